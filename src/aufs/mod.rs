@@ -1,0 +1,1 @@
+//! Reads aufs branches: one layer's directory on disk into a [`LayerTree`](crate::tree::LayerTree).

@@ -1,0 +1,1 @@
+//! Stages the result and moves it in place.

@@ -1,0 +1,1 @@
+//! Docker's on-disk model, read-only.

@@ -1,0 +1,3 @@
+//! The `aufs2dm` command.
+
+fn main() {}

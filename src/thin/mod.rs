@@ -1,0 +1,1 @@
+//! Thin-pool metadata, written in bulk.

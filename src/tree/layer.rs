@@ -1,0 +1,293 @@
+//! One layer's changes as a tree of nodes in one arena.
+//!
+//! A node is an inode: several names of one file (hard links) are several [`Entry`]s with the same [`NodeId`]. Every
+//! node remembers the first name it was given, so that its path can be told without a map of paths.
+
+use super::display::escape_path;
+use super::meta::{DeviceNumber, Meta};
+
+/// A node's place in its [`LayerTree`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(u32);
+
+/// A run of data in a sparse file, in bytes; what lies between runs is a hole and reads as zeros.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// First byte with data.
+    pub start: u64,
+    /// First byte after the run; above `start`, at most the file's size.
+    pub end: u64,
+}
+
+/// A regular file. Its bytes stay in the source branch: whoever writes them opens [`LayerTree::path`] there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Regular {
+    /// Length in bytes.
+    pub size: u64,
+    /// Ascending, disjoint runs of data of a file with holes. `None`: the whole file is data.
+    pub segments: Option<Box<Vec<Segment>>>,
+}
+
+/// What a node is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A directory: merged into one below it, unless [opaque](Directory::opaque).
+    Directory(Box<Directory>),
+    /// A regular file.
+    Regular(Regular),
+    /// A symbolic link with its target, 1 to 4095 bytes without NUL.
+    Symlink(Box<[u8]>),
+    /// A character device.
+    CharDevice(DeviceNumber),
+    /// A block device.
+    BlockDevice(DeviceNumber),
+    /// A named pipe.
+    Fifo,
+    /// A socket.
+    Socket,
+}
+
+/// A name in a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry<'a> {
+    /// 1 to 255 bytes without NUL and `/`, never `.` or `..`.
+    pub name: &'a [u8],
+    /// What it names.
+    pub node: NodeId,
+}
+
+/// A directory's part of the layer.
+///
+/// How it applies to the directory below, in this order: [`opaque`](Self::opaque) empties it, then the
+/// [`removed`](Self::removed) names go, then the [`entries`](Self::entries) come. A name never stands in both lists.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Directory {
+    opaque: bool,
+    removed: Names,
+    entries: Names,
+    nodes: Box<[NodeId]>,
+}
+
+impl Directory {
+    /// Whether nothing of the layers below shows in it.
+    pub fn is_opaque(&self) -> bool {
+        self.opaque
+    }
+
+    /// Names of the layers below that this layer removes, ascending by bytes. There may be nothing of that name.
+    pub fn removed(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        self.removed.iter()
+    }
+
+    /// What this layer brings, ascending by the bytes of the names.
+    pub fn entries(&self) -> impl ExactSizeIterator<Item = Entry<'_>> {
+        self.entries
+            .iter()
+            .zip(&self.nodes)
+            .map(|(name, &node)| Entry { name, node })
+    }
+
+    /// The node of that name in this layer.
+    pub fn entry(&self, name: &[u8]) -> Option<NodeId> {
+        self.entries.position(name).map(|at| self.nodes[at])
+    }
+}
+
+/// Sorted names in one allocation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Names {
+    bytes: Box<[u8]>,
+    ends: Box<[u32]>,
+}
+
+impl Names {
+    fn new<'a>(names: impl Iterator<Item = &'a [u8]>) -> Self {
+        let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+        for name in names {
+            bytes.extend_from_slice(name);
+            ends.push(
+                u32::try_from(bytes.len()).expect("a directory's names take less than 4 GiB"),
+            );
+        }
+        Self {
+            bytes: bytes.into(),
+            ends: ends.into(),
+        }
+    }
+
+    fn name(&self, at: usize) -> &[u8] {
+        let start = if at == 0 {
+            0
+        } else {
+            self.ends[at - 1] as usize
+        };
+        &self.bytes[start..self.ends[at] as usize]
+    }
+
+    fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        (0..self.ends.len()).map(|at| self.name(at))
+    }
+
+    fn position(&self, name: &[u8]) -> Option<usize> {
+        let (mut low, mut high) = (0, self.ends.len());
+        while low < high {
+            let middle = low.midpoint(high);
+            match self.name(middle).cmp(name) {
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Greater => high = middle,
+                std::cmp::Ordering::Equal => return Some(middle),
+            }
+        }
+        None
+    }
+}
+
+/// One inode of the layer.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Mode, owner, times, xattrs.
+    pub meta: Meta,
+    /// What it is.
+    pub kind: Kind,
+    parent: NodeId,
+    place: u32,
+}
+
+/// What one layer changes on top of the layers below it.
+#[derive(Clone, Debug)]
+pub struct LayerTree {
+    nodes: Vec<Node>,
+}
+
+impl LayerTree {
+    /// The root directory's node.
+    pub const ROOT: NodeId = NodeId(0);
+
+    /// A layer with an empty root directory of these attributes.
+    pub fn new(root: Meta) -> Self {
+        let kind = Kind::Directory(Box::default());
+        Self {
+            nodes: vec![Node {
+                meta: root,
+                kind,
+                parent: Self::ROOT,
+                place: 0,
+            }],
+        }
+    }
+
+    /// Adds a node that no directory names yet.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the layer already has 2^32 nodes, more than an ext4 file system can hold.
+    pub fn add(&mut self, meta: Meta, kind: Kind) -> NodeId {
+        let id = NodeId(
+            u32::try_from(self.nodes.len())
+                .expect("an ext4 file system has fewer than 2^32 inodes"),
+        );
+        self.nodes.push(Node {
+            meta,
+            kind,
+            parent: id,
+            place: 0,
+        });
+        id
+    }
+
+    /// Fills the directory `id`, replacing what was set before; both lists may come in any order.
+    ///
+    /// # Panics
+    ///
+    /// Panics when `id` is no directory, or when a name stands twice in `entries` or in both lists.
+    pub fn set_directory(
+        &mut self,
+        id: NodeId,
+        opaque: bool,
+        mut removed: Vec<Box<[u8]>>,
+        mut entries: Vec<(Box<[u8]>, NodeId)>,
+    ) {
+        removed.sort_unstable();
+        removed.dedup();
+        entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        assert!(
+            entries.windows(2).all(|pair| pair[0].0 != pair[1].0),
+            "a directory names each entry once"
+        );
+        for (place, &(_, child)) in entries.iter().enumerate() {
+            let node = &mut self.nodes[child.0 as usize];
+            if node.parent == child {
+                node.parent = id;
+                node.place = u32::try_from(place).expect("a directory has fewer than 2^32 entries");
+            }
+        }
+        let directory = Directory {
+            opaque,
+            removed: Names::new(removed.iter().map(|name| &**name)),
+            entries: Names::new(entries.iter().map(|(name, _)| &**name)),
+            nodes: entries.iter().map(|&(_, node)| node).collect(),
+        };
+        assert!(
+            removed
+                .iter()
+                .all(|name| directory.entries.position(name).is_none()),
+            "a directory's removed names and entries are disjoint"
+        );
+        let Kind::Directory(slot) = &mut self.nodes[id.0 as usize].kind else {
+            panic!("node {} is no directory", id.0)
+        };
+        **slot = directory;
+    }
+
+    /// The node.
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.0 as usize]
+    }
+
+    /// The node, to change its attributes.
+    pub fn node_mut(&mut self, id: NodeId) -> &mut Node {
+        &mut self.nodes[id.0 as usize]
+    }
+
+    /// The node as a directory, `None` when it is something else.
+    pub fn directory(&self, id: NodeId) -> Option<&Directory> {
+        match &self.node(id).kind {
+            Kind::Directory(directory) => Some(directory),
+            _ => None,
+        }
+    }
+
+    /// How many nodes there are, the root among them. Node ids count from 0 in the order of [`add`](Self::add).
+    pub fn nr_nodes(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// All nodes with their ids, the root first.
+    pub fn nodes(&self) -> impl Iterator<Item = (NodeId, &Node)> {
+        (0..).map(NodeId).zip(&self.nodes)
+    }
+
+    /// The components of the node's first name, outermost first; empty for the root.
+    pub fn path(&self, id: NodeId) -> Vec<&[u8]> {
+        let mut components = Vec::new();
+        let mut at = id;
+        // A node that no directory names is its own parent, as is the root: the walk ends there.
+        while self.node(at).parent != at {
+            let (parent, place) = (self.node(at).parent, self.node(at).place);
+            if let Some(directory) = self.directory(parent) {
+                components.push(directory.entries.name(place as usize));
+            }
+            at = parent;
+        }
+        components.reverse();
+        components
+    }
+
+    /// The node's path for messages, as [`escape_path`] writes it.
+    pub fn display_path(&self, id: NodeId) -> String {
+        escape_path(self.path(id))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,85 @@
+use super::*;
+
+fn file(tree: &mut LayerTree) -> NodeId {
+    tree.add(
+        Meta::default(),
+        Kind::Regular(Regular {
+            size: 0,
+            segments: None,
+        }),
+    )
+}
+
+fn directory(tree: &mut LayerTree) -> NodeId {
+    tree.add(Meta::default(), Kind::Directory(Box::default()))
+}
+
+fn name(text: &str) -> Box<[u8]> {
+    text.as_bytes().into()
+}
+
+#[test]
+fn entries_and_removed_names_come_sorted() {
+    let mut tree = LayerTree::new(Meta::default());
+    let (a, b) = (file(&mut tree), file(&mut tree));
+    let entries = vec![(name("b"), b), (name("a"), a)];
+    tree.set_directory(
+        LayerTree::ROOT,
+        false,
+        vec![name("z"), name("y"), name("z")],
+        entries,
+    );
+    let root = tree.directory(LayerTree::ROOT).unwrap();
+    assert_eq!(
+        root.entries().map(|entry| entry.name).collect::<Vec<_>>(),
+        [b"a", b"b"]
+    );
+    assert_eq!(root.removed().collect::<Vec<_>>(), [b"y", b"z"]);
+    assert_eq!(root.entry(b"b"), Some(b));
+    assert_eq!(root.entry(b"c"), None);
+}
+
+#[test]
+fn a_hard_linked_node_has_the_path_of_its_first_name() {
+    let mut tree = LayerTree::new(Meta::default());
+    let (sub, node) = (directory(&mut tree), file(&mut tree));
+    tree.set_directory(
+        LayerTree::ROOT,
+        false,
+        vec![],
+        vec![(name("x"), node), (name("sub"), sub)],
+    );
+    tree.set_directory(sub, false, vec![], vec![(name("y"), node)]);
+    assert_eq!(tree.display_path(node), "/x");
+    assert_eq!(tree.display_path(sub), "/sub");
+    assert_eq!(tree.display_path(LayerTree::ROOT), "/");
+}
+
+#[test]
+fn a_deep_node_has_its_whole_path_whatever_the_order_of_filling() {
+    let mut tree = LayerTree::new(Meta::default());
+    let (a, b, c) = (directory(&mut tree), directory(&mut tree), file(&mut tree));
+    tree.set_directory(b, false, vec![], vec![(name("c"), c)]);
+    tree.set_directory(a, true, vec![], vec![(name("b"), b)]);
+    tree.set_directory(LayerTree::ROOT, false, vec![], vec![(name("a"), a)]);
+    assert_eq!(tree.path(c), [b"a", b"b", b"c"]);
+}
+
+#[test]
+fn nodes_stay_small() {
+    // Hosts have millions of files, all in memory at once while the plan is made.
+    assert!(size_of::<Node>() <= 88, "{}", size_of::<Node>());
+}
+
+#[test]
+#[should_panic(expected = "disjoint")]
+fn a_name_cannot_be_both_removed_and_an_entry() {
+    let mut tree = LayerTree::new(Meta::default());
+    let node = file(&mut tree);
+    tree.set_directory(
+        LayerTree::ROOT,
+        false,
+        vec![name("a")],
+        vec![(name("a"), node)],
+    );
+}

@@ -1,0 +1,142 @@
+//! What every inode carries whatever its type: mode, owner, times, xattrs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A point in time: seconds since 1970 (negative before) and nanoseconds, 0 to 999,999,999.
+///
+/// Twelve bytes instead of sixteen: three of them are kept for every file of a host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Timestamp {
+    sec_high: i32,
+    sec_low: u32,
+    nsec: u32,
+}
+
+impl Timestamp {
+    /// The time `sec` seconds after 1970 and `nsec` nanoseconds, which `stat` keeps below one second.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // the two halves of `sec`
+    pub const fn new(sec: i64, nsec: u32) -> Self {
+        Self {
+            sec_high: (sec >> 32) as i32,
+            sec_low: sec as u32,
+            nsec,
+        }
+    }
+
+    /// Seconds since 1970, negative before.
+    #[allow(clippy::cast_lossless)] // `From` is not const
+    pub const fn sec(self) -> i64 {
+        ((self.sec_high as i64) << 32) | self.sec_low as i64
+    }
+
+    /// Nanoseconds within the second.
+    pub const fn nsec(self) -> u32 {
+        self.nsec
+    }
+}
+
+impl PartialOrd for Timestamp {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Timestamp {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.sec(), self.nsec).cmp(&(other.sec(), other.nsec))
+    }
+}
+
+/// A device special file's number, as `stat` splits it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DeviceNumber {
+    /// The driver.
+    pub major: u32,
+    /// The driver's unit.
+    pub minor: u32,
+}
+
+/// Extended attributes by full name (`user.a`, `system.posix_acl_access`), each value as `getxattr` gives it.
+///
+/// Cloning is cheap. Most inodes have none, which takes no memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Xattrs(Option<Arc<BTreeMap<Box<[u8]>, Box<[u8]>>>>);
+
+impl Xattrs {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Names and values, in the names' byte order.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.0
+            .iter()
+            .flat_map(|map| map.iter().map(|(name, value)| (&**name, &**value)))
+    }
+}
+
+impl FromIterator<(Box<[u8]>, Box<[u8]>)> for Xattrs {
+    fn from_iter<I: IntoIterator<Item = (Box<[u8]>, Box<[u8]>)>>(pairs: I) -> Self {
+        let map: BTreeMap<_, _> = pairs.into_iter().collect();
+        Self((!map.is_empty()).then(|| Arc::new(map)))
+    }
+}
+
+/// What every inode carries: permission bits, owner, times, xattrs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Meta {
+    /// Permission bits with setuid, setgid and sticky: 0 to 0o7777, no file type.
+    pub mode: u16,
+    /// Owner, as it lies on disk (already shifted under userns-remap).
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Last access.
+    pub atime: Timestamp,
+    /// Last change of the content.
+    pub mtime: Timestamp,
+    /// Last change of the inode. A mounted file system does not let it be set; a written image does.
+    pub ctime: Timestamp,
+    /// All extended attributes, ACLs among them.
+    pub xattrs: Xattrs,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timestamp_keeps_seconds_of_either_sign() {
+        for sec in [
+            0,
+            1,
+            -1,
+            i64::from(i32::MIN),
+            4_294_967_296,
+            i64::MAX,
+            i64::MIN,
+        ] {
+            let time = Timestamp::new(sec, 999_999_999);
+            assert_eq!((time.sec(), time.nsec()), (sec, 999_999_999));
+        }
+    }
+
+    #[test]
+    fn timestamps_order_by_time() {
+        assert!(Timestamp::new(-1, 5) < Timestamp::new(0, 0));
+        assert!(Timestamp::new(7, 1) < Timestamp::new(7, 2));
+    }
+
+    #[test]
+    fn meta_stays_small() {
+        assert!(size_of::<Meta>() <= 56);
+    }
+
+    #[test]
+    fn no_xattrs_take_no_memory() {
+        assert!(Xattrs::from_iter([]).is_empty());
+        assert_eq!(size_of::<Xattrs>(), size_of::<usize>());
+    }
+}

@@ -1,0 +1,2 @@
+//! Tests in a real kernel with a real Docker.
+fn main() {}
