@@ -10,6 +10,13 @@ use super::meta::{DeviceNumber, Meta};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(u32);
 
+impl NodeId {
+    /// Its index among the layer's nodes: 0 for the root, then in the order of [`LayerTree::add`].
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// A run of data in a sparse file, in bytes; what lies between runs is a hole and reads as zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment {
@@ -91,6 +98,17 @@ impl Directory {
     pub fn entry(&self, name: &[u8]) -> Option<NodeId> {
         self.entries.position(name).map(|at| self.nodes[at])
     }
+}
+
+/// What [`LayerTree::set_directory`] fills a directory with; the lists may come in any order.
+#[derive(Clone, Debug, Default)]
+pub struct Listing {
+    /// Whether nothing of the layers below shows in it.
+    pub opaque: bool,
+    /// Names of the layers below that the layer removes.
+    pub removed: Vec<Box<[u8]>>,
+    /// What the layer brings.
+    pub entries: Vec<(Box<[u8]>, NodeId)>,
 }
 
 /// Sorted names in one allocation.
@@ -195,18 +213,17 @@ impl LayerTree {
         id
     }
 
-    /// Fills the directory `id`, replacing what was set before; both lists may come in any order.
+    /// Fills the directory `id`, replacing what was set before.
     ///
     /// # Panics
     ///
     /// Panics when `id` is no directory, or when a name stands twice in `entries` or in both lists.
-    pub fn set_directory(
-        &mut self,
-        id: NodeId,
-        opaque: bool,
-        mut removed: Vec<Box<[u8]>>,
-        mut entries: Vec<(Box<[u8]>, NodeId)>,
-    ) {
+    pub fn set_directory(&mut self, id: NodeId, listing: Listing) {
+        let Listing {
+            opaque,
+            mut removed,
+            mut entries,
+        } = listing;
         removed.sort_unstable();
         removed.dedup();
         entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));

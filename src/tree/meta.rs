@@ -61,7 +61,9 @@ pub struct DeviceNumber {
 ///
 /// Cloning is cheap. Most inodes have none, which takes no memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Xattrs(Option<Arc<BTreeMap<Box<[u8]>, Box<[u8]>>>>);
+pub struct Xattrs(Option<Arc<XattrMap>>);
+
+type XattrMap = BTreeMap<Box<[u8]>, Box<[u8]>>;
 
 impl Xattrs {
     /// Whether there are none.

@@ -10,5 +10,5 @@ mod layer;
 mod meta;
 
 pub use display::{escape, escape_path};
-pub use layer::{Directory, Entry, Kind, LayerTree, Node, NodeId, Regular, Segment};
+pub use layer::{Directory, Entry, Kind, LayerTree, Listing, Node, NodeId, Regular, Segment};
 pub use meta::{DeviceNumber, Meta, Timestamp, Xattrs};

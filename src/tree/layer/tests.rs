@@ -14,6 +14,20 @@ fn directory(tree: &mut LayerTree) -> NodeId {
     tree.add(Meta::default(), Kind::Directory(Box::default()))
 }
 
+fn fill(tree: &mut LayerTree, id: NodeId, entries: &[(&str, NodeId)]) {
+    let entries = entries
+        .iter()
+        .map(|&(text, node)| (name(text), node))
+        .collect();
+    tree.set_directory(
+        id,
+        Listing {
+            entries,
+            ..Listing::default()
+        },
+    );
+}
+
 fn name(text: &str) -> Box<[u8]> {
     text.as_bytes().into()
 }
@@ -59,9 +73,9 @@ fn a_hard_linked_node_has_the_path_of_its_first_name() {
 fn a_deep_node_has_its_whole_path_whatever_the_order_of_filling() {
     let mut tree = LayerTree::new(Meta::default());
     let (a, b, c) = (directory(&mut tree), directory(&mut tree), file(&mut tree));
-    tree.set_directory(b, false, vec![], vec![(name("c"), c)]);
-    tree.set_directory(a, true, vec![], vec![(name("b"), b)]);
-    tree.set_directory(LayerTree::ROOT, false, vec![], vec![(name("a"), a)]);
+    fill(&mut tree, b, &[("c", c)]);
+    fill(&mut tree, a, &[("b", b)]);
+    fill(&mut tree, LayerTree::ROOT, &[("a", a)]);
     assert_eq!(tree.path(c), [b"a", b"b", b"c"]);
 }
 
