@@ -37,11 +37,14 @@ fn entries_and_removed_names_come_sorted() {
     let mut tree = LayerTree::new(Meta::default());
     let (a, b) = (file(&mut tree), file(&mut tree));
     let entries = vec![(name("b"), b), (name("a"), a)];
+    let removed = vec![name("z"), name("y"), name("z")];
     tree.set_directory(
         LayerTree::ROOT,
-        false,
-        vec![name("z"), name("y"), name("z")],
-        entries,
+        Listing {
+            removed,
+            entries,
+            ..Listing::default()
+        },
     );
     let root = tree.directory(LayerTree::ROOT).unwrap();
     assert_eq!(
@@ -57,13 +60,8 @@ fn entries_and_removed_names_come_sorted() {
 fn a_hard_linked_node_has_the_path_of_its_first_name() {
     let mut tree = LayerTree::new(Meta::default());
     let (sub, node) = (directory(&mut tree), file(&mut tree));
-    tree.set_directory(
-        LayerTree::ROOT,
-        false,
-        vec![],
-        vec![(name("x"), node), (name("sub"), sub)],
-    );
-    tree.set_directory(sub, false, vec![], vec![(name("y"), node)]);
+    fill(&mut tree, LayerTree::ROOT, &[("x", node), ("sub", sub)]);
+    fill(&mut tree, sub, &[("y", node)]);
     assert_eq!(tree.display_path(node), "/x");
     assert_eq!(tree.display_path(sub), "/sub");
     assert_eq!(tree.display_path(LayerTree::ROOT), "/");
@@ -90,10 +88,10 @@ fn nodes_stay_small() {
 fn a_name_cannot_be_both_removed_and_an_entry() {
     let mut tree = LayerTree::new(Meta::default());
     let node = file(&mut tree);
-    tree.set_directory(
-        LayerTree::ROOT,
-        false,
-        vec![name("a")],
-        vec![(name("a"), node)],
-    );
+    let listing = Listing {
+        opaque: false,
+        removed: vec![name("a")],
+        entries: vec![(name("a"), node)],
+    };
+    tree.set_directory(LayerTree::ROOT, listing);
 }
