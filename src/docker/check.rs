@@ -1,0 +1,306 @@
+//! Checks Docker's stores against the aufs driver's layers, and notes who needs what.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::PathBuf;
+
+use super::container::{Container, Status};
+use super::error::Fault;
+use super::id::{CacheId, ContainerId, ImageId};
+use super::image::{Images, Reference};
+use super::layer::Layers;
+use super::model::Use;
+use super::mount::{Mount, Mounts};
+use super::notes::{Notes, Subject};
+use super::stack::Stack;
+use super::users::{Names, Users};
+use super::warning::Warning;
+
+/// All that was read from a root.
+#[derive(Debug)]
+pub(super) struct Stores {
+    pub(super) images: Images,
+    pub(super) references: BTreeMap<Reference, ImageId>,
+    pub(super) layers: Layers,
+    pub(super) mounts: Mounts,
+    pub(super) containers: BTreeMap<ContainerId, Container>,
+    pub(super) stack: Stack,
+    /// Image ids of the store before Docker 1.10.
+    pub(super) graph: BTreeSet<CacheId>,
+    pub(super) buildkit: bool,
+}
+
+impl Stores {
+    /// Checks the stores against each other.
+    pub(super) fn check(&self, notes: &mut Notes) {
+        self.layers.check(notes);
+        self.check_layers(notes);
+        self.check_mounts(notes);
+        self.check_containers(notes);
+    }
+
+    /// Each image layer must be in aufs and stand on the aufs layer of its parent.
+    fn check_layers(&self, notes: &mut Notes) {
+        let registered: HashSet<_> = self
+            .layers
+            .sound
+            .values()
+            .map(|layer| &layer.cache)
+            .collect();
+        for (&chain, layer) in &self.layers.sound {
+            let subject = Subject::Chain(chain);
+            let file = self.layers.dir_of(chain).join("cache-id");
+            let place = notes.keep(&subject, self.place(&layer.cache, file));
+            let Some(place) = place.flatten() else {
+                continue;
+            };
+            let expected = match layer.parent {
+                None => None,
+                Some(parent) => match self.layers.sound.get(&parent) {
+                    Some(parent) => Some(&parent.cache),
+                    None => continue, // named as missing or damaged already
+                },
+            };
+            let found = self.stack.parent_of(place);
+            // BuildKit can build the same layer a second time. Docker then keeps the first in its store, while the
+            // layers built on top stand on the second, whose contents are equal.
+            let built_twice =
+                |parent: &CacheId| parent.is_buildkit() && !registered.contains(parent);
+            match found.filter(|parent| expected.is_some() && built_twice(parent)) {
+                Some(parent) => {
+                    let (layer, parent) = (layer.cache.clone(), parent.clone());
+                    notes.warn(Warning::ParentOfBuildKit { layer, parent });
+                }
+                None => {
+                    notes.keep(&subject, self.expect_parent(place, expected));
+                }
+            }
+        }
+    }
+
+    /// The place of a layer that a store's file names; `None` for a damaged one, whose own fault is named.
+    fn place(&self, id: &CacheId, path: PathBuf) -> Result<Option<usize>, Fault> {
+        match self.stack.index.get(id) {
+            None => Err(Fault::NotInAufs {
+                path,
+                id: id.clone(),
+            }),
+            Some(&place) => Ok(Some(place).filter(|place| self.stack.layers[*place].sound)),
+        }
+    }
+
+    fn expect_parent(&self, place: usize, expected: Option<&CacheId>) -> Result<(), Fault> {
+        let found = self.stack.parent_of(place);
+        if found == expected {
+            return Ok(());
+        }
+        let path = self.stack.list_of(&self.stack.layers[place].id);
+        let (found, expected) = (found.cloned(), expected.cloned());
+        Err(Fault::ParentDiffers {
+            path,
+            found,
+            expected,
+        })
+    }
+
+    fn check_mounts(&self, notes: &mut Notes) {
+        for (id, mount) in &self.mounts.mounts {
+            self.check_mount(id, mount, notes);
+            if !id.is_buildkit() && !self.containers.contains_key(id) {
+                notes.warn(Warning::MountWithoutContainer {
+                    container: id.clone(),
+                });
+            }
+        }
+    }
+
+    /// A writable layer must stand on its init layer, and that on the image.
+    fn check_mount(&self, id: &ContainerId, mount: &Mount, notes: &mut Notes) {
+        let subject = Subject::Mount(id.clone());
+        let dir = self.mounts.dir_of(id);
+        let mut below = None;
+        if let Some(parent) = mount.parent {
+            match self.layers.sound.get(&parent) {
+                Some(layer) => below = Some(&layer.cache),
+                None if self.layers.present.contains(&parent) => return, // its own faults are named
+                None => {
+                    notes.fault(
+                        subject,
+                        Fault::ParentChainMissing {
+                            path: dir.join("parent"),
+                            parent,
+                        },
+                    );
+                    return;
+                }
+            }
+        }
+        let init = mount.init.as_ref().map(|init| (init, "init-id"));
+        for (id, file) in init.into_iter().chain([(&mount.rw, "mount-id")]) {
+            let place = notes.keep(&subject, self.place(id.cache_id(), dir.join(file)));
+            if let Some(place) = place.flatten() {
+                notes.keep(&subject, self.expect_parent(place, below));
+            }
+            below = Some(id.cache_id());
+        }
+    }
+
+    fn check_containers(&self, notes: &mut Notes) {
+        let faulty: HashSet<_> = notes
+            .faults
+            .iter()
+            .map(|(subject, _)| subject.clone())
+            .collect();
+        for (id, container) in self
+            .containers
+            .iter()
+            .filter(|(_, container)| container.is_aufs())
+        {
+            let mounted =
+                self.mounts.mounts.contains_key(id) || faulty.contains(&Subject::Mount(id.clone()));
+            if !mounted && !container.is_legacy() {
+                notes.warn(Warning::ContainerWithoutMount {
+                    container: id.clone(),
+                });
+            }
+            if let Some(image) = container.image
+                && !self.images.images.contains_key(&image)
+                && !faulty.contains(&Subject::Image(image))
+            {
+                notes.warn(Warning::ContainerImageGone {
+                    container: id.clone(),
+                    image,
+                });
+            }
+        }
+    }
+
+    /// What names each aufs layer directly, by its place.
+    pub(super) fn uses(&self) -> Vec<Vec<Use>> {
+        let mut uses = vec![Vec::new(); self.stack.layers.len()];
+        let mut add = |id: &CacheId, used: Use| {
+            if let Some(&place) = self.stack.index.get(id) {
+                uses[place].push(used);
+            }
+        };
+        for (&chain, layer) in &self.layers.sound {
+            add(&layer.cache, Use::ImageLayer(chain));
+        }
+        for (id, mount) in &self.mounts.mounts {
+            add(mount.rw.cache_id(), Use::Writable(id.clone()));
+            if let Some(init) = &mount.init {
+                add(init.cache_id(), Use::Init(id.clone()));
+            }
+        }
+        for id in &self.graph {
+            add(id, Use::Graph);
+        }
+        for id in self
+            .containers
+            .iter()
+            .filter(|(_, container)| container.is_legacy())
+            .map(|(id, _)| id)
+        {
+            for layer in legacy_layers(id) {
+                add(&layer, Use::LegacyContainer(id.clone()));
+            }
+        }
+        for (layer, uses) in self.stack.layers.iter().zip(&mut uses) {
+            if self.buildkit && uses.is_empty() && layer.id.is_buildkit() {
+                uses.push(Use::BuildKit);
+            }
+        }
+        uses
+    }
+
+    /// Who needs what, also through objects that are damaged.
+    pub(super) fn users(&self) -> Users {
+        let mut users = Users::new(self.names());
+        for (&chain, &parent) in &self.images.chain_parents {
+            if let Some(parent) = parent {
+                users.needs(Subject::Chain(chain), Subject::Chain(parent));
+            }
+        }
+        for (&id, image) in &self.images.images {
+            if let Some(top) = image.top {
+                users.needs(Subject::Image(id), Subject::Chain(top));
+            }
+        }
+        for (&chain, layer) in &self.layers.sound {
+            users.needs(Subject::Chain(chain), Subject::Cache(layer.cache.clone()));
+            if let Some(parent) = layer.parent {
+                users.needs(Subject::Chain(chain), Subject::Chain(parent));
+            }
+        }
+        for (place, layer) in self.stack.layers.iter().enumerate() {
+            if let Some(parent) = self.stack.parent_of(place) {
+                users.needs(
+                    Subject::Cache(layer.id.clone()),
+                    Subject::Cache(parent.clone()),
+                );
+            }
+        }
+        self.add_mounts(&mut users);
+        self.add_containers(&mut users);
+        users
+    }
+
+    fn names(&self) -> Names {
+        let mut references: BTreeMap<ImageId, Vec<Reference>> = BTreeMap::new();
+        for (reference, &image) in &self.references {
+            references.entry(image).or_default().push(reference.clone());
+        }
+        for names in references.values_mut() {
+            names.sort_by_key(Reference::is_digest);
+        }
+        let containers = self
+            .containers
+            .iter()
+            .map(|(id, container)| (id.clone(), container.name.clone()));
+        Names {
+            containers: containers.collect(),
+            references,
+            buildkit: self.buildkit,
+        }
+    }
+
+    fn add_mounts(&self, users: &mut Users) {
+        for (id, mount) in &self.mounts.mounts {
+            let subject = || Subject::Mount(id.clone());
+            users.needs(subject(), Subject::Cache(mount.rw.cache_id().clone()));
+            if let Some(init) = &mount.init {
+                users.needs(subject(), Subject::Cache(init.cache_id().clone()));
+            }
+            if let Some(parent) = mount.parent {
+                users.needs(subject(), Subject::Chain(parent));
+            }
+        }
+    }
+
+    fn add_containers(&self, users: &mut Users) {
+        for (id, container) in &self.containers {
+            // A container in the middle of its deletion may lack its layers: nothing of it is lost by that.
+            if !container.is_aufs() || container.status == Status::Dead {
+                continue;
+            }
+            users.needs(Subject::Container(id.clone()), Subject::Mount(id.clone()));
+            if container.is_legacy() {
+                for layer in legacy_layers(id) {
+                    users.needs(Subject::Container(id.clone()), Subject::Cache(layer));
+                }
+            }
+        }
+        for image in &self.graph {
+            let old = ImageId::from_file_name(image.as_str().as_bytes());
+            if let Some(old) = old.filter(|_| self.stack.index.contains_key(image)) {
+                users.needs(Subject::Image(old), Subject::Cache(image.clone()));
+            }
+        }
+    }
+}
+
+/// The aufs layers of a container from before Docker 1.10: its own id, and its init layer.
+fn legacy_layers(id: &ContainerId) -> [CacheId; 2] {
+    let valid = "a container id is made of letters and digits";
+    let init = format!("{id}-init");
+    [id.as_str(), &init].map(|text| CacheId::parse(text.as_bytes()).expect(valid))
+}

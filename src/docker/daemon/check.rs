@@ -1,0 +1,254 @@
+//! All signs of a running Docker, put together.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use thiserror::Error;
+
+use super::super::container::read_containers;
+use super::super::files::{ReadError, shown};
+use super::super::id::ContainerId;
+use super::super::notes::Notes;
+use super::super::root::Root;
+use super::{mounts, processes};
+
+/// Where the running system is looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// The process file system.
+    pub proc: PathBuf,
+    /// aufs's directory in sysfs.
+    pub sys_aufs: PathBuf,
+    /// Docker's pid file, by its `-p` or `pidfile` setting.
+    pub pid_file: PathBuf,
+}
+
+/// The usual places.
+impl Default for Host {
+    fn default() -> Self {
+        Self {
+            proc: "/proc".into(),
+            sys_aufs: "/sys/fs/aufs".into(),
+            pid_file: "/var/run/docker.pid".into(),
+        }
+    }
+}
+
+/// One sign that Docker, or a container of its, is running.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Finding {
+    /// A daemon lives under the number in the pid file.
+    #[error(
+        "docker is running: process {pid} in {}: stop docker and docker.socket",
+        shown(pid_file)
+    )]
+    PidFile {
+        /// The daemon.
+        pid: u32,
+        /// The file.
+        pid_file: PathBuf,
+    },
+    /// A daemon runs on this root.
+    #[error("docker is running: process {pid} uses this root: stop it")]
+    Daemon {
+        /// The daemon.
+        pid: u32,
+    },
+    /// A daemon holds the lock of one of its databases.
+    #[error(
+        "docker is running: {} is locked: stop docker and docker.socket",
+        shown(path)
+    )]
+    Locked {
+        /// The database.
+        path: PathBuf,
+    },
+    /// A layer is mounted in some mount namespace.
+    #[error(
+        "{}: is mounted, seen by process {pid}: stop docker and its containers, or unmount it",
+        shown(mount_point)
+    )]
+    Mounted {
+        /// The mount point.
+        mount_point: PathBuf,
+        /// A process that sees it.
+        pid: u32,
+    },
+    /// A layer is part of a live aufs mount.
+    #[error(
+        "{}: is in use by an aufs mount: stop docker and its containers",
+        shown(branch)
+    )]
+    BranchInUse {
+        /// The layer's branch directory.
+        branch: PathBuf,
+    },
+    /// A container's process lives, which with live-restore it does without the daemon.
+    #[error("container {}: still runs as process {pid}: stop it", NameOrId { id, name })]
+    Container {
+        /// The container.
+        id: ContainerId,
+        /// Its name; empty if it is not known.
+        name: String,
+        /// One of its processes.
+        pid: u32,
+    },
+}
+
+struct NameOrId<'a> {
+    id: &'a ContainerId,
+    name: &'a str,
+}
+
+impl fmt::Display for NameOrId<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.name.is_empty() {
+            self.id.fmt(f)
+        } else {
+            f.write_str(self.name)
+        }
+    }
+}
+
+/// Docker is not stopped.
+#[derive(Debug, Error)]
+pub enum Running {
+    /// These signs say so.
+    #[error("{}", Listing(findings))]
+    Found {
+        /// At least one.
+        findings: Vec<Finding>,
+    },
+    /// It cannot be found out.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+struct Listing<'a>(&'a [Finding]);
+
+impl fmt::Display for Listing<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 5;
+        for (index, finding) in self.0.iter().take(SHOWN).enumerate() {
+            let lead = if index == 0 { "" } else { "; " };
+            write!(f, "{lead}{finding}")?;
+        }
+        match self.0.len().saturating_sub(SHOWN) {
+            0 => Ok(()),
+            more => write!(f, "; and {more} more"),
+        }
+    }
+}
+
+/// Something to know about a stopped root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A directory of the root is a mount point, mostly one that an old daemon mounted on itself: it cannot be renamed.
+    MountPoint {
+        /// The directory.
+        path: PathBuf,
+    },
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MountPoint { path } => {
+                write!(
+                    f,
+                    "{}: is a mount point, so it cannot be renamed",
+                    shown(path)
+                )
+            }
+        }
+    }
+}
+
+/// Makes sure that no daemon and no container uses the root. Changes nothing.
+///
+/// # Errors
+/// [`Running::Found`] with every sign found.
+pub fn check_stopped(root: &Root, host: &Host) -> Result<Vec<Notice>, Running> {
+    let mut findings = processes::in_pid_file(host);
+    let processes = processes::list(&host.proc);
+    findings.extend(processes::on_root(&processes, root, host));
+    findings.extend(locked(root)?);
+    findings.extend(mounts::mounted(&processes, root, host));
+    findings.extend(mounts::branches_in_use(root, host));
+    findings.extend(processes::of_containers(
+        &processes,
+        &containers(root)?,
+        host,
+    ));
+    if findings.is_empty() {
+        Ok(mounts::notices(root, host))
+    } else {
+        Err(Running::Found { findings })
+    }
+}
+
+/// What is known of a container here, whether or not its config can be read.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    pub(super) name: String,
+    /// Its first process if the config says that it runs.
+    pub(super) pid: Option<u32>,
+}
+
+fn containers(root: &Root) -> Result<BTreeMap<ContainerId, Known>, ReadError> {
+    let entries = root.dir.list_if_any("containers")?;
+    let ids = entries
+        .iter()
+        .filter_map(|entry| ContainerId::parse(entry.name.as_bytes()).ok());
+    let mut known: BTreeMap<_, _> = ids.map(|id| (id, Known::default())).collect();
+    // Damage to configs is for the survey to report.
+    for (id, container) in read_containers(&root.dir, &mut Notes::default()) {
+        let pid = u32::try_from(container.pid).ok().filter(|pid| *pid > 0);
+        known.insert(
+            id,
+            Known {
+                name: container.name,
+                pid,
+            },
+        );
+    }
+    Ok(known)
+}
+
+/// Databases that a daemon keeps locked while it runs: volumes (1.11+), build cache (18.06+), its own containerd.
+const DATABASES: [(&str, &str); 3] = [
+    ("volumes", "metadata.db"),
+    ("buildkit", "snapshots.db"),
+    (
+        "containerd/daemon/io.containerd.metadata.v1.bolt",
+        "meta.db",
+    ),
+];
+
+/// Tries each database's lock and lets it go at once. A shared lock on a file opened for reading leaves no trace.
+fn locked(root: &Root) -> Result<Vec<Finding>, ReadError> {
+    let mut findings = Vec::new();
+    for (dir, name) in DATABASES {
+        let mut at = Some(root.dir.dir(".")?);
+        for part in dir.split('/') {
+            at = at.map_or(Ok(None), |dir| dir.dir_if_any(part))?;
+        }
+        let Some(dir) = at.filter(|dir| matches!(dir.kind(name), Ok(Some(_)))) else {
+            continue;
+        };
+        match Flock::lock(dir.file(name)?, FlockArg::LockSharedNonblock) {
+            Err((_, Errno::EWOULDBLOCK)) => findings.push(Finding::Locked {
+                path: dir.join(name),
+            }),
+            Err((_, errno)) => {
+                log::debug!("{}: cannot try its lock: {errno}", shown(&dir.join(name)));
+            }
+            Ok(_) => {}
+        }
+    }
+    Ok(findings)
+}

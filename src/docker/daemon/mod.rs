@@ -1,0 +1,14 @@
+//! Is Docker stopped, and does it stay so? The only part of [`docker`](super) that looks beyond the root.
+//!
+//! No single sign is enough: a pid file can be stale, a killed daemon leaves `Running` in its containers' configs, and
+//! with live-restore the containers go on without the daemon. [`check_stopped`] asks all of them.
+//! [`PidFileLock`] then holds the file that keeps a daemon from starting. The order matters: first the lock, then the
+//! check, so that a daemon that slipped in before the lock is seen.
+
+mod check;
+mod mounts;
+mod pid_file;
+mod processes;
+
+pub use check::{Finding, Host, Notice, Running, check_stopped};
+pub use pid_file::{Hold, LockError, PidFileLock};

@@ -1,0 +1,166 @@
+//! Live mounts of the root's layers, in any mount namespace.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::super::root::Root;
+use super::check::{Finding, Host, Notice};
+use super::processes::Process;
+
+/// A line of `mountinfo`.
+struct Mount {
+    point: PathBuf,
+    kind: Vec<u8>,
+}
+
+/// aufs mounts on the root's mount points. Daemons up to 1.12 kept them in a namespace of their own, so each process's
+/// view counts; those of one namespace are read once.
+pub(super) fn mounted(processes: &[Process], root: &Root, host: &Host) -> Vec<Finding> {
+    let points = [root.path().join("aufs/mnt"), root.aufs.path().join("mnt")];
+    let points = points.map(|path| path.canonicalize().unwrap_or(path));
+    let mut namespaces = HashSet::new();
+    let mut findings = Vec::new();
+    let mut seen = HashSet::new();
+    let pids = processes
+        .iter()
+        .map(|process| process.pid)
+        .chain([std::process::id()]);
+    for pid in pids {
+        let dir = host.proc.join(pid.to_string());
+        let is_new = fs::read_link(dir.join("ns/mnt"))
+            .map_or(true, |namespace| namespaces.insert(namespace));
+        if !is_new {
+            continue;
+        }
+        for mount in read_mounts(&dir) {
+            let on_layer = points
+                .iter()
+                .any(|top| mount.point.starts_with(top) && mount.point != *top);
+            if on_layer && mount.kind == b"aufs" && seen.insert(mount.point.clone()) {
+                findings.push(Finding::Mounted {
+                    mount_point: mount.point,
+                    pid,
+                });
+            }
+        }
+    }
+    findings
+}
+
+fn read_mounts(process: &Path) -> Vec<Mount> {
+    let text = fs::read(process.join("mountinfo")).unwrap_or_default();
+    text.split(|byte| *byte == b'\n')
+        .filter_map(parse_mount)
+        .collect()
+}
+
+/// Source: linux `Documentation/filesystems/proc.rst`, 3.5: the fifth field is the mount point, the type follows a
+/// single dash after fields of varying number.
+fn parse_mount(line: &[u8]) -> Option<Mount> {
+    let mut fields = line.split(|byte| *byte == b' ');
+    let point = PathBuf::from(OsString::from_vec(unescape(fields.nth(4)?)));
+    let kind = fields.skip_while(|field| *field != b"-").nth(1)?.to_vec();
+    Some(Mount { point, kind })
+}
+
+/// The kernel writes space, tab, newline and backslash as three octal digits.
+fn unescape(field: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((&byte, tail)) = rest.split_first() {
+        let digits = tail
+            .get(..3)
+            .and_then(|digits| std::str::from_utf8(digits).ok());
+        let code = digits
+            .and_then(|digits| u8::from_str_radix(digits, 8).ok())
+            .filter(|_| byte == b'\\');
+        bytes.push(code.unwrap_or(byte));
+        rest = if code.is_some() { &tail[3..] } else { tail };
+    }
+    bytes
+}
+
+/// Branches of this root in live aufs mounts, which sysfs shows whatever namespace they are in.
+/// Source: aufs `fs/aufs/sysfs.c`: a file `br<N>` per branch with `<path>=<permission>`.
+pub(super) fn branches_in_use(root: &Root, host: &Host) -> Vec<Finding> {
+    let mut branches = Vec::new();
+    for mount in fs::read_dir(&host.sys_aufs).into_iter().flatten().flatten() {
+        if !mount.file_name().as_bytes().starts_with(b"si_") {
+            continue;
+        }
+        for file in fs::read_dir(mount.path()).into_iter().flatten().flatten() {
+            let name = file.file_name();
+            let number = name.as_bytes().strip_prefix(b"br").unwrap_or_default();
+            if number.is_empty() || !number.iter().all(u8::is_ascii_digit) {
+                continue;
+            }
+            let text = fs::read(file.path()).unwrap_or_default();
+            branches.extend(parse_branch(&text).filter(|path| is_branch_of(root, path)));
+        }
+    }
+    branches.sort_unstable();
+    branches.dedup();
+    branches
+        .into_iter()
+        .map(|branch| Finding::BranchInUse { branch })
+        .collect()
+}
+
+fn parse_branch(text: &[u8]) -> Option<PathBuf> {
+    let end = text.iter().rposition(|byte| *byte == b'=')?;
+    Some(PathBuf::from(OsString::from_vec(text[..end].to_vec())))
+}
+
+/// By path, or by inode where the mount was made through another path to the same directory.
+fn is_branch_of(root: &Root, path: &Path) -> bool {
+    let diff = root.path().join("aufs/diff");
+    let resolved = diff.canonicalize().unwrap_or_else(|_| diff.clone());
+    if path.starts_with(&diff) || path.starts_with(&resolved) {
+        return true;
+    }
+    let own = path
+        .file_name()
+        .and_then(|name| fs::symlink_metadata(diff.join(name)).ok());
+    let identity = |meta: &fs::Metadata| (meta.dev(), meta.ino());
+    own.is_some_and(|own| fs::metadata(path).is_ok_and(|there| identity(&there) == identity(&own)))
+}
+
+/// Directories of the root that are mount points in our own namespace.
+pub(super) fn notices(root: &Root, host: &Host) -> Vec<Notice> {
+    let points: HashSet<_> = read_mounts(&host.proc.join("self"))
+        .into_iter()
+        .map(|mount| mount.point)
+        .collect();
+    let ours = ["aufs", "image", "containers"].map(|name| root.path().join(name));
+    let mounted = ours.into_iter().filter(|path| points.contains(path));
+    mounted.map(|path| Notice::MountPoint { path }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mount_points_are_read_with_their_escapes() {
+        let line =
+            b"36 35 98:0 /mnt1 /a\\040b\\134c rw,noatime master:1 shared:2 - aufs none rw,si=1";
+        let mount = parse_mount(line).unwrap();
+        assert_eq!(mount.point, Path::new("/a b\\c"));
+        assert_eq!(mount.kind, b"aufs");
+        assert!(parse_mount(b"").is_none());
+        assert!(parse_mount(b"1 2 3 4 /x rw").is_none());
+    }
+
+    #[test]
+    fn a_branch_path_may_hold_an_equals_sign() {
+        assert_eq!(
+            parse_branch(b"/a=b/diff/x=rw\n").unwrap(),
+            Path::new("/a=b/diff/x")
+        );
+        assert!(parse_branch(b"").is_none());
+    }
+}

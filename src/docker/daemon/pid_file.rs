@@ -1,0 +1,421 @@
+//! Docker's own pid file as a lock: while it names a live process, no daemon starts.
+//!
+//! Source: moby `pkg/pidfile`: up to 23.0 a daemon refuses to start if the file names a process that exists, later if
+//! that process is alive; a stale file is overwritten. Daemons do not lock the file, so among runs of this program the
+//! file's own lock (`flock`) decides who has it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg, OFlag};
+use thiserror::Error;
+
+use super::super::files::shown;
+use super::check::Host;
+use super::processes::{is_live_daemon, parse_pid};
+
+/// Why the pid file cannot be taken.
+#[derive(Debug, Error)]
+pub enum LockError {
+    /// A daemon has it.
+    #[error("{}: docker is running as process {pid}", shown(path))]
+    DockerRuns {
+        /// The pid file.
+        path: PathBuf,
+        /// The daemon.
+        pid: u32,
+    },
+    /// Another run of this program has it.
+    #[error("{}: another aufs2dm is at work", shown(path))]
+    Busy {
+        /// The pid file.
+        path: PathBuf,
+    },
+    /// The file cannot be read or written.
+    #[error("{}: cannot {op}", shown(path))]
+    Io {
+        /// What was tried.
+        op: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+}
+
+/// Whether daemons are kept out.
+#[derive(Debug)]
+pub enum Hold {
+    /// The file is ours until the lock is released or dropped.
+    Held(PidFileLock),
+    /// There is no directory for it, as in a rescue system: nothing keeps a daemon from starting, if there is one.
+    NoDirectory {
+        /// The missing directory.
+        dir: PathBuf,
+    },
+}
+
+/// Docker's pid file with our own process id in it.
+#[derive(Debug)]
+pub struct PidFileLock {
+    path: PathBuf,
+    /// Open and locked for as long as we have it.
+    file: Flock<File>,
+    released: bool,
+}
+
+impl PidFileLock {
+    /// Takes the pid file. A stale one is replaced in one step, so that there is no moment without a file.
+    ///
+    /// A daemon that starts at this very moment may still slip in before: [`check_stopped`](super::check_stopped) comes
+    /// after this.
+    ///
+    /// # Errors
+    /// [`LockError`]; nothing is changed then.
+    pub fn acquire(host: &Host) -> Result<Hold, LockError> {
+        let path = host.pid_file.clone();
+        let dir = path.parent().unwrap_or(Path::new("/")).to_path_buf();
+        if !dir.is_dir() {
+            return Ok(Hold::NoDirectory { dir });
+        }
+        let ours = Draft::write(&path)?;
+        // Each round ends unless someone else changed the file in between.
+        for _ in 0..16 {
+            match fs::hard_link(&ours.path, &path) {
+                Ok(()) => return Ok(Hold::Held(ours.into_lock(path))),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(io_error("create", &path)(error)),
+            }
+            if let Some(stale) = Stale::judge(&path, host)? {
+                stale.replace_by(&ours, &path, host)?;
+                return Ok(Hold::Held(ours.into_lock(path)));
+            }
+        }
+        Err(LockError::Busy { path })
+    }
+
+    /// Removes the file, so that Docker can start.
+    ///
+    /// # Errors
+    /// The file cannot be removed. One that is not ours any more is left alone and is no error.
+    pub fn release(mut self) -> Result<(), LockError> {
+        self.released = true;
+        self.remove()
+    }
+
+    fn remove(&self) -> Result<(), LockError> {
+        if is_same(&self.path, &self.file) {
+            fs::remove_file(&self.path).map_err(io_error("remove", &self.path))?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for PidFileLock {
+    fn drop(&mut self) {
+        if self.released {
+            return;
+        }
+        if let Err(error) = self.remove() {
+            log::warn!("{error}: remove it by hand before docker starts");
+        }
+    }
+}
+
+/// Our own file under a name of its own, complete and locked before it takes the pid file's place.
+struct Draft {
+    path: PathBuf,
+    file: Option<Flock<File>>,
+}
+
+impl Draft {
+    fn write(pid_file: &Path) -> Result<Self, LockError> {
+        let pid = std::process::id();
+        for attempt in 0_u32.. {
+            let path = PathBuf::from(format!("{}.aufs2dm-{pid}-{attempt}", pid_file.display()));
+            let mut options = OpenOptions::new();
+            let file = match options
+                .read(true)
+                .write(true)
+                .create_new(true)
+                .mode(0o644)
+                .open(&path)
+            {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && attempt < 100 => {
+                    continue;
+                }
+                other => other.map_err(io_error("create", &path))?,
+            };
+            let mut draft = Self {
+                path: path.clone(),
+                file: None,
+            };
+            let mut file =
+                lock(file, &path)?.ok_or_else(|| LockError::Busy { path: path.clone() })?;
+            // As Docker writes it: decimal, no newline.
+            write!(*file, "{pid}").map_err(io_error("write", &path))?;
+            draft.file = Some(file);
+            return Ok(draft);
+        }
+        unreachable!("the last attempt returns")
+    }
+
+    fn into_lock(mut self, path: PathBuf) -> PidFileLock {
+        let file = self
+            .file
+            .take()
+            .expect("a draft is only returned with its file");
+        PidFileLock {
+            path,
+            file,
+            released: false,
+        }
+    }
+}
+
+/// Removes the draft's own name; the pid file, once linked or renamed, is another name.
+impl Drop for Draft {
+    fn drop(&mut self) {
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                log::warn!("{}: cannot remove: {error}", shown(&self.path));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A pid file that nobody alive stands behind, locked so that only one run replaces it.
+struct Stale {
+    file: Flock<File>,
+}
+
+impl Stale {
+    /// `None`: the file went away or was replaced while it was looked at.
+    fn judge(path: &Path, host: &Host) -> Result<Option<Self>, LockError> {
+        let mut options = OpenOptions::new();
+        options
+            .read(true)
+            .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits());
+        let file = match options.open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other.map_err(io_error("open", path))?,
+        };
+        let Some(mut file) = lock(file, path)? else {
+            return Err(LockError::Busy {
+                path: path.to_path_buf(),
+            });
+        };
+        if let Some(pid) = live_daemon(&mut file, path, host)? {
+            return Err(LockError::DockerRuns {
+                path: path.to_path_buf(),
+                pid,
+            });
+        }
+        Ok(is_same(path, &file).then_some(Self { file }))
+    }
+
+    /// Puts our file in its place, and gives the place back to a daemon that wrote to it in between.
+    fn replace_by(mut self, ours: &Draft, path: &Path, host: &Host) -> Result<(), LockError> {
+        fs::rename(&ours.path, path).map_err(io_error("replace", path))?;
+        let Some(pid) = live_daemon(&mut self.file, path, host)? else {
+            return Ok(());
+        };
+        fs::write(path, pid.to_string()).map_err(io_error("write", path))?;
+        Err(LockError::DockerRuns {
+            path: path.to_path_buf(),
+            pid,
+        })
+    }
+}
+
+/// The daemon that an open pid file names, if it is alive.
+fn live_daemon(file: &mut File, path: &Path, host: &Host) -> Result<Option<u32>, LockError> {
+    const MAX_BYTES: u64 = 64; // a number needs ten
+    let mut text = Vec::new();
+    file.rewind().map_err(io_error("read", path))?;
+    file.take(MAX_BYTES)
+        .read_to_end(&mut text)
+        .map_err(io_error("read", path))?;
+    Ok(parse_pid(&text).filter(|pid| is_live_daemon(&host.proc, *pid)))
+}
+
+/// `None`: someone else has it.
+fn lock(file: File, path: &Path) -> Result<Option<Flock<File>>, LockError> {
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(file) => Ok(Some(file)),
+        Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+        Err((_, errno)) => Err(io_error("lock", path)(errno.into())),
+    }
+}
+
+/// Whether the path still leads to this open file.
+fn is_same(path: &Path, file: &File) -> bool {
+    let identity = |meta: fs::Metadata| (meta.dev(), meta.ino());
+    let (there, here) = (
+        fs::symlink_metadata(path).map(identity),
+        file.metadata().map(identity),
+    );
+    matches!((there, here), (Ok(there), Ok(here)) if there == here)
+}
+
+fn io_error(op: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LockError {
+    let path = path.to_path_buf();
+    move |source| LockError::Io { op, path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+    use std::thread;
+
+    use super::*;
+
+    /// A host whose process table holds one daemon, 77, and one other process, 78.
+    fn host() -> (tempfile::TempDir, Host) {
+        let temp = tempfile::tempdir().unwrap();
+        for (pid, line) in [("77", "/usr/bin/dockerd\0"), ("78", "vi\0x\0")] {
+            fs::create_dir_all(temp.path().join("proc").join(pid)).unwrap();
+            fs::write(temp.path().join("proc").join(pid).join("cmdline"), line).unwrap();
+        }
+        fs::create_dir(temp.path().join("run")).unwrap();
+        let host = Host {
+            proc: temp.path().join("proc"),
+            sys_aufs: temp.path().join("sys"),
+            pid_file: temp.path().join("run/docker.pid"),
+        };
+        (temp, host)
+    }
+
+    fn take(host: &Host) -> PidFileLock {
+        match PidFileLock::acquire(host).unwrap() {
+            Hold::Held(lock) => lock,
+            Hold::NoDirectory { dir } => panic!("{} is there", dir.display()),
+        }
+    }
+
+    fn names_in_run(host: &Host) -> usize {
+        fs::read_dir(host.pid_file.parent().unwrap())
+            .unwrap()
+            .count()
+    }
+
+    #[test]
+    fn the_file_names_us_while_it_is_held_and_goes_afterwards() {
+        let (_temp, host) = host();
+        let lock = take(&host);
+        assert_eq!(
+            fs::read_to_string(&host.pid_file).unwrap(),
+            std::process::id().to_string()
+        );
+        assert_eq!(names_in_run(&host), 1);
+        lock.release().unwrap();
+        assert_eq!(names_in_run(&host), 0);
+        drop(take(&host));
+        assert_eq!(names_in_run(&host), 0);
+    }
+
+    #[test]
+    fn a_live_daemon_keeps_its_file() {
+        let (_temp, host) = host();
+        fs::write(&host.pid_file, "77").unwrap();
+        let error = PidFileLock::acquire(&host).unwrap_err();
+        assert!(
+            matches!(error, LockError::DockerRuns { pid: 77, .. }),
+            "{error}"
+        );
+        assert_eq!(fs::read_to_string(&host.pid_file).unwrap(), "77");
+        assert_eq!(names_in_run(&host), 1);
+    }
+
+    #[test]
+    fn stale_files_of_every_kind_are_replaced() {
+        for text in ["76", "78", "", "not a number", "99999999999999999999"] {
+            let (_temp, host) = host();
+            fs::write(&host.pid_file, text).unwrap();
+            let lock = take(&host);
+            assert_eq!(
+                fs::read_to_string(&host.pid_file).unwrap(),
+                std::process::id().to_string()
+            );
+            assert_eq!(names_in_run(&host), 1, "{text}");
+            lock.release().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_second_run_is_refused() {
+        let (_temp, host) = host();
+        let _lock = take(&host);
+        assert!(matches!(
+            PidFileLock::acquire(&host),
+            Err(LockError::Busy { .. })
+        ));
+        assert_eq!(names_in_run(&host), 1);
+    }
+
+    #[test]
+    fn of_many_at_once_one_gets_it() {
+        for stale in [None, Some("76")] {
+            let (_temp, host) = host();
+            if let Some(text) = stale {
+                fs::write(&host.pid_file, text).unwrap();
+            }
+            let (start, end) = (Barrier::new(8), Barrier::new(8));
+            let held = thread::scope(|scope| {
+                let runs: Vec<_> = (0..8)
+                    .map(|_| {
+                        scope.spawn(|| {
+                            start.wait();
+                            let lock = PidFileLock::acquire(&host);
+                            end.wait();
+                            lock.is_ok()
+                        })
+                    })
+                    .collect();
+                runs.into_iter()
+                    .map(|run| run.join().unwrap())
+                    .filter(|ok| *ok)
+                    .count()
+            });
+            assert_eq!(held, 1, "{stale:?}");
+            assert_eq!(names_in_run(&host), 0);
+        }
+    }
+
+    #[test]
+    fn a_link_in_its_place_is_not_followed() {
+        let (temp, host) = host();
+        fs::write(temp.path().join("victim"), "1").unwrap();
+        std::os::unix::fs::symlink("../victim", &host.pid_file).unwrap();
+        assert!(matches!(
+            PidFileLock::acquire(&host),
+            Err(LockError::Io { op: "open", .. })
+        ));
+        assert_eq!(fs::read_to_string(temp.path().join("victim")).unwrap(), "1");
+    }
+
+    #[test]
+    fn no_run_directory_is_told_not_made() {
+        let (temp, mut host) = host();
+        host.pid_file = temp.path().join("gone/docker.pid");
+        assert!(matches!(
+            PidFileLock::acquire(&host),
+            Ok(Hold::NoDirectory { .. })
+        ));
+        assert!(!temp.path().join("gone").exists());
+    }
+
+    #[test]
+    fn a_file_that_became_someone_elses_is_left() {
+        let (_temp, host) = host();
+        let lock = take(&host);
+        fs::remove_file(&host.pid_file).unwrap();
+        fs::write(&host.pid_file, "77").unwrap();
+        lock.release().unwrap();
+        assert_eq!(fs::read_to_string(&host.pid_file).unwrap(), "77");
+    }
+}

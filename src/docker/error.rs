@@ -1,0 +1,293 @@
+//! Why a root cannot be read or converted.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use super::files::{FileKind, ReadError, shown};
+use super::id::{CacheId, ChainId, IdError};
+use super::json::JsonError;
+use super::users::Hits;
+
+/// A root that is not converted.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// Nothing at this path.
+    #[error("{}: no such directory", shown(path))]
+    NotFound {
+        /// The root asked for.
+        path: PathBuf,
+    },
+    /// A file or something else at this path.
+    #[error("{}: not a directory", shown(path))]
+    NotADirectory {
+        /// The root asked for.
+        path: PathBuf,
+    },
+    /// An aufs root in a form that only an older Docker used.
+    #[error("{}: {layout}, which is not supported", shown(path))]
+    UnsupportedLayout {
+        /// The root.
+        path: PathBuf,
+        /// The form found.
+        layout: OldLayout,
+    },
+    /// A directory without Docker's aufs state.
+    #[error("{}: not an aufs root: {}", shown(path), WhatIsThere { drivers, remapped })]
+    NotAufs {
+        /// The root asked for.
+        path: PathBuf,
+        /// Directories of other storage drivers in it.
+        drivers: Vec<&'static str>,
+        /// Roots below it that belong to `--userns-remap`.
+        remapped: Vec<PathBuf>,
+    },
+    /// A part of an aufs root is not there.
+    #[error("{}: missing from an aufs root", shown(path))]
+    MissingPart {
+        /// The missing directory.
+        path: PathBuf,
+    },
+    /// Where the result belongs there is something already.
+    #[error("{}: there is a devicemapper root already", shown(path))]
+    TargetExists {
+        /// What is in the way.
+        path: PathBuf,
+    },
+    /// The root's own directories cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The root's contents are damaged.
+    #[error("{}: {}", shown(path), Listing(problems))]
+    Damaged {
+        /// The root.
+        path: PathBuf,
+        /// All that is wrong; never empty.
+        problems: Vec<Problem>,
+    },
+}
+
+/// A form of Docker root before the content-addressed store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OldLayout {
+    /// Images in `graph/` and `repositories-aufs`, layers in `aufs/`.
+    Graph,
+    /// Layers inside `graph/`.
+    GraphLayers,
+}
+
+impl fmt::Display for OldLayout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Graph => "image store of Docker 0.7 to 1.9 (graph/ and repositories-aufs)",
+            Self::GraphLayers => "image store of Docker before 0.7 (graph/*/layer)",
+        })
+    }
+}
+
+struct WhatIsThere<'a> {
+    drivers: &'a [&'static str],
+    remapped: &'a [PathBuf],
+}
+
+impl fmt::Display for WhatIsThere<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.drivers.is_empty() {
+            f.write_str("no storage driver's directory there")?;
+        } else {
+            write!(f, "it has {}", self.drivers.join(", "))?;
+        }
+        for (index, path) in self.remapped.iter().enumerate() {
+            let lead = if index == 0 {
+                "; remapped roots below it: "
+            } else {
+                ", "
+            };
+            write!(f, "{lead}{}", shown(path))?;
+        }
+        Ok(())
+    }
+}
+
+/// How many problems one line of text names; the others are in the value.
+const SHOWN_PROBLEMS: usize = 5;
+
+struct Listing<'a>(&'a [Problem]);
+
+impl fmt::Display for Listing<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.0.iter().take(SHOWN_PROBLEMS).enumerate() {
+            let lead = if index == 0 { "" } else { "; " };
+            write!(f, "{lead}{problem}")?;
+        }
+        match self.0.len().saturating_sub(SHOWN_PROBLEMS) {
+            0 => Ok(()),
+            more => write!(f, "; and {more} more"),
+        }
+    }
+}
+
+/// One thing that is wrong in a root, and what of the operator's it hits.
+#[derive(Debug)]
+pub struct Problem {
+    /// What is wrong.
+    pub fault: Fault,
+    /// The images and containers that need the damaged part.
+    pub hits: Hits,
+}
+
+/// The whole chain of reasons on one line, since a list of problems has no single source to follow.
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", Chain(&self.fault), self.hits)
+    }
+}
+
+/// An error with its sources, joined by colons.
+pub(super) struct Chain<'a>(pub(super) &'a dyn std::error::Error);
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut error = self.0;
+        while let Some(source) = error.source() {
+            write!(f, ": {source}")?;
+            error = source;
+        }
+        Ok(())
+    }
+}
+
+/// What can be wrong with one object of a root.
+#[derive(Debug, Error)]
+pub enum Fault {
+    /// It cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A file of zero bytes where there must be something: what a power cut leaves of a file just written.
+    #[error("{}: is empty", shown(path))]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file or directory that must be there is not.
+    #[error("{}: is missing", shown(path))]
+    Missing {
+        /// The file or directory.
+        path: PathBuf,
+    },
+    /// A file's text is not the id it should hold.
+    #[error("{}: {:?}", shown(path), value)]
+    BadId {
+        /// The file.
+        path: PathBuf,
+        /// The beginning of its text, escaped.
+        value: String,
+        /// What is wrong with it.
+        source: IdError,
+    },
+    /// A file name that is no id.
+    #[error("{}: the name", shown(path))]
+    BadName {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: IdError,
+    },
+    /// A JSON file that Docker cannot read either.
+    #[error("{}", shown(path))]
+    BadJson {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: JsonError,
+    },
+    /// A `size` that is no number.
+    #[error("{}: is not a number", shown(path))]
+    BadNumber {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Something that is not a regular file among the parent lists, or not a directory among the branches.
+    #[error("{}: is a {found}", shown(path))]
+    WrongKind {
+        /// What lies there.
+        path: PathBuf,
+        /// Its kind.
+        found: FileKind,
+    },
+    /// A layer's directory name is not the chain id made of its `diff` and `parent`.
+    #[error("{}: its diff and parent make {computed}", shown(path))]
+    ChainMismatch {
+        /// The layer's directory.
+        path: PathBuf,
+        /// The chain id they make.
+        computed: ChainId,
+    },
+    /// A layer's parent is not in the layer store.
+    #[error("{}: layer {parent} is missing", shown(path))]
+    ParentChainMissing {
+        /// The file that names the parent.
+        path: PathBuf,
+        /// The parent's chain id.
+        parent: ChainId,
+    },
+    /// Docker's stores name an aufs layer that aufs has not.
+    #[error("{}: aufs layer {id} is missing", shown(path))]
+    NotInAufs {
+        /// The file that names the layer.
+        path: PathBuf,
+        /// The layer.
+        id: CacheId,
+    },
+    /// A layer without its branch directory.
+    #[error("{}: the branch directory is missing", shown(path))]
+    BranchMissing {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The first line of a parent list names a layer that aufs has not.
+    #[error("{}: parent {parent} is missing", shown(path))]
+    ParentMissing {
+        /// The parent list.
+        path: PathBuf,
+        /// The parent.
+        parent: CacheId,
+    },
+    /// A layer is its own ancestor.
+    #[error("{}: its parents lead back to itself", shown(path))]
+    ParentCycle {
+        /// The parent list.
+        path: PathBuf,
+    },
+    /// A parent list is not its parent followed by that parent's own list.
+    #[error("{}: does not continue with the list of parent {parent}", shown(path))]
+    ParentListMismatch {
+        /// The parent list.
+        path: PathBuf,
+        /// The parent.
+        parent: CacheId,
+    },
+    /// aufs stacks a layer on another one than Docker's stores say.
+    #[error("{}: stands on {}, not on {}", shown(path), Named(found.as_ref()), Named(expected.as_ref()))]
+    ParentDiffers {
+        /// The parent list.
+        path: PathBuf,
+        /// The parent in the list.
+        found: Option<CacheId>,
+        /// The parent by Docker's stores.
+        expected: Option<CacheId>,
+    },
+}
+
+struct Named<'a>(Option<&'a CacheId>);
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(id) => id.fmt(f),
+            None => f.write_str("nothing"),
+        }
+    }
+}

@@ -1,0 +1,375 @@
+//! Reading below a Docker root without leaving a trace in it and without being led out of it.
+//!
+//! Every directory is opened relative to its parent and every name with `O_NOFOLLOW`. Access times are left alone
+//! where the kernel allows it.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use nix::dir;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
+use serde::Serialize;
+use thiserror::Error;
+
+use crate::tree::escape;
+
+/// The largest file that is read whole. Docker's largest, a container's config, is a few hundred KiB at most.
+pub const MAX_FILE_BYTES: u64 = 64 << 20; // 64 MiB
+
+/// What a directory entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FileKind {
+    /// A regular file.
+    Regular,
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Symlink,
+    /// A device, a pipe or a socket.
+    Special,
+}
+
+impl FileKind {
+    fn of(stat: &FileStat) -> Self {
+        let format = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
+        if format == SFlag::S_IFREG {
+            Self::Regular
+        } else if format == SFlag::S_IFDIR {
+            Self::Directory
+        } else if format == SFlag::S_IFLNK {
+            Self::Symlink
+        } else {
+            Self::Special
+        }
+    }
+}
+
+impl fmt::Display for FileKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Regular => "regular file",
+            Self::Directory => "directory",
+            Self::Symlink => "symbolic link",
+            Self::Special => "special file",
+        })
+    }
+}
+
+/// Why a file or directory of the root cannot be read.
+#[derive(Debug, Error)]
+pub enum ReadError {
+    /// The operating system says no.
+    #[error("{}: cannot {op}", shown(path))]
+    Io {
+        /// What was tried: `open`, `read`, `list`, `stat`.
+        op: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Something else is where a file or directory belongs.
+    #[error("{}: is a {found}, not a {expected}", shown(path))]
+    WrongKind {
+        /// The file.
+        path: PathBuf,
+        /// What belongs there.
+        expected: FileKind,
+        /// What is there.
+        found: FileKind,
+    },
+    /// Above [`MAX_FILE_BYTES`].
+    #[error("{}: is larger than {} MiB, so it is not what Docker writes there", shown(path), MAX_FILE_BYTES >> 20)]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// A path for messages, with bytes that are not printable ASCII escaped: names below a root are not to be trusted.
+pub(super) fn shown(path: &Path) -> String {
+    escape(path.as_os_str().as_bytes())
+}
+
+/// An entry of a directory.
+#[derive(Debug)]
+pub(super) struct Listed {
+    pub(super) name: OsString,
+    pub(super) kind: FileKind,
+}
+
+/// An open directory.
+#[derive(Debug)]
+pub(super) struct Dir {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+impl Dir {
+    /// Opens a directory by path, symbolic links followed: for the root alone.
+    pub(super) fn open(path: &Path) -> Result<Self, ReadError> {
+        let fd = open_quietly(nix::fcntl::AT_FDCWD, path.as_os_str(), OFlag::O_DIRECTORY);
+        Self::opened(fd, path.to_path_buf())
+    }
+
+    /// Opens a directory below this one, which must not be a symbolic link.
+    pub(super) fn dir(&self, name: impl AsRef<OsStr>) -> Result<Self, ReadError> {
+        let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+        let fd = open_quietly(self.fd.as_fd(), name.as_ref(), flags);
+        // With O_DIRECTORY a link is ENOTDIR, which says less than what is there.
+        if matches!(fd, Err(Errno::ENOTDIR | Errno::ELOOP))
+            && let Some(found) = self.kind(&name)?
+        {
+            let (path, expected) = (self.join(&name), FileKind::Directory);
+            return Err(ReadError::WrongKind {
+                path,
+                expected,
+                found,
+            });
+        }
+        Self::opened(fd, self.join(name))
+    }
+
+    /// Opens a directory below this one, symbolic links followed: for `aufs`, which is moved to other disks by a link.
+    pub(super) fn dir_following(&self, name: &str) -> Result<Self, ReadError> {
+        let fd = open_quietly(self.fd.as_fd(), OsStr::new(name), OFlag::O_DIRECTORY);
+        Self::opened(fd, self.join(name))
+    }
+
+    /// [`dir`](Self::dir), or `None` where there is nothing of that name.
+    pub(super) fn dir_if_any(&self, name: impl AsRef<OsStr>) -> Result<Option<Self>, ReadError> {
+        absent_is_none(self.dir(name))
+    }
+
+    fn opened(fd: nix::Result<OwnedFd>, path: PathBuf) -> Result<Self, ReadError> {
+        match fd {
+            Ok(fd) => Ok(Self { fd, path }),
+            Err(errno) => Err(io_error("open", path, errno)),
+        }
+    }
+
+    /// Its path, for messages.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The path of a name in it, for messages.
+    pub(super) fn join(&self, name: impl AsRef<OsStr>) -> PathBuf {
+        self.path.join(name.as_ref())
+    }
+
+    /// The status of a name in it, links not followed. `None`: nothing of that name.
+    pub(super) fn stat_of(&self, name: impl AsRef<OsStr>) -> Result<Option<FileStat>, ReadError> {
+        match fstatat(&self.fd, name.as_ref(), AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(errno) => Err(io_error("stat", self.join(name), errno)),
+        }
+    }
+
+    /// What a name in it is, links not followed. `None`: nothing of that name.
+    pub(super) fn kind(&self, name: impl AsRef<OsStr>) -> Result<Option<FileKind>, ReadError> {
+        Ok(self.stat_of(name)?.as_ref().map(FileKind::of))
+    }
+
+    /// Whether there is a directory (not a link to one) of that name.
+    pub(super) fn has_dir(&self, name: impl AsRef<OsStr>) -> Result<bool, ReadError> {
+        Ok(self.kind(name)? == Some(FileKind::Directory))
+    }
+
+    /// Opens a regular file for reading. It is looked at first, because only opening a device can have effects.
+    pub(super) fn file(&self, name: impl AsRef<OsStr>) -> Result<File, ReadError> {
+        let path = self.join(&name);
+        let expected = FileKind::Regular;
+        let found = self.kind(&name)?.unwrap_or(expected);
+        if found != expected {
+            return Err(ReadError::WrongKind {
+                path,
+                expected,
+                found,
+            });
+        }
+        let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+        match open_quietly(self.fd.as_fd(), name.as_ref(), flags) {
+            Ok(fd) => Ok(File::from(fd)),
+            Err(errno) => Err(io_error("open", path, errno)),
+        }
+    }
+
+    /// A file's bytes.
+    ///
+    /// # Errors
+    /// [`ReadError::TooLarge`] above [`MAX_FILE_BYTES`]; absent is [`ReadError::Io`].
+    pub(super) fn read(&self, name: impl AsRef<OsStr>) -> Result<Vec<u8>, ReadError> {
+        let file = self.file(&name)?;
+        let mut bytes = Vec::new();
+        let read = file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes);
+        let path = self.join(name);
+        match read {
+            Err(source) => Err(ReadError::Io {
+                op: "read",
+                path,
+                source,
+            }),
+            Ok(_) if bytes.len() as u64 > MAX_FILE_BYTES => Err(ReadError::TooLarge { path }),
+            Ok(_) => Ok(bytes),
+        }
+    }
+
+    /// [`read`](Self::read), or `None` where there is nothing of that name.
+    pub(super) fn read_if_any(
+        &self,
+        name: impl AsRef<OsStr>,
+    ) -> Result<Option<Vec<u8>>, ReadError> {
+        absent_is_none(self.read(name))
+    }
+
+    /// Its entries but `.` and `..`, sorted by name so that reports do not depend on the file system.
+    pub(super) fn list(&self) -> Result<Vec<Listed>, ReadError> {
+        let failed = |errno| io_error("list", self.path.clone(), errno);
+        let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+        let fd = open_quietly(self.fd.as_fd(), OsStr::new("."), flags).map_err(failed)?;
+        let mut entries = dir::Dir::from_fd(fd).map_err(failed)?;
+        let mut listed = Vec::new();
+        for entry in entries.iter() {
+            let entry = entry.map_err(failed)?;
+            let name = OsString::from_vec(entry.file_name().to_bytes().to_vec());
+            if name == "." || name == ".." {
+                continue;
+            }
+            let kind = match entry.file_type() {
+                Some(dir::Type::File) => FileKind::Regular,
+                Some(dir::Type::Directory) => FileKind::Directory,
+                Some(dir::Type::Symlink) => FileKind::Symlink,
+                Some(_) => FileKind::Special,
+                None => self.kind(&name)?.unwrap_or(FileKind::Special),
+            };
+            listed.push(Listed { name, kind });
+        }
+        listed.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        Ok(listed)
+    }
+
+    /// The entries of a directory in it; none where there is no such directory.
+    pub(super) fn list_if_any(&self, name: &str) -> Result<Vec<Listed>, ReadError> {
+        self.dir_if_any(name)?
+            .map_or(Ok(Vec::new()), |dir| dir.list())
+    }
+}
+
+fn absent_is_none<T>(result: Result<T, ReadError>) -> Result<Option<T>, ReadError> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(ReadError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Opens read-only, without touching the access time where we may: the kernel allows that to the owner only.
+fn open_quietly(dir: BorrowedFd<'_>, name: &OsStr, flags: OFlag) -> nix::Result<OwnedFd> {
+    let flags = flags | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    match openat(dir, name, flags | OFlag::O_NOATIME, Mode::empty()) {
+        Err(Errno::EPERM) => openat(dir, name, flags, Mode::empty()),
+        other => other,
+    }
+}
+
+fn io_error(op: &'static str, path: PathBuf, errno: Errno) -> ReadError {
+    ReadError::Io {
+        op,
+        path,
+        source: errno.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn links_are_not_followed() {
+        let temp = tempfile::tempdir().unwrap();
+        fs::create_dir(temp.path().join("d")).unwrap();
+        fs::write(temp.path().join("d/f"), "x").unwrap();
+        symlink("d", temp.path().join("dl")).unwrap();
+        symlink("f", temp.path().join("d/fl")).unwrap();
+        let dir = Dir::open(temp.path()).unwrap();
+        assert_eq!(dir.dir("d").unwrap().read("f").unwrap(), b"x");
+        let error = dir.dir("dl").unwrap_err().to_string();
+        assert!(
+            error.ends_with("/dl: is a symbolic link, not a directory"),
+            "{error}"
+        );
+        let error = dir.dir("d").unwrap().read("fl").unwrap_err().to_string();
+        assert!(
+            error.ends_with("/d/fl: is a symbolic link, not a regular file"),
+            "{error}"
+        );
+        assert_eq!(dir.dir_following("dl").unwrap().read("f").unwrap(), b"x");
+    }
+
+    #[test]
+    fn a_pipe_is_not_waited_for() {
+        let temp = tempfile::tempdir().unwrap();
+        nix::unistd::mkfifo(&temp.path().join("p"), Mode::S_IRWXU).unwrap();
+        let error = Dir::open(temp.path()).unwrap().read("p").unwrap_err();
+        assert!(matches!(
+            error,
+            ReadError::WrongKind {
+                found: FileKind::Special,
+                ..
+            }
+        ));
+    }
+
+    #[test]
+    fn a_huge_file_is_refused() {
+        let temp = tempfile::tempdir().unwrap();
+        let file = File::create(temp.path().join("huge")).unwrap();
+        file.set_len(MAX_FILE_BYTES + 1).unwrap();
+        let error = Dir::open(temp.path()).unwrap().read("huge").unwrap_err();
+        assert!(matches!(error, ReadError::TooLarge { .. }));
+    }
+
+    #[test]
+    fn absent_is_told_from_unreadable() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = Dir::open(temp.path()).unwrap();
+        assert!(dir.read_if_any("no").unwrap().is_none());
+        assert!(dir.dir_if_any("no").unwrap().is_none());
+        assert!(dir.read("no").is_err());
+        fs::write(temp.path().join("f"), "").unwrap();
+        assert!(dir.dir_if_any("f").is_err());
+    }
+
+    #[test]
+    fn reading_leaves_the_access_time() {
+        let temp = tempfile::tempdir().unwrap();
+        fs::write(temp.path().join("f"), "x").unwrap();
+        let old = std::time::SystemTime::UNIX_EPOCH;
+        let times = fs::FileTimes::new().set_accessed(old);
+        File::options()
+            .write(true)
+            .open(temp.path().join("f"))
+            .unwrap()
+            .set_times(times)
+            .unwrap();
+        Dir::open(temp.path()).unwrap().read("f").unwrap();
+        let accessed = fs::metadata(temp.path().join("f"))
+            .unwrap()
+            .accessed()
+            .unwrap();
+        assert_eq!(accessed, old);
+    }
+}

@@ -1,0 +1,276 @@
+//! Images and their names: `image/aufs/imagedb` and `repositories.json`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+
+use serde::Serialize;
+
+use super::error::Fault;
+use super::files::{Dir, FileKind};
+use super::id::{ChainId, DiffId, ImageId};
+use super::json::{JsonError, Object};
+use super::notes::{Notes, Subject};
+use super::warning::{Leftover, Warning};
+
+/// A name for an image as Docker stores it: `name:tag` or `name@sha256:…`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Reference(Box<str>);
+
+impl Reference {
+    #[cfg(test)]
+    pub(super) fn for_tests(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it names a digest rather than a tag.
+    pub fn is_digest(&self) -> bool {
+        self.0.contains('@')
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// An image that has a readable config.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// Its layers as one chain id; `None` for an image of metadata alone.
+    pub top: Option<ChainId>,
+    /// Number of layers.
+    pub nr_layers: usize,
+}
+
+/// A file name in `imagedb/content/sha256` that is an image id, and the config's chain of layers.
+#[derive(Debug, Default)]
+pub(super) struct Images {
+    pub(super) images: BTreeMap<ImageId, Image>,
+    /// The parent of each chain id, as the configs' diff ids tell it.
+    pub(super) chain_parents: HashMap<ChainId, Option<ChainId>>,
+}
+
+/// Chain ids already made. Images share most of their layers, so each step is digested once, not once per image.
+type Steps = HashMap<(Option<ChainId>, DiffId), ChainId>;
+
+impl Images {
+    /// Reads every image config.
+    pub(super) fn read(image: &Dir, notes: &mut Notes) -> Self {
+        let mut images = Self::default();
+        let contents = image
+            .dir("imagedb")
+            .and_then(|imagedb| imagedb.dir("content"));
+        let contents = contents.and_then(|content| content.dir("sha256"));
+        let Some(contents) = notes.keep(&Subject::Root, contents) else {
+            return images;
+        };
+        let mut steps = Steps::new();
+        for entry in notes
+            .keep(&Subject::Root, contents.list())
+            .unwrap_or_default()
+        {
+            let Some(id) = ImageId::from_file_name(entry.name.as_bytes()) else {
+                let path = contents.join(&entry.name);
+                notes.warn(Warning::Leftover {
+                    path,
+                    what: Leftover::Unknown,
+                });
+                continue;
+            };
+            if let Some(config) = notes.keep(&Subject::Image(id), Config::read(&contents, id)) {
+                if !config.verified {
+                    // Docker drops such an image at each start, yet its layers are in use by others or stay as they are.
+                    notes.warn(Warning::ImageUnverified { image: id });
+                }
+                images.add(id, &config.diff_ids, &mut steps);
+            }
+        }
+        images
+    }
+
+    fn add(&mut self, id: ImageId, diff_ids: &[DiffId], steps: &mut Steps) {
+        let mut top = None;
+        for &diff in diff_ids {
+            let chain = *steps
+                .entry((top, diff))
+                .or_insert_with(|| ChainId::on(top, diff));
+            self.chain_parents.entry(chain).or_insert(top);
+            top = Some(chain);
+        }
+        self.images.insert(
+            id,
+            Image {
+                top,
+                nr_layers: diff_ids.len(),
+            },
+        );
+    }
+}
+
+/// What counts of an image's config.
+struct Config {
+    diff_ids: Vec<DiffId>,
+    verified: bool,
+}
+
+impl Config {
+    fn read(contents: &Dir, id: ImageId) -> Result<Self, Fault> {
+        let text = contents.read(id.file_name())?;
+        let diff_ids = parse_diff_ids(&text).map_err(|source| Fault::BadJson {
+            path: contents.join(id.file_name()),
+            source,
+        })?;
+        Ok(Self {
+            diff_ids,
+            verified: id.verifies(&text),
+        })
+    }
+}
+
+/// The diff ids of an image config, bottom first. `rootfs` must be there, its list may be empty or absent.
+/// Source: moby v20.10 `image/fs.go` and `image/rootfs.go`.
+fn parse_diff_ids(config: &[u8]) -> Result<Vec<DiffId>, JsonError> {
+    let rootfs = Object::parse(config)?
+        .object("rootfs")?
+        .ok_or(JsonError::Missing { key: "rootfs" })?;
+    let wrong = JsonError::WrongType {
+        key: "diff_ids",
+        expected: "a list of sha256 digests",
+    };
+    let texts: Vec<&str> = match rootfs.raw("diff_ids") {
+        None => return Ok(Vec::new()),
+        Some(list) => serde_json::from_slice(list).map_err(|_| wrong.clone())?,
+    };
+    let diff_ids = texts.iter().map(|text| DiffId::parse(text.as_bytes()));
+    diff_ids.collect::<Result<_, _>>().map_err(|_| wrong)
+}
+
+/// Reads the names of images.
+pub(super) fn read_references(image: &Dir, notes: &mut Notes) -> BTreeMap<Reference, ImageId> {
+    const FILE: &str = "repositories.json";
+    let subject = Subject::Root;
+    let Some(text) = notes.keep(&subject, image.read_if_any(FILE)) else {
+        return BTreeMap::new();
+    };
+    let Some(text) = text else {
+        notes.warn(Warning::NoRepositories);
+        return BTreeMap::new();
+    };
+    let references = parse_references(&text).map_err(|source| Fault::BadJson {
+        path: image.join(FILE),
+        source,
+    });
+    notes.keep(&subject, references).unwrap_or_default()
+}
+
+fn parse_references(text: &[u8]) -> Result<BTreeMap<Reference, ImageId>, JsonError> {
+    type Repositories = BTreeMap<String, BTreeMap<String, String>>;
+    let wrong = JsonError::WrongType {
+        key: "Repositories",
+        expected: "a map of names to image ids",
+    };
+    let object = Object::parse(text)?;
+    let repositories: Repositories = match object.raw("Repositories") {
+        None => return Ok(BTreeMap::new()),
+        Some(map) => serde_json::from_slice(map).map_err(|_| wrong.clone())?,
+    };
+    let mut references = BTreeMap::new();
+    for (name, image) in repositories.into_values().flatten() {
+        let image = ImageId::parse(image.as_bytes()).map_err(|_| wrong.clone())?;
+        references.insert(Reference(name.into()), image);
+    }
+    Ok(references)
+}
+
+/// Warns of images that Docker does not show and of names without an image.
+pub(super) fn check_images(
+    images: &BTreeMap<ImageId, Image>,
+    references: &BTreeMap<Reference, ImageId>,
+    has_layer: impl Fn(&ChainId) -> bool,
+    notes: &mut Notes,
+) {
+    for (&image, config) in images {
+        if let Some(chain) = config.top.filter(|top| !has_layer(top)) {
+            notes.warn(Warning::ImageWithoutLayers { image, chain });
+        }
+    }
+    let damaged: Vec<_> = notes
+        .faults
+        .iter()
+        .map(|(subject, _)| subject.clone())
+        .collect();
+    for (reference, &image) in references {
+        if !images.contains_key(&image) && !damaged.contains(&Subject::Image(image)) {
+            let reference = reference.clone();
+            notes.warn(Warning::DanglingReference { reference, image });
+        }
+    }
+}
+
+/// Whether an entry of a store is a directory; anything else there is recorded as no work of Docker's.
+pub(super) fn is_store_dir(
+    dir: &Dir,
+    name: &std::ffi::OsStr,
+    kind: FileKind,
+    notes: &mut Notes,
+) -> bool {
+    let is_dir = kind == FileKind::Directory;
+    if !is_dir {
+        notes.warn(Warning::Leftover {
+            path: dir.join(name),
+            what: Leftover::Unknown,
+        });
+    }
+    is_dir
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn diff_ids_are_read_whatever_else_the_config_holds() {
+        let hex = "5f".repeat(32);
+        let config = format!(
+            r#"{{"config":{{"Env":["A=\u003cb"]}},"rootfs":{{"type":"layers","diff_ids":["sha256:{hex}"]}}}}"#
+        );
+        assert_eq!(parse_diff_ids(config.as_bytes()).unwrap().len(), 1);
+        for (config, layers) in [
+            (r#"{"rootfs":{"type":"layers"}}"#, Some(0)),
+            (r#"{"rootfs":{"diff_ids":null}}"#, Some(0)),
+            (r#"{"rootfs":{"diff_ids":[]}}"#, Some(0)),
+            (r#"{"rootfs":{"diff_ids":["sha256:../x"]}}"#, None),
+            (r#"{"rootfs":{"diff_ids":"x"}}"#, None),
+            (r#"{"rootfs":null}"#, None),
+            ("{}", None),
+            ("", None),
+        ] {
+            assert_eq!(
+                parse_diff_ids(config.as_bytes()).ok().map(|ids| ids.len()),
+                layers,
+                "{config}"
+            );
+        }
+    }
+
+    #[test]
+    fn names_are_read_and_bad_ids_refused() {
+        let id = format!("sha256:{}", "ab".repeat(32));
+        let text =
+            format!(r#"{{"Repositories":{{"a":{{"a:1":"{id}","a@{id}":"{id}"}},"b":{{}}}}}}"#);
+        let references = parse_references(text.as_bytes()).unwrap();
+        let digests: Vec<_> = references.keys().map(Reference::is_digest).collect();
+        assert_eq!(digests, [false, true]);
+        assert!(parse_references(br#"{"Repositories":{"a":{"a:1":"../x"}}}"#).is_err());
+        assert!(parse_references(b"{}").unwrap().is_empty());
+        assert!(parse_references(b"").is_err());
+    }
+}

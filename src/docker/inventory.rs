@@ -1,0 +1,243 @@
+//! What `inspect` shows of a root. The field names are part of the `--json` interface.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::container::{RestartPolicy, Status};
+use super::error::Problem;
+use super::files::{FileKind, ReadError};
+use super::id::{CacheId, ContainerId, ImageId};
+use super::image::Reference;
+use super::model::{Model, OrphanReason, Use};
+use super::root::{Owner, Root};
+use super::survey::Survey;
+use super::users::Hits;
+use super::warning::Warning;
+
+/// A root in numbers and lists. Sizes are in bytes.
+#[derive(Debug, Serialize)]
+pub struct Inventory {
+    /// The root.
+    pub root: PathBuf,
+    /// Its storage driver: `aufs`.
+    pub driver: &'static str,
+    /// Its layout: `content-addressed`.
+    pub layout: &'static str,
+    /// The Docker versions that use this layout with this driver.
+    pub docker_versions: &'static str,
+    /// The owner of container root on the host; other than 0 with `--userns-remap`.
+    pub owner: Owner,
+    /// Images, those with names first.
+    pub images: Vec<ImageSummary>,
+    /// Containers of all drivers, by name.
+    pub containers: Vec<ContainerSummary>,
+    /// Number of layers in Docker's layer store.
+    pub nr_image_layers: usize,
+    /// Number of aufs layers that can be converted, orphans included.
+    pub nr_aufs_layers: usize,
+    /// Number of aufs layers that only the build cache uses.
+    pub nr_buildkit_layers: usize,
+    /// Whether there is a build cache.
+    pub buildkit: bool,
+    /// Sum of the sizes that Docker recorded for its image layers.
+    pub image_layer_bytes: u64,
+    /// Number of volumes; they are not touched.
+    pub nr_volumes: usize,
+    /// aufs layers that nothing uses.
+    pub orphans: Vec<OrphanSummary>,
+    /// Further roots of `--userns-remap` below this one.
+    pub remapped_roots: Vec<PathBuf>,
+    /// Whether there is a devicemapper root already.
+    pub has_devicemapper: bool,
+    /// What stands in the way of converting the root.
+    pub problems: Vec<ProblemSummary>,
+    /// What the operator should know besides.
+    pub warnings: Vec<WarningSummary>,
+}
+
+/// An image.
+#[derive(Debug, Serialize)]
+pub struct ImageSummary {
+    /// Its id.
+    pub id: ImageId,
+    /// Its tags, then its digests.
+    pub references: Vec<Reference>,
+    /// Number of layers.
+    pub nr_layers: usize,
+    /// Sum of the sizes that Docker recorded for its layers.
+    pub bytes: u64,
+}
+
+/// A container.
+#[derive(Debug, Serialize)]
+pub struct ContainerSummary {
+    /// Its id.
+    pub id: ContainerId,
+    /// Its name.
+    pub name: String,
+    /// The image it was made of.
+    pub image: Option<ImageId>,
+    /// That image's first name.
+    pub image_name: Option<Reference>,
+    /// What it was doing.
+    pub status: Status,
+    /// When Docker starts it by itself.
+    pub restart: RestartPolicy,
+    /// The driver in its config; empty means aufs.
+    pub driver: String,
+    /// Whether it is converted: it is aufs's and its layers are there.
+    pub converted: bool,
+}
+
+/// An aufs layer that nothing uses.
+#[derive(Debug, Serialize)]
+pub struct OrphanSummary {
+    /// The layer.
+    pub id: CacheId,
+    /// Why nothing uses it.
+    pub reason: OrphanReason,
+}
+
+/// A problem as text.
+#[derive(Debug, Serialize)]
+pub struct ProblemSummary {
+    /// What is wrong and whom it hits.
+    pub message: String,
+    /// Whom it hits.
+    pub hits: Hits,
+}
+
+/// A warning as text.
+#[derive(Debug, Serialize)]
+pub struct WarningSummary {
+    /// Its kind.
+    pub code: &'static str,
+    /// Its text.
+    pub message: String,
+}
+
+impl Inventory {
+    /// Takes stock of a root.
+    ///
+    /// # Errors
+    /// The root's own directories cannot be listed.
+    pub fn new(root: &Root, survey: &Survey) -> Result<Self, ReadError> {
+        let model = &survey.model;
+        let orphans = model.aufs.iter().filter_map(|layer| {
+            layer.orphan.map(|reason| OrphanSummary {
+                id: layer.id.clone(),
+                reason,
+            })
+        });
+        let volumes = root.dir.list_if_any("volumes")?;
+        Ok(Self {
+            root: root.path().to_path_buf(),
+            driver: "aufs",
+            layout: "content-addressed",
+            docker_versions: "1.10 to 23.0",
+            owner: root.owner(),
+            images: images(model),
+            containers: containers(model),
+            nr_image_layers: model.layers.len(),
+            nr_aufs_layers: model.aufs.len(),
+            nr_buildkit_layers: model
+                .aufs
+                .iter()
+                .filter(|layer| layer.uses == [Use::BuildKit])
+                .count(),
+            buildkit: model.buildkit,
+            image_layer_bytes: sum(model.layers.values().map(|layer| layer.size.0)),
+            nr_volumes: volumes
+                .iter()
+                .filter(|entry| entry.kind == FileKind::Directory)
+                .count(),
+            orphans: orphans.collect(),
+            remapped_roots: root.remapped_roots()?,
+            has_devicemapper: root.check_target_free().is_err(),
+            problems: survey.problems().iter().map(ProblemSummary::new).collect(),
+            warnings: survey.warnings().iter().map(WarningSummary::new).collect(),
+        })
+    }
+}
+
+/// Sizes come from files, so their sum may leave the range.
+fn sum(sizes: impl Iterator<Item = u64>) -> u64 {
+    sizes.fold(0, u64::saturating_add)
+}
+
+fn images(model: &Model) -> Vec<ImageSummary> {
+    let mut images: Vec<_> = model
+        .images
+        .iter()
+        .map(|(&id, image)| {
+            let mut bytes = 0_u64;
+            let mut chain = image.top;
+            for _ in 0..image.nr_layers {
+                let Some(layer) = chain.and_then(|chain| model.layers.get(&chain)) else {
+                    break;
+                };
+                bytes = bytes.saturating_add(layer.size.0);
+                chain = layer.parent;
+            }
+            let references = model.references_of(id).to_vec();
+            ImageSummary {
+                id,
+                references,
+                nr_layers: image.nr_layers,
+                bytes,
+            }
+        })
+        .collect();
+    images.sort_by(|a, b| {
+        let unnamed = |image: &ImageSummary| image.references.is_empty();
+        (unnamed(a), &a.references, a.id).cmp(&(unnamed(b), &b.references, b.id))
+    });
+    images
+}
+
+fn containers(model: &Model) -> Vec<ContainerSummary> {
+    let mut containers: Vec<_> = model
+        .containers
+        .iter()
+        .map(|(id, container)| {
+            let image_name = container
+                .image
+                .and_then(|image| model.references_of(image).first().cloned());
+            let mount = model.mounts.get(id);
+            let has_layers =
+                mount.is_some_and(|mount| model.place_of(mount.rw.cache_id()).is_some());
+            ContainerSummary {
+                id: id.clone(),
+                name: container.name.clone(),
+                image: container.image,
+                image_name,
+                status: container.status,
+                restart: container.restart,
+                driver: container.driver.clone(),
+                converted: container.is_aufs() && has_layers,
+            }
+        })
+        .collect();
+    containers.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+    containers
+}
+
+impl ProblemSummary {
+    fn new(problem: &Problem) -> Self {
+        Self {
+            message: problem.to_string(),
+            hits: problem.hits.clone(),
+        }
+    }
+}
+
+impl WarningSummary {
+    /// A warning for `--json`.
+    pub fn new(warning: &Warning) -> Self {
+        Self {
+            code: warning.code(),
+            message: warning.to_string(),
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! Image layers: `image/aufs/layerdb/sha256`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use super::error::Fault;
+use super::files::Dir;
+use super::id::{CacheId, ChainId, DiffId, IdError};
+use super::image::is_store_dir;
+use super::notes::{Notes, Subject};
+use super::warning::{Leftover, Warning};
+use crate::tree::escape;
+use crate::units::Bytes;
+
+/// An image layer as Docker's layer store knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layer {
+    /// Its content.
+    pub diff: DiffId,
+    /// The layers below it; `None` for a base layer.
+    pub parent: Option<ChainId>,
+    /// Its directory in the graph driver.
+    pub cache: CacheId,
+    /// Size of its files as the driver counted it; informational.
+    pub size: Bytes,
+}
+
+/// The layer store.
+#[derive(Debug, Default)]
+pub(super) struct Layers {
+    /// Layers whose files are all sound.
+    pub(super) sound: BTreeMap<ChainId, Layer>,
+    /// Every layer with a directory, sound or not.
+    pub(super) present: BTreeSet<ChainId>,
+    /// Driver ids of layers whose deletion did not finish.
+    pub(super) removing: BTreeSet<CacheId>,
+    /// The store's directory, for messages.
+    path: PathBuf,
+}
+
+impl Layers {
+    /// Reads the layer store.
+    pub(super) fn read(layerdb: &Dir, notes: &mut Notes) -> Self {
+        let mut layers = Self {
+            path: layerdb.join("sha256"),
+            ..Self::default()
+        };
+        // A root whose images all have no layers may lack the directory.
+        let Some(Some(store)) = notes.keep(&Subject::Root, layerdb.dir_if_any("sha256")) else {
+            return layers;
+        };
+        for entry in notes.keep(&Subject::Root, store.list()).unwrap_or_default() {
+            if is_store_dir(&store, &entry.name, entry.kind, notes) {
+                layers.read_entry(&store, &entry.name, notes);
+            }
+        }
+        for entry in notes
+            .keep(&Subject::Root, layerdb.list_if_any("tmp"))
+            .unwrap_or_default()
+        {
+            let path = layerdb.join("tmp").join(entry.name);
+            notes.warn(Warning::Leftover {
+                path,
+                what: Leftover::Write,
+            });
+        }
+        layers
+    }
+
+    fn read_entry(&mut self, store: &Dir, name: &OsStr, notes: &mut Notes) {
+        if let Some(chain) = ChainId::from_file_name(name.as_bytes()) {
+            self.present.insert(chain);
+            let subject = Subject::Chain(chain);
+            if let Some(dir) = notes.keep(&subject, store.dir(name)) {
+                let layer = read_layer(&dir, chain, notes);
+                self.sound.extend(layer.map(|layer| (chain, layer)));
+            }
+            return;
+        }
+        let is_removal = name.as_bytes().ends_with(b"-removing");
+        let what = if is_removal {
+            Leftover::Removal
+        } else {
+            Leftover::Unknown
+        };
+        notes.warn(Warning::Leftover {
+            path: store.join(name),
+            what,
+        });
+        if is_removal && let Ok(text) = store.dir(name).and_then(|dir| dir.read("cache-id")) {
+            self.removing.extend(CacheId::parse(text.trim_ascii()));
+        }
+    }
+
+    /// Checks each layer's chain id and that its parent is there.
+    pub(super) fn check(&self, notes: &mut Notes) {
+        for (&chain, layer) in &self.sound {
+            let computed = ChainId::on(layer.parent, layer.diff);
+            if computed != chain {
+                let path = self.dir_of(chain);
+                notes.fault(
+                    Subject::Chain(chain),
+                    Fault::ChainMismatch { path, computed },
+                );
+            }
+            if let Some(parent) = layer.parent.filter(|parent| !self.present.contains(parent)) {
+                let path = self.dir_of(chain).join("parent");
+                notes.fault(
+                    Subject::Chain(chain),
+                    Fault::ParentChainMissing { path, parent },
+                );
+            }
+        }
+    }
+
+    /// A layer's directory, for messages.
+    pub(super) fn dir_of(&self, chain: ChainId) -> PathBuf {
+        self.path.join(chain.file_name())
+    }
+}
+
+/// Reads one layer's small files; all of its faults are recorded, not only the first.
+fn read_layer(dir: &Dir, chain: ChainId, notes: &mut Notes) -> Option<Layer> {
+    let subject = Subject::Chain(chain);
+    let cache = notes.keep(&subject, read_id(dir, "cache-id", CacheId::parse));
+    let diff = notes.keep(&subject, read_id(dir, "diff", DiffId::parse));
+    let parent = notes.keep(&subject, read_id_if_any(dir, "parent", ChainId::parse));
+    let size = notes.keep(&subject, read_size(dir));
+    check_presence(dir, chain, notes);
+    Some(Layer {
+        diff: diff?,
+        parent: parent?,
+        cache: cache?,
+        size: size?,
+    })
+}
+
+/// Files that are copied but not read: they may be absent, but an empty one is damage.
+fn check_presence(dir: &Dir, chain: ChainId, notes: &mut Notes) {
+    for name in ["tar-split.json.gz", "descriptor.json"] {
+        let Some(stat) = notes.keep(&Subject::Chain(chain), dir.stat_of(name)) else {
+            continue;
+        };
+        match stat {
+            Some(stat) if stat.st_size == 0 => {
+                notes.fault(
+                    Subject::Chain(chain),
+                    Fault::Empty {
+                        path: dir.join(name),
+                    },
+                );
+            }
+            None if name == "tar-split.json.gz" => notes.warn(Warning::NoTarSplit { chain }),
+            _ => {}
+        }
+    }
+}
+
+fn read_size(dir: &Dir) -> Result<Bytes, Fault> {
+    let text = read_text(dir, "size")?;
+    // Docker writes a signed number; a negative one means that it is not known.
+    let number = std::str::from_utf8(&text)
+        .ok()
+        .and_then(|text| text.parse::<i64>().ok());
+    let number = number.ok_or_else(|| Fault::BadNumber {
+        path: dir.join("size"),
+    })?;
+    Ok(Bytes(u64::try_from(number).unwrap_or(0)))
+}
+
+/// Reads a file that holds one id. Docker trims white space when reading these, so do we.
+pub(super) fn read_id<T>(
+    dir: &Dir,
+    name: &str,
+    parse: fn(&[u8]) -> Result<T, IdError>,
+) -> Result<T, Fault> {
+    let text = read_text(dir, name)?;
+    parse(&text).map_err(|source| {
+        let value = escape(&text[..text.len().min(80)]);
+        Fault::BadId {
+            path: dir.join(name),
+            value,
+            source,
+        }
+    })
+}
+
+/// [`read_id`], or `None` where there is no such file.
+pub(super) fn read_id_if_any<T>(
+    dir: &Dir,
+    name: &str,
+    parse: fn(&[u8]) -> Result<T, IdError>,
+) -> Result<Option<T>, Fault> {
+    match dir.kind(name)? {
+        None => Ok(None),
+        Some(_) => read_id(dir, name, parse).map(Some),
+    }
+}
+
+fn read_text(dir: &Dir, name: &str) -> Result<Vec<u8>, Fault> {
+    let Some(text) = dir.read_if_any(name)? else {
+        return Err(Fault::Missing {
+            path: dir.join(name),
+        });
+    };
+    let text = text.trim_ascii();
+    if text.is_empty() {
+        return Err(Fault::Empty {
+            path: dir.join(name),
+        });
+    }
+    Ok(text.to_vec())
+}

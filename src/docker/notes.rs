@@ -1,0 +1,53 @@
+//! Collects what is wrong while a root is read, so that one run names every problem.
+
+use super::error::Fault;
+use super::id::{CacheId, ChainId, ContainerId, ImageId};
+use super::warning::Warning;
+
+/// The object that a fault belongs to: from it follows which images and containers are hit.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Subject {
+    /// The stores as a whole: everything is hit.
+    Root,
+    Image(ImageId),
+    Chain(ChainId),
+    Cache(CacheId),
+    Mount(ContainerId),
+    Container(ContainerId),
+    /// Something that nothing can refer to, like a file in `aufs/layers` whose name is no id.
+    Nothing,
+}
+
+/// Faults and warnings found so far.
+#[derive(Debug, Default)]
+pub(super) struct Notes {
+    pub(super) faults: Vec<(Subject, Fault)>,
+    pub(super) warnings: Vec<Warning>,
+}
+
+impl Notes {
+    /// Records a fault.
+    pub(super) fn fault(&mut self, subject: Subject, fault: impl Into<Fault>) {
+        self.faults.push((subject, fault.into()));
+    }
+
+    /// Records a warning.
+    pub(super) fn warn(&mut self, warning: Warning) {
+        self.warnings.push(warning);
+    }
+
+    /// A result's value; its error is recorded.
+    pub(super) fn keep<T>(
+        &mut self,
+        subject: &Subject,
+        result: Result<T, impl Into<Fault>>,
+    ) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.fault(subject.clone(), error);
+                None
+            }
+        }
+    }
+}

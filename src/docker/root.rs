@@ -1,0 +1,333 @@
+//! A Docker root directory: what form it has and whose it is.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::error::{Error, OldLayout};
+use super::files::{Dir, FileKind, ReadError};
+use super::id::CacheId;
+
+/// Directories that storage drivers keep in a root. `vfs` is no sign of its driver: volumes lay there up to Docker 1.6.
+const DRIVERS: [&str; 7] = [
+    "aufs",
+    "btrfs",
+    "devicemapper",
+    "fuse-overlayfs",
+    "overlay",
+    "overlay2",
+    "zfs",
+];
+
+/// The owner that container root has on the host, numbers as on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Owner {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+}
+
+impl Owner {
+    /// The owner in a root named `<uid>.<gid>`, as `--userns-remap` names them; otherwise 0:0.
+    /// Source: moby v20.10 `daemon/daemon_unix.go`, `setupDaemonRoot`.
+    fn of_root(path: &Path) -> Self {
+        path.file_name()
+            .and_then(Self::from_name)
+            .unwrap_or(Self { uid: 0, gid: 0 })
+    }
+
+    fn from_name(name: &OsStr) -> Option<Self> {
+        let (uid, gid) = name.to_str()?.split_once('.')?;
+        let number = |text: &str| {
+            let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+            digits.then(|| text.parse().ok()).flatten()
+        };
+        Some(Self {
+            uid: number(uid)?,
+            gid: number(gid)?,
+        })
+    }
+}
+
+/// A Docker root that has images and containers of the aufs driver in the content-addressed store (Docker 1.10 to 23).
+#[derive(Debug)]
+pub struct Root {
+    path: PathBuf,
+    owner: Owner,
+    pub(super) dir: Dir,
+    pub(super) aufs: Dir,
+    pub(super) image: Dir,
+}
+
+impl Root {
+    /// Opens a root and finds out its form. `path` itself and `aufs` in it may be symbolic links or mounts.
+    ///
+    /// # Errors
+    /// [`Error`] by what is there instead.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let dir = open_top(path)?;
+        let path = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+        let image = match dir.dir_if_any("image")? {
+            Some(image) => image.dir_if_any("aufs")?,
+            None => None,
+        };
+        let has_layerdb = match &image {
+            Some(image) => image.has_dir("layerdb")?,
+            None => false,
+        };
+        let Some(image) = image.filter(|_| has_layerdb) else {
+            return Err(what_else(&dir, path)?);
+        };
+        let aufs = match dir.dir_following("aufs") {
+            Err(ReadError::Io { path, source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                return Err(Error::MissingPart { path });
+            }
+            other => other?,
+        };
+        for part in ["layers", "diff"] {
+            if !aufs.has_dir(part)? {
+                return Err(Error::MissingPart {
+                    path: aufs.join(part),
+                });
+            }
+        }
+        Ok(Self {
+            owner: Owner::of_root(&path),
+            path,
+            dir,
+            aufs,
+            image,
+        })
+    }
+
+    /// Its path, symbolic links resolved.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The owner of container root on this host.
+    pub fn owner(&self) -> Owner {
+        self.owner
+    }
+
+    /// The directory of a layer's own files and whiteouts.
+    pub fn branch(&self, id: &CacheId) -> PathBuf {
+        self.path.join("aufs/diff").join(id.as_str())
+    }
+
+    /// Roots of `--userns-remap` below this one. Each is converted by itself.
+    ///
+    /// # Errors
+    /// The root cannot be listed.
+    pub fn remapped_roots(&self) -> Result<Vec<PathBuf>, ReadError> {
+        remapped_below(&self.dir)
+    }
+
+    /// Makes sure that nothing is where the result belongs: no `devicemapper`, and nothing in `image/devicemapper`.
+    ///
+    /// # Errors
+    /// [`Error::TargetExists`], or what stands in the way of looking.
+    pub fn check_target_free(&self) -> Result<(), Error> {
+        if self.dir.kind("devicemapper")?.is_some() {
+            return Err(Error::TargetExists {
+                path: self.path.join("devicemapper"),
+            });
+        }
+        let image = self.dir.dir("image")?;
+        let taken = match image.kind("devicemapper")? {
+            None => false,
+            Some(FileKind::Directory) => !image.dir("devicemapper")?.list()?.is_empty(),
+            Some(_) => true,
+        };
+        if taken {
+            return Err(Error::TargetExists {
+                path: self.path.join("image/devicemapper"),
+            });
+        }
+        Ok(())
+    }
+}
+
+fn open_top(path: &Path) -> Result<Dir, Error> {
+    Dir::open(path).map_err(|error| match &error {
+        ReadError::Io { source, .. } => match source.kind() {
+            io::ErrorKind::NotFound => Error::NotFound {
+                path: path.to_path_buf(),
+            },
+            io::ErrorKind::NotADirectory => Error::NotADirectory {
+                path: path.to_path_buf(),
+            },
+            _ => error.into(),
+        },
+        _ => error.into(),
+    })
+}
+
+/// Says what a directory is that is no aufs root of today's form.
+fn what_else(dir: &Dir, path: PathBuf) -> Result<Error, ReadError> {
+    if dir.has_dir("graph")? {
+        if has_layers_inside(&dir.dir("graph")?)? {
+            return Ok(Error::UnsupportedLayout {
+                path,
+                layout: OldLayout::GraphLayers,
+            });
+        }
+        if dir.kind("repositories-aufs")?.is_some() {
+            return Ok(Error::UnsupportedLayout {
+                path,
+                layout: OldLayout::Graph,
+            });
+        }
+    }
+    let mut drivers = Vec::new();
+    for driver in DRIVERS {
+        if dir.kind(driver)?.is_some() {
+            drivers.push(driver);
+        }
+    }
+    if drivers == ["aufs"] {
+        return Ok(Error::MissingPart {
+            path: path.join("image/aufs/layerdb"),
+        });
+    }
+    let remapped = remapped_below(dir)?;
+    Ok(Error::NotAufs {
+        path,
+        drivers,
+        remapped,
+    })
+}
+
+fn has_layers_inside(graph: &Dir) -> Result<bool, ReadError> {
+    for entry in graph.list()? {
+        if entry.kind == FileKind::Directory && graph.dir(&entry.name)?.has_dir("layer")? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn remapped_below(dir: &Dir) -> Result<Vec<PathBuf>, ReadError> {
+    let mut roots = Vec::new();
+    for entry in dir.list()? {
+        let named = Owner::from_name(OsStr::from_bytes(entry.name.as_bytes())).is_some();
+        if named
+            && entry.kind == FileKind::Directory
+            && dir.dir(&entry.name)?.kind("aufs")?.is_some()
+        {
+            roots.push(dir.join(&entry.name));
+        }
+    }
+    Ok(roots)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn only_two_numbers_make_a_remapped_owner() {
+        for (name, owner) in [
+            ("/r/100000.65536", (100_000, 65_536)),
+            ("/r/docker", (0, 0)),
+            ("/r/1.2.3", (0, 0)),
+            ("/r/+1.2", (0, 0)),
+            ("/r/1.", (0, 0)),
+            ("/r/4294967296.1", (0, 0)),
+            ("/", (0, 0)),
+        ] {
+            let (uid, gid) = owner;
+            assert_eq!(
+                Owner::of_root(Path::new(name)),
+                Owner { uid, gid },
+                "{name}"
+            );
+        }
+    }
+
+    fn error_of(dirs: &[&str]) -> String {
+        let temp = tempfile::tempdir().unwrap();
+        for dir in dirs {
+            fs::create_dir_all(temp.path().join(dir)).unwrap();
+        }
+        let error = Root::open(temp.path()).unwrap_err().to_string();
+        error.replace(temp.path().canonicalize().unwrap().to_str().unwrap(), "R")
+    }
+
+    #[test]
+    fn what_is_no_aufs_root_is_named() {
+        for (dirs, error) in [
+            (
+                &[][..],
+                "R: not an aufs root: no storage driver's directory there",
+            ),
+            (
+                &["overlay2", "zfs", "vfs"],
+                "R: not an aufs root: it has overlay2, zfs",
+            ),
+            (
+                &["7.8/aufs", "x.y/aufs", "9.9/other"],
+                "R: not an aufs root: no storage driver's directory there; remapped roots below it: R/7.8",
+            ),
+            (
+                &["aufs/diff"],
+                "R/image/aufs/layerdb: missing from an aufs root",
+            ),
+            (&["image/aufs/layerdb"], "R/aufs: missing from an aufs root"),
+            (
+                &["image/aufs/layerdb", "aufs/layers"],
+                "R/aufs/diff: missing from an aufs root",
+            ),
+            (
+                &["graph/x", "repositories-aufs", "aufs"],
+                "R: image store of Docker 0.7 to 1.9 (graph/ and repositories-aufs), which is not supported",
+            ),
+            (
+                &["graph/x/layer"],
+                "R: image store of Docker before 0.7 (graph/*/layer), which is not supported",
+            ),
+        ] {
+            assert_eq!(error_of(dirs), error);
+        }
+    }
+
+    #[test]
+    fn an_absent_root_and_a_file_are_told_apart() {
+        let temp = tempfile::tempdir().unwrap();
+        fs::write(temp.path().join("f"), "").unwrap();
+        assert!(matches!(
+            Root::open(&temp.path().join("no")),
+            Err(Error::NotFound { .. })
+        ));
+        assert!(matches!(
+            Root::open(&temp.path().join("f")),
+            Err(Error::NotADirectory { .. })
+        ));
+    }
+
+    #[test]
+    fn an_occupied_target_is_named() {
+        let temp = tempfile::tempdir().unwrap();
+        let make = |dir: &str| fs::create_dir_all(temp.path().join(dir)).unwrap();
+        make("image/aufs/layerdb");
+        make("aufs/layers");
+        make("aufs/diff");
+        make("image/devicemapper");
+        let root = Root::open(temp.path()).unwrap();
+        assert!(root.check_target_free().is_ok());
+        make("image/devicemapper/layerdb");
+        assert!(
+            matches!(root.check_target_free(), Err(Error::TargetExists { path }) if path.ends_with("image/devicemapper"))
+        );
+        make("devicemapper");
+        assert!(
+            matches!(root.check_target_free(), Err(Error::TargetExists { path }) if path.ends_with("devicemapper"))
+        );
+    }
+}

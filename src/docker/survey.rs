@@ -1,0 +1,256 @@
+//! Reads a whole root, naming all that is wrong in one pass.
+
+use std::collections::{BTreeSet, HashSet};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use super::check::Stores;
+use super::container::read_containers;
+use super::error::{Error, Fault, Problem};
+use super::files::{Dir, FileKind};
+use super::id::CacheId;
+use super::image::{Images, check_images, read_references};
+use super::layer::Layers;
+use super::model::{AufsLayer, Model, OrphanReason, Use};
+use super::mount::Mounts;
+use super::notes::{Notes, Subject};
+use super::root::Root;
+use super::stack::Stack;
+use super::users::Users;
+use super::warning::{Leftover, Warning};
+
+/// What becomes of layers that nothing refers to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Orphans {
+    /// They are converted like all others.
+    #[default]
+    Convert,
+    /// They are left out, and damage to them is only a warning.
+    LeaveOut,
+}
+
+/// A root as found: its model, as far as it is sound, and what is wrong with the rest.
+#[derive(Debug)]
+pub struct Survey {
+    /// What is sound. Only [`into_model`](Self::into_model) tells whether it is all there.
+    pub(super) model: Model,
+    path: PathBuf,
+    problems: Vec<Problem>,
+}
+
+impl Survey {
+    /// Reads a root. What cannot be read is among the [`problems`](Self::problems).
+    pub fn read(root: &Root) -> Self {
+        let mut notes = Notes::default();
+        let stores = read_stores(root, &mut notes);
+        stores.check(&mut notes);
+        let has_layer = |chain: &_| stores.layers.present.contains(chain);
+        check_images(
+            &stores.images.images,
+            &stores.references,
+            has_layer,
+            &mut notes,
+        );
+        let users = stores.users();
+        let (problems, warnings) = settle(notes, &users, &stores.stack);
+        let aufs = convertible(&stores);
+        let index = aufs
+            .iter()
+            .enumerate()
+            .map(|(place, layer)| (layer.id.clone(), place))
+            .collect();
+        let model = Model {
+            images: stores.images.images,
+            references: stores.references,
+            layers: stores.layers.sound,
+            mounts: stores.mounts.mounts,
+            containers: stores.containers,
+            aufs,
+            buildkit: stores.buildkit,
+            warnings,
+            users,
+            index,
+        };
+        Self {
+            model,
+            path: root.path().to_path_buf(),
+            problems,
+        }
+    }
+
+    /// All that is wrong.
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+
+    /// What the operator should know besides.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.model.warnings
+    }
+
+    /// The model, if nothing stands in the way of converting it.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] with every problem; with [`Orphans::LeaveOut`], those that hit an image or container.
+    pub fn into_model(self, orphans: Orphans) -> Result<Model, Error> {
+        let Self {
+            mut model,
+            path,
+            problems,
+        } = self;
+        if orphans == Orphans::Convert {
+            return if problems.is_empty() {
+                Ok(model)
+            } else {
+                Err(Error::Damaged { path, problems })
+            };
+        }
+        let (unused, problems): (Vec<_>, Vec<_>) = problems
+            .into_iter()
+            .partition(|problem| problem.hits.is_empty());
+        if !problems.is_empty() {
+            return Err(Error::Damaged { path, problems });
+        }
+        let warnings = unused.into_iter().map(|problem| Warning::UnusedDamage {
+            fault: problem.fault,
+        });
+        model.warnings.extend(warnings);
+        model.retain(|layer| layer.orphan.is_none());
+        Ok(model)
+    }
+}
+
+fn read_stores(root: &Root, notes: &mut Notes) -> Stores {
+    let layerdb = notes.keep(&Subject::Root, root.image.dir("layerdb"));
+    let (layers, mounts) = match &layerdb {
+        Some(layerdb) => (Layers::read(layerdb, notes), Mounts::read(layerdb, notes)),
+        None => (Layers::default(), Mounts::default()),
+    };
+    warn_of_unmounted(&root.aufs, notes);
+    Stores {
+        images: Images::read(&root.image, notes),
+        references: read_references(&root.image, notes),
+        layers,
+        mounts,
+        containers: read_containers(&root.dir, notes),
+        stack: Stack::read(&root.aufs, notes),
+        graph: read_graph(&root.dir, notes),
+        buildkit: has_build_cache(&root.dir, notes),
+    }
+}
+
+/// Mount points that a deletion has renamed. Stale ones of other names are everywhere and mean nothing.
+fn warn_of_unmounted(aufs: &Dir, notes: &mut Notes) {
+    for entry in notes
+        .keep(&Subject::Root, aufs.list_if_any("mnt"))
+        .unwrap_or_default()
+    {
+        if entry.name.as_bytes().ends_with(b"-removing") {
+            let path = aufs.join("mnt").join(entry.name);
+            notes.warn(Warning::Leftover {
+                path,
+                what: Leftover::Removal,
+            });
+        }
+    }
+}
+
+/// Images of the store before Docker 1.10, which later versions migrated and left in place.
+fn read_graph(root: &Dir, notes: &mut Notes) -> BTreeSet<CacheId> {
+    let entries = notes
+        .keep(&Subject::Root, root.list_if_any("graph"))
+        .unwrap_or_default();
+    let names = entries
+        .iter()
+        .map(|entry| CacheId::parse(entry.name.as_bytes()));
+    names.filter_map(Result::ok).collect()
+}
+
+fn has_build_cache(root: &Dir, notes: &mut Notes) -> bool {
+    let buildkit = notes
+        .keep(&Subject::Root, root.dir_if_any("buildkit"))
+        .flatten();
+    let database = buildkit.and_then(|dir| notes.keep(&Subject::Root, dir.kind("snapshots.db")));
+    database.flatten() == Some(FileKind::Regular)
+}
+
+/// Sorts faults into problems with their victims, and remains of interrupted work, which are only worth a warning.
+fn settle(notes: Notes, users: &Users, stack: &Stack) -> (Vec<Problem>, Vec<Warning>) {
+    let Notes {
+        faults,
+        mut warnings,
+    } = notes;
+    let with_children: HashSet<_> = stack
+        .with_children()
+        .into_iter()
+        .map(|place| &stack.layers[place].id)
+        .collect();
+    let mut problems = Vec::new();
+    for (subject, fault) in faults {
+        let hits = users.hits(&subject);
+        let interrupted = match (&subject, &fault) {
+            // A container is made and deleted in steps, its mount first and last.
+            (Subject::Mount(_), _) => true,
+            // A layer's branch and its parent list cannot go at the same moment.
+            (Subject::Cache(id), Fault::BranchMissing { .. }) => !with_children.contains(id),
+            _ => false,
+        };
+        if interrupted && hits.is_empty() {
+            warnings.push(Warning::Interrupted { fault });
+        } else {
+            problems.push(Problem { fault, hits });
+        }
+    }
+    (problems, warnings)
+}
+
+/// The sound layers, parents first, without those whose deletion was under way.
+fn convertible(stores: &Stores) -> Vec<AufsLayer> {
+    let stack = &stores.stack;
+    let mut uses = stores.uses();
+    let order = stack.parents_first();
+    let mut used: Vec<bool> = uses.iter().map(|uses| !uses.is_empty()).collect();
+    let mut kept: Vec<bool> = stack
+        .layers
+        .iter()
+        .map(|layer| !stores.layers.removing.contains(&layer.id))
+        .collect();
+    for &place in order.iter().rev() {
+        kept[place] |= used[place];
+        if let Some(parent) = stack.layers[place].parent {
+            used[parent] |= used[place];
+            kept[parent] |= kept[place];
+        }
+    }
+    let mut places = vec![None; stack.layers.len()];
+    let mut layers = Vec::with_capacity(order.len());
+    for place in order {
+        let layer = &stack.layers[place];
+        if !layer.sound || !kept[place] {
+            continue;
+        }
+        places[place] = Some(layers.len());
+        let orphan = (!used[place]).then(|| orphan_reason(&layer.id, stores));
+        let parent = layer.parent.and_then(|parent| places[parent]);
+        let uses: Vec<Use> = std::mem::take(&mut uses[place]);
+        layers.push(AufsLayer {
+            id: layer.id.clone(),
+            parent,
+            uses,
+            orphan,
+        });
+    }
+    layers
+}
+
+fn orphan_reason(id: &CacheId, stores: &Stores) -> OrphanReason {
+    if stores.layers.removing.contains(id) {
+        OrphanReason::Removal
+    } else if id.is_buildkit() {
+        OrphanReason::NoBuildCache
+    } else if id.is_init() {
+        OrphanReason::InitWithoutContainer
+    } else {
+        OrphanReason::Unreferenced
+    }
+}
