@@ -1,1 +1,3 @@
 //! Format tests.
+
+mod thin;
