@@ -192,6 +192,61 @@ fn device_trees_that_disagree_are_noticed() {
     }
 }
 
+#[test]
+fn space_maps_that_disagree_with_the_references_are_noticed() {
+    let (index, overflow) = (root_in_superblock(80), root_in_superblock(88));
+    let large_counts = usize::from(SAMPLE.1[overflow * 4096 + VALUES]);
+    let data_bitmap = usize::from(SAMPLE.1[index * 4096 + 32 + 8 * 168]);
+    let metadata_index = root_in_superblock(208);
+    let metadata_bitmap = usize::from(SAMPLE.1[metadata_index * 4096 + 16]);
+    let reached_twice = "metadata block 1: reached twice".to_owned();
+    for (block, at, value, message) in [
+        (
+            0,
+            72,
+            0,
+            "metadata block 0: 512 blocks said to be in use".to_owned(),
+        ),
+        (index, 32 + 8 * 168, 1, reached_twice.clone()),
+        (metadata_index, 16, 1, reached_twice),
+        (
+            index,
+            32 + 8 * 168 + 8,
+            0xff,
+            format!("metadata block {data_bitmap}: index entry does not agree with its bitmap"),
+        ),
+        (
+            data_bitmap,
+            16,
+            0b01,
+            "data block 0: 1 references, the space map states 2".to_owned(),
+        ),
+        (
+            metadata_bitmap,
+            16,
+            0b01,
+            "metadata block 0: 1 references, the space map states 2".to_owned(),
+        ),
+        (
+            large_counts,
+            32 + 8 * 336,
+            6,
+            "data block 1: 5 references, the space map states 6".to_owned(),
+        ),
+        (
+            large_counts,
+            32 + 8 * 336,
+            2,
+            format!(
+                "metadata block {overflow}: overflow count of block 1 is missing or superfluous"
+            ),
+        ),
+    ] {
+        let error = read(&forged(block, at, &[value])).expect_err(&message);
+        assert_eq!(error.to_string(), message);
+    }
+}
+
 /// A block number that the superblock holds.
 fn root_in_superblock(at: usize) -> usize {
     usize::from(SAMPLE.1[at])
