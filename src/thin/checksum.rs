@@ -107,7 +107,7 @@ mod tests {
     fn the_sum_equals_that_of_a_superblock_made_by_thin_restore() {
         // An empty pool of 8 data blocks, thin_restore 0.9.0: the bytes that are not zero.
         let mut block = [0; 4096];
-        for (at, bytes) in super::super::superblock::tests::RESTORED {
+        for (at, bytes) in crate::thin::superblock::tests::RESTORED {
             block[*at..*at + bytes.len()].copy_from_slice(bytes);
         }
         assert!(verify(BlockKind::Superblock, 0, &block).is_ok());

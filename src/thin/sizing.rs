@@ -48,8 +48,8 @@ const DEFAULT_DEVICE: MetaBlocks = MetaBlocks(2 << 30 >> 12);
 /// Metadata blocks that a device should have for an image of `image` blocks, so that the pool can be used afterwards.
 ///
 /// Room for each block of the image being copied once within a transaction, for the whole data device being mapped in
-/// nodes a third full, and a tenth of the result left free: Docker creates no devices below that, and the kernel holds up to a tenth
-/// back (4096 blocks at most) itself.
+/// nodes a third full, and a tenth of the result left free: Docker creates no devices below that, and the kernel itself
+/// holds up to a tenth back (4096 blocks at most).
 pub fn device_size(image: MetaBlocks, nr_data_blocks: DataBlocks) -> MetaBlocks {
     let grown = image
         .0

@@ -112,7 +112,8 @@ impl<'l> Check<'l> {
             let fault = Fault::Overflow(*block);
             return Err(malformed(self.root.ref_count_root, fault));
         }
-        if self.nr_allocated != self.root.nr_allocated {
+        // As with index entries: blocks may be hidden, and `thin_restore` 0.9 counts those it has freed.
+        if !(self.nr_allocated..=self.root.nr_blocks).contains(&self.root.nr_allocated) {
             return Err(malformed(0, Fault::NrAllocated(self.root.nr_allocated)));
         }
         Ok(())
@@ -151,18 +152,18 @@ impl<'l> Check<'l> {
         }
     }
 
-    /// Whether the index entry tells the truth: the kernel looks for free blocks by it. Slots past the device's end are
-    /// free, and must be zero, since the device may grow.
+    /// Whether the index entry promises no free block that is none: the kernel looks for free blocks by it.
+    ///
+    /// It may hide some. `thin_restore` 0.9 does not count the slots past the device's end, leaves `none_free_before`
+    /// behind blocks it has freed, and the device may have grown since. For that last reason those slots must be zero.
     fn agrees(&mut self, bitmap: u64, body: &[u8], entry: &RawIndexEntry) -> bool {
         let is_used = |i: &usize| decode_count(body, *i) != 0;
         let len = counts_in_bitmap(bitmap, self.root.nr_blocks);
         let used = (0..len).filter(is_used).count();
         self.nr_allocated += used as u64;
-        let first_free = (0..COUNTS_PER_BITMAP).find(|i| !is_used(i));
-        let none_free_before = entry.none_free_before.get() as usize;
         !(len..COUNTS_PER_BITMAP).any(|i| is_used(&i))
-            && entry.nr_free.get() as usize == COUNTS_PER_BITMAP - used
-            && none_free_before <= first_free.unwrap_or(COUNTS_PER_BITMAP)
+            && entry.nr_free.get() as usize <= COUNTS_PER_BITMAP - used
+            && entry.none_free_before.get() as usize <= COUNTS_PER_BITMAP
     }
 }
 

@@ -176,7 +176,7 @@ pub(super) mod tests {
 
     /// The superblock of an empty pool of 8 data blocks and 256 metadata blocks, time 3, transaction 5, as `thin_restore`
     /// 0.9.0 made it: the bytes that are not zero.
-    pub(in super::super) const RESTORED: &[(usize, &[u8])] = &[
+    pub(in crate::thin) const RESTORED: &[(usize, &[u8])] = &[
         (0, &[0x8a, 0xb9, 0xda, 0xda]),
         (32, &[0xba, 0x52, 0x9c, 0x01, 0, 0, 0, 0, 2, 0, 0, 0, 3]),
         (48, &[5]),

@@ -15,3 +15,4 @@ mod ext4_disk;
 mod ext4_layers;
 mod ext4_model;
 mod support_root;
+mod thin;

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use proptest::collection::vec;
 use proptest::prelude::{Strategy, prop_assert, prop_assert_eq, proptest};
 
+use super::node::MAX_ENTRIES;
 use super::*;
 
 type Model = BTreeMap<u64, Mapped>;
