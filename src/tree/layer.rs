@@ -38,7 +38,7 @@ pub struct Regular {
 /// What a node is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A directory: merged into one below it, unless [opaque](Directory::opaque).
+    /// A directory: merged into one below it, unless [opaque](Directory::is_opaque).
     Directory(Box<Directory>),
     /// A regular file.
     Regular(Regular),
@@ -65,7 +65,7 @@ pub struct Entry<'a> {
 
 /// A directory's part of the layer.
 ///
-/// How it applies to the directory below, in this order: [`opaque`](Self::opaque) empties it, then the
+/// How it applies to the directory below, in this order: [`opaque`](Self::is_opaque) empties it, then the
 /// [`removed`](Self::removed) names go, then the [`entries`](Self::entries) come. A name never stands in both lists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Directory {

@@ -6,7 +6,11 @@ use std::path::Path;
 
 use aufs2dm::aufs::{Error, read_branch};
 use aufs2dm::tree::{Kind, LayerTree};
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::stat::{Mode, mkdirat};
 use tempfile::TempDir;
 
 use crate::support::layer::Layer;
@@ -144,6 +148,23 @@ fn a_deep_tree_is_read_to_its_end() {
         .finish();
     let tree = read_branch(&branch, None).unwrap().tree;
     assert_eq!(tree.nr_nodes(), 1502);
+}
+
+#[test]
+fn a_path_too_long_for_the_kernel_is_refused_and_not_skipped() {
+    let dir = TempDir::new().unwrap();
+    let branch = Layer::new(dir.path().join("branch")).finish();
+    let name = "n".repeat(255);
+    let mut at = Dir::open(&branch, OFlag::O_DIRECTORY, Mode::empty()).unwrap();
+    for _ in 0..20 {
+        mkdirat(&at, name.as_str(), Mode::S_IRWXU).unwrap();
+        at = Dir::openat(&at, name.as_str(), OFlag::O_DIRECTORY, Mode::empty()).unwrap();
+    }
+    let error = read_branch(&branch, None).unwrap_err();
+    let Error::Io { source, .. } = &error else {
+        panic!("{error}")
+    };
+    assert_eq!(source.raw_os_error(), Some(Errno::ENAMETOOLONG as i32));
 }
 
 /// A mounted tmpfs, unmounted when dropped.
