@@ -18,12 +18,14 @@ use nix::{
 };
 use serde_json::Value;
 
-use crate::lab::{Lab, run};
+use crate::lab::{Lab, last_lines, run};
 
 /// How long dockerd may take to answer, and to end.
 const PATIENCE: Duration = Duration::from_secs(90);
 /// Lines of its log shown with a failure.
 const LOG_TAIL: usize = 40;
+/// Lines of its log that say nothing about the root.
+const NOISE: [&str; 3] = ["[core]", "loading plugin", "skip loading"];
 
 /// Runs `work` with a daemon on `root` and stops it; a failure comes with the daemon's log.
 pub(crate) fn with_dockerd<T>(
@@ -175,9 +177,14 @@ impl<'lab> Dockerd<'lab> {
 
     fn with_log(&self, error: &anyhow::Error) -> anyhow::Error {
         let log = fs::read_to_string(self.directory.join("log")).unwrap_or_default();
-        let lines: Vec<_> = log.lines().collect();
-        let tail = &lines[lines.len().saturating_sub(LOG_TAIL)..];
-        anyhow::anyhow!("{error:#}\ndockerd's log:\n  {}", tail.join("\n  "))
+        let told: Vec<_> = log
+            .lines()
+            .filter(|line| !NOISE.iter().any(|noise| line.contains(noise)))
+            .collect();
+        anyhow::anyhow!(
+            "{error:#}\ndockerd's log:\n{}",
+            last_lines(&told.join("\n"), LOG_TAIL)
+        )
     }
 }
 

@@ -3,7 +3,9 @@
 use std::{
     cell::RefCell,
     collections::BTreeMap,
-    env, fs,
+    env,
+    ffi::OsStr,
+    fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -150,24 +152,29 @@ impl Lab {
 /// Runs a command to its end and returns what it printed.
 ///
 /// # Errors
-/// When it cannot start or does not end well, with all it printed.
+/// When it cannot start or does not end well, with the last of what it printed.
 pub(crate) fn run(command: &mut Command) -> Result<String> {
     let output = command.output().with_context(|| format!("{command:?}"))?;
     let stdout = String::from_utf8_lossy(&output.stdout);
     if !output.status.success() {
-        let words: Vec<_> = command
-            .get_args()
-            .map(std::ffi::OsStr::to_string_lossy)
-            .collect();
+        let program = Path::new(command.get_program());
+        let mut words = vec![program.file_name().unwrap_or_default().to_string_lossy()];
+        words.extend(command.get_args().map(OsStr::to_string_lossy));
         let stderr = String::from_utf8_lossy(&output.stderr);
         bail!(
-            "{} {}: {}\n{}{}",
-            command.get_program().to_string_lossy(),
+            "{}: {}\n{}{}",
             words.join(" "),
             output.status,
-            stdout,
-            stderr
+            last_lines(&stdout, 20),
+            last_lines(&stderr, 40)
         );
     }
     Ok(stdout.into_owned())
+}
+
+/// The last `count` lines of a text.
+pub(crate) fn last_lines(text: &str, count: usize) -> String {
+    let lines: Vec<_> = text.lines().collect();
+    let last = &lines[lines.len().saturating_sub(count)..];
+    last.iter().map(|line| format!("  {line}\n")).collect()
 }

@@ -26,8 +26,6 @@ pub(crate) struct DeviceFile {
     pub(crate) device_id: u32,
     /// Bytes.
     pub(crate) size: u64,
-    /// The pool transaction that made it.
-    pub(crate) transaction_id: u64,
 }
 
 /// Reads all of `<root>/devicemapper/metadata`, by driver id; `base` is one of them.

@@ -4,7 +4,7 @@ use std::{
     any::Any,
     fs,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     time::Instant,
 };
@@ -14,9 +14,12 @@ use anyhow::{Context, Result};
 use crate::{
     checks::{CHECKS, Check},
     job::{Event, Outcome},
-    lab::Lab,
+    lab::{Lab, last_lines},
     leftovers::Leftovers,
 };
+
+/// Lines of the kernel's log shown with a failure.
+const KERNEL_LINES: usize = 12;
 
 /// Runs the named checks and tells each event as it happens.
 pub(crate) fn run_checks(lab: &Lab, names: &[String], tell: &mut dyn FnMut(&Event)) {
@@ -67,14 +70,14 @@ fn with_kernel_log(error: &anyhow::Error) -> anyhow::Error {
         .output()
         .map(|output| output.stdout)
         .unwrap_or_default();
-    let log = String::from_utf8_lossy(&log);
-    let lines: Vec<_> = log.lines().collect();
-    let tail = &lines[lines.len().saturating_sub(12)..];
-    anyhow::anyhow!("{error:#}\nkernel log:\n  {}", tail.join("\n  "))
+    anyhow::anyhow!(
+        "{error:#}\nkernel log:\n{}",
+        last_lines(&String::from_utf8_lossy(&log), KERNEL_LINES)
+    )
 }
 
 /// A directory of a check, made empty.
-pub(crate) fn directory(parent: &Path, name: &str) -> Result<std::path::PathBuf> {
+pub(crate) fn directory(parent: &Path, name: &str) -> Result<PathBuf> {
     let path = parent.join(name);
     fs::create_dir_all(&path).with_context(|| path.display().to_string())?;
     Ok(path)

@@ -1,10 +1,6 @@
 //! What Docker and aufs showed before conversion: the fixtures' truth files.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, de::DeserializeOwned};

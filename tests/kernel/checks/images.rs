@@ -1,6 +1,10 @@
 //! Saving, running, building on and removing converted images.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
@@ -173,6 +177,27 @@ pub(super) fn docker_builds_on_a_converted_image(lab: &Lab, scratch: &Path) -> R
     roots::thin_check(lab, &root)
 }
 
+/// Removes until nothing is listed: an image can only go after its children.
+fn remove_all(daemon: &Dockerd<'_>, list: &[&str], remove: &[&str]) -> Result<()> {
+    let mut listed = daemon.docker(list)?;
+    ensure!(!listed.is_empty(), "nothing to remove");
+    while !listed.is_empty() {
+        let names: BTreeSet<_> = listed.lines().collect();
+        let refusal = daemon
+            .docker(&[remove, &Vec::from_iter(names)].concat())
+            .err();
+        let left = daemon.docker(list)?;
+        if left == listed {
+            bail!(
+                "not removed: {left}{}",
+                refusal.map_or_else(String::new, |error| format!("{error:#}"))
+            );
+        }
+        listed = left;
+    }
+    Ok(())
+}
+
 /// When all is removed only the base device is left, in Docker's records and in the pool.
 pub(super) fn docker_removes_everything_and_the_pool_is_clean(
     lab: &Lab,
@@ -180,21 +205,8 @@ pub(super) fn docker_removes_everything_and_the_pool_is_clean(
 ) -> Result<()> {
     let root = roots::converted_copy(lab, scratch)?;
     with_dockerd(lab, &root, |daemon| {
-        for (list, remove) in [
-            (["ps", "-aq"], ["rm", "-fv"]),
-            (["images", "-aq"], ["rmi", "-f"]),
-        ] {
-            let listed = daemon.docker(&list)?;
-            let mut names: Vec<_> = listed.lines().collect();
-            names.sort_unstable();
-            names.dedup();
-            ensure!(!names.is_empty(), "nothing to remove");
-            // An image that went with its child is an error to docker, so what counts is what is left.
-            let _ = daemon.docker(&[&remove[..], &names].concat());
-            let left = daemon.docker(&list)?;
-            ensure!(left.is_empty(), "not removed: {left}");
-        }
-        Ok(())
+        remove_all(daemon, &["ps", "-aq"], &["rm", "-fv"])?;
+        remove_all(daemon, &["images", "-aq"], &["rmi", "-f"])
     })?;
     let left: Vec<_> = read_devices(&root)?.into_keys().collect();
     ensure!(
