@@ -11,6 +11,7 @@ pub mod engine;
 pub mod ext4;
 pub mod plan;
 pub mod sys;
+pub mod tar_split;
 pub mod thin;
 pub mod tree;
 pub mod units;

@@ -256,6 +256,11 @@ impl LayerTree {
         **slot = directory;
     }
 
+    /// Gives back the memory that adding nodes reserved ahead.
+    pub fn shrink_to_fit(&mut self) {
+        self.nodes.shrink_to_fit();
+    }
+
     /// The node.
     pub fn node(&self, id: NodeId) -> &Node {
         &self.nodes[id.0 as usize]

@@ -60,7 +60,7 @@ pub struct DeviceNumber {
 /// Extended attributes by full name (`user.a`, `system.posix_acl_access`), each value as `getxattr` gives it.
 ///
 /// Cloning is cheap. Most inodes have none, which takes no memory.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Xattrs(Option<Arc<XattrMap>>);
 
 type XattrMap = BTreeMap<Box<[u8]>, Box<[u8]>>;

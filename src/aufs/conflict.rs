@@ -1,0 +1,82 @@
+//! Which of a name and its whiteout in one branch wins.
+//!
+//! aufs hides the name. Docker's other drivers unpack the layer's tar entry by entry, so there the later of the two
+//! wins. The layer's tar-split still has that order.
+
+use std::collections::{HashMap, HashSet};
+
+use super::names::whiteout_path;
+use crate::tar_split;
+
+/// Of `conflicts`, paths relative to the branch, those that `names`, the layer's tar in order, has after their whiteout.
+///
+/// A name or whiteout that the tar does not have counts as hidden, as under aufs.
+pub(super) fn kept_by_tar_order<'a>(
+    conflicts: impl Iterator<Item = &'a [u8]>,
+    names: impl Iterator<Item = Result<Vec<u8>, tar_split::Error>>,
+) -> Result<HashSet<Box<[u8]>>, tar_split::Error> {
+    let mut orders: Vec<Order<'a>> = Vec::new();
+    let mut interesting = HashMap::new();
+    for path in conflicts {
+        interesting.insert(whiteout_path(path), (orders.len(), Part::Whiteout));
+        interesting.insert(path.to_vec(), (orders.len(), Part::Name));
+        orders.push(Order::new(path));
+    }
+    for (position, name) in names.enumerate() {
+        match interesting.get(&tar_split::clean_name(&name?)) {
+            Some(&(at, Part::Name)) => orders[at].name = Some(position),
+            Some(&(at, Part::Whiteout)) => orders[at].whiteout = Some(position),
+            None => {}
+        }
+    }
+    Ok(orders
+        .iter()
+        .filter(|order| order.whiteout.is_some() && order.name > order.whiteout)
+        .map(|order| order.path.into())
+        .collect())
+}
+
+#[derive(Clone, Copy)]
+enum Part {
+    Name,
+    Whiteout,
+}
+
+/// Where a tar last has a name and its whiteout.
+struct Order<'a> {
+    path: &'a [u8],
+    name: Option<usize>,
+    whiteout: Option<usize>,
+}
+
+impl<'a> Order<'a> {
+    fn new(path: &'a [u8]) -> Self {
+        Self {
+            path,
+            name: None,
+            whiteout: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_later_of_a_name_and_its_whiteout_wins() {
+        for (tar, kept) in [
+            (&["etc/.wh.foo", "etc/foo"][..], true),
+            (&["./etc/.wh.foo", "./etc/foo/"], true),
+            (&["etc/foo", "etc/.wh.foo"], false),
+            (&["etc/foo"], false),
+            (&["etc/.wh.foo"], false),
+            (&["etc/.wh.foo", "foo"], false),
+            (&[], false),
+        ] {
+            let names = tar.iter().map(|name| Ok(name.as_bytes().to_vec()));
+            let found = kept_by_tar_order([&b"etc/foo"[..]].into_iter(), names).unwrap();
+            assert_eq!(found.contains(&b"etc/foo"[..]), kept, "{tar:?}");
+        }
+    }
+}

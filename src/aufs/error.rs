@@ -1,0 +1,118 @@
+//! What can be wrong with a branch.
+
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use crate::tar_split;
+use crate::tree::escape;
+
+/// Why a branch was not read. Every path is the file's own, so that it can be looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no branch at that path.
+    #[error("{}: no such branch", shown(path))]
+    NoBranch {
+        /// The branch.
+        path: PathBuf,
+    },
+    /// The branch is not a directory; a symbolic link to one is not followed.
+    #[error("{}: branch is not a directory", shown(path))]
+    NotADirectory {
+        /// The branch.
+        path: PathBuf,
+    },
+    /// A file changed or vanished while the branch was read. Docker or something else is at work: stop it, try again.
+    #[error("{}: changed while it was read", shown(path))]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Another file system is mounted inside the branch.
+    #[error("{}: another file system is mounted here", shown(path))]
+    OtherFileSystem {
+        /// The mount point.
+        path: PathBuf,
+    },
+    /// A whiteout or opaque marker that is not a regular file; aufs itself fails on it with EIO.
+    #[error("{}: whiteout is not a regular file", shown(path))]
+    BadWhiteout {
+        /// The whiteout.
+        path: PathBuf,
+    },
+    /// A symbolic link whose target is empty or too long to be stored.
+    #[error("{}: symbolic link with a target of {length} bytes", shown(path))]
+    BadTarget {
+        /// The link.
+        path: PathBuf,
+        /// Bytes in its target.
+        length: usize,
+    },
+    /// A file of a type that Linux does not have.
+    #[error("{}: file type {mode:#o} is unknown", shown(path))]
+    BadType {
+        /// The file.
+        path: PathBuf,
+        /// Its `st_mode`.
+        mode: u32,
+    },
+    /// The layer's tar-split, needed to tell whether a name or its whiteout came last, is unusable.
+    #[error("{}", shown(path))]
+    TarSplit {
+        /// The tar-split file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: tar_split::Error,
+    },
+    /// The operating system refused.
+    #[error("{}: {op}", shown(path))]
+    Io {
+        /// What was tried.
+        op: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// The error for a file that was there a moment ago: that it is gone says more than ENOENT does.
+    pub(super) fn from_io(op: &'static str, path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Self::Changed { path },
+            _ => Self::Io { op, path, source },
+        }
+    }
+}
+
+/// The path for messages, in the escaping of [`escape`].
+fn shown(path: &Path) -> String {
+    escape(path.as_os_str().as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+
+    use super::*;
+
+    #[test]
+    fn a_message_names_the_object_first_and_escapes_it() {
+        let path = PathBuf::from(OsStr::from_bytes(b"/diff/a/\xff"));
+        let error = Error::BadTarget { path, length: 0 };
+        assert_eq!(
+            error.to_string(),
+            "/diff/a/\\xff: symbolic link with a target of 0 bytes"
+        );
+    }
+
+    #[test]
+    fn a_vanished_file_is_a_change_and_not_an_io_error() {
+        let error = Error::from_io("stat", Path::new("/a"), nix::errno::Errno::ENOENT.into());
+        assert!(matches!(error, Error::Changed { .. }));
+        let error = Error::from_io("stat", Path::new("/a"), nix::errno::Errno::EIO.into());
+        assert!(matches!(error, Error::Io { op: "stat", .. }));
+    }
+}

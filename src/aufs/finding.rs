@@ -1,0 +1,88 @@
+//! What an operator should know about a branch that is nonetheless read in full.
+
+use std::fmt;
+
+use crate::tree::escape;
+
+/// Something remarkable in a branch. Paths are relative to the branch, without a leading slash.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Finding {
+    /// A pseudo-link that was never flushed: other names of its data, lower down, still show the old content.
+    PseudoLink {
+        /// Its name in `.wh..wh.plnk`.
+        link: Box<[u8]>,
+        /// The branch's names for the same data, ascending; none when the pseudo-link is the only one, and the data
+        /// is then in no image and no container.
+        names: Vec<Box<[u8]>>,
+    },
+    /// A name that the branch both brings and deletes.
+    Conflict {
+        /// The name's path.
+        path: Box<[u8]>,
+        /// Whether it is kept, because the layer's tar has it after its whiteout. Otherwise it is hidden, as under
+        /// aufs.
+        kept: bool,
+    },
+    /// A whiteout with content. Only aufs can export such a layer again.
+    FilledWhiteout {
+        /// The whiteout's path.
+        path: Box<[u8]>,
+    },
+    /// A whiteout of no name, of `.` or of `..`, which deletes nothing.
+    UnnamedWhiteout {
+        /// The whiteout's path.
+        path: Box<[u8]>,
+    },
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PseudoLink { link, names } if names.is_empty() => write!(
+                f,
+                "pseudo-link {}: the only name of its data, shown nowhere",
+                escape(link)
+            ),
+            Self::PseudoLink { link, names } => {
+                let names: Vec<_> = names.iter().map(|name| shown(name)).collect();
+                let (link, names) = (escape(link), names.join(", "));
+                write!(
+                    f,
+                    "pseudo-link {link} was not flushed: other hard links of {names} keep their old content"
+                )
+            }
+            Self::Conflict { path, kept: true } => {
+                write!(
+                    f,
+                    "{}: has a whiteout beside it, is newer, kept",
+                    shown(path)
+                )
+            }
+            Self::Conflict { path, kept: false } => {
+                write!(f, "{}: has a whiteout beside it, hidden", shown(path))
+            }
+            Self::FilledWhiteout { path } => write!(f, "{}: whiteout with content", shown(path)),
+            Self::UnnamedWhiteout { path } => write!(f, "{}: whiteout of nothing", shown(path)),
+        }
+    }
+}
+
+/// A relative path as an absolute one inside the layer.
+fn shown(path: &[u8]) -> String {
+    format!("/{}", escape(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pseudo_link_is_told_with_the_names_concerned() {
+        let names = vec![b"etc/a".as_slice().into(), b"b\xff".as_slice().into()];
+        let link = b"28.789".as_slice().into();
+        assert_eq!(
+            Finding::PseudoLink { link, names }.to_string(),
+            "pseudo-link 28.789 was not flushed: other hard links of /etc/a, /b\\xff keep their old content"
+        );
+    }
+}

@@ -1,0 +1,199 @@
+//! One file of a branch: attributes, xattrs, holes, link target. Follows no symbolic link in the last component.
+
+use std::collections::HashSet;
+use std::fs::{File, Metadata, OpenOptions};
+use std::io;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::{SFlag, major, minor};
+use nix::unistd::{Whence, lseek};
+
+use super::error::Error;
+use crate::tree::{DeviceNumber, Kind, Meta, Regular, Segment, Timestamp, Xattrs};
+
+/// Longest target of a symbolic link that ext4 holds: one block less the terminating NUL.
+/// Source: linux v6.6 fs/ext4/namei.c, `ext4_symlink`.
+const MAX_TARGET: usize = 4095;
+
+/// The xattr sets of a branch, each kept once: an image's files share few different ones.
+#[derive(Debug, Default)]
+pub(super) struct XattrSets(HashSet<Xattrs>);
+
+impl XattrSets {
+    fn shared(&mut self, xattrs: Xattrs) -> Xattrs {
+        if xattrs.is_empty() {
+            return xattrs;
+        }
+        if let Some(known) = self.0.get(&xattrs) {
+            return known.clone();
+        }
+        self.0.insert(xattrs.clone());
+        xattrs
+    }
+}
+
+/// Mode, owner, times and xattrs of the file at `path`, whose `lstat` is `stat`.
+pub(super) fn read_meta(path: &Path, stat: &Metadata, sets: &mut XattrSets) -> Result<Meta, Error> {
+    Ok(Meta {
+        mode: u16::try_from(stat.mode() & 0o7777).expect("twelve bits fit"),
+        uid: stat.uid(),
+        gid: stat.gid(),
+        atime: timestamp(stat.atime(), stat.atime_nsec()),
+        mtime: timestamp(stat.mtime(), stat.mtime_nsec()),
+        ctime: timestamp(stat.ctime(), stat.ctime_nsec()),
+        xattrs: sets.shared(read_xattrs(path)?),
+    })
+}
+
+fn timestamp(sec: i64, nsec: i64) -> Timestamp {
+    // The kernel keeps nanoseconds below one second; a file system that did not would only lose the fraction.
+    Timestamp::new(sec, u32::try_from(nsec).unwrap_or(0).min(999_999_999))
+}
+
+fn read_xattrs(path: &Path) -> Result<Xattrs, Error> {
+    let names = match xattr::list(path) {
+        Ok(names) => names,
+        Err(error) if error.raw_os_error() == Some(Errno::ENOTSUP as i32) => {
+            return Ok(Xattrs::default());
+        }
+        Err(error) => return Err(Error::from_io("list extended attributes", path, error)),
+    };
+    names
+        .map(|name| match xattr::get(path, &name) {
+            Ok(Some(value)) => Ok((name.into_vec().into(), value.into())),
+            Ok(None) => Err(changed(path)),
+            Err(error) => Err(Error::from_io("read extended attribute", path, error)),
+        })
+        .collect()
+}
+
+/// What the file at `path` is. A directory comes empty.
+pub(super) fn read_kind(path: &Path, stat: &Metadata) -> Result<Kind, Error> {
+    let format = SFlag::from_bits_truncate(stat.mode()) & SFlag::S_IFMT;
+    Ok(match format {
+        SFlag::S_IFDIR => Kind::Directory(Box::default()),
+        SFlag::S_IFREG => Kind::Regular(Regular {
+            size: stat.len(),
+            segments: read_segments(path, stat)?.map(Box::new),
+        }),
+        SFlag::S_IFLNK => Kind::Symlink(read_target(path)?),
+        SFlag::S_IFCHR => Kind::CharDevice(device_number(path, stat)?),
+        SFlag::S_IFBLK => Kind::BlockDevice(device_number(path, stat)?),
+        SFlag::S_IFIFO => Kind::Fifo,
+        SFlag::S_IFSOCK => Kind::Socket,
+        _ => return Err(bad_type(path, stat)),
+    })
+}
+
+fn bad_type(path: &Path, stat: &Metadata) -> Error {
+    Error::BadType {
+        path: path.to_owned(),
+        mode: stat.mode(),
+    }
+}
+
+fn device_number(path: &Path, stat: &Metadata) -> Result<DeviceNumber, Error> {
+    let half = |number| u32::try_from(number).map_err(|_| bad_type(path, stat));
+    Ok(DeviceNumber {
+        major: half(major(stat.rdev()))?,
+        minor: half(minor(stat.rdev()))?,
+    })
+}
+
+fn read_target(path: &Path) -> Result<Box<[u8]>, Error> {
+    let target = match path.read_link() {
+        Ok(target) => target.into_os_string().into_vec(),
+        // EINVAL: no symbolic link any more.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+            return Err(changed(path));
+        }
+        Err(error) => return Err(Error::from_io("read symbolic link", path, error)),
+    };
+    if target.is_empty() || target.len() > MAX_TARGET {
+        return Err(Error::BadTarget {
+            path: path.to_owned(),
+            length: target.len(),
+        });
+    }
+    Ok(target.into())
+}
+
+/// The runs of data of a file that has fewer blocks than its size needs, `None` for a file without holes.
+fn read_segments(path: &Path, stat: &Metadata) -> Result<Option<Vec<Segment>>, Error> {
+    if stat.blocks().saturating_mul(512) >= stat.len() {
+        return Ok(None);
+    }
+    let file = open_same(path, stat)?;
+    let segments = map_data(&file, stat.len())
+        .map_err(|errno| Error::from_io("find holes", path, errno.into()))?
+        .ok_or_else(|| changed(path))?;
+    let whole = [Segment {
+        start: 0,
+        end: stat.len(),
+    }];
+    Ok((segments != whole).then_some(segments))
+}
+
+/// Opens the regular file that `stat` was taken of, leaving its access time alone.
+fn open_same(path: &Path, stat: &Metadata) -> Result<File, Error> {
+    // O_NONBLOCK: should a fifo have taken the file's place, the open must not wait for a writer.
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NOATIME | OFlag::O_NONBLOCK;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits())
+        .open(path)
+        .map_err(|error| match error.raw_os_error() {
+            Some(errno) if errno == Errno::ELOOP as i32 => changed(path),
+            _ => Error::from_io("open", path, error),
+        })?;
+    let now = file
+        .metadata()
+        .map_err(|error| Error::from_io("stat", path, error))?;
+    let identity = |of: &Metadata| (of.dev(), of.ino(), of.mode(), of.len());
+    let change = |of: &Metadata| (of.mtime(), of.mtime_nsec(), of.ctime(), of.ctime_nsec());
+    if identity(&now) != identity(stat) || change(&now) != change(stat) {
+        return Err(changed(path));
+    }
+    Ok(file)
+}
+
+/// The runs of data; `None` when they do not fit the size, because the file shrank meanwhile.
+fn map_data(file: &File, size: u64) -> nix::Result<Option<Vec<Segment>>> {
+    let mut segments = Vec::new();
+    let mut at = 0;
+    while at < size {
+        let offset = i64::try_from(at).map_err(|_| Errno::EOVERFLOW)?;
+        let start = match lseek(file, offset, Whence::SeekData) {
+            Ok(start) => start,
+            // Nothing but a hole from here on.
+            Err(Errno::ENXIO) => break,
+            Err(errno) => return Err(errno),
+        };
+        let end = match lseek(file, start, Whence::SeekHole) {
+            Ok(end) => end,
+            Err(Errno::ENXIO) => return Ok(None),
+            Err(errno) => return Err(errno),
+        };
+        let (start, end) = (unsigned(start)?, unsigned(end)?.min(size));
+        if start < at || start >= end {
+            return Ok(None);
+        }
+        segments.push(Segment { start, end });
+        at = end;
+    }
+    Ok(Some(segments))
+}
+
+fn unsigned(offset: i64) -> nix::Result<u64> {
+    u64::try_from(offset).map_err(|_| Errno::EOVERFLOW)
+}
+
+fn changed(path: &Path) -> Error {
+    Error::Changed {
+        path: path.to_owned(),
+    }
+}
