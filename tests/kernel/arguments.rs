@@ -5,6 +5,7 @@ use anyhow::{Result, bail};
 use crate::checks::{CHECKS, Check};
 
 /// What the command line asks for.
+#[allow(clippy::struct_excessive_bools)] // each is one flag of the command line
 #[derive(Debug, Default)]
 pub(crate) struct Arguments {
     filters: Vec<String>,

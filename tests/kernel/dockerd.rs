@@ -48,8 +48,7 @@ pub(crate) fn with_options<T>(
     let stopped = daemon.stop();
     match (outcome, stopped) {
         (Ok(value), Ok(())) => Ok(value),
-        (Ok(_), Err(error)) => Err(daemon.with_log(&error)),
-        (Err(error), _) => Err(daemon.with_log(&error)),
+        (Err(error), _) | (Ok(_), Err(error)) => Err(daemon.with_log(&error)),
     }
 }
 

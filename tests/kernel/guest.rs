@@ -60,7 +60,7 @@ fn work(job: &Job, lab: &Lab) -> Result<()> {
         return shell(lab, command, &job.directory);
     }
     runner::run_checks(lab, &job.checks, &mut |event| {
-        println!("{}", event.to_line())
+        println!("{}", event.to_line());
     });
     println!("{}", Event::Done.to_line());
     Ok(())

@@ -161,7 +161,7 @@ impl Guest {
             .prefix("kernel-tests-")
             .tempdir_in(target)?;
         let file = directory.path().join("job.json");
-        job.directory = directory.path().to_owned();
+        directory.path().clone_into(&mut job.directory);
         fs::write(&file, serde_json::to_vec(&job)?)?;
         let interactive = job.shell.is_some();
         let kernel = job.lab.join("kernel/linux.uml");

@@ -176,5 +176,5 @@ pub(crate) fn run(command: &mut Command) -> Result<String> {
 pub(crate) fn last_lines(text: &str, count: usize) -> String {
     let lines: Vec<_> = text.lines().collect();
     let last = &lines[lines.len().saturating_sub(count)..];
-    last.iter().map(|line| format!("  {line}\n")).collect()
+    last.iter().flat_map(|line| ["  ", line, "\n"]).collect()
 }

@@ -231,7 +231,7 @@ impl Active {
             device,
             open: true,
         };
-        let id = DevId::Name(&active.name());
+        let id = DevId::Name(active.name());
         let lines = [(0, sectors, target.to_owned(), table.to_owned())];
         dm.table_load(&id, &lines, DmOptions::default())
             .with_context(|| format!("{}: {target} {table}", active.name()))?;

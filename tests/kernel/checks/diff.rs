@@ -78,17 +78,15 @@ fn remove(tree: &mut Tree, path: &str) {
     tree.retain(|name, _| name != path && !name.starts_with(&below));
 }
 
-/// The driver's rule. Source: moby v20.10 pkg/archive/changes.go, changes_unix.go: mode, owner, device number and
+/// The driver's rule. Source: moby v20.10 `pkg/archive/changes.go` and `changes_unix.go`: mode, owner, device number and
 /// capability count for all; size and time (a zero-nanosecond side matches any nanoseconds) for non-directories; a
 /// directory with changes in it counts as changed; below a removed directory nothing is listed.
 fn changes(old: &Tree, new: &Tree) -> BTreeSet<String> {
     let mut lines = BTreeSet::new();
-    for (path, entry) in new {
+    for (path, entry) in new.iter().filter(|(path, _)| *path != "/") {
         match old.get(path) {
-            None => add(&mut lines, 'A', path, new, old),
-            Some(before) if path != "/" && differs(before, entry) => {
-                add(&mut lines, 'C', path, new, old)
-            }
+            None => add(&mut lines, 'A', path, (old, new)),
+            Some(before) if differs(before, entry) => add(&mut lines, 'C', path, (old, new)),
             Some(_) => {}
         }
     }
@@ -96,14 +94,14 @@ fn changes(old: &Tree, new: &Tree) -> BTreeSet<String> {
         // Only where the parent is still a directory was a child of it removed.
         let parent = parent_of(path);
         if new.get(parent).is_some_and(|entry| entry.kind == "dir") {
-            add(&mut lines, 'D', path, new, old);
+            add(&mut lines, 'D', path, (old, new));
         }
     }
     lines
 }
 
 /// Adds a line, and one for each directory above it that was there before.
-fn add(lines: &mut BTreeSet<String>, kind: char, path: &str, new: &Tree, old: &Tree) {
+fn add(lines: &mut BTreeSet<String>, kind: char, path: &str, (old, new): (&Tree, &Tree)) {
     lines.insert(format!("{kind} {}", printed(path)));
     let mut above = parent_of(path);
     while above != "/" {
