@@ -3,9 +3,9 @@
 //! The walk meets a directory's names in any order, so a name is often read before its whiteout is seen. Both in one
 //! branch is rare enough that the branch is then simply read again, the second time knowing what to hide.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::fs::{File, Metadata};
+use std::fs::Metadata;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -13,13 +13,12 @@ use std::path::{Path, PathBuf};
 
 use walkdir::{DirEntry, WalkDir};
 
-use super::conflict::kept_by_tar_order;
+use super::conflict::{Conflicts, Verdicts, judge};
 use super::error::Error;
 use super::finding::Finding;
 use super::inode::{XattrSets, read_kind, read_meta};
 use super::names::{Name, PSEUDO_LINKS};
 use super::pseudo_link::PseudoLinks;
-use crate::tar_split;
 use crate::tree::{Kind, LayerTree, Listing, NodeId};
 use crate::units::Bytes;
 
@@ -73,44 +72,6 @@ pub fn read_branch(dir: &Path, tar_split: Option<&Path>) -> Result<Branch, Error
             path: dir.join(OsStr::from_bytes(path)),
         }),
     }
-}
-
-/// Paths within the branch, without a leading slash, that have a whiteout beside them.
-type Conflicts = Vec<Box<[u8]>>;
-
-/// Whether each conflicting path is kept.
-type Verdicts = HashMap<Box<[u8]>, bool>;
-
-fn judge(conflicts: Conflicts, tar_split: Option<&Path>) -> Result<Verdicts, Error> {
-    let kept = match tar_split {
-        Some(path) => kept_names(&conflicts, path)?,
-        None => HashSet::new(),
-    };
-    let verdict = |path: Box<[u8]>| {
-        let keep = kept.contains(&path);
-        (path, keep)
-    };
-    Ok(conflicts.into_iter().map(verdict).collect())
-}
-
-fn kept_names(conflicts: &[Box<[u8]>], tar_split: &Path) -> Result<HashSet<Box<[u8]>>, Error> {
-    let path = || tar_split.to_owned();
-    let file = match File::open(tar_split) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(HashSet::new()),
-        Err(source) => {
-            return Err(Error::Io {
-                op: "open",
-                path: path(),
-                source,
-            });
-        }
-    };
-    let conflicts = conflicts.iter().map(|conflict| &**conflict);
-    kept_by_tar_order(conflicts, tar_split::Names::new(file)).map_err(|source| Error::TarSplit {
-        path: path(),
-        source,
-    })
 }
 
 /// Whether the walk goes into the directory it has just met.

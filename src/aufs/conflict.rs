@@ -4,14 +4,57 @@
 //! wins. The layer's tar-split still has that order.
 
 use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io;
+use std::path::Path;
 
+use super::error::Error;
 use super::names::whiteout_path;
 use crate::tar_split;
+
+/// Paths within the branch, without a leading slash, that have a whiteout beside them.
+pub(super) type Conflicts = Vec<Box<[u8]>>;
+
+/// Whether each conflicting path is kept.
+pub(super) type Verdicts = HashMap<Box<[u8]>, bool>;
+
+/// Decides by the layer's tar-split; without one, every name is hidden.
+pub(super) fn judge(conflicts: Conflicts, tar_split: Option<&Path>) -> Result<Verdicts, Error> {
+    let kept = match tar_split {
+        Some(path) => kept_names(&conflicts, path)?,
+        None => HashSet::new(),
+    };
+    let verdict = |path: Box<[u8]>| {
+        let keep = kept.contains(&path);
+        (path, keep)
+    };
+    Ok(conflicts.into_iter().map(verdict).collect())
+}
+
+fn kept_names(conflicts: &[Box<[u8]>], tar_split: &Path) -> Result<HashSet<Box<[u8]>>, Error> {
+    let path = || tar_split.to_owned();
+    let file = match File::open(tar_split) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(HashSet::new()),
+        Err(source) => {
+            return Err(Error::Io {
+                op: "open",
+                path: path(),
+                source,
+            });
+        }
+    };
+    let conflicts = conflicts.iter().map(|conflict| &**conflict);
+    kept_by_tar_order(conflicts, tar_split::Names::new(file)).map_err(|source| Error::TarSplit {
+        path: path(),
+        source,
+    })
+}
 
 /// Of `conflicts`, paths relative to the branch, those that `names`, the layer's tar in order, has after their whiteout.
 ///
 /// A name or whiteout that the tar does not have counts as hidden, as under aufs.
-pub(super) fn kept_by_tar_order<'a>(
+fn kept_by_tar_order<'a>(
     conflicts: impl Iterator<Item = &'a [u8]>,
     names: impl Iterator<Item = Result<Vec<u8>, tar_split::Error>>,
 ) -> Result<HashSet<Box<[u8]>>, tar_split::Error> {

@@ -1,1 +1,13 @@
 //! Format tests.
+
+// A failed step of a set-up is a failed test.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod aufs;
+mod aufs_fixture;
+mod aufs_hostile;
+mod aufs_merge;
+mod support_root;
