@@ -130,6 +130,11 @@ impl<'lab> Dockerd<'lab> {
         Ok(answer.contains(" 200 "))
     }
 
+    /// The lab it runs in.
+    pub(crate) fn lab(&self) -> &'lab Lab {
+        self.lab
+    }
+
     /// A docker command, not yet run.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.lab.command("docker");

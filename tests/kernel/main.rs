@@ -18,7 +18,8 @@ mod pool;
 mod report;
 mod roots;
 mod runner;
-mod tree;
+#[path = "../support/mod.rs"]
+mod support;
 mod truth;
 
 use std::process::ExitCode;

@@ -8,8 +8,11 @@ use serde_json::Value;
 
 use crate::{
     lab::Lab,
-    tree::{self, Tree},
+    support::{merged::MergedTree, truth::read_truth},
 };
+
+/// What should not be in the truth of container `shop_web_1`; see `fixtures/README.md`.
+const DOUBLE_OPAQUE: &[u8] = b"/opt/base/keepdir/sub";
 
 /// The unpacked truth of a fixture.
 #[derive(Debug)]
@@ -42,6 +45,21 @@ pub(crate) struct ContainerLayers {
     pub(crate) init_id: String,
     /// All ids below the read-write layer, nearest first.
     pub(crate) layers_file: Vec<String>,
+}
+
+impl Index {
+    /// The image that a container was made from.
+    pub(crate) fn image_of(&self, container: &ContainerLayers) -> Result<&str> {
+        let top = container
+            .layers_file
+            .get(1)
+            .context("an image below the init layer")?;
+        let image = self
+            .images
+            .iter()
+            .find(|(_, image)| image.cache_ids_bottom_first.last() == Some(top));
+        Ok(image.context("the container's image is in the truth")?.0)
+    }
 }
 
 impl Truth {
@@ -81,18 +99,37 @@ impl Truth {
     }
 
     /// A tree, such as `image-<id>`.
-    pub(crate) fn tree(&self, name: &str) -> Result<Tree> {
-        tree::read(&self.directory.join(format!("{name}.jsonl")))
+    pub(crate) fn tree(&self, name: &str) -> MergedTree {
+        read_truth(&self.tree_file(name))
+    }
+
+    /// The regular files of a tree with the 512-byte blocks they took, but those with unusual names.
+    pub(crate) fn blocks(&self, name: &str) -> Result<Vec<(String, u64)>> {
+        let mut found = Vec::new();
+        for line in fs::read_to_string(self.tree_file(name))?.lines() {
+            let entry: Value = serde_json::from_str(line)?;
+            if let (Some(path), Some(blocks)) = (entry["path"].as_str(), entry["blocks"].as_u64())
+                && !path.contains('\\')
+            {
+                found.push((path.to_owned(), blocks));
+            }
+        }
+        Ok(found)
+    }
+
+    fn tree_file(&self, name: &str) -> PathBuf {
+        self.directory.join(format!("{name}.jsonl"))
     }
 
     /// A container's tree, without what aufs showed by its own fault: where two branches mark one directory opaque, aufs
     /// goes on to the lowest marker, and deleted files reappear. The image format lets the topmost marker win.
-    pub(crate) fn container_tree(&self, id: &str) -> Result<Tree> {
-        let mut tree = self.tree(&format!("container-{id}"))?;
-        if tree.contains_key("/opt/base/keepdir/op") {
-            tree.retain(|path, _| !path.starts_with("/opt/base/keepdir/sub"));
+    pub(crate) fn container_tree(&self, id: &str) -> MergedTree {
+        let mut tree = self.tree(&format!("container-{id}"));
+        if tree.entries.contains_key(&b"/opt/base/keepdir/op"[..]) {
+            tree.entries
+                .retain(|path, _| !path.starts_with(DOUBLE_OPAQUE));
         }
-        Ok(tree)
+        tree
     }
 
     /// The truth files whose names begin with `prefix`, as the rest of the name without its ending.

@@ -10,7 +10,10 @@ use crate::{
     lab::{Lab, run},
     roots,
     runner::directory,
-    tree::{Tree, digest},
+    support::{
+        merged::{Kind, MergedTree},
+        walk::walk,
+    },
     truth::Truth,
 };
 
@@ -43,7 +46,7 @@ pub(super) fn docker_starts_every_converted_container(lab: &Lab, scratch: &Path)
                 .find(|(known, _)| *known == name)
                 .context("an unknown container")?;
             let changes = changed_files(&truth, &id)?;
-            differences.extend(compare_exported(lab, daemon, &id, &changes, scratch)?);
+            differences.extend(compare_exported(daemon, &id, &changes, scratch)?);
             start(daemon, &id, *code).with_context(|| format!("container {name}"))?;
         }
         expect_none("containers' files", &differences)
@@ -54,57 +57,58 @@ pub(super) fn docker_starts_every_converted_container(lab: &Lab, scratch: &Path)
 }
 
 /// The regular files that a container has and its image has not, or not so.
-fn changed_files(truth: &Truth, id: &str) -> Result<Tree> {
+fn changed_files(truth: &Truth, id: &str) -> Result<MergedTree> {
     let index = truth.index()?;
-    let top = index.containers[id]
-        .layers_file
-        .get(1)
-        .context("an image below the init layer")?;
-    let image = index
-        .images
-        .iter()
-        .find(|(_, image)| image.cache_ids_bottom_first.last() == Some(top));
-    let (image, _) = image.context("the container's image is in the truth")?;
-    let below = truth.tree(&format!("image-{image}"))?;
-    let mut files = truth.container_tree(id)?;
-    // Docker binds its own files over these.
-    files.retain(|path, entry| {
-        entry.kind == "file"
-            && below.get(path).is_none_or(|old| old.sha256 != entry.sha256)
-            && !path.starts_with("/etc/host")
-            && path != "/etc/resolv.conf"
+    let image = index.image_of(
+        index
+            .containers
+            .get(id)
+            .context("the container is in the truth")?,
+    )?;
+    let below = truth.tree(&format!("image-{image}"));
+    let mut files = truth.container_tree(id);
+    files.entries.retain(|path, entry| {
+        let same = below
+            .entries
+            .get(path)
+            .is_some_and(|old| old.kind == entry.kind);
+        // Docker binds its own files over these.
+        let bound = path.starts_with(b"/etc/host") || path == b"/etc/resolv.conf";
+        matches!(entry.kind, Kind::Regular { .. }) && !same && !bound
     });
     Ok(files)
 }
 
 /// Compares files in `docker export`'s archive with what aufs showed.
 fn compare_exported(
-    lab: &Lab,
     daemon: &Dockerd<'_>,
     id: &str,
-    wanted: &Tree,
+    wanted: &MergedTree,
     scratch: &Path,
 ) -> Result<Vec<String>> {
     let archive = scratch.join("export.tar");
     daemon.docker(&["export", "-o", &archive.to_string_lossy(), id])?;
     let files = directory(scratch, "exported")?;
-    run(lab
+    run(daemon
+        .lab()
         .command("tar")
         .arg("-xf")
         .arg(&archive)
         .arg("-C")
         .arg(&files))?;
+    let found = walk(&files);
+    fs::remove_dir_all(&files)?;
     let mut differences = Vec::new();
-    for (path, entry) in wanted.iter().filter(|(path, _)| !path.contains('\\')) {
-        let found = digest(&files.join(path.trim_start_matches('/'))).ok();
-        if found != entry.sha256 {
+    for (path, entry) in &wanted.entries {
+        let kind = found.entries.get(path).map(|found| &found.kind);
+        if kind != Some(&entry.kind) {
             differences.push(format!(
-                "container {id}: {path}: was {:?}, is {found:?}",
-                entry.sha256
+                "{id}: {}: was {:?}, is {kind:?}",
+                path.escape_ascii(),
+                entry.kind
             ));
         }
     }
-    fs::remove_dir_all(&files)?;
     Ok(differences)
 }
 

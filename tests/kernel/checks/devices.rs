@@ -1,6 +1,6 @@
 //! The thin devices of a converted root, without Docker.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, fs, os::unix::fs::MetadataExt, path::Path};
 
 use anyhow::{Context, Result, ensure};
 use sys_mount::MountFlags;
@@ -8,9 +8,9 @@ use sys_mount::MountFlags;
 use super::expect_none;
 use crate::{
     lab::Lab,
-    pool::{DeviceFile, Pool, Thin},
+    pool::{DeviceFile, Pool},
     roots,
-    tree::{Tree, compare, walk},
+    support::{compare::compare, merged::MergedTree, walk::walk},
     truth::Truth,
 };
 
@@ -22,51 +22,60 @@ pub(super) fn every_device_equals_the_tree_that_aufs_showed(
     let root = roots::converted_copy(lab, scratch)?;
     let truth = Truth::of_aufs(lab)?;
     let index = truth.index()?;
-    let mut trees: BTreeMap<String, Vec<(String, Tree)>> = BTreeMap::new();
+    let mut views: BTreeMap<&str, Vec<(String, MergedTree)>> = BTreeMap::new();
     for (id, image) in &index.images {
         let top = image
             .cache_ids_bottom_first
             .last()
             .context("an image without layers")?;
-        trees
-            .entry(top.clone())
-            .or_default()
-            .push((format!("image {id}"), truth.tree(&format!("image-{id}"))?));
+        let name = format!("image-{id}");
+        let tree = truth.tree(&name);
+        views.entry(top).or_default().push((name, tree));
     }
     for (id, container) in &index.containers {
         ensure!(
             roots::mount_id(&root, id)? == container.mount_id,
             "container {id} has another layer now"
         );
-        let tree = truth.container_tree(id)?;
-        trees
-            .entry(container.mount_id.clone())
-            .or_default()
-            .push((format!("container {id}"), tree));
+        let view = (format!("container-{id}"), truth.container_tree(id));
+        views.entry(&container.mount_id).or_default().push(view);
     }
     let pool = Pool::activate(&root)?;
+    let target = scratch.join("mnt");
     let mut differences = Vec::new();
-    for (device, wanted) in trees {
-        let found = read_device(&pool.thin(&device)?, scratch)?;
-        for (what, tree) in wanted {
+    for (device, wanted) in views {
+        let thin = pool.thin(device)?;
+        let mounted = thin.mount(&target, MountFlags::RDONLY)?;
+        let rootfs = target.join("rootfs");
+        let found = walk(&rootfs);
+        for (name, tree) in wanted {
             differences.extend(
                 compare(&tree, &found)
-                    .into_iter()
-                    .map(|line| format!("{what}: {line}")),
+                    .iter()
+                    .map(|line| format!("{name}: {line}")),
             );
+            differences.extend(filled_holes(&truth, &name, &rootfs)?);
         }
+        mounted.close()?;
+        thin.close()?;
     }
     pool.close()?;
     expect_none("converted devices", &differences)
 }
 
-/// The tree in a device, which is mounted for as long as it takes.
-fn read_device(thin: &Thin, scratch: &Path) -> Result<Tree> {
-    let target = scratch.join("mnt");
-    let mounted = thin.mount(&target, MountFlags::RDONLY)?;
-    let tree = walk(&target.join("rootfs"))?;
-    mounted.close()?;
-    Ok(tree)
+/// Files that take more space than they did, by more than one block for the extents of a scattered file.
+fn filled_holes(truth: &Truth, name: &str, rootfs: &Path) -> Result<Vec<String>> {
+    let mut lines = Vec::new();
+    for (path, before) in truth.blocks(name)? {
+        let meta = rootfs.join(path.trim_start_matches('/')).symlink_metadata();
+        let now = meta.map_or(0, |meta| meta.blocks()); // what is missing the comparison tells
+        if now > before + 8 {
+            lines.push(format!(
+                "{name}: {path}: took {before} sectors, takes {now}"
+            ));
+        }
+    }
+    Ok(lines)
 }
 
 /// The kernel writes to every device and takes snapshots of it, and afterwards pool and file systems are clean.

@@ -3,18 +3,26 @@
 //! Under aufs it was derived from one branch, so what it printed there is no measure. The devicemapper driver compares the
 //! init device's tree with the container's; here the same rule is applied to the trees that aufs showed.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::expect_none;
 use crate::{
     dockerd::with_dockerd,
     lab::Lab,
     roots,
-    tree::{Entry, Tree, walk},
+    support::{
+        merged::{Entry, Kind},
+        walk::walk,
+    },
     truth::{ContainerLayers, Index, Truth},
 };
+
+type Entries = BTreeMap<Vec<u8>, Entry>;
 
 /// Every container's `docker diff` is the difference between init tree and container tree.
 pub(super) fn docker_diff_follows_the_drivers_rule(lab: &Lab, scratch: &Path) -> Result<()> {
@@ -25,7 +33,7 @@ pub(super) fn docker_diff_follows_the_drivers_rule(lab: &Lab, scratch: &Path) ->
     with_dockerd(lab, &root, |daemon| {
         for (id, layers) in &index.containers {
             let init = init_tree(lab, &truth, &index, layers)?;
-            let wanted = changes(&init, &truth.container_tree(id)?);
+            let wanted = changes(&init, &truth.container_tree(id).entries);
             let printed = daemon.docker(&["diff", id])?;
             let found: BTreeSet<_> = printed.lines().map(str::to_owned).collect();
             differences.extend(
@@ -45,27 +53,24 @@ pub(super) fn docker_diff_follows_the_drivers_rule(lab: &Lab, scratch: &Path) ->
 }
 
 /// The tree of a container's init layer: the image's, with the layer's branch laid over it.
-fn init_tree(lab: &Lab, truth: &Truth, index: &Index, layers: &ContainerLayers) -> Result<Tree> {
-    let top = layers
-        .layers_file
-        .get(1)
-        .context("an image below the init layer")?;
-    let image = index
-        .images
-        .iter()
-        .find(|(_, image)| image.cache_ids_bottom_first.last() == Some(top));
-    let (image, _) = image.context("the container's image is in the truth")?;
-    let mut tree = truth.tree(&format!("image-{image}"))?;
-    for (path, entry) in walk(&roots::aufs(lab)?.join("aufs/diff").join(&layers.init_id))? {
-        let (parent, name) = path.rsplit_once('/').unwrap_or_default();
-        if path.split('/').any(|name| name.starts_with(".wh..wh.")) {
+fn init_tree(lab: &Lab, truth: &Truth, index: &Index, layers: &ContainerLayers) -> Result<Entries> {
+    let mut tree = truth
+        .tree(&format!("image-{}", index.image_of(layers)?))
+        .entries;
+    let branch = roots::aufs(lab)?.join("aufs/diff").join(&layers.init_id);
+    for (path, entry) in walk(&branch).entries {
+        let (parent, name) = split(&path);
+        if path
+            .split(|&byte| byte == b'/')
+            .any(|name| name.starts_with(b".wh..wh."))
+        {
             continue;
         }
-        if let Some(hidden) = name.strip_prefix(".wh.") {
-            remove(&mut tree, &format!("{parent}/{hidden}"));
+        if let Some(hidden) = name.strip_prefix(b".wh.") {
+            remove(&mut tree, &[parent, b"/", hidden].concat());
             continue;
         }
-        if entry.kind != "dir" {
+        if entry.kind != Kind::Directory {
             remove(&mut tree, &path);
         }
         tree.insert(path, entry);
@@ -73,17 +78,17 @@ fn init_tree(lab: &Lab, truth: &Truth, index: &Index, layers: &ContainerLayers) 
     Ok(tree)
 }
 
-fn remove(tree: &mut Tree, path: &str) {
-    let below = format!("{path}/");
+fn remove(tree: &mut Entries, path: &[u8]) {
+    let below = [path, b"/"].concat();
     tree.retain(|name, _| name != path && !name.starts_with(&below));
 }
 
 /// The driver's rule. Source: moby v20.10 `pkg/archive/changes.go` and `changes_unix.go`: mode, owner, device number and
 /// capability count for all; size and time (a zero-nanosecond side matches any nanoseconds) for non-directories; a
 /// directory with changes in it counts as changed; below a removed directory nothing is listed.
-fn changes(old: &Tree, new: &Tree) -> BTreeSet<String> {
+fn changes(old: &Entries, new: &Entries) -> BTreeSet<String> {
     let mut lines = BTreeSet::new();
-    for (path, entry) in new.iter().filter(|(path, _)| *path != "/") {
+    for (path, entry) in new.iter().filter(|(path, _)| *path != b"/") {
         match old.get(path) {
             None => add(&mut lines, 'A', path, (old, new)),
             Some(before) if differs(before, entry) => add(&mut lines, 'C', path, (old, new)),
@@ -92,8 +97,12 @@ fn changes(old: &Tree, new: &Tree) -> BTreeSet<String> {
     }
     for path in old.keys().filter(|path| !new.contains_key(*path)) {
         // Only where the parent is still a directory was a child of it removed.
-        let parent = parent_of(path);
-        if new.get(parent).is_some_and(|entry| entry.kind == "dir") {
+        let parent = split(path).0;
+        let parent = if parent.is_empty() { b"/" } else { parent };
+        if new
+            .get(parent)
+            .is_some_and(|entry| entry.kind == Kind::Directory)
+        {
             add(&mut lines, 'D', path, (old, new));
         }
     }
@@ -101,48 +110,43 @@ fn changes(old: &Tree, new: &Tree) -> BTreeSet<String> {
 }
 
 /// Adds a line, and one for each directory above it that was there before.
-fn add(lines: &mut BTreeSet<String>, kind: char, path: &str, (old, new): (&Tree, &Tree)) {
-    lines.insert(format!("{kind} {}", printed(path)));
-    let mut above = parent_of(path);
-    while above != "/" {
+fn add(lines: &mut BTreeSet<String>, kind: char, path: &[u8], (old, new): (&Entries, &Entries)) {
+    // Bytes that are not UTF-8 come out of docker's JSON as replacement characters.
+    lines.insert(format!("{kind} {}", String::from_utf8_lossy(path)));
+    let mut above = split(path).0;
+    while !above.is_empty() {
         if old.contains_key(above) && new.contains_key(above) {
-            lines.insert(format!("C {}", printed(above)));
+            lines.insert(format!("C {}", String::from_utf8_lossy(above)));
         }
-        above = parent_of(above);
+        above = split(above).0;
     }
 }
 
-fn parent_of(path: &str) -> &str {
-    match path.rsplit_once('/') {
-        Some(("", _)) | None => "/",
-        Some((parent, _)) => parent,
-    }
+/// The parent, empty for the top, and the name.
+fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    let slash = path.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
+    (&path[..slash], path.get(slash + 1..).unwrap_or_default())
 }
 
 fn differs(old: &Entry, new: &Entry) -> bool {
     const SECOND: i128 = 1_000_000_000;
-    let capability = |entry: &Entry| entry.xattrs.get("security.capability").cloned();
+    let capability = |entry: &Entry| entry.xattrs.get(&b"security.capability"[..]).cloned();
     let same_time = |a: i128, b: i128| {
         a.div_euclid(SECOND) == b.div_euclid(SECOND)
             && (a == b || a % SECOND == 0 || b % SECOND == 0)
     };
-    (&old.kind, &old.mode, old.uid, old.gid, &old.rdev)
-        != (&new.kind, &new.mode, new.uid, new.gid, &new.rdev)
+    let same_kind = match (&old.kind, &new.kind) {
+        (Kind::Directory, Kind::Directory) => true,
+        // Content is not looked at, only its size.
+        (Kind::Regular { size, .. }, Kind::Regular { size: now, .. }) => {
+            size == now && same_time(old.mtime, new.mtime)
+        }
+        (Kind::Symlink(target), Kind::Symlink(now)) => {
+            target.len() == now.len() && same_time(old.mtime, new.mtime)
+        }
+        (before, now) => before == now && same_time(old.mtime, new.mtime),
+    };
+    !same_kind
+        || (old.mode, old.uid, old.gid) != (new.mode, new.uid, new.gid)
         || capability(old) != capability(new)
-        || (new.kind != "dir" && (!same_time(old.mtime_ns, new.mtime_ns) || old.size != new.size))
-}
-
-/// A path as docker prints it: bytes that are not UTF-8 come out of its JSON as replacement characters.
-fn printed(path: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = path;
-    while let Some((before, after)) = rest.split_once("\\x") {
-        bytes.extend_from_slice(before.as_bytes());
-        bytes.push(
-            u8::from_str_radix(&after[..2], 16).expect("the truth escapes bytes as two hex digits"),
-        );
-        rest = &after[2..];
-    }
-    bytes.extend_from_slice(rest.as_bytes());
-    String::from_utf8_lossy(&bytes).into_owned()
 }

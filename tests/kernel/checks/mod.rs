@@ -6,8 +6,9 @@ mod diff;
 mod harness;
 mod images;
 mod lists;
+mod random;
 
-use std::path::Path;
+use std::{fmt::Display, path::Path};
 
 use anyhow::{Result, bail};
 
@@ -42,17 +43,22 @@ checks! {
     images::docker_saves_layers_with_their_original_digests,
     images::docker_builds_on_a_converted_image,
     images::docker_removes_everything_and_the_pool_is_clean,
+    random::random_stacks_equal_the_reference_merge,
 }
 
 /// How many differences a failure shows.
 const SHOWN: usize = 40;
 
 /// Fails when there are differences, and shows the first of them.
-fn expect_none(what: &str, differences: &[String]) -> Result<()> {
+fn expect_none<D: Display>(what: &str, differences: &[D]) -> Result<()> {
     if differences.is_empty() {
         return Ok(());
     }
-    let shown = &differences[..differences.len().min(SHOWN)];
+    let shown: Vec<_> = differences
+        .iter()
+        .take(SHOWN)
+        .map(ToString::to_string)
+        .collect();
     bail!(
         "{what}: {} differences:\n  {}",
         differences.len(),
