@@ -18,14 +18,23 @@ use nix::{
 };
 use serde_json::Value;
 
-use crate::lab::{Lab, last_lines, run};
+use crate::{
+    lab::{Lab, last_lines, run},
+    pool::Mounted,
+};
 
 /// How long dockerd may take to answer, and to end.
 const PATIENCE: Duration = Duration::from_secs(90);
+/// Containers record this path for their logs and volumes, so every root is bound here while a daemon runs on it.
+const DATA_ROOT: &str = "/var/lib/docker";
 /// Lines of its log shown with a failure.
 const LOG_TAIL: usize = 40;
 /// Lines of its log that say nothing about the root.
-const NOISE: [&str; 3] = ["[core]", "loading plugin", "skip loading"];
+const NOISE: [&str; 3] = [
+    "level=info",
+    "Udev sync is not supported",
+    "loopback devices is strongly",
+];
 
 /// Runs `work` with a daemon on `root` and stops it; a failure comes with the daemon's log.
 pub(crate) fn with_dockerd<T>(
@@ -43,9 +52,10 @@ pub(crate) fn with_options<T>(
     options: &[&str],
     work: impl FnOnce(&Dockerd<'_>) -> Result<T>,
 ) -> Result<T> {
-    let mut daemon = Dockerd::start(lab, root, options)?;
+    let bound = Mounted::bind(root, Path::new(DATA_ROOT))?;
+    let mut daemon = Dockerd::start(lab, options)?;
     let outcome = daemon.wait_ready().and_then(|()| work(&daemon));
-    let stopped = daemon.stop();
+    let stopped = daemon.stop().and_then(|()| bound.close());
     match (outcome, stopped) {
         (Ok(value), Ok(())) => Ok(value),
         (Err(error), _) | (Ok(_), Err(error)) => Err(daemon.with_log(&error)),
@@ -62,7 +72,7 @@ pub(crate) struct Dockerd<'lab> {
 }
 
 impl<'lab> Dockerd<'lab> {
-    fn start(lab: &'lab Lab, root: &Path, options: &[&str]) -> Result<Self> {
+    fn start(lab: &'lab Lab, options: &[&str]) -> Result<Self> {
         static NR_STARTED: AtomicUsize = AtomicUsize::new(0);
         let number = NR_STARTED.fetch_add(1, Ordering::Relaxed);
         let directory = lab.work().join(format!("dockerd-{number}"));
@@ -75,7 +85,7 @@ impl<'lab> Dockerd<'lab> {
             .arg("--config-file")
             .arg(directory.join("daemon.json"))
             .arg("--data-root")
-            .arg(root)
+            .arg(DATA_ROOT)
             .arg("--exec-root")
             .arg(directory.join("exec"))
             .arg("--pidfile")

@@ -153,6 +153,16 @@ pub(crate) struct Mounted {
 }
 
 impl Mounted {
+    /// Shows a directory at a second place.
+    pub(crate) fn bind(source: &Path, target: &Path) -> Result<Self> {
+        fs::create_dir_all(target)?;
+        let mount = Mount::builder()
+            .flags(MountFlags::BIND)
+            .mount(source, target)
+            .with_context(|| format!("{} on {}", source.display(), target.display()))?;
+        Ok(Self { mount: Some(mount) })
+    }
+
     /// Unmounts it.
     pub(crate) fn close(mut self) -> Result<()> {
         let mount = self.mount.take().context("mounted until closed")?;

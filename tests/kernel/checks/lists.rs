@@ -87,6 +87,10 @@ fn compare_inspected(daemon: &Dockerd<'_>, truth: &Truth) -> Result<Vec<String>>
                 if let Some(members) = object.as_object_mut() {
                     members.retain(|name, _| !DRIVER_MEMBERS.contains(&name.as_str()));
                 }
+                // The daemon lists mounts as its hash map yields them, differently each time.
+                if let Some(mounts) = object.get_mut("Mounts").and_then(Value::as_array_mut) {
+                    mounts.sort_by_key(ToString::to_string);
+                }
             }
             compare_values(&format!("{kind} {id}"), &before, &now, &mut differences);
         }
