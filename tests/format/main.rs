@@ -10,4 +10,8 @@ mod aufs;
 mod aufs_fixture;
 mod aufs_hostile;
 mod aufs_merge;
+mod ext4;
+mod ext4_disk;
+mod ext4_layers;
+mod ext4_model;
 mod support_root;

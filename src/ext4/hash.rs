@@ -1,0 +1,86 @@
+//! The half-MD4 hash by which an indexed directory orders its names.
+//!
+//! Source: linux v6.6 `fs/ext4/hash.c`. The superblock's flag says that name bytes count as signed, on every machine.
+
+/// The MD4 start values, used when the file system's seed is all zero.
+const START: [u32; 4] = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476];
+/// Reserved as the end of a directory for readers that keep a position.
+const END_OF_DIRECTORY: u32 = 0xffff_fffe;
+
+/// The hash of `name`, its lowest bit clear: that bit is the index's mark of a continued value.
+pub(super) fn half_md4(name: &[u8], seed: &[u32; 4]) -> u32 {
+    let mut state = if *seed == [0; 4] { START } else { *seed };
+    for left in (0..name.len()).step_by(32) {
+        transform(&mut state, &words(&name[left..]));
+    }
+    let hash = state[1] & !1;
+    if hash == END_OF_DIRECTORY {
+        END_OF_DIRECTORY - 2
+    } else {
+        hash
+    }
+}
+
+/// The next 32 bytes as words, padded with the number of bytes left.
+fn words(rest: &[u8]) -> [u32; 8] {
+    let left = u32::try_from(rest.len()).expect("a name has at most 255 bytes");
+    let pad = left.wrapping_mul(0x0101_0101);
+    let mut words = [pad; 8];
+    for (word, bytes) in words.iter_mut().zip(rest.chunks(4)) {
+        for &byte in bytes {
+            let signed = i32::from(byte.cast_signed()).cast_unsigned();
+            *word = signed.wrapping_add(*word << 8);
+        }
+    }
+    words
+}
+
+/// One block of the three-round transform.
+fn transform(state: &mut [u32; 4], words: &[u32; 8]) {
+    let [mut a, mut b, mut c, mut d] = *state;
+    let mut round =
+        |mix: fn(u32, u32, u32) -> u32, plus: u32, order: [usize; 8], turn: [u32; 4]| {
+            for half in order.chunks_exact(4) {
+                let word = |at: usize| words[half[at]].wrapping_add(plus);
+                a = step(a, mix(b, c, d), word(0), turn[0]);
+                d = step(d, mix(a, b, c), word(1), turn[1]);
+                c = step(c, mix(d, a, b), word(2), turn[2]);
+                b = step(b, mix(c, d, a), word(3), turn[3]);
+            }
+        };
+    round(select, 0, [0, 1, 2, 3, 4, 5, 6, 7], [3, 7, 11, 19]);
+    round(
+        majority,
+        0x5a82_7999,
+        [1, 3, 5, 7, 0, 2, 4, 6],
+        [3, 5, 9, 13],
+    );
+    round(
+        parity,
+        0x6ed9_eba1,
+        [3, 7, 2, 6, 1, 5, 0, 4],
+        [3, 9, 11, 15],
+    );
+    for (word, add) in state.iter_mut().zip([a, b, c, d]) {
+        *word = word.wrapping_add(add);
+    }
+}
+
+fn step(value: u32, mixed: u32, word: u32, turn: u32) -> u32 {
+    value
+        .wrapping_add(mixed)
+        .wrapping_add(word)
+        .rotate_left(turn)
+}
+
+fn select(x: u32, y: u32, z: u32) -> u32 {
+    z ^ (x & (y ^ z))
+}
+
+fn majority(x: u32, y: u32, z: u32) -> u32 {
+    (x & y).wrapping_add((x ^ y) & z)
+}
+
+fn parity(x: u32, y: u32, z: u32) -> u32 {
+    x ^ y ^ z
+}
