@@ -1,2 +1,42 @@
 //! Tests in a real kernel with a real Docker.
-fn main() {}
+//!
+//! One binary in three roles. On the host it boots a User Mode Linux guest whose init is this same binary, and turns the
+//! lines the guest prints into libtest's report. As the guest's init it prepares the system and runs the checks. With
+//! `KERNEL_TESTS=native` it runs the checks right here, on a machine that has root and dm-thin. See `docs/testing.md`.
+#![allow(clippy::print_stdout, clippy::print_stderr)] // the report is this program's output
+
+mod arguments;
+mod checks;
+mod dockerd;
+mod guest;
+mod host;
+mod job;
+mod lab;
+mod leftovers;
+mod native;
+mod pool;
+mod report;
+mod roots;
+mod runner;
+#[path = "../support/mod.rs"]
+mod support;
+mod truth;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    if let Some(job) = std::env::var_os(job::JOB_VARIABLE) {
+        guest::main(job.as_ref());
+    }
+    let outcome = match std::env::var("KERNEL_TESTS").as_deref() {
+        Ok("native") => native::main(),
+        Ok("uml") | Err(_) => host::main(),
+        Ok(other) => Err(anyhow::anyhow!(
+            "KERNEL_TESTS={other}: want `uml` or `native`"
+        )),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("kernel tests: {error:#}");
+        ExitCode::from(101)
+    })
+}

@@ -1,0 +1,67 @@
+//! The checks, in the order they run.
+
+mod containers;
+mod devices;
+mod diff;
+mod harness;
+mod images;
+mod lists;
+mod random;
+
+use std::{fmt::Display, path::Path};
+
+use anyhow::{Result, bail};
+
+use crate::lab::Lab;
+
+/// One test: a claim and the function that tries it.
+#[derive(Debug)]
+pub(crate) struct Check {
+    /// The claim, as a function name.
+    pub(crate) name: &'static str,
+    /// Gets the lab and an empty directory of its own.
+    pub(crate) run: fn(&Lab, &Path) -> Result<()>,
+}
+
+macro_rules! checks {
+    ($($module:ident :: $name:ident),* $(,)?) => {
+        /// Every check.
+        pub(crate) const CHECKS: &[Check] = &[$(Check { name: stringify!($name), run: $module::$name }),*];
+    };
+}
+
+checks! {
+    harness::lab_reads_every_device_that_docker_wrote,
+    harness::lab_docker_starts_on_the_root_it_wrote,
+    harness::lab_notices_what_a_check_leaves_behind,
+    devices::every_device_equals_the_tree_that_aufs_showed,
+    devices::every_device_can_be_written_and_snapshotted,
+    lists::docker_lists_what_it_listed_before,
+    images::docker_runs_every_image,
+    containers::docker_starts_every_converted_container,
+    diff::docker_diff_follows_the_drivers_rule,
+    images::docker_saves_layers_with_their_original_digests,
+    images::docker_builds_on_a_converted_image,
+    images::docker_removes_everything_and_the_pool_is_clean,
+    random::random_stacks_equal_the_reference_merge,
+}
+
+/// How many differences a failure shows.
+const SHOWN: usize = 40;
+
+/// Fails when there are differences, and shows the first of them.
+fn expect_none<D: Display>(what: &str, differences: &[D]) -> Result<()> {
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let shown: Vec<_> = differences
+        .iter()
+        .take(SHOWN)
+        .map(ToString::to_string)
+        .collect();
+    bail!(
+        "{what}: {} differences:\n  {}",
+        differences.len(),
+        shown.join("\n  ")
+    )
+}

@@ -1,0 +1,76 @@
+//! Random layer stacks: converted and mounted by the kernel, they equal the reference merge.
+
+use std::{fs, path::Path};
+
+use anyhow::Result;
+use sys_mount::MountFlags;
+
+use super::expect_none;
+use crate::{
+    lab::Lab,
+    pool::Pool,
+    roots,
+    support::{
+        compare::compare,
+        merge::reference_merge,
+        random::{Stack, random_stack},
+        root::AufsRoot,
+        walk::walk,
+    },
+};
+
+/// How many stacks go into the one root; the seeds are their numbers.
+const NR_STACKS: u64 = 8;
+
+/// Every layer of every stack, mounted, is the plain merge of the branches up to it.
+pub(super) fn random_stacks_equal_the_reference_merge(lab: &Lab, scratch: &Path) -> Result<()> {
+    // The stacks go where owners, xattrs and device nodes can be kept.
+    let _ = tempfile::env::override_temp_dir(lab.work());
+    let mut root = AufsRoot::new();
+    let stacks: Vec<Stack> = (0..NR_STACKS).map(random_stack).collect();
+    for (seed, stack) in stacks.iter().enumerate() {
+        root = add_stack(lab, root, seed, stack)?;
+    }
+    roots::convert(lab, &root.path())?;
+    let pool = Pool::activate(&root.path())?;
+    let target = scratch.join("mnt");
+    let mut differences = Vec::new();
+    for (seed, stack) in stacks.iter().enumerate() {
+        for number in 0..stack.branches.len() {
+            let thin = pool.thin(root.id(&layer_name(seed, number)))?;
+            let mounted = thin.mount(&target, MountFlags::RDONLY)?;
+            let merged = reference_merge(&stack.branches[..=number]);
+            let lines = compare(&merged, &walk(&target.join("rootfs")));
+            differences.extend(
+                lines
+                    .iter()
+                    .map(|line| format!("{}: {line}", layer_name(seed, number))),
+            );
+            mounted.close()?;
+            thin.close()?;
+        }
+    }
+    pool.close()?;
+    roots::thin_check(lab, &root.path())?;
+    expect_none("random stacks", &differences)
+}
+
+fn layer_name(seed: usize, number: usize) -> String {
+    format!("seed {seed} layer {number}")
+}
+
+/// Makes an image of a stack: empty layers, whose branches are then the stack's.
+fn add_stack(lab: &Lab, mut root: AufsRoot, seed: usize, stack: &Stack) -> Result<AufsRoot> {
+    let mut parent = None;
+    for (number, branch) in stack.branches.iter().enumerate() {
+        let name = layer_name(seed, number);
+        root = root.layer_on(parent.as_deref(), &name, |layer| layer);
+        fs::remove_dir_all(root.branch(&name))?;
+        lab.copy(branch, &root.branch(&name))?;
+        parent = Some(name);
+    }
+    Ok(match parent {
+        Some(top) => root.image(&format!("lab/random:{seed}"), &top),
+        None => root,
+    })
+}

@@ -1,0 +1,211 @@
+//! The real dockerd on a Docker root, with the devicemapper driver.
+
+use std::{
+    fs::{self, File},
+    io::{Read, Write},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    process::{Child, Command},
+    sync::atomic::{AtomicUsize, Ordering},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::Value;
+
+use crate::{
+    lab::{Lab, last_lines, run},
+    pool::Mounted,
+};
+
+/// How long dockerd may take to answer, and to end.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// Containers record this path for their logs and volumes, so every root is bound here while a daemon runs on it.
+const DATA_ROOT: &str = "/var/lib/docker";
+/// Lines of its log shown with a failure.
+const LOG_TAIL: usize = 40;
+/// Lines of its log that say nothing about the root.
+const NOISE: [&str; 3] = [
+    "level=info",
+    "Udev sync is not supported",
+    "loopback devices is strongly",
+];
+
+/// Runs `work` with a daemon on `root` and stops it; a failure comes with the daemon's log.
+pub(crate) fn with_dockerd<T>(
+    lab: &Lab,
+    root: &Path,
+    work: impl FnOnce(&Dockerd<'_>) -> Result<T>,
+) -> Result<T> {
+    with_options(lab, root, &[], work)
+}
+
+/// The same with further options, such as `--storage-opt=dm.basesize=20G`.
+pub(crate) fn with_options<T>(
+    lab: &Lab,
+    root: &Path,
+    options: &[&str],
+    work: impl FnOnce(&Dockerd<'_>) -> Result<T>,
+) -> Result<T> {
+    let bound = Mounted::bind(root, Path::new(DATA_ROOT))?;
+    let mut daemon = Dockerd::start(lab, options)?;
+    let outcome = daemon.wait_ready().and_then(|()| work(&daemon));
+    let stopped = daemon.stop().and_then(|()| bound.close());
+    match (outcome, stopped) {
+        (Ok(value), Ok(())) => Ok(value),
+        (Err(error), _) | (Ok(_), Err(error)) => Err(daemon.with_log(&error)),
+    }
+}
+
+/// A running daemon; killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Dockerd<'lab> {
+    lab: &'lab Lab,
+    process: Child,
+    /// Socket, pid file, log, execution state: nothing of the daemon lies outside this and the root.
+    directory: PathBuf,
+}
+
+impl<'lab> Dockerd<'lab> {
+    fn start(lab: &'lab Lab, options: &[&str]) -> Result<Self> {
+        static NR_STARTED: AtomicUsize = AtomicUsize::new(0);
+        let number = NR_STARTED.fetch_add(1, Ordering::Relaxed);
+        let directory = lab.work().join(format!("dockerd-{number}"));
+        fs::create_dir_all(&directory)?;
+        let key = serde_json::json!({ "deprecated-key-path": directory.join("key.json") });
+        fs::write(directory.join("daemon.json"), key.to_string())?;
+        let log = File::create(directory.join("log"))?;
+        let process = lab
+            .command("dockerd")
+            .arg("--config-file")
+            .arg(directory.join("daemon.json"))
+            .arg("--data-root")
+            .arg(DATA_ROOT)
+            .arg("--exec-root")
+            .arg(directory.join("exec"))
+            .arg("--pidfile")
+            .arg(directory.join("pid"))
+            .arg(format!(
+                "--host=unix://{}",
+                directory.join("socket").display()
+            ))
+            .args([
+                "--storage-driver=devicemapper",
+                "--storage-opt=dm.override_udev_sync_check=true",
+            ])
+            .args([
+                "--bridge=none",
+                "--iptables=false",
+                "--ip6tables=false",
+                "--log-level=info",
+            ])
+            .args(options)
+            .env("DOCKER_RAMDISK", "1") // runc cannot pivot_root when the daemon's own root is not a disk's
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .context("dockerd")?;
+        Ok(Self {
+            lab,
+            process,
+            directory,
+        })
+    }
+
+    fn wait_ready(&mut self) -> Result<()> {
+        let begin = Instant::now();
+        while begin.elapsed() < PATIENCE {
+            if let Some(status) = self.process.try_wait()? {
+                bail!("dockerd did not start: {status}");
+            }
+            if self.answers().unwrap_or(false) {
+                return Ok(());
+            }
+            sleep(Duration::from_millis(20));
+        }
+        bail!("dockerd did not answer in {} s", PATIENCE.as_secs())
+    }
+
+    fn answers(&self) -> Result<bool> {
+        let mut socket = UnixStream::connect(self.directory.join("socket"))?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.write_all(b"GET /_ping HTTP/1.0\r\n\r\n")?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer)?;
+        Ok(answer.contains(" 200 "))
+    }
+
+    /// The lab it runs in.
+    pub(crate) fn lab(&self) -> &'lab Lab {
+        self.lab
+    }
+
+    /// A docker command, not yet run.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.lab.command("docker");
+        command
+            .arg("--config")
+            .arg(self.directory.join("client"))
+            .arg(format!(
+                "--host=unix://{}",
+                self.directory.join("socket").display()
+            ))
+            .args(arguments);
+        command
+    }
+
+    /// Runs a docker command and returns what it printed.
+    pub(crate) fn docker(&self, arguments: &[&str]) -> Result<String> {
+        run(&mut self.command(arguments))
+    }
+
+    /// Runs `docker inspect` on objects of one kind.
+    pub(crate) fn inspect(&self, kind: &str, names: &[&str]) -> Result<Vec<Value>> {
+        let mut arguments = vec!["inspect", "--type", kind];
+        arguments.extend(names);
+        Ok(serde_json::from_str(&self.docker(&arguments)?)?)
+    }
+
+    fn stop(&mut self) -> Result<()> {
+        if self.process.try_wait()?.is_some() {
+            return Ok(());
+        }
+        kill(
+            Pid::from_raw(i32::try_from(self.process.id())?),
+            Signal::SIGTERM,
+        )?;
+        let begin = Instant::now();
+        while begin.elapsed() < PATIENCE {
+            if self.process.try_wait()?.is_some() {
+                return Ok(());
+            }
+            sleep(Duration::from_millis(20));
+        }
+        bail!("dockerd did not stop in {} s", PATIENCE.as_secs())
+    }
+
+    fn with_log(&self, error: &anyhow::Error) -> anyhow::Error {
+        let log = fs::read_to_string(self.directory.join("log")).unwrap_or_default();
+        let told: Vec<_> = log
+            .lines()
+            .filter(|line| !NOISE.iter().any(|noise| line.contains(noise)))
+            .collect();
+        anyhow::anyhow!(
+            "{error:#}\ndockerd's log:\n{}",
+            last_lines(&told.join("\n"), LOG_TAIL)
+        )
+    }
+}
+
+impl Drop for Dockerd<'_> {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}

@@ -1,0 +1,241 @@
+//! The host's side: boots the guest, watches it, turns its lines into the report.
+
+use std::{
+    env, fs,
+    io::{BufRead, BufReader},
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitCode, Stdio},
+    sync::mpsc::{self, Receiver, RecvTimeoutError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use nix::{
+    sys::signal::{Signal, killpg},
+    unistd::Pid,
+};
+
+use crate::{
+    arguments::Arguments,
+    checks::CHECKS,
+    job::{Event, JOB_VARIABLE, Job, Outcome},
+    lab,
+    report::Report,
+};
+
+/// Wall-clock limit of one guest, unless `KERNEL_TESTS_TIMEOUT` (seconds) says otherwise.
+const TIMEOUT: Duration = Duration::from_secs(900);
+/// Lines of the console shown when the guest died.
+const CONSOLE_TAIL: usize = 60;
+
+/// Runs the chosen tests in a guest.
+pub(crate) fn main() -> Result<ExitCode> {
+    let arguments = Arguments::read()?;
+    let chosen = arguments.chosen();
+    if arguments.list {
+        for check in &chosen {
+            println!("{}: test", check.name);
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let job = Job {
+        lab: lab::locate()?,
+        checks: chosen.iter().map(|check| check.name.to_owned()).collect(),
+        shell: arguments.shell.clone(),
+        path: env::var("PATH").unwrap_or_default(),
+        directory: PathBuf::new(),
+    };
+    if job.shell.is_some() {
+        return shell(&job);
+    }
+    let mut report = Report::begin(
+        chosen.len(),
+        CHECKS.len() - chosen.len(),
+        arguments.report_time,
+    );
+    if !chosen.is_empty() {
+        run_guest(&job, &arguments, &mut report)?;
+    }
+    Ok(report.close())
+}
+
+/// Boots one guest and reports every check of the job, also when the guest dies.
+fn run_guest(job: &Job, arguments: &Arguments, report: &mut Report) -> Result<()> {
+    let mut guest = Guest::boot(job.clone(), Stdio::piped())?;
+    let timeout = match env::var("KERNEL_TESTS_TIMEOUT") {
+        Ok(seconds) => Duration::from_secs(seconds.parse().context("KERNEL_TESTS_TIMEOUT")?),
+        Err(_) => TIMEOUT,
+    };
+    let mut console = Console {
+        path: guest.directory.path().join("console.log"),
+        lines: Vec::new(),
+    };
+    let end = watch(
+        &guest.lines()?,
+        Instant::now() + timeout,
+        |line| match Event::from_line(line) {
+            Some(Event::Finished(outcome)) => report.add(outcome),
+            Some(_) => console.lines.push(line.to_owned()),
+            None => {
+                if arguments.nocapture {
+                    println!("{line}");
+                }
+                console.lines.push(line.to_owned());
+            }
+        },
+    );
+    guest.kill();
+    let missing: Vec<_> = job.checks.iter().filter(|name| !report.has(name)).collect();
+    for (index, name) in missing.iter().enumerate() {
+        // The first one was running; the rest never began.
+        let text = if index == 0 {
+            console.tail(end)
+        } else {
+            format!("not run: {end}")
+        };
+        report.add(Outcome {
+            name: (*name).clone(),
+            failure: Some(text),
+            seconds: 0.0,
+        });
+    }
+    if !missing.is_empty() {
+        fs::write(&console.path, console.lines.join("\n"))?;
+        guest.directory.disable_cleanup(true);
+        eprintln!("the whole console: {}", console.path.display());
+    }
+    Ok(())
+}
+
+/// Boots a guest whose console is this terminal.
+fn shell(job: &Job) -> Result<ExitCode> {
+    let mut guest = Guest::boot(job.clone(), Stdio::inherit())?;
+    let status = guest.process.wait()?;
+    // The shell's own status comes back through a file: a kernel that powers off always ends well.
+    let code = fs::read_to_string(guest.directory.path().join("status")).unwrap_or_default();
+    match code.trim().parse::<u8>() {
+        Ok(code) if status.success() => Ok(ExitCode::from(code)),
+        _ => bail!("the guest ended early ({status})"),
+    }
+}
+
+/// Calls `each` for every line until the guest closes its console; tells how it ended.
+fn watch(lines: &Receiver<String>, deadline: Instant, mut each: impl FnMut(&str)) -> &'static str {
+    loop {
+        match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(line) => each(line.trim_end()),
+            Err(RecvTimeoutError::Timeout) => return "the guest ran into the time limit",
+            Err(RecvTimeoutError::Disconnected) => return "the guest ended",
+        }
+    }
+}
+
+struct Console {
+    path: PathBuf,
+    lines: Vec<String>,
+}
+
+impl Console {
+    fn tail(&self, end: &str) -> String {
+        let from = self.lines.len().saturating_sub(CONSOLE_TAIL);
+        format!(
+            "{end} before this test did; its console:\n{}",
+            self.lines[from..].join("\n")
+        )
+    }
+}
+
+/// A running User Mode Linux; killed, with its whole process group, when dropped.
+struct Guest {
+    process: Child,
+    directory: tempfile::TempDir,
+}
+
+impl Guest {
+    fn boot(mut job: Job, console: Stdio) -> Result<Self> {
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        fs::create_dir_all(target)?;
+        let directory = tempfile::Builder::new()
+            .prefix("kernel-tests-")
+            .tempdir_in(target)?;
+        let file = directory.path().join("job.json");
+        directory.path().clone_into(&mut job.directory);
+        fs::write(&file, serde_json::to_vec(&job)?)?;
+        let interactive = job.shell.is_some();
+        let kernel = job.lab.join("kernel/linux.uml");
+        let mut command = Command::new(&kernel);
+        command
+            .arg(format!(
+                "mem={}",
+                env::var("KERNEL_TESTS_MEMORY").unwrap_or_else(|_| "4G".to_owned())
+            ))
+            // The guest never writes to the machine's files: its root is a read-only hostfs with a tmpfs over it.
+            .args([
+                "root=/dev/root",
+                "rootfstype=hostfs",
+                "rootflags=/",
+                "ro",
+                "quiet",
+                "loglevel=2",
+                "panic=-1",
+            ])
+            .args(["con=null", "con0=fd:0,fd:1", "ssl=null", "umid="])
+            .arg(format!("init={}", env::current_exe()?.display()))
+            .arg(format!("{JOB_VARIABLE}={}", file.display()))
+            .stdin(if interactive {
+                Stdio::inherit()
+            } else {
+                Stdio::null()
+            })
+            .stdout(console)
+            .stderr(if interactive {
+                Stdio::inherit()
+            } else {
+                Stdio::null()
+            });
+        if !interactive {
+            command.process_group(0); // to end its helper processes with it; a shell needs the terminal's group
+        }
+        let process = command
+            .spawn()
+            .with_context(|| kernel.display().to_string())?;
+        Ok(Self { process, directory })
+    }
+
+    fn lines(&mut self) -> Result<Receiver<String>> {
+        let console = self
+            .process
+            .stdout
+            .take()
+            .context("the guest's console is taken")?;
+        let (sender, receiver) = mpsc::channel();
+        thread::spawn(move || {
+            for line in BufReader::new(console).split(b'\n').map_while(Result::ok) {
+                if sender
+                    .send(String::from_utf8_lossy(&line).into_owned())
+                    .is_err()
+                {
+                    break;
+                }
+            }
+        });
+        Ok(receiver)
+    }
+
+    fn kill(&mut self) {
+        if let Ok(pid) = i32::try_from(self.process.id()) {
+            // ESRCH is the normal case: it powered off and was alone in its group.
+            let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+        let _ = self.process.wait();
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
