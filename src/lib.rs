@@ -1,11 +1,13 @@
 //! Converts a stopped Docker's aufs layers into devicemapper thin snapshots.
 //!
 //! Data flows one way: [`docker`] and [`aufs`] read, [`plan`] computes a pure value, [`engine`] writes it, [`commit`]
-//! moves the result in place. The format writers [`ext4`] and [`thin`] know no Docker; the Docker parts know no blocks;
+//! moves the result in place, [`convert`] is the list of these steps and [`cli`] the command. The format writers [`ext4`] and [`thin`] know no Docker; the Docker parts know no blocks;
 //! both speak [`tree`]. Everything that needs `unsafe` is in [`sys`].
 
 pub mod aufs;
+pub mod cli;
 pub mod commit;
+pub mod convert;
 pub mod docker;
 pub mod engine;
 pub mod ext4;

@@ -1,3 +1,7 @@
 //! The `aufs2dm` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    aufs2dm::cli::main()
+}

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::error::{Error, OldLayout};
 use super::files::{Dir, FileKind, ReadError};
-use super::id::CacheId;
+use super::id::{CacheId, ChainId, ContainerId};
 
 /// Directories that storage drivers keep in a root. `vfs` is no sign of its driver: volumes lay there up to Docker 1.6.
 const DRIVERS: [&str; 7] = [
@@ -117,6 +117,25 @@ impl Root {
     /// The directory of a layer's own files and whiteouts.
     pub fn branch(&self, id: &CacheId) -> PathBuf {
         self.path.join("aufs/diff").join(id.as_str())
+    }
+
+    /// The file with the order of names in a layer's tar; it may be missing.
+    pub fn tar_split(&self, chain: &ChainId) -> PathBuf {
+        self.image
+            .join("layerdb/sha256")
+            .join(chain.file_name())
+            .join("tar-split.json.gz")
+    }
+
+    /// A container's configuration file as it is: one of [`Container::configs`](super::Container::configs).
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn read_config(&self, container: &ContainerId, name: &str) -> Result<Vec<u8>, ReadError> {
+        self.dir
+            .dir("containers")?
+            .dir(container.as_str())?
+            .read(name)
     }
 
     /// Roots of `--userns-remap` below this one. Each is converted by itself.

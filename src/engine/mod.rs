@@ -1,1 +1,6 @@
-//! Writes a plan.
+//! Writes a plan: the pool's data and metadata files.
+
+pub mod direct;
+mod progress;
+
+pub use progress::{Cancel, Phase, Progress};

@@ -279,6 +279,14 @@ impl LayerTree {
         }
     }
 
+    /// The node as a regular file, `None` when it is something else.
+    pub fn regular(&self, id: NodeId) -> Option<&Regular> {
+        match &self.node(id).kind {
+            Kind::Regular(regular) => Some(regular),
+            _ => None,
+        }
+    }
+
     /// How many nodes there are, the root among them. Node ids count from 0 in the order of [`add`](Self::add).
     pub fn nr_nodes(&self) -> usize {
         self.nodes.len()
@@ -293,16 +301,19 @@ impl LayerTree {
     pub fn path(&self, id: NodeId) -> Vec<&[u8]> {
         let mut components = Vec::new();
         let mut at = id;
-        // A node that no directory names is its own parent, as is the root: the walk ends there.
-        while self.node(at).parent != at {
-            let (parent, place) = (self.node(at).parent, self.node(at).place);
-            if let Some(directory) = self.directory(parent) {
-                components.push(directory.entries.name(place as usize));
-            }
+        while let Some((parent, name)) = self.first_name(at) {
+            components.push(name);
             at = parent;
         }
         components.reverse();
         components
+    }
+
+    /// The directory that first named the node, and that name; `None` for the root.
+    pub fn first_name(&self, id: NodeId) -> Option<(NodeId, &[u8])> {
+        let Node { parent, place, .. } = self.node(id);
+        let directory = self.directory(*parent).filter(|_| *parent != id)?;
+        Some((*parent, directory.entries.name(*place as usize)))
     }
 
     /// The node's path for messages, as [`escape_path`] writes it.

@@ -1,0 +1,171 @@
+//! The command line, and what it means.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::units::Bytes;
+
+/// Converts a stopped Docker's aufs layers into devicemapper thin snapshots.
+#[derive(Debug, Parser)]
+#[command(
+    name = "aufs2dm",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true
+)]
+#[command(
+    after_help = "Exit codes: 0 done; 1 failed, the root is as it was; 2 wrong usage; 4 interrupted, the root is as it was; \
+                  5 failed half-way, the message says how to mend it by hand."
+)]
+pub(super) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(super) command: Command,
+    /// Say more on stderr: -v each layer, -vv each step, -vvv each file.
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub(super) verbose: u8,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Say what is in a Docker root: images, containers, layers, sizes. Changes nothing.
+    #[command(
+        after_help = "Example:\n  aufs2dm inspect --root /var/lib/docker\n  aufs2dm inspect --json | jq .images"
+    )]
+    Inspect(InspectArgs),
+    /// Convert a stopped Docker's aufs root into a devicemapper root beside it.
+    #[command(
+        after_help = "Example:\n  systemctl stop docker.socket docker\n  aufs2dm convert --dry-run\n  aufs2dm convert\n\n\
+                      aufs/ and image/aufs stay as they are. Then start Docker with \"storage-driver\": \"devicemapper\"."
+    )]
+    Convert(ConvertArgs),
+}
+
+/// The root a command works on.
+#[derive(Debug, Args)]
+pub(super) struct RootArgs {
+    /// Docker's data directory, or a userns-remapped root in it (DIR/100000.100000).
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/docker")]
+    pub(super) root: PathBuf,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Docker's pid file (its option `pidfile`).
+    #[arg(long, value_name = "FILE", default_value = "/var/run/docker.pid")]
+    pub(super) pidfile: PathBuf,
+}
+
+/// Arguments of `inspect`.
+#[derive(Debug, Args)]
+pub(super) struct InspectArgs {
+    /// The root.
+    #[command(flatten)]
+    pub(super) root: RootArgs,
+}
+
+/// Arguments of `convert`.
+#[derive(Debug, Args)]
+pub(super) struct ConvertArgs {
+    /// The root.
+    #[command(flatten)]
+    pub(super) root: RootArgs,
+    /// Read everything, print the plan, write nothing.
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Threads that read and write [default: four for each CPU, at least 8].
+    #[arg(long, value_name = "N")]
+    pub(super) jobs: Option<NonZeroUsize>,
+    /// Virtual size of each device, Docker's dm.basesize [default: 10G, or what the layers need].
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(super) base_size: Option<Bytes>,
+    /// Size of the sparse data file, Docker's dm.loopdatasize [default: 100G, or what the layers need].
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(super) data_size: Option<Bytes>,
+    /// Size of the sparse metadata file, Docker's dm.loopmetadatasize [default: 2G, or what the pool needs].
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(super) metadata_size: Option<Bytes>,
+    /// Leave out layers that no image, container or build cache refers to.
+    #[arg(long)]
+    pub(super) skip_orphans: bool,
+    /// What writes the pool: `direct` needs no device-mapper, `auto` is `direct` for a new pool.
+    #[arg(long, value_name = "ENGINE", value_enum, default_value_t)]
+    pub(super) engine: Engine,
+    /// Checksum all ext4 metadata, not just group descriptors (needs e2fsprogs 1.43 to check, Linux 3.6 to mount).
+    #[arg(long)]
+    pub(super) metadata_csum: bool,
+}
+
+/// What writes the pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum Engine {
+    /// The one that suits the target.
+    #[default]
+    Auto,
+    /// Our own writer, without device-mapper.
+    Direct,
+    /// The kernel's thin pool.
+    Kernel,
+}
+
+/// A size as Docker takes it: a whole number of bytes, or with one of the binary units K, M, G, T (`10G`, `10GB`, `10GiB`).
+fn parse_size(text: &str) -> Result<Bytes, String> {
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 10,
+        "m" | "mb" | "mib" => 20,
+        "g" | "gb" | "gib" => 30,
+        "t" | "tb" | "tib" => 40,
+        _ => {
+            return Err(
+                "a size is a whole number with an optional unit K, M, G or T, such as 20G"
+                    .to_owned(),
+            );
+        }
+    };
+    let number: u64 = number
+        .parse()
+        .map_err(|_| "a size begins with a whole number, such as 20G".to_owned())?;
+    number
+        .checked_mul(1 << shift)
+        .map(Bytes)
+        .ok_or_else(|| "the size is too large".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_take_dockers_binary_units() {
+        for (text, bytes) in [
+            ("10", 10),
+            ("10G", 10 << 30),
+            ("1kb", 1024),
+            ("2MiB", 2 << 20),
+            ("1T", 1 << 40),
+        ] {
+            assert_eq!(parse_size(text), Ok(Bytes(bytes)), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_that_are_none_are_refused() {
+        for text in ["", "G", "1.5G", "-1", "10X", "99999999999T"] {
+            assert!(parse_size(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! `aufs2dm convert`.
+
+use std::fmt::Write as _;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use super::args::{ConvertArgs, Engine};
+use super::output::{print, print_json};
+use super::progress::for_stderr;
+use crate::convert::{Error, Request, Source, Summary};
+use crate::docker::Orphans;
+use crate::docker::daemon::Host;
+use crate::docker::devicemapper::SetupHint;
+use crate::engine::Cancel;
+use crate::ext4::Checksums;
+use crate::sys;
+use crate::units::{BLOCK_BYTES, Bytes};
+
+/// Converts a root, or prints the plan for it.
+pub(super) fn run(args: &ConvertArgs) -> anyhow::Result<()> {
+    if args.engine == Engine::Kernel {
+        return Err(Error::NoKernelEngine.into());
+    }
+    let cancel = Cancel::default();
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register(signal, cancel.flag()).context("signal handler")?;
+    }
+    let progress = for_stderr();
+    let source = Source::open(request(args, cancel))?;
+    keep_access_times(&source);
+    let prepared = source.plan(&*progress)?;
+    for notice in prepared.notices() {
+        log::warn!("{notice}");
+    }
+    let summary = if args.dry_run {
+        prepared.summary()
+    } else {
+        prepared.execute(&*progress)?
+    };
+    if args.root.json {
+        print_json(&summary)
+    } else {
+        print(&text(&summary))
+    }
+}
+
+/// Not even the access times of what is read should change.
+fn keep_access_times(source: &Source) {
+    if let Err(errno) = sys::without_access_times(source.path()) {
+        log::debug!(
+            "{}: access times may change: {errno}",
+            source.path().display()
+        );
+    }
+}
+
+fn request(args: &ConvertArgs, cancel: Cancel) -> Request {
+    Request {
+        root: args.root.root.clone(),
+        host: Host {
+            pid_file: PathBuf::from(&args.root.pidfile),
+            ..Host::default()
+        },
+        dry_run: args.dry_run,
+        orphans: if args.skip_orphans {
+            Orphans::LeaveOut
+        } else {
+            Orphans::Convert
+        },
+        jobs: args.jobs.unwrap_or_else(default_jobs),
+        base_size: args.base_size,
+        data_size: args.data_size,
+        metadata_size: args.metadata_size,
+        checksums: if args.metadata_csum {
+            Checksums::Metadata
+        } else {
+            Checksums::GroupDescriptors
+        },
+        cancel,
+    }
+}
+
+/// On a cold disk most threads wait for small files, so there are more of them than cores.
+fn default_jobs() -> NonZeroUsize {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    NonZeroUsize::new((4 * cores).clamp(8, 64)).expect("at least 8")
+}
+
+fn text(summary: &Summary) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = write_text(&mut text, summary);
+    text
+}
+
+fn write_text(text: &mut String, summary: &Summary) -> std::fmt::Result {
+    let (will, sizes) = if summary.converted {
+        ("converted", "Docker's devicemapper root is in place")
+    } else {
+        ("would convert", "nothing was written")
+    };
+    writeln!(text, "{will} {}: {sizes}", summary.root.display())?;
+    writeln!(text, "  images      {}", summary.images)?;
+    writeln!(
+        text,
+        "  containers  {} switched to devicemapper, {} of other drivers",
+        summary.containers, summary.containers_left
+    )?;
+    writeln!(
+        text,
+        "  layers      {} as thin devices of {}, {} entries, {}",
+        summary.layers,
+        Bytes(summary.base_size),
+        summary.entries,
+        Bytes(summary.source_bytes)
+    )?;
+    let metadata = Bytes(summary.metadata_blocks * BLOCK_BYTES);
+    writeln!(
+        text,
+        "  written     {} of data, {metadata} of pool metadata",
+        Bytes(summary.data_bytes)
+    )?;
+    writeln!(
+        text,
+        "  pool        {} data file, {} metadata file, both sparse",
+        Bytes(summary.data_size),
+        Bytes(summary.metadata_size)
+    )?;
+    if let Some(elapsed) = summary.elapsed_ms {
+        let rate = Bytes(summary.data_bytes * 1000 / elapsed.max(1));
+        writeln!(
+            text,
+            "  time        {}.{:03} s, {rate}/s",
+            elapsed / 1000,
+            elapsed % 1000
+        )?;
+        writeln!(
+            text,
+            "\n{}",
+            SetupHint {
+                base_size: Bytes(summary.base_size)
+            }
+        )?;
+        writeln!(
+            text,
+            "aufs/ and image/aufs/ are as they were. What containers write from now on is in the new root only."
+        )?;
+    }
+    Ok(())
+}

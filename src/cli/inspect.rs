@@ -1,0 +1,127 @@
+//! `aufs2dm inspect`.
+
+use std::fmt::Write as _;
+
+use super::args::InspectArgs;
+use super::output::{print, print_json};
+use crate::docker::{ContainerSummary, ImageSummary, Inventory, Reference, Root, Survey};
+use crate::units::Bytes;
+
+/// Lists that are longer are cut in the text; `--json` has them whole.
+const SHOWN: usize = 20;
+
+/// Says what is in a root.
+pub(super) fn run(args: &InspectArgs) -> anyhow::Result<()> {
+    let root = Root::open(&args.root.root)?;
+    let inventory = Inventory::new(&root, &Survey::read(&root))?;
+    if args.root.json {
+        print_json(&inventory)
+    } else {
+        print(&text(&inventory))
+    }
+}
+
+fn text(inventory: &Inventory) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = write_head(&mut text, inventory);
+    section(&mut text, "images", &inventory.images, image);
+    section(&mut text, "containers", &inventory.containers, container);
+    section(
+        &mut text,
+        "layers that nothing refers to",
+        &inventory.orphans,
+        |orphan| format!("{} ({})", orphan.id, orphan.reason),
+    );
+    section(
+        &mut text,
+        "remapped roots, each to be converted by itself",
+        &inventory.remapped_roots,
+        |path| path.display().to_string(),
+    );
+    section(&mut text, "notices", &inventory.warnings, |warning| {
+        warning.message.clone()
+    });
+    section(
+        &mut text,
+        "problems that refuse a conversion",
+        &inventory.problems,
+        |problem| format!("{} ({})", problem.message, problem.hits),
+    );
+    text
+}
+
+fn write_head(text: &mut String, inventory: &Inventory) -> std::fmt::Result {
+    writeln!(text, "root        {}", inventory.root.display())?;
+    writeln!(
+        text,
+        "driver      {}, {} (Docker {})",
+        inventory.driver, inventory.layout, inventory.docker_versions
+    )?;
+    writeln!(text, "images      {}", inventory.images.len())?;
+    writeln!(text, "containers  {}", inventory.containers.len())?;
+    writeln!(
+        text,
+        "layers      {} in aufs: {} of images ({}), {} of the build cache, {} that nothing refers to",
+        inventory.nr_aufs_layers,
+        inventory.nr_image_layers,
+        Bytes(inventory.image_layer_bytes),
+        inventory.nr_buildkit_layers,
+        inventory.orphans.len()
+    )?;
+    writeln!(text, "volumes     {}", inventory.nr_volumes)?;
+    if inventory.has_devicemapper {
+        writeln!(text, "            a devicemapper root is there already")?;
+    }
+    Ok(())
+}
+
+fn section<T>(text: &mut String, title: &str, items: &[T], line: impl Fn(&T) -> String) {
+    if items.is_empty() {
+        return;
+    }
+    let _ = writeln!(text, "\n{title}:");
+    for item in items.iter().take(SHOWN) {
+        let _ = writeln!(text, "  {}", line(item));
+    }
+    if items.len() > SHOWN {
+        let _ = writeln!(text, "  and {} more (--json has all)", items.len() - SHOWN);
+    }
+}
+
+fn image(image: &ImageSummary) -> String {
+    let names: Vec<_> = image.references.iter().map(Reference::as_str).collect();
+    let names = if names.is_empty() {
+        "<none>".to_owned()
+    } else {
+        names.join(", ")
+    };
+    format!(
+        "{:.19} {:>10} {:>3} layers  {names}",
+        image.id.to_string(),
+        Bytes(image.bytes).to_string(),
+        image.nr_layers
+    )
+}
+
+fn container(container: &ContainerSummary) -> String {
+    let image = container
+        .image_name
+        .as_ref()
+        .map_or_else(|| "<no name>".to_owned(), |name| name.as_str().to_owned());
+    let restart = match container.restart {
+        crate::docker::RestartPolicy::No => String::new(),
+        policy => format!(", restart {policy}"),
+    };
+    let stays = if container.converted {
+        ""
+    } else {
+        ", of another driver: stays as it is"
+    };
+    format!(
+        "{:.12} {:24} {image} ({}{restart}{stays})",
+        container.id.to_string(),
+        container.name,
+        container.status
+    )
+}

@@ -1,0 +1,180 @@
+//! Shows progress on stderr: a bar on a terminal, plain lines elsewhere.
+
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Write as _};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::engine::{Phase, Progress};
+use crate::units::Bytes;
+
+/// How often a plain line is written while a phase goes on.
+const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The form that suits stderr.
+pub(super) fn for_stderr() -> Box<dyn Progress> {
+    if std::io::stderr().is_terminal() {
+        Box::new(Bar::default())
+    } else {
+        Box::new(Plain::default())
+    }
+}
+
+fn title(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Read => "reading layers",
+        Phase::Plan => "planning",
+        Phase::Data => "writing data",
+        Phase::Metadata => "writing pool metadata",
+        Phase::Switch => "moving in place",
+    }
+}
+
+#[derive(Default)]
+struct Bar(Mutex<Option<ProgressBar>>);
+
+impl Progress for Bar {
+    fn start(&self, phase: Phase, total: u64) {
+        let template = match phase {
+            Phase::Data => "{msg:22} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta} left",
+            Phase::Read => "{msg:22} {bar:30} {pos}/{len} {eta} left",
+            _ => "{msg:22} {spinner} {elapsed}",
+        };
+        let style = ProgressStyle::with_template(template).expect("the templates are well formed");
+        let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
+        bar.set_style(style);
+        bar.set_message(title(phase));
+        bar.enable_steady_tick(Duration::from_millis(200));
+        *self.lock() = Some(bar);
+    }
+
+    fn inc(&self, amount: u64) {
+        if let Some(bar) = &*self.lock() {
+            bar.inc(amount);
+        }
+    }
+
+    fn finish(&self) {
+        if let Some(bar) = self.lock().take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Bar {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<ProgressBar>> {
+        self.0
+            .lock()
+            .expect("no thread panics while it holds the lock")
+    }
+}
+
+#[derive(Default)]
+struct Plain(Mutex<Option<Running>>);
+
+struct Running {
+    phase: Phase,
+    total: u64,
+    done: u64,
+    began: Instant,
+    told: Instant,
+}
+
+impl Progress for Plain {
+    fn start(&self, phase: Phase, total: u64) {
+        let now = Instant::now();
+        let running = Running {
+            phase,
+            total,
+            done: 0,
+            began: now,
+            told: now,
+        };
+        running.tell();
+        *self.lock() = Some(running);
+    }
+
+    fn inc(&self, amount: u64) {
+        if let Some(running) = &mut *self.lock() {
+            running.done += amount;
+            if running.told.elapsed() >= PLAIN_INTERVAL {
+                running.told = Instant::now();
+                running.tell();
+            }
+        }
+    }
+
+    fn finish(&self) {
+        self.lock().take();
+    }
+}
+
+impl Plain {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Running>> {
+        self.0
+            .lock()
+            .expect("no thread panics while it holds the lock")
+    }
+}
+
+impl Running {
+    fn tell(&self) {
+        // A closed stderr is no reason to stop a conversion.
+        let _ = writeln!(std::io::stderr(), "{}", self.line());
+    }
+
+    fn line(&self) -> String {
+        let title = title(self.phase);
+        if self.total == 0 {
+            return title.to_owned();
+        }
+        let amount = |n: u64| {
+            if self.phase == Phase::Data {
+                Bytes(n).to_string()
+            } else {
+                n.to_string()
+            }
+        };
+        let mut line = format!("{title}: {} of {}", amount(self.done), amount(self.total));
+        let elapsed = self.began.elapsed();
+        let per_second = u128::from(self.done) * 1000 / elapsed.as_millis().max(1);
+        if self.done > 0 && per_second > 0 {
+            let left = u128::from(self.total.saturating_sub(self.done)) / per_second;
+            let rate = amount(u64::try_from(per_second).unwrap_or(u64::MAX));
+            // Writing to a String cannot fail.
+            let _ = write!(line, ", {rate}/s, {left} s left");
+        }
+        line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_line_tells_phase_amount_rate_and_time_left() {
+        let began = Instant::now().checked_sub(Duration::from_secs(10)).unwrap();
+        let running = Running {
+            phase: Phase::Data,
+            total: 30 << 30,
+            done: 10 << 30,
+            began,
+            told: began,
+        };
+        assert_eq!(
+            running.line(),
+            "writing data: 10.0 GiB of 30.0 GiB, 1.0 GiB/s, 20 s left"
+        );
+        let uncounted = Running {
+            phase: Phase::Plan,
+            total: 0,
+            done: 0,
+            began,
+            told: began,
+        };
+        assert_eq!(uncounted.line(), "planning");
+    }
+}

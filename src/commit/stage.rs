@@ -1,0 +1,242 @@
+//! The staging directory: where the result is built.
+//!
+//! ```text
+//! <root>/.aufs2dm/
+//!   devicemapper/…               becomes <root>/devicemapper
+//!   image/…                      becomes <root>/image/devicemapper
+//!   containers/<id>/<file>       replaces <root>/containers/<id>/<file>
+//!   originals/<id>/<file>        the original of the same, kept until the run ends well
+//! ```
+
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, chown};
+use std::path::{Path, PathBuf};
+
+use nix::sys::statvfs::statvfs;
+use walkdir::WalkDir;
+
+use super::copy::{copy_tree, write_file};
+use super::error::Error;
+use super::switch::{self, EditedConfig};
+use crate::units::{BLOCK_BYTES, Bytes};
+
+/// The staging directory's name in the Docker root. No storage driver has that name, so a daemon takes no notice of it.
+pub const STAGE_NAME: &str = ".aufs2dm";
+
+/// The staging directory of this run. Dropped before [`switch`](Self::switch), it is removed.
+#[derive(Debug)]
+pub struct Stage {
+    root: PathBuf,
+    path: PathBuf,
+    keep: bool,
+}
+
+/// What an earlier run left in a root.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Leftover {
+    /// Nothing.
+    None,
+    /// A staging directory that was not moved in place: it can be replaced.
+    Stage(PathBuf),
+}
+
+impl Stage {
+    /// Looks for what an earlier run left in `root`; changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::HalfSwitched`] when that run was stopped between two renames.
+    pub fn look_for_leftover(root: &Path) -> Result<Leftover, Error> {
+        let path = root.join(STAGE_NAME);
+        match path.symlink_metadata() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Leftover::None),
+            Err(error) => Err(Error::io(&path, "look at")(error)),
+            Ok(_) => match switch::half_switched(root, &path) {
+                Some(state) => Err(Error::HalfSwitched { stage: path, state }),
+                None => Ok(Leftover::Stage(path)),
+            },
+        }
+    }
+
+    /// Makes the staging directory in `root`, in place of one that an interrupted run left.
+    ///
+    /// # Errors
+    ///
+    /// As [`look_for_leftover`](Self::look_for_leftover), and [`Error::Io`].
+    pub fn create(root: &Path) -> Result<Self, Error> {
+        if let Leftover::Stage(path) = Self::look_for_leftover(root)? {
+            let removed = if path.is_dir() {
+                fs::remove_dir_all(&path)
+            } else {
+                fs::remove_file(&path)
+            };
+            removed.map_err(Error::io(&path, "remove"))?;
+        }
+        let path = root.join(STAGE_NAME);
+        create_dir(&path, 0o700)?;
+        Ok(Self {
+            root: root.to_owned(),
+            path,
+            keep: false,
+        })
+    }
+
+    /// Checks that the root's file system has room for `needed` bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Space`] when it has not.
+    pub fn check_space(root: &Path, needed: Bytes) -> Result<(), Error> {
+        let stat = statvfs(root)
+            .map_err(|errno| Error::io(root, "ask for the free space of")(errno.into()))?;
+        let free = Bytes(stat.blocks_available() * stat.fragment_size());
+        if free < needed {
+            return Err(Error::Space {
+                path: root.to_owned(),
+                needed,
+                free,
+            });
+        }
+        Ok(())
+    }
+
+    /// Bytes that [`copy_image_store`](Self::copy_image_store) will take, each file rounded up to 4 KiB.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    pub fn size_of_image_store(root: &Path) -> Result<Bytes, Error> {
+        let store = root.join("image/aufs");
+        let mut bytes = 0;
+        for entry in WalkDir::new(&store).follow_links(false) {
+            let meta = entry
+                .and_then(|entry| entry.metadata())
+                .map_err(|error| Error::io(&store, "read")(error.into()))?;
+            bytes += meta.len().next_multiple_of(BLOCK_BYTES);
+        }
+        Ok(Bytes(bytes))
+    }
+
+    /// Makes `devicemapper/devicemapper/` with the owner of the (remapped) root, and names the pool's two files in it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    pub fn create_driver_home(&self, (uid, gid): (u32, u32)) -> Result<(PathBuf, PathBuf), Error> {
+        let home = self.path.join("devicemapper");
+        let loops = home.join("devicemapper");
+        for path in [&home, &loops] {
+            create_dir(path, 0o700)?;
+            chown(path, Some(uid), Some(gid)).map_err(Error::io(path, "set the owner of"))?;
+        }
+        Ok((loops.join("data"), loops.join("metadata")))
+    }
+
+    /// Writes the driver's own files into `devicemapper/metadata/`; each is a name and its content.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    pub fn write_device_files<'a>(
+        &self,
+        files: impl IntoIterator<Item = (&'a str, Vec<u8>)>,
+    ) -> Result<(), Error> {
+        let directory = self.path.join("devicemapper/metadata");
+        create_dir(&directory, 0o700)?;
+        for (name, content) in files {
+            let path = directory.join(name);
+            let mut file = open_new(&path)?;
+            io::Write::write_all(&mut file, &content).map_err(Error::io(&path, "write"))?;
+        }
+        Ok(())
+    }
+
+    /// Copies `image/aufs` as it is; it becomes `image/devicemapper`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    pub fn copy_image_store(&self) -> Result<(), Error> {
+        copy_tree(&self.root.join("image/aufs"), &self.path.join("image"))
+    }
+
+    /// Writes the containers' edited configurations, with the originals' owner and mode.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    pub fn write_configs(&self, configs: &[EditedConfig]) -> Result<(), Error> {
+        for config in configs {
+            let original = self.root.join(&config.path);
+            let like = original
+                .symlink_metadata()
+                .map_err(Error::io(&original, "look at"))?;
+            let staged = self.path.join(&config.path);
+            let parent = staged
+                .parent()
+                .expect("a config lies in its container's directory");
+            fs::create_dir_all(parent).map_err(Error::io(parent, "create"))?;
+            write_file(&staged, &config.content, &like)?;
+        }
+        Ok(())
+    }
+
+    /// Makes all that is staged durable, then moves it in place.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Exists`] and [`Error::Io`]: nothing has moved. [`Error::RollbackFailed`]: the root is in between, and the
+    /// error says how to mend it by hand.
+    pub fn switch(mut self, configs: &[EditedConfig]) -> Result<(), Error> {
+        sync_file_system(&self.path)?;
+        let switched = switch::switch(&self.root, &self.path, configs);
+        // What the operator has to move by hand must not be removed by us.
+        self.keep = matches!(switched, Err(Error::RollbackFailed { .. }));
+        switched?;
+        self.remove()
+    }
+
+    fn remove(&mut self) -> Result<(), Error> {
+        self.keep = true;
+        fs::remove_dir_all(&self.path).map_err(Error::io(&self.path, "remove"))
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if !self.keep
+            && let Err(error) = self.remove()
+        {
+            log::warn!(
+                "{error}: {}; the next run removes it",
+                std::error::Error::source(&error).map_or_else(String::new, ToString::to_string)
+            );
+        }
+    }
+}
+
+fn create_dir(path: &Path, mode: u32) -> Result<(), Error> {
+    DirBuilder::new()
+        .mode(mode)
+        .create(path)
+        .map_err(Error::io(path, "create"))?;
+    Ok(())
+}
+
+fn open_new(path: &Path) -> Result<File, Error> {
+    use std::os::unix::fs::OpenOptionsExt;
+    fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(Error::io(path, "create"))
+}
+
+/// One call for thousands of small files, instead of one for each.
+fn sync_file_system(path: &Path) -> Result<(), Error> {
+    let directory = File::open(path).map_err(Error::io(path, "open"))?;
+    nix::unistd::syncfs(&directory)
+        .map_err(|errno| Error::io(path, "sync the file system of")(errno.into()))
+}

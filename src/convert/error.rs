@@ -1,0 +1,76 @@
+//! Why a conversion stops.
+
+use std::path::PathBuf;
+
+use crate::docker::daemon::{LockError, Running};
+use crate::docker::{CacheId, Hits, JsonError, ReadError};
+use crate::{aufs, commit, docker, engine, plan};
+
+/// Why a conversion stops. Unless it is [`commit::Error::RollbackFailed`], the root is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Only root can read all branches and keep owners.
+    #[error("aufs2dm must run as root: it reads every container's files and keeps their owners")]
+    NotRoot,
+    /// The kernel engine is not there yet.
+    #[error(
+        "engine `kernel`: this version has no kernel engine; `direct` writes the same pool and needs no device-mapper"
+    )]
+    NoKernelEngine,
+    /// The root cannot be converted.
+    #[error(transparent)]
+    Docker(#[from] docker::Error),
+    /// Docker is not stopped.
+    #[error(transparent)]
+    Running(#[from] Running),
+    /// Docker's pid file cannot be taken.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// A directory to be renamed is a mount point.
+    #[error("{notice}: unmount it first")]
+    MountPoint {
+        /// What was found.
+        notice: docker::daemon::Notice,
+    },
+    /// A branch cannot be read.
+    #[error("layer {layer}: {hits}")]
+    Branch {
+        /// The layer.
+        layer: CacheId,
+        /// Which images and containers need it.
+        hits: Hits,
+        /// What is wrong, with the path.
+        source: aufs::Error,
+    },
+    /// A container's configuration cannot be edited.
+    #[error("{path}: not a container's configuration")]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: JsonError,
+    },
+    /// A file of the root cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// No plan can be made.
+    #[error(transparent)]
+    Plan(#[from] plan::Error),
+    /// The pool cannot be written.
+    #[error(transparent)]
+    Engine(#[from] engine::direct::Error),
+    /// The result cannot be staged or moved in place.
+    #[error(transparent)]
+    Commit(#[from] commit::Error),
+    /// The threads that read cannot be started.
+    #[error("{jobs} threads")]
+    Threads {
+        /// How many.
+        jobs: usize,
+        /// What rayon said.
+        source: rayon::ThreadPoolBuildError,
+    },
+    /// The run was told to stop.
+    #[error("interrupted, the root is as it was")]
+    Interrupted,
+}

@@ -1,0 +1,133 @@
+//! Reads the layers' branches, many at a time, and the containers' configurations.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use super::error::Error;
+use super::source::Source;
+use crate::aufs::{self, Branch, Counts, OpaqueDirs};
+use crate::commit::EditedConfig;
+use crate::docker::{AufsLayer, Model, Root, Use, config_with_driver};
+use crate::engine::{Phase, Progress};
+use crate::plan;
+use crate::units::Bytes;
+
+/// The driver that containers are switched to, as their configurations spell it.
+const DRIVER: &str = "devicemapper";
+
+/// All layers, read.
+pub(super) struct Read {
+    pub(super) layers: Vec<plan::Layer>,
+    pub(super) counts: Counts,
+    pub(super) notices: Vec<String>,
+}
+
+/// Reads every layer's branch.
+pub(super) fn read_layers(source: &Source, progress: &dyn Progress) -> Result<Read, Error> {
+    let jobs = source.request.jobs.get();
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(jobs)
+        .build()
+        .map_err(|source| Error::Threads { jobs, source })?;
+    let layers = &source.model.aufs;
+    progress.start(Phase::Read, layers.len() as u64);
+    let branches: Result<Vec<_>, _> = pool.install(|| {
+        let read = |layer| read_layer(source, layer).inspect(|_| progress.inc(1));
+        layers.par_iter().map(read).collect()
+    });
+    progress.finish();
+    Ok(assemble(source, branches?))
+}
+
+fn read_layer(source: &Source, layer: &AufsLayer) -> Result<Branch, Error> {
+    if source.request.cancel.is_set() {
+        return Err(Error::Interrupted);
+    }
+    log::info!("layer {}", layer.id);
+    let branch = source.root.branch(&layer.id);
+    let tar_split = layer.uses.iter().find_map(|used| match used {
+        Use::ImageLayer(chain) => Some(source.root.tar_split(chain)),
+        _ => None,
+    });
+    aufs::read_branch(&branch, tar_split.as_deref()).map_err(|error| Error::Branch {
+        layer: layer.id.clone(),
+        hits: source.model.users_of(&layer.id),
+        source: error,
+    })
+}
+
+fn assemble(source: &Source, branches: Vec<Branch>) -> Read {
+    let mut notices = double_opaque(&source.model, &branches);
+    let mut counts = Counts::default();
+    let mut layers = Vec::with_capacity(branches.len());
+    for (layer, branch) in source.model.aufs.iter().zip(branches) {
+        let users = source.model.users_of(&layer.id);
+        notices.extend(
+            branch
+                .findings
+                .iter()
+                .map(|finding| format!("layer {}: {finding} ({users})", layer.id)),
+        );
+        counts.entries += branch.counts.entries;
+        counts.bytes = Bytes(counts.bytes.0 + branch.counts.bytes.0);
+        counts.whiteouts += branch.counts.whiteouts;
+        counts.opaque_markers += branch.counts.opaque_markers;
+        layers.push(plan::Layer {
+            id: layer.id.clone(),
+            parent: layer
+                .parent
+                .map(|place| source.model.aufs[place].id.clone()),
+            branch: source.root.branch(&layer.id),
+            tree: branch.tree,
+        });
+    }
+    Read {
+        layers,
+        counts,
+        notices,
+    }
+}
+
+/// Directories that aufs showed wrongly, because two layers of a chain mark them opaque.
+fn double_opaque(model: &Model, branches: &[Branch]) -> Vec<String> {
+    let mut chains: Vec<OpaqueDirs> = Vec::with_capacity(branches.len());
+    let mut notices = Vec::new();
+    for (layer, branch) in model.aufs.iter().zip(branches) {
+        // Parents come before their children in the model.
+        let below = layer
+            .parent
+            .map(|place| chains[place].clone())
+            .unwrap_or_default();
+        let (chain, doubles) = below.on_top(&Arc::from(layer.id.as_str()), &branch.tree);
+        notices.extend(
+            doubles
+                .iter()
+                .map(|double| format!("{double} ({})", model.users_of(&layer.id))),
+        );
+        chains.push(chain);
+    }
+    notices
+}
+
+/// The containers' configurations with the driver changed, in memory.
+pub(super) fn switch_configs(root: &Root, model: &Model) -> Result<Vec<EditedConfig>, Error> {
+    let mut edited = Vec::new();
+    for (id, container) in model
+        .containers
+        .iter()
+        .filter(|(_, container)| container.is_aufs())
+    {
+        for name in &container.configs {
+            let path = PathBuf::from("containers").join(id.as_str()).join(name);
+            let content = root.read_config(id, name)?;
+            let changed = config_with_driver(&content, DRIVER).map_err(|source| Error::Config {
+                path: root.path().join(&path),
+                source,
+            })?;
+            edited.extend(changed.map(|content| EditedConfig { path, content }));
+        }
+    }
+    Ok(edited)
+}

@@ -1,0 +1,188 @@
+//! The root to convert, found fit for it.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use uuid::Uuid;
+
+use super::error::Error;
+use super::execute::Prepared;
+use super::read::{read_layers, switch_configs};
+use crate::commit::{Leftover, Stage};
+use crate::docker::daemon::{Hold, Host, Notice, PidFileLock, check_stopped};
+use crate::docker::{Model, Orphans, Root, Survey};
+use crate::engine::{Cancel, Phase, Progress};
+use crate::ext4::Checksums;
+use crate::plan;
+use crate::tree::Timestamp;
+use crate::units::Bytes;
+
+/// What the operator asked for.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Docker's data directory.
+    pub root: PathBuf,
+    /// Where the running system is looked at, Docker's pid file among it.
+    pub host: Host,
+    /// Only a plan is wanted: nothing is written, so Docker may run.
+    pub dry_run: bool,
+    /// What becomes of layers that nothing refers to.
+    pub orphans: Orphans,
+    /// Threads that read and write.
+    pub jobs: NonZeroUsize,
+    /// `dm.basesize`, if not what is needed.
+    pub base_size: Option<Bytes>,
+    /// Size of the data file, if not what is needed.
+    pub data_size: Option<Bytes>,
+    /// Size of the metadata file, if not what is needed.
+    pub metadata_size: Option<Bytes>,
+    /// Which checksums the file systems carry.
+    pub checksums: Checksums,
+    /// Set to stop early.
+    pub cancel: Cancel,
+}
+
+/// A root that can be converted, with daemons kept out of it.
+#[derive(Debug)]
+pub struct Source {
+    pub(super) request: Request,
+    pub(super) root: Root,
+    pub(super) model: Model,
+    /// What the operator should know.
+    pub(super) notices: Vec<String>,
+    /// Held until the conversion ends.
+    pub(super) lock: Option<PidFileLock>,
+}
+
+impl Source {
+    /// Opens the root and checks all that can be checked before its layers are read. Keeps Docker from starting, unless
+    /// only a plan is wanted.
+    ///
+    /// # Errors
+    ///
+    /// By what stands in the way; nothing has been changed.
+    pub fn open(request: Request) -> Result<Self, Error> {
+        let root = Root::open(&request.root)?;
+        let leftover = Stage::look_for_leftover(root.path())?;
+        root.check_target_free()?;
+        let mut notices = Vec::new();
+        if let Leftover::Stage(path) = leftover {
+            let becomes = if request.dry_run {
+                "would be replaced"
+            } else {
+                "is replaced"
+            };
+            notices.push(format!(
+                "{}: left by a run that was interrupted, {becomes}",
+                path.display()
+            ));
+        }
+        let lock = keep_docker_out(&root, &request, &mut notices)?;
+        let model = Survey::read(&root).into_model(request.orphans)?;
+        notices.extend(model.warnings.iter().map(ToString::to_string));
+        Ok(Self {
+            request,
+            root,
+            model,
+            notices,
+            lock,
+        })
+    }
+
+    /// Reads the layers and computes the plan. Writes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Branch`], [`Error::Plan`], [`Error::Config`], [`Error::Interrupted`], or that there is no space.
+    pub fn plan(mut self, progress: &dyn Progress) -> Result<Prepared, Error> {
+        let layers = read_layers(&self, progress)?;
+        self.notices.extend(layers.notices);
+        let configs = switch_configs(&self.root, &self.model)?;
+        progress.start(Phase::Plan, 0);
+        let plan = plan::compute(layers.layers, &self.plan_options());
+        progress.finish();
+        let prepared = Prepared {
+            source: self,
+            plan: plan?,
+            configs,
+            counts: layers.counts,
+        };
+        if !prepared.source.request.cancel.is_set() {
+            Stage::check_space(prepared.source.root.path(), prepared.bytes_needed()?)?;
+            return Ok(prepared);
+        }
+        Err(Error::Interrupted)
+    }
+
+    /// The root's path, symbolic links resolved.
+    pub fn path(&self) -> &Path {
+        self.root.path()
+    }
+
+    fn plan_options(&self) -> plan::Options {
+        let seed = Uuid::new_v4().into_bytes();
+        let word =
+            |at: usize| u32::from_le_bytes([seed[at], seed[at + 1], seed[at + 2], seed[at + 3]]);
+        plan::Options {
+            base_size: self.request.base_size,
+            data_size: self.request.data_size,
+            metadata_size: self.request.metadata_size,
+            checksums: self.request.checksums,
+            uuid: Uuid::new_v4(),
+            hash_seed: [word(0), word(4), word(8), word(12)],
+            created: now(),
+        }
+    }
+}
+
+/// Takes Docker's pid file first and looks for signs of life then: a daemon that starts in between is seen.
+fn keep_docker_out(
+    root: &Root,
+    request: &Request,
+    notices: &mut Vec<String>,
+) -> Result<Option<PidFileLock>, Error> {
+    if request.dry_run {
+        if let Err(running) = check_stopped(root, &request.host) {
+            notices.push(format!(
+                "{running}; the plan may be out of date by the time Docker is stopped"
+            ));
+        }
+        return Ok(None);
+    }
+    if !nix::unistd::geteuid().is_root() {
+        return Err(Error::NotRoot);
+    }
+    let lock = match PidFileLock::acquire(&request.host)? {
+        Hold::Held(lock) => Some(lock),
+        Hold::NoDirectory { dir } => {
+            notices.push(format!(
+                "{}: does not exist, so nothing keeps a Docker from starting",
+                dir.display()
+            ));
+            None
+        }
+    };
+    for notice in check_stopped(root, &request.host)? {
+        let Notice::MountPoint { path } = &notice;
+        if moves(root.path(), path) {
+            return Err(Error::MountPoint { notice });
+        }
+        notices.push(notice.to_string());
+    }
+    Ok(lock)
+}
+
+/// Whether a rename of this run has the path as one end. `aufs` stays where it is, whatever is mounted on it.
+fn moves(root: &Path, path: &Path) -> bool {
+    path == root.join("devicemapper") || path == root.join("image/devicemapper")
+}
+
+fn now() -> Timestamp {
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    Timestamp::new(
+        i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+        since.subsec_nanos(),
+    )
+}

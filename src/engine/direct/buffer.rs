@@ -1,0 +1,48 @@
+//! A buffer that `O_DIRECT` accepts.
+
+/// What `O_DIRECT` asks of a buffer's address at most: the largest logical block size in use.
+const ALIGNMENT: usize = 4096;
+
+/// A buffer whose first byte lies on a 4 KiB boundary, made without `unsafe` by leaving out the first bytes.
+#[derive(Debug)]
+pub(super) struct AlignedBuffer {
+    bytes: Vec<u8>,
+    start: usize,
+    len: usize,
+}
+
+impl AlignedBuffer {
+    pub(super) fn new(len: usize) -> Self {
+        let bytes = vec![0; len + ALIGNMENT];
+        let start = bytes.as_ptr().align_offset(ALIGNMENT);
+        assert!(
+            start <= ALIGNMENT,
+            "an alignment of bytes is always reached within itself"
+        );
+        Self { bytes, start, len }
+    }
+
+    pub(super) fn as_mut_slice(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.start..self.start + self.len]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_buffer_is_aligned_and_as_long_as_asked() {
+        for len in [4096, 65536, 4 << 20] {
+            let mut buffer = AlignedBuffer::new(len);
+            assert_eq!(buffer.as_mut_slice().len(), len);
+            assert!(
+                buffer
+                    .as_mut_slice()
+                    .as_ptr()
+                    .addr()
+                    .is_multiple_of(ALIGNMENT)
+            );
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Shares blocks with the branch instead of copying them, where the file system can (XFS with reflink, btrfs).
+//!
+//! It saves space first of all; time only for large files, since every end of a file that is no whole block, and every
+//! small file, is copied anyway.
+
+use std::fs::File;
+use std::ops::Range;
+
+use nix::errno::Errno;
+
+use super::error::Error;
+use super::source::{BranchReader, SourceFile};
+use crate::ext4::DataRun;
+use crate::plan::{Plan, PlannedDevice};
+use crate::sys::CloneRange;
+use crate::units::BLOCK_BYTES;
+
+/// From how many bytes on a piece is shared rather than copied: below, the call costs more than the copy.
+const LEAST: u64 = 128 * 1024;
+
+/// A piece of a unit's buffer that is not filled, because its blocks are to be shared.
+#[derive(Debug)]
+pub(super) struct Share<'a> {
+    /// Where in the buffer it is.
+    pub(super) part: Range<usize>,
+    /// The file whose blocks they are, and from which byte on.
+    pub(super) file: SourceFile<'a>,
+    pub(super) from: u64,
+}
+
+impl Share<'_> {
+    /// Shares the blocks with `target`, in which the buffer goes to byte `offset`. `false`: this file cannot be shared.
+    pub(super) fn apply(&self, target: &File, offset: u64) -> Result<bool, Error> {
+        let to = offset + self.part.start as u64;
+        let len = self.part.len() as u64;
+        match self.file.share(
+            target,
+            CloneRange {
+                from: self.from,
+                to,
+                len,
+            },
+        ) {
+            Ok(()) => self.file.check().map(|()| true),
+            Err(errno) if cannot(errno) => Ok(false),
+            Err(errno) => Err(self.file.io_error("share the blocks of", errno.into())),
+        }
+    }
+}
+
+/// The bytes of a piece of `len` bytes at `offset` of a file of `size` bytes that are worth sharing: whole blocks.
+pub(super) fn worth(size: u64, offset: u64, len: u64) -> Option<u64> {
+    let whole = size.saturating_sub(offset).min(len) / BLOCK_BYTES * BLOCK_BYTES;
+    (whole >= LEAST).then_some(whole)
+}
+
+/// Tries it on the first file that is large enough, right where its blocks belong.
+pub(super) fn works(plan: &Plan, target: &File) -> Result<bool, Error> {
+    let Some((device, run, len)) = plan.devices.iter().find_map(first_candidate) else {
+        return Ok(false);
+    };
+    let layer = device
+        .layer
+        .as_ref()
+        .expect("the base device has no file data");
+    let file = BranchReader::new(layer)?.open(run.node)?;
+    let range = CloneRange {
+        from: u64::from(run.logical) * BLOCK_BYTES,
+        to: device.offset_of(run.physical),
+        len,
+    };
+    match file.share(target, range) {
+        Ok(()) => Ok(true),
+        Err(errno) if cannot(errno) => Ok(false),
+        Err(errno) => Err(file.io_error("share the blocks of", errno.into())),
+    }
+}
+
+fn first_candidate(device: &PlannedDevice) -> Option<(&PlannedDevice, &DataRun, u64)> {
+    let layer = device.layer.as_ref()?;
+    device.delta.data.iter().find_map(|run| {
+        let size = layer.tree.regular(run.node)?.size;
+        let len = worth(
+            size,
+            u64::from(run.logical) * BLOCK_BYTES,
+            u64::from(run.blocks) * BLOCK_BYTES,
+        )?;
+        Some((device, run, len))
+    })
+}
+
+/// What a file system says that does not share blocks, or not of this file.
+fn cannot(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::EOPNOTSUPP
+            | Errno::ENOTTY
+            | Errno::EXDEV
+            | Errno::EINVAL
+            | Errno::ENOSYS
+            | Errno::ETXTBSY
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_large_pieces_of_whole_blocks_are_shared() {
+        for (size, offset, len, shared) in [
+            (131_072, 0, 131_072, Some(131_072)),
+            (131_071, 0, 131_072, None),
+            (135_000, 0, 135_168, Some(131_072)),
+            (1 << 20, 1 << 20, 4096, None),
+            (1 << 20, 2 << 20, 4096, None),
+            (10 << 20, 4 << 20, 1 << 20, Some(1 << 20)),
+        ] {
+            assert_eq!(worth(size, offset, len), shared, "{size} {offset} {len}");
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! Reads the files of a branch, and notices when one is not what was planned.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open, openat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
+
+use super::error::Error;
+use crate::plan::Layer;
+use crate::sys::{CloneRange, clone_range};
+use crate::tree::{LayerTree, NodeId, Timestamp};
+
+const DIRECTORY: OFlag = OFlag::O_PATH
+    .union(OFlag::O_DIRECTORY)
+    .union(OFlag::O_NOFOLLOW)
+    .union(OFlag::O_CLOEXEC);
+// O_NONBLOCK: a fifo that has taken the file's place must not make the open wait for a writer.
+const FILE: OFlag = OFlag::O_RDONLY
+    .union(OFlag::O_NOFOLLOW)
+    .union(OFlag::O_CLOEXEC)
+    .union(OFlag::O_NONBLOCK);
+
+/// Opens the regular files of one branch. The directory of the last file stays open: the files of a unit come in the
+/// order of the tree, so most lie in the same one.
+#[derive(Debug)]
+pub(super) struct BranchReader<'a> {
+    layer: &'a Layer,
+    branch: OwnedFd,
+    directory: Option<(NodeId, OwnedFd)>,
+}
+
+impl<'a> BranchReader<'a> {
+    pub(super) fn new(layer: &'a Layer) -> Result<Self, Error> {
+        let branch =
+            open(&layer.branch, DIRECTORY, Mode::empty()).map_err(|errno| Error::Source {
+                layer: layer.id.clone(),
+                path: "/".to_owned(),
+                op: "open the branch directory",
+                source: errno.into(),
+            })?;
+        Ok(Self {
+            layer,
+            branch,
+            directory: None,
+        })
+    }
+
+    /// Opens a regular file and makes sure that it is what was planned.
+    pub(super) fn open(&mut self, node: NodeId) -> Result<SourceFile<'a>, Error> {
+        let file = self
+            .open_beneath(node)
+            .map_err(|errno| self.error(node, "open", errno))?;
+        let planned = Planned::new(&self.layer.tree, node);
+        let source = SourceFile {
+            layer: self.layer,
+            node,
+            file,
+            planned,
+        };
+        source.check()?;
+        Ok(source)
+    }
+
+    /// Opens the file one component at a time, so that no symlink on the way is followed.
+    fn open_beneath(&mut self, node: NodeId) -> Result<File, Errno> {
+        let Some((parent, name)) = self.layer.tree.first_name(node) else {
+            return Err(Errno::EISDIR);
+        };
+        if self.directory.as_ref().is_none_or(|(at, _)| *at != parent) {
+            let mut directory: Option<OwnedFd> = None;
+            for component in self.layer.tree.path(parent) {
+                directory = Some(openat(
+                    directory.as_ref().unwrap_or(&self.branch),
+                    component,
+                    DIRECTORY,
+                    Mode::empty(),
+                )?);
+            }
+            self.directory = directory.map(|directory| (parent, directory));
+        }
+        let directory = self
+            .directory
+            .as_ref()
+            .map_or(&self.branch, |(_, directory)| directory);
+        // Reading must not change the original's access times; only the owner and root may ask for that.
+        let opened = match openat(directory, name, FILE.union(OFlag::O_NOATIME), Mode::empty()) {
+            Err(Errno::EPERM) => openat(directory, name, FILE, Mode::empty()),
+            opened => opened,
+        };
+        opened.map(File::from)
+    }
+
+    fn error(&self, node: NodeId, op: &'static str, errno: Errno) -> Error {
+        let path = self.layer.tree.display_path(node);
+        let layer = self.layer.id.clone();
+        match errno {
+            Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::ENXIO => Error::Changed {
+                layer,
+                path,
+                what: "its name",
+            },
+            _ => Error::Source {
+                layer,
+                path,
+                op,
+                source: errno.into(),
+            },
+        }
+    }
+}
+
+/// What a regular file was when the plan was made.
+#[derive(Clone, Copy, Debug)]
+struct Planned {
+    size: u64,
+    mtime: Timestamp,
+    ctime: Timestamp,
+}
+
+impl Planned {
+    fn new(tree: &LayerTree, node: NodeId) -> Self {
+        let regular = tree
+            .regular(node)
+            .expect("only regular files have data runs");
+        let meta = &tree.node(node).meta;
+        Self {
+            size: regular.size,
+            mtime: meta.mtime,
+            ctime: meta.ctime,
+        }
+    }
+}
+
+/// An open regular file of a branch.
+#[derive(Debug)]
+pub(super) struct SourceFile<'a> {
+    layer: &'a Layer,
+    node: NodeId,
+    file: File,
+    planned: Planned,
+}
+
+impl SourceFile<'_> {
+    /// Fills `buffer` with the file's bytes from `offset`, and with zeros beyond its end.
+    pub(super) fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<(), Error> {
+        let left = usize::try_from(self.planned.size.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let (content, tail) = buffer.split_at_mut(left.min(buffer.len()));
+        tail.fill(0);
+        match self.file.read_exact_at(content, offset) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                Err(self.changed("its size"))
+            }
+            read => read.map_err(|source| self.io_error("read", source)),
+        }
+    }
+
+    /// Makes sure that the file is still what was planned. Called before its bytes are read and after: a write in between
+    /// moves the times.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        let stat = fstat(&self.file).map_err(|errno| self.io_error("stat", errno.into()))?;
+        match self.planned.difference(&stat) {
+            Some(what) => Err(self.changed(what)),
+            None => Ok(()),
+        }
+    }
+
+    /// Lets `target` share a range of the file's blocks.
+    pub(super) fn share(&self, target: &File, range: CloneRange) -> Result<(), Errno> {
+        clone_range(&self.file, target, range)
+    }
+
+    /// Length in bytes.
+    pub(super) fn size(&self) -> u64 {
+        self.planned.size
+    }
+
+    pub(super) fn io_error(&self, op: &'static str, source: io::Error) -> Error {
+        let (layer, path) = (
+            self.layer.id.clone(),
+            self.layer.tree.display_path(self.node),
+        );
+        Error::Source {
+            layer,
+            path,
+            op,
+            source,
+        }
+    }
+
+    fn changed(&self, what: &'static str) -> Error {
+        Error::Changed {
+            layer: self.layer.id.clone(),
+            path: self.layer.tree.display_path(self.node),
+            what,
+        }
+    }
+}
+
+impl Planned {
+    fn difference(self, stat: &FileStat) -> Option<&'static str> {
+        let time = |sec, nsec| Timestamp::new(sec, u32::try_from(nsec).unwrap_or(u32::MAX));
+        if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
+            Some("its type")
+        } else if u64::try_from(stat.st_size) != Ok(self.size) {
+            Some("its size")
+        } else if time(stat.st_mtime, stat.st_mtime_nsec) != self.mtime {
+            Some("its modification time")
+        } else if time(stat.st_ctime, stat.st_ctime_nsec) != self.ctime {
+            Some("its inode")
+        } else {
+            None
+        }
+    }
+}

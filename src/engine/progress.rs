@@ -1,0 +1,45 @@
+//! How long work tells what it does, and is told to stop.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A stretch of the run, with a total of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Reading the branches' directories; counted in layers.
+    Read,
+    /// Computing the plan; not counted.
+    Plan,
+    /// Writing the data file; counted in bytes.
+    Data,
+    /// Writing the metadata file and making all of it durable; not counted.
+    Metadata,
+    /// Moving the result in place; not counted.
+    Switch,
+}
+
+/// What long work reports to; workers on many threads only [`inc`](Self::inc).
+pub trait Progress: Sync {
+    /// A phase begins; `total` is 0 when it is not counted.
+    fn start(&self, phase: Phase, total: u64);
+    /// That much more is done.
+    fn inc(&self, amount: u64);
+    /// The phase is over.
+    fn finish(&self);
+}
+
+/// Whether the run was told to stop. Clones share the flag.
+#[derive(Clone, Debug, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// The flag itself, for a signal handler.
+    pub fn flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.0)
+    }
+
+    /// Whether the run was told to stop.
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,386 @@
+//! Computes the plan: images along the layer DAG, then data blocks, then the pool's mappings and times.
+
+use std::path::PathBuf;
+
+use uuid::Uuid;
+
+use super::graph::LayerGraph;
+use super::schedule::try_map_parents_first;
+use super::size::{self, BaseShape, Lack};
+use super::{Error, LayerIndex};
+use crate::docker::CacheId;
+use crate::ext4::{self, CLUSTER_BLOCKS, Checksums, Delta, Image};
+use crate::thin::{self, Mapping, ThinId};
+use crate::tree::{LayerTree, Meta, Timestamp};
+use crate::units::{BLOCK_BYTES, Bytes, DataBlocks, MetaBlocks};
+
+/// The directory in every device that holds the layer's merged tree. Source: moby v20.10
+/// `daemon/graphdriver/devmapper/driver.go`, `Get`.
+const ROOTFS: &[u8] = b"rootfs";
+/// The file beside it with the id of the first device of the chain, same source.
+const ID_FILE: &[u8] = b"id";
+
+/// A layer as it was read.
+#[derive(Debug)]
+pub struct Layer {
+    /// The graph driver's id: the name below `aufs/layers` and `aufs/diff`.
+    pub id: CacheId,
+    /// The layer it lies on.
+    pub parent: Option<CacheId>,
+    /// Its branch directory, where the engine opens the files.
+    pub branch: PathBuf,
+    /// What it changes.
+    pub tree: LayerTree,
+}
+
+/// What the operator chose, and what must not differ between two computations of one plan.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `dm.basesize`; `None`: Docker's default, or what the layers need.
+    pub base_size: Option<Bytes>,
+    /// Size of the pool's data file; `None`: Docker's default, or what the layers need.
+    pub data_size: Option<Bytes>,
+    /// Size of the pool's metadata file; `None`: Docker's default, or what the pool needs.
+    pub metadata_size: Option<Bytes>,
+    /// Which checksums the file systems carry.
+    pub checksums: Checksums,
+    /// UUID of the base file system, which all layers share.
+    pub uuid: Uuid,
+    /// Seed of the directory hash, shared likewise.
+    pub hash_seed: [u32; 4],
+    /// When the file systems were made.
+    pub created: Timestamp,
+}
+
+/// A device's place in [`Plan::devices`]: 0 is the base device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DeviceIndex(pub usize);
+
+/// One thin device of the pool to be.
+#[derive(Debug)]
+pub struct PlannedDevice {
+    /// The layer it becomes; `None` for the base device.
+    pub layer: Option<Layer>,
+    /// The device it is a snapshot of; `None` for the base device.
+    pub parent: Option<DeviceIndex>,
+    /// The pool's number for it.
+    pub thin_id: ThinId,
+    /// The transaction that creates it.
+    pub transaction_id: u64,
+    /// Its file system.
+    pub image: Image,
+    /// What of the file system its parent has not.
+    pub delta: Delta,
+    /// The 64 KiB clusters of the file system that are written for it, ascending. Cluster *i* of this list goes to the
+    /// pool's data block [`first_block`](Self::first_block) + *i*.
+    pub clusters: Box<[u32]>,
+    /// See [`clusters`](Self::clusters).
+    pub first_block: DataBlocks,
+}
+
+impl PlannedDevice {
+    /// The bytes that are written for it into the data file.
+    pub fn data_bytes(&self) -> Bytes {
+        Bytes(self.clusters.len() as u64 * size::DATA_BLOCK.0)
+    }
+
+    /// Where in the data file a block of this device's file system goes, in bytes.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the block is in none of the [`clusters`](Self::clusters).
+    pub fn offset_of(&self, block: u32) -> u64 {
+        let place = self
+            .clusters
+            .binary_search(&(block / CLUSTER_BLOCKS))
+            .expect("the block is written for this device");
+        let first = (self.first_block.0 + place as u64) * size::DATA_BLOCK.0;
+        first + u64::from(block % CLUSTER_BLOCKS) * BLOCK_BYTES
+    }
+}
+
+/// The whole conversion as a value.
+#[derive(Debug)]
+pub struct Plan {
+    /// UUID of the base file system.
+    pub uuid: Uuid,
+    /// Virtual size of every device.
+    pub base_size: Bytes,
+    /// Size of the (sparse) data file.
+    pub data_size: Bytes,
+    /// Size of the (sparse) metadata file.
+    pub metadata_size: Bytes,
+    /// The base device, then a device per layer, parents before children.
+    pub devices: Vec<PlannedDevice>,
+    /// The pool's metadata.
+    pub pool: thin::Pool,
+}
+
+impl Plan {
+    /// Bytes that will be written to the data file.
+    pub fn data_bytes(&self) -> Bytes {
+        Bytes(
+            self.devices
+                .iter()
+                .map(|device| device.data_bytes().0)
+                .sum(),
+        )
+    }
+
+    /// The pool's transaction id once all devices exist.
+    pub fn transaction_id(&self) -> u64 {
+        self.devices.len() as u64
+    }
+}
+
+/// Computes the plan for these layers.
+///
+/// # Errors
+///
+/// [`Error::MissingParent`] and [`Error::Cycle`] when the layers are no DAG; [`Error::Layer`] names an entry that ext4
+/// cannot hold; [`Error::Size`] when a size that was asked for does not do.
+pub fn compute(layers: Vec<Layer>, options: &Options) -> Result<Plan, Error> {
+    let graph = LayerGraph::new(
+        &layers
+            .iter()
+            .map(|layer| (layer.id.clone(), layer.parent.clone()))
+            .collect(),
+    )?;
+    let layers = in_order_of(&graph, layers);
+    let (shape, base, images) = fit(&graph, &layers, options)?;
+    let mut devices = vec![planned(0, None, base)?];
+    let parents: Vec<_> = graph
+        .iter()
+        .map(|(_, _, parent)| parent.map_or(0, |at| at.0 + 1))
+        .collect();
+    for (place, (layer, image)) in layers.into_iter().zip(images).enumerate() {
+        let mut device = planned(place + 1, Some(DeviceIndex(parents[place])), image)?;
+        device.layer = Some(layer);
+        devices.push(device);
+    }
+    let used = place_data(&mut devices);
+    let (data_size, pool) = plan_pool(&devices, used, options)?;
+    let metadata_size = pool.nr_metadata_blocks.bytes();
+    Ok(Plan {
+        uuid: options.uuid,
+        base_size: shape.size,
+        data_size,
+        metadata_size,
+        devices,
+        pool,
+    })
+}
+
+fn in_order_of(graph: &LayerGraph, layers: Vec<Layer>) -> Vec<Layer> {
+    let mut by_id: std::collections::HashMap<_, _> = layers
+        .into_iter()
+        .map(|layer| (layer.id.clone(), layer))
+        .collect();
+    graph
+        .iter()
+        .map(|(_, id, _)| {
+            by_id
+                .remove(id)
+                .expect("the graph was made of these layers")
+        })
+        .collect()
+}
+
+type Derived = (Image, Delta);
+
+/// Derives all images, in the first shape of the base in which they fit.
+fn fit(
+    graph: &LayerGraph,
+    layers: &[Layer],
+    options: &Options,
+) -> Result<(BaseShape, Derived, Vec<Derived>), Error> {
+    let mut shape = BaseShape::first(options.base_size)?;
+    loop {
+        let base = Image::format(params(shape, options)).map_err(|source| Error::Base {
+            size: shape.size,
+            source,
+        })?;
+        let (at, lack, error) = match derive_all(graph, layers, &base.0, shape) {
+            Ok(images) => return Ok((shape, base, images)),
+            Err(Misfit::Cramped { layer, lack }) => (layer, lack, None),
+            Err(Misfit::Refused { layer, source }) => match lack_of(&source) {
+                Some(lack) => (layer, lack, Some(source)),
+                None => {
+                    return Err(Error::Layer {
+                        layer: layers[layer.0].id.clone(),
+                        source,
+                    });
+                }
+            },
+        };
+        let layer = layers[at.0].id.clone();
+        shape = match (shape.grown(lack), error) {
+            (Some(grown), _) => grown,
+            (None, Some(source)) if shape.fixed => return Err(Error::Layer { layer, source }),
+            (None, _) => {
+                return Err(Error::TooLarge {
+                    layer,
+                    limit: shape.size,
+                });
+            }
+        };
+        log::debug!(
+            "base of {} with {} inodes a group is tried",
+            shape.size,
+            shape.inodes_per_group
+        );
+    }
+}
+
+/// Why a layer does not do in the shape that was tried.
+enum Misfit {
+    Refused {
+        layer: LayerIndex,
+        source: ext4::Error,
+    },
+    Cramped {
+        layer: LayerIndex,
+        lack: Lack,
+    },
+}
+
+fn lack_of(error: &ext4::Error) -> Option<Lack> {
+    match error {
+        ext4::Error::NoSpace { .. } => Some(Lack::Blocks),
+        ext4::Error::NoInodes { .. } => Some(Lack::Inodes),
+        _ => None,
+    }
+}
+
+fn params(shape: BaseShape, options: &Options) -> ext4::Params {
+    ext4::Params {
+        blocks: shape.blocks(),
+        inodes_per_group: shape.inodes_per_group,
+        uuid: options.uuid.into_bytes(),
+        hash_seed: options.hash_seed,
+        checksums: options.checksums,
+        created: options.created,
+    }
+}
+
+fn derive_all(
+    graph: &LayerGraph,
+    layers: &[Layer],
+    base: &Image,
+    shape: BaseShape,
+) -> Result<Vec<Derived>, Misfit> {
+    try_map_parents_first(graph, |at, parent: Option<&Derived>| {
+        let derived = derive(&layers[at.0], base, parent.map(|(image, _)| image))
+            .map_err(|source| Misfit::Refused { layer: at, source })?;
+        match size::cramped(&derived.0.usage()) {
+            Some(lack) if !shape.fixed => Err(Misfit::Cramped { layer: at, lack }),
+            _ => Ok(derived),
+        }
+    })
+}
+
+fn derive(layer: &Layer, base: &Image, parent: Option<&Image>) -> Result<Derived, ext4::Error> {
+    let mut draft = parent.unwrap_or(base).draft();
+    if parent.is_none() {
+        let meta = Meta {
+            mode: 0o600,
+            ..Meta::default()
+        };
+        draft.add_file(ID_FILE, &meta, layer.id.as_str().as_bytes())?;
+    }
+    draft.apply(ROOTFS, &layer.tree)?;
+    Ok(draft.finish())
+}
+
+/// A device with everything but its layer and its place in the data file.
+fn planned(
+    place: usize,
+    parent: Option<DeviceIndex>,
+    (image, delta): Derived,
+) -> Result<PlannedDevice, Error> {
+    // Docker counts thin ids and transactions from 1, one transaction for each device.
+    let number = u32::try_from(place + 1).unwrap_or(u32::MAX);
+    let thin_id = ThinId::new(number).map_err(Error::Thin)?;
+    let clusters = written_clusters(&delta);
+    let first_block = DataBlocks(0);
+    Ok(PlannedDevice {
+        layer: None,
+        parent,
+        thin_id,
+        transaction_id: number.into(),
+        image,
+        delta,
+        clusters,
+        first_block,
+    })
+}
+
+fn written_clusters(delta: &Delta) -> Box<[u32]> {
+    let mut clusters = delta.metadata.clone();
+    for run in &delta.data {
+        let end = run.physical + run.blocks;
+        clusters.extend(run.physical / CLUSTER_BLOCKS..end.div_ceil(CLUSTER_BLOCKS));
+    }
+    clusters.sort_unstable();
+    clusters.dedup();
+    clusters.into()
+}
+
+/// Gives every device its stretch of the data file, one behind the other; the end is what the pool uses.
+fn place_data(devices: &mut [PlannedDevice]) -> DataBlocks {
+    let mut next = 0;
+    for device in devices {
+        device.first_block = DataBlocks(next);
+        next += device.clusters.len() as u64;
+    }
+    DataBlocks(next)
+}
+
+/// The pool's metadata: each device a snapshot of its parent, in the order of the plan.
+///
+/// The kernel takes a block as shared when the device was snapshotted after the block was mapped, so every snapshot
+/// raises the pool's time, and marks its origin with it (the rule, and why a mistake loses data: docs/thin-metadata.md).
+fn plan_pool(
+    devices: &[PlannedDevice],
+    used: DataBlocks,
+    options: &Options,
+) -> Result<(Bytes, thin::Pool), Error> {
+    let mut thin_devices: Vec<thin::Device> = Vec::with_capacity(devices.len());
+    let mut time = 0;
+    for device in devices {
+        let inherited = match device.parent {
+            None => Mapping::new(),
+            Some(DeviceIndex(parent)) => {
+                time += 1;
+                thin_devices[parent].snapshotted_time = time;
+                thin_devices[parent].mapping.clone()
+            }
+        };
+        let changes: Vec<_> = device
+            .clusters
+            .iter()
+            .map(|&cluster| u64::from(cluster))
+            .zip(device.first_block.0..)
+            .collect();
+        thin_devices.push(thin::Device {
+            id: device.thin_id,
+            mapping: inherited.with(&changes, time),
+            transaction_id: device.transaction_id,
+            creation_time: time,
+            snapshotted_time: time,
+        });
+    }
+    let data_size = size::data_size(options.data_size, used)?;
+    let mut pool = thin::Pool {
+        data_block_size: size::DATA_BLOCK.sectors(),
+        nr_data_blocks: DataBlocks(data_size.0 / size::DATA_BLOCK.0),
+        nr_metadata_blocks: thin::MAX_METADATA_BLOCKS,
+        transaction_id: devices.len() as u64,
+        time,
+        devices: thin_devices,
+    };
+    let image = pool.metadata_blocks_needed().map_err(Error::Thin)?;
+    let metadata_size = size::metadata_size(options.metadata_size, image, pool.nr_data_blocks)?;
+    pool.nr_metadata_blocks = MetaBlocks(metadata_size.0 / BLOCK_BYTES);
+    Ok((data_size, pool))
+}

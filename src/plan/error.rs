@@ -1,0 +1,63 @@
+//! Why no plan can be made.
+
+use crate::docker::CacheId;
+use crate::units::Bytes;
+use crate::{ext4, thin};
+
+/// Why no plan can be made. Nothing has been written when it comes.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A layer's parent is not among the layers.
+    #[error("layer {layer}: its parent {parent} does not exist")]
+    MissingParent {
+        /// The child.
+        layer: CacheId,
+        /// The parent it names.
+        parent: CacheId,
+    },
+    /// A layer is its own ancestor.
+    #[error("layer {layer}: its chain of parents never ends")]
+    Cycle {
+        /// One layer on the cycle, or above it.
+        layer: CacheId,
+    },
+    /// A layer holds something that an ext4 file system cannot, or the file system is full.
+    #[error("layer {layer}")]
+    Layer {
+        /// The layer.
+        layer: CacheId,
+        /// What is wrong, with the entry's path.
+        source: ext4::Error,
+    },
+    /// The empty file system that all layers start from cannot be made.
+    #[error("base device of {size}")]
+    Base {
+        /// The size asked for.
+        size: Bytes,
+        /// What is wrong with it.
+        source: ext4::Error,
+    },
+    /// A size that was asked for does not do.
+    #[error("{what} of {size}: {reason}")]
+    Size {
+        /// Which one: `base size`, `data size`, `metadata size`.
+        what: &'static str,
+        /// What was asked for.
+        size: Bytes,
+        /// What is wrong with it, and what would do.
+        reason: String,
+    },
+    /// No base size up to ext4's limit holds the merged layers.
+    #[error(
+        "layer {layer}: its merged tree does not fit the largest ext4 file system this tool writes, {limit}"
+    )]
+    TooLarge {
+        /// The layer that did not fit.
+        layer: CacheId,
+        /// The limit.
+        limit: Bytes,
+    },
+    /// The pool's metadata cannot be made.
+    #[error("thin pool")]
+    Thin(#[source] thin::Error),
+}

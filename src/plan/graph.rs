@@ -1,0 +1,148 @@
+//! The layer DAG: which layer lies on which, in an order in which parents come first.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::Error;
+use crate::docker::CacheId;
+
+/// A layer's place in the plan: parents have smaller numbers than their children.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LayerIndex(pub usize);
+
+/// The layers in the order in which they are planned, each with its parent's place.
+#[derive(Clone, Debug, Default)]
+pub struct LayerGraph {
+    layers: Vec<(CacheId, Option<LayerIndex>)>,
+}
+
+impl LayerGraph {
+    /// Orders layers given in any order: parents first, a chain's layers side by side, siblings by id.
+    ///
+    /// The order depends on the input only, so two runs on one root give the same device ids.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MissingParent`] when a layer's parent is not given, [`Error::Cycle`] when layers are their own ancestors.
+    pub fn new(parents: &BTreeMap<CacheId, Option<CacheId>>) -> Result<Self, Error> {
+        let mut children: HashMap<Option<&CacheId>, Vec<&CacheId>> = HashMap::new();
+        for (id, parent) in parents {
+            if let Some(parent) = parent
+                && !parents.contains_key(parent)
+            {
+                return Err(Error::MissingParent {
+                    layer: id.clone(),
+                    parent: parent.clone(),
+                });
+            }
+            children.entry(parent.as_ref()).or_default().push(id);
+        }
+        let mut layers = Vec::with_capacity(parents.len());
+        // A stack of our own: a hostile chain may be deeper than the thread's.
+        let mut stack: Vec<(&CacheId, Option<LayerIndex>)> = Vec::new();
+        let push = |stack: &mut Vec<_>, parent: Option<&CacheId>, place| {
+            let below = children.get(&parent).into_iter().flatten();
+            stack.extend(below.rev().map(|&child| (child, place)));
+        };
+        push(&mut stack, None, None);
+        while let Some((id, parent)) = stack.pop() {
+            let place = LayerIndex(layers.len());
+            layers.push((id.clone(), parent));
+            push(&mut stack, Some(id), Some(place));
+        }
+        if layers.len() < parents.len() {
+            // What cannot be reached from a layer without parent lies on a cycle or above one.
+            let reached: std::collections::HashSet<_> = layers.iter().map(|(id, _)| id).collect();
+            let layer = parents
+                .keys()
+                .find(|id| !reached.contains(id))
+                .expect("fewer were reached than given");
+            return Err(Error::Cycle {
+                layer: layer.clone(),
+            });
+        }
+        Ok(Self { layers })
+    }
+
+    /// The layers, parents first.
+    pub fn iter(
+        &self,
+    ) -> impl ExactSizeIterator<Item = (LayerIndex, &CacheId, Option<LayerIndex>)> {
+        self.layers
+            .iter()
+            .enumerate()
+            .map(|(at, (id, parent))| (LayerIndex(at), id, *parent))
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.layers.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(text: &str) -> CacheId {
+        CacheId::parse(text.as_bytes()).unwrap()
+    }
+
+    fn graph(pairs: &[(&str, &str)]) -> Result<LayerGraph, Error> {
+        let parent = |text: &str| (!text.is_empty()).then(|| id(text));
+        LayerGraph::new(
+            &pairs
+                .iter()
+                .map(|&(layer, below)| (id(layer), parent(below)))
+                .collect(),
+        )
+    }
+
+    #[test]
+    fn parents_come_first_and_chains_stay_together() {
+        let graph = graph(&[("a", "z"), ("b", "a"), ("c", "z"), ("z", ""), ("y", "")]).unwrap();
+        let order: Vec<_> = graph
+            .iter()
+            .map(|(_, id, parent)| (id.to_string(), parent.map(|at| at.0)))
+            .collect();
+        let expected = [
+            ("y", None),
+            ("z", None),
+            ("a", Some(1)),
+            ("b", Some(2)),
+            ("c", Some(1)),
+        ];
+        assert_eq!(order, expected.map(|(id, parent)| (id.to_owned(), parent)));
+    }
+
+    #[test]
+    fn a_missing_parent_is_named() {
+        let error = graph(&[("a", "z")]).unwrap_err();
+        assert!(
+            matches!(error, Error::MissingParent { layer, parent } if layer == id("a") && parent == id("z"))
+        );
+    }
+
+    #[test]
+    fn a_cycle_is_refused() {
+        for pairs in [&[("a", "a")][..], &[("x", ""), ("a", "b"), ("b", "a")]] {
+            assert!(
+                matches!(graph(pairs).unwrap_err(), Error::Cycle { layer } if layer == id("a"))
+            );
+        }
+    }
+
+    #[test]
+    fn a_chain_deeper_than_a_stack_is_ordered() {
+        let ids: Vec<_> = (0..200_000).map(|at| id(&format!("{at:06}"))).collect();
+        let parents = ids
+            .iter()
+            .enumerate()
+            .map(|(at, id)| (id.clone(), at.checked_sub(1).map(|at| ids[at].clone())));
+        assert_eq!(LayerGraph::new(&parents.collect()).unwrap().len(), 200_000);
+    }
+}

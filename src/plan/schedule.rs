@@ -1,0 +1,133 @@
+//! Work along the layer DAG: a layer's turn comes when its parent is done, independent chains go side by side.
+
+use std::sync::OnceLock;
+
+use super::graph::{LayerGraph, LayerIndex};
+
+/// Calls `work(layer, parent's result)` for every layer, parents before children, in parallel where layers do not
+/// depend on each other; the results come in the graph's order.
+///
+/// After the first error no further layer is begun.
+///
+/// # Errors
+///
+/// Passes on an error of `work`; if several came, that of the first layer in the graph's order.
+pub(crate) fn try_map_parents_first<T, E, F>(graph: &LayerGraph, work: F) -> Result<Vec<T>, E>
+where
+    T: Send + Sync,
+    E: Send + Sync,
+    F: Fn(LayerIndex, Option<&T>) -> Result<T, E> + Sync,
+{
+    let mut children: Vec<Vec<LayerIndex>> = vec![Vec::new(); graph.len()];
+    let mut roots = Vec::new();
+    for (layer, _, parent) in graph.iter() {
+        parent
+            .map_or(&mut roots, |at| &mut children[at.0])
+            .push(layer);
+    }
+    let run = Run {
+        work,
+        children,
+        slots: (0..graph.len()).map(|_| OnceLock::new()).collect(),
+    };
+    let shared = &run;
+    rayon::scope(|scope| {
+        for root in roots {
+            scope.spawn(move |scope| shared.layer(scope, root, None));
+        }
+    });
+    let mut results = Vec::with_capacity(graph.len());
+    let mut missing = None;
+    for slot in run.slots {
+        match slot.into_inner() {
+            Some(Ok(result)) => results.push(result),
+            Some(Err(error)) => return Err(error),
+            None => missing = missing.or(Some(results.len())),
+        }
+    }
+    assert!(
+        missing.is_none(),
+        "a layer is left out only above one that failed"
+    );
+    Ok(results)
+}
+
+struct Run<T, E, F> {
+    work: F,
+    children: Vec<Vec<LayerIndex>>,
+    slots: Vec<OnceLock<Result<T, E>>>,
+}
+
+impl<T, E, F> Run<T, E, F>
+where
+    T: Send + Sync,
+    E: Send + Sync,
+    F: Fn(LayerIndex, Option<&T>) -> Result<T, E> + Sync,
+{
+    fn layer<'s>(
+        &'s self,
+        scope: &rayon::Scope<'s>,
+        layer: LayerIndex,
+        parent: Option<LayerIndex>,
+    ) {
+        let below = parent
+            .and_then(|at| self.slots[at.0].get())
+            .and_then(|result| result.as_ref().ok());
+        let result = (self.work)(layer, below);
+        let failed = result.is_err();
+        assert!(
+            self.slots[layer.0].set(result).is_ok(),
+            "each layer has its turn once"
+        );
+        if failed {
+            return;
+        }
+        // Spawned, not called: a chain may be deeper than a thread's stack.
+        for &child in &self.children[layer.0] {
+            scope.spawn(move |scope| self.layer(scope, child, Some(layer)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::docker::CacheId;
+
+    fn graph(parents: &[Option<usize>]) -> LayerGraph {
+        let id = |at: usize| CacheId::parse(format!("{at:05}").as_bytes()).unwrap();
+        let pairs = parents
+            .iter()
+            .enumerate()
+            .map(|(at, parent)| (id(at), parent.map(id)));
+        LayerGraph::new(&pairs.collect()).unwrap()
+    }
+
+    #[test]
+    fn each_layer_sees_its_parents_result() {
+        let graph = graph(&[None, Some(0), Some(1), Some(0), None]);
+        let depths = try_map_parents_first(&graph, |_, below: Option<&u32>| {
+            Ok::<_, ()>(below.map_or(0, |n| n + 1))
+        });
+        assert_eq!(depths.unwrap(), [0, 1, 2, 1, 0]);
+    }
+
+    #[test]
+    fn a_deep_chain_needs_no_stack() {
+        let parents: Vec<_> = (0..50_000usize).map(|at| at.checked_sub(1)).collect();
+        let results = try_map_parents_first(&graph(&parents), |_, below: Option<&u32>| {
+            Ok::<_, ()>(below.map_or(0, |n| n + 1))
+        });
+        assert_eq!(results.unwrap().last(), Some(&49_999));
+    }
+
+    #[test]
+    fn an_error_stops_the_layers_above_it() {
+        let graph = graph(&[None, Some(0), Some(1)]);
+        let result = try_map_parents_first(
+            &graph,
+            |layer, _: Option<&()>| if layer.0 == 1 { Err("no") } else { Ok(()) },
+        );
+        assert_eq!(result, Err("no"));
+    }
+}

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Licences, sources and bans of all dependencies; with ADVISORIES=1 also the advisory database, which needs the open network.
+set -euo pipefail
+
+command -v cargo-deny >/dev/null || cargo install --locked --quiet cargo-deny
+if [ "${ADVISORIES:-0}" = 1 ]; then
+	cargo deny check
+else
+	cargo deny check bans licenses sources
+	echo "advisories: not checked here (ADVISORIES=1 checks them)"
+fi
