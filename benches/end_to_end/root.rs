@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A small generator with a fixed seed: sizes and bytes only need to be varied and repeatable. (SplitMix64.)
+/// A small generator with a fixed seed: sizes and bytes only need to be varied and repeatable. (The generator is `SplitMix64`.)
 struct Numbers(u64);
 
 impl Numbers {
