@@ -1,1 +1,6 @@
 //! Format tests.
+
+mod docker;
+mod docker_daemon;
+mod docker_damage;
+mod docker_root;
