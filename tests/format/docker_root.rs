@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use aufs2dm::docker::{Error, Orphans, Problem, Root, Survey};
+use aufs2dm::docker::{Error, Layer, Orphans, Problem, Root, Survey};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -123,6 +123,36 @@ impl SmallRoot {
 
     pub(crate) fn link(&self, target: &str, path: &str) {
         std::os::unix::fs::symlink(target, self.at(path)).unwrap();
+    }
+}
+
+/// The top layer of `lab/app:1`, and the two below it: chain id and aufs layer.
+pub(crate) struct Layers {
+    pub(crate) top: (String, String),
+    pub(crate) parent: (String, String),
+    pub(crate) grandparent: (String, String),
+}
+
+impl Layers {
+    pub(crate) fn of(root: &SmallRoot) -> Self {
+        let model = root.survey().into_model(Orphans::Convert).unwrap();
+        let (_, image) = model
+            .images
+            .iter()
+            .find(|(id, _)| id.file_name() == APP_1)
+            .unwrap();
+        let names = |chain| {
+            let layer: &Layer = &model.layers[&chain];
+            ((chain.file_name(), layer.cache.to_string()), layer.parent)
+        };
+        let (top, parent) = names(image.top.unwrap());
+        let (parent, grandparent) = names(parent.unwrap());
+        let (grandparent, _) = names(grandparent.unwrap());
+        Self {
+            top,
+            parent,
+            grandparent,
+        }
     }
 }
 
