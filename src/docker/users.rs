@@ -76,8 +76,8 @@ impl fmt::Display for Hits {
         }
         f.write_str("hits ")?;
         for (index, user) in self.named.iter().enumerate() {
-            let lead = if index == 0 { "" } else { ", " };
-            write!(f, "{lead}{user}")?;
+            let separator = if index == 0 { "" } else { ", " };
+            write!(f, "{separator}{user}")?;
         }
         match self.more {
             0 => Ok(()),
