@@ -144,10 +144,10 @@ impl AufsRoot {
     /// A new layer on top of the `ancestors` (nearest first), which it joins; gives its branch directory.
     fn layer(&self, number: usize, ancestors: &mut Vec<String>) -> PathBuf {
         let id = format!("{number:064x}");
-        let lines: String = ancestors
-            .iter()
-            .map(|ancestor| format!("{ancestor}\n"))
-            .collect();
+        let mut lines = ancestors.join("\n");
+        if !lines.is_empty() {
+            lines.push('\n');
+        }
         fs::write(self.path.join("aufs/layers").join(&id), lines).expect("the root can be made");
         let branch = self.path.join("aufs/diff").join(&id);
         fs::create_dir(&branch).expect("the root can be made");

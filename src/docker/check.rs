@@ -63,6 +63,7 @@ impl Stores {
             let found = self.stack.parent_of(place);
             // BuildKit can build the same layer a second time. Docker then keeps the first in its store, while the
             // layers built on top stand on the second, whose contents are equal.
+            // Source: moby `layer/migration.go`, `RegisterByGraphID`, and `builder/builder-next/adapters/snapshot/layer.go`.
             let built_twice =
                 |parent: &CacheId| parent.is_buildkit() && !registered.contains(parent);
             match found.filter(|parent| expected.is_some() && built_twice(parent)) {

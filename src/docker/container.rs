@@ -320,13 +320,15 @@ fn warn_of_container(id: &ContainerId, container: &Container, notes: &mut Notes)
     ) {
         notes.warn(Warning::StoppedHard { container: id() });
     }
-    if container.auto_remove {
-        notes.warn(Warning::WillBeRemoved { container: id() });
-    } else if container.will_start {
+    // Docker asks in this order, too: one that it starts it does not remove.
+    if container.will_start {
+        let policy = container.restart;
         notes.warn(Warning::WillStart {
             container: id(),
-            policy: container.restart,
+            policy,
         });
+    } else if container.auto_remove {
+        notes.warn(Warning::WillBeRemoved { container: id() });
     }
 }
 

@@ -99,12 +99,12 @@ impl fmt::Display for WhatIsThere<'_> {
             write!(f, "it has {}", self.drivers.join(", "))?;
         }
         for (index, path) in self.remapped.iter().enumerate() {
-            let lead = if index == 0 {
+            let separator = if index == 0 {
                 "; remapped roots below it: "
             } else {
                 ", "
             };
-            write!(f, "{lead}{}", shown(path))?;
+            write!(f, "{separator}{}", shown(path))?;
         }
         Ok(())
     }
@@ -118,8 +118,8 @@ struct Listing<'a>(&'a [Problem]);
 impl fmt::Display for Listing<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, problem) in self.0.iter().take(SHOWN_PROBLEMS).enumerate() {
-            let lead = if index == 0 { "" } else { "; " };
-            write!(f, "{lead}{problem}")?;
+            let separator = if index == 0 { "" } else { "; " };
+            write!(f, "{separator}{problem}")?;
         }
         match self.0.len().saturating_sub(SHOWN_PROBLEMS) {
             0 => Ok(()),

@@ -1,6 +1,6 @@
 //! Images and their names: `image/aufs/imagedb` and `repositories.json`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 
@@ -50,7 +50,7 @@ pub struct Image {
     pub nr_layers: usize,
 }
 
-/// A file name in `imagedb/content/sha256` that is an image id, and the config's chain of layers.
+/// The image store.
 #[derive(Debug, Default)]
 pub(super) struct Images {
     pub(super) images: BTreeMap<ImageId, Image>,
@@ -202,7 +202,7 @@ pub(super) fn check_images(
             notes.warn(Warning::ImageWithoutLayers { image, chain });
         }
     }
-    let damaged: Vec<_> = notes
+    let damaged: HashSet<_> = notes
         .faults
         .iter()
         .map(|(subject, _)| subject.clone())

@@ -10,7 +10,7 @@ use super::image::Reference;
 use super::notes::Subject;
 
 /// How many users a [`Hits`] names; on a base layer there can be ten thousand.
-const NAMED: usize = 8;
+const NAMED: usize = 4;
 
 /// Something of the operator's that needs a part of the stores.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,8 +76,8 @@ impl fmt::Display for Hits {
         }
         f.write_str("hits ")?;
         for (index, user) in self.named.iter().enumerate() {
-            let lead = if index == 0 { "" } else { ", " };
-            write!(f, "{lead}{user}")?;
+            let separator = if index == 0 { "" } else { ", " };
+            write!(f, "{separator}{user}")?;
         }
         match self.more {
             0 => Ok(()),
@@ -163,12 +163,13 @@ impl Users {
     }
 
     fn rank(&self, mut users: Vec<User>, builds: bool) -> Hits {
-        let rank = |user: &User| match user {
-            User::Image { id, .. } if self.names.references.contains_key(id) => 0,
-            User::Container { .. } => 1,
-            _ => 2,
-        };
-        users.sort_by(|a, b| rank(a).cmp(&rank(b)).then_with(|| a.cmp(b)));
+        users.sort_by_cached_key(|user| match user {
+            User::Image { id, .. } => {
+                let name = self.references_of(*id).first();
+                (if name.is_some() { 0 } else { 2 }, name, user.clone())
+            }
+            _ => (1, None, user.clone()),
+        });
         if users.is_empty() && builds {
             users.push(User::BuildKit);
         }
@@ -176,9 +177,7 @@ impl Users {
         users.truncate(NAMED);
         for user in &mut users {
             match user {
-                User::Image { id, references } => {
-                    *references = self.names.references.get(id).cloned().unwrap_or_default();
-                }
+                User::Image { id, references } => *references = self.references_of(*id).to_vec(),
                 User::Container { id, name } => {
                     *name = self.names.containers.get(id).cloned().unwrap_or_default();
                 }

@@ -134,8 +134,8 @@ impl fmt::Display for Listing<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SHOWN: usize = 5;
         for (index, finding) in self.0.iter().take(SHOWN).enumerate() {
-            let lead = if index == 0 { "" } else { "; " };
-            write!(f, "{lead}{finding}")?;
+            let separator = if index == 0 { "" } else { "; " };
+            write!(f, "{separator}{finding}")?;
         }
         match self.0.len().saturating_sub(SHOWN) {
             0 => Ok(()),

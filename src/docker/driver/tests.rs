@@ -121,7 +121,7 @@ fn member() -> impl Strategy<Value = (String, String, String, bool)> {
 proptest! {
     #[test]
     fn every_byte_outside_the_driver_values_stays(
-        members in prop::collection::vec(member(), 0..8), lead in space(), tail in space()
+        members in prop::collection::vec(member(), 0..8), front in space(), tail in space()
     ) {
         let text = |moved: bool| {
             let members: Vec<_> = members.iter().map(|(key, space, value, is_driver)| {
@@ -136,8 +136,8 @@ proptest! {
             (false, true) => "\"Driver\":\"devicemapper\"",
             (false, false) => "\"Driver\":\"devicemapper\",",
         };
-        let before = format!("{lead}{{{}}}{tail}", text(false));
-        let after = format!("{lead}{{{missing}{}}}{tail}", text(true));
+        let before = format!("{front}{{{}}}{tail}", text(false));
+        let after = format!("{front}{{{missing}{}}}{tail}", text(true));
         let edited = config_with_driver(before.as_bytes(), "devicemapper").unwrap();
         prop_assert_eq!(edited, Some(after.into_bytes()));
     }
