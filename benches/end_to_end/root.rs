@@ -87,7 +87,13 @@ impl AufsRoot {
     pub(crate) fn build_once(&self, build: impl FnOnce(&Self)) {
         let ready = self.path.join("aufs/ready");
         if !ready.exists() {
-            fs::create_dir_all(self.path.join("image/aufs/layerdb")).expect("the root can be made");
+            for name in ["layerdb/sha256", "imagedb/content/sha256"] {
+                fs::create_dir_all(self.path.join("image/aufs").join(name))
+                    .expect("the root can be made");
+            }
+            let no_names = br#"{"Repositories":{}}"#;
+            fs::write(self.path.join("image/aufs/repositories.json"), no_names)
+                .expect("the root can be made");
             for name in ["layers", "diff", "mnt"] {
                 fs::create_dir_all(self.path.join("aufs").join(name))
                     .expect("the root can be made");
