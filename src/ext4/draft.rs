@@ -102,7 +102,9 @@ impl Draft {
         }
         let mut changed = self.clone();
         changed.has_layer = true;
-        merge::merge(&mut changed, at, layer)?;
+        if let Err(error) = merge::merge(&mut changed, at, layer) {
+            return Err(complete(error, data::total_blocks(layer)));
+        }
         *self = changed;
         Ok(())
     }
@@ -190,7 +192,7 @@ impl Draft {
         let run = image
             .space
             .next_run(&image.groups, &mut self.open, (wanted, wanted.into()))
-            .ok_or_else(|| self.no_space(wanted.into()))?;
+            .ok_or_else(|| self.no_space(wanted))?;
         self.take(run.clone());
         self.metadata_taken += u64::from(run.end - run.start);
         self.dirty.blocks.extend(run.clone());
@@ -214,10 +216,13 @@ impl Draft {
             .extend(groups.map(|(group, _)| group));
     }
 
-    fn no_space(&self, wanted: u64) -> Error {
+    /// Metadata for which there is no room: `wanted` blocks beyond what was taken.
+    fn no_space(&self, wanted: u32) -> Error {
+        let taken: u64 = self.data.iter().map(|run| u64::from(run.blocks)).sum();
+        let taken = self.metadata_taken + taken;
         Error::NoSpace {
-            needed: self.metadata_taken + wanted,
-            available: self.image.space.available(),
+            needed: self.metadata_taken + u64::from(wanted),
+            available: self.image.space.available() + taken,
         }
     }
 
@@ -302,6 +307,17 @@ impl Draft {
             }
             _ => false,
         }
+    }
+}
+
+/// An error that tells all the space a layer takes, whose files have `data` blocks.
+fn complete(error: Error, data: u64) -> Error {
+    match error {
+        Error::NoSpace { needed, available } => Error::NoSpace {
+            needed: needed + data,
+            available,
+        },
+        other => other,
     }
 }
 
