@@ -12,8 +12,10 @@ use std::sync::Arc;
 
 use super::alloc::Open;
 use super::dir::{Dir, Touched};
+use super::dirent::{FileType, MAX_NAME};
 use super::error::{Error, Problem};
 use super::extents::{Blocks, Extent};
+use super::format::INODES_PER_BLOCK;
 use super::group::by_group;
 use super::image::{Image, Owner};
 use super::inode::{Body, Ino, Inode, PackedTime};
@@ -157,7 +159,7 @@ impl Draft {
         self.image
             .inodes
             .inode(ino)
-            .expect("names lead to inodes in use")
+            .expect("a name points to an inode in use")
     }
 
     /// The inode, which has to be written.
@@ -167,7 +169,7 @@ impl Draft {
     }
 
     fn mark_inode(&mut self, ino: Ino) {
-        let index = (ino.0 - 1) / super::format::INODES_PER_BLOCK;
+        let index = (ino.0 - 1) / INODES_PER_BLOCK;
         self.dirty
             .blocks
             .insert(self.image.constants.layout.inode_block(index));
@@ -322,7 +324,7 @@ fn complete(error: Error, data: u64) -> Error {
 }
 
 /// An inode of these attributes that holds nothing yet.
-fn new_inode(file_type: super::dirent::FileType, meta: &Meta) -> Result<Inode, Problem> {
+fn new_inode(file_type: FileType, meta: &Meta) -> Result<Inode, Problem> {
     Ok(Inode {
         size: 0,
         atime: PackedTime::new(meta.atime)?,
@@ -340,7 +342,7 @@ fn new_inode(file_type: super::dirent::FileType, meta: &Meta) -> Result<Inode, P
 /// Whether a directory can hold a name.
 fn check_name(name: &[u8]) -> Result<(), Problem> {
     let is_bad = name.is_empty()
-        || name.len() > super::dirent::MAX_NAME
+        || name.len() > MAX_NAME
         || name.contains(&0)
         || name.contains(&b'/')
         || name == b"."

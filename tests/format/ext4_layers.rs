@@ -152,7 +152,10 @@ impl Maker<'_> {
     }
 
     fn directory(&mut self, below: Option<u64>, depth: u64) -> NodeId {
-        let meta = random_meta(self.numbers);
+        let mut meta = random_meta(self.numbers);
+        if self.numbers.chance(10) {
+            meta.xattrs = default_acl();
+        }
         let id = self.layer.add(meta, directory());
         if depth < 5 {
             self.fill(id, below, depth + 1);
@@ -171,8 +174,7 @@ impl Maker<'_> {
         let kind = self.kind();
         let mut meta = random_meta(self.numbers);
         if !matches!(kind, Kind::Regular(_)) {
-            // The kernel gives user attributes to files and directories alone.
-            meta.xattrs = Xattrs::default();
+            meta.xattrs = xattrs_of_anything(self.numbers);
         }
         let id = self.layer.add(meta, kind);
         self.files.push(id);
@@ -285,6 +287,23 @@ fn random_xattrs(numbers: &mut Numbers) -> Xattrs {
         .into_iter()
         .map(|(name, value)| (name.into(), value))
         .collect()
+}
+
+/// The kernel gives user attributes and ACLs to files and directories alone.
+fn xattrs_of_anything(numbers: &mut Numbers) -> Xattrs {
+    let value: Box<[u8]> = match numbers.below(10) {
+        0 => vec![1; 9].into(),
+        1 => vec![2; 2500].into(),
+        _ => return Xattrs::default(),
+    };
+    [(b"trusted.any".as_slice().into(), value)]
+        .into_iter()
+        .collect()
+}
+
+fn default_acl() -> Xattrs {
+    let names = [&b"system.posix_acl_access"[..], b"system.posix_acl_default"];
+    names.into_iter().map(|name| (name.into(), acl())).collect()
 }
 
 fn acl() -> Box<[u8]> {

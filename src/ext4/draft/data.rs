@@ -73,6 +73,8 @@ impl Draft {
         };
         let total: u64 = files.iter().map(count).sum();
         let (mut left, mut open) = (total, Open::default());
+        // Nearly all files get one run.
+        self.data.reserve_exact(files.len());
         let mut scattered = Vec::new();
         for &file in files {
             let mut extents = Vec::new();

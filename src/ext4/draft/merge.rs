@@ -11,7 +11,7 @@ use crate::ext4::extents::Blocks;
 use crate::ext4::image::Owner;
 use crate::ext4::inode::{Body, FAST_SYMLINK, InBlock, Ino, Inode, MAX_LINKS, device};
 use crate::ext4::xattr::Set;
-use crate::tree::{Directory, Kind, LayerTree, NodeId};
+use crate::tree::{self, Directory, Kind, LayerTree, NodeId};
 
 /// Longest symbolic link.
 const MAX_TARGET: usize = 4095;
@@ -96,7 +96,7 @@ impl<'a> Merge<'a> {
         below: Option<Arc<Dir>>,
     ) -> Result<(Dir, Touched), Error> {
         let mut entries = Vec::with_capacity(listing.entries().len());
-        for crate::tree::Entry { name, node } in listing.entries() {
+        for tree::Entry { name, node } in listing.entries() {
             entries.push(self.create(name, node, visit.ino)?);
         }
         let rules = self.draft.image.constants.rules;
@@ -133,7 +133,7 @@ impl<'a> Merge<'a> {
                 self.draft.release(ino);
             }
         }
-        for crate::tree::Entry { name, node } in listing.entries() {
+        for tree::Entry { name, node } in listing.entries() {
             self.place_entry((visit.ino, &mut dir), (name, node), &mut touched)?;
         }
         Ok((dir, touched))
