@@ -142,6 +142,6 @@ impl Space {
 
     fn is_free(&self, cluster: u32) -> bool {
         let block = cluster * CLUSTER_BLOCKS;
-        (self.used.word(block / 64) >> (block % 64)) & 0xffff == 0
+        (self.used.word(block / 64) >> (block % 64)).trailing_zeros() >= CLUSTER_BLOCKS
     }
 }

@@ -35,7 +35,8 @@ impl Bitmap {
     }
 
     /// Whether a bit is set.
-    pub(super) fn is_set(&self, bit: u32) -> bool {
+    #[cfg(test)]
+    fn is_set(&self, bit: u32) -> bool {
         self.word(bit / WORD) >> (bit % WORD) & 1 == 1
     }
 

@@ -55,9 +55,28 @@ impl Summer {
         crc32c(crc32c(self.seed, &u64::from(block).to_le_bytes()), bytes)
     }
 
-    /// Of bytes that belong to an inode: itself, its directory blocks, its extent blocks.
-    pub(super) fn inode(&self, ino: Ino, parts: &[&[u8]]) -> u32 {
-        let start = crc32c(self.seed, &ino.0.to_le_bytes());
+    /// For what belongs to an inode.
+    pub(super) fn of_inode(self, ino: Ino) -> InodeSummer {
+        InodeSummer { summer: self, ino }
+    }
+}
+
+/// The checksums of what belongs to one inode: itself, its directory blocks, its extent blocks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct InodeSummer {
+    summer: Summer,
+    pub(super) ino: Ino,
+}
+
+impl InodeSummer {
+    /// Whether there are any.
+    pub(super) fn is_full(&self) -> bool {
+        self.summer.is_full()
+    }
+
+    /// Of these bytes one behind the other.
+    pub(super) fn sum(&self, parts: &[&[u8]]) -> u32 {
+        let start = crc32c(self.summer.seed, &self.ino.0.to_le_bytes());
         let start = crc32c(start, &GENERATION.to_le_bytes());
         parts.iter().fold(start, |sum, part| crc32c(sum, part))
     }

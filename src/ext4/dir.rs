@@ -6,7 +6,7 @@
 
 mod htree;
 
-use super::checksum::Summer;
+use super::checksum::{InodeSummer, Summer};
 use super::dirent::{self, Entries, Entry, FileType};
 use super::error::Problem;
 use super::extents::Blocks;
@@ -26,7 +26,7 @@ pub(super) struct Rules {
 impl Rules {
     /// Bytes for names in the only block of a plain directory.
     fn linear_room(&self) -> usize {
-        dirent::room(&self.summer) - DOTS
+        dirent::room(self.summer.is_full()) - DOTS
     }
 }
 
@@ -62,7 +62,9 @@ impl Dir {
         let bytes: usize = entries.iter().map(Entry::block_bytes).sum();
         let form = if bytes <= rules.linear_room() {
             let mut packed = Vec::with_capacity(entries.iter().map(Entry::packed_bytes).sum());
-            entries.iter().for_each(|entry| entry.pack(&mut packed));
+            for entry in entries {
+                entry.pack(&mut packed);
+            }
             Form::Linear(packed.into())
         } else {
             Form::Indexed(Box::new(Htree::build(entries, rules)?))
@@ -172,14 +174,14 @@ impl Dir {
     }
 
     /// The bytes of the directory's `logical`-th block.
-    pub(super) fn encode_block(&self, logical: u32, ino: Ino, rules: &Rules, out: &mut [u8]) {
-        let dots = self.dots(ino);
+    pub(super) fn encode_block(&self, logical: u32, summer: &InodeSummer, out: &mut [u8]) {
+        let dots = self.dots(summer.ino);
         match &self.form {
             Form::Linear(packed) => {
                 let entries = dots.into_iter().chain(Entries(packed));
-                dirent::encode_block(entries, ino, &rules.summer, out);
+                dirent::encode_block(entries, summer, out);
             }
-            Form::Indexed(htree) => htree.encode_block(logical, dots, rules, out),
+            Form::Indexed(htree) => htree.encode_block((logical, dots), summer, out),
         }
     }
 

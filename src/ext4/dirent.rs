@@ -2,7 +2,7 @@
 
 use zerocopy::IntoBytes;
 
-use super::checksum::Summer;
+use super::checksum::InodeSummer;
 use super::format::{BLOCK, DirEntryHead, DirTail};
 use super::inode::Ino;
 
@@ -119,22 +119,17 @@ pub(super) fn total_bytes(packed: &[u8]) -> usize {
 }
 
 /// Bytes of a block that entries may use.
-pub(super) fn room(summer: &Summer) -> usize {
-    if summer.is_full() {
-        BLOCK - TAIL
-    } else {
-        BLOCK
-    }
+pub(super) fn room(has_checksum: bool) -> usize {
+    if has_checksum { BLOCK - TAIL } else { BLOCK }
 }
 
 /// Writes entries one behind the other, the last one reaching to the end, and the checksum where there is one.
 pub(super) fn encode_block<'a>(
     entries: impl Iterator<Item = Entry<'a>>,
-    owner: Ino,
-    summer: &Summer,
+    summer: &InodeSummer,
     out: &mut [u8],
 ) {
-    let end = room(summer);
+    let end = room(summer.is_full());
     let (mut at, mut last) = (0, None);
     for entry in entries {
         let bytes = entry.block_bytes();
@@ -154,7 +149,7 @@ pub(super) fn encode_block<'a>(
             det_rec_len: u16::try_from(TAIL).expect("12").into(),
             det_reserved_zero2: 0,
             det_reserved_ft: TAIL_TYPE,
-            det_checksum: summer.inode(owner, &[covered]).into(),
+            det_checksum: summer.sum(&[covered]).into(),
         };
         tail.copy_from_slice(record.as_bytes());
     }

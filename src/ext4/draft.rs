@@ -12,8 +12,10 @@ use std::sync::Arc;
 
 use super::alloc::Open;
 use super::dir::{Dir, Touched};
+use super::dirent::{FileType, MAX_NAME};
 use super::error::{Error, Problem};
 use super::extents::{Blocks, Extent};
+use super::format::INODES_PER_BLOCK;
 use super::group::by_group;
 use super::image::{Image, Owner};
 use super::inode::{Body, Ino, Inode, PackedTime};
@@ -102,7 +104,9 @@ impl Draft {
         }
         let mut changed = self.clone();
         changed.has_layer = true;
-        merge::merge(&mut changed, at, layer)?;
+        if let Err(error) = merge::merge(&mut changed, at, layer) {
+            return Err(complete(error, data::total_blocks(layer)));
+        }
         *self = changed;
         Ok(())
     }
@@ -155,7 +159,7 @@ impl Draft {
         self.image
             .inodes
             .inode(ino)
-            .expect("names lead to inodes in use")
+            .expect("a name points to an inode in use")
     }
 
     /// The inode, which has to be written.
@@ -165,7 +169,7 @@ impl Draft {
     }
 
     fn mark_inode(&mut self, ino: Ino) {
-        let index = (ino.0 - 1) / super::format::INODES_PER_BLOCK;
+        let index = (ino.0 - 1) / INODES_PER_BLOCK;
         self.dirty
             .blocks
             .insert(self.image.constants.layout.inode_block(index));
@@ -190,7 +194,7 @@ impl Draft {
         let run = image
             .space
             .next_run(&image.groups, &mut self.open, (wanted, wanted.into()))
-            .ok_or_else(|| self.no_space(wanted.into()))?;
+            .ok_or_else(|| self.no_space(wanted))?;
         self.take(run.clone());
         self.metadata_taken += u64::from(run.end - run.start);
         self.dirty.blocks.extend(run.clone());
@@ -214,10 +218,13 @@ impl Draft {
             .extend(groups.map(|(group, _)| group));
     }
 
-    fn no_space(&self, wanted: u64) -> Error {
+    /// Metadata for which there is no room: `wanted` blocks beyond what was taken.
+    fn no_space(&self, wanted: u32) -> Error {
+        let taken: u64 = self.data.iter().map(|run| u64::from(run.blocks)).sum();
+        let taken = self.metadata_taken + taken;
         Error::NoSpace {
-            needed: self.metadata_taken + wanted,
-            available: self.image.space.available(),
+            needed: self.metadata_taken + u64::from(wanted),
+            available: self.image.space.available() + taken,
         }
     }
 
@@ -305,8 +312,19 @@ impl Draft {
     }
 }
 
+/// An error that tells all the space a layer takes, whose files have `data` blocks.
+fn complete(error: Error, data: u64) -> Error {
+    match error {
+        Error::NoSpace { needed, available } => Error::NoSpace {
+            needed: needed + data,
+            available,
+        },
+        other => other,
+    }
+}
+
 /// An inode of these attributes that holds nothing yet.
-fn new_inode(file_type: super::dirent::FileType, meta: &Meta) -> Result<Inode, Problem> {
+fn new_inode(file_type: FileType, meta: &Meta) -> Result<Inode, Problem> {
     Ok(Inode {
         size: 0,
         atime: PackedTime::new(meta.atime)?,
@@ -324,7 +342,7 @@ fn new_inode(file_type: super::dirent::FileType, meta: &Meta) -> Result<Inode, P
 /// Whether a directory can hold a name.
 fn check_name(name: &[u8]) -> Result<(), Problem> {
     let is_bad = name.is_empty()
-        || name.len() > super::dirent::MAX_NAME
+        || name.len() > MAX_NAME
         || name.contains(&0)
         || name.contains(&b'/')
         || name == b"."

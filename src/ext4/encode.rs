@@ -7,6 +7,7 @@ use super::image::{Image, Owner};
 use super::inode::{Body, Ino};
 use super::layout::{CLUSTER_BLOCKS, DESCRIPTORS_PER_BLOCK, Fixed};
 use super::superblock::{self, Facts};
+use super::xattr::BlockPlace;
 
 /// Bytes of a cluster.
 const CLUSTER: usize = CLUSTER_BLOCKS as usize * BLOCK;
@@ -54,7 +55,8 @@ impl Image {
                 };
                 let slots = out.chunks_exact_mut(INODE_BYTES);
                 for ((number, inode), slot) in (first.0..).zip(inodes).zip(slots) {
-                    inode.encode(Ino(number), &self.constants.rules.summer, slot);
+                    let summer = self.constants.rules.summer.of_inode(Ino(number));
+                    inode.encode(&summer, slot);
                 }
             }
         }
@@ -110,17 +112,17 @@ impl Image {
     }
 
     fn encode_owned(&self, block: u32, owner: &Owner, out: &mut [u8]) {
-        let rules = &self.constants.rules;
+        let summer = &self.constants.rules.summer;
         let inode = |ino| self.inodes.inode(ino).expect("an owner is in use");
         match owner {
             &Owner::Directory { ino, logical } => {
                 if let Some(dir) = inode(ino).directory() {
-                    dir.encode_block(logical, ino, rules, out);
+                    dir.encode_block(logical, &summer.of_inode(ino), out);
                 }
             }
             &Owner::ExtentNode { ino, index } => {
                 if let Some(blocks) = inode(ino).blocks() {
-                    blocks.encode_node(index as usize, ino, &rules.summer, out);
+                    blocks.encode_node(index as usize, &summer.of_inode(ino), out);
                 }
             }
             &Owner::InBlock(ino) => {
@@ -129,7 +131,11 @@ impl Image {
                 }
             }
             Owner::Xattrs { sharers, stored } => {
-                stored.set.encode_block(block, *sharers, &rules.summer, out);
+                let place = BlockPlace {
+                    block,
+                    sharers: *sharers,
+                };
+                stored.set.encode_block(place, summer, out);
             }
             Owner::Journal => {
                 let blocks = self.journal().nr_blocks();

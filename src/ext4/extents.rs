@@ -7,9 +7,8 @@ use std::sync::Arc;
 
 use zerocopy::IntoBytes;
 
-use super::checksum::Summer;
+use super::checksum::InodeSummer;
 use super::format::{BLOCK, EXTENT_MAGIC, ExtentHeader, ExtentIndex, ExtentLeaf};
-use super::inode::Ino;
 
 /// Most blocks in one run; a larger length means "unwritten".
 pub(super) const MAX_RUN: u32 = 32_768;
@@ -137,14 +136,13 @@ impl Blocks {
 
     /// Appends a run behind the last one.
     pub(super) fn append(&mut self, extent: Extent) {
-        match self {
-            Self::Many(tree) => push(&mut Arc::make_mut(tree).extents, extent),
-            _ => {
-                let mut extents: Vec<_> = self.extents().collect();
-                push(&mut extents, extent);
-                *self = Self::from(extents);
-            }
+        if let Self::Many(tree) = self {
+            push(&mut Arc::make_mut(tree).extents, extent);
+            return;
         }
+        let mut extents: Vec<_> = self.extents().collect();
+        push(&mut extents, extent);
+        *self = Self::from(extents);
     }
 
     /// Drops all blocks from `logical` on and the nodes; returns what was dropped.
@@ -189,7 +187,7 @@ impl Blocks {
     }
 
     /// The node in `self.nodes()[at]`.
-    pub(super) fn encode_node(&self, at: usize, ino: Ino, summer: &Summer, out: &mut [u8]) {
+    pub(super) fn encode_node(&self, at: usize, summer: &InodeSummer, out: &mut [u8]) {
         let Self::Many(tree) = self else { return };
         let mut at = at;
         for (level, nodes) in levels(tree.extents.len()).into_iter().enumerate() {
@@ -207,7 +205,7 @@ impl Blocks {
         }
         if summer.is_full() {
             let (covered, tail) = out.split_at_mut(BLOCK - 4);
-            tail.copy_from_slice(&summer.inode(ino, &[covered]).to_le_bytes());
+            tail.copy_from_slice(&summer.sum(&[covered]).to_le_bytes());
         }
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Source: linux v6.6 `fs/ext4/ext4.h`, `ext4_extents.h`, `xattr.h`, `namei.c`, `include/linux/jbd2.h`.
 
+#![allow(clippy::struct_field_names)] // they are the kernel's
+
 use std::mem::offset_of;
 
 use zerocopy::little_endian::{U16, U32, U64};

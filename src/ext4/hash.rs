@@ -84,3 +84,38 @@ fn majority(x: u32, y: u32, z: u32) -> u32 {
 fn parity(x: u32, y: u32, z: u32) -> u32 {
     x ^ y ^ z
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEED: [u32; 4] = [0x1234_5678, 0x9abc_def0, 0xdead_beef, 0x0bad_cafe];
+
+    #[test]
+    fn values_are_those_of_debugfs_dx_hash() {
+        // debugfs 1.47.0, `dx_hash -h half_md4`, first with `-s 78563412-f0de-bc9a-efbe-addefecaad0b`, then without.
+        let long = [b'n'; 255];
+        let known: [(&[u8], u32, u32); 8] = [
+            (b"a", 0xd388_262c, 0xd5fa_7d7a),
+            (b"abc", 0x5b28_dd42, 0xd196_a868),
+            (b"hello world", 0x5390_a668, 0x36f1_5d9e),
+            (
+                b"a name of thirty-two bytes total",
+                0xb88b_c102,
+                0x666b_525e,
+            ),
+            (
+                b"a name of thirty-three bytes totals",
+                0xe8ec_aa92,
+                0x2793_5d86,
+            ),
+            (&long, 0x8d78_f4da, 0xc0f8_fde8),
+            (b"caf\xc3\xa9", 0x4625_14ca, 0xfb9c_5e5c),
+            (b"\xff\xfe\x80", 0x379f_5544, 0x45b5_f8b0),
+        ];
+        for (name, seeded, unseeded) in known {
+            assert_eq!(half_md4(name, &SEED), seeded);
+            assert_eq!(half_md4(name, &[0; 4]), unseeded);
+        }
+    }
+}

@@ -120,3 +120,16 @@ impl Image {
             .unwrap_or(&Blocks::None)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_go_to_other_threads() {
+        fn is_shared<T: Send + Sync>() {}
+        is_shared::<Image>();
+        is_shared::<Draft>();
+        is_shared::<Delta>();
+    }
+}

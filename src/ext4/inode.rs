@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use zerocopy::{FromZeros, IntoBytes};
 
-use super::checksum::{Summer, high, low};
+use super::checksum::{InodeSummer, high, low};
 use super::dir::Dir;
 use super::error::Problem;
 use super::extents::Blocks;
@@ -139,7 +139,7 @@ impl Inode {
     }
 
     /// The 256 bytes on disk.
-    pub(super) fn encode(&self, ino: Ino, summer: &Summer, out: &mut [u8]) {
+    pub(super) fn encode(&self, summer: &InodeSummer, out: &mut [u8]) {
         if self.is_free() {
             return;
         }
@@ -153,7 +153,7 @@ impl Inode {
         raw.i_blocks_lo = low_word(sectors).into();
         raw.i_blocks_high = low(high_word(sectors)).into();
         if summer.is_full() {
-            let sum = summer.inode(ino, &[raw.as_bytes()]);
+            let sum = summer.sum(&[raw.as_bytes()]);
             raw.i_checksum_lo = low(sum).into();
             raw.i_checksum_hi = high(sum).into();
         }

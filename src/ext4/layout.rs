@@ -49,7 +49,7 @@ pub(super) enum Fixed {
 impl Layout {
     pub(super) fn new(params: &Params) -> Result<Self, Error> {
         let per_group = params.inodes_per_group;
-        if per_group == 0 || per_group % 256 != 0 || per_group > BLOCKS_PER_GROUP {
+        if per_group == 0 || !per_group.is_multiple_of(256) || per_group > BLOCKS_PER_GROUP {
             return Err(Error::InodesPerGroup {
                 inodes_per_group: per_group,
             });
@@ -77,6 +77,8 @@ impl Layout {
             inodes_per_group: per_group,
         };
         groups.checked_mul(per_group).ok_or_else(too_large)?;
+        // One group less than 2^32 blocks, so that the end of every group has a number.
+        groups.checked_mul(BLOCKS_PER_GROUP).ok_or_else(too_large)?;
         let mut layout = Self {
             blocks,
             groups,
@@ -100,7 +102,7 @@ impl Layout {
 
     fn last_group_is_useful(&self) -> bool {
         let last = self.groups - 1;
-        let own = if last % self.flex == 0 {
+        let own = if last.is_multiple_of(self.flex) {
             self.flex_start(last) - group_start(last) + self.flex_area(1)
         } else {
             self.copy_blocks(last)
@@ -139,7 +141,7 @@ impl Layout {
 
     /// Whether a group holds other groups' tables.
     pub(super) fn is_host(&self, group: u32) -> bool {
-        group % self.flex == 0
+        group.is_multiple_of(self.flex)
     }
 
     pub(super) fn block_bitmap(&self, group: u32) -> u32 {
@@ -226,7 +228,7 @@ pub(super) fn group_start(group: u32) -> u32 {
 pub(super) fn has_super(group: u32) -> bool {
     let is_power = |base: u32| {
         let mut left = group;
-        while left > 1 && left % base == 0 {
+        while left > 1 && left.is_multiple_of(base) {
             left /= base;
         }
         left == 1

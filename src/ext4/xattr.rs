@@ -50,6 +50,13 @@ pub(super) struct Stored {
     pub(super) block: Option<u32>,
 }
 
+/// What a block of attributes says of itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BlockPlace {
+    pub(super) block: u32,
+    pub(super) sharers: u32,
+}
+
 #[derive(Clone, Copy)]
 struct Attribute<'a> {
     index: u8,
@@ -110,11 +117,11 @@ impl Set {
     }
 
     /// The block's content.
-    pub(super) fn encode_block(&self, block: u32, sharers: u32, summer: &Summer, out: &mut [u8]) {
+    pub(super) fn encode_block(&self, place: BlockPlace, summer: &Summer, out: &mut [u8]) {
         let hash = self.encode_entries(BLOCK_HEADER, 0, out);
         let mut header = XattrHeader {
             h_magic: XATTR_MAGIC.into(),
-            h_refcount: sharers.into(),
+            h_refcount: place.sharers.into(),
             h_blocks: 1.into(),
             h_hash: hash.into(),
             h_checksum: 0.into(),
@@ -122,7 +129,7 @@ impl Set {
         };
         out[..BLOCK_HEADER].copy_from_slice(header.as_bytes());
         if summer.is_full() {
-            header.h_checksum = summer.xattr_block(block, out).into();
+            header.h_checksum = summer.xattr_block(place.block, out).into();
             out[..BLOCK_HEADER].copy_from_slice(header.as_bytes());
         }
     }
@@ -156,14 +163,13 @@ impl Set {
 impl Stored {
     /// The inode's part: the attributes themselves or the block's number.
     pub(super) fn encode_in_inode(&self, raw: &mut RawInode) {
-        match self.block {
-            Some(block) => raw.i_file_acl_lo = block.into(),
-            None => {
-                raw.attributes[..INODE_HEADER].copy_from_slice(&XATTR_MAGIC.to_le_bytes());
-                self.set
-                    .encode_entries(INODE_HEADER, INODE_HEADER, &mut raw.attributes);
-            }
+        if let Some(block) = self.block {
+            raw.i_file_acl_lo = block.into();
+            return;
         }
+        raw.attributes[..INODE_HEADER].copy_from_slice(&XATTR_MAGIC.to_le_bytes());
+        self.set
+            .encode_entries(INODE_HEADER, INODE_HEADER, &mut raw.attributes);
     }
 }
 

@@ -1,62 +1,18 @@
 //! Planned ext4 images judged by e2fsck and by the kernel's ext4.
 
-use std::collections::HashMap;
+#![allow(clippy::unwrap_used)] // a test reports by panicking
+
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 
 use aufs2dm::ext4::{Checksums, Image};
-use aufs2dm::tree::{Kind, LayerTree, NodeId};
+use aufs2dm::tree::{Meta, Timestamp, Xattrs};
 
+use crate::ext4_chain::Chain;
 use crate::ext4_disk::{Disk, params};
 use crate::ext4_layers::{Numbers, Taste, file, flat_layer, plain_meta, random_layer};
-use crate::ext4_model::{Model, fill};
 
-const BOTH: [Checksums; 2] = [Checksums::GroupDescriptors, Checksums::Metadata];
-
-/// A chain of images, the file that holds the last one, and what should be in it.
-struct Chain {
-    image: Image,
-    disk: Disk,
-    model: Model,
-    layers: u64,
-}
-
-impl Chain {
-    fn new(mib: u32, checksums: Checksums) -> Self {
-        let mut formatted = Image::format(params(mib, checksums)).unwrap();
-        let disk = Disk::new(&formatted);
-        formatted.1 = Default::default();
-        Self {
-            image: formatted.0,
-            disk,
-            model: Model::new(),
-            layers: 0,
-        }
-    }
-
-    fn apply(&mut self, layer: &LayerTree) -> aufs2dm::ext4::Delta {
-        self.layers += 1;
-        let seed = |node: NodeId| self.layers << 32 | node.index() as u64;
-        let mut draft = self.image.draft();
-        draft.apply(b"rootfs", layer).unwrap();
-        let (image, delta) = draft.finish();
-        self.disk.write(&image, &delta, |run, out| {
-            let Kind::Regular(file) = &layer.node(run.node).kind else {
-                panic!("only files have data")
-            };
-            fill(file, seed(run.node), run.logical.into(), out);
-        });
-        self.model.apply(layer, seed);
-        self.image = image;
-        delta
-    }
-
-    /// Fails unless e2fsck is content and the kernel shows what the model has.
-    fn judge(&self) {
-        self.disk.check();
-        let mounted = self.disk.mount("ro,noload");
-        self.model.compare(&mounted.path().join("rootfs"));
-    }
-}
+pub(crate) const BOTH: [Checksums; 2] = [Checksums::GroupDescriptors, Checksums::Metadata];
 
 #[test]
 fn an_empty_image_is_clean_at_any_size() {
@@ -78,16 +34,135 @@ fn an_empty_image_is_clean_at_any_size() {
 #[test]
 fn random_chains_are_clean_and_equal_to_their_model() {
     for (seed, checksums) in (0..).zip(BOTH) {
-        let mut numbers = Numbers::new(seed);
-        let mut chain = Chain::new(1024, checksums);
-        for _ in 0..12 {
-            let taste = Taste {
-                changes: [3, 40, 400][usize::try_from(numbers.below(3)).unwrap()],
-                name_bytes: [3, 30, 255][usize::try_from(numbers.below(3)).unwrap()],
-            };
-            let layer = random_layer(&mut numbers, &chain.model, &taste);
-            chain.apply(&layer);
-            chain.judge();
+        random_chain(seed, checksums);
+    }
+}
+
+#[test]
+#[ignore = "takes many minutes"]
+fn more_random_chains_are_clean_and_equal_to_their_model() {
+    for seed in 100..140 {
+        random_chain(seed, BOTH[usize::try_from(seed % 2).unwrap()]);
+    }
+}
+
+fn random_chain(seed: u64, checksums: Checksums) {
+    let mut numbers = Numbers::new(seed);
+    let mut chain = Chain::new(1024, checksums);
+    for _ in 0..8 {
+        let taste = Taste {
+            changes: [3, 40, 400][usize::try_from(numbers.below(3)).unwrap()],
+            name_bytes: [3, 30, 255][usize::try_from(numbers.below(3)).unwrap()],
+        };
+        let layer = random_layer(&mut numbers, &chain.model, &taste);
+        chain.apply(&layer);
+        chain.judge();
+    }
+}
+
+#[test]
+fn small_files_stand_in_the_root() {
+    for checksums in BOTH {
+        let (empty, delta) = Image::format(params(64, checksums)).unwrap();
+        let disk = Disk::new(&(empty.clone(), delta));
+        let mut draft = empty.draft();
+        draft.add_file(b"id", &plain_meta(0o600), b"first").unwrap();
+        draft.add_file(b"empty", &plain_meta(0o600), b"").unwrap();
+        let full = vec![b'f'; 4096];
+        draft.add_file(b"full", &plain_meta(0o600), &full).unwrap();
+        let (parent, delta) = draft.finish();
+        assert_eq!(delta.data_blocks, 0);
+        disk.write(&parent, &delta, |_, _| {});
+        disk.check();
+        let mut draft = parent.draft();
+        draft
+            .add_file(b"id", &plain_meta(0o644), b"second")
+            .unwrap();
+        let (child, delta) = draft.finish();
+        disk.write(&child, &delta, |_, _| {});
+        disk.check();
+        let mounted = disk.mount("ro,noload");
+        for (name, content) in [("id", &b"second"[..]), ("empty", b""), ("full", &full)] {
+            assert_eq!(fs::read(mounted.path().join(name)).unwrap(), content);
         }
+    }
+}
+
+#[test]
+fn the_kernel_reads_times_up_to_2446() {
+    for seconds in [-(1 << 31), (1 << 34) - (1 << 31) - 1] {
+        let (empty, delta) = Image::format(params(64, Checksums::default())).unwrap();
+        let disk = Disk::new(&(empty.clone(), delta));
+        let time = Timestamp::new(seconds, 999_999_999);
+        let meta = Meta {
+            mtime: time,
+            ..plain_meta(0o600)
+        };
+        let mut draft = empty.draft();
+        draft.add_file(b"id", &meta, b"x").unwrap();
+        let (child, delta) = draft.finish();
+        disk.write(&child, &delta, |_, _| {});
+        let mounted = disk.mount("ro,noload");
+        let stat = fs::metadata(mounted.path().join("id")).unwrap();
+        assert_eq!((stat.mtime(), stat.mtime_nsec()), (seconds, 999_999_999));
+    }
+}
+
+#[test]
+fn attribute_blocks_are_shared_by_1024_at_most() {
+    let value: Box<[u8]> = vec![b'v'; 500].into();
+    let pairs = [(b"user.large".as_slice().into(), value)];
+    let xattrs: Xattrs = pairs.into_iter().collect();
+    let layer = |names: std::ops::Range<u32>| {
+        let names = names.map(|nth| (format!("file {nth}").into_bytes(), file(1)));
+        let mut layer = flat_layer(names);
+        let nodes: Vec<_> = layer.nodes().map(|(id, _)| id).collect();
+        for id in nodes {
+            layer.node_mut(id).meta.xattrs = xattrs.clone();
+        }
+        layer
+    };
+    for checksums in BOTH {
+        let mut chain = Chain::new(256, checksums);
+        let delta = chain.apply(&layer(0..2500));
+        // Three blocks for the files and the directory; the rest is inodes, names and tables.
+        assert!(delta.metadata_blocks < 220, "{}", delta.metadata_blocks);
+        chain.judge();
+        chain.apply(&layer(200..2200));
+        chain.judge();
+    }
+}
+
+#[test]
+fn a_kernel_that_writes_to_an_image_leaves_it_clean() {
+    for (seed, checksums) in (40..).zip(BOTH) {
+        let mut numbers = Numbers::new(seed);
+        let mut chain = Chain::new(512, checksums);
+        let names = (0..5000).map(|nth| {
+            (
+                format!("a rather long name of file {nth:050}").into_bytes(),
+                file(nth),
+            )
+        });
+        chain.apply(&flat_layer(names));
+        let taste = Taste {
+            changes: 40,
+            name_bytes: 30,
+        };
+        chain.apply(&random_layer(&mut numbers, &chain.model, &taste));
+        {
+            let mounted = chain.disk.mount("rw");
+            let root = mounted.path().join("rootfs");
+            for nth in 0..3000 {
+                let _ = fs::remove_file(root.join(format!("a rather long name of file {nth:050}")));
+                fs::write(
+                    root.join(format!("written by the kernel {nth:080}")),
+                    [7; 5000],
+                )
+                .unwrap();
+            }
+            fs::create_dir_all(root.join("new/directories")).unwrap();
+        }
+        chain.disk.check();
     }
 }

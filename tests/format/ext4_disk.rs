@@ -1,5 +1,7 @@
 //! Planned images as real ones: written into a sparse file, checked by e2fsck, mounted by the kernel.
 
+#![allow(clippy::unwrap_used)] // a test reports by panicking
+
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -13,7 +15,7 @@ const BLOCK: usize = 4096;
 const CLUSTER: usize = CLUSTER_BLOCKS as usize * BLOCK;
 
 /// Parameters for an image of this many MiB.
-pub fn params(mib: u32, checksums: Checksums) -> Params {
+pub(crate) fn params(mib: u32, checksums: Checksums) -> Params {
     Params {
         blocks: mib * 256,
         inodes_per_group: Params::INODES_PER_GROUP,
@@ -25,14 +27,14 @@ pub fn params(mib: u32, checksums: Checksums) -> Params {
 }
 
 /// A file that holds an image.
-pub struct Disk {
+pub(crate) struct Disk {
     folder: TempDir,
     file: File,
 }
 
 impl Disk {
     /// Writes a formatted image.
-    pub fn new((image, delta): &(Image, Delta)) -> Self {
+    pub(crate) fn new((image, delta): &(Image, Delta)) -> Self {
         let folder = TempDir::new().unwrap();
         let file = OpenOptions::new()
             .create_new(true)
@@ -47,12 +49,12 @@ impl Disk {
         disk
     }
 
-    pub fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.folder.path().join("image")
     }
 
     /// Writes what a child has that its parent has not; `fill` makes the bytes of one block of a run.
-    pub fn write(&self, image: &Image, delta: &Delta, fill: impl Fn(&DataRun, &mut [u8])) {
+    pub(crate) fn write(&self, image: &Image, delta: &Delta, fill: impl Fn(&DataRun, &mut [u8])) {
         let mut bytes = vec![0; CLUSTER];
         assert!(delta.metadata.is_sorted_by(|a, b| a < b));
         for &cluster in &delta.metadata {
@@ -102,7 +104,7 @@ impl Disk {
     }
 
     /// Fails unless e2fsck has nothing to say.
-    pub fn check(&self) {
+    pub(crate) fn check(&self) {
         self.file.sync_all().unwrap();
         let output = run(Command::new("e2fsck").arg("-fn").arg(self.path()));
         let text = String::from_utf8_lossy(&output.stdout);
@@ -120,7 +122,7 @@ impl Disk {
     }
 
     /// Mounts the image, read-only without looking at the journal or read-write.
-    pub fn mount(&self, options: &str) -> Mounted {
+    pub(crate) fn mount(&self, options: &str) -> Mounted {
         let point = TempDir::new().unwrap();
         let output = run(Command::new("mount")
             .args(["-t", "ext4", "-o"])
@@ -136,7 +138,7 @@ impl Disk {
     }
 
     /// What debugfs answers to a request.
-    pub fn debugfs(&self, request: &str) -> String {
+    pub(crate) fn debugfs(&self, request: &str) -> String {
         let output = run(Command::new("debugfs")
             .arg("-R")
             .arg(request)
@@ -152,12 +154,12 @@ fn run(command: &mut Command) -> Output {
 }
 
 /// A mounted image.
-pub struct Mounted {
+pub(crate) struct Mounted {
     point: TempDir,
 }
 
 impl Mounted {
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.point.path()
     }
 }

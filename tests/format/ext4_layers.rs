@@ -1,5 +1,7 @@
 //! Layers for the tests: a builder for chosen ones, a generator for random ones.
 
+#![allow(clippy::unwrap_used)] // a test reports by panicking
+
 use std::collections::HashMap;
 
 use aufs2dm::tree::{
@@ -9,31 +11,31 @@ use aufs2dm::tree::{
 use crate::ext4_model::Model;
 
 /// Numbers that look random and are the same in every run.
-pub struct Numbers(u64);
+pub(crate) struct Numbers(u64);
 
 impl Numbers {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 8
     }
 
-    pub fn below(&mut self, n: u64) -> u64 {
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
         self.next() % n
     }
 
-    pub fn chance(&mut self, percent: u64) -> bool {
+    pub(crate) fn chance(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
 }
 
 /// Attributes that nothing in a test depends on.
-pub fn plain_meta(mode: u16) -> Meta {
+pub(crate) fn plain_meta(mode: u16) -> Meta {
     let time = Timestamp::new(1_600_000_000, 1);
     Meta {
         mode,
@@ -45,19 +47,19 @@ pub fn plain_meta(mode: u16) -> Meta {
 }
 
 /// A file of this size without holes.
-pub fn file(size: u64) -> Kind {
+pub(crate) fn file(size: u64) -> Kind {
     Kind::Regular(Regular {
         size,
         segments: None,
     })
 }
 
-pub fn directory() -> Kind {
+pub(crate) fn directory() -> Kind {
     Kind::Directory(Box::default())
 }
 
 /// A layer whose root holds these names.
-pub fn flat_layer(entries: impl Iterator<Item = (Vec<u8>, Kind)>) -> LayerTree {
+pub(crate) fn flat_layer(entries: impl Iterator<Item = (Vec<u8>, Kind)>) -> LayerTree {
     let mut layer = LayerTree::new(plain_meta(0o755));
     let entries = entries
         .map(|(name, kind)| (name.into(), layer.add(plain_meta(0o644), kind)))
@@ -66,7 +68,7 @@ pub fn flat_layer(entries: impl Iterator<Item = (Vec<u8>, Kind)>) -> LayerTree {
     layer
 }
 
-pub fn set(layer: &mut LayerTree, id: NodeId, entries: Vec<(Box<[u8]>, NodeId)>) {
+pub(crate) fn set(layer: &mut LayerTree, id: NodeId, entries: Vec<(Box<[u8]>, NodeId)>) {
     let listing = Listing {
         entries,
         ..Listing::default()
@@ -75,13 +77,13 @@ pub fn set(layer: &mut LayerTree, id: NodeId, entries: Vec<(Box<[u8]>, NodeId)>)
 }
 
 /// What kinds of changes a random layer has, in about what number.
-pub struct Taste {
-    pub changes: u64,
-    pub name_bytes: u64,
+pub(crate) struct Taste {
+    pub(crate) changes: u64,
+    pub(crate) name_bytes: u64,
 }
 
 /// A random layer on top of `below`.
-pub fn random_layer(numbers: &mut Numbers, below: &Model, taste: &Taste) -> LayerTree {
+pub(crate) fn random_layer(numbers: &mut Numbers, below: &Model, taste: &Taste) -> LayerTree {
     let mut maker = Maker {
         layer: LayerTree::new(random_meta(numbers)),
         numbers,
@@ -150,7 +152,10 @@ impl Maker<'_> {
     }
 
     fn directory(&mut self, below: Option<u64>, depth: u64) -> NodeId {
-        let meta = random_meta(self.numbers);
+        let mut meta = random_meta(self.numbers);
+        if self.numbers.chance(10) {
+            meta.xattrs = default_acl();
+        }
         let id = self.layer.add(meta, directory());
         if depth < 5 {
             self.fill(id, below, depth + 1);
@@ -169,8 +174,7 @@ impl Maker<'_> {
         let kind = self.kind();
         let mut meta = random_meta(self.numbers);
         if !matches!(kind, Kind::Regular(_)) {
-            // The kernel gives user attributes to files and directories alone.
-            meta.xattrs = Xattrs::default();
+            meta.xattrs = xattrs_of_anything(self.numbers);
         }
         let id = self.layer.add(meta, kind);
         self.files.push(id);
@@ -283,6 +287,23 @@ fn random_xattrs(numbers: &mut Numbers) -> Xattrs {
         .into_iter()
         .map(|(name, value)| (name.into(), value))
         .collect()
+}
+
+/// The kernel gives user attributes and ACLs to files and directories alone.
+fn xattrs_of_anything(numbers: &mut Numbers) -> Xattrs {
+    let value: Box<[u8]> = match numbers.below(10) {
+        0 => vec![1; 9].into(),
+        1 => vec![2; 2500].into(),
+        _ => return Xattrs::default(),
+    };
+    [(b"trusted.any".as_slice().into(), value)]
+        .into_iter()
+        .collect()
+}
+
+fn default_acl() -> Xattrs {
+    let names = [&b"system.posix_acl_access"[..], b"system.posix_acl_default"];
+    names.into_iter().map(|name| (name.into(), acl())).collect()
 }
 
 fn acl() -> Box<[u8]> {

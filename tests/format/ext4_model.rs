@@ -1,5 +1,7 @@
 //! What a chain of layers should look like, kept as plainly as possible, and compared with a mounted image.
 
+#![allow(clippy::unwrap_used)] // a test reports by panicking
+
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
 use std::fs;
@@ -13,20 +15,20 @@ use aufs2dm::tree::{
 
 /// A merged tree: a map of names in every directory, nothing shared but hard-linked files.
 #[derive(Clone, Default)]
-pub struct Model {
+pub(crate) struct Model {
     inodes: HashMap<u64, Inode>,
     next: u64,
-    pub root: u64,
+    pub(crate) root: u64,
 }
 
 #[derive(Clone)]
-pub struct Inode {
-    pub meta: Meta,
-    pub kind: ModelKind,
+pub(crate) struct Inode {
+    pub(crate) meta: Meta,
+    pub(crate) kind: ModelKind,
 }
 
 #[derive(Clone)]
-pub enum ModelKind {
+pub(crate) enum ModelKind {
     Directory(BTreeMap<Vec<u8>, u64>),
     /// With the seed of its bytes.
     Regular(Regular, u64),
@@ -34,8 +36,15 @@ pub enum ModelKind {
     Special(u32, DeviceNumber),
 }
 
+/// A layer being applied, and what its nodes became.
+struct Source<'a> {
+    layer: &'a LayerTree,
+    seed_of: &'a dyn Fn(NodeId) -> u64,
+    ids: HashMap<NodeId, u64>,
+}
+
 impl Model {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut model = Self::default();
         model.root = model.add(Inode {
             meta: Meta::default(),
@@ -44,7 +53,7 @@ impl Model {
         model
     }
 
-    pub fn inode(&self, id: u64) -> &Inode {
+    pub(crate) fn inode(&self, id: u64) -> &Inode {
         &self.inodes[&id]
     }
 
@@ -55,7 +64,7 @@ impl Model {
     }
 
     /// The names of a directory, none for anything else.
-    pub fn names(&self, id: u64) -> Option<&BTreeMap<Vec<u8>, u64>> {
+    pub(crate) fn names(&self, id: u64) -> Option<&BTreeMap<Vec<u8>, u64>> {
         match &self.inode(id).kind {
             ModelKind::Directory(names) => Some(names),
             _ => None,
@@ -63,19 +72,17 @@ impl Model {
     }
 
     /// Applies a layer whose file `node` holds the bytes of seed `seed_of(node)`.
-    pub fn apply(&mut self, layer: &LayerTree, seed_of: impl Fn(NodeId) -> u64) {
-        let mut ids = HashMap::new();
-        let root = self.root;
-        self.merge(root, LayerTree::ROOT, (layer, &seed_of), &mut ids);
+    pub(crate) fn apply(&mut self, layer: &LayerTree, seed_of: impl Fn(NodeId) -> u64) {
+        let mut source = Source {
+            layer,
+            seed_of: &seed_of,
+            ids: HashMap::new(),
+        };
+        self.merge(self.root, LayerTree::ROOT, &mut source);
     }
 
-    fn merge(
-        &mut self,
-        id: u64,
-        node: NodeId,
-        (layer, seed_of): (&LayerTree, &dyn Fn(NodeId) -> u64),
-        ids: &mut HashMap<NodeId, u64>,
-    ) {
+    fn merge(&mut self, id: u64, node: NodeId, source: &mut Source<'_>) {
+        let layer = source.layer;
         let listing: &Directory = layer.directory(node).unwrap();
         let mut names = self.names(id).unwrap().clone();
         if listing.is_opaque() {
@@ -89,13 +96,11 @@ impl Model {
             let is_directory = layer.directory(entry.node).is_some();
             let child = match below {
                 Some(below) if is_directory && self.names(below).is_some() => below,
-                _ => *ids
-                    .entry(entry.node)
-                    .or_insert_with(|| self.add(new_inode(layer, entry.node, seed_of(entry.node)))),
+                _ => self.id_of(entry.node, source),
             };
             names.insert(entry.name.to_vec(), child);
             if is_directory {
-                self.merge(child, entry.node, (layer, seed_of), ids);
+                self.merge(child, entry.node, source);
             }
         }
         let inode = self.inodes.get_mut(&id).unwrap();
@@ -103,8 +108,17 @@ impl Model {
         inode.kind = ModelKind::Directory(names);
     }
 
+    fn id_of(&mut self, node: NodeId, source: &mut Source<'_>) -> u64 {
+        if let Some(&id) = source.ids.get(&node) {
+            return id;
+        }
+        let id = self.add(new_inode(source.layer, node, (source.seed_of)(node)));
+        source.ids.insert(node, id);
+        id
+    }
+
     /// Fails unless the tree at `root` is this model's.
-    pub fn compare(&self, root: &Path) {
+    pub(crate) fn compare(&self, root: &Path) {
         let mut links = HashMap::<u64, u64>::new();
         self.count_links(self.root, &mut links);
         let mut seen = HashMap::new();
@@ -285,8 +299,7 @@ fn compare_bytes(file: &Regular, seed: u64, path: &Path) {
 }
 
 /// The bytes of a file's block, zero in holes and behind its end.
-pub fn fill(file: &Regular, seed: u64, block: u64, out: &mut [u8]) {
-    out.fill(0);
+pub(crate) fn fill(file: &Regular, seed: u64, block: u64, out: &mut [u8]) {
     let whole = [Segment {
         start: 0,
         end: file.size,
@@ -295,12 +308,21 @@ pub fn fill(file: &Regular, seed: u64, block: u64, out: &mut [u8]) {
         .segments
         .as_ref()
         .map_or(&whole[..], |segments| &segments[..]);
-    let start = block * 4096;
-    for segment in segments {
-        for at in segment.start.max(start)..segment.end.min(start + 4096) {
-            let word = (seed ^ (at / 8)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            out[usize::try_from(at - start).unwrap()] = (word >> (8 * (at % 8))).to_le_bytes()[0];
-        }
+    let (start, end) = (block * 4096, block * 4096 + 4096);
+    let mut bytes = [0; 4096];
+    for (at, word) in (start / 8..).zip(bytes.chunks_exact_mut(8)) {
+        let number = (seed ^ at).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        word.copy_from_slice(&number.to_le_bytes());
+    }
+    out.fill(0);
+    let first = segments.partition_point(|segment| segment.end <= start);
+    for segment in segments[first..]
+        .iter()
+        .take_while(|segment| segment.start < end)
+    {
+        let within = |at: u64| usize::try_from(at.clamp(start, end) - start).unwrap();
+        let range = within(segment.start)..within(segment.end);
+        out[range.clone()].copy_from_slice(&bytes[range]);
     }
 }
 

@@ -10,6 +10,7 @@ use imbl::{OrdMap, Vector};
 use zerocopy::IntoBytes;
 
 use super::{Rules, Touched, with};
+use crate::ext4::checksum::InodeSummer;
 use crate::ext4::dirent::{self, Entries, Entry};
 use crate::ext4::error::Problem;
 use crate::ext4::format::{BLOCK, DxCountLimit, DxEntry, DxRootInfo};
@@ -107,7 +108,7 @@ impl Htree {
         rules: &Rules,
         touched: &mut Touched,
     ) -> Result<(), Problem> {
-        let room = dirent::room(&rules.summer);
+        let room = rules.leaf_room();
         let mut last = None;
         for (key, leaf) in self.leaves_of(rules.hash(entry.name)) {
             last = Some((key, leaf));
@@ -179,7 +180,7 @@ impl Htree {
             .map(|entry| (rules.hash(entry.name), entry))
             .collect();
         sorted.sort_by_key(|&(hash, _)| hash);
-        let at = split_point(&sorted, dirent::room(&rules.summer));
+        let at = split_point(&sorted, rules.leaf_room());
         let (low, high) = sorted.split_at(at);
         let (before, hash) = (low[at - 1].0, high[0].0);
         let new = match (before == hash, key.hash == hash | CONTINUED) {
@@ -255,15 +256,13 @@ impl Htree {
 
     pub(super) fn encode_block(
         &self,
-        logical: u32,
-        dots: [Entry<'_>; 2],
-        rules: &Rules,
+        (logical, dots): (u32, [Entry<'_>; 2]),
+        summer: &InodeSummer,
         out: &mut [u8],
     ) {
-        let owner = dots[0].ino;
         match &self.blocks[logical as usize] {
             Block::Leaf(packed) => {
-                dirent::encode_block(Entries(packed), owner, &rules.summer, out);
+                dirent::encode_block(Entries(packed), summer, out);
             }
             Block::Node(first) => {
                 let unused = Entry {
@@ -272,13 +271,13 @@ impl Htree {
                     file_type: 0,
                 };
                 dirent::encode_entry(&unused, BLOCK, out);
-                encode_index(self.below(*first), (NODE_INDEX, owner), rules, out);
+                encode_index(self.below(*first), NODE_INDEX, summer, out);
             }
-            Block::Root => self.encode_root(&dots, rules, out),
+            Block::Root => self.encode_root(&dots, summer, out),
         }
     }
 
-    fn encode_root(&self, [own, parent]: &[Entry<'_>; 2], rules: &Rules, out: &mut [u8]) {
+    fn encode_root(&self, [own, parent]: &[Entry<'_>; 2], summer: &InodeSummer, out: &mut [u8]) {
         dirent::encode_entry(own, own.block_bytes(), out);
         let rest = &mut out[own.block_bytes()..];
         dirent::encode_entry(parent, rest.len(), rest);
@@ -290,11 +289,10 @@ impl Htree {
             unused_flags: 0,
         };
         out[ROOT_INDEX - size_of::<DxRootInfo>()..ROOT_INDEX].copy_from_slice(info.as_bytes());
-        let place = (ROOT_INDEX, own.ino);
         if self.nodes.is_empty() {
-            encode_index(self.leaves.iter(), place, rules, out);
+            encode_index(self.leaves.iter(), ROOT_INDEX, summer, out);
         } else {
-            encode_index(self.nodes.iter(), place, rules, out);
+            encode_index(self.nodes.iter(), ROOT_INDEX, summer, out);
         }
     }
 }
@@ -305,27 +303,31 @@ impl Rules {
     }
 
     fn root_limit(&self) -> usize {
-        self.index_limit(ROOT_INDEX)
+        index_limit(ROOT_INDEX, self.summer.is_full())
     }
 
     fn node_limit(&self) -> usize {
-        self.index_limit(NODE_INDEX)
+        index_limit(NODE_INDEX, self.summer.is_full())
     }
 
-    /// Entries of an index that starts there: with checksums on everything, one makes room for the checksum.
-    fn index_limit(&self, start: usize) -> usize {
-        (BLOCK - start) / DX_ENTRY - usize::from(self.summer.is_full())
+    fn leaf_room(&self) -> usize {
+        dirent::room(self.summer.is_full())
     }
+}
+
+/// Entries of an index that starts there: with checksums on everything, one makes room for the checksum.
+fn index_limit(start: usize, has_checksum: bool) -> usize {
+    (BLOCK - start) / DX_ENTRY - usize::from(has_checksum)
 }
 
 /// Writes an index from byte `start` of a block on.
 fn encode_index<'a>(
     entries: impl Iterator<Item = (&'a Key, &'a u32)>,
-    (start, owner): (usize, Ino),
-    rules: &Rules,
+    start: usize,
+    summer: &InodeSummer,
     out: &mut [u8],
 ) {
-    let limit = rules.index_limit(start);
+    let limit = index_limit(start, summer.is_full());
     let mut count = 0;
     for ((key, &block), place) in entries.zip(out[start..].chunks_exact_mut(DX_ENTRY)) {
         let entry = DxEntry {
@@ -341,11 +343,11 @@ fn encode_index<'a>(
         count: small(count),
     };
     out[start..start + size_of::<DxCountLimit>()].copy_from_slice(head.as_bytes());
-    if rules.summer.is_full() {
+    if summer.is_full() {
         // The tail behind the last possible entry: a reserved word and the checksum, which is summed as zeros.
         let (covered, tail) = out.split_at_mut(start + limit * DX_ENTRY);
         let used = &covered[..start + count * DX_ENTRY];
-        let sum = rules.summer.inode(owner, &[used, &[0; 8]]);
+        let sum = summer.sum(&[used, &[0; 8]]);
         tail[4..8].copy_from_slice(&sum.to_le_bytes());
     }
 }
@@ -353,7 +355,7 @@ fn encode_index<'a>(
 /// Packs entries of ascending hash into leaves, [`FILL`] percent full, none of which starts amid one hash if the names
 /// of that hash fit a leaf.
 fn fill_leaves(sorted: &[(u32, &Entry<'_>)], rules: &Rules) -> Vec<(Key, Arc<[u8]>)> {
-    let room = dirent::room(&rules.summer);
+    let room = rules.leaf_room();
     let mut leaves: Vec<(Key, Arc<[u8]>)> = Vec::new();
     let (mut key, mut packed, mut bytes) = (FIRST, Vec::new(), 0);
     for group in sorted.chunk_by(|a, b| a.0 == b.0) {
@@ -397,8 +399,8 @@ fn split_point(sorted: &[(u32, Entry<'_>)], room: usize) -> usize {
 
 fn pack(entries: &[(u32, Entry<'_>)]) -> Vec<u8> {
     let mut packed = Vec::with_capacity(entries.iter().map(|(_, e)| e.packed_bytes()).sum());
-    entries
-        .iter()
-        .for_each(|(_, entry)| entry.pack(&mut packed));
+    for (_, entry) in entries {
+        entry.pack(&mut packed);
+    }
     packed
 }

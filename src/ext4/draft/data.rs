@@ -6,7 +6,7 @@ use crate::ext4::error::{Error, Problem};
 use crate::ext4::extents::{Blocks, Extent, push};
 use crate::ext4::format::BLOCK;
 use crate::ext4::inode::{Body, Ino};
-use crate::tree::{NodeId, Regular};
+use crate::tree::{Kind, LayerTree, NodeId, Regular};
 
 /// Largest file: 2^32 blocks less one.
 const MAX_BLOCKS: u64 = u32::MAX as u64;
@@ -49,6 +49,15 @@ pub(super) fn ranges(file: &Regular) -> Result<Vec<(u32, u32)>, Problem> {
     Ok(ranges)
 }
 
+/// Blocks that the files of a layer take.
+pub(super) fn total_blocks(layer: &LayerTree) -> u64 {
+    let files = layer.nodes().filter_map(|(_, node)| match &node.kind {
+        Kind::Regular(file) => ranges(file).ok(),
+        _ => None,
+    });
+    files.flatten().map(|(_, blocks)| u64::from(blocks)).sum()
+}
+
 impl Draft {
     /// Gives files their blocks in the order of the list, packed, in clusters of their own.
     pub(super) fn place_files(
@@ -64,6 +73,8 @@ impl Draft {
         };
         let total: u64 = files.iter().map(count).sum();
         let (mut left, mut open) = (total, Open::default());
+        // Nearly all files get one run.
+        self.data.reserve_exact(files.len());
         let mut scattered = Vec::new();
         for &file in files {
             let mut extents = Vec::new();
@@ -71,7 +82,7 @@ impl Draft {
                 let mut rest = (logical, blocks);
                 while rest.1 > 0 {
                     let extent = self.place_run(rest, left, &mut open);
-                    let extent = extent.ok_or_else(|| self.no_space(total))?;
+                    let extent = extent.ok_or_else(|| self.no_space(0))?;
                     left -= u64::from(extent.blocks);
                     rest = (rest.0 + extent.blocks, rest.1 - extent.blocks);
                     self.data.push(DataRun {

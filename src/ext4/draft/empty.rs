@@ -7,7 +7,7 @@ use imbl::OrdMap;
 use super::{Draft, new_inode};
 use crate::ext4::alloc::Space;
 use crate::ext4::checksum::Summer;
-use crate::ext4::dir::{Dir, Rules};
+use crate::ext4::dir::{Dir, Rules, Touched};
 use crate::ext4::dirent::{Entry, FileType};
 use crate::ext4::error::{Error, Problem};
 use crate::ext4::extents::{Blocks, Extent};
@@ -54,6 +54,13 @@ impl Draft {
     pub(super) fn root(&self) -> Dir {
         let root = self.inode(Ino::ROOT).directory();
         (**root.expect("inode 2 is a directory")).clone()
+    }
+
+    /// Puts the root directory back.
+    pub(super) fn put_root(&mut self, mut root: Dir, touched: &Touched) -> Result<(), Error> {
+        self.place_directory(Ino::ROOT, &mut root, touched)?;
+        self.inode_mut(Ino::ROOT).body = Body::Directory(Arc::new(root));
+        Ok(())
     }
 
     /// Takes all blocks whose place follows from the layout.

@@ -11,7 +11,7 @@ use crate::ext4::extents::Blocks;
 use crate::ext4::image::Owner;
 use crate::ext4::inode::{Body, FAST_SYMLINK, InBlock, Ino, Inode, MAX_LINKS, device};
 use crate::ext4::xattr::Set;
-use crate::tree::{Directory, Kind, LayerTree, NodeId};
+use crate::tree::{self, Directory, Kind, LayerTree, NodeId};
 
 /// Longest symbolic link.
 const MAX_TARGET: usize = 4095;
@@ -57,18 +57,11 @@ impl<'a> Merge<'a> {
         check_name(at).map_err(|problem| self.entry_error(LayerTree::ROOT, problem))?;
         let mut root = self.draft.root();
         let mut touched = Touched::new();
-        let before = root.subdirectories;
         self.place_entry((Ino::ROOT, &mut root), (at, LayerTree::ROOT), &mut touched)?;
         if touched.is_empty() {
             return Ok(());
         }
-        debug_assert!(
-            root.subdirectories > before,
-            "the layer's root is a directory"
-        );
-        self.draft.place_directory(Ino::ROOT, &mut root, &touched)?;
-        self.draft.inode_mut(Ino::ROOT).body = Body::Directory(Arc::new(root));
-        Ok(())
+        self.draft.put_root(root, &touched)
     }
 
     /// Merges one directory; those below it that the layer has are put on the list.
@@ -103,7 +96,7 @@ impl<'a> Merge<'a> {
         below: Option<Arc<Dir>>,
     ) -> Result<(Dir, Touched), Error> {
         let mut entries = Vec::with_capacity(listing.entries().len());
-        for crate::tree::Entry { name, node } in listing.entries() {
+        for tree::Entry { name, node } in listing.entries() {
             entries.push(self.create(name, node, visit.ino)?);
         }
         let rules = self.draft.image.constants.rules;
@@ -140,7 +133,7 @@ impl<'a> Merge<'a> {
                 self.draft.release(ino);
             }
         }
-        for crate::tree::Entry { name, node } in listing.entries() {
+        for tree::Entry { name, node } in listing.entries() {
             self.place_entry((visit.ino, &mut dir), (name, node), &mut touched)?;
         }
         Ok((dir, touched))
@@ -298,7 +291,7 @@ impl<'a> Merge<'a> {
             let old = self.draft.inode(visit.ino).clone();
             let old_set = old.xattrs.as_ref().map(|stored| &stored.set);
             if old_set == set.as_ref() {
-                inode.xattrs = old.xattrs.clone();
+                inode.xattrs.clone_from(&old.xattrs);
                 if !dir_changed && same_attributes(&old, &inode) {
                     return Ok(());
                 }

@@ -8,10 +8,11 @@ use crate::ext4::dirent::{Entry, FileType};
 use crate::ext4::error::{Error, Problem};
 use crate::ext4::format::BLOCK;
 use crate::ext4::image::Owner;
-use crate::ext4::inode::{Body, InBlock, Ino};
+use crate::ext4::inode::{Body, InBlock, Ino, Inode};
 use crate::ext4::xattr::Set;
 use crate::tree::{Meta, escape_path};
 
+/// Creates or replaces the file.
 pub(super) fn add(
     draft: &mut Draft,
     name: &[u8],
@@ -21,24 +22,46 @@ pub(super) fn add(
         path: escape_path([name]),
         source,
     };
-    check_name(name).map_err(at_fault)?;
-    if content.len() > BLOCK {
-        let bytes = content.len();
-        return Err(at_fault(Problem::Content { bytes }));
-    }
-    let mut inode = new_inode(FileType::Regular, meta).map_err(at_fault)?;
-    let set = Set::new(&meta.xattrs).map_err(at_fault)?;
+    let (mut inode, set) = check(name, meta, content).map_err(at_fault)?;
+    let ino = draft.take_inode(false)?;
+    inode.xattrs = draft.store(set)?;
+    inode.body = hold(draft, ino, content)?;
+    *draft.inode_mut(ino) = inode;
+    let entry = Entry {
+        name,
+        ino,
+        file_type: FileType::Regular as u8,
+    };
     let mut root = draft.root();
+    let mut touched = Touched::new();
     let rules = draft.image.constants.rules;
     let old = root
         .lookup(name, &rules)
-        .map(|entry| (entry.ino, entry.is_directory()));
-    if let Some((_, true)) = old {
-        return Err(at_fault(Problem::IsDirectory));
+        .map(|old| (old.ino, old.is_directory()));
+    match old {
+        Some((_, true)) => return Err(at_fault(Problem::IsDirectory)),
+        Some((old, false)) => {
+            root.replace(entry, &rules, &mut touched);
+            draft.release(old);
+        }
+        None => root.insert(entry, &rules, &mut touched).map_err(at_fault)?,
     }
-    let ino = draft.take_inode(false)?;
-    inode.xattrs = draft.store(set)?;
+    draft.put_root(root, &touched)
+}
+
+/// The inode without its content, and its attributes.
+fn check(name: &[u8], meta: &Meta, content: &[u8]) -> Result<(Inode, Option<Set>), Problem> {
+    check_name(name)?;
+    if content.len() > BLOCK {
+        let bytes = content.len();
+        return Err(Problem::Content { bytes });
+    }
+    let mut inode = new_inode(FileType::Regular, meta)?;
     inode.size = content.len() as u64;
+    Ok((inode, Set::new(&meta.xattrs)?))
+}
+
+fn hold(draft: &mut Draft, ino: Ino, content: &[u8]) -> Result<Body, Error> {
     let block = if content.is_empty() {
         None
     } else {
@@ -47,24 +70,6 @@ pub(super) fn add(
     if let Some(block) = block {
         draft.image.owners.insert(block, Owner::InBlock(ino));
     }
-    inode.body = Body::Content(Arc::new(InBlock {
-        bytes: content.into(),
-        block,
-    }));
-    *draft.inode_mut(ino) = inode;
-    let entry = Entry {
-        name,
-        ino,
-        file_type: FileType::Regular as u8,
-    };
-    let mut touched = Touched::new();
-    if let Some((old, _)) = old {
-        root.replace(entry, &rules, &mut touched);
-        draft.release(old);
-    } else {
-        root.insert(entry, &rules, &mut touched).map_err(at_fault)?;
-    }
-    draft.place_directory(Ino::ROOT, &mut root, &touched)?;
-    draft.inode_mut(Ino::ROOT).body = Body::Directory(Arc::new(root));
-    Ok(())
+    let bytes = content.into();
+    Ok(Body::Content(Arc::new(InBlock { bytes, block })))
 }

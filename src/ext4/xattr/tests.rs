@@ -52,7 +52,7 @@ fn more_than_a_block_is_refused_with_its_size() {
         Err(Problem::XattrsTooLarge { bytes: 4100 })
     );
     assert!(matches!(
-        set(&[("user.abcd", &[7; 65_536])]),
+        set(&[("user.abcd", &vec![7; 65_536])]),
         Err(Problem::XattrsTooLarge { .. })
     ));
 }
@@ -105,4 +105,18 @@ fn a_malformed_list_is_refused() {
             Err(Problem::Acl { .. })
         ));
     }
+}
+
+#[test]
+fn an_entry_hashes_as_in_a_block_that_linux_wrote() {
+    // Linux 6.18, a file with this one attribute in its block: e_hash and h_hash.
+    let value = b"0123456789".repeat(30);
+    assert_eq!(entry_hash(b"big", &value), 0xb87b_3d3d);
+    let set = set(&[("user.big", &value)]).unwrap().unwrap();
+    let mut block = vec![0; BLOCK];
+    assert_eq!(set.encode_entries(BLOCK_HEADER, 0, &mut block), 0xb87b_3d3d);
+    assert_eq!(
+        block[BLOCK_HEADER..][..HEAD + 3],
+        *b"\x03\x01\xd4\x0e\0\0\0\0\x2c\x01\0\0\x3d\x3d\x7b\xb8big"
+    );
 }
