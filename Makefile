@@ -19,7 +19,6 @@ build: deps ## build the release binary
 	$(CARGO) build --release --locked
 
 demo: build lab ## convert the bundled root, show what came out, run a command in a converted image
-	$(CARGO) build --locked --features kernel-tests --test kernel
 	@tests/lab/demo.sh
 
 check: deps ## formatting, lints, licences
