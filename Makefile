@@ -21,9 +21,10 @@ build: deps ## build the release binary
 demo: build lab ## convert the bundled root, show what came out, run a command in a converted image
 	@tests/lab/demo.sh
 
-check: deps ## formatting, lints, licences
+check: deps ## formatting, lints, documentation, licences
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets --all-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 	@tests/lab/deny.sh
 
 test: deps lab ## every test: in-file, format, command line, and the lab (real kernel, real Docker)

@@ -10,4 +10,3 @@ mod size;
 pub use compute::{DeviceIndex, Layer, Options, Plan, PlannedDevice, compute};
 pub use error::Error;
 pub use graph::{LayerGraph, LayerIndex};
-pub use size::{DEFAULT_BASE_SIZE, DEFAULT_DATA_SIZE, DEFAULT_METADATA_SIZE};

@@ -1,16 +1,12 @@
 //! How large the base file system and the pool's two files must be.
 
 use super::Error;
+use crate::docker::devicemapper::{DEFAULT_BASE_SIZE, DEFAULT_DATA_SIZE, DEFAULT_METADATA_SIZE};
 use crate::units::{BLOCK_BYTES, Bytes, DataBlocks, MetaBlocks};
 use crate::{ext4, thin};
 
-/// Docker's default for `dm.basesize`. Source: moby v20.10 `daemon/graphdriver/devmapper/deviceset.go`.
-pub const DEFAULT_BASE_SIZE: Bytes = Bytes::gib(10);
-/// Docker's default for `dm.loopdatasize`, same source.
-pub const DEFAULT_DATA_SIZE: Bytes = Bytes::gib(100);
-/// Docker's default for `dm.loopmetadatasize`, same source.
-pub const DEFAULT_METADATA_SIZE: Bytes = Bytes::gib(2);
-/// Docker's default for `dm.blocksize`, same source: the bytes of a data block.
+/// Docker's default for `dm.blocksize`: the bytes of a data block. Source: moby v20.10
+/// `daemon/graphdriver/devmapper/deviceset.go`.
 pub(crate) const DATA_BLOCK: Bytes = Bytes(64 * 1024);
 
 /// The smallest base the ext4 writer lays out sensibly: journal, tables and some room.
