@@ -1,1 +1,16 @@
-//! Command-line tests.
+//! The command as an operator meets it: the binary is run on whole roots, and judged by its exit code, its words and what
+//! it leaves behind. Needs root.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod converted;
+mod damage;
+mod interrupted;
+mod refusals;
+mod run;
+mod space;
+mod trace;
+mod traceless;
+mod usage;
