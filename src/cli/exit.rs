@@ -109,7 +109,7 @@ fn hints(error: &anyhow::Error) -> Vec<&'static str> {
         if let Some(io_error) = cause.downcast_ref::<io::Error>() {
             match io_error.kind() {
                 io::ErrorKind::PermissionDenied if !geteuid().is_root() => {
-                    hints.push("run as root")
+                    hints.push("run as root");
                 }
                 io::ErrorKind::StorageFull => {
                     hints.push("free some space on the file system that holds the Docker root");

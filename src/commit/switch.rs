@@ -211,7 +211,7 @@ mod tests {
             fs::read_to_string(self.path(name)).unwrap()
         }
 
-        fn configs(&self) -> [EditedConfig; 2] {
+        fn configs() -> [EditedConfig; 2] {
             ["c1", "c2"].map(|id| EditedConfig {
                 path: format!("containers/{id}/config.v2.json").into(),
                 content: vec![],
@@ -219,7 +219,7 @@ mod tests {
         }
 
         fn switch(&self) -> Result<(), Error> {
-            switch(self.dir.path(), &self.path("stage"), &self.configs())
+            switch(self.dir.path(), &self.path("stage"), &Self::configs())
         }
     }
 
@@ -279,7 +279,7 @@ mod tests {
             let (root, stage) = (fixture.dir.path(), fixture.path("stage"));
             let before = files(root);
             fs::write(stage.join(MARKER), "").unwrap();
-            let configs = fixture.configs();
+            let configs = Fixture::configs();
             let all = steps(root, &stage, &configs);
             for step in all.iter().take(killed_after.min(all.len())) {
                 step.apply().unwrap();

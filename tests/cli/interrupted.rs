@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use super::run::{Ended, Tool, large_root};
 use super::trace::{assert_same, contents};
 
-pub fn wait_for(path: &Path) {
+pub(crate) fn wait_for(path: &Path) {
     let began = Instant::now();
     while !path.exists() {
         assert!(

@@ -7,36 +7,36 @@ use tempfile::TempDir;
 
 use super::support::root::AufsRoot;
 
-pub const BINARY: &str = env!("CARGO_BIN_EXE_aufs2dm");
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_aufs2dm");
 
 /// A command with a pid file of its own.
-pub struct Tool {
+pub(crate) struct Tool {
     run: TempDir,
 }
 
 impl Tool {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             run: TempDir::new().unwrap(),
         }
     }
 
-    pub fn pid_file(&self) -> PathBuf {
+    pub(crate) fn pid_file(&self) -> PathBuf {
         self.run.path().join("docker.pid")
     }
 
-    pub fn command(&self, verb: &str, root: &Path, options: &[&str]) -> Command {
+    pub(crate) fn command(&self, verb: &str, root: &Path, options: &[&str]) -> Command {
         let mut command = Command::new(BINARY);
         command.arg(verb).arg("--root").arg(root).args(options);
         command.arg("--pidfile").arg(self.pid_file());
         command
     }
 
-    pub fn run(&self, verb: &str, root: &Path, options: &[&str]) -> Ended {
+    pub(crate) fn run(&self, verb: &str, root: &Path, options: &[&str]) -> Ended {
         Ended::new(&self.command(verb, root, options).output().unwrap())
     }
 
-    pub fn start(&self, root: &Path, options: &[&str]) -> Child {
+    pub(crate) fn start(&self, root: &Path, options: &[&str]) -> Child {
         let mut command = self.command("convert", root, options);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().unwrap()
@@ -45,14 +45,14 @@ impl Tool {
 
 /// What a run left on its terminal.
 #[derive(Debug)]
-pub struct Ended {
-    pub code: Option<i32>,
-    pub out: String,
-    pub err: String,
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Ended {
-    pub fn new(output: &Output) -> Self {
+    pub(crate) fn new(output: &Output) -> Self {
         Self {
             code: output.status.code(),
             out: String::from_utf8(output.stdout.clone()).unwrap(),
@@ -62,7 +62,7 @@ impl Ended {
 
     /// Fails unless the exit code is this and each of the words is in what was said on stderr.
     #[track_caller]
-    pub fn expect(&self, code: i32, words: &[&str]) {
+    pub(crate) fn expect(&self, code: i32, words: &[&str]) {
         assert_eq!(self.code, Some(code), "{self:?}");
         for word in words {
             assert!(self.err.contains(word), "{word:?} is not in {self:?}");
@@ -71,7 +71,7 @@ impl Ended {
 }
 
 /// A base layer, one layer on it, a container.
-pub fn small_root() -> AufsRoot {
+pub(crate) fn small_root() -> AufsRoot {
     AufsRoot::new()
         .layer("base", |l| {
             let l = l.file("bin/sh", "#!").mode("bin/sh", 0o755);
@@ -85,7 +85,7 @@ pub fn small_root() -> AufsRoot {
 }
 
 /// A root whose data takes a while to write.
-pub fn large_root() -> AufsRoot {
+pub(crate) fn large_root() -> AufsRoot {
     let content = vec![0x5a; 2 << 20];
     AufsRoot::new()
         .layer("base", |l| {

@@ -11,12 +11,12 @@ use super::run::{Ended, Tool, large_root, small_root};
 use super::trace::{assert_same, contents};
 
 /// A file system of its own with a copy of a root; unmounted when dropped.
-pub struct Disk {
+pub(crate) struct Disk {
     dir: TempDir,
 }
 
 impl Disk {
-    pub fn tmpfs(size: &str, root: &Path) -> Self {
+    pub(crate) fn tmpfs(size: &str, root: &Path) -> Self {
         let dir = TempDir::new().unwrap();
         let options = format!("size={size}");
         let options = Some(options.as_str());
@@ -38,7 +38,7 @@ impl Disk {
         disk
     }
 
-    pub fn root(&self) -> PathBuf {
+    pub(crate) fn root(&self) -> PathBuf {
         self.dir.path().join("docker")
     }
 }
@@ -83,7 +83,8 @@ fn a_disk_that_fills_during_the_run_leaves_the_root_as_it_was() {
     // Another process eats what the file system gives.
     let eater = disk.root().parent().unwrap().join("eater");
     let mut file = File::create(&eater).unwrap();
-    while std::io::Write::write_all(&mut file, &[1; 1 << 16]).is_ok() {}
+    let block = vec![1; 1 << 16];
+    while std::io::Write::write_all(&mut file, &block).is_ok() {}
     let ended = Ended::new(&child.wait_with_output().unwrap());
     drop(file);
     fs::remove_file(&eater).unwrap();

@@ -152,8 +152,9 @@ pub(super) fn notices(root: &Root, host: &Host) -> Vec<Notice> {
 fn hinders_renames(inner: &Path) -> bool {
     let names: Vec<_> = inner.iter().map(OsStrExt::as_bytes).collect();
     match names[..] {
-        [b"image" | b"devicemapper" | b"containers"] | [b"image", b"devicemapper"] => true,
-        [b"containers", _] => true,
+        [b"image" | b"devicemapper" | b"containers"]
+        | [b"image", b"devicemapper"]
+        | [b"containers", _] => true,
         [b"containers", _, file] => file.starts_with(b"config."),
         _ => false,
     }
