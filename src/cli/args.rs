@@ -76,7 +76,7 @@ pub(super) struct ConvertArgs {
     #[arg(long)]
     pub(super) dry_run: bool,
     /// Threads that read and write [default: four for each CPU, at least 8].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_jobs)]
     pub(super) jobs: Option<NonZeroUsize>,
     /// Virtual size of each device, Docker's dm.basesize [default: 10G, or what the layers need].
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
@@ -108,6 +108,16 @@ pub(super) enum Engine {
     Direct,
     /// The kernel's thin pool.
     Kernel,
+}
+
+/// Each thread has a buffer and a stack: thousands of them cost more than they can win.
+const MAX_JOBS: usize = 512;
+
+fn parse_jobs(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse()
+        .ok()
+        .filter(|jobs: &NonZeroUsize| jobs.get() <= MAX_JOBS)
+        .ok_or_else(|| format!("a whole number from 1 to {MAX_JOBS}"))
 }
 
 /// A size as Docker takes it: a whole number of bytes, or with one of the binary units K, M, G, T (`10G`, `10GB`, `10GiB`).

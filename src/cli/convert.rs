@@ -10,13 +10,13 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use super::args::{ConvertArgs, Engine};
 use super::output::{print, print_json};
 use super::progress::for_stderr;
+use super::quiet::keep_access_times;
 use crate::convert::{Error, Request, Source, Summary};
 use crate::docker::Orphans;
 use crate::docker::daemon::Host;
 use crate::docker::devicemapper::SetupHint;
 use crate::engine::Cancel;
 use crate::ext4::Checksums;
-use crate::sys;
 use crate::units::{BLOCK_BYTES, Bytes};
 
 /// Converts a root, or prints the plan for it.
@@ -29,8 +29,8 @@ pub(super) fn run(args: &ConvertArgs) -> anyhow::Result<()> {
         signal_hook::flag::register(signal, cancel.flag()).context("signal handler")?;
     }
     let progress = for_stderr();
+    keep_access_times(&args.root.root);
     let source = Source::open(request(args, cancel))?;
-    keep_access_times(&source);
     let prepared = source.plan(&*progress)?;
     for notice in prepared.notices() {
         log::warn!("{notice}");
@@ -40,20 +40,18 @@ pub(super) fn run(args: &ConvertArgs) -> anyhow::Result<()> {
     } else {
         prepared.execute(&*progress)?
     };
-    if args.root.json {
+    let printed = if args.root.json {
         print_json(&summary)
     } else {
         print(&text(&summary))
-    }
-}
-
-/// Not even the access times of what is read should change.
-fn keep_access_times(source: &Source) {
-    if let Err(errno) = sys::without_access_times(source.path()) {
-        log::debug!(
-            "{}: access times may change: {errno}",
-            source.path().display()
-        );
+    };
+    match printed {
+        // An error would say that the root is as it was.
+        Err(error) if summary.converted => {
+            log::warn!("{} is converted, but {error:#}", summary.root.display());
+            Ok(())
+        }
+        printed => printed,
     }
 }
 

@@ -1,9 +1,13 @@
 //! Exit codes, and how an error is told.
 
-use std::io::{self, Write};
+use std::fmt::{Display, Write as _};
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use crate::{commit, convert, engine};
+use nix::unistd::geteuid;
+
+use crate::docker::daemon::Running;
+use crate::{commit, convert, docker, engine};
 
 /// The process's exit code, documented in the README and in `--help`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,31 +36,59 @@ pub(super) fn report(error: &anyhow::Error) -> Exit {
         return Exit::Done;
     }
     // A closed stderr changes nothing about the exit code.
-    let _ = writeln!(io::stderr(), "error: {error:#}");
+    let _ = writeln!(io::stderr(), "error: {}", message(error));
     for hint in hints(error) {
         let _ = writeln!(io::stderr(), "hint: {hint}");
     }
     exit_of(error)
 }
 
-fn exit_of(error: &anyhow::Error) -> Exit {
-    for cause in error.chain() {
-        if matches!(cause.downcast_ref(), Some(convert::Error::Interrupted))
-            || matches!(
-                cause.downcast_ref(),
-                Some(engine::direct::Error::Interrupted)
-            )
+/// The chain on one line; of several faults each on a line of its own.
+fn message(error: &anyhow::Error) -> String {
+    match error.downcast_ref() {
+        Some(convert::Error::Docker(docker::Error::Damaged { path, problems }))
+            if problems.len() > 1 =>
         {
-            return Exit::Interrupted;
+            let head = format!("{}: {} problems:", path.display(), problems.len());
+            listing(head, problems)
         }
-        if matches!(
-            cause.downcast_ref(),
-            Some(commit::Error::RollbackFailed { .. })
-        ) {
-            return Exit::HalfWay;
+        Some(convert::Error::Running(Running::Found { findings })) if findings.len() > 1 => {
+            listing("docker is not stopped:".to_owned(), findings)
         }
+        _ => format!("{error:#}"),
     }
-    Exit::Failed
+}
+
+/// As many lines as fit on a screen.
+const SHOWN: usize = 20;
+
+fn listing(mut text: String, items: &[impl Display]) -> String {
+    for item in items.iter().take(SHOWN) {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "\n  {item}");
+    }
+    if items.len() > SHOWN {
+        let _ = write!(
+            text,
+            "\n  and {} more: `aufs2dm inspect --json` lists all",
+            items.len() - SHOWN
+        );
+    }
+    text
+}
+
+/// The parts' errors are transparent in [`convert::Error`], so they are no causes of their own in the chain.
+fn exit_of(error: &anyhow::Error) -> Exit {
+    match error.downcast_ref() {
+        Some(
+            convert::Error::Interrupted
+            | convert::Error::Engine(engine::direct::Error::Interrupted),
+        ) => Exit::Interrupted,
+        Some(convert::Error::Commit(
+            commit::Error::RollbackFailed { .. } | commit::Error::HalfSwitched { .. },
+        )) => Exit::HalfWay,
+        _ => Exit::Failed,
+    }
 }
 
 /// `aufs2dm inspect | head`: nobody is left to tell.
@@ -76,7 +108,9 @@ fn hints(error: &anyhow::Error) -> Vec<&'static str> {
     for cause in error.chain() {
         if let Some(io_error) = cause.downcast_ref::<io::Error>() {
             match io_error.kind() {
-                io::ErrorKind::PermissionDenied => hints.push("run as root"),
+                io::ErrorKind::PermissionDenied if !geteuid().is_root() => {
+                    hints.push("run as root");
+                }
                 io::ErrorKind::StorageFull => {
                     hints.push("free some space on the file system that holds the Docker root");
                 }

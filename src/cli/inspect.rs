@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::args::InspectArgs;
 use super::output::{print, print_json};
+use super::quiet::keep_access_times;
 use crate::docker::{ContainerSummary, ImageSummary, Inventory, Reference, Root, Survey};
 use crate::units::Bytes;
 
@@ -12,6 +13,7 @@ const SHOWN: usize = 20;
 
 /// Says what is in a root.
 pub(super) fn run(args: &InspectArgs) -> anyhow::Result<()> {
+    keep_access_times(&args.root.root);
     let root = Root::open(&args.root.root)?;
     let inventory = Inventory::new(&root, &Survey::read(&root))?;
     if args.root.json {

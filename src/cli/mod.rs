@@ -6,6 +6,7 @@ mod exit;
 mod inspect;
 mod output;
 mod progress;
+mod quiet;
 mod run;
 
 pub use run::main;

@@ -31,14 +31,20 @@ pub enum Error {
     },
     /// An earlier run was stopped between two renames.
     #[error(
-        "{stage}: an earlier run was stopped while it moved its result in place; {state}. \
-         aufs/ and image/aufs are as they were"
+        "{stage}: an earlier run was stopped while it moved its result in place; aufs/ and image/aufs are as they were; \
+         unless Docker has run since, go back by: {state}"
     )]
     HalfSwitched {
         /// Its staging directory.
         stage: PathBuf,
-        /// What it had moved, and how to take it back.
+        /// Shell commands that take back what it had moved.
         state: String,
+    },
+    /// Another run works on the root.
+    #[error("{path}: another aufs2dm is at work")]
+    Busy {
+        /// The Docker root.
+        path: PathBuf,
     },
     /// Something stands where the result belongs.
     #[error("{path}: already exists")]

@@ -10,5 +10,5 @@ mod stage;
 mod switch;
 
 pub use error::{Error, RollbackState};
-pub use stage::{Leftover, STAGE_NAME, Stage};
+pub use stage::{Leftover, RootLock, STAGE_NAME, Stage};
 pub use switch::EditedConfig;

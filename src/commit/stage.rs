@@ -5,14 +5,17 @@
 //!   devicemapper/…               becomes <root>/devicemapper
 //!   image/…                      becomes <root>/image/devicemapper
 //!   containers/<id>/<file>       replaces <root>/containers/<id>/<file>
-//!   originals/<id>/<file>        the original of the same, kept until the run ends well
+//!   originals/containers/<id>/…  the original of the same, kept until all is in place
+//!   switching                    there while results are moved out
 //! ```
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, chown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::statvfs::statvfs;
 use walkdir::WalkDir;
 
@@ -30,6 +33,37 @@ pub struct Stage {
     root: PathBuf,
     path: PathBuf,
     keep: bool,
+}
+
+/// A root that only this run works on. The lock is on the open directory, leaves no trace and ends with the process.
+#[derive(Debug)]
+pub struct RootLock {
+    _directory: Option<Flock<File>>,
+}
+
+impl RootLock {
+    /// Takes the root. Docker's pid file keeps other runs out too, but not one that was told of another pid file, and not
+    /// where there is no directory for it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`] when another run has it.
+    pub fn acquire(root: &Path) -> Result<Self, Error> {
+        let directory = File::open(root).map_err(Error::io(root, "open"))?;
+        match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
+            Ok(directory) => Ok(Self {
+                _directory: Some(directory),
+            }),
+            Err((_, Errno::EWOULDBLOCK)) => Err(Error::Busy {
+                path: root.to_owned(),
+            }),
+            Err((_, errno)) => {
+                // NFS locks no directories.
+                log::debug!("{}: cannot be locked: {errno}", root.display());
+                Ok(Self { _directory: None })
+            }
+        }
+    }
 }
 
 /// What an earlier run left in a root.
@@ -66,12 +100,7 @@ impl Stage {
     /// As [`look_for_leftover`](Self::look_for_leftover), and [`Error::Io`].
     pub fn create(root: &Path) -> Result<Self, Error> {
         if let Leftover::Stage(path) = Self::look_for_leftover(root)? {
-            let removed = if path.is_dir() {
-                fs::remove_dir_all(&path)
-            } else {
-                fs::remove_file(&path)
-            };
-            removed.map_err(Error::io(&path, "remove"))?;
+            remove_all(&path).map_err(Error::io(&path, "remove"))?;
         }
         let path = root.join(STAGE_NAME);
         create_dir(&path, 0o700)?;
@@ -82,7 +111,7 @@ impl Stage {
         })
     }
 
-    /// Checks that the root's file system has room for `needed` bytes.
+    /// Checks that the root's file system has room for `needed` bytes, with what an earlier run left out of the way.
     ///
     /// # Errors
     ///
@@ -90,7 +119,9 @@ impl Stage {
     pub fn check_space(root: &Path, needed: Bytes) -> Result<(), Error> {
         let stat = statvfs(root)
             .map_err(|errno| Error::io(root, "ask for the free space of")(errno.into()))?;
-        let free = Bytes(stat.blocks_available() * stat.fragment_size());
+        let free = Bytes(
+            stat.blocks_available() * stat.fragment_size() + bytes_held_by(&root.join(STAGE_NAME)),
+        );
         if free < needed {
             return Err(Error::Space {
                 path: root.to_owned(),
@@ -193,8 +224,13 @@ impl Stage {
         let switched = switch::switch(&self.root, &self.path, configs);
         // What the operator has to move by hand must not be removed by us.
         self.keep = matches!(switched, Err(Error::RollbackFailed { .. }));
-        switched?;
-        self.remove()
+        if switched.is_ok()
+            && let Err(error) = self.remove()
+        {
+            // The conversion is done: an error would say that it is not.
+            log::warn!("{}; remove it by hand", Chain(&error));
+        }
+        switched
     }
 
     fn remove(&mut self) -> Result<(), Error> {
@@ -208,11 +244,34 @@ impl Drop for Stage {
         if !self.keep
             && let Err(error) = self.remove()
         {
-            log::warn!(
-                "{error}: {}; the next run removes it",
-                std::error::Error::source(&error).map_or_else(String::new, ToString::to_string)
-            );
+            log::warn!("{}; the next run removes it", Chain(&error));
         }
+    }
+}
+
+/// Bytes on disk below a directory that may not be there, or may be going away.
+fn bytes_held_by(path: &Path) -> u64 {
+    let files = WalkDir::new(path).follow_links(false).into_iter().flatten();
+    let blocks = files.filter_map(|entry| entry.metadata().ok()?.blocks().into());
+    512 * blocks.sum::<u64>()
+}
+
+/// Removes a directory, or whatever else is there; a symbolic link itself, not what it leads to.
+fn remove_all(path: &Path) -> io::Result<()> {
+    if path.symlink_metadata()?.is_dir() {
+        fs::remove_dir_all(path)
+    } else {
+        fs::remove_file(path)
+    }
+}
+
+/// An error with its source.
+struct Chain<'a>(&'a Error);
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        std::error::Error::source(self.0).map_or(Ok(()), |source| write!(f, ": {source}"))
     }
 }
 

@@ -23,8 +23,28 @@ struct Move {
     original: Option<PathBuf>,
 }
 
+/// In the staging directory while results are being moved out of it, and not before or after: a root's own `devicemapper`
+/// must never be taken for the half-moved result of a run.
+const MARKER: &str = "switching";
+
 /// Moves everything in place. The aufs side works until the last rename, and again after the undo.
 pub(super) fn switch(root: &Path, stage: &Path, configs: &[EditedConfig]) -> Result<(), Error> {
+    let marker = stage.join(MARKER);
+    File::create_new(&marker).map_err(Error::io(&marker, "create"))?;
+    sync_parent(&marker)?;
+    move_all(root, stage, configs)?;
+    // From here on the originals are of no use; without the marker a kill while they are removed is harmless.
+    let ended = fs::remove_file(&marker).map_err(Error::io(&marker, "remove"));
+    if let Err(error) = ended.and_then(|()| sync_parent(&marker)) {
+        log::warn!(
+            "the result is in place, but {error}: remove {} by hand",
+            stage.display()
+        );
+    }
+    Ok(())
+}
+
+fn move_all(root: &Path, stage: &Path, configs: &[EditedConfig]) -> Result<(), Error> {
     let mut done = Vec::new();
     for step in steps(root, stage, configs) {
         if let Err(cause) = step.apply() {
@@ -85,8 +105,8 @@ impl Move {
 
     fn by_hand(&self) -> String {
         match &self.original {
-            Some(original) => format!("mv '{}' '{}'", original.display(), self.to.display()),
-            None => format!("mv '{}' '{}'", self.to.display(), self.from.display()),
+            Some(original) => format!("mv -f {} {}", quoted(original), quoted(&self.to)),
+            None => format!("mv {} {}", quoted(&self.to), quoted(&self.from)),
         }
     }
 }
@@ -108,6 +128,11 @@ fn undo(done: &[Move], cause: Error) -> Error {
     }
 }
 
+/// As one word for a shell.
+fn quoted(path: &Path) -> String {
+    format!("'{}'", path.display().to_string().replace('\'', r"'\''"))
+}
+
 fn sync_parent(path: &Path) -> Result<(), Error> {
     let parent = path.parent().expect("it lies below the Docker root");
     File::open(parent)
@@ -115,36 +140,38 @@ fn sync_parent(path: &Path) -> Result<(), Error> {
         .map_err(Error::io(parent, "sync"))
 }
 
-/// What a run that was killed between two renames had moved, with the way back; `None` when it had moved nothing.
+/// The shell commands that take back what a run had moved when it was killed between two renames; `None` when it had moved
+/// nothing, or everything.
 pub(super) fn half_switched(root: &Path, stage: &Path) -> Option<String> {
     let exists = |path: PathBuf| path.symlink_metadata().is_ok();
-    let image_moved = exists(root.join("image/devicemapper")) && !exists(stage.join("image"));
-    let home_moved = exists(root.join("devicemapper")) && !exists(stage.join("devicemapper"));
+    if !exists(stage.join(MARKER)) {
+        return None;
+    }
     let mut by_hand = Vec::new();
-    if exists(stage.join("originals")) {
-        let originals = stage.join("originals/containers");
+    let originals = stage.join("originals/containers");
+    if exists(originals.clone()) {
+        // The last original may still be in its place too, as a hard link, which a plain `cp` takes for an error.
         by_hand.push(format!(
-            "cp -a '{}/.' '{}'",
-            originals.display(),
-            root.join("containers").display()
+            "cp -a --remove-destination {}/. {}",
+            quoted(&originals),
+            quoted(&root.join("containers"))
         ));
     }
-    if home_moved && image_moved {
-        by_hand.push(format!(
-            "rm -rf '{}'",
-            root.join("image/devicemapper").display()
-        ));
+    let mut moved = Vec::new();
+    for (from, to) in [
+        ("image", "image/devicemapper"),
+        ("devicemapper", "devicemapper"),
+    ] {
+        if !exists(stage.join(from)) && exists(root.join(to)) {
+            moved.push(quoted(&root.join(to)));
+        }
     }
-    // The driver's home moves first, so it tells whether anything has.
-    if home_moved && (image_moved || exists(stage.join("image"))) {
-        by_hand.push(format!(
-            "rm -rf '{}' '{}'",
-            root.join("devicemapper").display(),
-            stage.display()
-        ));
-        return Some(format!("to go back: {}", by_hand.join(" && ")));
+    if moved.is_empty() {
+        return None;
     }
-    None
+    moved.push(quoted(stage));
+    by_hand.push(format!("rm -rf {}", moved.join(" ")));
+    Some(by_hand.join(" && "))
 }
 
 #[cfg(test)]
@@ -158,7 +185,7 @@ mod tests {
     impl Fixture {
         fn new() -> Self {
             let fixture = Self {
-                dir: tempfile::tempdir().unwrap(),
+                dir: tempfile::Builder::new().prefix("it's ").tempdir().unwrap(),
             };
             for (path, content) in [
                 ("image/aufs/repositories.json", "tags"),
@@ -184,16 +211,15 @@ mod tests {
             fs::read_to_string(self.path(name)).unwrap()
         }
 
-        fn switch(&self) -> Result<(), Error> {
-            let config = |id: &str| EditedConfig {
+        fn configs() -> [EditedConfig; 2] {
+            ["c1", "c2"].map(|id| EditedConfig {
                 path: format!("containers/{id}/config.v2.json").into(),
                 content: vec![],
-            };
-            switch(
-                self.dir.path(),
-                &self.path("stage"),
-                &[config("c1"), config("c2")],
-            )
+            })
+        }
+
+        fn switch(&self) -> Result<(), Error> {
+            switch(self.dir.path(), &self.path("stage"), &Self::configs())
         }
     }
 
@@ -232,18 +258,73 @@ mod tests {
         assert!(!fixture.path("devicemapper").exists());
     }
 
+    /// Every file below the root with its content.
+    fn files(root: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+        let mut files: Vec<_> = walkdir::WalkDir::new(root)
+            .into_iter()
+            .map(Result::unwrap)
+            .filter(|entry| entry.file_type().is_file())
+            .map(|entry| (entry.path().to_owned(), fs::read(entry.path()).unwrap()))
+            .filter(|(path, _)| !path.starts_with(root.join("stage")))
+            .collect();
+        files.sort();
+        files
+    }
+
     #[test]
-    fn a_run_killed_between_two_renames_is_recognised() {
-        let fixture = Fixture::new();
-        let (root, stage) = (fixture.dir.path(), fixture.path("stage"));
-        assert_eq!(half_switched(root, &stage), None);
-        let configs = [EditedConfig {
-            path: "containers/c1/config.v2.json".into(),
-            content: vec![],
-        }];
-        for step in steps(root, &stage, &configs) {
-            step.apply().unwrap();
-            assert!(half_switched(root, &stage).is_some(), "{step:?}");
+    fn the_way_back_from_a_kill_between_any_two_renames_works_as_told() {
+        // Even steps are complete, odd ones have only kept the original.
+        for killed_after in 0..7 {
+            let fixture = Fixture::new();
+            let (root, stage) = (fixture.dir.path(), fixture.path("stage"));
+            let before = files(root);
+            fs::write(stage.join(MARKER), "").unwrap();
+            let configs = Fixture::configs();
+            let all = steps(root, &stage, &configs);
+            for step in all.iter().take(killed_after.min(all.len())) {
+                step.apply().unwrap();
+            }
+            if let Some(next) = all.get(killed_after)
+                && let Some(original) = &next.original
+            {
+                fs::create_dir_all(original.parent().unwrap()).unwrap();
+                fs::hard_link(&next.to, original).unwrap();
+            }
+            let Some(commands) = half_switched(root, &stage) else {
+                assert_eq!(killed_after, 0);
+                continue;
+            };
+            let status = std::process::Command::new("sh")
+                .args(["-ec", &commands])
+                .status()
+                .unwrap();
+            assert!(status.success(), "{commands}");
+            assert_eq!(files(root), before, "{commands}");
+            assert!(!stage.exists());
         }
+    }
+
+    #[test]
+    fn a_devicemapper_root_of_dockers_own_is_never_taken_for_a_half_moved_result() {
+        let fixture = Fixture::new();
+        fs::create_dir_all(fixture.path("devicemapper/devicemapper")).unwrap();
+        fs::create_dir_all(fixture.path("image/devicemapper")).unwrap();
+        // What is left of a run that was killed while it removed its staging directory.
+        fs::create_dir(fixture.path("leftover")).unwrap();
+        assert_eq!(
+            half_switched(fixture.dir.path(), &fixture.path("leftover")),
+            None
+        );
+    }
+
+    #[test]
+    fn after_the_last_rename_nothing_is_half_moved() {
+        let fixture = Fixture::new();
+        fixture.switch().unwrap();
+        assert!(fixture.path("stage/originals").exists());
+        assert_eq!(
+            half_switched(fixture.dir.path(), &fixture.path("stage")),
+            None
+        );
     }
 }

@@ -92,8 +92,11 @@ impl Prepared {
                 elapsed: began.elapsed(),
             },
         );
-        if let Some(lock) = self.source.lock {
-            lock.release()?;
+        if let Some(lock) = self.source.lock
+            && let Err(error) = lock.release()
+        {
+            // The conversion is done: an error would say that it is not.
+            log::warn!("{error}: remove it by hand before Docker starts");
         }
         Ok(summary)
     }

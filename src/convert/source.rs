@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::error::Error;
 use super::execute::Prepared;
 use super::read::{read_layers, switch_configs};
-use crate::commit::{Leftover, Stage};
+use crate::commit::{Leftover, RootLock, Stage};
 use crate::docker::daemon::{Hold, Host, Notice, PidFileLock, check_stopped};
 use crate::docker::{Model, Orphans, Root, Survey};
 use crate::engine::{Cancel, Phase, Progress};
@@ -52,6 +52,8 @@ pub struct Source {
     pub(super) notices: Vec<String>,
     /// Held until the conversion ends.
     pub(super) lock: Option<PidFileLock>,
+    /// Keeps other runs out; `None` when only a plan is wanted.
+    _root_lock: Option<RootLock>,
 }
 
 impl Source {
@@ -63,6 +65,14 @@ impl Source {
     /// By what stands in the way; nothing has been changed.
     pub fn open(request: Request) -> Result<Self, Error> {
         let root = Root::open(&request.root)?;
+        if !request.dry_run && !nix::unistd::geteuid().is_root() {
+            return Err(Error::NotRoot);
+        }
+        let root_lock = if request.dry_run {
+            None
+        } else {
+            Some(RootLock::acquire(root.path())?)
+        };
         let leftover = Stage::look_for_leftover(root.path())?;
         root.check_target_free()?;
         let mut notices = Vec::new();
@@ -86,6 +96,7 @@ impl Source {
             model,
             notices,
             lock,
+            _root_lock: root_lock,
         })
     }
 
@@ -149,9 +160,6 @@ fn keep_docker_out(
         }
         return Ok(None);
     }
-    if !nix::unistd::geteuid().is_root() {
-        return Err(Error::NotRoot);
-    }
     let lock = match PidFileLock::acquire(&request.host)? {
         Hold::Held(lock) => Some(lock),
         Hold::NoDirectory { dir } => {
@@ -164,17 +172,22 @@ fn keep_docker_out(
     };
     for notice in check_stopped(root, &request.host)? {
         let Notice::MountPoint { path } = &notice;
-        if moves(root.path(), path) {
+        if takes_part_in_renames(root.path(), path) {
             return Err(Error::MountPoint { notice });
         }
-        notices.push(notice.to_string());
+        log::debug!("{notice}; it stays where it is");
     }
     Ok(lock)
 }
 
-/// Whether a rename of this run has the path as one end. `aufs` stays where it is, whatever is mounted on it.
-fn moves(root: &Path, path: &Path) -> bool {
-    path == root.join("devicemapper") || path == root.join("image/devicemapper")
+/// Whether the result is moved to this place or below: no rename leads from one mount to another, be it of the same file
+/// system. `aufs` stays where it is, whatever is mounted on it.
+fn takes_part_in_renames(root: &Path, path: &Path) -> bool {
+    path.strip_prefix(root).is_ok_and(|inner| {
+        ["image", "containers", "devicemapper"]
+            .iter()
+            .any(|top| inner.starts_with(top))
+    })
 }
 
 fn now() -> Timestamp {

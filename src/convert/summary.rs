@@ -1,10 +1,12 @@
 //! What a conversion did, in numbers. The field names are part of the `--json` interface.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use super::execute::Prepared;
+use crate::commit::EditedConfig;
 use crate::docker::Status;
 use crate::plan::{DeviceIndex, PlannedDevice};
 
@@ -105,7 +107,7 @@ impl Summary {
             root: source.path().to_owned(),
             converted: outcome != Outcome::Planned,
             images: source.model.images.len(),
-            containers: configs.len(),
+            containers: nr_containers(configs),
             containers_left: left.count(),
             layers: plan.devices.len() - 1,
             entries: counts.entries,
@@ -153,6 +155,12 @@ impl DeviceSummary {
             blocks: usage.blocks - usage.free_blocks,
         }
     }
+}
+
+/// A container can have more than one configuration file.
+fn nr_containers(configs: &[EditedConfig]) -> usize {
+    let directories: HashSet<_> = configs.iter().map(|config| config.path.parent()).collect();
+    directories.len()
 }
 
 /// The process's own high-water mark, 0 where the system does not tell.

@@ -1,1 +1,18 @@
-//! Command-line tests.
+//! The command as an operator meets it: the binary is run on whole roots, and judged by its exit code, its words and what
+//! it leaves behind. Needs root.
+
+// A failed step of a set-up is a failed test.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod converted;
+mod damage;
+mod interrupted;
+mod refusals;
+mod run;
+mod space;
+mod trace;
+mod traceless;
+mod usage;

@@ -135,9 +135,29 @@ pub(super) fn notices(root: &Root, host: &Host) -> Vec<Notice> {
         .into_iter()
         .map(|mount| mount.point)
         .collect();
-    let ours = ["aufs", "image", "containers"].map(|name| root.path().join(name));
-    let mounted = ours.into_iter().filter(|path| points.contains(path));
-    mounted.map(|path| Notice::MountPoint { path }).collect()
+    let is_ours = |path: &PathBuf| {
+        path.strip_prefix(root.path())
+            .is_ok_and(|inner| hinders_renames(inner) || inner == Path::new("aufs"))
+    };
+    let mut mounted: Vec<_> = points.into_iter().filter(is_ours).collect();
+    mounted.sort_unstable();
+    mounted
+        .into_iter()
+        .map(|path| Notice::MountPoint { path })
+        .collect()
+}
+
+/// Whether nothing can be renamed to this place in a root, or below, when it is a mount point. What daemons mount inside a
+/// container's directory (`shm`, `mounts`, `secrets`) is never renamed.
+fn hinders_renames(inner: &Path) -> bool {
+    let names: Vec<_> = inner.iter().map(OsStrExt::as_bytes).collect();
+    match names[..] {
+        [b"image" | b"devicemapper" | b"containers"]
+        | [b"image", b"devicemapper"]
+        | [b"containers", _] => true,
+        [b"containers", _, file] => file.starts_with(b"config."),
+        _ => false,
+    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,95 @@
+//! Runs the binary on a root.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+use super::support::root::AufsRoot;
+
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_aufs2dm");
+
+/// A command with a pid file of its own.
+pub(crate) struct Tool {
+    run: TempDir,
+}
+
+impl Tool {
+    pub(crate) fn new() -> Self {
+        Self {
+            run: TempDir::new().unwrap(),
+        }
+    }
+
+    pub(crate) fn pid_file(&self) -> PathBuf {
+        self.run.path().join("docker.pid")
+    }
+
+    pub(crate) fn command(&self, verb: &str, root: &Path, options: &[&str]) -> Command {
+        let mut command = Command::new(BINARY);
+        command.arg(verb).arg("--root").arg(root).args(options);
+        command.arg("--pidfile").arg(self.pid_file());
+        command
+    }
+
+    pub(crate) fn run(&self, verb: &str, root: &Path, options: &[&str]) -> Ended {
+        Ended::new(&self.command(verb, root, options).output().unwrap())
+    }
+
+    pub(crate) fn start(&self, root: &Path, options: &[&str]) -> Child {
+        let mut command = self.command("convert", root, options);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    }
+}
+
+/// What a run left on its terminal.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Ended {
+    pub(crate) fn new(output: &Output) -> Self {
+        Self {
+            code: output.status.code(),
+            out: String::from_utf8(output.stdout.clone()).unwrap(),
+            err: String::from_utf8(output.stderr.clone()).unwrap(),
+        }
+    }
+
+    /// Fails unless the exit code is this and each of the words is in what was said on stderr.
+    #[track_caller]
+    pub(crate) fn expect(&self, code: i32, words: &[&str]) {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        for word in words {
+            assert!(self.err.contains(word), "{word:?} is not in {self:?}");
+        }
+    }
+}
+
+/// A base layer, one layer on it, a container.
+pub(crate) fn small_root() -> AufsRoot {
+    AufsRoot::new()
+        .layer("base", |l| {
+            let l = l.file("bin/sh", "#!").mode("bin/sh", 0o755);
+            l.file("etc/motd", "hello").symlink("etc/link", "motd")
+        })
+        .layer("app", |l| {
+            l.file("app/data", [7; 9000]).whiteout("etc/motd")
+        })
+        .image("lab/app:1", "app")
+        .container("web", ("lab/app:1", "app"), |l| l.file("log", "line"))
+}
+
+/// A root whose data takes a while to write.
+pub(crate) fn large_root() -> AufsRoot {
+    let content = vec![0x5a; 2 << 20];
+    AufsRoot::new()
+        .layer("base", |l| {
+            (0..48).fold(l, |l, n| l.file(format!("blob{n:03}"), &content))
+        })
+        .image("lab/base:1", "base")
+}
