@@ -102,9 +102,25 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
             .any(|cause| io_error(cause) == Some(io::ErrorKind::BrokenPipe))
 }
 
+/// The model's error, of any command.
+fn docker_error(error: &anyhow::Error) -> Option<&docker::Error> {
+    match error.downcast_ref() {
+        Some(convert::Error::Docker(source)) => Some(source),
+        _ => error.downcast_ref(),
+    }
+}
+
 /// What to do about it, where that does not go without saying.
 fn hints(error: &anyhow::Error) -> Vec<&'static str> {
     let mut hints = Vec::new();
+    if let Some(
+        docker::Error::NotFound { .. }
+        | docker::Error::NotADirectory { .. }
+        | docker::Error::NotAufs { .. },
+    ) = docker_error(error)
+    {
+        hints.push("--root names Docker's data directory (`docker info` calls it Docker Root Dir)");
+    }
     for cause in error.chain() {
         if let Some(io_error) = cause.downcast_ref::<io::Error>() {
             match io_error.kind() {

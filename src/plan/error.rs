@@ -40,7 +40,7 @@ pub enum Error {
     /// A size that was asked for does not do.
     #[error("{what} of {size}: {reason}")]
     Size {
-        /// Which one: `base size`, `data size`, `metadata size`.
+        /// Which one, with its option.
         what: &'static str,
         /// What was asked for.
         size: Bytes,

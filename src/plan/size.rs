@@ -45,7 +45,7 @@ impl BaseShape {
             });
         };
         Err(Error::Size {
-            what: "base size",
+            what: "base size (--base-size)",
             size,
             reason,
         })
@@ -106,7 +106,7 @@ pub(crate) fn data_size(asked: Option<Bytes>, used: DataBlocks) -> Result<Bytes,
         return Ok(size);
     };
     Err(Error::Size {
-        what: "data size",
+        what: "data size (--data-size)",
         size,
         reason,
     })
@@ -121,8 +121,8 @@ pub(crate) fn metadata_size(
     image: MetaBlocks,
     data: DataBlocks,
 ) -> Result<Bytes, Error> {
+    let limit = thin::MAX_METADATA_BLOCKS.bytes();
     let Some(size) = asked else {
-        let limit = thin::MAX_METADATA_BLOCKS.bytes();
         return Ok(thin::device_size(image, data)
             .bytes()
             .max(DEFAULT_METADATA_SIZE)
@@ -131,13 +131,15 @@ pub(crate) fn metadata_size(
     let least = MetaBlocks(image.0 + image.0.div_ceil(4)).bytes();
     let reason = if !size.0.is_multiple_of(BLOCK_BYTES) {
         format!("it must be a multiple of {BLOCK_BYTES} bytes")
+    } else if size > limit {
+        format!("the most is {limit}")
     } else if size < least {
         format!("the pool needs {least}")
     } else {
         return Ok(size);
     };
     Err(Error::Size {
-        what: "metadata size",
+        what: "metadata size (--metadata-size)",
         size,
         reason,
     })
@@ -184,7 +186,7 @@ mod tests {
                 matches!(
                     BaseShape::first(Some(size)),
                     Err(Error::Size {
-                        what: "base size",
+                        what: "base size (--base-size)",
                         ..
                     })
                 ),
@@ -226,5 +228,9 @@ mod tests {
         let size = |asked| metadata_size(Some(asked), MetaBlocks(1000), DataBlocks(1_638_400));
         assert_eq!(size(Bytes(1250 * 4096)).unwrap(), Bytes(1250 * 4096));
         assert!(size(Bytes(1249 * 4096)).is_err());
+        assert!(
+            size(Bytes::gib(16)).is_err(),
+            "more than the format can hold"
+        );
     }
 }
