@@ -10,6 +10,8 @@ mod aufs;
 mod aufs_fixture;
 mod aufs_hostile;
 mod aufs_merge;
+mod convert;
+mod convert_pool;
 mod ext4;
 mod ext4_disk;
 mod ext4_layers;
