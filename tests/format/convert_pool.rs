@@ -174,7 +174,7 @@ impl<'a> PoolFiles<'a> {
 
 /// Plans and writes the layers, and judges all of them.
 pub(crate) fn judge(layers: &[Source], options: &plan::Options) -> Plan {
-    let dir = TempDir::new().unwrap();
+    let dir = in_memory();
     let plan = plan(layers, options).unwrap();
     PoolFiles::write(&plan, dir.path()).judge(layers, &plan);
     plan
@@ -233,7 +233,7 @@ fn attribute(line: &str, name: &str) -> u64 {
 }
 
 /// A directory that is quick to fill and gone soon, on a disk only where there is no other.
-fn in_memory() -> TempDir {
+pub(crate) fn in_memory() -> TempDir {
     TempDir::new_in("/dev/shm")
         .or_else(|_| TempDir::new())
         .unwrap()
