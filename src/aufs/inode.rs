@@ -1,9 +1,10 @@
 //! One file of a branch: attributes, xattrs, holes, link target. Follows no symbolic link in the last component.
 
 use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -62,13 +63,30 @@ fn read_xattrs(path: &Path) -> Result<Xattrs, Error> {
         }
         Err(error) => return Err(Error::from_io("list extended attributes", path, error)),
     };
+    let names: Vec<_> = names.collect();
     names
-        .map(|name| match xattr::get(path, &name) {
-            Ok(Some(value)) => Ok((name.into_vec().into(), value.into())),
+        .iter()
+        .filter(|name| !is_file_systems_own(name, &names))
+        .map(|name| match xattr::get(path, name) {
+            Ok(Some(value)) => Ok((name.as_bytes().into(), value.into())),
             Ok(None) => Err(changed(path)),
             Err(error) => Err(Error::from_io("read extended attribute", path, error)),
         })
         .collect()
+}
+
+/// Whether an xattr says how the file system below keeps the file, rather than what the layer holds.
+///
+/// btrfs shows a file's properties as `btrfs.compression` and the like, which no other file system takes. XFS shows root
+/// each ACL a second time under the name it has on disk. Sources: linux v6.6 `fs/btrfs/props.c`; `fs/xfs/xfs_xattr.c`,
+/// `xfs_xattr_put_listent`.
+fn is_file_systems_own(name: &OsStr, all: &[OsString]) -> bool {
+    let twin = match name.as_bytes() {
+        b"trusted.SGI_ACL_FILE" => "system.posix_acl_access",
+        b"trusted.SGI_ACL_DEFAULT" => "system.posix_acl_default",
+        name => return name.starts_with(b"btrfs."),
+    };
+    all.iter().any(|other| other == twin)
 }
 
 /// What the file at `path` is. A directory comes empty.
@@ -195,5 +213,31 @@ fn unsigned(offset: i64) -> nix::Result<u64> {
 fn changed(path: &Path) -> Error {
     Error::Changed {
         path: path.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_systems_own_attributes_are_told_from_the_layers() {
+        let is_own = |name: &str, others: &[&str]| {
+            let all: Vec<_> = others.iter().map(OsString::from).collect();
+            is_file_systems_own(OsStr::new(name), &all)
+        };
+        assert!(is_own("btrfs.compression", &[]));
+        assert!(is_own("trusted.SGI_ACL_FILE", &["system.posix_acl_access"]));
+        assert!(is_own(
+            "trusted.SGI_ACL_DEFAULT",
+            &["user.a", "system.posix_acl_default"]
+        ));
+        for layers in ["user.btrfs.a", "trusted.SGI_ACL", "security.selinux"] {
+            assert!(!is_own(layers, &["system.posix_acl_access"]), "{layers}");
+        }
+        assert!(!is_own(
+            "trusted.SGI_ACL_FILE",
+            &["system.posix_acl_default"]
+        ));
     }
 }

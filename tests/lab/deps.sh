@@ -18,6 +18,8 @@ need libclang-dev installed libclang-dev
 need libdevmapper-dev installed libdevmapper-dev
 # To test: the file systems' and the pool's own checkers, the fixtures' archivers, the lab's tools.
 need e2fsprogs have e2fsck
+need btrfs-progs have mkfs.btrfs
+need xfsprogs have mkfs.xfs
 need thin-provisioning-tools have thin_check
 need xz-utils have xz
 need zstd have zstd

@@ -15,7 +15,7 @@ use super::buffer::AlignedBuffer;
 use super::error::Error;
 use super::reflink::{self, Share};
 use super::source::{BranchReader, SourceFile};
-use super::{Options, Progress, create};
+use super::{Cancel, Options, Progress, create};
 use crate::ext4::{CLUSTER_BLOCKS, DataRun};
 use crate::plan::{Plan, PlannedDevice};
 use crate::units::BLOCK_BYTES;
@@ -59,10 +59,11 @@ pub(super) fn write(
         share,
         units: units(plan),
         next: AtomicUsize::new(0),
+        cancel: options.cancel.clone(),
         failed: AtomicBool::new(false),
         error: Mutex::new(None),
     };
-    pool.broadcast(|_| run.work(options, progress));
+    pool.broadcast(|_| run.work(progress));
     if let Some(error) = run
         .error
         .into_inner()
@@ -120,6 +121,7 @@ struct Run<'a> {
     share: bool,
     units: Vec<Unit>,
     next: AtomicUsize,
+    cancel: Cancel,
     failed: AtomicBool,
     error: Mutex<Option<Error>>,
 }
@@ -132,32 +134,36 @@ struct Worker<'a> {
 
 impl<'a> Run<'a> {
     /// Takes units until there are no more, or one failed, or the run is told to stop.
-    fn work(&self, options: &Options, progress: &dyn Progress) {
+    fn work(&self, progress: &dyn Progress) {
         let mut worker = Worker {
             buffer: AlignedBuffer::new(UNIT_CLUSTERS * CLUSTER),
             branch: None,
         };
-        while !self.failed.load(Ordering::Relaxed) {
+        while !self.failed.load(Ordering::Acquire) {
             let Some(unit) = self.units.get(self.next.fetch_add(1, Ordering::Relaxed)) else {
                 return;
             };
-            let written = if options.cancel.is_set() {
-                Err(Error::Interrupted)
-            } else {
-                self.write(unit, &mut worker)
-            };
+            let written = self.go_on().and_then(|()| self.write(unit, &mut worker));
             match written {
                 Ok(bytes) => progress.inc(bytes),
                 Err(error) => {
-                    self.failed.store(true, Ordering::Relaxed);
-                    let mut first = self
-                        .error
+                    // Kept before the others are stopped: what they say then is not the cause.
+                    self.error
                         .lock()
-                        .expect("no thread panics while it holds the lock");
-                    first.get_or_insert(error);
+                        .expect("no thread panics while it holds the lock")
+                        .get_or_insert(error);
+                    self.failed.store(true, Ordering::Release);
                 }
             }
         }
+    }
+
+    /// Asked before every unit and every file: a unit of small files on a cold disk takes seconds.
+    fn go_on(&self) -> Result<(), Error> {
+        if self.cancel.is_set() || self.failed.load(Ordering::Acquire) {
+            return Err(Error::Interrupted);
+        }
+        Ok(())
     }
 
     fn write(&self, unit: &Unit, worker: &mut Worker<'a>) -> Result<u64, Error> {
@@ -208,6 +214,7 @@ impl<'a> Run<'a> {
             buffer[filled..start].fill(0);
             filled = end;
             let offset = u64::from(run.logical + skip) * BLOCK_BYTES;
+            self.go_on()?;
             let file = reader.open(run.node)?;
             shares.extend(self.read(file, offset, &mut buffer[start..end], start)?);
         }

@@ -18,6 +18,9 @@ use crate::units::BLOCK_BYTES;
 /// From how many bytes on a piece is shared rather than copied: below, the call costs more than the copy.
 const LEAST: u64 = 128 * 1024;
 
+/// How many files that cannot be shared are taken as a sign that none can.
+const MOST_TRIES: usize = 64;
+
 /// A piece of a unit's buffer that is not filled, because its blocks are to be shared.
 #[derive(Debug)]
 pub(super) struct Share<'a> {
@@ -54,32 +57,37 @@ pub(super) fn worth(size: u64, offset: u64, len: u64) -> Option<u64> {
     (whole >= LEAST).then_some(whole)
 }
 
-/// Tries it on the first file that is large enough, right where its blocks belong.
+/// Tries it on files that are large enough, right where their blocks belong, until it is known.
 pub(super) fn works(plan: &Plan, target: &File) -> Result<bool, Error> {
-    let Some((device, run, len)) = plan.devices.iter().find_map(first_candidate) else {
-        return Ok(false);
-    };
-    let layer = device
-        .layer
-        .as_ref()
-        .expect("the base device has no file data");
-    let file = BranchReader::new(layer)?.open(run.node)?;
-    let range = CloneRange {
-        from: u64::from(run.logical) * BLOCK_BYTES,
-        to: device.offset_of(run.physical),
-        len,
-    };
-    match file.share(target, range) {
-        Ok(()) => Ok(true),
-        Err(errno) if cannot(errno) => Ok(false),
-        Err(errno) => Err(file.io_error("share the blocks of", errno.into())),
+    let candidates = plan.devices.iter().flat_map(candidates);
+    for (device, run, len) in candidates.take(MOST_TRIES) {
+        let layer = device
+            .layer
+            .as_ref()
+            .expect("the base device has no file data");
+        let file = BranchReader::new(layer)?.open(run.node)?;
+        let range = CloneRange {
+            from: u64::from(run.logical) * BLOCK_BYTES,
+            to: device.offset_of(run.physical),
+            len,
+        };
+        match file.share(target, range) {
+            Ok(()) => return Ok(true),
+            // One file cannot be shared, because btrfs keeps it without checksums for example: others may.
+            Err(Errno::EINVAL | Errno::ETXTBSY) => {}
+            Err(errno) if cannot(errno) => return Ok(false),
+            Err(errno) => return Err(file.io_error("share the blocks of", errno.into())),
+        }
     }
+    Ok(false)
 }
 
-fn first_candidate(device: &PlannedDevice) -> Option<(&PlannedDevice, &DataRun, u64)> {
-    let layer = device.layer.as_ref()?;
-    device.delta.data.iter().find_map(|run| {
-        let size = layer.tree.regular(run.node)?.size;
+/// The device's runs that are worth sharing, each with how many of its bytes.
+fn candidates(device: &PlannedDevice) -> impl Iterator<Item = (&PlannedDevice, &DataRun, u64)> {
+    let layer = device.layer.as_ref();
+    let runs = layer.map_or(&[][..], |_| &device.delta.data);
+    runs.iter().filter_map(move |run| {
+        let size = layer?.tree.regular(run.node)?.size;
         let len = worth(
             size,
             u64::from(run.logical) * BLOCK_BYTES,
