@@ -57,15 +57,28 @@ pub struct Counts {
 ///
 /// Every variant of [`Error`]; the branch is then of no use.
 pub fn read_branch(dir: &Path, tar_split: Option<&Path>) -> Result<Branch, Error> {
+    read_branch_unless(&|| false, dir, tar_split)
+}
+
+/// [`read_branch`], given up when `stop` says so; it is asked before every entry, for a branch may have millions.
+///
+/// # Errors
+///
+/// As there, and [`Error::Stopped`].
+pub fn read_branch_unless(
+    stop: &dyn Fn() -> bool,
+    dir: &Path,
+    tar_split: Option<&Path>,
+) -> Result<Branch, Error> {
     // A trailing slash would make `lstat` follow a symbolic link.
     let dir: PathBuf = dir.components().collect();
-    let (branch, conflicts) = Pass::new(&dir, HashMap::new())?.run()?;
+    let (branch, conflicts) = Pass::new(&dir, HashMap::new())?.run(stop)?;
     if conflicts.is_empty() {
         return Ok(branch);
     }
     drop(branch);
     let verdicts = judge(conflicts, tar_split)?;
-    let (branch, unforeseen) = Pass::new(&dir, verdicts)?.run()?;
+    let (branch, unforeseen) = Pass::new(&dir, verdicts)?.run(stop)?;
     match unforeseen.first() {
         None => Ok(branch),
         Some(path) => Err(Error::Changed {
@@ -133,13 +146,16 @@ impl<'a> Pass<'a> {
     }
 
     /// The branch, and the conflicts that no verdict covers: with any of them the branch is not to be used.
-    fn run(mut self) -> Result<(Branch, Conflicts), Error> {
+    fn run(mut self, stop: &dyn Fn() -> bool) -> Result<(Branch, Conflicts), Error> {
         let mut walk = WalkDir::new(self.dir)
             .follow_links(false)
             .follow_root_links(false)
             .same_file_system(true)
             .into_iter();
         while let Some(entry) = walk.next() {
+            if stop() {
+                return Err(Error::Stopped);
+            }
             let entry = entry.map_err(|error| self.walk_error(error))?;
             if self.visit(&entry)? == Contents::Skip && entry.file_type().is_dir() {
                 walk.skip_current_dir();

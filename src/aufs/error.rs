@@ -28,6 +28,9 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// The caller wanted no more of it.
+    #[error("reading was stopped")]
+    Stopped,
     /// Another file system is mounted inside the branch.
     #[error("{}: another file system is mounted here", shown(path))]
     OtherFileSystem {

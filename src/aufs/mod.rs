@@ -13,7 +13,7 @@ mod names;
 mod opaque;
 mod pseudo_link;
 
-pub use branch::{Branch, Counts, read_branch};
+pub use branch::{Branch, Counts, read_branch, read_branch_unless};
 pub use error::Error;
 pub use finding::Finding;
 pub use opaque::{DoubleOpaque, OpaqueDirs};

@@ -42,19 +42,20 @@ pub(super) fn read_layers(source: &Source, progress: &dyn Progress) -> Result<Re
 }
 
 fn read_layer(source: &Source, layer: &AufsLayer) -> Result<Branch, Error> {
-    if source.request.cancel.is_set() {
-        return Err(Error::Interrupted);
-    }
     log::info!("layer {}", layer.id);
     let branch = source.root.branch(&layer.id);
     let tar_split = layer.uses.iter().find_map(|used| match used {
         Use::ImageLayer(chain) => Some(source.root.tar_split(chain)),
         _ => None,
     });
-    aufs::read_branch(&branch, tar_split.as_deref()).map_err(|error| Error::Branch {
-        layer: layer.id.clone(),
-        hits: source.model.users_of(&layer.id),
-        source: error,
+    let stop = || source.request.cancel.is_set();
+    aufs::read_branch_unless(&stop, &branch, tar_split.as_deref()).map_err(|error| match error {
+        aufs::Error::Stopped => Error::Interrupted,
+        error => Error::Branch {
+            layer: layer.id.clone(),
+            hits: source.model.users_of(&layer.id),
+            source: error,
+        },
     })
 }
 

@@ -1,6 +1,8 @@
 //! What one branch is read as, rule by rule.
 
-use aufs2dm::aufs::{Branch, Counts, Finding, read_branch};
+use std::cell::Cell;
+
+use aufs2dm::aufs::{Branch, Counts, Error, Finding, read_branch, read_branch_unless};
 use aufs2dm::tree::{Kind, LayerTree, Node, NodeId, Segment, Timestamp};
 use aufs2dm::units::Bytes;
 use tempfile::TempDir;
@@ -325,4 +327,19 @@ fn what_an_operator_should_know_is_found() {
         Finding::UnnamedWhiteout { path: path(".wh.") },
     ];
     assert_eq!(read.branch.findings, expected);
+}
+
+#[test]
+fn reading_ends_at_the_entry_at_which_it_is_stopped() {
+    let dir = TempDir::new().unwrap();
+    let layer = Layer::new(dir.path().join("branch"));
+    let path = layer.file("a", b"").file("b", b"").file("c", b"").finish();
+    let asked = Cell::new(0);
+    let stop = || {
+        asked.set(asked.get() + 1);
+        asked.get() == 3
+    };
+    let error = read_branch_unless(&stop, &path, None).unwrap_err();
+    assert!(matches!(error, Error::Stopped));
+    assert_eq!(asked.get(), 3);
 }
