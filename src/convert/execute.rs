@@ -43,12 +43,7 @@ impl Prepared {
 
     /// Bytes that the conversion writes: the pool's two files, and the copies of the image store and the configurations.
     pub(super) fn bytes_needed(&self) -> Result<Bytes, Error> {
-        let metadata = self
-            .plan
-            .pool
-            .metadata_blocks_needed()
-            .map_err(crate::plan::Error::Thin)?
-            .bytes();
+        let metadata = self.plan.metadata_blocks.bytes();
         let configs: usize = self.configs.iter().map(|config| config.content.len()).sum();
         let image_store = Stage::size_of_image_store(self.source.root.path())?;
         Ok(Bytes(

@@ -118,10 +118,7 @@ impl Summary {
                 .iter()
                 .map(|device| device.delta.metadata_blocks + device.delta.data_blocks)
                 .sum(),
-            metadata_blocks: plan
-                .pool
-                .metadata_blocks_needed()
-                .map_or(0, |blocks| blocks.0),
+            metadata_blocks: plan.metadata_blocks.0,
             base_size: plan.base_size.0,
             data_size: plan.data_size.0,
             metadata_size: plan.metadata_size.0,

@@ -110,6 +110,8 @@ pub struct Plan {
     pub data_size: Bytes,
     /// Size of the (sparse) metadata file.
     pub metadata_size: Bytes,
+    /// Blocks of the metadata file that will be written. Counted once: it takes a walk over all mappings.
+    pub metadata_blocks: MetaBlocks,
     /// The base device, then a device per layer, parents before children.
     pub devices: Vec<PlannedDevice>,
     /// The pool's metadata.
@@ -161,11 +163,13 @@ pub fn compute(layers: Vec<Layer>, options: &Options) -> Result<Plan, Error> {
     let used = place_data(&mut devices);
     let (data_size, pool) = plan_pool(&devices, used, options)?;
     let metadata_size = pool.nr_metadata_blocks.bytes();
+    let metadata_blocks = pool.metadata_blocks_needed().map_err(Error::Thin)?;
     Ok(Plan {
         uuid: options.uuid,
         base_size: shape.size,
         data_size,
         metadata_size,
+        metadata_blocks,
         devices,
         pool,
     })
