@@ -185,20 +185,8 @@ impl<'a> Merge<'a> {
         check_name(name).map_err(|problem| self.entry_error(node, problem))?;
         let file_type = file_type(&self.layer.node(node).kind);
         let ino = match (self.inos[node.index()], file_type) {
-            (Some(ino), FileType::Directory) => {
-                self.meet(
-                    node,
-                    Visit {
-                        node,
-                        ino,
-                        parent,
-                        is_new: true,
-                    },
-                )?;
-                ino
-            }
-            (Some(ino), _) => self.link(node, ino)?,
-            (None, FileType::Directory) => {
+            // A second name of a directory is refused by `meet`.
+            (_, FileType::Directory) => {
                 let ino = self.draft.take_inode(true)?;
                 self.meet(
                     node,
@@ -211,6 +199,7 @@ impl<'a> Merge<'a> {
                 )?;
                 ino
             }
+            (Some(ino), _) => self.link(node, ino)?,
             (None, _) => self.create_inode(node)?,
         };
         Ok(Entry {
