@@ -8,9 +8,10 @@ use std::os::unix::fs::MetadataExt;
 use aufs2dm::ext4::{Checksums, Image};
 use aufs2dm::tree::{Meta, Timestamp, Xattrs};
 
+use crate::ext4_build::{file, flat_layer, plain_meta};
 use crate::ext4_chain::Chain;
 use crate::ext4_disk::{Disk, params};
-use crate::ext4_layers::{Numbers, Taste, file, flat_layer, plain_meta, random_layer};
+use crate::ext4_layers::{Numbers, Taste, random_layer};
 
 pub(crate) const BOTH: [Checksums; 2] = [Checksums::GroupDescriptors, Checksums::Metadata];
 

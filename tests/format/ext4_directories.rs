@@ -6,8 +6,8 @@ use aufs2dm::ext4::Checksums;
 use aufs2dm::tree::{Kind, LayerTree, Listing};
 
 use crate::ext4::BOTH;
+use crate::ext4_build::{directory, file, flat_layer, plain_meta};
 use crate::ext4_chain::Chain;
-use crate::ext4_layers::{directory, file, flat_layer, plain_meta};
 
 /// What differs between names that all hash to 0x12484b7e under the tests' seed: found by counting the hashes of five
 /// thousand million names.

@@ -8,6 +8,7 @@ use aufs2dm::tree::{
     DeviceNumber, Kind, LayerTree, Listing, Meta, NodeId, Regular, Segment, Timestamp, Xattrs,
 };
 
+use crate::ext4_build::{directory, file};
 use crate::ext4_model::Model;
 
 /// Numbers that look random and are the same in every run.
@@ -32,48 +33,6 @@ impl Numbers {
     pub(crate) fn chance(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
-}
-
-/// Attributes that nothing in a test depends on.
-pub(crate) fn plain_meta(mode: u16) -> Meta {
-    let time = Timestamp::new(1_600_000_000, 1);
-    Meta {
-        mode,
-        atime: time,
-        mtime: time,
-        ctime: time,
-        ..Meta::default()
-    }
-}
-
-/// A file of this size without holes.
-pub(crate) fn file(size: u64) -> Kind {
-    Kind::Regular(Regular {
-        size,
-        segments: None,
-    })
-}
-
-pub(crate) fn directory() -> Kind {
-    Kind::Directory(Box::default())
-}
-
-/// A layer whose root holds these names.
-pub(crate) fn flat_layer(entries: impl Iterator<Item = (Vec<u8>, Kind)>) -> LayerTree {
-    let mut layer = LayerTree::new(plain_meta(0o755));
-    let entries = entries
-        .map(|(name, kind)| (name.into(), layer.add(plain_meta(0o644), kind)))
-        .collect();
-    set(&mut layer, LayerTree::ROOT, entries);
-    layer
-}
-
-pub(crate) fn set(layer: &mut LayerTree, id: NodeId, entries: Vec<(Box<[u8]>, NodeId)>) {
-    let listing = Listing {
-        entries,
-        ..Listing::default()
-    };
-    layer.set_directory(id, listing);
 }
 
 /// What kinds of changes a random layer has, in about what number.

@@ -8,11 +8,10 @@ use aufs2dm::tree::{
 };
 
 use crate::ext4::BOTH;
+use crate::ext4_build::{directory, file, flat_layer, plain_meta, set};
 use crate::ext4_chain::Chain;
 use crate::ext4_disk::params;
-use crate::ext4_layers::{
-    Numbers, Taste, directory, file, flat_layer, plain_meta, random_layer, set,
-};
+use crate::ext4_layers::{Numbers, Taste, random_layer};
 
 /// The problem of a layer's one entry `name`.
 fn problem(name: &[u8], meta: Meta, kind: Kind) -> Problem {

@@ -22,6 +22,7 @@ mod docker_damage;
 mod docker_leftovers;
 mod docker_root;
 mod ext4;
+mod ext4_build;
 mod ext4_chain;
 mod ext4_cost;
 mod ext4_directories;
