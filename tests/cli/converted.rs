@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::run::{Tool, small_root};
 use super::support::fixture::unpack;
 use super::support::root::container_id;
-use super::trace::{Trace, age, assert_same, contents, trace};
+use super::support::trace::{Trace, age, assert_same, contents, trace};
 
 /// The trace below `top` by paths relative to it.
 fn relative(top: &Path) -> Trace {

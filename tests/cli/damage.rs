@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::run::{Tool, small_root};
 use super::support::root::{AufsRoot, container_id};
-use super::trace::{assert_same, contents};
+use super::support::trace::{assert_same, contents};
 
 /// Damages a fresh root; the run must name all the words and change nothing.
 #[track_caller]

@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::run::{Ended, Tool, large_root};
-use super::trace::{assert_same, contents};
+use super::support::trace::{assert_same, contents};
 
 pub(crate) fn wait_for(path: &Path) {
     let began = Instant::now();

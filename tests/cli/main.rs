@@ -13,6 +13,5 @@ mod interrupted;
 mod refusals;
 mod run;
 mod space;
-mod trace;
 mod traceless;
 mod usage;

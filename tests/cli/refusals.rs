@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::run::{Tool, large_root, small_root};
 use super::support::fixture::unpack;
-use super::trace::{assert_same, contents};
+use super::support::trace::{assert_same, contents};
 
 #[test]
 fn what_is_no_aufs_root_is_called_what_it_is() {

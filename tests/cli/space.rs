@@ -8,7 +8,7 @@ use nix::mount::{MsFlags, mount, umount};
 use tempfile::TempDir;
 
 use super::run::{Ended, Tool, large_root, small_root};
-use super::trace::{assert_same, contents};
+use super::support::trace::{assert_same, contents};
 
 /// A file system of its own with a copy of a root; unmounted when dropped.
 pub(crate) struct Disk {

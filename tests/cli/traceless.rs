@@ -2,7 +2,7 @@
 
 use super::run::{Tool, small_root};
 use super::support::fixture::unpack;
-use super::trace::{age, assert_same, trace};
+use super::support::trace::{age, assert_same, trace};
 
 #[test]
 fn inspect_and_dry_run_leave_no_trace_not_even_access_times() {

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 use super::run::{BINARY, Ended, Tool, small_root};
-use super::trace::{assert_same, contents};
+use super::support::trace::{assert_same, contents};
 
 fn run(arguments: &[&str]) -> Ended {
     Ended::new(&Command::new(BINARY).args(arguments).output().unwrap())

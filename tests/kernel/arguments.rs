@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 
-use crate::checks::{CHECKS, Check};
+use crate::checks::{self, Check};
 
 /// What the command line asks for.
 #[allow(clippy::struct_excessive_bools)] // each is one flag of the command line
@@ -45,9 +45,9 @@ impl Arguments {
 
     /// The checks that were chosen, in the table's order.
     pub(crate) fn chosen(&self) -> Vec<&'static Check> {
-        CHECKS
+        checks::all()
             .iter()
-            .filter(|check| self.wants(check.name))
+            .filter(|check| self.wants(&check.name))
             .collect()
     }
 

@@ -21,6 +21,7 @@ use serde_json::Value;
 use crate::{
     lab::{Lab, last_lines, run},
     pool::Mounted,
+    roots::Root,
 };
 
 /// How long dockerd may take to answer, and to end.
@@ -36,24 +37,14 @@ const NOISE: [&str; 3] = [
     "loopback devices is strongly",
 ];
 
-/// Runs `work` with a daemon on `root` and stops it; a failure comes with the daemon's log.
+/// Runs `work` with a daemon on `root`, told where its devices are, and stops it; a failure comes with the daemon's log.
 pub(crate) fn with_dockerd<T>(
     lab: &Lab,
-    root: &Path,
+    root: &Root,
     work: impl FnOnce(&Dockerd<'_>) -> Result<T>,
 ) -> Result<T> {
-    with_options(lab, root, &[], work)
-}
-
-/// The same with further options, such as `--storage-opt=dm.basesize=20G`.
-pub(crate) fn with_options<T>(
-    lab: &Lab,
-    root: &Path,
-    options: &[&str],
-    work: impl FnOnce(&Dockerd<'_>) -> Result<T>,
-) -> Result<T> {
-    let bound = Mounted::bind(root, Path::new(DATA_ROOT))?;
-    let mut daemon = Dockerd::start(lab, options)?;
+    let bound = Mounted::bind(root.path(), Path::new(DATA_ROOT))?;
+    let mut daemon = Dockerd::start(lab, root.options())?;
     let outcome = daemon.wait_ready().and_then(|()| work(&daemon));
     let stopped = daemon.stop().and_then(|()| bound.close());
     match (outcome, stopped) {
@@ -72,7 +63,7 @@ pub(crate) struct Dockerd<'lab> {
 }
 
 impl<'lab> Dockerd<'lab> {
-    fn start(lab: &'lab Lab, options: &[&str]) -> Result<Self> {
+    fn start(lab: &'lab Lab, storage_options: &[String]) -> Result<Self> {
         static NR_STARTED: AtomicUsize = AtomicUsize::new(0);
         let number = NR_STARTED.fetch_add(1, Ordering::Relaxed);
         let directory = lab.work().join(format!("dockerd-{number}"));
@@ -104,7 +95,11 @@ impl<'lab> Dockerd<'lab> {
                 "--ip6tables=false",
                 "--log-level=info",
             ])
-            .args(options)
+            .args(
+                storage_options
+                    .iter()
+                    .map(|option| format!("--storage-opt={option}")),
+            )
             .env("DOCKER_RAMDISK", "1") // runc cannot pivot_root when the daemon's own root is not a disk's
             .stdout(log.try_clone()?)
             .stderr(log)

@@ -19,7 +19,7 @@ use nix::{
 
 use crate::{
     arguments::Arguments,
-    checks::CHECKS,
+    checks,
     job::{Event, JOB_VARIABLE, Job, Outcome},
     lab,
     report::Report,
@@ -42,7 +42,7 @@ pub(crate) fn main() -> Result<ExitCode> {
     }
     let job = Job {
         lab: lab::locate()?,
-        checks: chosen.iter().map(|check| check.name.to_owned()).collect(),
+        checks: chosen.iter().map(|check| check.name.clone()).collect(),
         shell: arguments.shell.clone(),
         path: env::var("PATH").unwrap_or_default(),
         directory: PathBuf::new(),
@@ -52,7 +52,7 @@ pub(crate) fn main() -> Result<ExitCode> {
     }
     let mut report = Report::begin(
         chosen.len(),
-        CHECKS.len() - chosen.len(),
+        checks::all().len() - chosen.len(),
         arguments.report_time,
     );
     if !chosen.is_empty() {

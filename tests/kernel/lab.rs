@@ -37,8 +37,11 @@ pub(crate) struct Lab {
     path: String,
     work: PathBuf,
     /// What was made once for all checks to copy, or why that failed.
-    made: RefCell<BTreeMap<&'static str, Result<PathBuf, String>>>,
+    made: RefCell<BTreeMap<&'static str, Made>>,
 }
+
+/// What was made, and of which sort.
+type Made = (String, Result<PathBuf, String>);
 
 impl Lab {
     /// A lab at `directory`, on a machine with this PATH, that keeps its files in `work`.
@@ -102,18 +105,35 @@ impl Lab {
         name: &'static str,
         make: impl FnOnce(&Path) -> Result<()>,
     ) -> Result<PathBuf> {
-        let made = self.made.borrow().get(name).cloned();
-        let made = made.unwrap_or_else(|| {
-            let directory = self.work.join(name);
-            let outcome = fs::create_dir_all(&directory)
-                .map_err(Into::into)
-                .and_then(|()| make(&directory));
-            outcome
-                .map(|()| directory)
-                .map_err(|error| format!("{error:#}"))
-        });
-        self.made.borrow_mut().insert(name, made.clone());
+        self.latest(name, "", make)
+    }
+
+    /// The same for what comes in sorts, of which only the one asked for last is kept.
+    pub(crate) fn latest(
+        &self,
+        name: &'static str,
+        sort: &str,
+        make: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<PathBuf> {
+        let known = self.made.borrow().get(name).cloned();
+        let made = match known {
+            Some((made, outcome)) if made == sort => outcome,
+            _ => self.make(name, make).map_err(|error| format!("{error:#}")),
+        };
+        self.made
+            .borrow_mut()
+            .insert(name, (sort.to_owned(), made.clone()));
         made.map_err(|error| anyhow!("{error}"))
+    }
+
+    fn make(&self, name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+        let directory = self.work.join(name);
+        if directory.exists() {
+            fs::remove_dir_all(&directory)?;
+        }
+        fs::create_dir_all(&directory)?;
+        make(&directory)?;
+        Ok(directory)
     }
 
     /// Unpacks a fixture archive into `target`, with owners, xattrs, device nodes and holes.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use devicemapper::{DM, DevId, DmOptions};
 use nix::mount::{MntFlags, umount2};
 
@@ -35,6 +35,29 @@ impl Leftovers {
             dm_names,
             loops: attached_loops()?,
         })
+    }
+
+    /// Fails when more or less is there now than was.
+    pub(crate) fn compare(&self) -> Result<()> {
+        let now = Self::now()?;
+        let lines = [
+            ("mount", &self.mounts, &now.mounts),
+            ("dm device", &self.dm_names, &now.dm_names),
+            ("loop device", &self.loops, &now.loops),
+        ]
+        .into_iter()
+        .flat_map(|(kind, before, now)| {
+            let left = now
+                .difference(before)
+                .map(move |name| format!("left: {kind} {name}"));
+            let gone = before
+                .difference(now)
+                .map(move |name| format!("gone: {kind} {name}"));
+            left.chain(gone)
+        });
+        let lines: Vec<_> = lines.collect();
+        ensure!(lines.is_empty(), "{}", lines.join("; "));
+        Ok(())
     }
 
     /// Fails when there is more now than there was, and removes it, so that later checks are judged alone.

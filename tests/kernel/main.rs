@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)] // the report is this program's output
 
 mod arguments;
+mod block;
 mod checks;
 mod dockerd;
 mod guest;
@@ -18,9 +19,12 @@ mod pool;
 mod report;
 mod roots;
 mod runner;
+mod storage;
 #[path = "../support/mod.rs"]
 mod support;
+mod tool;
 mod truth;
+mod variant;
 
 use std::process::ExitCode;
 

@@ -7,7 +7,7 @@ use nix::unistd::geteuid;
 
 use crate::{
     arguments::Arguments,
-    checks::CHECKS,
+    checks,
     job::Event,
     lab::{self, Lab},
     report::Report,
@@ -30,10 +30,10 @@ pub(crate) fn main() -> Result<ExitCode> {
         &env::var("PATH").unwrap_or_default(),
         work.path(),
     );
-    let names: Vec<_> = chosen.iter().map(|check| check.name.to_owned()).collect();
+    let names: Vec<_> = chosen.iter().map(|check| check.name.clone()).collect();
     let mut report = Report::begin(
         chosen.len(),
-        CHECKS.len() - chosen.len(),
+        checks::all().len() - chosen.len(),
         arguments.report_time,
     );
     runner::run_checks(&lab, &names, &mut |event| {

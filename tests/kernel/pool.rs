@@ -4,15 +4,21 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs::{self, File},
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, ensure};
-use devicemapper::{DM, DevId, Device, DmFlags, DmName, DmNameBuf, DmOptions};
-use loopdev::{LoopControl, LoopDevice};
+use anyhow::{Context, Result, bail};
+use devicemapper::{DM, DevId, Device, DmNameBuf, DmOptions};
 use serde::Deserialize;
 use sys_mount::{Mount, MountFlags, UnmountFlags};
+
+use crate::{
+    block::{Active, Loop},
+    roots::Root,
+    storage::pool_table,
+};
 
 /// Data block of every pool that Docker makes, in sectors: 64 KiB. Source: moby v20.10 devmapper/deviceset.go.
 const BLOCK_SECTORS: u64 = 128;
@@ -44,33 +50,41 @@ pub(crate) fn read_devices(root: &Path) -> Result<BTreeMap<String, DeviceFile>> 
     Ok(devices)
 }
 
-/// An active pool over a root's `data` and `metadata` files.
+/// The active pool of a root.
 #[derive(Debug)]
 pub(crate) struct Pool {
-    device: Active,
-    data: Loop,
-    metadata: Loop,
+    /// What was activated for this and goes with it; an operator's pool was active before and stays.
+    own: Option<Own>,
+    name: DmNameBuf,
+    device: Device,
     devices: BTreeMap<String, DeviceFile>,
 }
 
+/// A pool that nobody else keeps active. The pool goes before what it lies on.
+#[derive(Debug)]
+struct Own {
+    pool: Active,
+    loops: Vec<Loop>,
+}
+
 impl Pool {
-    /// Attaches the files and creates the pool, with Docker's own table.
-    pub(crate) fn activate(root: &Path) -> Result<Self> {
-        let files = root.join("devicemapper/devicemapper");
-        let sectors = fs::metadata(files.join("data"))?.len() / 512;
-        let data = Loop::attach(&files.join("data"))?;
-        let metadata = Loop::attach(&files.join("metadata"))?;
-        let table = format!(
-            "{} {} {BLOCK_SECTORS} 32768 1 skip_block_zeroing",
-            metadata.path.display(),
-            data.path.display()
-        );
-        let device = Active::create(&format!("{PREFIX}-pool"), sectors, ("thin-pool", &table))?;
+    /// Attaches what has to be and creates the pool with Docker's own table, unless it is active already.
+    pub(crate) fn activate(root: &Root) -> Result<Self> {
+        let devices = read_devices(root.path())?;
+        if let Some(pool) = root.storage().pool() {
+            return Ok(Self {
+                own: None,
+                name: pool.name().to_owned(),
+                device: pool.device(),
+                devices,
+            });
+        }
+        let own = Own::activate(root)?;
         Ok(Self {
-            device,
-            data,
-            metadata,
-            devices: read_devices(root)?,
+            name: own.pool.name().to_owned(),
+            device: own.pool.device(),
+            own: Some(own),
+            devices,
         })
     }
 
@@ -90,7 +104,7 @@ impl Pool {
 
     /// Activates a thin device by number, `size` bytes long.
     pub(crate) fn thin_number(&self, number: u32, size: u64) -> Result<Thin> {
-        let table = format!("{} {number}", self.device.device);
+        let table = format!("{} {number}", self.device);
         let device = Active::create(&format!("{PREFIX}-{number}"), size / 512, ("thin", &table))?;
         Ok(Thin { device })
     }
@@ -98,7 +112,7 @@ impl Pool {
     /// Sends a pool message, such as `create_snap 7 3`.
     pub(crate) fn message(&self, message: &str) -> Result<()> {
         let dm = DM::new()?;
-        dm.target_msg(&DevId::Name(&self.device.name), None, message)
+        dm.target_msg(&DevId::Name(&self.name), None, message)
             .with_context(|| message.to_owned())?;
         Ok(())
     }
@@ -106,15 +120,33 @@ impl Pool {
     /// The pool's status line.
     pub(crate) fn status(&self) -> Result<String> {
         let dm = DM::new()?;
-        let (_, lines) = dm.table_status(&DevId::Name(&self.device.name), DmOptions::default())?;
+        let (_, lines) = dm.table_status(&DevId::Name(&self.name), DmOptions::default())?;
         Ok(lines.into_iter().map(|line| line.3).collect())
     }
 
-    /// Takes the pool down and detaches the files.
+    /// Takes down what was activated.
     pub(crate) fn close(self) -> Result<()> {
-        self.device.close()?;
-        self.data.close()?;
-        self.metadata.close()
+        let Some(own) = self.own else { return Ok(()) };
+        own.pool.close()?;
+        own.loops.into_iter().try_for_each(Loop::close)
+    }
+}
+
+impl Own {
+    fn activate(root: &Root) -> Result<Self> {
+        let mut loops = Vec::new();
+        let (data, metadata) = if let Some((data, metadata)) = root.storage().devices() {
+            (data.to_owned(), metadata.to_owned())
+        } else {
+            let files = root.path().join("devicemapper/devicemapper");
+            for name in ["data", "metadata"] {
+                loops.push(Loop::attach(&files.join(name))?);
+            }
+            (loops[0].path().to_owned(), loops[1].path().to_owned())
+        };
+        let (sectors, table) = pool_table(&data, &metadata, BLOCK_SECTORS, 32768)?;
+        let pool = Active::create(&format!("{PREFIX}-pool"), sectors, ("thin-pool", &table))?;
+        Ok(Self { pool, loops })
     }
 }
 
@@ -130,12 +162,30 @@ impl Thin {
         self.device.path()
     }
 
-    /// Mounts it as ext4.
+    /// The file system on it, by its magic number. Source: moby v20.10 devmapper/mount.go.
+    pub(crate) fn file_system(&self) -> Result<&'static str> {
+        let device = File::open(self.path())?;
+        let (mut xfs, mut ext4) = ([0; 4], [0; 2]);
+        device.read_exact_at(&mut xfs, 0)?;
+        device.read_exact_at(&mut ext4, 0x438)?;
+        match (&xfs, ext4) {
+            (b"XFSB", _) => Ok("xfs"),
+            (_, [0x53, 0xef]) => Ok("ext4"),
+            _ => bail!("{}: neither ext4 nor xfs", self.device.name()),
+        }
+    }
+
+    /// Mounts it.
     pub(crate) fn mount(&self, target: &Path, flags: MountFlags) -> Result<Mounted> {
         fs::create_dir_all(target)?;
-        let mount = Mount::builder()
-            .fstype("ext4")
-            .flags(flags)
+        let kind = self.file_system()?;
+        let builder = Mount::builder().fstype(kind).flags(flags);
+        let mount = if kind == "xfs" {
+            builder.data("nouuid") // all snapshots have the base's
+        } else {
+            builder
+        };
+        let mount = mount
             .mount(self.path(), target)
             .with_context(|| format!("{} on {}", self.device.name(), target.display()))?;
         Ok(Mounted { mount: Some(mount) })
@@ -175,108 +225,6 @@ impl Drop for Mounted {
     fn drop(&mut self) {
         if let Some(mount) = &self.mount {
             let _ = sys_mount::unmount(mount.target_path(), UnmountFlags::DETACH);
-        }
-    }
-}
-
-/// An attached loop device. No descriptor is kept: one that is open would hold back the detaching.
-#[derive(Debug)]
-struct Loop {
-    path: PathBuf,
-    attached: bool,
-}
-
-impl Loop {
-    fn attach(file: &Path) -> Result<Self> {
-        let device = LoopControl::open()?.next_free()?;
-        device
-            .attach_file(file)
-            .with_context(|| file.display().to_string())?;
-        let path = device.path().context("a loop device has a path")?;
-        Ok(Self {
-            path,
-            attached: true,
-        })
-    }
-
-    fn close(mut self) -> Result<()> {
-        self.attached = false;
-        self.detach()
-    }
-
-    fn detach(&self) -> Result<()> {
-        LoopDevice::open(&self.path)?
-            .detach()
-            .with_context(|| self.path.display().to_string())
-    }
-}
-
-impl Drop for Loop {
-    fn drop(&mut self) {
-        if self.attached {
-            let _ = self.detach();
-        }
-    }
-}
-
-/// A device-mapper device with one target.
-#[derive(Debug)]
-struct Active {
-    name: DmNameBuf,
-    device: Device,
-    open: bool,
-}
-
-impl Active {
-    fn create(name: &str, sectors: u64, (target, table): (&str, &str)) -> Result<Self> {
-        ensure!(sectors > 0, "{name}: empty");
-        let dm = DM::new()?;
-        let name = DmNameBuf::new(name.to_owned())?;
-        let device = dm
-            .device_create(&name, None, DmOptions::default())
-            .with_context(|| name.to_string())?
-            .device();
-        let active = Self {
-            name,
-            device,
-            open: true,
-        };
-        let id = DevId::Name(active.name());
-        let lines = [(0, sectors, target.to_owned(), table.to_owned())];
-        dm.table_load(&id, &lines, DmOptions::default())
-            .with_context(|| format!("{}: {target} {table}", active.name()))?;
-        // Resume: `device_suspend` without the suspend flag.
-        dm.device_suspend(&id, DmOptions::private().set_flags(DmFlags::empty()))
-            .with_context(|| format!("{}: resume", active.name()))?;
-        Ok(active)
-    }
-
-    fn name(&self) -> &DmName {
-        &self.name
-    }
-
-    /// devtmpfs makes this node; the one under `/dev/mapper` would need udev.
-    fn path(&self) -> PathBuf {
-        PathBuf::from(format!("/dev/dm-{}", self.device.minor))
-    }
-
-    fn close(mut self) -> Result<()> {
-        self.open = false;
-        self.remove()
-    }
-
-    fn remove(&self) -> Result<()> {
-        DM::new()?
-            .device_remove(&DevId::Name(&self.name), DmOptions::default())
-            .with_context(|| self.name().to_string())?;
-        Ok(())
-    }
-}
-
-impl Drop for Active {
-    fn drop(&mut self) {
-        if self.open {
-            let _ = self.remove();
         }
     }
 }

@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, Result};
 
 use crate::{
-    checks::{CHECKS, Check},
+    checks::{self, Check},
     job::{Event, Outcome},
     lab::{Lab, last_lines},
     leftovers::Leftovers,
@@ -23,12 +23,12 @@ const KERNEL_LINES: usize = 12;
 
 /// Runs the named checks and tells each event as it happens.
 pub(crate) fn run_checks(lab: &Lab, names: &[String], tell: &mut dyn FnMut(&Event)) {
-    for check in CHECKS
+    for check in checks::all()
         .iter()
-        .filter(|check| names.iter().any(|name| name == check.name))
+        .filter(|check| names.iter().any(|name| *name == check.name))
     {
         tell(&Event::Started {
-            name: check.name.to_owned(),
+            name: check.name.clone(),
         });
         let begin = Instant::now();
         let failure = run_check(lab, check)
@@ -36,7 +36,7 @@ pub(crate) fn run_checks(lab: &Lab, names: &[String], tell: &mut dyn FnMut(&Even
             .map(|error| format!("{error:#}"));
         let seconds = begin.elapsed().as_secs_f64();
         tell(&Event::Finished(Outcome {
-            name: check.name.to_owned(),
+            name: check.name.clone(),
             failure,
             seconds,
         }));
@@ -45,9 +45,9 @@ pub(crate) fn run_checks(lab: &Lab, names: &[String], tell: &mut dyn FnMut(&Even
 
 fn run_check(lab: &Lab, check: &Check) -> Result<()> {
     let before = Leftovers::now()?;
-    let scratch = lab.work().join(check.name);
+    let scratch = lab.work().join(&check.name);
     fs::create_dir_all(&scratch)?;
-    let outcome = catch_unwind(AssertUnwindSafe(|| (check.run)(lab, &scratch)))
+    let outcome = catch_unwind(AssertUnwindSafe(|| check.run(lab, &scratch)))
         .unwrap_or_else(|panic| Err(anyhow::anyhow!("panicked: {}", panic_text(panic.as_ref()))))
         .map_err(|error| with_kernel_log(&error));
     let clean = before.compare_and_clean(lab);

@@ -5,15 +5,16 @@
 # A lab that is complete is left alone; a new one appears by one rename, so a half-fetched one is never used.
 set -eu
 
-FORMAT=1 # what a lab contains; raised with the package lists, so that older labs are fetched again
+FORMAT=2 # what a lab contains; raised with the package lists, so that older labs are fetched again
 KERNEL_PACKAGES="user-mode-linux libc6"
 DOCKER_PACKAGES="docker.io containerd runc tini busybox-static dmsetup libdevmapper1.02.1 libsystemd0 libseccomp2
     libapparmor1 libselinux1 libudev1 libpcre2-8-0 libzstd1 liblzma5 liblz4-1 libgcrypt20 libgpg-error0 libcap2
     util-linux libblkid1 libuuid1 libmount1 libsmartcols1 e2fsprogs libext2fs2 libcom-err2 libss2
+    xfsprogs libinih1 liburcu8 libedit2 libbsd0 libmd0 libtinfo6 udev libkmod2 libacl1
     thin-provisioning-tools libaio1 libexpat1 libstdc++6 libgcc-s1 zstd xz-utils zlib1g patchelf"
 MODULES="dm-mod dm-bio-prison dm-bufio dm-persistent-data dm-thin-pool dm-flakey loop overlay"
 PROGRAMS="dockerd docker containerd containerd-shim-runc-v2 runc docker-init busybox dmsetup blkid e2fsck resize2fs
-    mkfs.ext4 thin_check thin_dump zstd xz"
+    mkfs.ext4 mkfs.xfs xfs_repair udevadm thin_check thin_dump zstd xz"
 KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 
 say() { printf 'lab: %s\n' "$*"; }
@@ -92,6 +93,9 @@ done
 for dir in lib/x86_64-linux-gnu usr/lib/x86_64-linux-gnu; do
     [ -d "$tree/$dir" ] && find "$tree/$dir" -maxdepth 1 \( -type f -o -type l \) -exec cp -a --remove-destination -t "$work/out/lib" {} +
 done
+mkdir -p "$work/out/udev"
+cp -a "$tree/lib/udev/rules.d" "$work/out/udev/"
+[ -f "$work/out/udev/rules.d/95-dm-notify.rules" ] || die "the packages no longer have device-mapper's udev rules"
 rm -rf "$tree"
 
 for module in $MODULES; do

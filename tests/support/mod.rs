@@ -16,5 +16,6 @@ pub mod merge;
 pub mod merged;
 pub mod random;
 pub mod root;
+pub mod trace;
 pub mod truth;
 pub mod walk;

@@ -15,6 +15,7 @@ use crate::{
         walk::walk,
     },
     truth::Truth,
+    variant::Variant,
 };
 
 /// The source of the fixture's bind mount; not part of a Docker root, so it must be there for the container to start.
@@ -29,8 +30,12 @@ const CONTAINERS: [(&str, Option<&str>); 5] = [
 ];
 
 /// Every container gives out the files it had changed, and then starts and ends as its program does.
-pub(super) fn docker_starts_every_converted_container(lab: &Lab, scratch: &Path) -> Result<()> {
-    let root = roots::converted_copy(lab, scratch)?;
+pub(super) fn docker_starts_every_converted_container(
+    lab: &Lab,
+    scratch: &Path,
+    variant: Variant,
+) -> Result<()> {
+    let root = roots::converted(lab, scratch, variant)?;
     let truth = Truth::of_aufs(lab)?;
     fs::create_dir_all(BIND_SOURCE)?;
     fs::write(Path::new(BIND_SOURCE).join("file"), "bound\n")?;

@@ -12,14 +12,16 @@ use crate::{
     roots,
     support::{compare::compare, merged::MergedTree, walk::walk},
     truth::Truth,
+    variant::Variant,
 };
 
 /// Each image's and each container's device, mounted, holds what a fresh aufs mount showed.
 pub(super) fn every_device_equals_the_tree_that_aufs_showed(
     lab: &Lab,
     scratch: &Path,
+    variant: Variant,
 ) -> Result<()> {
-    let root = roots::converted_copy(lab, scratch)?;
+    let root = roots::converted(lab, scratch, variant)?;
     let truth = Truth::of_aufs(lab)?;
     let index = truth.index()?;
     let mut views: BTreeMap<&str, Vec<(String, MergedTree)>> = BTreeMap::new();
@@ -34,7 +36,7 @@ pub(super) fn every_device_equals_the_tree_that_aufs_showed(
     }
     for (id, container) in &index.containers {
         ensure!(
-            roots::mount_id(&root, id)? == container.mount_id,
+            roots::mount_id(root.path(), id)? == container.mount_id,
             "container {id} has another layer now"
         );
         let view = (format!("container-{id}"), truth.container_tree(id));
@@ -79,8 +81,12 @@ fn filled_holes(truth: &Truth, name: &str, rootfs: &Path) -> Result<Vec<String>>
 }
 
 /// The kernel writes to every device and takes snapshots of it, and afterwards pool and file systems are clean.
-pub(super) fn every_device_can_be_written_and_snapshotted(lab: &Lab, scratch: &Path) -> Result<()> {
-    let root = roots::converted_copy(lab, scratch)?;
+pub(super) fn every_device_can_be_written_and_snapshotted(
+    lab: &Lab,
+    scratch: &Path,
+    variant: Variant,
+) -> Result<()> {
+    let root = roots::converted(lab, scratch, variant)?;
     roots::thin_check(lab, &root)?;
     let pool = Pool::activate(&root)?;
     roots::check_file_systems(lab, &pool)?;

@@ -20,13 +20,18 @@ use crate::{
         walk::walk,
     },
     truth::{ContainerLayers, Index, Truth},
+    variant::Variant,
 };
 
 type Entries = BTreeMap<Vec<u8>, Entry>;
 
 /// Every container's `docker diff` is the difference between init tree and container tree.
-pub(super) fn docker_diff_follows_the_drivers_rule(lab: &Lab, scratch: &Path) -> Result<()> {
-    let root = roots::converted_copy(lab, scratch)?;
+pub(super) fn docker_diff_follows_the_drivers_rule(
+    lab: &Lab,
+    scratch: &Path,
+    variant: Variant,
+) -> Result<()> {
+    let root = roots::converted(lab, scratch, variant)?;
     let truth = Truth::of_aufs(lab)?;
     let index = truth.index()?;
     let mut differences = Vec::new();

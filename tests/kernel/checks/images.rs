@@ -19,6 +19,7 @@ use crate::{
     runner::directory,
     support::{merged::Kind, walk::sha256},
     truth::Truth,
+    variant::Variant,
 };
 
 /// `save-*.json`: what `docker save` wrote under aufs.
@@ -36,8 +37,9 @@ struct Member {
 pub(super) fn docker_saves_layers_with_their_original_digests(
     lab: &Lab,
     scratch: &Path,
+    variant: Variant,
 ) -> Result<()> {
-    let root = roots::converted_copy(lab, scratch)?;
+    let root = roots::converted(lab, scratch, variant)?;
     let truth = Truth::of_aufs(lab)?;
     let mut differences = Vec::new();
     with_dockerd(lab, &root, |daemon| {
@@ -100,8 +102,8 @@ fn compare_saved(
 }
 
 /// A container of every image starts and sees the image's files.
-pub(super) fn docker_runs_every_image(lab: &Lab, scratch: &Path) -> Result<()> {
-    let root = roots::converted_copy(lab, scratch)?;
+pub(super) fn docker_runs_every_image(lab: &Lab, scratch: &Path, variant: Variant) -> Result<()> {
+    let root = roots::converted(lab, scratch, variant)?;
     let truth = Truth::of_aufs(lab)?;
     with_dockerd(lab, &root, |daemon| {
         let mut by_layer = BTreeMap::new();
@@ -136,8 +138,12 @@ pub(super) fn docker_runs_every_image(lab: &Lab, scratch: &Path) -> Result<()> {
 }
 
 /// `docker build` adds layers on top of converted ones, and finds them again in its cache.
-pub(super) fn docker_builds_on_a_converted_image(lab: &Lab, scratch: &Path) -> Result<()> {
-    let root = roots::converted_copy(lab, scratch)?;
+pub(super) fn docker_builds_on_a_converted_image(
+    lab: &Lab,
+    scratch: &Path,
+    variant: Variant,
+) -> Result<()> {
+    let root = roots::converted(lab, scratch, variant)?;
     let context = directory(scratch, "context")?;
     fs::write(
         context.join("Dockerfile"),
@@ -209,20 +215,22 @@ fn remove_all(daemon: &Dockerd<'_>, list: &[&str], remove: &[&str]) -> Result<()
 pub(super) fn docker_removes_everything_and_the_pool_is_clean(
     lab: &Lab,
     scratch: &Path,
+    variant: Variant,
 ) -> Result<()> {
-    let root = roots::converted_copy(lab, scratch)?;
+    let root = roots::converted(lab, scratch, variant)?;
     with_dockerd(lab, &root, |daemon| {
         remove_all(daemon, &["ps", "-aq"], &["rm", "-fv"])?;
         remove_all(daemon, &["images", "-aq"], &["rmi", "-f"])
     })?;
-    let left: Vec<_> = read_devices(&root)?.into_keys().collect();
+    let left: Vec<_> = read_devices(root.path())?.into_keys().collect();
     ensure!(
         left == ["base"],
         "devices left in docker's records: {left:?}"
     );
     roots::thin_check(lab, &root)?;
-    let metadata = root.join("devicemapper/devicemapper/metadata");
-    let dump = run(lab.command("thin_dump").arg(&metadata))?;
+    let dump = root.storage().with_metadata(root.path(), |metadata| {
+        run(lab.command("thin_dump").arg(metadata))
+    })?;
     let nr_devices = dump.matches("<device ").count();
     if nr_devices != 1 {
         bail!("{nr_devices} devices left in the pool");

@@ -11,14 +11,19 @@ use crate::{
     lab::Lab,
     roots,
     truth::{Truth, by_id},
+    variant::Variant,
 };
 
 /// Members of an inspected object that name the storage driver or its devices.
 const DRIVER_MEMBERS: [&str; 2] = ["Driver", "GraphDriver"];
 
 /// Images, containers and volumes, their histories, and every member that inspecting shows.
-pub(super) fn docker_lists_what_it_listed_before(lab: &Lab, scratch: &Path) -> Result<()> {
-    let root = roots::converted_copy(lab, scratch)?;
+pub(super) fn docker_lists_what_it_listed_before(
+    lab: &Lab,
+    scratch: &Path,
+    variant: Variant,
+) -> Result<()> {
+    let root = roots::converted(lab, scratch, variant)?;
     let truth = Truth::of_aufs(lab)?;
     let mut differences = Vec::new();
     with_dockerd(lab, &root, |daemon| {

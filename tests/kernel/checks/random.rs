@@ -9,7 +9,8 @@ use super::expect_none;
 use crate::{
     lab::Lab,
     pool::Pool,
-    roots,
+    roots::{self, Root},
+    storage::{AMPLE, Storage},
     support::{
         compare::compare,
         merge::reference_merge,
@@ -17,13 +18,18 @@ use crate::{
         root::AufsRoot,
         walk::walk,
     },
+    variant::Variant,
 };
 
 /// How many stacks go into the one root; the seeds are their numbers.
 const NR_STACKS: u64 = 8;
 
 /// Every layer of every stack, mounted, is the plain merge of the branches up to it.
-pub(super) fn random_stacks_equal_the_reference_merge(lab: &Lab, scratch: &Path) -> Result<()> {
+pub(super) fn random_stacks_equal_the_reference_merge(
+    lab: &Lab,
+    scratch: &Path,
+    variant: Variant,
+) -> Result<()> {
     // The stacks go where owners, xattrs and device nodes can be kept.
     let _ = tempfile::env::override_temp_dir(lab.work());
     let mut root = AufsRoot::new();
@@ -31,8 +37,10 @@ pub(super) fn random_stacks_equal_the_reference_merge(lab: &Lab, scratch: &Path)
     for (seed, stack) in stacks.iter().enumerate() {
         root = add_stack(lab, root, seed, stack)?;
     }
-    roots::convert(lab, &root.path())?;
-    let pool = Pool::activate(&root.path())?;
+    let storage = Storage::create(variant.target, scratch, AMPLE)?;
+    let options = roots::convert(lab, &root.path(), variant, &storage)?;
+    let converted = Root::new(root.path(), storage, options);
+    let pool = Pool::activate(&converted)?;
     let target = scratch.join("mnt");
     let mut differences = Vec::new();
     for (seed, stack) in stacks.iter().enumerate() {
@@ -51,7 +59,7 @@ pub(super) fn random_stacks_equal_the_reference_merge(lab: &Lab, scratch: &Path)
         }
     }
     pool.close()?;
-    roots::thin_check(lab, &root.path())?;
+    roots::thin_check(lab, &converted)?;
     expect_none("random stacks", &differences)
 }
 

@@ -9,13 +9,13 @@ use nix::fcntl::AT_FDCWD;
 use nix::sys::stat::{UtimensatFlags, utimensat};
 use nix::sys::time::TimeSpec;
 
-use super::support::walk::entry;
+use super::walk::entry;
 
 /// What each path was, in words that differ when anything differs.
-pub(crate) type Trace = BTreeMap<PathBuf, String>;
+pub type Trace = BTreeMap<PathBuf, String>;
 
 /// Everything at and below `root`. Looking changes access times, so the status of each path is taken before it is read.
-pub(crate) fn trace(root: &Path) -> Trace {
+pub fn trace(root: &Path) -> Trace {
     let tell = |(path, stat): (PathBuf, Metadata)| {
         let times = [
             stat.mtime(),
@@ -34,7 +34,7 @@ pub(crate) fn trace(root: &Path) -> Trace {
 }
 
 /// The same without times and link counts.
-pub(crate) fn contents(root: &Path) -> Trace {
+pub fn contents(root: &Path) -> Trace {
     let tell = |(path, stat): (PathBuf, Metadata)| {
         let text = told(&path, &stat);
         (path, text)
@@ -77,7 +77,7 @@ fn add(path: &Path, paths: &mut Vec<(PathBuf, Metadata)>) {
 
 /// Gives everything an access time that the next read would move, on a file system mounted with relatime too: it is
 /// older than the time of modification.
-pub(crate) fn age(root: &Path) {
+pub fn age(root: &Path) {
     for (path, _) in list(root) {
         let (accessed, modified) = (TimeSpec::new(1000, 1), TimeSpec::new(2000, 2));
         let flags = UtimensatFlags::NoFollowSymlink;
@@ -87,7 +87,7 @@ pub(crate) fn age(root: &Path) {
 
 /// Fails with the paths that differ, not with the whole of both.
 #[track_caller]
-pub(crate) fn assert_same(before: &Trace, after: &Trace) {
+pub fn assert_same(before: &Trace, after: &Trace) {
     let all = before.keys().chain(after.keys());
     let differ: BTreeMap<_, _> = all
         .filter(|path| before.get(*path) != after.get(*path))
