@@ -128,18 +128,9 @@ impl Active {
         Ok(())
     }
 
-    /// The target's status line.
-    pub(crate) fn status(&self) -> Result<String> {
-        self.lines(DmFlags::empty())
-    }
-
-    /// The target and its parameters.
+    /// The target's parameters.
     pub(crate) fn table(&self) -> Result<String> {
-        self.lines(DmFlags::DM_STATUS_TABLE)
-    }
-
-    fn lines(&self, flags: DmFlags) -> Result<String> {
-        let options = DmOptions::default().set_flags(flags);
+        let options = DmOptions::default().set_flags(DmFlags::DM_STATUS_TABLE);
         let (_, lines) = DM::new()?.table_status(&self.id(), options)?;
         Ok(lines.into_iter().map(|line| line.3).collect())
     }

@@ -1,12 +1,14 @@
 //! The host's side: boots the guest, watches it, turns its lines into the report.
 
 use std::{
+    collections::VecDeque,
     env, fs,
     io::{BufRead, BufReader},
     os::unix::process::CommandExt,
+    panic::resume_unwind,
     path::{Path, PathBuf},
     process::{Child, Command, ExitCode, Stdio},
-    sync::mpsc::{self, Receiver, RecvTimeoutError},
+    sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
     thread,
     time::{Duration, Instant},
 };
@@ -19,14 +21,16 @@ use nix::{
 
 use crate::{
     arguments::Arguments,
-    checks,
+    checks::{self, Check},
     job::{Event, JOB_VARIABLE, Job, Outcome},
     lab,
     report::Report,
 };
 
 /// Wall-clock limit of one guest, unless `KERNEL_TESTS_TIMEOUT` (seconds) says otherwise.
-const TIMEOUT: Duration = Duration::from_secs(900);
+const TIMEOUT: Duration = Duration::from_secs(1200);
+/// Guests at a time, unless `KERNEL_TESTS_GUESTS` says otherwise: each may take as much memory as it has.
+const MOST_GUESTS: usize = 2;
 /// Lines of the console shown when the guest died.
 const CONSOLE_TAIL: usize = 60;
 
@@ -55,14 +59,60 @@ pub(crate) fn main() -> Result<ExitCode> {
         checks::all().len() - chosen.len(),
         arguments.report_time,
     );
-    if !chosen.is_empty() {
-        run_guest(&job, &arguments, &mut report)?;
-    }
+    run_guests(&share(&chosen, nr_guests()?), &job, &arguments, &mut report)?;
     Ok(report.close())
 }
 
-/// Boots one guest and reports every check of the job, also when the guest dies.
-fn run_guest(job: &Job, arguments: &Arguments, report: &mut Report) -> Result<()> {
+/// How many guests run at a time: a guest has one CPU.
+fn nr_guests() -> Result<usize> {
+    match env::var("KERNEL_TESTS_GUESTS") {
+        Ok(number) => number.parse().context("KERNEL_TESTS_GUESTS"),
+        Err(_) => Ok(thread::available_parallelism()?.get().min(MOST_GUESTS)),
+    }
+}
+
+/// Deals the checks out to guests, those of one way to convert to one guest: they share the converted root.
+fn share(chosen: &[&Check], nr_guests: usize) -> Vec<Vec<String>> {
+    let mut shares = vec![Vec::new(); nr_guests.max(1)];
+    for group in chosen.chunk_by(|a, b| a.shares_a_root_with(b)) {
+        let least = shares.iter_mut().min_by_key(|share| share.len());
+        let least = least.expect("there is one guest at least");
+        least.extend(group.iter().map(|check| check.name.clone()));
+    }
+    shares.retain(|share| !share.is_empty());
+    shares
+}
+
+/// Boots a guest for each share, and reports what they tell as it comes.
+fn run_guests(
+    shares: &[Vec<String>],
+    job: &Job,
+    arguments: &Arguments,
+    report: &mut Report,
+) -> Result<()> {
+    let (sender, outcomes) = mpsc::channel();
+    thread::scope(|scope| {
+        let run = |share: &Vec<String>| {
+            let job = Job {
+                checks: share.clone(),
+                ..job.clone()
+            };
+            let tell = sender.clone();
+            scope.spawn(move || run_guest(&job, arguments.nocapture, &tell))
+        };
+        let guests: Vec<_> = shares.iter().map(run).collect();
+        drop(sender);
+        for outcome in outcomes {
+            report.add(outcome);
+        }
+        guests
+            .into_iter()
+            .try_for_each(|guest| guest.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    })
+}
+
+/// Boots one guest and tells the outcome of every check of the job, also when the guest dies.
+fn run_guest(job: &Job, nocapture: bool, tell: &Sender<Outcome>) -> Result<()> {
     let mut guest = Guest::boot(job.clone(), Stdio::piped())?;
     let timeout = match env::var("KERNEL_TESTS_TIMEOUT") {
         Ok(seconds) => Duration::from_secs(seconds.parse().context("KERNEL_TESTS_TIMEOUT")?),
@@ -72,14 +122,18 @@ fn run_guest(job: &Job, arguments: &Arguments, report: &mut Report) -> Result<()
         path: guest.directory.path().join("console.log"),
         lines: Vec::new(),
     };
+    let mut missing: VecDeque<_> = job.checks.iter().cloned().collect();
     let end = watch(
         &guest.lines()?,
         Instant::now() + timeout,
         |line| match Event::from_line(line) {
-            Some(Event::Finished(outcome)) => report.add(outcome),
+            Some(Event::Finished(outcome)) => {
+                missing.retain(|name| *name != outcome.name);
+                let _ = tell.send(outcome); // who reports waits for all guests
+            }
             Some(_) => console.lines.push(line.to_owned()),
             None => {
-                if arguments.nocapture {
+                if nocapture {
                     println!("{line}");
                 }
                 console.lines.push(line.to_owned());
@@ -87,24 +141,20 @@ fn run_guest(job: &Job, arguments: &Arguments, report: &mut Report) -> Result<()
         },
     );
     guest.kill();
-    let missing: Vec<_> = job.checks.iter().filter(|name| !report.has(name)).collect();
-    for (index, name) in missing.iter().enumerate() {
-        // The first one was running; the rest never began.
-        let text = if index == 0 {
-            console.tail(end)
-        } else {
-            format!("not run: {end}")
-        };
-        report.add(Outcome {
-            name: (*name).clone(),
-            failure: Some(text),
-            seconds: 0.0,
-        });
-    }
     if !missing.is_empty() {
         fs::write(&console.path, console.lines.join("\n"))?;
         guest.directory.disable_cleanup(true);
         eprintln!("the whole console: {}", console.path.display());
+    }
+    // The first one was running; the rest never began.
+    let texts =
+        std::iter::once(console.tail(end)).chain(std::iter::repeat(format!("not run: {end}")));
+    for (name, text) in missing.into_iter().zip(texts) {
+        let _ = tell.send(Outcome {
+            name,
+            failure: Some(text),
+            seconds: 0.0,
+        });
     }
     Ok(())
 }

@@ -94,6 +94,19 @@ impl Lab {
         command
     }
 
+    /// Loads a kernel module: the lab's, or else the machine's own.
+    pub(crate) fn load_module(&self, name: &str) -> Result<()> {
+        let file = self.directory.join(format!("kernel/modules/{name}.ko"));
+        run(self.busybox("insmod").arg(file))
+            .or_else(|_| run(self.command("modprobe").arg(name)))
+            .map(drop)
+    }
+
+    /// Unloads a kernel module; nothing may use it.
+    pub(crate) fn unload_module(&self, name: &str) -> Result<()> {
+        run(self.busybox("rmmod").arg(name)).map(drop)
+    }
+
     /// The program under test.
     pub(crate) fn tool(&self) -> Command {
         self.command(env!("CARGO_BIN_EXE_aufs2dm"))

@@ -20,10 +20,12 @@ mod report;
 mod roots;
 mod runner;
 mod storage;
+mod subject;
 #[path = "../support/mod.rs"]
 mod support;
 mod tool;
 mod truth;
+mod udev;
 mod variant;
 
 use std::process::ExitCode;

@@ -162,39 +162,49 @@ impl Thin {
         self.device.path()
     }
 
-    /// The file system on it, by its magic number. Source: moby v20.10 devmapper/mount.go.
+    /// The file system on it.
     pub(crate) fn file_system(&self) -> Result<&'static str> {
-        let device = File::open(self.path())?;
-        let (mut xfs, mut ext4) = ([0; 4], [0; 2]);
-        device.read_exact_at(&mut xfs, 0)?;
-        device.read_exact_at(&mut ext4, 0x438)?;
-        match (&xfs, ext4) {
-            (b"XFSB", _) => Ok("xfs"),
-            (_, [0x53, 0xef]) => Ok("ext4"),
-            _ => bail!("{}: neither ext4 nor xfs", self.device.name()),
-        }
+        file_system(&self.device)
     }
 
     /// Mounts it.
     pub(crate) fn mount(&self, target: &Path, flags: MountFlags) -> Result<Mounted> {
-        fs::create_dir_all(target)?;
-        let kind = self.file_system()?;
-        let builder = Mount::builder().fstype(kind).flags(flags);
-        let mount = if kind == "xfs" {
-            builder.data("nouuid") // all snapshots have the base's
-        } else {
-            builder
-        };
-        let mount = mount
-            .mount(self.path(), target)
-            .with_context(|| format!("{} on {}", self.device.name(), target.display()))?;
-        Ok(Mounted { mount: Some(mount) })
+        mount_thin(&self.device, target, flags)
     }
 
     /// Deactivates it; it must not be mounted.
     pub(crate) fn close(self) -> Result<()> {
         self.device.close()
     }
+}
+
+/// The file system on a device, by its magic number. Source: moby v20.10 devmapper/mount.go.
+fn file_system(device: &Active) -> Result<&'static str> {
+    let file = File::open(device.path())?;
+    let (mut xfs, mut ext4) = ([0; 4], [0; 2]);
+    file.read_exact_at(&mut xfs, 0)?;
+    file.read_exact_at(&mut ext4, 0x438)?;
+    match (&xfs, ext4) {
+        (b"XFSB", _) => Ok("xfs"),
+        (_, [0x53, 0xef]) => Ok("ext4"),
+        _ => bail!("{}: neither ext4 nor xfs", device.name()),
+    }
+}
+
+/// Mounts a device of a pool.
+pub(crate) fn mount_thin(device: &Active, target: &Path, flags: MountFlags) -> Result<Mounted> {
+    fs::create_dir_all(target)?;
+    let kind = file_system(device)?;
+    let builder = Mount::builder().fstype(kind).flags(flags);
+    let mount = if kind == "xfs" {
+        builder.data("nouuid") // all snapshots have the base's
+    } else {
+        builder
+    };
+    let mount = mount
+        .mount(device.path(), target)
+        .with_context(|| format!("{} on {}", device.name(), target.display()))?;
+    Ok(Mounted { mount: Some(mount) })
 }
 
 /// A mounted file system.

@@ -46,11 +46,6 @@ impl Report {
         self.outcomes.push(outcome);
     }
 
-    /// Whether a test has its line.
-    pub(crate) fn has(&self, name: &str) -> bool {
-        self.outcomes.iter().any(|outcome| outcome.name == name)
-    }
-
     /// Prints the failures and the closing line.
     pub(crate) fn close(self) -> ExitCode {
         let failed: Vec<_> = self

@@ -108,8 +108,7 @@ pub(crate) fn convert(
         .arg(root)
         .arg("--pidfile")
         .arg(root.with_file_name("docker.pid"))
-        .args(variant.arguments())
-        .args(storage.arguments()))?;
+        .args(variant.all_arguments(storage)))?;
     let summary: Value = serde_json::from_str(&printed).with_context(|| printed.clone())?;
     let options = summary["storage_opts"].clone();
     if options.is_null() && variant.target == Target::Files {

@@ -25,7 +25,7 @@ const KERNEL_LINES: usize = 12;
 pub(crate) fn run_checks(lab: &Lab, names: &[String], tell: &mut dyn FnMut(&Event)) {
     for check in checks::all()
         .iter()
-        .filter(|check| names.iter().any(|name| *name == check.name))
+        .filter(|check| names.contains(&check.name))
     {
         tell(&Event::Started {
             name: check.name.clone(),

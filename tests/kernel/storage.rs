@@ -2,13 +2,16 @@
 
 use std::{
     fs::File,
-    io::{Seek, SeekFrom},
+    io::{Read, Seek, SeekFrom},
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
-use crate::block::{Active, Link, Loop};
+use crate::{
+    block::{Active, Link, Loop},
+    lab::{Lab, last_lines, run},
+};
 
 /// The device-mapper name of the operator's pool.
 pub(crate) const POOL_NAME: &str = "lab-thinpool";
@@ -41,6 +44,13 @@ pub(crate) const AMPLE: Sizes = Sizes {
     metadata: 64 << 20,
     block: 1024,
 };
+
+impl Sizes {
+    /// The same with Docker's own data block.
+    pub(crate) fn with_dockers_blocks(self) -> Self {
+        Self { block: 128, ..self }
+    }
+}
 
 /// Devices of a target, as loop devices over `data.img` and `metadata.img`; taken down when dropped.
 #[derive(Debug)]
@@ -218,6 +228,26 @@ impl Storage {
             ],
             (None, None) => Vec::new(),
         }
+    }
+
+    /// Fails unless the devices are as empty as they were made: no thin device in the pool and no transaction, or the
+    /// beginning of the metadata device zero, as a new pool requires.
+    pub(crate) fn expect_unused(&self, lab: &Lab) -> Result<()> {
+        if self.pool.is_some() {
+            let dump = self.with_metadata(Path::new(""), |file| {
+                run(lab.command("thin_dump").arg(file))
+            })?;
+            ensure!(
+                dump.contains("transaction=\"0\"") && !dump.contains("<device "),
+                "the pool is not empty: {}",
+                last_lines(&dump, 20)
+            );
+        } else if let Some(devices) = &self.devices {
+            let mut start = [1; 4096];
+            File::open(devices.metadata.below.file())?.read_exact(&mut start)?;
+            ensure!(start == [0; 4096], "the metadata device is not empty");
+        }
+        Ok(())
     }
 
     /// Calls `check` with the pool's metadata at rest, as a file; `root` is where it lies unless it is a device.

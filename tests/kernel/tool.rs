@@ -1,10 +1,10 @@
 //! Runs of the tool that are watched, disturbed and timed.
 
 use std::{
-    ffi::OsStr,
+    ffi::OsString,
     fs::{self, File},
     path::{Path, PathBuf},
-    process::Child,
+    process::{Child, Command, Stdio},
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -16,7 +16,7 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::lab::{Lab, last_lines};
+use crate::lab::last_lines;
 
 /// How long any run may take that comes to an end by itself; a hanging one would take for ever.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -53,7 +53,7 @@ pub(crate) fn active() -> Result<Vec<String>> {
 pub(crate) struct Running {
     process: Child,
     began: Instant,
-    output: PathBuf,
+    log: PathBuf,
 }
 
 /// How a run ended and what it said.
@@ -61,33 +61,32 @@ pub(crate) struct Running {
 pub(crate) struct Ended {
     /// None after a signal.
     pub(crate) code: Option<i32>,
-    pub(crate) stdout: String,
     pub(crate) stderr: String,
     pub(crate) took: Duration,
 }
 
 impl Running {
-    /// Starts `convert` on a root; what it prints goes to files in `scratch`.
-    pub(crate) fn start<A: AsRef<OsStr>>(
-        lab: &Lab,
+    /// Starts `convert` on a root; what it says goes to a file in `scratch`.
+    pub(crate) fn start(
+        mut tool: Command,
         scratch: &Path,
         root: &Path,
-        arguments: &[A],
+        arguments: &[OsString],
     ) -> Result<Self> {
-        let process = lab
-            .tool()
-            .args(["-v", "convert", "--json", "--root"])
+        let log = scratch.join("stderr");
+        let process = tool
+            .args(["-v", "convert", "--root"])
             .arg(root)
             .arg("--pidfile")
             .arg(scratch.join("docker.pid"))
             .args(arguments)
-            .stdout(File::create(scratch.join("stdout"))?)
-            .stderr(File::create(scratch.join("stderr"))?)
+            .stdout(Stdio::null())
+            .stderr(File::create(&log)?)
             .spawn()?;
         Ok(Self {
             process,
             began: Instant::now(),
-            output: scratch.to_owned(),
+            log,
         })
     }
 
@@ -103,6 +102,12 @@ impl Running {
             sleep(Duration::from_micros(500));
         }
         bail!("{stage:?} was not reached in {} s", PATIENCE.as_secs())
+    }
+
+    /// Whether it has ended, however.
+    pub(crate) fn has_ended(&mut self) -> Result<bool> {
+        ensure!(self.began.elapsed() < PATIENCE, "the run does not end");
+        Ok(self.process.try_wait()?.is_some())
     }
 
     /// Sends a signal.
@@ -121,20 +126,19 @@ impl Running {
                 self.began.elapsed() < PATIENCE,
                 "the run did not end in {} s; it said:\n{}",
                 PATIENCE.as_secs(),
-                last_lines(&self.said("stderr"), 20)
+                last_lines(&self.said(), 20)
             );
             sleep(Duration::from_millis(5));
         };
         Ok(Ended {
             code: status.code(),
-            stdout: self.said("stdout"),
-            stderr: self.said("stderr"),
+            stderr: self.said(),
             took: self.began.elapsed(),
         })
     }
 
-    fn said(&self, name: &str) -> String {
-        let bytes = fs::read(self.output.join(name)).unwrap_or_default();
+    fn said(&self) -> String {
+        let bytes = fs::read(&self.log).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 }

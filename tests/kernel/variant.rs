@@ -1,8 +1,8 @@
 //! The ways to convert: engine, target and file system.
 
-use std::fmt;
+use std::{ffi::OsString, fmt};
 
-use crate::storage::Target;
+use crate::storage::{Storage, Target};
 
 /// What writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,13 +50,19 @@ pub(crate) const fn kernel(target: Target, file_system: FileSystem) -> Variant {
 }
 
 impl Variant {
-    /// The options that ask the tool for it, but the target's own.
-    pub(crate) fn arguments(self) -> Vec<&'static str> {
+    fn arguments(self) -> Vec<&'static str> {
         match (self.engine, self.file_system) {
             (Engine::Direct, _) => vec!["--engine", "direct"],
             (Engine::Kernel, FileSystem::Ext4) => vec!["--engine", "kernel", "--fs", "ext4"],
             (Engine::Kernel, FileSystem::Xfs) => vec!["--engine", "kernel", "--fs", "xfs"],
         }
+    }
+
+    /// All options that ask the tool for it, on devices of its target.
+    pub(crate) fn all_arguments(self, storage: &Storage) -> Vec<OsString> {
+        let own = self.arguments().into_iter().map(OsString::from);
+        own.chain(storage.arguments().into_iter().map(OsString::from))
+            .collect()
     }
 }
 

@@ -15,11 +15,25 @@ pub struct Stack {
 
 /// The stack that belongs to `seed`: the same every time, apart from the times of what sets none.
 pub fn random_stack(seed: u64) -> Stack {
+    random_stack_within(seed, LONGEST_LINK)
+}
+
+/// The longest target of a symlink in bytes that Linux lets anyone make.
+pub const LONGEST_LINK: usize = 4095;
+
+/// The same for a file system that holds no longer targets of symlinks than this.
+pub fn random_stack_within(seed: u64, longest_link: usize) -> Stack {
     let dir = TempDir::new().unwrap();
     let mut random = Random(seed);
     let nr_layers = 3 + random.below(6);
     let branches = (0..nr_layers)
-        .map(|number| random_branch(&mut random, dir.path().join(format!("branch{number}"))))
+        .map(|number| {
+            random_branch(
+                &mut random,
+                dir.path().join(format!("branch{number}")),
+                longest_link,
+            )
+        })
         .collect();
     Stack {
         branches,
@@ -64,14 +78,16 @@ struct Draft {
     /// Files that can get another name.
     linkable: Vec<PathBuf>,
     mounted: bool,
+    longest_link: usize,
 }
 
-fn random_branch(random: &mut Random, dir: PathBuf) -> PathBuf {
+fn random_branch(random: &mut Random, dir: PathBuf, longest_link: usize) -> PathBuf {
     let mounted = random.percent(30);
     let mut draft = Draft {
         layer: Some(Layer::new(dir)),
         linkable: Vec::new(),
         mounted,
+        longest_link,
     };
     if mounted {
         update(&mut draft, Layer::aufs_files);
@@ -169,7 +185,8 @@ fn add(random: &mut Random, draft: &mut Draft, path: &Path, depth: u32) {
             return;
         }
         63..70 => {
-            let length = *random.pick(&[1, 59, 60, 61, 300, 4095]);
+            let length = *random.pick(&[1, 59, 60, 61, 300, LONGEST_LINK]);
+            let length = length.min(draft.longest_link);
             let target = vec![b't'; length];
             update(draft, |layer| layer.symlink(path, os(&target)));
             Type::Symlink

@@ -1,12 +1,18 @@
 //! The checks, in the order they run.
 
+mod conformance;
 mod containers;
 mod devices;
 mod diff;
+mod faults;
 mod harness;
 mod images;
+mod interrupted;
 mod lists;
+mod machine;
 mod random;
+mod refusals;
+mod speed;
 
 use std::{fmt::Display, path::Path, sync::OnceLock};
 
@@ -45,6 +51,11 @@ impl Check {
             Run::On(variant, check) => check(lab, scratch, variant),
         }
     }
+
+    /// Whether the two work on copies of one converted root.
+    pub(crate) fn shares_a_root_with(&self, other: &Self) -> bool {
+        matches!((&self.run, &other.run), (Run::On(a, _), Run::On(b, _)) if a == b)
+    }
 }
 
 macro_rules! named {
@@ -79,10 +90,40 @@ const FURTHER: &[(&str, OnVariant)] = named![
 ];
 
 /// The ways to convert that get every check: each target, each file system and each engine is among them.
-const IN_FULL: &[Variant] = &[variant::DIRECT];
+const IN_FULL: &[Variant] = &[
+    variant::DIRECT,
+    kernel(Target::Files, FileSystem::Ext4),
+    kernel(Target::Files, FileSystem::Xfs),
+    kernel(Target::Devices, FileSystem::Ext4),
+    kernel(Target::Pool, FileSystem::Xfs),
+];
 
 /// The other ways.
-const IN_SHORT: &[Variant] = &[];
+const IN_SHORT: &[Variant] = &[
+    kernel(Target::Devices, FileSystem::Xfs),
+    kernel(Target::Pool, FileSystem::Ext4),
+];
+
+/// Those of the kernel engine alone.
+const OF_THE_KERNEL_ENGINE: &[(&str, Plain)] = named![
+    faults::a_data_device_that_fails_ends_the_run_cleanly,
+    faults::a_metadata_device_that_fails_ends_the_run_cleanly,
+    faults::an_operators_pool_whose_data_device_fails_is_left_as_it_was,
+    faults::an_operators_pool_whose_metadata_device_fails_costs_the_root_nothing,
+    faults::a_pool_too_small_is_named_and_left_empty,
+    faults::a_metadata_device_too_small_is_named,
+    faults::a_pool_that_others_fill_meanwhile_does_not_hang_the_run,
+    refusals::a_machine_that_lacks_something_is_told_what,
+    refusals::devices_that_cannot_be_used_are_refused,
+    refusals::pools_that_cannot_be_used_are_refused,
+    machine::with_udev_cookies_are_waited_for_and_none_is_left,
+    machine::chains_without_a_common_layer_are_filled_at_once,
+    conformance::both_engines_make_the_same_of_the_fixture,
+    conformance::both_engines_make_the_same_of_random_stacks,
+    speed::filling_takes_no_longer_than_copying,
+    interrupted::a_run_that_is_told_to_stop_leaves_nothing,
+    interrupted::what_a_killed_run_left_is_named_and_removed_by_the_next,
+];
 
 /// Every check, in the order they run: by the way to convert, so that each root is converted once.
 pub(crate) fn all() -> &'static [Check] {
@@ -99,6 +140,7 @@ pub(crate) fn all() -> &'static [Check] {
         for &variant in IN_SHORT {
             all.extend(ALWAYS.iter().map(|check| on(variant, check)));
         }
+        all.extend(OF_THE_KERNEL_ENGINE.iter().map(plain));
         all
     })
 }
@@ -114,7 +156,7 @@ fn on(variant: Variant, &(name, check): &(&str, OnVariant)) -> Check {
 const SHOWN: usize = 40;
 
 /// Fails when there are differences, and shows the first of them.
-fn expect_none<D: Display>(what: &str, differences: &[D]) -> Result<()> {
+pub(crate) fn expect_none<D: Display>(what: &str, differences: &[D]) -> Result<()> {
     if differences.is_empty() {
         return Ok(());
     }

@@ -1,6 +1,9 @@
 //! Random layer stacks: converted and mounted by the kernel, they equal the reference merge.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Result;
 use sys_mount::MountFlags;
@@ -14,11 +17,11 @@ use crate::{
     support::{
         compare::compare,
         merge::reference_merge,
-        random::{Stack, random_stack},
+        random::{LONGEST_LINK, Stack, random_stack_within},
         root::AufsRoot,
         walk::walk,
     },
-    variant::Variant,
+    variant::{FileSystem, Variant},
 };
 
 /// How many stacks go into the one root; the seeds are their numbers.
@@ -30,30 +33,21 @@ pub(super) fn random_stacks_equal_the_reference_merge(
     scratch: &Path,
     variant: Variant,
 ) -> Result<()> {
-    // The stacks go where owners, xattrs and device nodes can be kept.
-    let _ = tempfile::env::override_temp_dir(lab.work());
-    let mut root = AufsRoot::new();
-    let stacks: Vec<Stack> = (0..NR_STACKS).map(random_stack).collect();
-    for (seed, stack) in stacks.iter().enumerate() {
-        root = add_stack(lab, root, seed, stack)?;
-    }
+    let random = RandomRoot::new(lab, variant.file_system)?;
     let storage = Storage::create(variant.target, scratch, AMPLE)?;
-    let options = roots::convert(lab, &root.path(), variant, &storage)?;
-    let converted = Root::new(root.path(), storage, options);
+    let options = roots::convert(lab, &random.path(), variant, &storage)?;
+    let converted = Root::new(random.path(), storage, options);
     let pool = Pool::activate(&converted)?;
     let target = scratch.join("mnt");
     let mut differences = Vec::new();
-    for (seed, stack) in stacks.iter().enumerate() {
+    for (seed, stack) in random.stacks.iter().enumerate() {
         for number in 0..stack.branches.len() {
-            let thin = pool.thin(root.id(&layer_name(seed, number)))?;
+            let name = layer_name(seed, number);
+            let thin = pool.thin(random.root.id(&name))?;
             let mounted = thin.mount(&target, MountFlags::RDONLY)?;
             let merged = reference_merge(&stack.branches[..=number]);
             let lines = compare(&merged, &walk(&target.join("rootfs")));
-            differences.extend(
-                lines
-                    .iter()
-                    .map(|line| format!("{}: {line}", layer_name(seed, number))),
-            );
+            differences.extend(lines.iter().map(|line| format!("{name}: {line}")));
             mounted.close()?;
             thin.close()?;
         }
@@ -61,6 +55,38 @@ pub(super) fn random_stacks_equal_the_reference_merge(
     pool.close()?;
     roots::thin_check(lab, &converted)?;
     expect_none("random stacks", &differences)
+}
+
+/// A root of random stacks; gone when dropped.
+pub(super) struct RandomRoot {
+    root: AufsRoot,
+    stacks: Vec<Stack>,
+}
+
+impl RandomRoot {
+    /// Makes it of what a file system can hold.
+    pub(super) fn new(lab: &Lab, file_system: FileSystem) -> Result<Self> {
+        // The stacks go where owners, xattrs and device nodes can be kept.
+        let _ = tempfile::env::override_temp_dir(lab.work());
+        let longest_link = match file_system {
+            FileSystem::Ext4 => LONGEST_LINK,
+            // Source: linux v6.6 fs/xfs/xfs_symlink.c: shorter than XFS_SYMLINK_MAXLEN, 1024.
+            FileSystem::Xfs => 1023,
+        };
+        let stacks: Vec<Stack> = (0..NR_STACKS)
+            .map(|seed| random_stack_within(seed, longest_link))
+            .collect();
+        let mut root = AufsRoot::new();
+        for (seed, stack) in stacks.iter().enumerate() {
+            root = add_stack(lab, root, seed, stack)?;
+        }
+        Ok(Self { root, stacks })
+    }
+
+    /// The Docker root.
+    pub(super) fn path(&self) -> PathBuf {
+        self.root.path()
+    }
 }
 
 fn layer_name(seed: usize, number: usize) -> String {

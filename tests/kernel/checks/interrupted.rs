@@ -1,0 +1,118 @@
+//! Runs of the kernel engine that are told to stop, or killed.
+
+use std::{fs::File, path::Path};
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+
+use crate::{
+    block::{Active, Loop},
+    lab::Lab,
+    leftovers::Leftovers,
+    storage::{AMPLE, Storage, Target},
+    subject::{NR_LAYERS, Subject},
+    tool::{Stage, active},
+    variant::{FileSystem, kernel},
+};
+
+/// Moments of a run.
+fn moments(subject: &Subject) -> [Stage; 5] {
+    let device = |ending: &str| Stage::Device(ending.to_owned());
+    [
+        Stage::Begun(subject.path().to_owned()),
+        device("-base"),
+        device(subject.layer(0)),
+        device(subject.layer(2)),
+        device(subject.layer(NR_LAYERS - 1)),
+    ]
+}
+
+/// SIGINT and SIGTERM, each at several moments: nothing is left, and the exit code says so.
+pub(super) fn a_run_that_is_told_to_stop_leaves_nothing(lab: &Lab, scratch: &Path) -> Result<()> {
+    let subject = Subject::new(lab, scratch)?;
+    for (target, file_system) in [
+        (Target::Files, FileSystem::Xfs),
+        (Target::Pool, FileSystem::Ext4),
+    ] {
+        let variant = kernel(target, file_system);
+        let storage = Storage::create(target, scratch, AMPLE)?;
+        for (number, moment) in moments(&subject).into_iter().enumerate() {
+            let signal = [Signal::SIGINT, Signal::SIGTERM][number % 2];
+            let what = || format!("{variant}, {signal} at {moment:?}");
+            let before = subject.look()?;
+            let mut running = subject.start(lab, variant, &storage)?;
+            ensure!(running.reaches(&moment)?, "{}: {:?}", what(), running.end());
+            running.signal(signal)?;
+            let ended = running.end()?;
+            ended.expect(4, &["interrupted"]).with_context(what)?;
+            subject.is_unharmed(&before).with_context(what)?;
+            storage.expect_unused(lab).with_context(what)?;
+        }
+        subject.converts(lab, variant, storage)?;
+    }
+    Ok(())
+}
+
+/// A killed run leaves its devices active. The next one names them, removes them and converts; what belongs to others stays,
+/// even under names like Docker's.
+pub(super) fn what_a_killed_run_left_is_named_and_removed_by_the_next(
+    lab: &Lab,
+    scratch: &Path,
+) -> Result<()> {
+    let subject = Subject::new(lab, scratch)?;
+    let foreign = Foreign::new(scratch)?;
+    for (target, file_system) in [
+        (Target::Files, FileSystem::Ext4),
+        (Target::Pool, FileSystem::Xfs),
+    ] {
+        let variant = kernel(target, file_system);
+        for moment in moments(&subject) {
+            let what = || format!("{variant}, killed at {moment:?}");
+            let storage = Storage::create(target, scratch, AMPLE)?;
+            let before = Leftovers::now()?;
+            let names = active()?;
+            let mut running = subject.start(lab, variant, &storage)?;
+            ensure!(running.reaches(&moment)?, "{}: {:?}", what(), running.end());
+            running.signal(Signal::SIGKILL)?;
+            ensure!(running.end()?.code.is_none(), "{}: it ended", what());
+            let mut left = active()?;
+            left.retain(|name| !names.contains(name));
+            let again = subject.start(lab, variant, &storage)?.end()?;
+            again.expect(0, &[]).with_context(what)?;
+            for name in &left {
+                ensure!(
+                    again.stderr.contains(name.as_str()),
+                    "{}: {name} is not in:\n{}",
+                    what(),
+                    again.stderr
+                );
+            }
+            before.compare().with_context(what)?;
+            subject.is_right(lab, storage).with_context(what)?;
+        }
+    }
+    foreign.close()
+}
+
+/// Devices that belong to somebody else.
+struct Foreign {
+    device: Active,
+    below: Loop,
+}
+
+impl Foreign {
+    fn new(scratch: &Path) -> Result<Self> {
+        let file = scratch.join("foreign.img");
+        File::create(&file)?.set_len(1 << 20)?;
+        let below = Loop::attach(&file)?;
+        let table = format!("{} 0", below.path().display());
+        // Like a pool of Docker's for another root.
+        let device = Active::create("docker-0:1-2-pool", 2048, ("linear", &table))?;
+        Ok(Self { device, below })
+    }
+
+    fn close(self) -> Result<()> {
+        self.device.close().context("a foreign device")?;
+        self.below.close().context("a foreign loop device")
+    }
+}

@@ -1,0 +1,201 @@
+//! A root to be converted under disturbance, and how it is seen that nothing of the run is left.
+
+use std::{
+    collections::BTreeSet,
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, ensure};
+use sys_mount::MountFlags;
+
+use crate::{
+    checks::expect_none,
+    lab::Lab,
+    leftovers::Leftovers,
+    pool::Pool,
+    roots::{self, Root},
+    runner::directory,
+    storage::Storage,
+    support::{
+        compare::compare,
+        merge::reference_merge,
+        root::AufsRoot,
+        trace::{Trace, age, trace},
+        walk::walk,
+    },
+    tool::Running,
+    variant::Variant,
+};
+
+/// Layers of the subject's one chain, the container's two among them.
+pub(crate) const NR_LAYERS: usize = 6;
+/// What each image layer adds, in bytes: enough that a run is met at work on it.
+const LAYER_BYTES: usize = 16 << 20;
+/// The layers' names in the root, the container's last.
+const NAMES: [&str; NR_LAYERS] = ["one", "two", "three", "four", "subject init", "subject rw"];
+
+/// A root of one chain, in which each layer waits for the one below.
+pub(crate) struct Subject {
+    original: AufsRoot,
+    /// The copy that runs work on.
+    path: PathBuf,
+}
+
+/// The root and the machine at one moment.
+#[derive(Debug)]
+pub(crate) struct Look {
+    names: BTreeSet<OsString>,
+    trace: Trace,
+    leftovers: Leftovers,
+}
+
+impl Subject {
+    /// Makes it, with the copy in `scratch`.
+    pub(crate) fn new(lab: &Lab, scratch: &Path) -> Result<Self> {
+        let _ = tempfile::env::override_temp_dir(lab.work());
+        let root = (1..)
+            .zip(&NAMES[..4])
+            .fold(AufsRoot::new(), |root, (byte, name)| {
+                root.layer(name, |layer| {
+                    let layer = layer.file(format!("big{byte}"), vec![byte; LAYER_BYTES]);
+                    (0..40).fold(layer, |layer, n| {
+                        layer.file(format!("dir{byte}/file{n}"), [byte; 3000])
+                    })
+                })
+            });
+        let original = root.image("lab/subject:1", NAMES[3]).container(
+            "subject",
+            ("lab/subject:1", NAMES[3]),
+            |layer| {
+                let layer = layer.file("log", vec![7; LAYER_BYTES]);
+                layer.whiteout("dir1/file7")
+            },
+        );
+        let subject = Self {
+            original,
+            path: directory(scratch, "subject")?.join("docker"),
+        };
+        subject.renew(lab)?;
+        Ok(subject)
+    }
+
+    /// Puts the copy back to what it was before any run.
+    pub(crate) fn renew(&self, lab: &Lab) -> Result<()> {
+        if self.path.exists() {
+            fs::remove_dir_all(&self.path)?;
+        }
+        lab.copy(&self.original.path(), &self.path)
+    }
+
+    /// The root that runs work on.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The driver id of a layer, the base being 0.
+    pub(crate) fn layer(&self, number: usize) -> &str {
+        self.original.id(NAMES[number])
+    }
+
+    /// Takes down how everything is.
+    pub(crate) fn look(&self) -> Result<Look> {
+        let mut trace = Trace::new();
+        for part in ["aufs", "containers", "image", "volumes"] {
+            let part = self.path.join(part);
+            age(&part);
+            trace.extend(crate::support::trace::trace(&part));
+            age(&part); // the looking itself moved access times
+        }
+        Ok(Look {
+            names: self.names()?,
+            trace,
+            leftovers: Leftovers::now()?,
+        })
+    }
+
+    fn names(&self) -> Result<BTreeSet<OsString>> {
+        let entries = fs::read_dir(&self.path)?;
+        Ok(entries
+            .map(|entry| entry.map(|entry| entry.file_name()))
+            .collect::<Result<_, _>>()?)
+    }
+
+    /// Fails unless root and machine are as they were: every byte, owner, xattr and time, no name more, and no mount, dm
+    /// device or loop device.
+    pub(crate) fn is_unharmed(&self, before: &Look) -> Result<()> {
+        before.leftovers.compare()?;
+        let names = self.names()?;
+        ensure!(
+            names == before.names,
+            "the root has {names:?}, had {:?}",
+            before.names
+        );
+        let mut now = Trace::new();
+        for part in ["aufs", "containers", "image", "volumes"] {
+            now.extend(trace(&self.path.join(part)));
+        }
+        let paths: BTreeSet<_> = before.trace.keys().chain(now.keys()).collect();
+        let differing: Vec<_> = paths
+            .into_iter()
+            .filter(|path| before.trace.get(*path) != now.get(*path))
+            .map(|path| {
+                let (was, is) = (before.trace.get(path), now.get(path));
+                format!("{}: was {was:?}, is {is:?}", path.display())
+            })
+            .collect();
+        expect_none("the root", &differing)
+    }
+
+    /// Starts the tool on the copy.
+    pub(crate) fn start(&self, lab: &Lab, variant: Variant, storage: &Storage) -> Result<Running> {
+        self.start_with(lab.tool(), &variant.all_arguments(storage))
+    }
+
+    /// The same with a command and options of one's own.
+    pub(crate) fn start_with(&self, tool: Command, arguments: &[OsString]) -> Result<Running> {
+        let scratch = self.path.parent().context("it lies in a directory")?;
+        Running::start(tool, scratch, &self.path, arguments)
+    }
+
+    /// Fails unless the tool refuses, and says these words.
+    pub(crate) fn refuses(
+        &self,
+        tool: Command,
+        arguments: &[OsString],
+        words: &[&str],
+    ) -> Result<()> {
+        let ended = self.start_with(tool, arguments)?.end()?;
+        ended
+            .expect(1, words)
+            .with_context(|| format!("{arguments:?}"))
+    }
+
+    /// Fails unless a run succeeds and the result is right; renews the copy.
+    pub(crate) fn converts(&self, lab: &Lab, variant: Variant, storage: Storage) -> Result<()> {
+        let before = Leftovers::now()?;
+        let ended = self.start(lab, variant, &storage)?.end()?;
+        ended.expect(0, &[])?;
+        before.compare()?;
+        self.is_right(lab, storage)
+    }
+
+    /// Fails unless the copy is converted and its topmost device right; renews the copy.
+    pub(crate) fn is_right(&self, lab: &Lab, storage: Storage) -> Result<()> {
+        let root = Root::new(self.path.clone(), storage, Vec::new());
+        roots::thin_check(lab, &root)?;
+        let pool = Pool::activate(&root)?;
+        let target = self.path.with_file_name("mnt");
+        let thin = pool.thin(self.layer(NR_LAYERS - 1))?;
+        let mounted = thin.mount(&target, MountFlags::RDONLY)?;
+        let wanted = reference_merge(&self.original.branches(NAMES[NR_LAYERS - 1]));
+        let differences = compare(&wanted, &walk(&target.join("rootfs")));
+        mounted.close()?;
+        thin.close()?;
+        pool.close()?;
+        self.renew(lab)?;
+        expect_none("the converted container", &differences)
+    }
+}
