@@ -37,6 +37,9 @@ const LAYER_BYTES: usize = 16 << 20;
 /// The layers' names in the root, the container's last.
 const NAMES: [&str; NR_LAYERS] = ["one", "two", "three", "four", "subject init", "subject rw"];
 
+/// The parts of a Docker root with something in them.
+const PARTS: [&str; 4] = ["aufs", "containers", "image", "volumes"];
+
 /// A root of one chain, in which each layer waits for the one below.
 pub(crate) struct Subject {
     original: AufsRoot,
@@ -102,18 +105,25 @@ impl Subject {
 
     /// Takes down how everything is.
     pub(crate) fn look(&self) -> Result<Look> {
-        let mut trace = Trace::new();
-        for part in ["aufs", "containers", "image", "volumes"] {
-            let part = self.path.join(part);
-            age(&part);
-            trace.extend(crate::support::trace::trace(&part));
-            age(&part); // the looking itself moved access times
-        }
+        self.age();
+        let trace = self.trace();
         Ok(Look {
             names: self.names()?,
             trace,
             leftovers: Leftovers::now()?,
         })
+    }
+
+    /// What a run must not touch, by path.
+    fn trace(&self) -> Trace {
+        let parts = PARTS.iter().map(|part| trace(&self.path.join(part)));
+        let trace = parts.flatten().collect();
+        self.age(); // the looking itself moved access times
+        trace
+    }
+
+    fn age(&self) {
+        PARTS.iter().for_each(|part| age(&self.path.join(part)));
     }
 
     fn names(&self) -> Result<BTreeSet<OsString>> {
@@ -133,10 +143,7 @@ impl Subject {
             "the root has {names:?}, had {:?}",
             before.names
         );
-        let mut now = Trace::new();
-        for part in ["aufs", "containers", "image", "volumes"] {
-            now.extend(trace(&self.path.join(part)));
-        }
+        let now = self.trace();
         let paths: BTreeSet<_> = before.trace.keys().chain(now.keys()).collect();
         let differing: Vec<_> = paths
             .into_iter()

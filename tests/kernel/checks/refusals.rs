@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::{
     block::{Active, Link},
@@ -149,6 +149,8 @@ pub(super) fn pools_that_cannot_be_used_are_refused(lab: &Lab, scratch: &Path) -
 
     let read_only = table.replace("1 skip", "2 read_only skip");
     pool.reload(("thin-pool", &read_only))?;
+    let status = run(lab.command("dmsetup").args(["status", POOL_NAME]))?;
+    ensure!(status.contains(" ro "), "the pool is {status}");
     refuses(POOL_NAME, &["read-only"])?;
     pool.reload(("thin-pool", &table))?;
 
@@ -163,7 +165,9 @@ pub(super) fn pools_that_cannot_be_used_are_refused(lab: &Lab, scratch: &Path) -
     storage.fail(Which::Metadata, Fault::Writes)?;
     let _ = pool.message("create_thin 5"); // makes the kernel notice
     storage.mend(Which::Metadata)?;
-    refuses(POOL_NAME, &[])?;
+    let status = run(lab.command("dmsetup").args(["status", POOL_NAME]))?;
+    ensure!(status.contains("needs_check"), "the pool is {status}");
+    refuses(POOL_NAME, &["needs_check"])?;
     storage.close()?;
     refuses_lvms_own(lab, scratch, &subject)
 }
