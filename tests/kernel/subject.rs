@@ -123,7 +123,9 @@ impl Subject {
     }
 
     fn age(&self) {
-        PARTS.iter().for_each(|part| age(&self.path.join(part)));
+        for part in PARTS {
+            age(&self.path.join(part));
+        }
     }
 
     fn names(&self) -> Result<BTreeSet<OsString>> {
