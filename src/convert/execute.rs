@@ -3,32 +3,33 @@
 use std::collections::HashSet;
 use std::time::Instant;
 
+use uuid::Uuid;
+
 use super::error::Error;
 use super::source::Source;
 use super::summary::{Outcome, Summary};
 use crate::aufs::Counts;
 use crate::commit::{EditedConfig, Stage};
 use crate::docker::devicemapper::{
-    BASE_FILE, DEVICE_SET_FILE, Device, DeviceId, DeviceSet, FileSystem, TRANSACTION_FILE,
-    Transaction,
+    BASE_FILE, DEVICE_SET_FILE, Device, DeviceId, DeviceSet, TRANSACTION_FILE, Transaction,
 };
 use crate::engine::{Phase, Progress, direct};
-use crate::plan::{Plan, PlannedDevice};
+use crate::plan::{Layout, Plan, PlannedDevice};
 use crate::units::Bytes;
 
 /// A root that was read, with its plan. Nothing has been written.
 #[derive(Debug)]
 pub struct Prepared {
     pub(super) source: Source,
-    pub(super) plan: Plan,
+    pub(super) layout: Layout,
     pub(super) configs: Vec<EditedConfig>,
     pub(super) counts: Counts,
 }
 
 impl Prepared {
-    /// The plan.
-    pub fn plan(&self) -> &Plan {
-        &self.plan
+    /// The plan, to the block.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
     }
 
     /// What the operator should know, whether or not the plan is executed.
@@ -43,11 +44,11 @@ impl Prepared {
 
     /// Bytes that the conversion writes: the pool's two files, and the copies of the image store and the configurations.
     pub(super) fn bytes_needed(&self) -> Result<Bytes, Error> {
-        let metadata = self.plan.metadata_blocks.bytes();
+        let metadata = self.layout.metadata_blocks.bytes();
         let configs: usize = self.configs.iter().map(|config| config.content.len()).sum();
         let image_store = Stage::size_of_image_store(self.source.root.path())?;
         Ok(Bytes(
-            self.plan.data_bytes().0 + metadata.0 + image_store.0 + configs as u64,
+            self.layout.data_bytes().0 + metadata.0 + image_store.0 + configs as u64,
         ))
     }
 
@@ -67,13 +68,13 @@ impl Prepared {
             cancel: request.cancel.clone(),
         };
         direct::write(
-            &self.plan,
+            &self.layout,
             &direct::Target { data, metadata },
             &options,
             progress,
         )?;
         progress.start(Phase::Switch, 0);
-        stage.write_device_files(device_files(&self.plan))?;
+        stage.write_device_files(device_files(&self.layout.plan, self.layout.uuid))?;
         stage.copy_image_store()?;
         stage.write_configs(&self.configs)?;
         if request.cancel.is_set() {
@@ -99,7 +100,7 @@ impl Prepared {
 
 /// The files of `devicemapper/metadata`. The transaction is written last and names the pool's own: Docker deletes the
 /// device of a transaction that is newer than the pool's.
-fn device_files(plan: &Plan) -> Vec<(&str, Vec<u8>)> {
+fn device_files(plan: &Plan, base_uuid: Uuid) -> Vec<(&str, Vec<u8>)> {
     let mut files: Vec<(&str, Vec<u8>)> = plan
         .devices
         .iter()
@@ -109,8 +110,8 @@ fn device_files(plan: &Plan) -> Vec<(&str, Vec<u8>)> {
     let last_device = device_id(last);
     let set = DeviceSet {
         last_device,
-        base_uuid: plan.uuid,
-        file_system: FileSystem::Ext4,
+        base_uuid,
+        file_system: plan.file_system,
     };
     files.push((DEVICE_SET_FILE, set.encode()));
     let layer = last.layer.as_ref().map(|layer| &layer.id);
@@ -133,10 +134,13 @@ fn device_files(plan: &Plan) -> Vec<(&str, Vec<u8>)> {
 
 fn device_file<'a>(plan: &Plan, device: &'a PlannedDevice) -> (&'a str, Vec<u8>) {
     match &device.layer {
-        None => (BASE_FILE, Device::base(plan.base_size).encode()),
+        None => (
+            BASE_FILE,
+            Device::base(plan.base_size, device.transaction_id).encode(),
+        ),
         Some(layer) => (
             layer.id.as_str(),
-            Device::layer(device_id(device), plan.base_size).encode(),
+            Device::layer(device_id(device), plan.base_size, device.transaction_id).encode(),
         ),
     }
 }

@@ -110,11 +110,11 @@ impl Source {
         self.notices.extend(layers.notices);
         let configs = switch_configs(&self.root, &self.model)?;
         progress.start(Phase::Plan, 0);
-        let plan = plan::compute(layers.layers, &self.plan_options());
+        let layout = plan::lay_out(layers.layers, &self.plan_options());
         progress.finish();
         let prepared = Prepared {
             source: self,
-            plan: plan?,
+            layout: layout?,
             configs,
             counts: layers.counts,
         };
@@ -138,6 +138,7 @@ impl Source {
             base_size: self.request.base_size,
             data_size: self.request.data_size,
             metadata_size: self.request.metadata_size,
+            transaction_before: 0,
             checksums: self.request.checksums,
             uuid: Uuid::new_v4(),
             hash_seed: [word(0), word(4), word(8), word(12)],

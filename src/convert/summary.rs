@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::execute::Prepared;
 use crate::commit::EditedConfig;
 use crate::docker::Status;
-use crate::plan::{DeviceIndex, PlannedDevice};
+use crate::plan::{DeviceIndex, LaidDevice, PlannedDevice};
 
 /// How far it went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,10 +93,11 @@ impl Summary {
     pub(super) fn new(prepared: &Prepared, outcome: Outcome) -> Self {
         let Prepared {
             source,
-            plan,
+            layout,
             configs,
             counts,
         } = prepared;
+        let plan = &layout.plan;
         let others = |status: Status| status != Status::Dead;
         let left = source
             .model
@@ -112,17 +113,17 @@ impl Summary {
             layers: plan.devices.len() - 1,
             entries: counts.entries,
             source_bytes: counts.bytes.0,
-            data_bytes: plan.data_bytes().0,
-            changed_blocks: plan
+            data_bytes: layout.data_bytes().0,
+            changed_blocks: layout
                 .devices
                 .iter()
                 .map(|device| device.delta.metadata_blocks + device.delta.data_blocks)
                 .sum(),
-            metadata_blocks: plan.metadata_blocks.0,
+            metadata_blocks: layout.metadata_blocks.0,
             base_size: plan.base_size.0,
-            data_size: plan.data_size.0,
-            metadata_size: plan.metadata_size.0,
-            uuid: plan.uuid.to_string(),
+            data_size: layout.data_size.0,
+            metadata_size: layout.metadata_size.0,
+            uuid: layout.uuid.to_string(),
             transaction_id: plan.transaction_id(),
             elapsed_ms: match outcome {
                 Outcome::Planned => None,
@@ -130,24 +131,23 @@ impl Summary {
             },
             peak_memory_kib: peak_memory_kib(),
             notices: source.notices.clone(),
-            devices: plan
-                .devices
+            devices: layout
                 .iter()
-                .map(|device| DeviceSummary::new(device, &plan.devices))
+                .map(|(device, laid)| DeviceSummary::new(device, laid, &plan.devices))
                 .collect(),
         }
     }
 }
 
 impl DeviceSummary {
-    fn new(device: &PlannedDevice, all: &[PlannedDevice]) -> Self {
-        let usage = device.image.usage();
+    fn new(device: &PlannedDevice, laid: &LaidDevice, all: &[PlannedDevice]) -> Self {
+        let usage = laid.image.usage();
         Self {
             layer: device.layer.as_ref().map(|layer| layer.id.to_string()),
             device_id: device.thin_id.value(),
             parent: device.parent.map(|DeviceIndex(at)| all[at].thin_id.value()),
-            first_data_block: device.first_block.0,
-            data_blocks: device.clusters.len() as u64,
+            first_data_block: laid.first_block.0,
+            data_blocks: laid.clusters.len() as u64,
             inodes: usage.inodes - usage.free_inodes,
             blocks: usage.blocks - usage.free_blocks,
         }

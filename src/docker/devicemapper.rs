@@ -76,18 +76,17 @@ pub struct Device {
 }
 
 impl Device {
-    /// The base device: id 1, made by transaction 1, and the only one that is ever marked as initialised.
-    pub fn base(size: Bytes) -> Self {
+    /// The base device: id 1, and the only one that is ever marked as initialised.
+    pub fn base(size: Bytes, transaction_id: u64) -> Self {
         Self {
             initialized: true,
-            ..Self::layer(DeviceId::BASE, size)
+            ..Self::layer(DeviceId::BASE, size, transaction_id)
         }
     }
 
-    /// A layer's device of `size` bytes, made by the transaction of the same number as its id. Docker up to 1.3 takes a
-    /// device for lost whose transaction is later than the pool's, so the pool's must not be below the largest id.
-    pub fn layer(id: DeviceId, size: Bytes) -> Self {
-        let transaction_id = u64::from(id.get());
+    /// A layer's device of `size` bytes and the transaction that made it. Docker up to 1.3 takes a device for lost whose
+    /// transaction is later than the pool's.
+    pub fn layer(id: DeviceId, size: Bytes, transaction_id: u64) -> Self {
         Self {
             id,
             size: size.0,
@@ -273,11 +272,11 @@ mod tests {
     #[test]
     fn device_files_are_as_docker_writes_them() {
         assert_eq!(
-            text(Device::base(DEFAULT_BASE_SIZE).encode()),
+            text(Device::base(DEFAULT_BASE_SIZE, 1).encode()),
             r#"{"device_id":1,"size":10737418240,"transaction_id":1,"initialized":true,"deleted":false}"#
         );
         assert_eq!(
-            text(Device::layer(DeviceId::new(2).unwrap(), DEFAULT_BASE_SIZE).encode()),
+            text(Device::layer(DeviceId::new(2).unwrap(), DEFAULT_BASE_SIZE, 2).encode()),
             r#"{"device_id":2,"size":10737418240,"transaction_id":2,"initialized":false,"deleted":false}"#
         );
     }

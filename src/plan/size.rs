@@ -18,6 +18,9 @@ const DEFAULT_INODES_PER_GROUP: u32 = 8192;
 /// ext4's limit with blocks of 4 KiB: one bitmap block.
 const MAX_INODES_PER_GROUP: u32 = 32768;
 
+/// A block group with blocks of 4 KiB: what one bitmap block counts.
+const GROUP_BYTES: u32 = 128 << 20;
+
 /// The shape of the file systems, tried from Docker's default upwards until all layers fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BaseShape {
@@ -56,6 +59,11 @@ impl BaseShape {
         u32::try_from(self.size.0 / BLOCK_BYTES).expect("`first` and `grown` keep to MAX_BASE_SIZE")
     }
 
+    /// Bytes of the file system for each inode, as mke2fs's `-i` takes it.
+    pub(crate) fn bytes_per_inode(self) -> u32 {
+        GROUP_BYTES / self.inodes_per_group
+    }
+
     /// The next shape to try when `lack` ran out; `None` when there is none.
     ///
     /// Inodes are first taken from a denser table, which costs address space only (a thin device maps what is written).
@@ -87,6 +95,15 @@ pub(crate) fn cramped(usage: &ext4::Usage) -> Option<Lack> {
     } else {
         None
     }
+}
+
+/// The first chain of layers, by the bytes of its files and names, that leaves less than a tenth free; none is looked for in
+/// a size that was asked for.
+pub(crate) fn cramped_chain(chains: &[Bytes], shape: BaseShape) -> Option<usize> {
+    let room = shape.size.0 / 10 * 9;
+    chains
+        .iter()
+        .position(|chain| !shape.fixed && chain.0 > room)
 }
 
 /// The pool's data file: as asked, else Docker's default or as much as leaves a third free, in whole GiB.

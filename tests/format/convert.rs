@@ -51,9 +51,10 @@ fn judge_fixture(checksums: Checksums) {
     let root = unpacked.path().join("docker");
     let source = Source::open(request(&root, checksums)).unwrap();
     let prepared = source.plan(&Quiet).unwrap();
-    let (base_size, pool) = (prepared.plan().base_size, prepared.plan().pool.clone());
-    let layers: Vec<_> = prepared
-        .plan()
+    let layout = prepared.layout();
+    let (base_size, pool) = (layout.plan.base_size, layout.pool.clone());
+    let layers: Vec<_> = layout
+        .plan
         .devices
         .iter()
         .map(|device| {
