@@ -30,5 +30,6 @@ mod ext4_disk;
 mod ext4_layers;
 mod ext4_limits;
 mod ext4_model;
+mod kernel_base;
 mod support_root;
 mod thin;

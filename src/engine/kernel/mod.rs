@@ -1,0 +1,3 @@
+//! The kernel engine: a real thin pool, filled through mounted file systems.
+
+pub mod base;
