@@ -1,3 +1,4 @@
 //! The kernel engine: a real thin pool, filled through mounted file systems.
 
 pub mod base;
+pub mod schedule;
