@@ -1,4 +1,5 @@
 //! The kernel engine: a real thin pool, filled through mounted file systems.
 
 pub mod base;
+pub mod claim;
 pub mod schedule;
