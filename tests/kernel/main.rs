@@ -25,6 +25,9 @@ mod truth;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if let Some(directory) = std::env::var_os(checks::HOLD_VARIABLE) {
+        checks::hold(directory.as_ref());
+    }
     if let Some(job) = std::env::var_os(job::JOB_VARIABLE) {
         guest::main(job.as_ref());
     }
