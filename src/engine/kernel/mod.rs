@@ -6,6 +6,7 @@ pub mod claim;
 mod device_error;
 mod devices;
 mod in_use;
+pub mod leftovers;
 mod names;
 mod pool;
 mod refusal;

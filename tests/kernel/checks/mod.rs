@@ -7,6 +7,7 @@ mod harness;
 mod images;
 mod kernel_pool;
 mod kernel_target;
+mod leftover_removal;
 mod lists;
 mod random;
 
@@ -56,6 +57,9 @@ checks! {
     kernel_target::kernel_target_that_suits_tells_its_facts,
     kernel_target::kernel_target_refuses_pools_that_do_not_suit,
     kernel_target::kernel_target_refuses_devices_that_do_not_suit,
+    leftover_removal::what_a_killed_run_left_is_found_named_and_removed,
+    leftover_removal::lookalikes_of_leftovers_stay,
+    leftover_removal::a_leftover_in_use_stays_and_is_named_with_its_command,
     random::random_stacks_equal_the_reference_merge,
 }
 
