@@ -199,6 +199,11 @@ impl PoolName {
         }
     }
 
+    /// The device-mapper name of the base device.
+    pub fn base(&self) -> String {
+        format!("docker-{}:{}-{}-base", self.major, self.minor, self.inode)
+    }
+
     /// The device-mapper name of a layer's device.
     pub fn device(&self, layer: &CacheId) -> String {
         format!(
@@ -330,6 +335,7 @@ mod tests {
     fn the_pool_is_named_after_the_directorys_inode() {
         let layer = CacheId::parse(b"abc").unwrap();
         assert_eq!(PoolName::new(24, 38).to_string(), "docker-0:24-38-pool");
+        assert_eq!(PoolName::new(24, 38).base(), "docker-0:24-38-base");
         // 259:300 as Linux packs it: the minor's upper bits lie above the major.
         let name = PoolName::new(259 << 8 | 0x2c | 0x10_0000, 2);
         assert_eq!(name.device(&layer), "docker-259:300-2-abc");

@@ -30,5 +30,7 @@ mod ext4_disk;
 mod ext4_layers;
 mod ext4_limits;
 mod ext4_model;
+mod kernel_base;
+mod kernel_leftovers;
 mod support_root;
 mod thin;

@@ -181,13 +181,14 @@ impl Drop for Mounted {
 
 /// An attached loop device. No descriptor is kept: one that is open would hold back the detaching.
 #[derive(Debug)]
-struct Loop {
-    path: PathBuf,
+pub(crate) struct Loop {
+    pub(crate) path: PathBuf,
     attached: bool,
 }
 
 impl Loop {
-    fn attach(file: &Path) -> Result<Self> {
+    /// Attaches a file.
+    pub(crate) fn attach(file: &Path) -> Result<Self> {
         let device = LoopControl::open()?.next_free()?;
         device
             .attach_file(file)
@@ -199,7 +200,8 @@ impl Loop {
         })
     }
 
-    fn close(mut self) -> Result<()> {
+    /// Detaches it.
+    pub(crate) fn close(mut self) -> Result<()> {
         self.attached = false;
         self.detach()
     }
@@ -221,14 +223,15 @@ impl Drop for Loop {
 
 /// A device-mapper device with one target.
 #[derive(Debug)]
-struct Active {
+pub(crate) struct Active {
     name: DmNameBuf,
     device: Device,
     open: bool,
 }
 
 impl Active {
-    fn create(name: &str, sectors: u64, (target, table): (&str, &str)) -> Result<Self> {
+    /// Makes it and sets it going.
+    pub(crate) fn create(name: &str, sectors: u64, (target, table): (&str, &str)) -> Result<Self> {
         ensure!(sectors > 0, "{name}: empty");
         let dm = DM::new()?;
         let name = DmNameBuf::new(name.to_owned())?;
@@ -256,11 +259,12 @@ impl Active {
     }
 
     /// devtmpfs makes this node; the one under `/dev/mapper` would need udev.
-    fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         PathBuf::from(format!("/dev/dm-{}", self.device.minor))
     }
 
-    fn close(mut self) -> Result<()> {
+    /// Removes it.
+    pub(crate) fn close(mut self) -> Result<()> {
         self.open = false;
         self.remove()
     }

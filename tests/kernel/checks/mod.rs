@@ -5,6 +5,9 @@ mod devices;
 mod diff;
 mod harness;
 mod images;
+mod kernel_pool;
+mod kernel_target;
+mod leftover_removal;
 mod lists;
 mod random;
 
@@ -43,8 +46,24 @@ checks! {
     images::docker_saves_layers_with_their_original_digests,
     images::docker_builds_on_a_converted_image,
     images::docker_removes_everything_and_the_pool_is_clean,
+    kernel_pool::kernel_pool_keeps_what_was_written_and_leaves_no_device,
+    kernel_pool::kernel_pool_that_is_dropped_leaves_nothing,
+    kernel_pool::kernel_pool_of_a_killed_process_is_known_by_its_uuid,
+    kernel_pool::kernel_pool_takes_no_name_and_no_id_twice,
+    kernel_pool::kernel_pool_names_a_full_data_device_in_seconds,
+    kernel_pool::kernel_pool_names_a_full_metadata_device,
+    kernel_pool::kernel_pool_ends_writes_that_hang_in_the_operators_pool,
+    kernel_pool::kernel_pool_notices_a_write_that_failed_below,
+    kernel_target::kernel_target_that_suits_tells_its_facts,
+    kernel_target::kernel_target_refuses_pools_that_do_not_suit,
+    kernel_target::kernel_target_refuses_devices_that_do_not_suit,
+    leftover_removal::what_a_killed_run_left_is_found_named_and_removed,
+    leftover_removal::lookalikes_of_leftovers_stay,
+    leftover_removal::a_leftover_in_use_stays_and_is_named_with_its_command,
     random::random_stacks_equal_the_reference_merge,
 }
+
+pub(crate) use kernel_pool::{HOLD_VARIABLE, hold};
 
 /// How many differences a failure shows.
 const SHOWN: usize = 40;
