@@ -143,9 +143,8 @@ pub fn holders(rdev: u64) -> Vec<String> {
 
 /// Whether the kernel refuses to write to the device.
 pub fn is_read_only(rdev: u64) -> bool {
-    let own = fs::read(sysfs(rdev).join("ro"));
-    // A partition's own file is missing before Linux 2.6.33 only.
-    own.is_ok_and(|text| text.starts_with(b"1"))
+    let text = fs::read(sysfs(rdev).join("ro"));
+    text.is_ok_and(|text| text.starts_with(b"1"))
 }
 
 /// The device-mapper name of a block device, if it is one of device-mapper's.

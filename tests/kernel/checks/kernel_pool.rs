@@ -220,6 +220,37 @@ pub(super) fn kernel_pool_of_a_killed_process_is_known_by_its_uuid(
     Ok(())
 }
 
+/// Snapshots have one UUID, which xfs takes offence at unless told not to.
+pub(super) fn kernel_pool_mounts_two_snapshots_of_one_xfs(lab: &Lab, scratch: &Path) -> Result<()> {
+    let home = Home::new(scratch, Bytes::gib(1), Bytes::mib(4))?;
+    let pool = home.pool()?;
+    let size = Bytes::mib(512);
+    pool.create_thin(id(1))?;
+    let base = pool.activate(id(1), size, What::Base)?;
+    run(lab.command("mkfs.xfs").arg("-q").arg(base.path()))?;
+    base.flush()?;
+    base.close()?;
+    pool.create_snap(id(2), id(1))?;
+    let layer = CacheId::parse(&[b'a'; 64])?;
+    let base = pool.activate(id(1), size, What::Base)?;
+    let thin = pool.activate(id(2), size, What::Layer(&layer))?;
+    let (first, second) = (directory(scratch, "first")?, directory(scratch, "second")?);
+    let mounts = [
+        base.mount(&first, FileSystem::Xfs)?,
+        thin.mount(&second, FileSystem::Xfs)?,
+    ];
+    fs::write(second.join("file"), b"x")?;
+    ensure!(!first.join("file").exists(), "both show one device");
+    for mounted in mounts {
+        mounted.sync()?;
+        mounted.close()?;
+    }
+    thin.flush()?;
+    thin.close()?;
+    base.close()?;
+    Ok(pool.close()?)
+}
+
 /// A second pool of the same name and a second device of the same number are errors, and harm nothing.
 pub(super) fn kernel_pool_takes_no_name_and_no_id_twice(_: &Lab, scratch: &Path) -> Result<()> {
     let home = Home::new(scratch, Bytes::mib(64), Bytes::mib(4))?;
@@ -317,6 +348,30 @@ pub(super) fn kernel_pool_names_a_full_metadata_device(_: &Lab, scratch: &Path) 
     );
     ensure!(full, "{error} explained as {explained}: {status}");
     drop((thin, watch));
+    let stuck = pool.abandon();
+    ensure!(stuck.is_empty(), "{stuck:?}");
+    Ok(())
+}
+
+/// A pool on a sparse file has room, but the file system that the file is on has none.
+pub(super) fn kernel_pool_names_the_file_whose_file_system_is_full(
+    _: &Lab,
+    scratch: &Path,
+) -> Result<()> {
+    let small = directory(scratch, "small")?;
+    let _mount = sys_mount::Mount::builder()
+        .fstype("tmpfs")
+        .data("size=8m")
+        .mount_autodrop("tmpfs", &small, sys_mount::UnmountFlags::empty())?;
+    let home = Home::new(&small, Bytes::mib(256), Bytes::mib(4))?;
+    let pool = home.pool()?;
+    pool.create_thin(id(1))?;
+    let thin = pool.activate(id(1), Bytes::gib(1), What::Base)?;
+    let error = fill(thin.path())?;
+    let explained = pool.explain().context("no explanation")?;
+    let named = matches!(&explained, Error::FileSystemFull { path } if *path == home.data);
+    ensure!(named, "{error} explained as {explained}");
+    drop(thin);
     let stuck = pool.abandon();
     ensure!(stuck.is_empty(), "{stuck:?}");
     Ok(())
