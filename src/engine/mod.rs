@@ -1,6 +1,9 @@
 //! Writes a plan: the pool's data and metadata files.
 
+mod cursor;
 pub mod direct;
 mod progress;
+mod source;
 
 pub use progress::{Cancel, Phase, Progress};
+pub use source::Error as SourceError;
