@@ -5,6 +5,7 @@ use std::os::unix::fs::{FileExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use aufs2dm::engine::SourceError;
 use aufs2dm::engine::direct::{self, Error};
 use aufs2dm::units::Bytes;
 use nix::sys::stat::Mode;
@@ -42,7 +43,7 @@ fn error_after(change: impl Fn(&Path)) -> Error {
 
 #[track_caller]
 fn assert_changed(error: &Error, expected: &str) {
-    let Error::Changed { layer, path, what } = error else {
+    let Error::Source(SourceError::Changed { layer, path, what }) = error else {
         panic!("{error:?}")
     };
     assert_eq!(layer.as_str(), "layer00000");
@@ -140,10 +141,10 @@ fn a_branch_that_became_a_symbolic_link_is_not_followed() {
     assert!(
         matches!(
             &error,
-            Error::Source {
+            Error::Source(SourceError::Unreadable {
                 op: "open the branch directory",
                 ..
-            }
+            })
         ),
         "{error:?}"
     );

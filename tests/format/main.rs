@@ -32,5 +32,8 @@ mod ext4_limits;
 mod ext4_model;
 mod kernel_base;
 mod kernel_leftovers;
+mod populate;
+mod populate_hostile;
+mod populate_refusals;
 mod support_root;
 mod thin;

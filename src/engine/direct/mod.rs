@@ -11,7 +11,6 @@ mod data;
 mod error;
 mod metadata;
 mod reflink;
-mod source;
 
 use std::fs::{File, OpenOptions};
 use std::num::NonZeroUsize;
@@ -45,7 +44,7 @@ pub struct Target {
 ///
 /// # Errors
 ///
-/// [`Error::Source`] and [`Error::Changed`] name a file of a branch, [`Error::Target`] a file of the pool,
+/// [`Error::Source`] names a file of a branch, [`Error::Target`] a file of the pool,
 /// [`Error::Interrupted`] says that [`Options::cancel`] was set. What was written until then is worthless.
 pub fn write(
     layout: &Layout,

@@ -9,7 +9,7 @@ use std::ops::Range;
 use nix::errno::Errno;
 
 use super::error::Error;
-use super::source::{BranchReader, SourceFile};
+use crate::engine::source::{BranchReader, SourceFile};
 use crate::ext4::DataRun;
 use crate::plan::{LaidDevice, Layer, Layout, PlannedDevice};
 use crate::sys::CloneRange;
@@ -44,9 +44,12 @@ impl Share<'_> {
                 len,
             },
         ) {
-            Ok(()) => self.file.check().map(|()| true),
+            Ok(()) => Ok(self.file.check().map(|()| true)?),
             Err(errno) if cannot(errno) => Ok(false),
-            Err(errno) => Err(self.file.io_error("share the blocks of", errno.into())),
+            Err(errno) => Err(self
+                .file
+                .io_error("share the blocks of", errno.into())
+                .into()),
         }
     }
 }
@@ -78,7 +81,7 @@ pub(super) fn works(layout: &Layout, target: &File) -> Result<bool, Error> {
             // One file cannot be shared, because btrfs keeps it without checksums for example: others may.
             Err(Errno::EINVAL | Errno::ETXTBSY) => {}
             Err(errno) if cannot(errno) => return Ok(false),
-            Err(errno) => return Err(file.io_error("share the blocks of", errno.into())),
+            Err(errno) => return Err(file.io_error("share the blocks of", errno.into()).into()),
         }
     }
     Ok(false)

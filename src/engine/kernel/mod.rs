@@ -9,6 +9,7 @@ mod in_use;
 pub mod leftovers;
 mod names;
 mod pool;
+pub mod populate;
 mod refusal;
 pub mod schedule;
 mod status;
