@@ -2,6 +2,7 @@
 
 mod cursor;
 pub mod direct;
+pub mod kernel;
 mod progress;
 mod source;
 

@@ -79,17 +79,30 @@ impl<'a> BranchReader<'a> {
 
     /// Opens a regular file and makes sure that it is what was planned.
     pub(super) fn open(&mut self, node: NodeId) -> Result<SourceFile<'a>, Error> {
+        let source = self.open_unchecked(node)?;
+        source.check()?;
+        Ok(source)
+    }
+
+    /// Reads a whole regular file of as many bytes as `buffer` has: one check, after the bytes, is enough for that.
+    pub(super) fn read_whole(&mut self, node: NodeId, buffer: &mut [u8]) -> Result<(), Error> {
+        let source = self.open_unchecked(node)?;
+        let read = source.read_at(buffer, 0);
+        // What it says of a file that became something else is more to the point.
+        source.check()?;
+        read
+    }
+
+    fn open_unchecked(&mut self, node: NodeId) -> Result<SourceFile<'a>, Error> {
         let file = self
             .open_beneath(node)
             .map_err(|errno| self.error(node, "open", errno))?;
-        let source = SourceFile {
+        Ok(SourceFile {
             layer: self.layer,
             node,
             file,
             planned: Planned::new(&self.layer.tree, node),
-        };
-        source.check()?;
-        Ok(source)
+        })
     }
 
     fn open_beneath(&mut self, node: NodeId) -> Result<File, Errno> {

@@ -30,5 +30,8 @@ mod ext4_disk;
 mod ext4_layers;
 mod ext4_limits;
 mod ext4_model;
+mod populate;
+mod populate_hostile;
+mod populate_refusals;
 mod support_root;
 mod thin;
