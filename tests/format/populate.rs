@@ -135,13 +135,13 @@ fn fit_into_xfs(dir: &Path) {
 
 #[test]
 fn random_stacks_equal_the_reference_merge() {
-    for (disk, _dir) in file_systems() {
+    for (number, (disk, _dir)) in file_systems().into_iter().enumerate() {
         for seed in 0..12 {
             let stack = random_stack(seed);
-            stack
-                .branches
-                .iter()
-                .for_each(|branch| fit_into_xfs(branch));
+            let is_xfs = number == 1;
+            for branch in stack.branches.iter().filter(|_| is_xfs) {
+                fit_into_xfs(branch);
+            }
             judge(
                 &stack.branches,
                 &subdirectory(disk.path(), &format!("rootfs{seed}")),
@@ -324,7 +324,7 @@ fn large_and_sparse_files_are_whole() {
         )
         .sparse("nothing", 1 << 40, &[])
         .file("buffer", &bytes[..256 << 10])
-        .file("more", &bytes[..(256 << 10) + 1])
+        .file("more", &bytes[..=256 << 10])
         .time("", 5, 6)
         .finish();
     for (disk, _dir) in file_systems() {

@@ -13,7 +13,8 @@ use nix::unistd::{AccessFlags, access};
 use super::device_error::Error;
 use super::in_use;
 use super::refusal::Refusal;
-use super::target::{DATA_BLOCK, Facts, Space};
+use super::target::{Facts, Space};
+use crate::docker::devicemapper::DEFAULT_BLOCK_SIZE;
 use crate::sys::block::{self, Kind};
 use crate::thin;
 use crate::units::Bytes;
@@ -37,7 +38,7 @@ pub(super) fn check(data: &Path, metadata: &Path) -> Result<Facts, Error> {
     let notices = [&data, &metadata].into_iter().flat_map(Candidate::notices);
     Ok(Facts {
         pool: None,
-        data_block: DATA_BLOCK,
+        data_block: DEFAULT_BLOCK_SIZE,
         space: Some(Space {
             data: data.size,
             metadata: metadata.size.min(thin::MAX_METADATA_BLOCKS.bytes()),

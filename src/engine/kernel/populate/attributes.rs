@@ -209,14 +209,33 @@ fn check_times(
 /// Linux 5.4, `timestamp_truncate`.
 fn kernel_tells() -> bool {
     static TELLS: OnceLock<bool> = OnceLock::new();
-    *TELLS.get_or_init(|| {
-        uname().is_ok_and(|system| {
-            let release = system.release().as_bytes();
-            let mut numbers = release
-                .split(|byte| !byte.is_ascii_digit())
-                .map(|digits| str::from_utf8(digits).ok()?.parse::<u32>().ok());
-            let mut next = || numbers.next().flatten();
-            (next(), next()) >= (Some(5), Some(4))
-        })
-    })
+    *TELLS.get_or_init(|| uname().is_ok_and(|system| is_since_5_4(system.release().as_bytes())))
+}
+
+fn is_since_5_4(release: &[u8]) -> bool {
+    let mut numbers = release
+        .split(|byte| !byte.is_ascii_digit())
+        .map_while(|digits| str::from_utf8(digits).ok()?.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= (Some(5), Some(4))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_order_by_number() {
+        for (release, expected) in [
+            ("3.10.0-1160.el7.x86_64", false),
+            ("4.19.0", false),
+            ("5.3.18", false),
+            ("5.4.0-42-generic", true),
+            ("5.10.1", true),
+            ("6.1-rc1", true),
+            ("10.0", true),
+            ("", false),
+        ] {
+            assert_eq!(is_since_5_4(release.as_bytes()), expected, "{release}");
+        }
+    }
 }

@@ -1,11 +1,11 @@
 //! Applies a layer to a mounted file system that holds the merged tree of the layers below.
 //!
 //! Four steps, each done by many threads before the next begins: directories are made and what the layer removes goes
-//! ([`directories`]); files come, each in one go ([`entries`], [`large`]); further names of files ([`links`]); and the
-//! attributes of the directories that were not complete before that ([`attributes`]). A directory's times are right only
+//! (`directories`); files come, each in one go (`entries`, `large`); further names of files (`links`); and the
+//! attributes of the directories that were not complete before that (`attributes`). A directory's times are right only
 //! when nothing in it changes any more, and its default ACL and setgid bit would be passed on to what is made in it.
 //!
-//! The work is cut into units of some hundred small files ([`outline`]). Each unit finds its way from directory to
+//! The work is cut into units of some hundred small files (`outline`). Each unit finds its way from directory to
 //! directory by itself, so that the number of open files depends on the number of threads and not on the tree. Nothing is
 //! written to an inode that the layers below share: what a layer replaces is removed, and made anew.
 //!

@@ -193,3 +193,53 @@ pub(super) fn shares(file: &Regular) -> Vec<Vec<Range<u64>>> {
     shares.extend((!share.is_empty()).then_some(share));
     shares
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_cost_as_much_as_the_way_to_them() {
+        let depths: Vec<usize> = (0..100_000).collect();
+        let units = cut(&depths, |&depth| (depth, 0));
+        assert!(units.concat() == depths);
+        let (_, whole) = units.split_last().unwrap();
+        for unit in whole {
+            assert!(
+                unit.len() >= unit[0].max(256),
+                "{} at {}",
+                unit.len(),
+                unit[0]
+            );
+        }
+        assert!((8..16).contains(&units.len()), "{}", units.len());
+    }
+
+    #[test]
+    fn units_of_shallow_trees_are_small() {
+        let costs = vec![10_u64; 1000];
+        let units = cut(&costs, |&cost| (5, cost));
+        assert_eq!(units.concat(), costs);
+        assert!(units.iter().all(|unit| unit.len() <= 24));
+    }
+
+    #[test]
+    fn shares_hold_all_data_in_parts_of_the_size() {
+        let part = |start, end| Segment { start, end };
+        let segments = vec![
+            part(0, 10),
+            part(LARGE, 3 * LARGE + 5),
+            part(1 << 40, (1 << 40) + 1),
+        ];
+        let file = Regular {
+            size: 1 << 41,
+            segments: Some(Box::new(segments)),
+        };
+        let shares = shares(&file);
+        let bytes = |share: &Vec<Range<u64>>| share.iter().map(|run| run.end - run.start).sum();
+        let sizes: Vec<u64> = shares.iter().map(bytes).collect();
+        assert_eq!(sizes, [LARGE, LARGE, 16]);
+        assert_eq!(shares[0], [0..10, LARGE..2 * LARGE - 10]);
+        assert_eq!(shares[2].last(), Some(&((1 << 40)..(1 << 40) + 1)));
+    }
+}
