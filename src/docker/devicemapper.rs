@@ -24,6 +24,9 @@ pub const TRANSACTION_FILE: &str = "transaction-metadata";
 /// Docker's size of a device unless `dm.basesize` says otherwise.
 pub const DEFAULT_BASE_SIZE: Bytes = Bytes::gib(10);
 
+/// Docker's default for `dm.blocksize`: the bytes of a pool's data block.
+pub const DEFAULT_BLOCK_SIZE: Bytes = Bytes(64 * 1024);
+
 /// Docker's size of the pool's data file, to which it grows a smaller one.
 pub const DEFAULT_DATA_SIZE: Bytes = Bytes::gib(100);
 
@@ -110,6 +113,15 @@ pub enum FileSystem {
     Ext4,
     /// xfs.
     Xfs,
+}
+
+impl fmt::Display for FileSystem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ext4 => "ext4",
+            Self::Xfs => "xfs",
+        })
+    }
 }
 
 /// The contents of [`DEVICE_SET_FILE`]. Docker can start without it, but then does not know the file system's kind
@@ -224,20 +236,37 @@ impl fmt::Display for PoolName {
     }
 }
 
-/// What to tell the operator about Docker's settings after the conversion.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SetupHint {
-    /// The size of the devices that were made.
-    pub base_size: Bytes,
+/// The settings that daemon.json must have for the driver and these of its options.
+pub fn daemon_settings(storage_opts: &[String]) -> String {
+    if storage_opts.is_empty() {
+        return r#"{"storage-driver": "devicemapper"}"#.to_owned();
+    }
+    let options = serde_json::to_string(storage_opts).expect("strings can always be written");
+    format!(r#"{{"storage-driver": "devicemapper", "storage-opts": {options}}}"#)
 }
 
-impl fmt::Display for SetupHint {
+/// What to tell the operator about Docker's settings after the conversion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SetupHint<'a> {
+    /// The size of the devices that were made.
+    pub base_size: Bytes,
+    /// What names the pool, such as `dm.thinpooldev=/dev/mapper/pool`; empty for loop files.
+    pub storage_opts: &'a [String],
+}
+
+impl fmt::Display for SetupHint<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
             "Docker 1.10 and later: put this in /etc/docker/daemon.json (older: -s devicemapper):"
         )?;
-        writeln!(f, "  {{\"storage-driver\": \"devicemapper\"}}")?;
+        writeln!(f, "  {}", daemon_settings(self.storage_opts))?;
+        if !self.storage_opts.is_empty() {
+            writeln!(
+                f,
+                "- Without these options Docker looks for loop files, makes new ones, and then does not start."
+            )?;
+        }
         writeln!(
             f,
             "- Name the driver there or as a flag of the service, not in both: Docker then does not start."
@@ -345,6 +374,7 @@ mod tests {
     fn the_hint_names_the_setting_and_what_stops_docker() {
         let text = SetupHint {
             base_size: Bytes::gib(20),
+            storage_opts: &[],
         }
         .to_string();
         for part in [
@@ -356,10 +386,22 @@ mod tests {
         }
         assert!(
             !SetupHint {
-                base_size: DEFAULT_BASE_SIZE
+                base_size: DEFAULT_BASE_SIZE,
+                storage_opts: &[],
             }
             .to_string()
             .contains("old guides")
         );
+    }
+
+    #[test]
+    fn the_hint_names_the_pool() {
+        let storage_opts = ["dm.thinpooldev=/dev/mapper/a-pool".to_owned()];
+        let hint = SetupHint {
+            base_size: DEFAULT_BASE_SIZE,
+            storage_opts: &storage_opts,
+        };
+        let line = r#"{"storage-driver": "devicemapper", "storage-opts": ["dm.thinpooldev=/dev/mapper/a-pool"]}"#;
+        assert!(hint.to_string().contains(line), "{hint}");
     }
 }

@@ -15,3 +15,5 @@ pub use graph::{LayerGraph, LayerIndex};
 pub use layout::{LaidDevice, Layout, lay_out};
 pub use needs::Needs;
 pub use outline::{DeviceIndex, Layer, Options, Plan, PlannedDevice, outline_xfs};
+pub(crate) use outline::{ID_FILE, ROOTFS};
+pub use size::PoolSizes;

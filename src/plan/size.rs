@@ -1,13 +1,14 @@
 //! How large the base file system and the pool's two files must be.
 
-use super::Error;
-use crate::docker::devicemapper::{DEFAULT_BASE_SIZE, DEFAULT_DATA_SIZE, DEFAULT_METADATA_SIZE};
+use super::{Error, Options, Plan};
+use crate::docker::devicemapper::{
+    DEFAULT_BASE_SIZE, DEFAULT_BLOCK_SIZE, DEFAULT_DATA_SIZE, DEFAULT_METADATA_SIZE,
+};
 use crate::units::{BLOCK_BYTES, Bytes, DataBlocks, MetaBlocks};
 use crate::{ext4, thin};
 
-/// Docker's default for `dm.blocksize`: the bytes of a data block. Source: moby v20.10
-/// `daemon/graphdriver/devmapper/deviceset.go`.
-pub(crate) const DATA_BLOCK: Bytes = Bytes(64 * 1024);
+/// The bytes of a data block in a pool that the direct engine writes.
+pub(crate) const DATA_BLOCK: Bytes = DEFAULT_BLOCK_SIZE;
 
 /// The smallest base the ext4 writer lays out sensibly: journal, tables and some room.
 const MIN_BASE_SIZE: Bytes = Bytes::mib(64);
@@ -94,6 +95,31 @@ pub(crate) fn cramped(usage: &ext4::Usage) -> Option<Lack> {
         Some(Lack::Inodes)
     } else {
         None
+    }
+}
+
+/// Sizes of the pool's two sparse files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolSizes {
+    /// The data file.
+    pub data: Bytes,
+    /// The metadata file.
+    pub metadata: Bytes,
+}
+
+impl Plan {
+    /// How large the pool's files must be for an engine that lets the kernel fill them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Size`] when a size that was asked for does not do.
+    pub fn pool_sizes(&self, options: &Options) -> Result<PoolSizes, Error> {
+        let needs = self.needs(DATA_BLOCK);
+        let used = DataBlocks(needs.data.0 / DATA_BLOCK.0);
+        let data = data_size(options.data_size, used)?;
+        let blocks = DataBlocks(data.0 / DATA_BLOCK.0);
+        let metadata = metadata_size(options.metadata_size, needs.metadata, blocks)?;
+        Ok(PoolSizes { data, metadata })
     }
 }
 

@@ -52,7 +52,9 @@ impl Build<'_> {
             .map(|device| device.parent.and_then(above_base))
             .collect();
         let most = NonZeroUsize::new(MOST_ACTIVE).expect("it is not 0");
-        run_parents_first(&parents, self.options.jobs.min(most), |at| self.layer(at + 1))?;
+        run_parents_first(&parents, self.options.jobs.min(most), |at| {
+            self.layer(at + 1)
+        })?;
         Ok(uuid)
     }
 
@@ -87,7 +89,9 @@ impl Build<'_> {
         let origin = self.plan.devices[parent].thin_id;
         self.pool.create_snap(device.thin_id, origin)?;
         let size = self.plan.base_size;
-        let thin = self.pool.activate(device.thin_id, size, What::Layer(&layer.id))?;
+        let thin = self
+            .pool
+            .activate(device.thin_id, size, What::Layer(&layer.id))?;
         let filled = self.fill(&thin, device, layer);
         let closed = thin.close();
         filled?;

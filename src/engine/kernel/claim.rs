@@ -86,6 +86,8 @@ pub struct Devices {
     pub data: Device,
     /// For the metadata.
     pub metadata: Device,
+    /// The boot during which that was so: after the next one a device may have another's number.
+    pub boot_id: String,
 }
 
 /// A device or file as the operator named it, and which one that was.
@@ -156,7 +158,30 @@ impl Device {
     }
 }
 
+/// Tells this boot from others.
+///
+/// # Errors
+///
+/// The system's.
+pub fn boot_id() -> io::Result<String> {
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    Ok(text.trim_end().to_owned())
+}
+
 impl Claim {
+    /// What the run was at, for the operator.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::ThinPool(pool) => format!(
+                "thin devices {} to {} in the pool {}",
+                pool.first_thin_id, pool.last_thin_id, pool.name
+            ),
+            Self::Devices(devices) => {
+                format!("an unfinished pool on {}", devices.metadata.path.display())
+            }
+        }
+    }
+
     /// Writes the record of a run that has none yet. Durable on return.
     ///
     /// # Errors
@@ -309,6 +334,7 @@ mod tests {
         Devices {
             data: device(b"/disk/d\xff", 1),
             metadata: device(b"/disk/m", 2),
+            boot_id: "b".to_owned(),
         }
     }
 

@@ -165,6 +165,14 @@ impl Error {
         }
     }
 
+    /// Whether it says already what is wrong with the pool or below it.
+    pub(super) fn is_about_the_pool(&self) -> bool {
+        matches!(
+            self,
+            Self::PoolFull { .. } | Self::PoolFailed { .. } | Self::FileSystemFull { .. }
+        )
+    }
+
     /// What keeps a pool from being written to, as an error.
     pub(super) fn problem(pool: &str, problem: Problem) -> Self {
         let pool = pool.to_owned();

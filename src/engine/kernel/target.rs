@@ -7,19 +7,19 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
+use super::claim::ThinPool;
 use super::device_error::Error;
 use super::devices;
 use super::in_use;
 use super::pool::THIN_POOL;
 use super::refusal::Refusal;
 use super::status::{Live, PoolTable, Problem, Status};
+use crate::docker::devicemapper::DEFAULT_BLOCK_SIZE;
+use crate::plan::Plan;
 use crate::sys::block::{self, Kind};
 use crate::sys::device_mapper::{Commit, DeviceMapper, State};
 use crate::thin::{self, ReadBlocks};
 use crate::units::{Bytes, MetaBlocks, SECTOR_BYTES};
-
-/// The data block of pools that Docker makes. Source: moby v20.10 `daemon/graphdriver/devmapper/deviceset.go`.
-pub(super) const DATA_BLOCK: Bytes = Bytes(64 << 10);
 
 /// Largest data block that makes sense for layers: each block that a layer changes costs this much.
 const MOST_DATA_BLOCK: Bytes = Bytes::mib(16);
@@ -89,7 +89,7 @@ impl Target {
                 expect_loops()?;
                 Ok(Facts {
                     pool: None,
-                    data_block: DATA_BLOCK,
+                    data_block: DEFAULT_BLOCK_SIZE,
                     space: None,
                     transaction_id: 0,
                     notices: Vec::new(),
@@ -222,6 +222,19 @@ pub(super) fn find(dm: &DeviceMapper, path: &Path) -> Result<Found, Error> {
         rdev: state.rdev,
         sectors: line.sectors,
         table,
+    })
+}
+
+/// What a run on a pool that suits is about to make in it.
+pub(super) fn claim(path: &Path, plan: &Plan) -> Result<ThinPool, Error> {
+    let found = find(&device_mapper_with_pools()?, path)?;
+    let ids = || plan.devices.iter().map(|device| device.thin_id.value());
+    Ok(ThinPool {
+        name: found.name,
+        uuid: Some(found.uuid).filter(|uuid| !uuid.is_empty()),
+        transaction_id: plan.transaction_before,
+        first_thin_id: ids().min().expect("a plan has a base device"),
+        last_thin_id: ids().max().expect("a plan has a base device"),
     })
 }
 

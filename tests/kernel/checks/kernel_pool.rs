@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context, Result, anyhow, ensure};
 use aufs2dm::{
     docker::{CacheId, devicemapper::FileSystem},
-    engine::kernel::{Error, Full, Names, Pool, Problem, Target, Watch, What},
+    engine::kernel::{DeviceError as Error, Full, Names, Pool, Problem, Target, Watch, What},
     sys::{device_mapper::DeviceMapper, loops},
     thin::ThinId,
     units::Bytes,
