@@ -3,8 +3,12 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use crate::convert::Writer;
+use crate::docker::devicemapper::FileSystem;
+use crate::engine::kernel::Target;
 use crate::units::Bytes;
 
 /// Converts a stopped Docker's aufs layers into devicemapper thin snapshots.
@@ -82,18 +86,40 @@ pub(super) struct ConvertArgs {
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(super) base_size: Option<Bytes>,
     /// Size of the sparse data file, Docker's dm.loopdatasize [default: 100G, or what the layers need].
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, conflicts_with_all = ["data_device", "thin_pool"])]
     pub(super) data_size: Option<Bytes>,
     /// Size of the sparse metadata file, Docker's dm.loopmetadatasize [default: 2G, or what the pool needs].
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, conflicts_with_all = ["data_device", "thin_pool"])]
     pub(super) metadata_size: Option<Bytes>,
+    /// Make the pool on this block device instead of a loop file, Docker's dm.datadev (kernel engine).
+    #[arg(
+        long,
+        value_name = "DEVICE",
+        requires = "metadata_device",
+        conflicts_with = "thin_pool"
+    )]
+    pub(super) data_device: Option<PathBuf>,
+    /// The same for the pool's metadata, Docker's dm.metadatadev.
+    #[arg(
+        long,
+        value_name = "DEVICE",
+        requires = "data_device",
+        conflicts_with = "thin_pool"
+    )]
+    pub(super) metadata_device: Option<PathBuf>,
+    /// Fill this active and empty thin pool, Docker's dm.thinpooldev, such as /dev/mapper/docker-thinpool (kernel engine).
+    #[arg(long, value_name = "DEVICE")]
+    pub(super) thin_pool: Option<PathBuf>,
+    /// File system of the devices [default: ext4; xfs takes the kernel engine].
+    #[arg(long, value_name = "TYPE", value_enum, default_value_t)]
+    pub(super) fs: Fs,
     /// Leave out layers that no image, container or build cache refers to.
     #[arg(long)]
     pub(super) skip_orphans: bool,
-    /// What writes the pool: `direct` needs no device-mapper, `auto` is `direct` for a new pool.
+    /// What writes the pool: `direct` needs no device-mapper; `auto` is `direct` for ext4 in new loop files, else `kernel`.
     #[arg(long, value_name = "ENGINE", value_enum, default_value_t)]
     pub(super) engine: Engine,
-    /// Checksum all ext4 metadata, not just group descriptors (needs e2fsprogs 1.43 to check, Linux 3.6 to mount).
+    /// Direct engine: checksum all ext4 metadata, not just group descriptors (needs e2fsprogs 1.43 to check, Linux 3.6 to mount).
     #[arg(long)]
     pub(super) metadata_csum: bool,
 }
@@ -108,6 +134,56 @@ pub(super) enum Engine {
     Direct,
     /// The kernel's thin pool.
     Kernel,
+}
+
+/// File system of the devices.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum Fs {
+    /// ext4.
+    #[default]
+    Ext4,
+    /// xfs.
+    Xfs,
+}
+
+impl ConvertArgs {
+    /// What writes the pool, and where.
+    ///
+    /// # Errors
+    ///
+    /// When the options contradict each other; to be told as wrong usage.
+    pub(super) fn writer(&self) -> Result<Writer, clap::Error> {
+        let target = match (&self.data_device, &self.metadata_device, &self.thin_pool) {
+            (Some(data), Some(metadata), _) => Target::Devices {
+                data: data.clone(),
+                metadata: metadata.clone(),
+            },
+            (_, _, Some(path)) => Target::ThinPool { path: path.clone() },
+            _ => Target::LoopFiles,
+        };
+        let file_system = match self.fs {
+            Fs::Ext4 => FileSystem::Ext4,
+            Fs::Xfs => FileSystem::Xfs,
+        };
+        let direct = target == Target::LoopFiles && file_system == FileSystem::Ext4;
+        match self.engine {
+            Engine::Direct if !direct => Err(conflict(
+                "--engine direct writes ext4 in new loop files; --fs xfs, --data-device and --thin-pool take --engine kernel",
+            )),
+            Engine::Auto | Engine::Direct if direct => Ok(Writer::Direct),
+            _ if self.metadata_csum => Err(conflict(
+                "--metadata-csum is for the direct engine; for the kernel engine /etc/mke2fs.conf says what mkfs.ext4 does",
+            )),
+            _ => Ok(Writer::Kernel {
+                target,
+                file_system,
+            }),
+        }
+    }
+}
+
+fn conflict(message: &str) -> clap::Error {
+    Cli::command().error(ErrorKind::ArgumentConflict, message)
 }
 
 /// Each thread has a buffer and a stack: thousands of them cost more than they can win.
@@ -150,9 +226,55 @@ fn parse_size(text: &str) -> Result<Bytes, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
+
+    fn writer(arguments: &[&str]) -> Result<Writer, clap::Error> {
+        let cli = Cli::try_parse_from([&["aufs2dm", "convert"], arguments].concat())?;
+        let Command::Convert(args) = cli.command else {
+            panic!("it is the command convert")
+        };
+        args.writer()
+    }
+
+    #[test]
+    fn the_engine_suits_the_target_unless_one_is_named() {
+        for arguments in [&[][..], &["--engine=auto"], &["--engine=direct"]] {
+            assert_eq!(writer(arguments).unwrap(), Writer::Direct, "{arguments:?}");
+        }
+        for arguments in [
+            &["--engine=kernel"][..],
+            &["--fs=xfs"],
+            &["--thin-pool=/dev/mapper/pool"],
+            &["--data-device=/dev/a", "--metadata-device=/dev/b"],
+        ] {
+            let writer = writer(arguments).unwrap();
+            assert!(matches!(writer, Writer::Kernel { .. }), "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn options_that_contradict_each_other_are_refused() {
+        for arguments in [
+            &["--engine=direct", "--fs=xfs"][..],
+            &["--engine=direct", "--thin-pool=/dev/mapper/pool"],
+            &["--data-device=/dev/a"],
+            &["--metadata-device=/dev/a"],
+            &[
+                "--data-device=/dev/a",
+                "--metadata-device=/dev/b",
+                "--thin-pool=/dev/mapper/pool",
+            ],
+            &["--thin-pool=/dev/mapper/pool", "--data-size=10G"],
+            &[
+                "--data-device=/dev/a",
+                "--metadata-device=/dev/b",
+                "--metadata-size=1G",
+            ],
+            &["--engine=kernel", "--metadata-csum"],
+        ] {
+            assert!(writer(arguments).is_err(), "{arguments:?}");
+        }
+    }
 
     #[test]
     fn the_command_line_is_well_formed() {

@@ -7,30 +7,28 @@ use std::path::PathBuf;
 use anyhow::Context;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use super::args::{ConvertArgs, Engine};
+use super::args::ConvertArgs;
 use super::output::{print, print_json};
 use super::progress::for_stderr;
 use super::quiet::keep_access_times;
-use crate::convert::{Error, Request, Source, Summary};
+use crate::convert::{Request, Source, Summary, Writer};
 use crate::docker::Orphans;
 use crate::docker::daemon::Host;
-use crate::docker::devicemapper::SetupHint;
+use crate::docker::devicemapper::{SetupHint, daemon_settings};
 use crate::engine::Cancel;
 use crate::ext4::Checksums;
 use crate::units::{BLOCK_BYTES, Bytes};
 
 /// Converts a root, or prints the plan for it.
 pub(super) fn run(args: &ConvertArgs) -> anyhow::Result<()> {
-    if args.engine == Engine::Kernel {
-        return Err(Error::NoKernelEngine.into());
-    }
+    let writer = args.writer()?;
     let cancel = Cancel::default();
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         signal_hook::flag::register(signal, cancel.flag()).context("signal handler")?;
     }
     let progress = for_stderr();
     keep_access_times(&args.root.root);
-    let source = Source::open(request(args, cancel))?;
+    let source = Source::open(request(args, writer, cancel))?;
     let prepared = source.plan(&*progress)?;
     for notice in prepared.notices() {
         log::warn!("{notice}");
@@ -55,7 +53,7 @@ pub(super) fn run(args: &ConvertArgs) -> anyhow::Result<()> {
     }
 }
 
-fn request(args: &ConvertArgs, cancel: Cancel) -> Request {
+fn request(args: &ConvertArgs, writer: Writer, cancel: Cancel) -> Request {
     Request {
         root: args.root.root.clone(),
         host: Host {
@@ -77,6 +75,7 @@ fn request(args: &ConvertArgs, cancel: Cancel) -> Request {
         } else {
             Checksums::GroupDescriptors
         },
+        writer,
         cancel,
     }
 }
@@ -115,18 +114,7 @@ fn write_text(text: &mut String, summary: &Summary) -> std::fmt::Result {
         summary.entries,
         Bytes(summary.source_bytes)
     )?;
-    let metadata = Bytes(summary.metadata_blocks * BLOCK_BYTES);
-    writeln!(
-        text,
-        "  written     {} of data, {metadata} of pool metadata",
-        Bytes(summary.data_bytes)
-    )?;
-    writeln!(
-        text,
-        "  pool        {} data file, {} metadata file, both sparse",
-        Bytes(summary.data_size),
-        Bytes(summary.metadata_size)
-    )?;
+    write_pool(text, summary)?;
     if let Some(elapsed) = summary.elapsed_ms {
         let rate = Bytes(summary.data_bytes * 1000 / elapsed.max(1));
         writeln!(
@@ -139,12 +127,53 @@ fn write_text(text: &mut String, summary: &Summary) -> std::fmt::Result {
             text,
             "\n{}",
             SetupHint {
-                base_size: Bytes(summary.base_size)
+                base_size: Bytes(summary.base_size),
+                storage_opts: &summary.storage_opts,
             }
         )?;
         writeln!(
             text,
             "aufs/ and image/aufs/ are as they were. What containers write from now on is in the new root only."
+        )?;
+    }
+    Ok(())
+}
+
+fn write_pool(text: &mut String, summary: &Summary) -> std::fmt::Result {
+    let metadata = Bytes(summary.metadata_blocks * BLOCK_BYTES);
+    let data = Bytes(summary.data_bytes);
+    // Before it is done the kernel engine has no more than an estimate.
+    let (title, most) = match (summary.converted, summary.engine) {
+        (false, "kernel") => ("to write", "at most "),
+        (false, _) => ("to write", ""),
+        (true, _) => ("written", ""),
+    };
+    writeln!(
+        text,
+        "  {title:<11} {most}{data} of data, {most}{metadata} of pool metadata"
+    )?;
+    match (summary.data_size, summary.metadata_size) {
+        (Some(data), Some(metadata)) => writeln!(
+            text,
+            "  pool        {} data file, {} metadata file, both sparse; {} by the {} engine",
+            Bytes(data),
+            Bytes(metadata),
+            summary.file_system,
+            summary.engine
+        )?,
+        _ => writeln!(
+            text,
+            "  pool        {}; {} by the {} engine",
+            summary.storage_opts.join(" "),
+            summary.file_system,
+            summary.engine
+        )?,
+    }
+    if !summary.converted && !summary.storage_opts.is_empty() {
+        writeln!(
+            text,
+            "  daemon.json {}",
+            daemon_settings(&summary.storage_opts)
         )?;
     }
     Ok(())

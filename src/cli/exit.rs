@@ -82,7 +82,8 @@ fn exit_of(error: &anyhow::Error) -> Exit {
     match error.downcast_ref() {
         Some(
             convert::Error::Interrupted
-            | convert::Error::Engine(engine::direct::Error::Interrupted),
+            | convert::Error::Engine(engine::direct::Error::Interrupted)
+            | convert::Error::Kernel(engine::kernel::Error::Interrupted),
         ) => Exit::Interrupted,
         Some(convert::Error::Commit(
             commit::Error::RollbackFailed { .. } | commit::Error::HalfSwitched { .. },

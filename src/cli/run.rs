@@ -18,22 +18,31 @@ pub fn main() -> ExitCode {
 fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
-        Err(error) => {
-            // Help and version go to stdout and are no error. What cannot be printed is told by the exit code alone.
-            let _ = error.print();
-            return if error.use_stderr() {
-                Exit::Usage
-            } else {
-                Exit::Done
-            };
-        }
+        Err(error) => return usage(&error),
     };
     start_logger(cli.verbose);
     let done = match &cli.command {
         Command::Inspect(args) => inspect::run(args),
         Command::Convert(args) => convert::run(args),
     };
-    done.map_or_else(|error| report(&error), |()| Exit::Done)
+    done.map_or_else(
+        |error| {
+            error
+                .downcast_ref::<clap::Error>()
+                .map_or_else(|| report(&error), usage)
+        },
+        |()| Exit::Done,
+    )
+}
+
+fn usage(error: &clap::Error) -> Exit {
+    // Help and version go to stdout and are no error. What cannot be printed is told by the exit code alone.
+    let _ = error.print();
+    if error.use_stderr() {
+        Exit::Usage
+    } else {
+        Exit::Done
+    }
 }
 
 fn start_logger(verbose: u8) {

@@ -149,18 +149,30 @@ impl Stage {
         Ok(Bytes(bytes))
     }
 
-    /// Makes `devicemapper/devicemapper/` with the owner of the (remapped) root, and names the pool's two files in it.
+    /// The staging directory itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes the driver's home, which becomes `devicemapper`, with the owner of the (remapped) root.
     ///
     /// # Errors
     ///
     /// [`Error::Io`].
-    pub fn create_driver_home(&self, (uid, gid): (u32, u32)) -> Result<(PathBuf, PathBuf), Error> {
+    pub fn create_driver_home(&self, owner: (u32, u32)) -> Result<PathBuf, Error> {
         let home = self.path.join("devicemapper");
-        let loops = home.join("devicemapper");
-        for path in [&home, &loops] {
-            create_dir(path, 0o700)?;
-            chown(path, Some(uid), Some(gid)).map_err(Error::io(path, "set the owner of"))?;
-        }
+        create_owned_dir(&home, owner)?;
+        Ok(home)
+    }
+
+    /// Makes the directory of the pool's two loop files, and names them: data, metadata.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    pub fn create_loop_directory(&self, owner: (u32, u32)) -> Result<(PathBuf, PathBuf), Error> {
+        let loops = self.path.join("devicemapper/devicemapper");
+        create_owned_dir(&loops, owner)?;
         Ok((loops.join("data"), loops.join("metadata")))
     }
 
@@ -219,7 +231,7 @@ impl Stage {
     ///
     /// [`Error::Exists`] and [`Error::Io`]: nothing has moved. [`Error::RollbackFailed`]: the root is in between, and the
     /// error says how to mend it by hand.
-    pub fn switch(mut self, configs: &[EditedConfig]) -> Result<(), Error> {
+    pub fn switch(&mut self, configs: &[EditedConfig]) -> Result<(), Error> {
         sync_file_system(&self.path)?;
         let switched = switch::switch(&self.root, &self.path, configs);
         // What the operator has to move by hand must not be removed by us.
@@ -281,6 +293,11 @@ fn create_dir(path: &Path, mode: u32) -> Result<(), Error> {
         .create(path)
         .map_err(Error::io(path, "create"))?;
     Ok(())
+}
+
+fn create_owned_dir(path: &Path, (uid, gid): (u32, u32)) -> Result<(), Error> {
+    create_dir(path, 0o700)?;
+    chown(path, Some(uid), Some(gid)).map_err(Error::io(path, "set the owner of"))
 }
 
 fn open_new(path: &Path) -> Result<File, Error> {

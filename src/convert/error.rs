@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use crate::docker::daemon::{LockError, Running};
 use crate::docker::{CacheId, Hits, JsonError, ReadError};
+use crate::engine::kernel;
+use crate::units::Bytes;
 use crate::{aufs, commit, docker, engine, plan};
 
 /// Why a conversion stops. Unless it is [`commit::Error::RollbackFailed`], the root is as it was.
@@ -12,11 +14,6 @@ pub enum Error {
     /// Only root can read all branches and keep owners.
     #[error("aufs2dm must run as root: it reads every container's files and keeps their owners")]
     NotRoot,
-    /// The kernel engine is not there yet.
-    #[error(
-        "engine `kernel`: this version has no kernel engine; `direct` writes the same pool and needs no device-mapper"
-    )]
-    NoKernelEngine,
     /// The root cannot be converted.
     #[error(transparent)]
     Docker(#[from] docker::Error),
@@ -59,6 +56,32 @@ pub enum Error {
     /// The pool cannot be written.
     #[error(transparent)]
     Engine(#[from] engine::direct::Error),
+    /// The kernel cannot write the pool.
+    #[error(transparent)]
+    Kernel(#[from] kernel::Error),
+    /// The pool has too little room.
+    #[error(
+        "{target}: too small: up to {needed} of {what} are needed, and {free} are free; nothing was changed"
+    )]
+    PoolTooSmall {
+        /// The pool.
+        target: String,
+        /// `data` or `metadata`.
+        what: &'static str,
+        /// What is needed.
+        needed: Bytes,
+        /// What there is.
+        free: Bytes,
+    },
+    /// It failed, and what had been written to the pool cannot be removed from it.
+    #[error("{cause}; and what was written to the pool is still there: {left}")]
+    PoolNotTakenBack {
+        /// Why it failed.
+        cause: Box<Error>,
+        /// Why the pool cannot be emptied.
+        #[source]
+        left: kernel::Error,
+    },
     /// The result cannot be staged or moved in place.
     #[error(transparent)]
     Commit(#[from] commit::Error),

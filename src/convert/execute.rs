@@ -3,24 +3,27 @@
 use std::collections::HashSet;
 use std::time::Instant;
 
+use uuid::Uuid;
+
 use super::error::Error;
 use super::source::Source;
-use super::summary::{Outcome, Summary};
+use super::summary::{Done, Summary};
+use super::writer::Work;
+use super::written::Written;
 use crate::aufs::Counts;
 use crate::commit::{EditedConfig, Stage};
 use crate::docker::devicemapper::{
-    BASE_FILE, DEVICE_SET_FILE, Device, DeviceId, DeviceSet, FileSystem, TRANSACTION_FILE,
-    Transaction,
+    BASE_FILE, DEVICE_SET_FILE, Device, DeviceId, DeviceSet, TRANSACTION_FILE, Transaction,
 };
-use crate::engine::{Phase, Progress, direct};
-use crate::plan::{Plan, PlannedDevice};
+use crate::engine::{Phase, Progress, direct, kernel};
+use crate::plan::{Layout, Plan, PlannedDevice};
 use crate::units::Bytes;
 
 /// A root that was read, with its plan. Nothing has been written.
 #[derive(Debug)]
 pub struct Prepared {
     pub(super) source: Source,
-    pub(super) plan: Plan,
+    pub(super) work: Work,
     pub(super) configs: Vec<EditedConfig>,
     pub(super) counts: Counts,
 }
@@ -28,7 +31,12 @@ pub struct Prepared {
 impl Prepared {
     /// The plan.
     pub fn plan(&self) -> &Plan {
-        &self.plan
+        self.work.plan()
+    }
+
+    /// The plan to the block, where the direct engine writes it.
+    pub fn layout(&self) -> Option<&Layout> {
+        self.work.layout()
     }
 
     /// What the operator should know, whether or not the plan is executed.
@@ -38,16 +46,15 @@ impl Prepared {
 
     /// The plan in numbers; nothing has been done yet.
     pub fn summary(&self) -> Summary {
-        Summary::new(self, Outcome::Planned)
+        Summary::new(self, None)
     }
 
     /// Bytes that the conversion writes: the pool's two files, and the copies of the image store and the configurations.
     pub(super) fn bytes_needed(&self) -> Result<Bytes, Error> {
-        let metadata = self.plan.metadata_blocks.bytes();
         let configs: usize = self.configs.iter().map(|config| config.content.len()).sum();
         let image_store = Stage::size_of_image_store(self.source.root.path())?;
         Ok(Bytes(
-            self.plan.data_bytes().0 + metadata.0 + image_store.0 + configs as u64,
+            self.work.pool_bytes().0 + image_store.0 + configs as u64,
         ))
     }
 
@@ -55,38 +62,19 @@ impl Prepared {
     ///
     /// # Errors
     ///
-    /// [`Error::Engine`], [`Error::Commit`], [`Error::Interrupted`].
+    /// [`Error::Engine`], [`Error::Kernel`], [`Error::Commit`], [`Error::Interrupted`].
     pub fn execute(self, progress: &dyn Progress) -> Result<Summary, Error> {
         let began = Instant::now();
-        let request = &self.source.request;
-        let stage = Stage::create(self.source.root.path())?;
-        let owner = self.source.root.owner();
-        let (data, metadata) = stage.create_driver_home((owner.uid, owner.gid))?;
-        let options = direct::Options {
-            jobs: request.jobs,
-            cancel: request.cancel.clone(),
+        let mut stage = Stage::create(self.source.root.path())?;
+        let written = self.write(&stage, progress)?;
+        // Taken back before the staging directory goes, which has the record of it.
+        let in_place = self.move_in_place(&mut stage, written.base_uuid, progress);
+        let written = written.settle(in_place)?;
+        let done = Done {
+            written: &written,
+            elapsed: began.elapsed(),
         };
-        direct::write(
-            &self.plan,
-            &direct::Target { data, metadata },
-            &options,
-            progress,
-        )?;
-        progress.start(Phase::Switch, 0);
-        stage.write_device_files(device_files(&self.plan))?;
-        stage.copy_image_store()?;
-        stage.write_configs(&self.configs)?;
-        if request.cancel.is_set() {
-            return Err(Error::Interrupted);
-        }
-        stage.switch(&self.configs)?;
-        progress.finish();
-        let summary = Summary::new(
-            &self,
-            Outcome::Converted {
-                elapsed: began.elapsed(),
-            },
-        );
+        let summary = Summary::new(&self, Some(done));
         if let Some(lock) = self.source.lock
             && let Err(error) = lock.release()
         {
@@ -95,11 +83,70 @@ impl Prepared {
         }
         Ok(summary)
     }
+
+    /// Writes the pool.
+    fn write(&self, stage: &Stage, progress: &dyn Progress) -> Result<Written, Error> {
+        let owner = self.source.root.owner();
+        let owner = (owner.uid, owner.gid);
+        let home = stage.create_driver_home(owner)?;
+        let request = &self.source.request;
+        match &self.work {
+            Work::Direct(layout) => {
+                let (data, metadata) = stage.create_loop_directory(owner)?;
+                let options = direct::Options {
+                    jobs: request.jobs,
+                    cancel: request.cancel.clone(),
+                };
+                let target = direct::Target { data, metadata };
+                direct::write(layout, &target, &options, progress)?;
+                Ok(Written::direct(layout))
+            }
+            Work::Kernel(work) => {
+                let files = match work.sizes {
+                    Some(sizes) => Some((stage.create_loop_directory(owner)?, sizes)),
+                    None => None,
+                };
+                let place = kernel::Place {
+                    root: self.source.root.path(),
+                    stage: stage.path(),
+                    home: &home,
+                    target: &work.kernel.target,
+                    files,
+                };
+                let options = kernel::Options {
+                    jobs: request.jobs,
+                    cancel: request.cancel.clone(),
+                    programs: &work.kernel.programs,
+                };
+                let built = kernel::write(&work.plan, &place, &options, progress)?;
+                Ok(Written::kernel(built))
+            }
+        }
+    }
+
+    /// Writes Docker's own files beside the pool, and moves all of it in place.
+    fn move_in_place(
+        &self,
+        stage: &mut Stage,
+        base_uuid: Uuid,
+        progress: &dyn Progress,
+    ) -> Result<(), Error> {
+        progress.start(Phase::Switch, 0);
+        stage.write_device_files(device_files(self.work.plan(), base_uuid))?;
+        stage.copy_image_store()?;
+        stage.write_configs(&self.configs)?;
+        if self.source.request.cancel.is_set() {
+            return Err(Error::Interrupted);
+        }
+        stage.switch(&self.configs)?;
+        progress.finish();
+        Ok(())
+    }
 }
 
 /// The files of `devicemapper/metadata`. The transaction is written last and names the pool's own: Docker deletes the
 /// device of a transaction that is newer than the pool's.
-fn device_files(plan: &Plan) -> Vec<(&str, Vec<u8>)> {
+fn device_files(plan: &Plan, base_uuid: Uuid) -> Vec<(&str, Vec<u8>)> {
     let mut files: Vec<(&str, Vec<u8>)> = plan
         .devices
         .iter()
@@ -109,8 +156,8 @@ fn device_files(plan: &Plan) -> Vec<(&str, Vec<u8>)> {
     let last_device = device_id(last);
     let set = DeviceSet {
         last_device,
-        base_uuid: plan.uuid,
-        file_system: FileSystem::Ext4,
+        base_uuid,
+        file_system: plan.file_system,
     };
     files.push((DEVICE_SET_FILE, set.encode()));
     let layer = last.layer.as_ref().map(|layer| &layer.id);
@@ -133,10 +180,13 @@ fn device_files(plan: &Plan) -> Vec<(&str, Vec<u8>)> {
 
 fn device_file<'a>(plan: &Plan, device: &'a PlannedDevice) -> (&'a str, Vec<u8>) {
     match &device.layer {
-        None => (BASE_FILE, Device::base(plan.base_size).encode()),
+        None => (
+            BASE_FILE,
+            Device::base(plan.base_size, device.transaction_id).encode(),
+        ),
         Some(layer) => (
             layer.id.as_str(),
-            Device::layer(device_id(device), plan.base_size).encode(),
+            Device::layer(device_id(device), plan.base_size, device.transaction_id).encode(),
         ),
     }
 }

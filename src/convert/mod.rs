@@ -8,8 +8,11 @@ mod execute;
 mod read;
 mod source;
 mod summary;
+mod writer;
+mod written;
 
 pub use error::Error;
 pub use execute::Prepared;
 pub use source::{Request, Source};
-pub use summary::{DeviceSummary, Outcome, Summary};
+pub use summary::{DeviceSummary, LaidSummary, Summary};
+pub use writer::Writer;

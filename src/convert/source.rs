@@ -8,10 +8,11 @@ use uuid::Uuid;
 use super::error::Error;
 use super::execute::Prepared;
 use super::read::{read_layers, switch_configs};
+use super::writer::{Ready, Writer};
 use crate::commit::{Leftover, RootLock, Stage};
 use crate::docker::daemon::{Hold, Host, Notice, PidFileLock, check_stopped};
 use crate::docker::{Model, Orphans, Root, Survey};
-use crate::engine::{Cancel, Phase, Progress};
+use crate::engine::{Cancel, Phase, Progress, kernel};
 use crate::ext4::Checksums;
 use crate::plan;
 use crate::tree::Timestamp;
@@ -36,8 +37,10 @@ pub struct Request {
     pub data_size: Option<Bytes>,
     /// Size of the metadata file, if not what is needed.
     pub metadata_size: Option<Bytes>,
-    /// Which checksums the file systems carry.
+    /// Which checksums the direct engine's file systems carry.
     pub checksums: Checksums,
+    /// What writes the pool, and where.
+    pub writer: Writer,
     /// Set to stop early.
     pub cancel: Cancel,
 }
@@ -50,6 +53,8 @@ pub struct Source {
     pub(super) model: Model,
     /// What the operator should know.
     pub(super) notices: Vec<String>,
+    /// What will write the pool.
+    pub(super) ready: Ready,
     /// Held until the conversion ends.
     pub(super) lock: Option<PidFileLock>,
     /// Keeps other runs out; `None` when only a plan is wanted.
@@ -76,16 +81,10 @@ impl Source {
         let leftover = Stage::look_for_leftover(root.path())?;
         root.check_target_free()?;
         let mut notices = Vec::new();
-        if let Leftover::Stage(path) = leftover {
-            let becomes = if request.dry_run {
-                "would be replaced"
-            } else {
-                "is replaced"
-            };
-            notices.push(format!(
-                "{}: left by a run that was interrupted, {becomes}",
-                path.display()
-            ));
+        deal_with_leftovers(&root, &leftover, request.dry_run, &mut notices)?;
+        let ready = request.writer.check()?;
+        if let Ready::Kernel(kernel) = &ready {
+            notices.extend(kernel.facts.notices.iter().cloned());
         }
         let lock = keep_docker_out(&root, &request, &mut notices)?;
         let model = Survey::read(&root).into_model(request.orphans)?;
@@ -95,6 +94,7 @@ impl Source {
             root,
             model,
             notices,
+            ready,
             lock,
             _root_lock: root_lock,
         })
@@ -109,12 +109,15 @@ impl Source {
         let layers = read_layers(&self, progress)?;
         self.notices.extend(layers.notices);
         let configs = switch_configs(&self.root, &self.model)?;
+        let options = self.plan_options();
         progress.start(Phase::Plan, 0);
-        let plan = plan::compute(layers.layers, &self.plan_options());
+        let work = self.ready.plan(layers.layers, &options);
         progress.finish();
+        let work = work?;
+        self.notices.extend(work.check_room()?);
         let prepared = Prepared {
             source: self,
-            plan: plan?,
+            work,
             configs,
             counts: layers.counts,
         };
@@ -138,12 +141,48 @@ impl Source {
             base_size: self.request.base_size,
             data_size: self.request.data_size,
             metadata_size: self.request.metadata_size,
+            transaction_before: self.ready.transaction_before(),
             checksums: self.request.checksums,
             uuid: Uuid::new_v4(),
             hash_seed: [word(0), word(4), word(8), word(12)],
             created: now(),
         }
     }
+}
+
+/// Names what an interrupted run left, and takes down what would be in the way: its devices, mounts and loops, and what it had
+/// begun in a pool. Its staging directory is replaced later.
+fn deal_with_leftovers(
+    root: &Root,
+    leftover: &Leftover,
+    dry_run: bool,
+    notices: &mut Vec<String>,
+) -> Result<(), Error> {
+    let stage = match leftover {
+        Leftover::None => None,
+        Leftover::Stage(path) => Some(path.as_path()),
+    };
+    let left = kernel::Previous::find(root.path(), stage)?;
+    let (becomes, taken) = if dry_run {
+        ("would be replaced", "would be taken down")
+    } else {
+        ("is replaced", "is taken down")
+    };
+    for what in left.describe() {
+        notices.push(format!(
+            "{what}: left by a run that was interrupted, {taken}"
+        ));
+    }
+    if let Some(path) = stage {
+        notices.push(format!(
+            "{}: left by a run that was interrupted, {becomes}",
+            path.display()
+        ));
+    }
+    if !dry_run {
+        left.remove()?;
+    }
+    Ok(())
 }
 
 /// Takes Docker's pid file first and looks for signs of life then: a daemon that starts in between is seen.

@@ -6,20 +6,20 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::execute::Prepared;
+use super::writer::Work;
+use super::written::Written;
 use crate::commit::EditedConfig;
 use crate::docker::Status;
-use crate::plan::{DeviceIndex, PlannedDevice};
+use crate::docker::devicemapper::FileSystem;
+use crate::plan::{DeviceIndex, LaidDevice, Layout, PlannedDevice};
 
-/// How far it went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Only a plan was made.
-    Planned,
-    /// The root is converted.
-    Converted {
-        /// How long writing and moving in place took.
-        elapsed: Duration,
-    },
+/// A conversion that is done.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Done<'a> {
+    /// What was written.
+    pub(super) written: &'a Written,
+    /// How long writing and moving in place took.
+    pub(super) elapsed: Duration,
 }
 
 /// A conversion in numbers.
@@ -41,20 +41,30 @@ pub struct Summary {
     pub entries: u64,
     /// Sum of the files' sizes in all branches, bytes.
     pub source_bytes: u64,
-    /// Bytes written to the pool's data file.
+    /// What writes the pool.
+    pub engine: &'static str,
+    /// The devices' file system.
+    pub file_system: FileSystem,
+    /// What the daemon must be told about the pool beside the driver, as its `storage-opts`.
+    pub storage_opts: Vec<String>,
+    /// Bytes that the layers take in the pool's data; in a plan of the kernel engine an estimate from above.
     pub data_bytes: u64,
-    /// 4 KiB blocks that the layers change; what [`data_bytes`](Self::data_bytes) is the cost of.
-    pub changed_blocks: u64,
-    /// Blocks of 4 KiB written to the pool's metadata file.
+    /// 4 KiB blocks that the layers change; what [`data_bytes`](Self::data_bytes) is the cost of. Only the direct engine knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changed_blocks: Option<u64>,
+    /// Blocks of 4 KiB that the pool's metadata takes; estimated likewise.
     pub metadata_blocks: u64,
     /// Virtual size of each device, bytes.
     pub base_size: u64,
-    /// Size of the sparse data file, bytes.
-    pub data_size: u64,
-    /// Size of the sparse metadata file, bytes.
-    pub metadata_size: u64,
-    /// UUID of the base file system.
-    pub uuid: String,
+    /// Size of the sparse data file, bytes; absent where the pool is on given devices.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_size: Option<u64>,
+    /// Size of the sparse metadata file, bytes, likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata_size: Option<u64>,
+    /// UUID of the base file system; absent from a plan of the kernel engine, for which mkfs chooses it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uuid: Option<String>,
     /// The pool's transaction id.
     pub transaction_id: u64,
     /// Milliseconds that writing and moving in place took; absent from a plan.
@@ -79,6 +89,14 @@ pub struct DeviceSummary {
     /// The device it is a snapshot of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parent: Option<u32>,
+    /// What is known when every block has its place.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub laid: Option<LaidSummary>,
+}
+
+/// What the direct engine knows of a device.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct LaidSummary {
     /// First data block of its own in the pool, in units of 64 KiB.
     pub first_data_block: u64,
     /// How many of its own it has.
@@ -90,13 +108,16 @@ pub struct DeviceSummary {
 }
 
 impl Summary {
-    pub(super) fn new(prepared: &Prepared, outcome: Outcome) -> Self {
+    /// `done` is `None` for what is only planned.
+    pub(super) fn new(prepared: &Prepared, done: Option<Done<'_>>) -> Self {
         let Prepared {
             source,
-            plan,
+            work,
             configs,
             counts,
         } = prepared;
+        let plan = work.plan();
+        let pool = PoolSummary::new(work, done);
         let others = |status: Status| status != Status::Dead;
         let left = source
             .model
@@ -105,49 +126,92 @@ impl Summary {
             .filter(|container| !container.is_aufs() && others(container.status));
         Self {
             root: source.path().to_owned(),
-            converted: outcome != Outcome::Planned,
+            converted: done.is_some(),
             images: source.model.images.len(),
             containers: nr_containers(configs),
             containers_left: left.count(),
             layers: plan.devices.len() - 1,
             entries: counts.entries,
             source_bytes: counts.bytes.0,
-            data_bytes: plan.data_bytes().0,
-            changed_blocks: plan
-                .devices
-                .iter()
-                .map(|device| device.delta.metadata_blocks + device.delta.data_blocks)
-                .sum(),
-            metadata_blocks: plan.metadata_blocks.0,
+            engine: work.engine(),
+            file_system: plan.file_system,
+            storage_opts: work.storage_opts(),
+            data_bytes: pool.data_bytes,
+            changed_blocks: work.layout().map(changed_blocks),
+            metadata_blocks: pool.metadata_blocks,
             base_size: plan.base_size.0,
-            data_size: plan.data_size.0,
-            metadata_size: plan.metadata_size.0,
-            uuid: plan.uuid.to_string(),
+            data_size: work.pool_sizes().map(|sizes| sizes.data.0),
+            metadata_size: work.pool_sizes().map(|sizes| sizes.metadata.0),
+            uuid: pool.uuid,
             transaction_id: plan.transaction_id(),
-            elapsed_ms: match outcome {
-                Outcome::Planned => None,
-                Outcome::Converted { elapsed } => u64::try_from(elapsed.as_millis()).ok(),
-            },
+            elapsed_ms: pool.elapsed_ms,
             peak_memory_kib: peak_memory_kib(),
             notices: source.notices.clone(),
-            devices: plan
-                .devices
-                .iter()
-                .map(|device| DeviceSummary::new(device, &plan.devices))
-                .collect(),
+            devices: devices(work),
         }
     }
 }
 
-impl DeviceSummary {
-    fn new(device: &PlannedDevice, all: &[PlannedDevice]) -> Self {
-        let usage = device.image.usage();
+/// What is known of the pool before it is written, or after.
+struct PoolSummary {
+    data_bytes: u64,
+    metadata_blocks: u64,
+    uuid: Option<String>,
+    elapsed_ms: Option<u64>,
+}
+
+impl PoolSummary {
+    fn new(work: &Work, done: Option<Done<'_>>) -> Self {
+        match (done, work) {
+            (Some(Done { written, elapsed }), _) => Self {
+                data_bytes: written.data_bytes.0,
+                metadata_blocks: written.metadata_blocks.0,
+                uuid: Some(written.base_uuid.to_string()),
+                elapsed_ms: u64::try_from(elapsed.as_millis()).ok(),
+            },
+            (None, Work::Direct(layout)) => Self {
+                data_bytes: layout.data_bytes().0,
+                metadata_blocks: layout.metadata_blocks.0,
+                uuid: Some(layout.uuid.to_string()),
+                elapsed_ms: None,
+            },
+            (None, Work::Kernel(work)) => {
+                let needs = work.plan.needs(work.kernel.facts.data_block);
+                Self {
+                    data_bytes: needs.data.0,
+                    metadata_blocks: needs.metadata.0,
+                    uuid: None,
+                    elapsed_ms: None,
+                }
+            }
+        }
+    }
+}
+
+fn changed_blocks(layout: &Layout) -> u64 {
+    let changed = |laid: &LaidDevice| laid.delta.metadata_blocks + laid.delta.data_blocks;
+    layout.devices.iter().map(changed).sum()
+}
+
+fn devices(work: &Work) -> Vec<DeviceSummary> {
+    let all = &work.plan().devices;
+    let summary = |(at, device): (usize, &PlannedDevice)| DeviceSummary {
+        layer: device.layer.as_ref().map(|layer| layer.id.to_string()),
+        device_id: device.thin_id.value(),
+        parent: device.parent.map(|DeviceIndex(at)| all[at].thin_id.value()),
+        laid: work
+            .layout()
+            .map(|layout| LaidSummary::new(&layout.devices[at])),
+    };
+    all.iter().enumerate().map(summary).collect()
+}
+
+impl LaidSummary {
+    fn new(laid: &LaidDevice) -> Self {
+        let usage = laid.image.usage();
         Self {
-            layer: device.layer.as_ref().map(|layer| layer.id.to_string()),
-            device_id: device.thin_id.value(),
-            parent: device.parent.map(|DeviceIndex(at)| all[at].thin_id.value()),
-            first_data_block: device.first_block.0,
-            data_blocks: device.clusters.len() as u64,
+            first_data_block: laid.first_block.0,
+            data_blocks: laid.clusters.len() as u64,
             inodes: usage.inodes - usage.free_inodes,
             blocks: usage.blocks - usage.free_blocks,
         }

@@ -24,6 +24,9 @@ pub const TRANSACTION_FILE: &str = "transaction-metadata";
 /// Docker's size of a device unless `dm.basesize` says otherwise.
 pub const DEFAULT_BASE_SIZE: Bytes = Bytes::gib(10);
 
+/// Docker's default for `dm.blocksize`: the bytes of a pool's data block.
+pub const DEFAULT_BLOCK_SIZE: Bytes = Bytes(64 * 1024);
+
 /// Docker's size of the pool's data file, to which it grows a smaller one.
 pub const DEFAULT_DATA_SIZE: Bytes = Bytes::gib(100);
 
@@ -76,18 +79,17 @@ pub struct Device {
 }
 
 impl Device {
-    /// The base device: id 1, made by transaction 1, and the only one that is ever marked as initialised.
-    pub fn base(size: Bytes) -> Self {
+    /// The base device: id 1, and the only one that is ever marked as initialised.
+    pub fn base(size: Bytes, transaction_id: u64) -> Self {
         Self {
             initialized: true,
-            ..Self::layer(DeviceId::BASE, size)
+            ..Self::layer(DeviceId::BASE, size, transaction_id)
         }
     }
 
-    /// A layer's device of `size` bytes, made by the transaction of the same number as its id. Docker up to 1.3 takes a
-    /// device for lost whose transaction is later than the pool's, so the pool's must not be below the largest id.
-    pub fn layer(id: DeviceId, size: Bytes) -> Self {
-        let transaction_id = u64::from(id.get());
+    /// A layer's device of `size` bytes and the transaction that made it. Docker up to 1.3 takes a device for lost whose
+    /// transaction is later than the pool's.
+    pub fn layer(id: DeviceId, size: Bytes, transaction_id: u64) -> Self {
         Self {
             id,
             size: size.0,
@@ -111,6 +113,15 @@ pub enum FileSystem {
     Ext4,
     /// xfs.
     Xfs,
+}
+
+impl fmt::Display for FileSystem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ext4 => "ext4",
+            Self::Xfs => "xfs",
+        })
+    }
 }
 
 /// The contents of [`DEVICE_SET_FILE`]. Docker can start without it, but then does not know the file system's kind
@@ -200,6 +211,11 @@ impl PoolName {
         }
     }
 
+    /// The device-mapper name of the base device.
+    pub fn base(&self) -> String {
+        format!("docker-{}:{}-{}-base", self.major, self.minor, self.inode)
+    }
+
     /// The device-mapper name of a layer's device.
     pub fn device(&self, layer: &CacheId) -> String {
         format!(
@@ -220,20 +236,37 @@ impl fmt::Display for PoolName {
     }
 }
 
-/// What to tell the operator about Docker's settings after the conversion.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SetupHint {
-    /// The size of the devices that were made.
-    pub base_size: Bytes,
+/// The settings that daemon.json must have for the driver and these of its options.
+pub fn daemon_settings(storage_opts: &[String]) -> String {
+    if storage_opts.is_empty() {
+        return r#"{"storage-driver": "devicemapper"}"#.to_owned();
+    }
+    let options = serde_json::to_string(storage_opts).expect("strings can always be written");
+    format!(r#"{{"storage-driver": "devicemapper", "storage-opts": {options}}}"#)
 }
 
-impl fmt::Display for SetupHint {
+/// What to tell the operator about Docker's settings after the conversion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SetupHint<'a> {
+    /// The size of the devices that were made.
+    pub base_size: Bytes,
+    /// What names the pool, such as `dm.thinpooldev=/dev/mapper/pool`; empty for loop files.
+    pub storage_opts: &'a [String],
+}
+
+impl fmt::Display for SetupHint<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
             "Docker 1.10 and later: put this in /etc/docker/daemon.json (older: -s devicemapper):"
         )?;
-        writeln!(f, "  {{\"storage-driver\": \"devicemapper\"}}")?;
+        writeln!(f, "  {}", daemon_settings(self.storage_opts))?;
+        if !self.storage_opts.is_empty() {
+            writeln!(
+                f,
+                "- Without these options Docker looks for loop files, makes new ones, and then does not start."
+            )?;
+        }
         writeln!(
             f,
             "- Name the driver there or as a flag of the service, not in both: Docker then does not start."
@@ -273,11 +306,11 @@ mod tests {
     #[test]
     fn device_files_are_as_docker_writes_them() {
         assert_eq!(
-            text(Device::base(DEFAULT_BASE_SIZE).encode()),
+            text(Device::base(DEFAULT_BASE_SIZE, 1).encode()),
             r#"{"device_id":1,"size":10737418240,"transaction_id":1,"initialized":true,"deleted":false}"#
         );
         assert_eq!(
-            text(Device::layer(DeviceId::new(2).unwrap(), DEFAULT_BASE_SIZE).encode()),
+            text(Device::layer(DeviceId::new(2).unwrap(), DEFAULT_BASE_SIZE, 2).encode()),
             r#"{"device_id":2,"size":10737418240,"transaction_id":2,"initialized":false,"deleted":false}"#
         );
     }
@@ -331,6 +364,7 @@ mod tests {
     fn the_pool_is_named_after_the_directorys_inode() {
         let layer = CacheId::parse(b"abc").unwrap();
         assert_eq!(PoolName::new(24, 38).to_string(), "docker-0:24-38-pool");
+        assert_eq!(PoolName::new(24, 38).base(), "docker-0:24-38-base");
         // 259:300 as Linux packs it: the minor's upper bits lie above the major.
         let name = PoolName::new(259 << 8 | 0x2c | 0x10_0000, 2);
         assert_eq!(name.device(&layer), "docker-259:300-2-abc");
@@ -340,6 +374,7 @@ mod tests {
     fn the_hint_names_the_setting_and_what_stops_docker() {
         let text = SetupHint {
             base_size: Bytes::gib(20),
+            storage_opts: &[],
         }
         .to_string();
         for part in [
@@ -351,10 +386,22 @@ mod tests {
         }
         assert!(
             !SetupHint {
-                base_size: DEFAULT_BASE_SIZE
+                base_size: DEFAULT_BASE_SIZE,
+                storage_opts: &[],
             }
             .to_string()
             .contains("old guides")
         );
+    }
+
+    #[test]
+    fn the_hint_names_the_pool() {
+        let storage_opts = ["dm.thinpooldev=/dev/mapper/a-pool".to_owned()];
+        let hint = SetupHint {
+            base_size: DEFAULT_BASE_SIZE,
+            storage_opts: &storage_opts,
+        };
+        let line = r#"{"storage-driver": "devicemapper", "storage-opts": ["dm.thinpooldev=/dev/mapper/a-pool"]}"#;
+        assert!(hint.to_string().contains(line), "{hint}");
     }
 }

@@ -1,12 +1,19 @@
-//! The conversion as a pure value: which thin device each layer becomes, what its file system holds, where every block
-//! of it goes, and how large the pool must be. Nothing here reads or writes; [`Plan`] is what `--dry-run` prints.
+//! The conversion as a pure value: which thin device each layer becomes and how large it is ([`Plan`]), and for the direct
+//! engine also what its file system holds, where every block of it goes, and how large the pool must be ([`Layout`]).
+//! Nothing here reads or writes.
 
-mod compute;
 mod error;
 mod graph;
+mod layout;
+mod needs;
+mod outline;
 mod schedule;
 mod size;
 
-pub use compute::{DeviceIndex, Layer, Options, Plan, PlannedDevice, compute};
 pub use error::Error;
 pub use graph::{LayerGraph, LayerIndex};
+pub use layout::{LaidDevice, Layout, lay_out};
+pub use needs::Needs;
+pub use outline::{DeviceIndex, Layer, Options, Plan, PlannedDevice, outline_xfs};
+pub(crate) use outline::{ID_FILE, ROOTFS};
+pub use size::PoolSizes;

@@ -1,13 +1,14 @@
 //! How large the base file system and the pool's two files must be.
 
-use super::Error;
-use crate::docker::devicemapper::{DEFAULT_BASE_SIZE, DEFAULT_DATA_SIZE, DEFAULT_METADATA_SIZE};
+use super::{Error, Options, Plan};
+use crate::docker::devicemapper::{
+    DEFAULT_BASE_SIZE, DEFAULT_BLOCK_SIZE, DEFAULT_DATA_SIZE, DEFAULT_METADATA_SIZE,
+};
 use crate::units::{BLOCK_BYTES, Bytes, DataBlocks, MetaBlocks};
 use crate::{ext4, thin};
 
-/// Docker's default for `dm.blocksize`: the bytes of a data block. Source: moby v20.10
-/// `daemon/graphdriver/devmapper/deviceset.go`.
-pub(crate) const DATA_BLOCK: Bytes = Bytes(64 * 1024);
+/// The bytes of a data block in a pool that the direct engine writes.
+pub(crate) const DATA_BLOCK: Bytes = DEFAULT_BLOCK_SIZE;
 
 /// The smallest base the ext4 writer lays out sensibly: journal, tables and some room.
 const MIN_BASE_SIZE: Bytes = Bytes::mib(64);
@@ -17,6 +18,9 @@ const MAX_BASE_SIZE: Bytes = Bytes::gib(15 * 1024);
 const DEFAULT_INODES_PER_GROUP: u32 = 8192;
 /// ext4's limit with blocks of 4 KiB: one bitmap block.
 const MAX_INODES_PER_GROUP: u32 = 32768;
+
+/// A block group with blocks of 4 KiB: what one bitmap block counts.
+const GROUP_BYTES: u32 = 128 << 20;
 
 /// The shape of the file systems, tried from Docker's default upwards until all layers fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +60,11 @@ impl BaseShape {
         u32::try_from(self.size.0 / BLOCK_BYTES).expect("`first` and `grown` keep to MAX_BASE_SIZE")
     }
 
+    /// Bytes of the file system for each inode, as mke2fs's `-i` takes it.
+    pub(crate) fn bytes_per_inode(self) -> u32 {
+        GROUP_BYTES / self.inodes_per_group
+    }
+
     /// The next shape to try when `lack` ran out; `None` when there is none.
     ///
     /// Inodes are first taken from a denser table, which costs address space only (a thin device maps what is written).
@@ -87,6 +96,40 @@ pub(crate) fn cramped(usage: &ext4::Usage) -> Option<Lack> {
     } else {
         None
     }
+}
+
+/// Sizes of the pool's two sparse files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolSizes {
+    /// The data file.
+    pub data: Bytes,
+    /// The metadata file.
+    pub metadata: Bytes,
+}
+
+impl Plan {
+    /// How large the pool's files must be for an engine that lets the kernel fill them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Size`] when a size that was asked for does not do.
+    pub fn pool_sizes(&self, options: &Options) -> Result<PoolSizes, Error> {
+        let needs = self.needs(DATA_BLOCK);
+        let used = DataBlocks(needs.data.0 / DATA_BLOCK.0);
+        let data = data_size(options.data_size, used)?;
+        let blocks = DataBlocks(data.0 / DATA_BLOCK.0);
+        let metadata = metadata_size(options.metadata_size, needs.metadata, blocks)?;
+        Ok(PoolSizes { data, metadata })
+    }
+}
+
+/// The first chain of layers, by the bytes of its files and names, that leaves less than a tenth free; none is looked for in
+/// a size that was asked for.
+pub(crate) fn cramped_chain(chains: &[Bytes], shape: BaseShape) -> Option<usize> {
+    let room = shape.size.0 / 10 * 9;
+    chains
+        .iter()
+        .position(|chain| !shape.fixed && chain.0 > room)
 }
 
 /// The pool's data file: as asked, else Docker's default or as much as leaves a third free, in whole GiB.

@@ -1,7 +1,13 @@
 //! System calls that need `unsafe`, or that have no place elsewhere, as safe functions. No other module has `unsafe`.
 
 mod access_times;
+pub mod block;
 mod clone;
+pub mod device_mapper;
+mod kernel;
+pub mod loops;
+pub mod mounts;
 
 pub use access_times::without_access_times;
 pub use clone::{CloneRange, clone_range};
+pub use kernel::{kernel_version, syncfs_tells_errors};

@@ -4,10 +4,11 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+use zerocopy::FromBytes;
 use zerocopy::little_endian::U64;
 
 use super::error::Error;
-use super::format::{BLOCK_SIZE, RawDeviceDetails};
+use super::format::{BLOCK_SIZE, MAGIC, RawDeviceDetails, RawSuperblock};
 use super::pool::{Device, Pool, ThinId};
 use super::space_map_check::{check_data, check_metadata};
 use super::superblock::{SpaceMapRoot, Superblock};
@@ -77,6 +78,24 @@ pub fn read(source: &dyn ReadBlocks) -> Result<Pool, Error> {
         time: superblock.time,
         devices,
     })
+}
+
+/// Whether a device that begins with this block holds, or held, a pool's metadata.
+pub fn begins_a_pool(block: &[u8; 4096]) -> bool {
+    let (raw, _) = RawSuperblock::ref_from_prefix(block).expect("a block has room");
+    raw.magic.get() == MAGIC
+}
+
+/// The ids of a pool's devices, ascending; reads no more than the superblock and the two trees of devices.
+///
+/// # Errors
+///
+/// As [`read`], for the blocks it reads.
+pub fn device_ids(source: &dyn ReadBlocks) -> Result<Vec<ThinId>, Error> {
+    let superblock = Superblock::parse(&read_block(source, 0)?)?;
+    let mut blocks = TreeReader::new(source, superblock.metadata.nr_blocks);
+    let (details, _) = device_trees(&mut blocks, &superblock)?;
+    Ok(details.into_iter().map(|(id, _)| id).collect())
 }
 
 /// Devices by ascending id: what is noted of each.

@@ -3,6 +3,8 @@
 //! A node is an inode: several names of one file (hard links) are several [`Entry`]s with the same [`NodeId`]. Every
 //! node remembers the first name it was given, so that its path can be told without a map of paths.
 
+use std::ops::Range;
+
 use super::display::escape_path;
 use super::meta::{DeviceNumber, Meta};
 
@@ -88,10 +90,15 @@ impl Directory {
 
     /// What this layer brings, ascending by the bytes of the names.
     pub fn entries(&self) -> impl ExactSizeIterator<Item = Entry<'_>> {
-        self.entries
-            .iter()
-            .zip(&self.nodes)
-            .map(|(name, &node)| Entry { name, node })
+        self.entries_in(0..self.nodes.len())
+    }
+
+    /// Those of the [`entries`](Self::entries) that stand at some places.
+    pub fn entries_in(&self, places: Range<usize>) -> impl ExactSizeIterator<Item = Entry<'_>> {
+        places.map(|at| Entry {
+            name: self.entries.name(at),
+            node: self.nodes[at],
+        })
     }
 
     /// The node of that name in this layer.

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use aufs2dm::convert::{Request, Source};
+use aufs2dm::convert::{Request, Source, Writer};
 use aufs2dm::docker::Orphans;
 use aufs2dm::docker::daemon::Host;
 use aufs2dm::engine::Cancel;
@@ -32,6 +32,7 @@ fn request(root: &Path, checksums: Checksums) -> Request {
         data_size: None,
         metadata_size: None,
         checksums,
+        writer: Writer::Direct,
         cancel: Cancel::default(),
     }
 }
@@ -51,9 +52,10 @@ fn judge_fixture(checksums: Checksums) {
     let root = unpacked.path().join("docker");
     let source = Source::open(request(&root, checksums)).unwrap();
     let prepared = source.plan(&Quiet).unwrap();
-    let (base_size, pool) = (prepared.plan().base_size, prepared.plan().pool.clone());
-    let layers: Vec<_> = prepared
-        .plan()
+    let layout = prepared.layout().unwrap();
+    let (base_size, pool) = (layout.plan.base_size, layout.pool.clone());
+    let layers: Vec<_> = layout
+        .plan
         .devices
         .iter()
         .map(|device| {

@@ -5,6 +5,7 @@ use std::os::unix::fs::{FileExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use aufs2dm::engine::SourceError;
 use aufs2dm::engine::direct::{self, Error};
 use aufs2dm::units::Bytes;
 use nix::sys::stat::Mode;
@@ -12,7 +13,7 @@ use nix::unistd::mkfifo;
 use tempfile::TempDir;
 
 use crate::convert_pool::{
-    Mounted, PoolFiles, Quiet, Source, chain, options, plan, subdirectory, succeed, target,
+    Mounted, PoolFiles, Quiet, Source, chain, lay_out, options, subdirectory, succeed, target,
     unmount, with_jobs,
 };
 use crate::support::layer::Layer;
@@ -31,10 +32,10 @@ fn error_after(change: impl Fn(&Path)) -> Error {
     for jobs in [1, 4] {
         let dir = TempDir::new().unwrap();
         let layers = made(dir.path());
-        let plan = plan(&layers, &options()).unwrap();
+        let layout = lay_out(&layers, &options()).unwrap();
         change(&layers[0].2);
         let out = target(&subdirectory(dir.path(), "out"));
-        last = Some(direct::write(&plan, &out, &with_jobs(jobs), &Quiet).unwrap_err());
+        last = Some(direct::write(&layout, &out, &with_jobs(jobs), &Quiet).unwrap_err());
         assert!(!out.metadata.exists(), "no metadata without data");
     }
     last.unwrap()
@@ -42,7 +43,7 @@ fn error_after(change: impl Fn(&Path)) -> Error {
 
 #[track_caller]
 fn assert_changed(error: &Error, expected: &str) {
-    let Error::Changed { layer, path, what } = error else {
+    let Error::Source(SourceError::Changed { layer, path, what }) = error else {
         panic!("{error:?}")
     };
     assert_eq!(layer.as_str(), "layer00000");
@@ -140,10 +141,10 @@ fn a_branch_that_became_a_symbolic_link_is_not_followed() {
     assert!(
         matches!(
             &error,
-            Error::Source {
+            Error::Source(SourceError::Unreadable {
                 op: "open the branch directory",
                 ..
-            }
+            })
         ),
         "{error:?}"
     );
@@ -152,12 +153,12 @@ fn a_branch_that_became_a_symbolic_link_is_not_followed() {
 #[test]
 fn a_run_that_is_told_to_stop_stops() {
     let dir = TempDir::new().unwrap();
-    let plan = plan(&made(dir.path()), &options()).unwrap();
+    let layout = lay_out(&made(dir.path()), &options()).unwrap();
     let with = with_jobs(1);
     with.cancel
         .flag()
         .store(true, std::sync::atomic::Ordering::Relaxed);
-    let error = direct::write(&plan, &target(dir.path()), &with, &Quiet).unwrap_err();
+    let error = direct::write(&layout, &target(dir.path()), &with, &Quiet).unwrap_err();
     assert!(matches!(error, Error::Interrupted), "{error:?}");
 }
 
@@ -165,9 +166,9 @@ fn a_run_that_is_told_to_stop_stops() {
 fn an_existing_file_of_the_pool_is_not_overwritten() {
     for name in ["data", "metadata"] {
         let dir = TempDir::new().unwrap();
-        let plan = plan(&made(dir.path()), &options()).unwrap();
+        let layout = lay_out(&made(dir.path()), &options()).unwrap();
         fs::write(dir.path().join(name), "mine").unwrap();
-        let error = direct::write(&plan, &target(dir.path()), &with_jobs(1), &Quiet).unwrap_err();
+        let error = direct::write(&layout, &target(dir.path()), &with_jobs(1), &Quiet).unwrap_err();
         assert!(matches!(&error, Error::Target { op: "create", path, .. } if path.ends_with(name)));
         assert_eq!(fs::read(dir.path().join(name)).unwrap(), b"mine");
     }
@@ -178,9 +179,9 @@ fn a_disk_too_small_for_the_data_is_noticed_before_any_is_written() {
     let dir = TempDir::new().unwrap();
     let disk = Mounted::made("ext4", Bytes::mib(16), dir.path());
     let layer = Layer::new(dir.path().join("branch")).file("file", vec![b'x'; 20 << 20]);
-    let plan = plan(&chain(&[layer.finish()]), &options()).unwrap();
+    let layout = lay_out(&chain(&[layer.finish()]), &options()).unwrap();
     let out = target(disk.path());
-    let error = direct::write(&plan, &out, &with_jobs(2), &Quiet).unwrap_err();
+    let error = direct::write(&layout, &out, &with_jobs(2), &Quiet).unwrap_err();
     let Error::Target { path, op, source } = &error else {
         panic!("{error:?}")
     };
@@ -203,15 +204,15 @@ fn a_file_system_that_can_do_nothing_special_will_do() {
     let mut options = options();
     options.data_size = Some(Bytes::mib(64));
     options.metadata_size = Some(Bytes::mib(4));
-    let plan = plan(&layers, &options).unwrap();
-    let mut files = PoolFiles::write(&plan, &point);
+    let layout = lay_out(&layers, &options).unwrap();
+    let mut files = PoolFiles::write(&layout, &point);
     // thin_check cannot read there either.
     files.target = target(dir.path());
     for name in ["data", "metadata"] {
         fs::copy(point.join(name), dir.path().join(name)).unwrap();
     }
     drop(unmounted);
-    files.judge(&layers, &plan);
+    files.judge(&layers, &layout);
 }
 
 struct Unmount<'a>(&'a Path);
@@ -226,11 +227,11 @@ impl Drop for Unmount<'_> {
 fn the_number_of_threads_does_not_show_in_the_result() {
     let dir = TempDir::new().unwrap();
     let layers = made(dir.path());
-    let plan = plan(&layers, &options()).unwrap();
+    let layout = lay_out(&layers, &options()).unwrap();
     let [one, many] = [1, 16].map(|jobs| {
         let out = target(&subdirectory(dir.path(), &jobs.to_string()));
-        direct::write(&plan, &out, &with_jobs(jobs), &Quiet).unwrap();
-        let used = usize::try_from(plan.data_bytes().0).unwrap();
+        direct::write(&layout, &out, &with_jobs(jobs), &Quiet).unwrap();
+        let used = usize::try_from(layout.data_bytes().0).unwrap();
         let mut data = vec![0; used];
         File::open(out.data)
             .unwrap()

@@ -14,7 +14,7 @@ use aufs2dm::docker::CacheId;
 use aufs2dm::engine::direct::{self, Target};
 use aufs2dm::engine::{Cancel, Phase, Progress};
 use aufs2dm::ext4::Checksums;
-use aufs2dm::plan::{self, Layer, Plan, PlannedDevice};
+use aufs2dm::plan::{self, Layer, Layout, PlannedDevice};
 use aufs2dm::thin::Pool;
 use aufs2dm::tree::Timestamp;
 use aufs2dm::units::Bytes;
@@ -53,6 +53,7 @@ pub(crate) fn options() -> plan::Options {
         base_size: Some(Bytes::mib(512)),
         data_size: None,
         metadata_size: None,
+        transaction_before: 0,
         checksums: Checksums::GroupDescriptors,
         uuid: Uuid::from_bytes(*b"\x7f0123456789abcde"),
         hash_seed: [0x1234_5678, 0x9abc_def0, 0xdead_beef, 0x0bad_cafe],
@@ -61,7 +62,7 @@ pub(crate) fn options() -> plan::Options {
 }
 
 /// Reads the branches and plans the pool.
-pub(crate) fn plan(layers: &[Source], options: &plan::Options) -> Result<Plan, plan::Error> {
+pub(crate) fn lay_out(layers: &[Source], options: &plan::Options) -> Result<Layout, plan::Error> {
     let id = |name: &str| CacheId::parse(name.as_bytes()).unwrap();
     let layers = layers.iter().map(|(name, parent, branch)| Layer {
         id: id(name),
@@ -69,7 +70,7 @@ pub(crate) fn plan(layers: &[Source], options: &plan::Options) -> Result<Plan, p
         branch: branch.clone(),
         tree: read_branch(branch, None).unwrap().tree,
     });
-    plan::compute(layers.collect(), options)
+    plan::lay_out(layers.collect(), options)
 }
 
 /// How the engine is run.
@@ -97,13 +98,13 @@ pub(crate) struct PoolFiles<'a> {
 
 impl<'a> PoolFiles<'a> {
     /// Writes the plan's pool into `dir`.
-    pub(crate) fn write(plan: &'a Plan, dir: &Path) -> Self {
+    pub(crate) fn write(layout: &'a Layout, dir: &Path) -> Self {
         let target = target(dir);
-        direct::write(plan, &target, &with_jobs(4), &Quiet).unwrap();
+        direct::write(layout, &target, &with_jobs(4), &Quiet).unwrap();
         Self {
             target,
-            base_size: plan.base_size,
-            pool: &plan.pool,
+            base_size: layout.plan.base_size,
+            pool: &layout.pool,
         }
     }
 
@@ -148,8 +149,8 @@ impl<'a> PoolFiles<'a> {
     }
 
     /// Fails unless the pool is as planned, and every layer's file system is clean and shows the merge of its branches.
-    pub(crate) fn judge(&self, layers: &[Source], plan: &Plan) {
-        self.judge_devices(layers, &plan.devices);
+    pub(crate) fn judge(&self, layers: &[Source], layout: &Layout) {
+        self.judge_devices(layers, &layout.plan.devices);
     }
 
     /// The same, but looks into some of the devices only.
@@ -173,11 +174,11 @@ impl<'a> PoolFiles<'a> {
 }
 
 /// Plans and writes the layers, and judges all of them.
-pub(crate) fn judge(layers: &[Source], options: &plan::Options) -> Plan {
+pub(crate) fn judge(layers: &[Source], options: &plan::Options) -> Layout {
     let dir = in_memory();
-    let plan = plan(layers, options).unwrap();
-    PoolFiles::write(&plan, dir.path()).judge(layers, &plan);
-    plan
+    let layout = lay_out(layers, options).unwrap();
+    PoolFiles::write(&layout, dir.path()).judge(layers, &layout);
+    layout
 }
 
 /// The branches that a layer consists of, the bottom one first.

@@ -9,7 +9,7 @@ use aufs2dm::plan;
 use aufs2dm::units::Bytes;
 use tempfile::TempDir;
 
-use crate::convert_pool::{PoolFiles, Source, chain, in_memory, judge, options, plan};
+use crate::convert_pool::{PoolFiles, Source, chain, in_memory, judge, lay_out, options};
 use crate::support::layer::Layer;
 
 type Make<'a> = &'a dyn Fn(Layer) -> Layer;
@@ -41,8 +41,8 @@ fn many(layer: Layer, names: impl Iterator<Item = String>) -> Layer {
 
 #[test]
 fn no_layers_at_all_make_a_pool_of_the_base_device() {
-    let plan = judge(&[], &options());
-    assert_eq!(plan.devices.len(), 1);
+    let layout = judge(&[], &options());
+    assert_eq!(layout.devices.len(), 1);
 }
 
 #[test]
@@ -133,8 +133,8 @@ fn sparse_files_keep_their_holes() {
             .sparse("checkers", 1500 * 8192, &checkers[..1500])
             .finish(),
     ];
-    let plan = judge(&chain(&branches), &options());
-    let blocks: u64 = plan.devices[1].delta.data_blocks;
+    let layout = judge(&chain(&branches), &options());
+    let blocks: u64 = layout.devices[1].delta.data_blocks;
     assert!(blocks < 2000 + 20, "holes take no blocks: {blocks}");
 }
 
@@ -144,8 +144,8 @@ fn a_file_of_a_tebibyte_has_its_last_block() {
     let dir = TempDir::new().unwrap();
     let branch = Layer::new(dir.path().join("a")).sparse("huge", SIZE, &[(SIZE - 5, b"last!")]);
     let layers = chain(&[branch.finish()]);
-    let plan = plan(&layers, &options()).unwrap();
-    let files = PoolFiles::write(&plan, dir.path());
+    let layout = lay_out(&layers, &options()).unwrap();
+    let files = PoolFiles::write(&layout, dir.path());
     let flat = files.flat(&files.dump()[&2]);
     flat.check();
     let mounted = flat.mount("ro,noload");
@@ -154,7 +154,7 @@ fn a_file_of_a_tebibyte_has_its_last_block() {
     let mut last = [0; 10];
     file.read_exact_at(&mut last, SIZE - 10).unwrap();
     assert_eq!(&last, b"\0\0\0\0\0last!");
-    assert_eq!(plan.devices[1].delta.data_blocks, 1);
+    assert_eq!(layout.devices[1].delta.data_blocks, 1);
 }
 
 #[test]
@@ -278,10 +278,10 @@ fn judge_some(layers: &[Source]) {
         base_size: Some(Bytes::mib(64)),
         ..options()
     };
-    let plan = plan(layers, &options).unwrap();
-    let files = PoolFiles::write(&plan, dir.path());
-    let last = plan.devices.len() - 1;
-    let some = [0, 1, 2, last / 2, last].map(|at| &plan.devices[at]);
+    let layout = lay_out(layers, &options).unwrap();
+    let files = PoolFiles::write(&layout, dir.path());
+    let last = layout.devices.len() - 1;
+    let some = [0, 1, 2, last / 2, last].map(|at| &layout.plan.devices[at]);
     files.judge_devices(layers, some);
 }
 
@@ -308,7 +308,7 @@ fn a_directory_may_have_more_than_65000_subdirectories() {
     let top = Layer::new(dir.path().join("b"));
     let top = (0..200).fold(top, |layer, at| layer.whiteout(format!("d/{at}")));
     let layers = chain(&[base, top.dir("d/more").finish()]);
-    let plan = plan(
+    let layout = lay_out(
         &layers,
         &plan::Options {
             base_size: Some(Bytes::gib(2)),
@@ -317,7 +317,7 @@ fn a_directory_may_have_more_than_65000_subdirectories() {
     )
     .unwrap();
     let out = in_memory();
-    let files = PoolFiles::write(&plan, out.path());
+    let files = PoolFiles::write(&layout, out.path());
     let dumps = files.dump();
     // Beyond 64998 subdirectories ext4 counts one link; e2fsck knows.
     for (device, expected) in [(2, (65_100, 1)), (3, (64_901, 64_903))] {

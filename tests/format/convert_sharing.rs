@@ -10,7 +10,7 @@ use nix::sys::statvfs::statvfs;
 use tempfile::TempDir;
 
 use crate::convert_pool::{
-    Flat, Mounted, PoolFiles, Source, branches_of, chain, options, plan, subdirectory, succeed,
+    Flat, Mounted, PoolFiles, Source, branches_of, chain, lay_out, options, subdirectory, succeed,
 };
 use crate::support::compare::assert_same;
 use crate::support::layer::Layer;
@@ -66,9 +66,9 @@ fn expected(branches: &[std::path::PathBuf]) -> MergedTree {
     tree
 }
 
-fn judge(files: &PoolFiles<'_>, layers: &[Source], plan: &aufs2dm::plan::Plan) {
+fn judge(files: &PoolFiles<'_>, layers: &[Source], layout: &aufs2dm::plan::Layout) {
     let dumps = files.dump();
-    for device in &plan.devices {
+    for device in &layout.plan.devices {
         let flat: Flat = files.flat(&dumps[&device.thin_id.value()]);
         flat.check();
         let Some(layer) = &device.layer else { continue };
@@ -80,11 +80,11 @@ fn judge(files: &PoolFiles<'_>, layers: &[Source], plan: &aufs2dm::plan::Plan) {
 
 /// Bytes by which writing the pool of these layers lessens the free space.
 fn cost(disk: &Mounted, layers: &[Source]) -> u64 {
-    let plan = plan(layers, &options()).unwrap();
+    let layout = lay_out(layers, &options()).unwrap();
     let before = free(disk.path());
-    let files = PoolFiles::write(&plan, &subdirectory(disk.path(), "out"));
+    let files = PoolFiles::write(&layout, &subdirectory(disk.path(), "out"));
     let cost = before.saturating_sub(free(disk.path()));
-    judge(&files, layers, &plan);
+    judge(&files, layers, &layout);
     cost
 }
 

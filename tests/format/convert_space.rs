@@ -10,7 +10,7 @@ use aufs2dm::units::Bytes;
 use nix::fcntl::{FallocateFlags, fallocate};
 use tempfile::TempDir;
 
-use crate::convert_pool::{Source, chain, judge, options, plan};
+use crate::convert_pool::{Source, chain, judge, lay_out, options};
 use crate::support::layer::Layer;
 use crate::support::random::Random;
 
@@ -103,8 +103,8 @@ fn the_base_grows_until_the_merged_tree_leaves_a_tenth_free() {
         (Bytes::gib(11), Bytes::gib(20)),
     ] {
         let layers = one_file(&dir, bytes.0);
-        let plan = plan(&layers, &of_size(None)).unwrap();
-        assert_eq!(plan.base_size, expected, "{bytes}");
+        let layout = lay_out(&layers, &of_size(None)).unwrap();
+        assert_eq!(layout.plan.base_size, expected, "{bytes}");
         fs::remove_dir_all(dir.path().join("0")).unwrap();
     }
 }
@@ -113,7 +113,7 @@ fn the_base_grows_until_the_merged_tree_leaves_a_tenth_free() {
 fn a_base_size_that_is_too_small_is_an_error_that_names_the_layer() {
     let dir = TempDir::new().unwrap();
     let layers = one_file(&dir, Bytes::mib(70).0);
-    let error = plan(&layers, &of_size(Some(Bytes::mib(64)))).unwrap_err();
+    let error = lay_out(&layers, &of_size(Some(Bytes::mib(64)))).unwrap_err();
     let Error::Layer { layer, source } = &error else {
         panic!("{error:?}")
     };
@@ -137,7 +137,7 @@ fn a_base_of_the_least_size_runs_out_of_inodes_with_an_error() {
     let branches = branches(&dir, 1, |_, layer| {
         (0..33_000).fold(layer, |layer, file| layer.fifo(format!("{file}")))
     });
-    let error = plan(&chain(&branches), &of_size(Some(Bytes::mib(64)))).unwrap_err();
+    let error = lay_out(&chain(&branches), &of_size(Some(Bytes::mib(64)))).unwrap_err();
     assert!(
         matches!(
             &error,

@@ -12,6 +12,7 @@ mod dockerd;
 mod guest;
 mod host;
 mod job;
+mod killed;
 mod lab;
 mod leftovers;
 mod native;
@@ -31,6 +32,13 @@ mod variant;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // First: the guest's environment names the job to its children too.
+    if let Some(directory) = std::env::var_os(checks::HOLD_VARIABLE) {
+        checks::hold(directory.as_ref());
+    }
+    if let Some(root) = std::env::var_os(killed::ROOT_VARIABLE) {
+        killed::main(root.as_ref());
+    }
     if let Some(job) = std::env::var_os(job::JOB_VARIABLE) {
         guest::main(job.as_ref());
     }

@@ -53,9 +53,16 @@ pub(super) fn mounted(processes: &[Process], root: &Root, host: &Host) -> Vec<Fi
 
 fn read_mounts(process: &Path) -> Vec<Mount> {
     let text = fs::read(process.join("mountinfo")).unwrap_or_default();
-    text.split(|byte| *byte == b'\n')
-        .filter_map(parse_mount)
-        .collect()
+    parse_mounts(&text).collect()
+}
+
+/// The mount points that a `mountinfo` file tells of, in its order.
+pub(crate) fn mount_points(text: &[u8]) -> Vec<PathBuf> {
+    parse_mounts(text).map(|mount| mount.point).collect()
+}
+
+fn parse_mounts(text: &[u8]) -> impl Iterator<Item = Mount> {
+    text.split(|byte| *byte == b'\n').filter_map(parse_mount)
 }
 
 /// Source: linux `Documentation/filesystems/proc.rst`, 3.5: the fifth field is the mount point, the type follows a

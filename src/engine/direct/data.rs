@@ -14,10 +14,10 @@ use nix::fcntl::{FallocateFlags, OFlag, fallocate};
 use super::buffer::AlignedBuffer;
 use super::error::Error;
 use super::reflink::{self, Share};
-use super::source::{BranchReader, SourceFile};
 use super::{Cancel, Options, Progress, create};
+use crate::engine::source::{BranchReader, SourceFile};
 use crate::ext4::{CLUSTER_BLOCKS, DataRun};
-use crate::plan::{Plan, PlannedDevice};
+use crate::plan::{LaidDevice, Layout, PlannedDevice};
 use crate::units::BLOCK_BYTES;
 
 #[allow(clippy::cast_possible_truncation)] // 4096; `try_from` is not const
@@ -35,15 +35,15 @@ struct Unit {
 
 /// Writes a new data file; durable on return.
 pub(super) fn write(
-    plan: &Plan,
+    layout: &Layout,
     path: &Path,
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<(), Error> {
-    let file = create(path, plan.data_size.0)?;
-    let share = reflink::works(plan, &file)?;
+    let file = create(path, layout.data_size.0)?;
+    let share = reflink::works(layout, &file)?;
     if !share {
-        preallocate(&file, plan.data_bytes().0, path)?;
+        preallocate(&file, layout.data_bytes().0, path)?;
     }
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(options.jobs.get())
@@ -53,11 +53,11 @@ pub(super) fn write(
             source,
         })?;
     let run = Run {
-        plan,
+        layout,
         path,
         file: open_direct(path)?,
         share,
-        units: units(plan),
+        units: units(layout),
         next: AtomicUsize::new(0),
         cancel: options.cancel.clone(),
         failed: AtomicBool::new(false),
@@ -101,20 +101,20 @@ fn open_direct(path: &Path) -> Result<File, Error> {
     .map_err(|source| Error::target(path, "open", source))
 }
 
-fn units(plan: &Plan) -> Vec<Unit> {
-    let cut = |(device, planned): (usize, &PlannedDevice)| {
-        let nr = planned.clusters.len();
+fn units(layout: &Layout) -> Vec<Unit> {
+    let cut = |(device, laid): (usize, &LaidDevice)| {
+        let nr = laid.clusters.len();
         (0..nr).step_by(UNIT_CLUSTERS).map(move |start| Unit {
             device,
             clusters: start..nr.min(start + UNIT_CLUSTERS),
         })
     };
-    plan.devices.iter().enumerate().flat_map(cut).collect()
+    layout.devices.iter().enumerate().flat_map(cut).collect()
 }
 
 /// What the threads share.
 struct Run<'a> {
-    plan: &'a Plan,
+    layout: &'a Layout,
     path: &'a Path,
     file: File,
     /// Whether large files' blocks are shared with the branch.
@@ -167,7 +167,8 @@ impl<'a> Run<'a> {
     }
 
     fn write(&self, unit: &Unit, worker: &mut Worker<'a>) -> Result<u64, Error> {
-        let device = &self.plan.devices[unit.device];
+        let device = &self.layout.devices[unit.device];
+        let planned = &self.layout.plan.devices[unit.device];
         let buffer = &mut worker.buffer.as_mut_slice()[..unit.clusters.len() * CLUSTER];
         let clusters = &device.clusters[unit.clusters.clone()];
         let mut shares = Vec::new();
@@ -178,7 +179,7 @@ impl<'a> Run<'a> {
             if is_metadata(device, clusters[at]) {
                 device.image.encode_cluster(clusters[at], &mut buffer[part]);
             } else {
-                let reader = branch_of(&mut worker.branch, unit.device, device)?;
+                let reader = branch_of(&mut worker.branch, unit.device, planned)?;
                 let stretch = Stretch {
                     runs: &device.delta.data,
                     first: clusters[at] * CLUSTER_BLOCKS,
@@ -297,12 +298,12 @@ fn branch_of<'a, 'w>(
     Ok(reader)
 }
 
-fn is_metadata(device: &PlannedDevice, cluster: u32) -> bool {
+fn is_metadata(device: &LaidDevice, cluster: u32) -> bool {
     device.delta.metadata.binary_search(&cluster).is_ok()
 }
 
 /// How many of the clusters are filled in one go: one of metadata, or as many of data as lie side by side.
-fn stretch(device: &PlannedDevice, clusters: &[u32]) -> usize {
+fn stretch(device: &LaidDevice, clusters: &[u32]) -> usize {
     if is_metadata(device, clusters[0]) {
         return 1;
     }

@@ -3,36 +3,15 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::docker::CacheId;
+use crate::engine::source;
 use crate::thin;
 
 /// Why the direct engine stops.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A file of a branch cannot be read.
-    #[error("layer {layer}: {path}: cannot {op}")]
-    Source {
-        /// The layer.
-        layer: CacheId,
-        /// The file within the branch, escaped.
-        path: String,
-        /// What was tried.
-        op: &'static str,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A file of a branch is not what it was when the plan was made.
-    #[error(
-        "layer {layer}: {path}: {what} changed while the layer was converted; is something still using the branch?"
-    )]
-    Changed {
-        /// The layer.
-        layer: CacheId,
-        /// The file within the branch, escaped.
-        path: String,
-        /// What differs: `its size`, `its type`, …
-        what: &'static str,
-    },
+    /// A file of a branch cannot be read, or is not what it was when the plan was made.
+    #[error(transparent)]
+    Source(#[from] source::Error),
     /// A file of the pool cannot be written.
     #[error("{path}: cannot {op}")]
     Target {

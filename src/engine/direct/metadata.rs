@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::create;
 use super::error::Error;
-use crate::plan::Plan;
+use crate::plan::Layout;
 use crate::thin;
 use crate::units::BLOCK_BYTES;
 
@@ -13,9 +13,9 @@ use crate::units::BLOCK_BYTES;
 ///
 /// Block 0 stays zero until all others are durable: a kernel that finds it zero takes the pool as unformatted, so a torn
 /// pool is never activated.
-pub(super) fn write(plan: &Plan, path: &Path) -> Result<(), Error> {
-    let file = create(path, plan.metadata_size.0)?;
-    let encoded = plan
+pub(super) fn write(layout: &Layout, path: &Path) -> Result<(), Error> {
+    let file = create(path, layout.metadata_size.0)?;
+    let encoded = layout
         .pool
         .encode(&mut |first_block, bytes| file.write_all_at(bytes, first_block * BLOCK_BYTES));
     let superblock = encoded.map_err(|error| match error {

@@ -11,7 +11,6 @@ mod data;
 mod error;
 mod metadata;
 mod reflink;
-mod source;
 
 use std::fs::{File, OpenOptions};
 use std::num::NonZeroUsize;
@@ -21,9 +20,9 @@ use std::path::{Path, PathBuf};
 pub use error::Error;
 
 use super::progress::{Cancel, Phase, Progress};
-use crate::plan::Plan;
+use crate::plan::Layout;
 
-/// How the engine works; what it writes depends on the plan alone.
+/// How the engine works; what it writes depends on the layout alone.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Threads that read and write. More than there are cores: on a cold disk most of them wait.
@@ -41,23 +40,23 @@ pub struct Target {
     pub metadata: PathBuf,
 }
 
-/// Writes the pool of `plan` to new files. Both are durable on return.
+/// Writes the pool of `layout` to new files. Both are durable on return.
 ///
 /// # Errors
 ///
-/// [`Error::Source`] and [`Error::Changed`] name a file of a branch, [`Error::Target`] a file of the pool,
+/// [`Error::Source`] names a file of a branch, [`Error::Target`] a file of the pool,
 /// [`Error::Interrupted`] says that [`Options::cancel`] was set. What was written until then is worthless.
 pub fn write(
-    plan: &Plan,
+    layout: &Layout,
     target: &Target,
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<(), Error> {
-    progress.start(Phase::Data, plan.data_bytes().0);
-    data::write(plan, &target.data, options, progress)?;
+    progress.start(Phase::Data, layout.data_bytes().0);
+    data::write(layout, &target.data, options, progress)?;
     progress.finish();
     progress.start(Phase::Metadata, 0);
-    metadata::write(plan, &target.metadata)?;
+    metadata::write(layout, &target.metadata)?;
     progress.finish();
     Ok(())
 }

@@ -9,9 +9,9 @@ use std::ops::Range;
 use nix::errno::Errno;
 
 use super::error::Error;
-use super::source::{BranchReader, SourceFile};
+use crate::engine::source::{BranchReader, SourceFile};
 use crate::ext4::DataRun;
-use crate::plan::{Plan, PlannedDevice};
+use crate::plan::{LaidDevice, Layer, Layout, PlannedDevice};
 use crate::sys::CloneRange;
 use crate::units::BLOCK_BYTES;
 
@@ -44,9 +44,12 @@ impl Share<'_> {
                 len,
             },
         ) {
-            Ok(()) => self.file.check().map(|()| true),
+            Ok(()) => Ok(self.file.check().map(|()| true)?),
             Err(errno) if cannot(errno) => Ok(false),
-            Err(errno) => Err(self.file.io_error("share the blocks of", errno.into())),
+            Err(errno) => Err(self
+                .file
+                .io_error("share the blocks of", errno.into())
+                .into()),
         }
     }
 }
@@ -58,13 +61,15 @@ pub(super) fn worth(size: u64, offset: u64, len: u64) -> Option<u64> {
 }
 
 /// Tries it on files that are large enough, right where their blocks belong, until it is known.
-pub(super) fn works(plan: &Plan, target: &File) -> Result<bool, Error> {
-    let candidates = plan.devices.iter().flat_map(candidates);
-    for (device, run, len) in candidates.take(MOST_TRIES) {
-        let layer = device
-            .layer
-            .as_ref()
-            .expect("the base device has no file data");
+pub(super) fn works(layout: &Layout, target: &File) -> Result<bool, Error> {
+    let candidates = layout.iter().flat_map(candidates);
+    for candidate in candidates.take(MOST_TRIES) {
+        let Candidate {
+            layer,
+            device,
+            run,
+            len,
+        } = candidate;
         let file = BranchReader::new(layer)?.open(run.node)?;
         let range = CloneRange {
             from: u64::from(run.logical) * BLOCK_BYTES,
@@ -76,24 +81,38 @@ pub(super) fn works(plan: &Plan, target: &File) -> Result<bool, Error> {
             // One file cannot be shared, because btrfs keeps it without checksums for example: others may.
             Err(Errno::EINVAL | Errno::ETXTBSY) => {}
             Err(errno) if cannot(errno) => return Ok(false),
-            Err(errno) => return Err(file.io_error("share the blocks of", errno.into())),
+            Err(errno) => return Err(file.io_error("share the blocks of", errno.into()).into()),
         }
     }
     Ok(false)
 }
 
-/// The device's runs that are worth sharing, each with how many of its bytes.
-fn candidates(device: &PlannedDevice) -> impl Iterator<Item = (&PlannedDevice, &DataRun, u64)> {
-    let layer = device.layer.as_ref();
+/// A run that is worth sharing.
+struct Candidate<'a> {
+    layer: &'a Layer,
+    device: &'a LaidDevice,
+    run: &'a DataRun,
+    /// How many of its bytes.
+    len: u64,
+}
+
+/// The device's runs that are worth sharing.
+fn candidates<'a>(
+    (planned, device): (&'a PlannedDevice, &'a LaidDevice),
+) -> impl Iterator<Item = Candidate<'a>> {
+    let layer = planned.layer.as_ref();
     let runs = layer.map_or(&[][..], |_| &device.delta.data);
     runs.iter().filter_map(move |run| {
-        let size = layer?.tree.regular(run.node)?.size;
-        let len = worth(
-            size,
-            u64::from(run.logical) * BLOCK_BYTES,
-            u64::from(run.blocks) * BLOCK_BYTES,
-        )?;
-        Some((device, run, len))
+        let layer = layer?;
+        let size = layer.tree.regular(run.node)?.size;
+        let offset = u64::from(run.logical) * BLOCK_BYTES;
+        let len = worth(size, offset, u64::from(run.blocks) * BLOCK_BYTES)?;
+        Some(Candidate {
+            layer,
+            device,
+            run,
+            len,
+        })
     })
 }
 

@@ -8,6 +8,9 @@ mod faults;
 mod harness;
 mod images;
 mod interrupted;
+mod kernel_pool;
+mod kernel_target;
+mod leftover_removal;
 mod lists;
 mod machine;
 mod random;
@@ -104,6 +107,26 @@ const IN_SHORT: &[Variant] = &[
     kernel(Target::Pool, FileSystem::Ext4),
 ];
 
+/// The kernel engine's parts.
+const OF_ITS_PARTS: &[(&str, Plain)] = named![
+    kernel_pool::kernel_pool_keeps_what_was_written_and_leaves_no_device,
+    kernel_pool::kernel_pool_that_is_dropped_leaves_nothing,
+    kernel_pool::kernel_pool_of_a_killed_process_is_known_by_its_uuid,
+    kernel_pool::kernel_pool_mounts_two_snapshots_of_one_xfs,
+    kernel_pool::kernel_pool_takes_no_name_and_no_id_twice,
+    kernel_pool::kernel_pool_names_a_full_data_device_in_seconds,
+    kernel_pool::kernel_pool_names_a_full_metadata_device,
+    kernel_pool::kernel_pool_names_the_file_whose_file_system_is_full,
+    kernel_pool::kernel_pool_ends_writes_that_hang_in_the_operators_pool,
+    kernel_pool::kernel_pool_notices_a_write_that_failed_below,
+    kernel_target::kernel_target_that_suits_tells_its_facts,
+    kernel_target::kernel_target_refuses_pools_that_do_not_suit,
+    kernel_target::kernel_target_refuses_devices_that_do_not_suit,
+    leftover_removal::what_a_killed_run_left_is_found_named_and_removed,
+    leftover_removal::lookalikes_of_leftovers_stay,
+    leftover_removal::a_leftover_in_use_stays_and_is_named_with_its_command,
+];
+
 /// Those of the kernel engine alone.
 const OF_THE_KERNEL_ENGINE: &[(&str, Plain)] = named![
     faults::a_data_device_that_fails_ends_the_run_cleanly,
@@ -140,7 +163,7 @@ pub(crate) fn all() -> &'static [Check] {
         for &variant in IN_SHORT {
             all.extend(ALWAYS.iter().map(|check| on(variant, check)));
         }
-        all.extend(OF_THE_KERNEL_ENGINE.iter().map(plain));
+        all.extend(OF_ITS_PARTS.iter().chain(OF_THE_KERNEL_ENGINE).map(plain));
         all
     })
 }
@@ -151,6 +174,8 @@ fn on(variant: Variant, &(name, check): &(&str, OnVariant)) -> Check {
         run: Run::On(variant, check),
     }
 }
+
+pub(crate) use kernel_pool::{HOLD_VARIABLE, hold};
 
 /// How many differences a failure shows.
 const SHOWN: usize = 40;

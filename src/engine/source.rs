@@ -2,19 +2,20 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 
-use super::error::Error;
+use super::cursor::Cursor;
+use crate::docker::CacheId;
 use crate::plan::Layer;
 use crate::sys::{CloneRange, clone_range};
 use crate::tree::{LayerTree, NodeId, Timestamp};
 
-const DIRECTORY: OFlag = OFlag::O_PATH
+const BRANCH: OFlag = OFlag::O_PATH
     .union(OFlag::O_DIRECTORY)
     .union(OFlag::O_NOFOLLOW)
     .union(OFlag::O_CLOEXEC);
@@ -24,68 +25,91 @@ const FILE: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_CLOEXEC)
     .union(OFlag::O_NONBLOCK);
 
-/// Opens the regular files of one branch. The directory of the last file stays open: the files of a unit come in the
-/// order of the tree, so most lie in the same one.
+/// What is wrong with a file of a branch.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It cannot be read.
+    #[error("layer {layer}: {path}: cannot {op}")]
+    Unreadable {
+        /// The layer.
+        layer: CacheId,
+        /// The file within the branch, escaped.
+        path: String,
+        /// What was tried.
+        op: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It is not what it was when the plan was made.
+    #[error(
+        "layer {layer}: {path}: {what} changed while the layer was converted; is something still using the branch?"
+    )]
+    Changed {
+        /// The layer.
+        layer: CacheId,
+        /// The file within the branch, escaped.
+        path: String,
+        /// What differs: `its size`, `its type`, …
+        what: &'static str,
+    },
+}
+
+/// Opens the regular files of one branch.
 #[derive(Debug)]
 pub(super) struct BranchReader<'a> {
     layer: &'a Layer,
-    branch: OwnedFd,
-    directory: Option<(NodeId, OwnedFd)>,
+    branch: Cursor<'a>,
 }
 
 impl<'a> BranchReader<'a> {
     pub(super) fn new(layer: &'a Layer) -> Result<Self, Error> {
-        let branch =
-            open(&layer.branch, DIRECTORY, Mode::empty()).map_err(|errno| Error::Source {
+        let root =
+            open(&layer.branch, BRANCH, Mode::empty()).map_err(|errno| Error::Unreadable {
                 layer: layer.id.clone(),
                 path: "/".to_owned(),
                 op: "open the branch directory",
                 source: errno.into(),
             })?;
+        let root = Arc::new(File::from(root));
         Ok(Self {
             layer,
-            branch,
-            directory: None,
+            branch: Cursor::new(&layer.tree, root, OFlag::O_PATH),
         })
     }
 
     /// Opens a regular file and makes sure that it is what was planned.
     pub(super) fn open(&mut self, node: NodeId) -> Result<SourceFile<'a>, Error> {
-        let file = self
-            .open_beneath(node)
-            .map_err(|errno| self.error(node, "open", errno))?;
-        let planned = Planned::new(&self.layer.tree, node);
-        let source = SourceFile {
-            layer: self.layer,
-            node,
-            file,
-            planned,
-        };
+        let source = self.open_unchecked(node)?;
         source.check()?;
         Ok(source)
     }
 
-    /// Opens the file one component at a time, so that no symlink on the way is followed.
+    /// Reads a whole regular file of as many bytes as `buffer` has: one check, after the bytes, is enough for that.
+    pub(super) fn read_whole(&mut self, node: NodeId, buffer: &mut [u8]) -> Result<(), Error> {
+        let source = self.open_unchecked(node)?;
+        let read = source.read_at(buffer, 0);
+        // What it says of a file that became something else is more to the point.
+        source.check()?;
+        read
+    }
+
+    fn open_unchecked(&mut self, node: NodeId) -> Result<SourceFile<'a>, Error> {
+        let file = self
+            .open_beneath(node)
+            .map_err(|errno| self.error(node, "open", errno))?;
+        Ok(SourceFile {
+            layer: self.layer,
+            node,
+            file,
+            planned: Planned::new(&self.layer.tree, node),
+        })
+    }
+
     fn open_beneath(&mut self, node: NodeId) -> Result<File, Errno> {
         let Some((parent, name)) = self.layer.tree.first_name(node) else {
             return Err(Errno::EISDIR);
         };
-        if self.directory.as_ref().is_none_or(|(at, _)| *at != parent) {
-            let mut directory: Option<OwnedFd> = None;
-            for component in self.layer.tree.path(parent) {
-                directory = Some(openat(
-                    directory.as_ref().unwrap_or(&self.branch),
-                    component,
-                    DIRECTORY,
-                    Mode::empty(),
-                )?);
-            }
-            self.directory = directory.map(|directory| (parent, directory));
-        }
-        let directory = self
-            .directory
-            .as_ref()
-            .map_or(&self.branch, |(_, directory)| directory);
+        let directory = self.branch.enter(parent)?;
         // Reading must not change the original's access times; only the owner and root may ask for that.
         let opened = match openat(directory, name, FILE.union(OFlag::O_NOATIME), Mode::empty()) {
             Err(Errno::EPERM) => openat(directory, name, FILE, Mode::empty()),
@@ -103,7 +127,7 @@ impl<'a> BranchReader<'a> {
                 path,
                 what: "its name",
             },
-            _ => Error::Source {
+            _ => Error::Unreadable {
                 layer,
                 path,
                 op,
@@ -183,7 +207,7 @@ impl SourceFile<'_> {
             self.layer.id.clone(),
             self.layer.tree.display_path(self.node),
         );
-        Error::Source {
+        Error::Unreadable {
             layer,
             path,
             op,

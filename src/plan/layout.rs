@@ -1,72 +1,24 @@
-//! Computes the plan: images along the layer DAG, then data blocks, then the pool's mappings and times.
-
-use std::path::PathBuf;
+//! Where everything goes: an ext4 file system for each layer, derived along the layer DAG, then data blocks, then the pool's
+//! mappings and times.
 
 use uuid::Uuid;
 
 use super::graph::LayerGraph;
+use super::outline::{
+    ID_FILE, Layer, Options, Plan, PlannedDevice, ROOTFS, graph_of, in_order_of, outline,
+};
 use super::schedule::try_map_parents_first;
 use super::size::{self, BaseShape, Lack};
-use super::{Error, LayerIndex};
-use crate::docker::CacheId;
-use crate::ext4::{self, CLUSTER_BLOCKS, Checksums, Delta, Image};
-use crate::thin::{self, Mapping, ThinId};
-use crate::tree::{LayerTree, Meta, Timestamp};
+use super::{DeviceIndex, Error, LayerIndex};
+use crate::docker::devicemapper::FileSystem;
+use crate::ext4::{self, CLUSTER_BLOCKS, Delta, Image};
+use crate::thin::{self, Mapping};
+use crate::tree::Meta;
 use crate::units::{BLOCK_BYTES, Bytes, DataBlocks, MetaBlocks};
 
-/// The directory in every device that holds the layer's merged tree. Source: moby v20.10
-/// `daemon/graphdriver/devmapper/driver.go`, `Get`.
-const ROOTFS: &[u8] = b"rootfs";
-/// The file beside it with the id of the first device of the chain, same source.
-const ID_FILE: &[u8] = b"id";
-
-/// A layer as it was read.
+/// What a device holds, to the block.
 #[derive(Debug)]
-pub struct Layer {
-    /// The graph driver's id: the name below `aufs/layers` and `aufs/diff`.
-    pub id: CacheId,
-    /// The layer it lies on.
-    pub parent: Option<CacheId>,
-    /// Its branch directory, where the engine opens the files.
-    pub branch: PathBuf,
-    /// What it changes.
-    pub tree: LayerTree,
-}
-
-/// What the operator chose, and what must not differ between two computations of one plan.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// `dm.basesize`; `None`: Docker's default, or what the layers need.
-    pub base_size: Option<Bytes>,
-    /// Size of the pool's data file; `None`: Docker's default, or what the layers need.
-    pub data_size: Option<Bytes>,
-    /// Size of the pool's metadata file; `None`: Docker's default, or what the pool needs.
-    pub metadata_size: Option<Bytes>,
-    /// Which checksums the file systems carry.
-    pub checksums: Checksums,
-    /// UUID of the base file system, which all layers share.
-    pub uuid: Uuid,
-    /// Seed of the directory hash, shared likewise.
-    pub hash_seed: [u32; 4],
-    /// When the file systems were made.
-    pub created: Timestamp,
-}
-
-/// A device's place in [`Plan::devices`]: 0 is the base device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct DeviceIndex(pub usize);
-
-/// One thin device of the pool to be.
-#[derive(Debug)]
-pub struct PlannedDevice {
-    /// The layer it becomes; `None` for the base device.
-    pub layer: Option<Layer>,
-    /// The device it is a snapshot of; `None` for the base device.
-    pub parent: Option<DeviceIndex>,
-    /// The pool's number for it.
-    pub thin_id: ThinId,
-    /// The transaction that creates it.
-    pub transaction_id: u64,
+pub struct LaidDevice {
     /// Its file system.
     pub image: Image,
     /// What of the file system its parent has not.
@@ -78,7 +30,7 @@ pub struct PlannedDevice {
     pub first_block: DataBlocks,
 }
 
-impl PlannedDevice {
+impl LaidDevice {
     /// The bytes that are written for it into the data file.
     pub fn data_bytes(&self) -> Bytes {
         Bytes(self.clusters.len() as u64 * size::DATA_BLOCK.0)
@@ -99,26 +51,26 @@ impl PlannedDevice {
     }
 }
 
-/// The whole conversion as a value.
+/// A plan with the place of every block.
 #[derive(Debug)]
-pub struct Plan {
+pub struct Layout {
+    /// What is laid out.
+    pub plan: Plan,
     /// UUID of the base file system.
     pub uuid: Uuid,
-    /// Virtual size of every device.
-    pub base_size: Bytes,
     /// Size of the (sparse) data file.
     pub data_size: Bytes,
     /// Size of the (sparse) metadata file.
     pub metadata_size: Bytes,
     /// Blocks of the metadata file that will be written. Counted once: it takes a walk over all mappings.
     pub metadata_blocks: MetaBlocks,
-    /// The base device, then a device per layer, parents before children.
-    pub devices: Vec<PlannedDevice>,
+    /// The plan's devices, in its order.
+    pub devices: Vec<LaidDevice>,
     /// The pool's metadata.
     pub pool: thin::Pool,
 }
 
-impl Plan {
+impl Layout {
     /// Bytes that will be written to the data file.
     pub fn data_bytes(&self) -> Bytes {
         Bytes(
@@ -129,65 +81,37 @@ impl Plan {
         )
     }
 
-    /// The pool's transaction id once all devices exist.
-    pub fn transaction_id(&self) -> u64 {
-        self.devices.len() as u64
+    /// Each device of the plan with what it holds.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&PlannedDevice, &LaidDevice)> {
+        self.plan.devices.iter().zip(&self.devices)
     }
 }
 
-/// Computes the plan for these layers.
+/// Plans these layers on ext4, to the block.
 ///
 /// # Errors
 ///
 /// [`Error::MissingParent`] and [`Error::Cycle`] when the layers are no DAG; [`Error::Layer`] names an entry that ext4
 /// cannot hold; [`Error::Size`] when a size that was asked for does not do.
-pub fn compute(layers: Vec<Layer>, options: &Options) -> Result<Plan, Error> {
-    let graph = LayerGraph::new(
-        &layers
-            .iter()
-            .map(|layer| (layer.id.clone(), layer.parent.clone()))
-            .collect(),
-    )?;
+pub fn lay_out(layers: Vec<Layer>, options: &Options) -> Result<Layout, Error> {
+    let graph = graph_of(&layers)?;
     let layers = in_order_of(&graph, layers);
     let (shape, base, images) = fit(&graph, &layers, options)?;
-    let mut devices = vec![planned(0, None, base)?];
-    let parents: Vec<_> = graph
-        .iter()
-        .map(|(_, _, parent)| parent.map_or(0, |at| at.0 + 1))
-        .collect();
-    for (place, (layer, image)) in layers.into_iter().zip(images).enumerate() {
-        let mut device = planned(place + 1, Some(DeviceIndex(parents[place])), image)?;
-        device.layer = Some(layer);
-        devices.push(device);
-    }
+    let plan = outline(&graph, layers, FileSystem::Ext4, shape, options)?;
+    let mut devices: Vec<_> = std::iter::once(base).chain(images).map(laid).collect();
     let used = place_data(&mut devices);
-    let (data_size, pool) = plan_pool(&devices, used, options)?;
+    let (data_size, pool) = plan_pool(&plan, &devices, used, options)?;
     let metadata_size = pool.nr_metadata_blocks.bytes();
     let metadata_blocks = pool.metadata_blocks_needed().map_err(Error::Thin)?;
-    Ok(Plan {
+    Ok(Layout {
+        plan,
         uuid: options.uuid,
-        base_size: shape.size,
         data_size,
         metadata_size,
         metadata_blocks,
         devices,
         pool,
     })
-}
-
-fn in_order_of(graph: &LayerGraph, layers: Vec<Layer>) -> Vec<Layer> {
-    let mut by_id: std::collections::HashMap<_, _> = layers
-        .into_iter()
-        .map(|layer| (layer.id.clone(), layer))
-        .collect();
-    graph
-        .iter()
-        .map(|(_, id, _)| {
-            by_id
-                .remove(id)
-                .expect("the graph was made of these layers")
-        })
-        .collect()
 }
 
 type Derived = (Image, Delta);
@@ -290,33 +214,20 @@ fn derive(layer: &Layer, base: &Image, parent: Option<&Image>) -> Result<Derived
             mode: 0o600,
             ..Meta::default()
         };
-        draft.add_file(ID_FILE, &meta, layer.id.as_str().as_bytes())?;
+        draft.add_file(ID_FILE.as_bytes(), &meta, layer.id.as_str().as_bytes())?;
     }
-    draft.apply(ROOTFS, &layer.tree)?;
+    draft.apply(ROOTFS.as_bytes(), &layer.tree)?;
     Ok(draft.finish())
 }
 
-/// A device with everything but its layer and its place in the data file.
-fn planned(
-    place: usize,
-    parent: Option<DeviceIndex>,
-    (image, delta): Derived,
-) -> Result<PlannedDevice, Error> {
-    // Docker counts thin ids and transactions from 1, one transaction for each device.
-    let number = u32::try_from(place + 1).unwrap_or(u32::MAX);
-    let thin_id = ThinId::new(number).map_err(Error::Thin)?;
-    let clusters = written_clusters(&delta);
-    let first_block = DataBlocks(0);
-    Ok(PlannedDevice {
-        layer: None,
-        parent,
-        thin_id,
-        transaction_id: number.into(),
+/// A device without its place in the data file.
+fn laid((image, delta): Derived) -> LaidDevice {
+    LaidDevice {
+        clusters: written_clusters(&delta),
         image,
         delta,
-        clusters,
-        first_block,
-    })
+        first_block: DataBlocks(0),
+    }
 }
 
 fn written_clusters(delta: &Delta) -> Box<[u32]> {
@@ -331,7 +242,7 @@ fn written_clusters(delta: &Delta) -> Box<[u32]> {
 }
 
 /// Gives every device its stretch of the data file, one behind the other; the end is what the pool uses.
-fn place_data(devices: &mut [PlannedDevice]) -> DataBlocks {
+fn place_data(devices: &mut [LaidDevice]) -> DataBlocks {
     let mut next = 0;
     for device in devices {
         device.first_block = DataBlocks(next);
@@ -345,13 +256,14 @@ fn place_data(devices: &mut [PlannedDevice]) -> DataBlocks {
 /// The kernel takes a block as shared when the device was snapshotted after the block was mapped, so every snapshot
 /// raises the pool's time, and marks its origin with it (the rule, and why a mistake loses data: docs/thin-metadata.md).
 fn plan_pool(
-    devices: &[PlannedDevice],
+    plan: &Plan,
+    devices: &[LaidDevice],
     used: DataBlocks,
     options: &Options,
 ) -> Result<(Bytes, thin::Pool), Error> {
     let mut thin_devices: Vec<thin::Device> = Vec::with_capacity(devices.len());
     let mut time = 0;
-    for device in devices {
+    for (device, laid) in plan.devices.iter().zip(devices) {
         let inherited = match device.parent {
             None => Mapping::new(),
             Some(DeviceIndex(parent)) => {
@@ -360,11 +272,11 @@ fn plan_pool(
                 thin_devices[parent].mapping.clone()
             }
         };
-        let changes: Vec<_> = device
+        let changes: Vec<_> = laid
             .clusters
             .iter()
             .map(|&cluster| u64::from(cluster))
-            .zip(device.first_block.0..)
+            .zip(laid.first_block.0..)
             .collect();
         thin_devices.push(thin::Device {
             id: device.thin_id,
@@ -379,7 +291,7 @@ fn plan_pool(
         data_block_size: size::DATA_BLOCK.sectors(),
         nr_data_blocks: DataBlocks(data_size.0 / size::DATA_BLOCK.0),
         nr_metadata_blocks: thin::MAX_METADATA_BLOCKS,
-        transaction_id: devices.len() as u64,
+        transaction_id: plan.transaction_id(),
         time,
         devices: thin_devices,
     };

@@ -1,0 +1,61 @@
+//! A pool that was written, and can be taken back until the result is in place.
+
+use uuid::Uuid;
+
+use super::error::Error;
+use crate::commit;
+use crate::engine::kernel;
+use crate::plan::Layout;
+use crate::units::{Bytes, MetaBlocks};
+
+/// What an engine wrote.
+#[derive(Debug)]
+pub(super) struct Written {
+    /// UUID of the base device's file system.
+    pub(super) base_uuid: Uuid,
+    /// What the devices take in the pool.
+    pub(super) data_bytes: Bytes,
+    /// What the pool's metadata takes.
+    pub(super) metadata_blocks: MetaBlocks,
+    /// What lies outside the staging directory.
+    outside: Option<kernel::Built>,
+}
+
+impl Written {
+    pub(super) fn direct(layout: &Layout) -> Self {
+        Self {
+            base_uuid: layout.uuid,
+            data_bytes: layout.data_bytes(),
+            metadata_blocks: layout.metadata_blocks,
+            outside: None,
+        }
+    }
+
+    pub(super) fn kernel(built: kernel::Built) -> Self {
+        Self {
+            base_uuid: built.base_uuid,
+            data_bytes: built.used_data,
+            metadata_blocks: built.used_metadata,
+            outside: Some(built),
+        }
+    }
+
+    /// Takes back what lies outside the staging directory, unless all is in place.
+    pub(super) fn settle(mut self, in_place: Result<(), Error>) -> Result<Self, Error> {
+        let Some(built) = self.outside.take() else {
+            return in_place.map(|()| self);
+        };
+        match in_place {
+            Ok(()) => Ok(self),
+            // The root refers to the pool in part: what is to become of it the operator decides.
+            Err(error @ Error::Commit(commit::Error::RollbackFailed { .. })) => Err(error),
+            Err(cause) => Err(match built.take_back() {
+                Ok(()) => cause,
+                Err(left) => Error::PoolNotTakenBack {
+                    cause: Box::new(cause),
+                    left,
+                },
+            }),
+        }
+    }
+}

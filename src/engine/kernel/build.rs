@@ -1,0 +1,154 @@
+//! Makes the devices of a plan in a pool: the base device, then each layer as a snapshot of its parent.
+
+use std::fs;
+use std::io::Write;
+use std::num::NonZeroUsize;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::{Mode, mkdirat};
+use uuid::Uuid;
+
+use super::error::Error;
+use super::pool::Pool;
+use super::schedule::run_parents_first;
+use super::{Mounted, Options, Thin, What, base, populate};
+use crate::engine::Progress;
+use crate::plan::{DeviceIndex, ID_FILE, Layer, Plan, PlannedDevice, ROOTFS};
+use crate::sys;
+
+/// Most thin devices that are active, and file systems that are mounted, at a time.
+const MOST_ACTIVE: usize = 16;
+
+/// mke2fs's own, unless its configuration says otherwise.
+const DEFAULT_BYTES_PER_INODE: u32 = 16384;
+
+const DIRECTORY: OFlag = OFlag::O_RDONLY
+    .union(OFlag::O_DIRECTORY)
+    .union(OFlag::O_NOFOLLOW)
+    .union(OFlag::O_CLOEXEC);
+
+/// What the layers' threads share.
+pub(super) struct Build<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) pool: &'a Pool,
+    /// An empty directory for mount points.
+    pub(super) mounts: &'a Path,
+    pub(super) options: &'a Options<'a>,
+    /// Copies files, of all layers under way.
+    pub(super) copiers: &'a rayon::ThreadPool,
+    pub(super) progress: &'a dyn Progress,
+}
+
+impl Build<'_> {
+    /// Makes all devices; the base file system's UUID comes back.
+    pub(super) fn run(&self) -> Result<Uuid, Error> {
+        let uuid = self.base()?;
+        let above_base = |parent: DeviceIndex| parent.0.checked_sub(1);
+        let parents: Vec<_> = self.plan.devices[1..]
+            .iter()
+            .map(|device| device.parent.and_then(above_base))
+            .collect();
+        let most = NonZeroUsize::new(MOST_ACTIVE).expect("it is not 0");
+        run_parents_first(&parents, self.options.jobs.min(most), |at| {
+            self.layer(at + 1)
+        })?;
+        Ok(uuid)
+    }
+
+    fn base(&self) -> Result<Uuid, Error> {
+        let id = self.plan.devices[0].thin_id;
+        self.pool.create_thin(id)?;
+        let thin = self.pool.activate(id, self.plan.base_size, What::Base)?;
+        let options = base::Options {
+            bytes_per_inode: (self.plan.bytes_per_inode != DEFAULT_BYTES_PER_INODE)
+                .then_some(self.plan.bytes_per_inode),
+            cancel: self.options.cancel.clone(),
+        };
+        let made = base::make(self.options.programs, thin.path(), &options);
+        let flushed = thin.flush();
+        let closed = thin.close();
+        let uuid = made?;
+        flushed?;
+        closed?;
+        Ok(uuid)
+    }
+
+    /// A snapshot of the parent's device, changed and deactivated again, so that the next snapshot is of what is on disk.
+    fn layer(&self, at: usize) -> Result<(), Error> {
+        if self.options.cancel.is_set() {
+            return Err(Error::Interrupted);
+        }
+        let device = &self.plan.devices[at];
+        let (Some(layer), Some(DeviceIndex(parent))) = (&device.layer, device.parent) else {
+            unreachable!("all devices but the first are layers, and have a parent")
+        };
+        log::info!("layer {}: thin device {}", layer.id, device.thin_id.value());
+        let origin = self.plan.devices[parent].thin_id;
+        self.pool.create_snap(device.thin_id, origin)?;
+        let size = self.plan.base_size;
+        let thin = self
+            .pool
+            .activate(device.thin_id, size, What::Layer(&layer.id))?;
+        let filled = self.fill(&thin, device, layer);
+        let closed = thin.close();
+        filled?;
+        closed?;
+        log::debug!("layer {}: done", layer.id);
+        Ok(())
+    }
+
+    fn fill(&self, thin: &Thin, device: &PlannedDevice, layer: &Layer) -> Result<(), Error> {
+        let at = self.mounts.join(device.thin_id.value().to_string());
+        fs::create_dir(&at).map_err(Error::io(&at, "create"))?;
+        let mounted = thin.mount(&at, self.plan.file_system)?;
+        let applied = self.apply(&mounted, &at, layer);
+        let closed = mounted.close();
+        applied?;
+        closed?;
+        fs::remove_dir(&at).map_err(Error::io(&at, "remove"))?;
+        // What the file system itself did not flush: it was mounted without barriers.
+        thin.flush()?;
+        Ok(())
+    }
+
+    fn apply(&self, mounted: &Mounted<'_>, at: &Path, layer: &Layer) -> Result<(), Error> {
+        let rootfs = open_rootfs(&mounted.dir()?, at, layer)?;
+        let run = populate::Run {
+            pool: self.copiers,
+            cancel: &self.options.cancel,
+            progress: self.progress,
+        };
+        populate::apply(layer, &rootfs, &run)?;
+        mounted.sync()?;
+        if !sys::syncfs_tells_errors() {
+            populate::sync_files(layer, &rootfs, &run)?;
+        }
+        Ok(())
+    }
+}
+
+/// Opens the directory of the layer's tree; for a layer that lies on no other, makes it first, and beside it the file with
+/// which Docker marks the first device of a chain.
+fn open_rootfs(root: &OwnedFd, at: &Path, layer: &Layer) -> Result<OwnedFd, Error> {
+    let io = |name: &str, op| {
+        let path = at.join(name);
+        move |errno: Errno| Error::Io {
+            path,
+            op,
+            source: errno.into(),
+        }
+    };
+    if layer.parent.is_none() {
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+        let id = openat(root, ID_FILE, flags, Mode::S_IRUSR | Mode::S_IWUSR)
+            .map_err(io(ID_FILE, "create"))?;
+        fs::File::from(id)
+            .write_all(layer.id.as_str().as_bytes())
+            .map_err(Error::io(&at.join(ID_FILE), "write"))?;
+        mkdirat(root, ROOTFS, Mode::S_IRWXU).map_err(io(ROOTFS, "create"))?;
+    }
+    openat(root, ROOTFS, DIRECTORY, Mode::empty()).map_err(io(ROOTFS, "open"))
+}

@@ -1,0 +1,437 @@
+//! What a run is about to make in a target that outlives its staging directory.
+//!
+//! Devices and pools of the operator are no part of the root: a run that is killed leaves in them what it had made, and
+//! only this record, [`FILE`] in the staging directory, tells the next run what that is. It is durable before the first
+//! change, and goes with the staging directory after the last.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::OFlag;
+use serde::{Deserialize, Serialize};
+
+/// The record's name in the staging directory.
+pub const FILE: &str = "claim.json";
+
+/// Written first and then renamed, so that a kill leaves a whole record or none.
+const NEW_FILE: &str = "claim.json.new";
+
+/// No record is nearly as large: paths have 4 KiB at most.
+const MAX_BYTES: u64 = 128 << 10; // 128 KiB
+
+/// The largest thin id: 24 bits.
+const MAX_THIN_ID: u32 = 0xff_ffff;
+
+/// Why a record cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The system says no.
+    #[error("{path}: cannot {op}")]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What was tried.
+        op: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// No run writes such a record.
+    #[error(
+        "{path}: {what}; this is not what aufs2dm writes, so nobody knows what an earlier run left in its target: \
+         look there, then remove the file"
+    )]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: &'static str,
+        /// What the parser said.
+        source: Option<serde_json::Error>,
+    },
+}
+
+/// What a run is about to make, and where.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "target", deny_unknown_fields)]
+pub enum Claim {
+    /// Thin devices in a pool of the operator.
+    ThinPool(ThinPool),
+    /// A pool on two devices or files of the operator.
+    Devices(Devices),
+}
+
+/// The operator's pool and our devices in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ThinPool {
+    /// The pool's device-mapper name.
+    pub name: String,
+    /// Its device-mapper UUID; LVM sets one, `dmsetup` need not.
+    pub uuid: Option<String>,
+    /// Its transaction id before the run.
+    pub transaction_id: u64,
+    /// The first thin id that the run may create; no device of the pool had it or one after it.
+    pub first_thin_id: u32,
+    /// The last.
+    pub last_thin_id: u32,
+}
+
+/// The operator's two devices or files; both held nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Devices {
+    /// For the data.
+    pub data: Device,
+    /// For the metadata.
+    pub metadata: Device,
+    /// The boot during which that was so: after the next one a device may have another's number.
+    pub boot_id: String,
+}
+
+/// A device or file as the operator named it, and which one that was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Device {
+    /// As given.
+    #[serde(with = "path_form")]
+    pub path: PathBuf,
+    /// What it led to.
+    pub identity: Identity,
+}
+
+/// Tells a device or file from others while the machine runs; after a boot numbers may be given anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Identity {
+    /// A block device, by its number (`st_rdev`).
+    BlockDevice {
+        /// The number.
+        rdev: u64,
+    },
+    /// A file, by its place.
+    File {
+        /// The file system's number (`st_dev`).
+        dev: u64,
+        /// Its inode.
+        inode: u64,
+    },
+}
+
+impl Device {
+    /// Looks at the device or file behind a path, links followed.
+    ///
+    /// # Errors
+    ///
+    /// The system's, and `InvalidInput` for what is neither block device nor file.
+    pub fn look_at(path: &Path) -> io::Result<Self> {
+        let meta = fs::metadata(path)?;
+        let identity = if meta.file_type().is_block_device() {
+            Identity::BlockDevice { rdev: meta.rdev() }
+        } else if meta.is_file() {
+            Identity::File {
+                dev: meta.dev(),
+                inode: meta.ino(),
+            }
+        } else {
+            let message = "neither a block device nor a file";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            identity,
+        })
+    }
+
+    /// Whether the path still leads to the same device or file.
+    ///
+    /// # Errors
+    ///
+    /// As [`look_at`](Self::look_at), but not when nothing is there.
+    pub fn is_there(&self) -> io::Result<bool> {
+        match Self::look_at(&self.path) {
+            Ok(found) => Ok(found == *self),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Tells this boot from others.
+///
+/// # Errors
+///
+/// The system's.
+pub fn boot_id() -> io::Result<String> {
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    Ok(text.trim_end().to_owned())
+}
+
+impl Claim {
+    /// What the run was at, for the operator.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::ThinPool(pool) => format!(
+                "thin devices {} to {} in the pool {}",
+                pool.first_thin_id, pool.last_thin_id, pool.name
+            ),
+            Self::Devices(devices) => {
+                format!("an unfinished pool on {}", devices.metadata.path.display())
+            }
+        }
+    }
+
+    /// Writes the record of a run that has none yet. Durable on return.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    pub fn write(&self, stage: &Path) -> Result<(), Error> {
+        let (new, path) = (stage.join(NEW_FILE), stage.join(FILE));
+        let mut bytes = serde_json::to_vec_pretty(self).expect("texts and numbers only");
+        bytes.push(b'\n');
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&new)
+            .map_err(io_error(&new, "create"))?;
+        file.write_all(&bytes).map_err(io_error(&new, "write"))?;
+        file.sync_all().map_err(io_error(&new, "sync"))?;
+        fs::rename(&new, &path).map_err(io_error(&new, "rename"))?;
+        File::open(stage)
+            .and_then(|directory| directory.sync_all())
+            .map_err(io_error(stage, "sync"))
+    }
+
+    /// Reads the record of an earlier run; `None` when it had changed nothing outside its staging directory.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Malformed`] for what [`write`](Self::write) never wrote, [`Error::Io`].
+    pub fn read(stage: &Path) -> Result<Option<Self>, Error> {
+        let path = stage.join(FILE);
+        let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK; // neither led away nor held by a pipe
+        let opened = OpenOptions::new()
+            .read(true)
+            .custom_flags(flags.bits())
+            .open(&path);
+        let file = match opened {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(io_error(&path, "open")(error)),
+        };
+        let malformed = |what, source| Error::Malformed {
+            path: path.clone(),
+            what,
+            source,
+        };
+        let meta = file.metadata().map_err(io_error(&path, "look at"))?;
+        if !meta.is_file() {
+            return Err(malformed("is no regular file", None));
+        }
+        let mut bytes = Vec::new();
+        file.take(MAX_BYTES + 1)
+            .read_to_end(&mut bytes)
+            .map_err(io_error(&path, "read"))?;
+        if bytes.len() as u64 > MAX_BYTES {
+            return Err(malformed("is too large", None));
+        }
+        let claim: Self = serde_json::from_slice(&bytes)
+            .map_err(|error| malformed("cannot be parsed", Some(error)))?;
+        claim.check().map_err(|what| malformed(what, None))?;
+        Ok(Some(claim))
+    }
+
+    /// What follows from a record is deleted or zeroed, so it must make sense.
+    fn check(&self) -> Result<(), &'static str> {
+        match self {
+            Self::ThinPool(pool) if pool.name.is_empty() => Err("names no pool"),
+            Self::ThinPool(pool)
+                if pool.first_thin_id > pool.last_thin_id || pool.last_thin_id > MAX_THIN_ID =>
+            {
+                Err("claims impossible thin ids")
+            }
+            Self::Devices(devices) if devices.data.identity == devices.metadata.identity => {
+                Err("claims one device as two")
+            }
+            Self::Devices(devices)
+                if [&devices.data, &devices.metadata]
+                    .iter()
+                    .any(|device| !device.path.is_absolute()) =>
+            {
+                Err("claims a device without its full path")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn io_error(path: &Path, op: &'static str) -> impl FnOnce(io::Error) -> Error {
+    move |source| Error::Io {
+        path: path.to_owned(),
+        op,
+        source,
+    }
+}
+
+/// A path as a JSON string, or as an array of its bytes where these are no UTF-8.
+mod path_form {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    use std::path::{Path, PathBuf};
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Form {
+        Text(String),
+        Bytes(Vec<u8>),
+    }
+
+    pub(super) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+        match path.to_str() {
+            Some(text) => text.serialize(serializer),
+            None => path.as_os_str().as_bytes().serialize(serializer),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<PathBuf, D::Error> {
+        Ok(match Form::deserialize(deserializer)? {
+            Form::Text(text) => text.into(),
+            Form::Bytes(bytes) => OsString::from_vec(bytes).into(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn thin_pool() -> ThinPool {
+        ThinPool {
+            name: "vg-pool".to_owned(),
+            uuid: Some("LVM-x-tpool".to_owned()),
+            transaction_id: 0,
+            first_thin_id: 1,
+            last_thin_id: 40,
+        }
+    }
+
+    fn devices() -> Devices {
+        let device = |path: &[u8], inode| Device {
+            path: OsStr::from_bytes(path).into(),
+            identity: Identity::File { dev: 7, inode },
+        };
+        Devices {
+            data: device(b"/disk/d\xff", 1),
+            metadata: device(b"/disk/m", 2),
+            boot_id: "b".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_record_is_read_as_it_was_written() {
+        for claim in [Claim::ThinPool(thin_pool()), Claim::Devices(devices())] {
+            let stage = tempfile::tempdir().unwrap();
+            claim.write(stage.path()).unwrap();
+            assert_eq!(Claim::read(stage.path()).unwrap(), Some(claim));
+            let names: Vec<_> = fs::read_dir(stage.path()).unwrap().collect();
+            assert_eq!(names.len(), 1, "{names:?}");
+        }
+    }
+
+    #[test]
+    fn no_record_or_half_of_one_claims_nothing() {
+        let stage = tempfile::tempdir().unwrap();
+        assert_eq!(Claim::read(stage.path()).unwrap(), None);
+        assert_eq!(Claim::read(&stage.path().join("none")).unwrap(), None);
+        fs::write(stage.path().join(NEW_FILE), "{\"targ").unwrap();
+        assert_eq!(Claim::read(stage.path()).unwrap(), None);
+    }
+
+    #[test]
+    fn every_cut_and_every_strange_record_is_refused_by_name() {
+        let mut ids = thin_pool();
+        ids.first_thin_id = 41;
+        let mut large = thin_pool();
+        large.last_thin_id = MAX_THIN_ID + 1;
+        let mut nameless = thin_pool();
+        nameless.name.clear();
+        let mut same = devices();
+        same.metadata = same.data.clone();
+        let mut relative = devices();
+        relative.data.path = "data".into();
+        let pools = [ids, large, nameless].map(Claim::ThinPool);
+        let strange = [same, relative].map(Claim::Devices);
+        let mut texts: Vec<_> = pools
+            .iter()
+            .chain(&strange)
+            .map(|claim| serde_json::to_vec(claim).unwrap())
+            .collect();
+        let whole = serde_json::to_vec(&Claim::Devices(devices())).unwrap();
+        texts.extend((0..whole.len()).map(|len| whole[..len].to_vec()));
+        texts.push([&whole[..], b"x"].concat());
+        let most = usize::try_from(MAX_BYTES).unwrap();
+        texts.push(b"[".repeat(most));
+        texts.push(b" ".repeat(most + 1));
+        for text in texts {
+            let stage = tempfile::tempdir().unwrap();
+            fs::write(stage.path().join(FILE), &text).unwrap();
+            let shown = String::from_utf8_lossy(&text[..text.len().min(200)]).into_owned();
+            let error = Claim::read(stage.path()).expect_err(&shown);
+            assert!(matches!(error, Error::Malformed { .. }), "{error}: {shown}");
+            assert!(error.to_string().contains("/claim.json: "), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_link_a_pipe_and_a_directory_are_no_records() {
+        let elsewhere = tempfile::tempdir().unwrap();
+        Claim::ThinPool(thin_pool())
+            .write(elsewhere.path())
+            .unwrap();
+        let stage = tempfile::tempdir().unwrap();
+        let path = stage.path().join(FILE);
+        symlink(elsewhere.path().join(FILE), &path).unwrap();
+        assert!(matches!(
+            Claim::read(stage.path()),
+            Err(Error::Io { op: "open", .. })
+        ));
+        fs::remove_file(&path).unwrap();
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(matches!(
+            Claim::read(stage.path()),
+            Err(Error::Malformed { .. })
+        ));
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(matches!(
+            Claim::read(stage.path()),
+            Err(Error::Malformed { .. })
+        ));
+    }
+
+    #[test]
+    fn a_device_is_there_until_its_path_leads_elsewhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("data");
+        fs::write(&path, "").unwrap();
+        let device = Device::look_at(&path).unwrap();
+        assert!(device.is_there().unwrap());
+        fs::rename(&path, dir.path().join("other")).unwrap();
+        assert!(!device.is_there().unwrap());
+        fs::write(&path, "").unwrap();
+        assert!(!device.is_there().unwrap());
+        assert!(Device::look_at(dir.path()).is_err());
+        assert!(Device::look_at(Path::new("/dev/null")).is_err());
+    }
+}

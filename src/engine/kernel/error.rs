@@ -1,0 +1,116 @@
+//! Why the kernel engine stops.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::{base, claim, device_error, leftovers, populate};
+
+/// Why the kernel engine stops. What it had made is taken down again, unless the error lists what is left.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A device cannot be used.
+    #[error(transparent)]
+    Device(#[from] device_error::Error),
+    /// The base device's file system cannot be made.
+    #[error(transparent)]
+    Base(base::Error),
+    /// A layer cannot be written.
+    #[error(transparent)]
+    Populate(populate::Error),
+    /// The record of what is made outside the staging directory.
+    #[error(transparent)]
+    Claim(#[from] claim::Error),
+    /// What a killed run left cannot be found or removed.
+    #[error(transparent)]
+    Leftovers(#[from] leftovers::Error),
+    /// The record of an interrupted run does not fit what is there now.
+    #[error("{}: an interrupted run wrote to it, but {why}: look at it, and remove the staging directory by hand", what.display())]
+    ClaimOutdated {
+        /// The pool or device.
+        what: PathBuf,
+        /// What does not fit.
+        why: &'static str,
+    },
+    /// A file or directory of the staging directory.
+    #[error("{}: cannot {op}", path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// What was tried.
+        op: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The threads that copy cannot be started.
+    #[error("{jobs} threads")]
+    Threads {
+        /// How many.
+        jobs: usize,
+        /// What rayon said.
+        source: rayon::ThreadPoolBuildError,
+    },
+    /// Something failed because the pool did.
+    #[error("{problem}; it was noticed here: {noticed:#}", noticed = Chain(.noticed))]
+    Pool {
+        /// What is wrong with the pool.
+        problem: device_error::Error,
+        /// What failed.
+        noticed: Box<Error>,
+    },
+    /// It failed, and not all that it had made could be taken down.
+    #[error("{}; {left}", Chain(.cause))]
+    Left {
+        /// Why it failed.
+        cause: Box<Error>,
+        /// What is left, with the commands that remove it.
+        left: device_error::Error,
+    },
+    /// The run was told to stop.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl Error {
+    pub(super) fn io(path: &Path, op: &'static str) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { path, op, source }
+    }
+
+    /// Whether the run was told to stop, whatever else could be said about it.
+    pub(super) fn is_interrupted(&self) -> bool {
+        matches!(self, Self::Interrupted)
+    }
+}
+
+impl From<base::Error> for Error {
+    fn from(error: base::Error) -> Self {
+        match error {
+            base::Error::Interrupted => Self::Interrupted,
+            error => Self::Base(error),
+        }
+    }
+}
+
+impl From<populate::Error> for Error {
+    fn from(error: populate::Error) -> Self {
+        match error {
+            populate::Error::Interrupted => Self::Interrupted,
+            error => Self::Populate(error),
+        }
+    }
+}
+
+/// An error with its causes.
+struct Chain<'a>(&'a Error);
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = std::error::Error::source(self.0);
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}

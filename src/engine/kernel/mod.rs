@@ -1,0 +1,234 @@
+//! The kernel engine: lets the kernel make the pool, thin devices by device-mapper and file systems by mounting them.
+//!
+//! Each layer is a snapshot of its parent's device, mounted and changed in place. It reaches pools that exist already and
+//! file systems that this crate does not write itself. How it goes about it: docs/kernel-engine.md.
+
+mod backing;
+pub mod base;
+mod build;
+mod built;
+pub mod claim;
+mod device_error;
+mod devices;
+mod error;
+mod in_use;
+pub mod leftovers;
+mod names;
+mod pool;
+pub mod populate;
+mod previous;
+mod refusal;
+pub mod schedule;
+mod status;
+mod target;
+mod thin;
+mod watch;
+
+use std::fs::{self, OpenOptions};
+use std::num::NonZeroUsize;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use nix::sys::signal::SigSet;
+
+use self::build::Build;
+use self::claim::Claim;
+use super::progress::{Cancel, Phase, Progress};
+use crate::docker::devicemapper::DEFAULT_BLOCK_SIZE;
+use crate::plan::{Plan, PoolSizes};
+use crate::units::{Bytes, MetaBlocks};
+
+pub use built::Built;
+pub use device_error::{Error as DeviceError, Full, Stuck};
+pub use error::Error;
+pub use names::{Names, What};
+pub use pool::Pool;
+pub use previous::Previous;
+pub use refusal::Refusal;
+pub use status::{Live, Mode, PoolTable, Problem, Status, Usage};
+pub use target::{Facts, Space, Target};
+pub use thin::{Mounted, Thin};
+pub use watch::Watch;
+
+/// How the engine works.
+#[derive(Clone, Debug)]
+pub struct Options<'a> {
+    /// Threads that copy, and the most layers at a time.
+    pub jobs: NonZeroUsize,
+    /// Set to stop the run early; set by the engine too when the pool fails.
+    pub cancel: Cancel,
+    /// What makes the base device's file system.
+    pub programs: &'a base::Programs,
+}
+
+/// Where everything goes.
+#[derive(Clone, Debug)]
+pub struct Place<'a> {
+    /// The Docker root.
+    pub root: &'a Path,
+    /// The staging directory, in which the engine has its mount points and its record.
+    pub stage: &'a Path,
+    /// What becomes the root's `devicemapper`; devices are named after it.
+    pub home: &'a Path,
+    /// The pool.
+    pub target: &'a Target,
+    /// For loop files: the two paths, data and metadata, where there is nothing yet, and their sizes.
+    pub files: Option<((PathBuf, PathBuf), PoolSizes)>,
+}
+
+/// Makes all devices of `plan`. They are durable on return, nothing of them is active, and the pool has the plan's transaction id.
+///
+/// # Errors
+///
+/// [`Error::Interrupted`], or why it failed; everything is taken down again, unless [`Error::Left`] lists what is not.
+pub fn write(
+    plan: &Plan,
+    place: &Place<'_>,
+    options: &Options<'_>,
+    progress: &dyn Progress,
+) -> Result<Built, Error> {
+    let copiers = copiers(options.jobs)?;
+    let mounts = place.stage.join("mnt");
+    fs::create_dir(&mounts).map_err(Error::io(&mounts, "create"))?;
+    let names = Names::new(place.home, place.root)?;
+    let claim = claim(plan, place.target)?;
+    if let Some(claim) = &claim {
+        claim.write(place.stage)?;
+    }
+    let pool = open_pool(place, names)?;
+    let build = Build {
+        plan,
+        pool: &pool,
+        mounts: &mounts,
+        options,
+        copiers: &copiers,
+        progress,
+    };
+    let made = make(&build);
+    let (base_uuid, (used_data, used_metadata)) = match made {
+        Ok(made) => made,
+        Err(error) => return Err(give_up(pool, error)),
+    };
+    progress.start(Phase::Metadata, 0);
+    pool.close()?;
+    progress.finish();
+    Ok(Built {
+        base_uuid,
+        used_data,
+        used_metadata,
+        claim,
+        root: place.root.to_owned(),
+    })
+}
+
+fn make(build: &Build<'_>) -> Result<(uuid::Uuid, (Bytes, MetaBlocks)), Error> {
+    let Build { plan, pool, .. } = *build;
+    let stop = build.options.cancel.flag();
+    let watch = Watch::start(pool, move |_| {
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    })?;
+    build
+        .progress
+        .start(Phase::Data, plan.needs(pool.data_block()).least.0);
+    let uuid = build.run()?;
+    build.progress.finish();
+    drop(watch);
+    pool.set_transaction_id(plan.transaction_before, plan.transaction_id())?;
+    Ok((uuid, used(pool)?))
+}
+
+/// Takes everything down, and says why it was to be done.
+fn give_up(pool: Pool, error: Error) -> Error {
+    let problem = pool.explain();
+    let stuck = pool.abandon();
+    let cause = match problem {
+        Some(problem) if error.is_interrupted() => Error::Device(problem),
+        // It is about the pool already.
+        Some(_) if matches!(error, Error::Device(ref device) if device.is_about_the_pool()) => {
+            error
+        }
+        Some(problem) => Error::Pool {
+            problem,
+            noticed: Box::new(error),
+        },
+        None => error,
+    };
+    if stuck.is_empty() {
+        return cause;
+    }
+    Error::Left {
+        cause: Box::new(cause),
+        left: DeviceError::Stuck(stuck),
+    }
+}
+
+fn copiers(jobs: NonZeroUsize) -> Result<rayon::ThreadPool, Error> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(jobs.get())
+        .thread_name(|at| format!("copier {at}"))
+        // Signals are for the main thread: they would interrupt system calls here.
+        .start_handler(|_| {
+            let _ = SigSet::all().thread_block();
+        })
+        .build()
+        .map_err(|source| Error::Threads {
+            jobs: jobs.get(),
+            source,
+        })
+}
+
+/// The record of what is made outside the staging directory; loop files are in it.
+fn claim(plan: &Plan, target: &Target) -> Result<Option<Claim>, Error> {
+    Ok(match target {
+        Target::LoopFiles => None,
+        Target::Devices { data, metadata } => {
+            let look = |path: &Path| {
+                let path = std::path::absolute(path).map_err(Error::io(path, "look at"))?;
+                claim::Device::look_at(&path).map_err(Error::io(&path, "look at"))
+            };
+            Some(Claim::Devices(claim::Devices {
+                data: look(data)?,
+                metadata: look(metadata)?,
+                boot_id: claim::boot_id().map_err(Error::io(metadata, "find out the boot of"))?,
+            }))
+        }
+        Target::ThinPool { path } => Some(Claim::ThinPool(target::claim(path, plan)?)),
+    })
+}
+
+fn open_pool(place: &Place<'_>, names: Names) -> Result<Pool, Error> {
+    Ok(match (place.target, &place.files) {
+        (Target::ThinPool { path }, _) => Pool::adopt(names, path)?,
+        (Target::Devices { data, metadata }, _) => {
+            Pool::create(names, data, metadata, DEFAULT_BLOCK_SIZE)?
+        }
+        (Target::LoopFiles, Some(((data, metadata), sizes))) => {
+            create_file(data, sizes.data)?;
+            create_file(metadata, sizes.metadata)?;
+            Pool::create(names, data, metadata, DEFAULT_BLOCK_SIZE)?
+        }
+        (Target::LoopFiles, None) => unreachable!("loop files have their paths and sizes"),
+    })
+}
+
+/// A sparse file, readable by root alone as Docker has it.
+fn create_file(path: &Path, size: Bytes) -> Result<(), Error> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .and_then(|file| file.set_len(size.0))
+        .map_err(Error::io(path, "create"))
+}
+
+/// What the pool holds, data and metadata.
+fn used(pool: &Pool) -> Result<(Bytes, MetaBlocks), Error> {
+    Ok(match pool.status()? {
+        Status::Live(live) => (
+            Bytes(live.data.used * pool.data_block().0),
+            MetaBlocks(live.metadata.used),
+        ),
+        Status::Failed => (Bytes(0), MetaBlocks(0)),
+    })
+}

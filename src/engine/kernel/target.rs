@@ -1,0 +1,454 @@
+//! Where the pool is to be, and whether that suits. Nothing here changes anything, except that a module may be loaded.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
+
+use super::claim::ThinPool;
+use super::device_error::Error;
+use super::devices;
+use super::in_use;
+use super::pool::THIN_POOL;
+use super::refusal::Refusal;
+use super::status::{Live, PoolTable, Problem, Status};
+use crate::docker::devicemapper::DEFAULT_BLOCK_SIZE;
+use crate::plan::Plan;
+use crate::sys::block::{self, Kind};
+use crate::sys::device_mapper::{Commit, DeviceMapper, State};
+use crate::thin::{self, ReadBlocks};
+use crate::units::{Bytes, MetaBlocks, SECTOR_BYTES};
+
+/// Largest data block that makes sense for layers: each block that a layer changes costs this much.
+const MOST_DATA_BLOCK: Bytes = Bytes::mib(16);
+
+/// Where device-mapper's names are, if udev is there.
+const MAPPER: &str = "/dev/mapper";
+
+/// Looks at a pool until nothing has it open; udev does for a moment.
+const OPEN_ATTEMPTS: u32 = 10;
+/// Pause between two of them.
+const OPEN_PAUSE: Duration = Duration::from_millis(100);
+
+/// Where the pool is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// In two sparse files that are made for it, as Docker does by default.
+    LoopFiles,
+    /// On two block devices or files: Docker's `dm.datadev` and `dm.metadatadev`.
+    Devices {
+        /// For data.
+        data: PathBuf,
+        /// For metadata.
+        metadata: PathBuf,
+    },
+    /// In a pool that is active: Docker's `dm.thinpooldev`.
+    ThinPool {
+        /// `/dev/mapper/NAME`, or any path of its block device.
+        path: PathBuf,
+    },
+}
+
+/// Room in a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// Free bytes for data.
+    pub data: Bytes,
+    /// Free bytes for metadata; the kernel keeps some of it for itself.
+    pub metadata: Bytes,
+}
+
+/// What a target that suits is like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// The device-mapper name of a pool that is there, for `dm.thinpooldev=/dev/mapper/NAME`.
+    pub pool: Option<String>,
+    /// Size of its data blocks.
+    pub data_block: Bytes,
+    /// What is free; `None` where the files are yet to be made.
+    pub space: Option<Space>,
+    /// The transaction id to begin with.
+    pub transaction_id: u64,
+    /// What the operator should know, each a line.
+    pub notices: Vec<String>,
+}
+
+impl Target {
+    /// Finds out whether the target suits: it is what it has to be, nothing else uses it, and it holds nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] with what does not suit, [`Error::Missing`] with what the kernel lacks, and whatever keeps one
+    /// from finding out.
+    pub fn check(&self) -> Result<Facts, Error> {
+        let dm = device_mapper_with_pools()?;
+        match self {
+            Self::LoopFiles => {
+                expect_loops()?;
+                Ok(Facts {
+                    pool: None,
+                    data_block: DEFAULT_BLOCK_SIZE,
+                    space: None,
+                    transaction_id: 0,
+                    notices: Vec::new(),
+                })
+            }
+            Self::Devices { data, metadata } => {
+                for path in [data, metadata] {
+                    if matches!(block::kind(path), Ok(Kind::File { .. })) {
+                        expect_loops()?;
+                    }
+                }
+                devices::check(data, metadata)
+            }
+            Self::ThinPool { path } => check_pool(&dm, path),
+        }
+    }
+}
+
+/// A pool that is there.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    pub(super) name: String,
+    pub(super) uuid: String,
+    pub(super) rdev: u64,
+    pub(super) sectors: u64,
+    pub(super) table: PoolTable,
+}
+
+/// Device-mapper, with the target for pools: its module is loaded if need be.
+pub(super) fn device_mapper_with_pools() -> Result<DeviceMapper, Error> {
+    use crate::sys::device_mapper::Error as DmError;
+    let opened = match DeviceMapper::open() {
+        Err(DmError::Absent(_)) => {
+            modprobe("dm-mod");
+            DeviceMapper::open()
+        }
+        other => other,
+    };
+    let dm = opened.map_err(|error| match error {
+        DmError::Absent(source) => Error::Missing {
+            what: "no device-mapper",
+            remedy: "as root, `modprobe dm-mod` loads it if there is such a module",
+            source: Some(source),
+        },
+        other => other.into(),
+    })?;
+    // The kernel names only the targets whose modules are loaded.
+    if dm.target_version(THIN_POOL)?.is_none() {
+        modprobe("dm-thin-pool");
+    }
+    match dm.target_version(THIN_POOL)? {
+        Some(_) => Ok(dm),
+        None => Err(Error::Missing {
+            what: "no thin pools",
+            remedy: "`modprobe dm-thin-pool` loads them if there is such a module",
+            source: None,
+        }),
+    }
+}
+
+fn expect_loops() -> Result<(), Error> {
+    const CONTROL: &str = "/dev/loop-control";
+    let open = || File::open(CONTROL);
+    let opened = open().or_else(|_| {
+        modprobe("loop");
+        open()
+    });
+    opened.map(drop).map_err(|source| Error::Missing {
+        what: "no loop devices",
+        remedy: "as root, `modprobe loop` loads them if there is such a module",
+        source: Some(source),
+    })
+}
+
+/// Whether it worked shows in what is there afterwards.
+fn modprobe(module: &str) {
+    let programs = ["modprobe", "/sbin/modprobe", "/usr/sbin/modprobe"];
+    let ran = programs
+        .into_iter()
+        .find_map(|program| Command::new(program).args(["-q", module]).output().ok());
+    log::debug!("modprobe {module}: {:?}", ran.map(|output| output.status));
+}
+
+/// What a pool says of itself.
+pub(super) fn read_status(dm: &DeviceMapper, pool: &str, commit: Commit) -> Result<Status, Error> {
+    let lines = dm.status(pool, commit)?;
+    let text = lines.first().map(ToString::to_string).unwrap_or_default();
+    let status = lines.first().and_then(|line| Status::parse(&line.params));
+    status.ok_or_else(|| Error::Unreadable {
+        pool: pool.to_owned(),
+        text,
+    })
+}
+
+/// Finds a pool that is active and can be written to.
+pub(super) fn find(dm: &DeviceMapper, path: &Path) -> Result<Found, Error> {
+    let refused = |why| Error::refused(path, why);
+    let name = pool_name(path)?;
+    let state = dm.state(&name)?.ok_or_else(|| refused(Refusal::Missing))?;
+    if name.ends_with("-tpool") && state.uuid.starts_with("LVM-") {
+        return Err(refused(Refusal::LvmHidden));
+    }
+    expect_usable(&state).map_err(refused)?;
+    let lines = dm.table(&name)?;
+    let [line] = lines.as_slice() else {
+        let target = lines.first().map(|line| line.target.clone());
+        let target = target.unwrap_or_default();
+        return Err(refused(Refusal::NotAPool { target }));
+    };
+    if line.target != THIN_POOL {
+        let hidden = format!("{name}-tpool");
+        let why = match dm.state(&hidden)? {
+            Some(_) => Refusal::LvmWrapper { pool: hidden },
+            None => Refusal::NotAPool {
+                target: line.target.clone(),
+            },
+        };
+        return Err(refused(why));
+    }
+    let table = PoolTable::parse(&line.params).ok_or_else(|| Error::Unreadable {
+        pool: name.clone(),
+        text: line.to_string(),
+    })?;
+    if table.features.iter().any(|feature| feature == "read_only") {
+        return Err(refused(Refusal::ReadOnly));
+    }
+    Ok(Found {
+        name,
+        uuid: state.uuid,
+        rdev: state.rdev,
+        sectors: line.sectors,
+        table,
+    })
+}
+
+/// What a run on a pool that suits is about to make in it.
+pub(super) fn claim(path: &Path, plan: &Plan) -> Result<ThinPool, Error> {
+    let found = find(&device_mapper_with_pools()?, path)?;
+    let ids = || plan.devices.iter().map(|device| device.thin_id.value());
+    Ok(ThinPool {
+        name: found.name,
+        uuid: Some(found.uuid).filter(|uuid| !uuid.is_empty()),
+        transaction_id: plan.transaction_before,
+        first_thin_id: ids().min().expect("a plan has a base device"),
+        last_thin_id: ids().max().expect("a plan has a base device"),
+    })
+}
+
+fn pool_name(path: &Path) -> Result<String, Error> {
+    match block::kind(path) {
+        Ok(Kind::Block { rdev }) => block::device_mapper_name(rdev)
+            .ok_or_else(|| Error::refused(path, Refusal::NotDeviceMapper)),
+        Ok(_) => Err(Error::refused(path, Refusal::NotDeviceMapper)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // Without udev there are no names there; Docker itself does not look there either.
+            let name = path.strip_prefix(MAPPER).ok().and_then(Path::to_str);
+            let name = name.filter(|name| !name.is_empty() && !name.contains('/'));
+            let name = name.ok_or_else(|| Error::refused(path, Refusal::Missing))?;
+            Ok(name.to_owned())
+        }
+        Err(error) => Err(Error::io(path, "look at")(error)),
+    }
+}
+
+fn expect_usable(state: &State) -> Result<(), Refusal> {
+    if state.suspended {
+        let name = state.name.clone();
+        return Err(Refusal::Suspended { name });
+    }
+    if !state.live {
+        return Err(Refusal::NotActive);
+    }
+    if state.read_only || block::is_read_only(state.rdev) {
+        return Err(Refusal::ReadOnly);
+    }
+    Ok(())
+}
+
+fn check_pool(dm: &DeviceMapper, path: &Path) -> Result<Facts, Error> {
+    let refused = |why| Error::refused(path, why);
+    let pool = find(dm, path)?;
+    let live = expect_works(read_status(dm, &pool.name, Commit::No)?).map_err(refused)?;
+    let data_block = Bytes(pool.table.block_sectors.saturating_mul(SECTOR_BYTES));
+    if data_block > MOST_DATA_BLOCK {
+        return Err(refused(Refusal::BlockSize {
+            block: data_block,
+            most: MOST_DATA_BLOCK,
+        }));
+    }
+    if live.data.used != 0 {
+        return Err(refused(Refusal::HoldsData {
+            blocks: live.data.used,
+        }));
+    }
+    if live.data.free() == 0 {
+        return Err(refused(Refusal::Full));
+    }
+    expect_unused(dm, path, &pool.name)?;
+    if live.held_root.is_some() {
+        return Err(refused(Refusal::HeldRoot { pool: pool.name }));
+    }
+    expect_no_devices(path, &pool)?;
+    Ok(Facts {
+        data_block,
+        space: Some(Space {
+            data: Bytes(live.data.free().saturating_mul(data_block.0)),
+            metadata: MetaBlocks(live.metadata.free()).bytes(),
+        }),
+        transaction_id: live.transaction_id,
+        notices: notices(&pool, &live),
+        pool: Some(pool.name),
+    })
+}
+
+fn expect_works(status: Status) -> Result<Live, Refusal> {
+    match (status, status.problem()) {
+        (_, Some(Problem::DataFull)) => Err(Refusal::Full),
+        (_, Some(problem)) => Err(Refusal::Broken { problem }),
+        (Status::Live(live), None) => Ok(live),
+        (Status::Failed, None) => Err(Refusal::Broken {
+            problem: Problem::Failed,
+        }),
+    }
+}
+
+/// Sees to it that nobody has the pool or a thin device of it open.
+fn expect_unused(dm: &DeviceMapper, path: &Path, name: &str) -> Result<(), Error> {
+    for attempt in 1.. {
+        let state = dm.state(name)?;
+        let state = state.ok_or_else(|| Error::refused(path, Refusal::Missing))?;
+        if state.open_count == 0 {
+            break;
+        }
+        if attempt == OPEN_ATTEMPTS {
+            let by = in_use::users(state.rdev);
+            return Err(Error::refused(path, Refusal::InUse { by }));
+        }
+        sleep(OPEN_PAUSE);
+    }
+    Ok(())
+}
+
+/// A metadata device, read past the page cache: the kernel's own writes to it go past it too.
+struct Metadata(PathBuf);
+
+impl ReadBlocks for Metadata {
+    fn read_block(&self, nr: u64, block: &mut [u8; 4096]) -> io::Result<()> {
+        let offset = nr.checked_mul(4096).ok_or(io::ErrorKind::UnexpectedEof)?;
+        block::read_direct(&self.0, offset, block)
+    }
+}
+
+/// Sees to it that the pool holds no thin device, not even one that nothing was written to.
+///
+/// The kernel does not tell. Every message that changes the devices is committed before it returns, and nobody has the
+/// pool open, so what is on the disk is what the pool holds.
+fn expect_no_devices(path: &Path, pool: &Found) -> Result<(), Error> {
+    let metadata = metadata_device(pool)?;
+    match thin::device_ids(&Metadata(metadata.clone())) {
+        Ok(ids) => match ids.first() {
+            None => Ok(()),
+            Some(first) => {
+                let (count, first, pool) = (ids.len(), *first, pool.name.clone());
+                Err(Error::refused(
+                    path,
+                    Refusal::HoldsDevices { count, first, pool },
+                ))
+            }
+        },
+        Err(thin::Error::Read { source, .. }) => Err(Error::io(&metadata, "read")(source)),
+        Err(error) => Err(Error::refused(path, Refusal::Metadata(error))),
+    }
+}
+
+/// The node of the pool's metadata device, which the kernel names by number.
+fn metadata_device(pool: &Found) -> Result<PathBuf, Error> {
+    let text = &pool.table.metadata;
+    let numbers = text.split_once(':').and_then(|(major, minor)| {
+        let (major, minor) = (major.parse().ok()?, minor.parse().ok()?);
+        Some(nix::sys::stat::makedev(major, minor))
+    });
+    let rdev = numbers.ok_or_else(|| Error::Unreadable {
+        pool: pool.name.clone(),
+        text: pool.table.to_string(),
+    })?;
+    block::wait_for_node(rdev).map_err(Error::io(Path::new(text), "find the node of"))
+}
+
+fn notices(pool: &Found, live: &Live) -> Vec<String> {
+    let mut notices = Vec::new();
+    let path = Path::new(MAPPER).join(&pool.name);
+    let path = path.display();
+    if pool.uuid.starts_with("LVM-") {
+        notices.push(format!(
+            "{path}: belongs to LVM, which leaves it alone as long as it never had an LVM thin volume, checks its metadata \
+             (thin_check) at each activation, and refuses to make thin volumes in it (lvcreate -V) from now on"
+        ));
+    }
+    if live.queues && !pool.table.errors_if_no_space() {
+        notices.push(format!(
+            "{path}: lets writes wait when it is full, so that Docker would hang; error_if_no_space lets them fail \
+             (LVM: lvchange --errorwhenfull y)"
+        ));
+    }
+    if live.transaction_id != 0 {
+        let id = live.transaction_id;
+        notices.push(format!("{path}: goes on from transaction id {id}"));
+    }
+    notices
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(uuid: &str, features: &str) -> Found {
+        Found {
+            name: "vg-pool".to_owned(),
+            uuid: uuid.to_owned(),
+            rdev: 0,
+            sectors: 0,
+            table: PoolTable::parse(&format!("1:2 3:4 128 0{features}")).unwrap(),
+        }
+    }
+
+    fn live(text: &str) -> Live {
+        expect_works(Status::parse(text).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn what_an_operator_should_know_of_a_pool_is_told() {
+        let quiet = live("0 1/9 0/9 - rw discard_passdown error_if_no_space - 1");
+        let erring = found("", " 1 error_if_no_space");
+        assert_eq!(notices(&erring, &quiet), [""; 0]);
+        let queueing = live("7 1/9 0/9 - rw discard_passdown queue_if_no_space - 1");
+        let told = notices(&found("LVM-abc", ""), &queueing);
+        for (line, part) in told
+            .iter()
+            .zip(["lvcreate -V", "Docker would hang", "id 7"])
+        {
+            assert!(line.starts_with("/dev/mapper/vg-pool: "), "{line}");
+            assert!(line.contains(part), "{line}");
+        }
+        assert_eq!(told.len(), 3);
+    }
+
+    #[test]
+    fn a_name_is_taken_from_a_path_only_below_dev_mapper() {
+        assert_eq!(
+            pool_name(Path::new("/dev/mapper/no-such-pool")).unwrap(),
+            "no-such-pool"
+        );
+        for path in [
+            "/dev/mapper/a/b",
+            "/dev/no-such-pool",
+            "no-such-pool",
+            "/dev/mapper/",
+        ] {
+            assert!(pool_name(Path::new(path)).is_err(), "{path}");
+        }
+    }
+}

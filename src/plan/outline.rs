@@ -1,0 +1,181 @@
+//! What the conversion makes, whatever writes it: a thin device for each layer, its number, its transaction, its size.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use uuid::Uuid;
+
+use super::graph::LayerGraph;
+use super::size::{self, BaseShape};
+use super::{Error, needs};
+use crate::docker::CacheId;
+use crate::docker::devicemapper::FileSystem;
+use crate::ext4::Checksums;
+use crate::thin::ThinId;
+use crate::tree::{LayerTree, Timestamp};
+use crate::units::Bytes;
+
+/// The directory in every device that holds the layer's merged tree. Source: moby v20.10
+/// `daemon/graphdriver/devmapper/driver.go`, `Get`.
+pub(crate) const ROOTFS: &str = "rootfs";
+/// The file beside it with the id of the first device of the chain, same source.
+pub(crate) const ID_FILE: &str = "id";
+
+/// A layer as it was read.
+#[derive(Debug)]
+pub struct Layer {
+    /// The graph driver's id: the name below `aufs/layers` and `aufs/diff`.
+    pub id: CacheId,
+    /// The layer it lies on.
+    pub parent: Option<CacheId>,
+    /// Its branch directory, where the engine opens the files.
+    pub branch: PathBuf,
+    /// What it changes.
+    pub tree: LayerTree,
+}
+
+/// What the operator chose, and what must not differ between two computations of one plan.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `dm.basesize`; `None`: Docker's default, or what the layers need.
+    pub base_size: Option<Bytes>,
+    /// Size of the pool's data file; `None`: Docker's default, or what the layers need.
+    pub data_size: Option<Bytes>,
+    /// Size of the pool's metadata file; `None`: Docker's default, or what the pool needs.
+    pub metadata_size: Option<Bytes>,
+    /// The pool's transaction id before the first device is made: 0 in a new pool.
+    pub transaction_before: u64,
+    /// Which checksums the file systems carry.
+    pub checksums: Checksums,
+    /// UUID of the base file system, which all layers share.
+    pub uuid: Uuid,
+    /// Seed of the directory hash, shared likewise.
+    pub hash_seed: [u32; 4],
+    /// When the file systems were made.
+    pub created: Timestamp,
+}
+
+/// A device's place in [`Plan::devices`]: 0 is the base device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DeviceIndex(pub usize);
+
+/// One thin device of the pool to be.
+#[derive(Debug)]
+pub struct PlannedDevice {
+    /// The layer it becomes; `None` for the base device.
+    pub layer: Option<Layer>,
+    /// The device it is a snapshot of; `None` for the base device.
+    pub parent: Option<DeviceIndex>,
+    /// The pool's number for it.
+    pub thin_id: ThinId,
+    /// The transaction that creates it.
+    pub transaction_id: u64,
+}
+
+/// The conversion as a value: what there will be, but not where each block of it goes. That is up to the engine, or in the
+/// [`Layout`](super::Layout).
+#[derive(Debug)]
+pub struct Plan {
+    /// What the devices hold.
+    pub file_system: FileSystem,
+    /// Virtual size of every device.
+    pub base_size: Bytes,
+    /// Bytes of the file system for each inode in its tables; of no meaning for xfs, which has no tables.
+    pub bytes_per_inode: u32,
+    /// The pool's transaction id before the first device is made.
+    pub transaction_before: u64,
+    /// The base device, then a device per layer, parents before children.
+    pub devices: Vec<PlannedDevice>,
+}
+
+impl Plan {
+    /// The pool's transaction id once all devices exist.
+    pub fn transaction_id(&self) -> u64 {
+        self.transaction_before + self.devices.len() as u64
+    }
+}
+
+/// The plan for these layers on xfs. Its base size is Docker's default, or doubles until the bytes of every chain fit, with
+/// nothing taken off for what layers remove: a thin device costs what is written, so a larger one costs nothing.
+///
+/// # Errors
+///
+/// [`Error::MissingParent`] and [`Error::Cycle`] when the layers are no DAG; [`Error::Size`] when a size that was asked for
+/// does not do; [`Error::TooLarge`].
+pub fn outline_xfs(layers: Vec<Layer>, options: &Options) -> Result<Plan, Error> {
+    let graph = graph_of(&layers)?;
+    let layers = in_order_of(&graph, layers);
+    let mut shape = BaseShape::first(options.base_size)?;
+    let chains = needs::chains(&graph, &layers);
+    while let Some(at) = size::cramped_chain(&chains, shape) {
+        let Some(grown) = shape.grown(size::Lack::Blocks) else {
+            return Err(Error::TooLarge {
+                layer: layers[at].id.clone(),
+                limit: shape.size,
+            });
+        };
+        shape = grown;
+    }
+    outline(&graph, layers, FileSystem::Xfs, shape, options)
+}
+
+pub(super) fn graph_of(layers: &[Layer]) -> Result<LayerGraph, Error> {
+    LayerGraph::new(
+        &layers
+            .iter()
+            .map(|layer| (layer.id.clone(), layer.parent.clone()))
+            .collect(),
+    )
+}
+
+pub(super) fn in_order_of(graph: &LayerGraph, layers: Vec<Layer>) -> Vec<Layer> {
+    let mut by_id: HashMap<_, _> = layers
+        .into_iter()
+        .map(|layer| (layer.id.clone(), layer))
+        .collect();
+    graph
+        .iter()
+        .map(|(_, id, _)| {
+            by_id
+                .remove(id)
+                .expect("the graph was made of these layers")
+        })
+        .collect()
+}
+
+/// Numbers the devices: layers come in the graph's order.
+pub(super) fn outline(
+    graph: &LayerGraph,
+    layers: Vec<Layer>,
+    file_system: FileSystem,
+    shape: BaseShape,
+    options: &Options,
+) -> Result<Plan, Error> {
+    let before = options.transaction_before;
+    let mut devices = vec![planned(0, None, before)?];
+    for ((at, _, parent), layer) in graph.iter().zip(layers) {
+        let parent = DeviceIndex(parent.map_or(0, |at| at.0 + 1));
+        let mut device = planned(at.0 + 1, Some(parent), before)?;
+        device.layer = Some(layer);
+        devices.push(device);
+    }
+    Ok(Plan {
+        file_system,
+        base_size: shape.size,
+        bytes_per_inode: shape.bytes_per_inode(),
+        transaction_before: before,
+        devices,
+    })
+}
+
+/// A device with everything but its layer.
+fn planned(place: usize, parent: Option<DeviceIndex>, before: u64) -> Result<PlannedDevice, Error> {
+    // Docker counts thin ids and transactions from 1, one transaction for each device.
+    let number = u32::try_from(place + 1).unwrap_or(u32::MAX);
+    Ok(PlannedDevice {
+        layer: None,
+        parent,
+        thin_id: ThinId::new(number).map_err(Error::Thin)?,
+        transaction_id: before + u64::from(number),
+    })
+}

@@ -1,0 +1,158 @@
+//! Block devices and the files that stand in for them.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Seek, SeekFrom};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use nix::libc::{O_DIRECT, O_EXCL};
+use nix::sys::stat::{major, minor};
+
+use crate::units::Bytes;
+
+/// How long devtmpfs and udev may take to make a node.
+const NODE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What stands at a path, symlinks followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A block device of this number.
+    Block {
+        /// `st_rdev`.
+        rdev: u64,
+    },
+    /// A regular file.
+    File {
+        /// `st_dev`.
+        dev: u64,
+        /// `st_ino`.
+        inode: u64,
+    },
+    /// Neither.
+    Other,
+}
+
+/// Looks at a path.
+///
+/// # Errors
+///
+/// Those of `stat`.
+pub fn kind(path: &Path) -> io::Result<Kind> {
+    let meta = fs::metadata(path)?;
+    let kind = meta.file_type();
+    Ok(if kind.is_block_device() {
+        Kind::Block { rdev: meta.rdev() }
+    } else if kind.is_file() {
+        Kind::File {
+            dev: meta.dev(),
+            inode: meta.ino(),
+        }
+    } else {
+        Kind::Other
+    })
+}
+
+/// The size of an open block device or file.
+///
+/// # Errors
+///
+/// Those of `lseek`.
+pub fn size(mut file: &File) -> io::Result<Bytes> {
+    file.seek(SeekFrom::End(0)).map(Bytes)
+}
+
+/// Opens a block device for reading as its only user for the time being.
+///
+/// # Errors
+///
+/// `EBUSY` when it is mounted, swapped to, or part of a device-mapper or RAID device.
+pub fn open_exclusive(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(O_EXCL)
+        .open(path)
+}
+
+/// Reads 4 KiB past the page cache, which may hold what was there before device-mapper wrote; through it where the file
+/// system knows no other way.
+///
+/// # Errors
+///
+/// Those of `open` and `pread`.
+pub fn read_direct(path: &Path, offset: u64, block: &mut [u8; 4096]) -> io::Result<()> {
+    #[repr(C, align(4096))]
+    struct Aligned([u8; 4096]);
+    let mut aligned = Box::new(Aligned([0; 4096]));
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(O_DIRECT)
+        .open(path)
+        .or_else(|error| match error.kind() {
+            io::ErrorKind::InvalidInput => File::open(path),
+            _ => Err(error),
+        })?;
+    file.read_exact_at(&mut aligned.0, offset)?;
+    *block = aligned.0;
+    Ok(())
+}
+
+/// `major:minor`, as device-mapper tables and `/sys/dev/block` have it.
+pub fn number(rdev: u64) -> String {
+    format!("{}:{}", major(rdev), minor(rdev))
+}
+
+/// The node in `/dev` that the kernel itself makes for a block device, such as `/dev/dm-3`; waits a little for it, and
+/// sees to it that it is this device's.
+///
+/// # Errors
+///
+/// When there is no such device, or no node of it.
+pub fn wait_for_node(rdev: u64) -> io::Result<PathBuf> {
+    let sys = sysfs(rdev);
+    let uevent = fs::read_to_string(sys.join("uevent"))?;
+    let name = uevent
+        .lines()
+        .find_map(|line| line.strip_prefix("DEVNAME="));
+    let name = name.ok_or_else(|| io::Error::other(format!("{}: no name", sys.display())))?;
+    let path = Path::new("/dev").join(name);
+    let end = Instant::now() + NODE_TIMEOUT;
+    loop {
+        if kind(&path).ok() == Some(Kind::Block { rdev }) {
+            return Ok(path);
+        }
+        if Instant::now() > end {
+            let what = format!("{}: no node of device {}", path.display(), number(rdev));
+            return Err(io::Error::new(io::ErrorKind::NotFound, what));
+        }
+        sleep(Duration::from_millis(5));
+    }
+}
+
+/// Names of the devices built on this one: `dm-3`, `md0`, …
+pub fn holders(rdev: u64) -> Vec<String> {
+    let entries = fs::read_dir(sysfs(rdev).join("holders"));
+    let names = entries
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok)
+        .map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.collect()
+}
+
+/// Whether the kernel refuses to write to the device.
+pub fn is_read_only(rdev: u64) -> bool {
+    let text = fs::read(sysfs(rdev).join("ro"));
+    text.is_ok_and(|text| text.starts_with(b"1"))
+}
+
+/// The device-mapper name of a block device, if it is one of device-mapper's.
+pub fn device_mapper_name(rdev: u64) -> Option<String> {
+    let text = fs::read_to_string(sysfs(rdev).join("dm/name")).ok()?;
+    Some(text.trim_end_matches('\n').to_owned())
+}
+
+fn sysfs(rdev: u64) -> PathBuf {
+    Path::new("/sys/dev/block").join(number(rdev))
+}

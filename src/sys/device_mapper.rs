@@ -1,0 +1,407 @@
+//! Device-mapper: the `devicemapper` crate's calls as steps that are undone when they fail, and errors that name the
+//! device.
+//!
+//! All devices made here are private ones: udev rules other than device-mapper's own take no notice of them, so that
+//! nothing probes, mounts or keeps them open. No name under `/dev/mapper` is relied on; see [`super::block::wait_for_node`].
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+
+use devicemapper::errors::Error as CoreError;
+use devicemapper::{DM, DevId, DeviceInfo, DmError, DmFlags, DmName, DmOptions, DmUuid};
+use nix::errno::Errno;
+
+/// Through this file every call goes.
+const CONTROL: &str = "/dev/mapper/control";
+
+/// The crate's removal tries for 0.8 seconds while a device is in use; this many times.
+const REMOVE_ROUNDS: u32 = 5;
+
+/// Why device-mapper did not do something.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The kernel has no device-mapper, or this process may not use it.
+    #[error(
+        "{CONTROL}: no device-mapper (as root, `modprobe dm-mod` loads it where the kernel has it as a module)"
+    )]
+    Absent(#[source] io::Error),
+    /// A name or UUID that device-mapper does not take: empty, too long, not ASCII.
+    #[error("device-mapper name {name:?}: empty, longer than 127 bytes or not ASCII")]
+    Name {
+        /// The text.
+        name: String,
+    },
+    /// A device of this name or UUID exists.
+    #[error(
+        "device-mapper device {name}: there is one of that name or UUID already (dmsetup info -c)"
+    )]
+    Taken {
+        /// The name that was wanted.
+        name: String,
+    },
+    /// A call failed.
+    #[error("device-mapper device {name}: cannot {op}")]
+    Call {
+        /// The device.
+        name: String,
+        /// What was tried, with the table or message where there is one.
+        op: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The crate or udev got in the way.
+    #[error("device-mapper device {name}: cannot {op}: {reason}")]
+    Other {
+        /// The device.
+        name: String,
+        /// What was tried.
+        op: String,
+        /// The crate's words.
+        reason: String,
+    },
+}
+
+impl Error {
+    /// What the kernel said, if it said something.
+    pub fn errno(&self) -> Option<Errno> {
+        match self {
+            Self::Call { source, .. } | Self::Absent(source) => {
+                source.raw_os_error().map(Errno::from_raw)
+            }
+            Self::Taken { .. } => Some(Errno::EBUSY),
+            Self::Name { .. } | Self::Other { .. } => None,
+        }
+    }
+
+    fn new(name: &str, op: &str, error: DmError) -> Self {
+        let (name, op) = (name.to_owned(), op.to_owned());
+        match error {
+            DmError::Core(CoreError::Ioctl(_, _, _, errno)) => Self::Call {
+                name,
+                op,
+                source: io::Error::from_raw_os_error(*errno as i32),
+            },
+            other => Self::Other {
+                name,
+                op,
+                reason: other.to_string(),
+            },
+        }
+    }
+}
+
+/// A device as it is at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// Its name.
+    pub name: String,
+    /// Its UUID; empty if it has none.
+    pub uuid: String,
+    /// Its number, as `st_rdev` has it.
+    pub rdev: u64,
+    /// How often it is open: by processes, mounts and other devices.
+    pub open_count: u32,
+    /// Whether it has a table in use.
+    pub live: bool,
+    /// Whether it holds all I/O back.
+    pub suspended: bool,
+    /// Whether it refuses to be written.
+    pub read_only: bool,
+}
+
+impl State {
+    fn new(info: &DeviceInfo) -> Self {
+        let flags = info.flags();
+        Self {
+            name: info.name().map(ToString::to_string).unwrap_or_default(),
+            uuid: info.uuid().map(ToString::to_string).unwrap_or_default(),
+            rdev: nix::libc::dev_t::from(info.device()),
+            open_count: u32::try_from(info.open_count()).unwrap_or(0),
+            live: flags.contains(DmFlags::DM_ACTIVE_PRESENT),
+            suspended: flags.contains(DmFlags::DM_SUSPEND),
+            read_only: flags.contains(DmFlags::DM_READONLY),
+        }
+    }
+}
+
+/// One line of a device's table, or of its status: then `params` is what the target says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// First sector it covers.
+    pub start: u64,
+    /// How many.
+    pub sectors: u64,
+    /// The target's type: `thin-pool`, `linear`, …
+    pub target: String,
+    /// The rest of the line.
+    pub params: String,
+}
+
+impl Line {
+    /// A table's only line.
+    pub fn only(sectors: u64, target: &str, params: String) -> Self {
+        Self {
+            start: 0,
+            sectors,
+            target: target.to_owned(),
+            params,
+        }
+    }
+}
+
+/// A line as `dmsetup table` prints it.
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            start,
+            sectors,
+            target,
+            params,
+        } = self;
+        write!(f, "{start} {sectors} {target} {params}")
+    }
+}
+
+/// Whether a pool writes its metadata out before it tells its status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Commit {
+    /// It does, so that the numbers are exact; may wait for the disk.
+    Yes,
+    /// It does not. Kernels before 3.8 do all the same.
+    No,
+}
+
+/// Device-mapper's control file. Calls from several threads do not hinder each other.
+pub struct DeviceMapper {
+    dm: DM,
+}
+
+impl fmt::Debug for DeviceMapper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(CONTROL)
+    }
+}
+
+impl DeviceMapper {
+    /// Opens it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Absent`].
+    pub fn open() -> Result<Self, Error> {
+        // The crate keeps the reason as text only.
+        File::open(CONTROL).map_err(Error::Absent)?;
+        let dm = DM::new().map_err(|error| Error::new(CONTROL, "open", error))?;
+        Ok(Self { dm })
+    }
+
+    /// Version of a target type; `None` as long as its module is not loaded.
+    ///
+    /// # Errors
+    ///
+    /// Those of the call.
+    pub fn target_version(&self, target: &str) -> Result<Option<(u32, u32, u32)>, Error> {
+        let versions = self.dm.list_versions();
+        let versions = versions.map_err(|error| Error::new(CONTROL, "list targets", error))?;
+        let mut found = versions.into_iter().filter(|version| version.0 == target);
+        Ok(found
+            .next()
+            .map(|(_, major, minor, patch)| (major, minor, patch)))
+    }
+
+    /// All devices. One that goes meanwhile is left out.
+    ///
+    /// # Errors
+    ///
+    /// Those of the call.
+    pub fn list(&self) -> Result<Vec<State>, Error> {
+        let devices = self.dm.list_devices();
+        let devices = devices.map_err(|error| Error::new(CONTROL, "list devices", error))?;
+        let mut states = Vec::with_capacity(devices.len());
+        for (name, ..) in devices {
+            states.extend(self.state(&name.to_string())?);
+        }
+        Ok(states)
+    }
+
+    /// A device's state; `None` if there is no such device.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Name`], and those of the call.
+    pub fn state(&self, name: &str) -> Result<Option<State>, Error> {
+        match self.dm.device_info(&DevId::Name(dm_name(name)?)) {
+            Ok(info) => Ok(Some(State::new(&info))),
+            Err(error) => match Error::new(name, "be looked at", error) {
+                error if error.errno() == Some(Errno::ENXIO) => Ok(None),
+                error => Err(error),
+            },
+        }
+    }
+
+    /// Makes a device with one table line and sets it going. When that fails it is removed again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Taken`], [`Error::Name`], and those of the calls.
+    pub fn create(&self, name: &str, uuid: &str, line: &Line) -> Result<State, Error> {
+        let uuid = DmUuid::new(uuid).map_err(|_| Error::Name {
+            name: uuid.to_owned(),
+        })?;
+        self.dm
+            .device_create(dm_name(name)?, Some(uuid), DmOptions::private())
+            .map_err(|error| match Error::new(name, "create", error) {
+                error if error.errno() == Some(Errno::EBUSY) => Error::Taken {
+                    name: name.to_owned(),
+                },
+                error => error,
+            })?;
+        let started = self.load(name, line).and_then(|()| self.resume(name));
+        started.inspect_err(|_| {
+            if let Err(error) = self.remove(name) {
+                log::warn!(
+                    "{error}: {:?}; remove it: dmsetup remove {name}",
+                    error.errno()
+                );
+            }
+        })
+    }
+
+    /// Removes a device. While it is in use this is tried for some seconds; one that is gone is fine.
+    ///
+    /// # Errors
+    ///
+    /// Those of the call.
+    pub fn remove(&self, name: &str) -> Result<(), Error> {
+        let id = DevId::Name(dm_name(name)?);
+        let mut rounds = 0;
+        loop {
+            let Err(error) = self.dm.device_remove(&id, DmOptions::private()) else {
+                return Ok(());
+            };
+            // Also when a signal interrupted the wait for udev after the removal itself.
+            if self.state(name)?.is_none() {
+                return Ok(());
+            }
+            let error = Error::new(name, "remove", error);
+            rounds += 1;
+            let busy = matches!(error.errno(), Some(Errno::EBUSY) | None);
+            if !busy || rounds == REMOVE_ROUNDS {
+                return Err(error);
+            }
+        }
+    }
+
+    /// Sends a message to a device's target.
+    ///
+    /// # Errors
+    ///
+    /// Those of the call.
+    pub fn message(&self, name: &str, message: &str) -> Result<(), Error> {
+        let id = DevId::Name(dm_name(name)?);
+        let sent = self.dm.target_msg(&id, None, message);
+        sent.map(drop)
+            .map_err(|error| Error::new(name, message, error))
+    }
+
+    /// What the device's targets say of themselves.
+    ///
+    /// # Errors
+    ///
+    /// Those of the call.
+    pub fn status(&self, name: &str, commit: Commit) -> Result<Vec<Line>, Error> {
+        let flags = match commit {
+            Commit::Yes => DmFlags::empty(),
+            Commit::No => DmFlags::DM_NOFLUSH,
+        };
+        self.lines(name, flags, "tell its status")
+    }
+
+    /// The table in use.
+    ///
+    /// # Errors
+    ///
+    /// Those of the call.
+    pub fn table(&self, name: &str) -> Result<Vec<Line>, Error> {
+        let flags = DmFlags::DM_STATUS_TABLE | DmFlags::DM_NOFLUSH;
+        self.lines(name, flags, "tell its table")
+    }
+
+    /// Puts another table in place of the one in use. I/O under way is not waited for: it is held back and goes on, or
+    /// starts anew, under the new table.
+    ///
+    /// # Errors
+    ///
+    /// Those of the calls; the device goes on with one of the tables.
+    pub fn reload(&self, name: &str, line: &Line) -> Result<(), Error> {
+        self.load(name, line)?;
+        let id = DevId::Name(dm_name(name)?);
+        let flags = DmFlags::DM_SUSPEND | DmFlags::DM_NOFLUSH | DmFlags::DM_SKIP_LOCKFS;
+        let suspended = self
+            .dm
+            .device_suspend(&id, DmOptions::default().set_flags(flags))
+            .map_err(|error| Error::new(name, "suspend", error));
+        // In any case, lest it stays suspended.
+        let resumed = self.resume(name);
+        suspended.and(resumed).map(drop)
+    }
+
+    fn lines(&self, name: &str, flags: DmFlags, op: &str) -> Result<Vec<Line>, Error> {
+        let options = DmOptions::default().set_flags(flags);
+        let answer = self
+            .dm
+            .table_status(&DevId::Name(dm_name(name)?), options)
+            .map_err(|error| Error::new(name, op, error))?;
+        let lines = answer
+            .1
+            .into_iter()
+            .map(|(start, sectors, target, params)| Line {
+                start,
+                sectors,
+                target,
+                params,
+            });
+        Ok(lines.collect())
+    }
+
+    fn load(&self, name: &str, line: &Line) -> Result<(), Error> {
+        let Line {
+            start,
+            sectors,
+            target,
+            params,
+        } = line.clone();
+        let lines = [(start, sectors, target, params)];
+        let id = DevId::Name(dm_name(name)?);
+        let loaded = self.dm.table_load(&id, &lines, DmOptions::default());
+        loaded
+            .map(drop)
+            .map_err(|error| Error::new(name, &format!("load table {line}"), error))
+    }
+
+    fn resume(&self, name: &str) -> Result<State, Error> {
+        let id = DevId::Name(dm_name(name)?);
+        // The crate's resume is a suspend without the flag.
+        let resumed = self.dm.device_suspend(&id, DmOptions::private());
+        let Err(error) = resumed else {
+            let state = self.state(name)?;
+            return state.ok_or_else(|| Error::Other {
+                name: name.to_owned(),
+                op: "resume".to_owned(),
+                reason: "something removed it".to_owned(),
+            });
+        };
+        // A signal may have interrupted the wait for udev, which nothing here depends on.
+        match self.state(name)? {
+            Some(state) if state.live && !state.suspended => Ok(state),
+            _ => Err(Error::new(name, "resume", error)),
+        }
+    }
+}
+
+fn dm_name(name: &str) -> Result<&DmName, Error> {
+    DmName::new(name).map_err(|_| Error::Name {
+        name: name.to_owned(),
+    })
+}

@@ -1,0 +1,172 @@
+//! Loop devices: files as block devices.
+#![allow(unsafe_code)]
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use loopdev::{LoopControl, LoopDevice};
+use nix::errno::Errno;
+
+/// Tries to get a free device while others get them too.
+const ATTEMPTS: u32 = 50;
+/// Pause between two tries.
+const PAUSE: Duration = Duration::from_millis(20);
+/// How long the kernel may take to detach a device that nothing holds any more.
+const DETACH_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Source: linux v6.6 `include/uapi/linux/loop.h`, `struct loop_info64`; the part behind the fields used is not named.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct LoopInfo64 {
+    lo_device: u64,
+    lo_inode: u64,
+    lo_rdevice: u64,
+    rest: [u8; 208],
+}
+
+const _: () = assert!(size_of::<LoopInfo64>() == 232);
+
+mod ioctl {
+    nix::ioctl_read_bad!(loop_get_status64, 0x4C05, super::LoopInfo64);
+}
+
+/// An attached loop device. The kernel detaches it by itself when this and every other user of it is gone, even if the
+/// process is killed.
+#[derive(Debug)]
+pub struct Loop {
+    path: PathBuf,
+    rdev: u64,
+    _device: LoopDevice,
+}
+
+impl Loop {
+    /// Attaches a file that is open for reading and writing; with direct I/O where its file system can, so that nothing is
+    /// cached twice.
+    ///
+    /// # Errors
+    ///
+    /// Those of `/dev/loop-control` and of attaching; other processes that take devices at the same time are no error.
+    pub fn attach(file: &File) -> io::Result<Self> {
+        let control = LoopControl::open()?;
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let error = match attach_once(&control, file) {
+                Ok(attached) => return Ok(attached),
+                Err(error) => error,
+            };
+            // EBUSY: another process took the device first. EAGAIN: the kernel is dropping cached pages of its former
+            // life. ENOENT, ENXIO: it is new and has no node yet, or is being taken down.
+            let again = match error.raw_os_error().map(Errno::from_raw) {
+                Some(Errno::EBUSY | Errno::EAGAIN | Errno::ENOENT | Errno::ENXIO) => true,
+                _ => error.kind() == io::ErrorKind::Interrupted,
+            };
+            if !again || attempt == ATTEMPTS {
+                return Err(error);
+            }
+            sleep(PAUSE);
+        }
+    }
+
+    /// Its node.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its number, as `st_rdev` has it.
+    pub fn rdev(&self) -> u64 {
+        self.rdev
+    }
+}
+
+fn attach_once(control: &LoopControl, file: &File) -> io::Result<Loop> {
+    let device = control.next_free()?;
+    device.with().autoclear(true).attach_fd(file.as_raw_fd())?;
+    if let Err(error) = device.set_direct_io(true) {
+        log::debug!("loop device: no direct I/O: {error}");
+    }
+    let path = device.path().ok_or(io::ErrorKind::NotFound)?;
+    let rdev = fs::metadata(&path)?.rdev();
+    Ok(Loop {
+        path,
+        rdev,
+        _device: device,
+    })
+}
+
+/// The loop devices attached to the file or block device that is open here, in whatever mount namespace and by whatever
+/// name that was done.
+///
+/// # Errors
+///
+/// When `/sys/block` or the file cannot be looked at.
+pub fn attached_to(file: &File) -> io::Result<Vec<PathBuf>> {
+    let meta = file.metadata()?;
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/sys/block")? {
+        let name = entry?.file_name();
+        let sys = Path::new("/sys/block").join(&name);
+        if !sys.join("loop/backing_file").exists() {
+            continue;
+        }
+        let path = Path::new("/dev").join(&name);
+        if backing(&path).is_ok_and(|info| is_backed_by(&info, &meta)) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn is_backed_by(info: &LoopInfo64, meta: &fs::Metadata) -> bool {
+    // A block device has nodes in more than one place; its number is what counts.
+    if meta.rdev() != 0 {
+        return info.lo_rdevice == packed(meta.rdev());
+    }
+    (info.lo_device, info.lo_inode) == (packed(meta.dev()), meta.ino())
+}
+
+/// A device number as the kernel hands it out here. Source: linux `include/linux/kdev_t.h`, `huge_encode_dev`.
+fn packed(dev: u64) -> u64 {
+    let (major, minor) = (nix::sys::stat::major(dev), nix::sys::stat::minor(dev));
+    minor & 0xff | major << 8 | (minor & !0xff) << 12
+}
+
+/// Waits until no loop device is attached to the file any more.
+///
+/// # Errors
+///
+/// As [`attached_to`].
+///
+/// # Returns
+///
+/// Those that still are after some seconds.
+pub fn wait_until_detached(file: &File) -> io::Result<Vec<PathBuf>> {
+    let end = Instant::now() + DETACH_TIMEOUT;
+    loop {
+        let left = attached_to(file)?;
+        if left.is_empty() || Instant::now() > end {
+            return Ok(left);
+        }
+        sleep(PAUSE);
+    }
+}
+
+fn backing(device: &Path) -> io::Result<LoopInfo64> {
+    let device = File::open(device)?;
+    let mut info = LoopInfo64 {
+        lo_device: 0,
+        lo_inode: 0,
+        lo_rdevice: 0,
+        rest: [0; 208],
+    };
+    // SAFETY: the descriptor is open for the duration of the call, and `info` has the size of what the kernel writes for
+    // this request; any bytes are a valid value of it.
+    unsafe { ioctl::loop_get_status64(device.as_raw_fd(), &raw mut info) }?;
+    Ok(info)
+}
