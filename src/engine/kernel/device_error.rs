@@ -21,7 +21,9 @@ pub enum Error {
         why: Box<Refusal>,
     },
     /// The kernel lacks something.
-    #[error("{what} in this kernel: {remedy}; `--engine direct` needs none of it")]
+    #[error(
+        "{what} in this kernel: {remedy}; `--engine direct`, ext4 in new loop files, needs none of it"
+    )]
     Missing {
         /// What: `no thin-pool target`, …
         what: &'static str,
