@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::error::Error;
 use super::pool::Pool;
 use super::schedule::run_parents_first;
-use super::{Mounted, Options, Thin, What, base, populate};
+use super::{DeviceError, Mounted, Options, Thin, What, base, populate};
 use crate::engine::Progress;
 use crate::plan::{DeviceIndex, ID_FILE, Layer, Plan, PlannedDevice, ROOTFS};
 use crate::sys;
@@ -133,13 +133,10 @@ impl Build<'_> {
 /// Opens the directory of the layer's tree; for a layer that lies on no other, makes it first, and beside it the file with
 /// which Docker marks the first device of a chain.
 fn open_rootfs(root: &OwnedFd, at: &Path, layer: &Layer) -> Result<OwnedFd, Error> {
+    // On the thin device, so it is the device's error.
     let io = |name: &str, op| {
         let path = at.join(name);
-        move |errno: Errno| Error::Io {
-            path,
-            op,
-            source: errno.into(),
-        }
+        move |errno: Errno| Error::Device(DeviceError::io(&path, op)(errno.into()))
     };
     if layer.parent.is_none() {
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
@@ -147,7 +144,7 @@ fn open_rootfs(root: &OwnedFd, at: &Path, layer: &Layer) -> Result<OwnedFd, Erro
             .map_err(io(ID_FILE, "create"))?;
         fs::File::from(id)
             .write_all(layer.id.as_str().as_bytes())
-            .map_err(Error::io(&at.join(ID_FILE), "write"))?;
+            .map_err(DeviceError::io(&at.join(ID_FILE), "write"))?;
         mkdirat(root, ROOTFS, Mode::S_IRWXU).map_err(io(ROOTFS, "create"))?;
     }
     openat(root, ROOTFS, DIRECTORY, Mode::empty()).map_err(io(ROOTFS, "open"))

@@ -85,6 +85,12 @@ pub enum Error {
         /// What it says of itself.
         problem: Problem,
     },
+    /// Reads or writes fail below the pool, which itself has no word for it.
+    #[error("thin pool {pool}: a device below it fails; the kernel's log (dmesg) says which")]
+    DiskFailed {
+        /// The pool's name.
+        pool: String,
+    },
     /// The pool's status or table has a form that is not known.
     #[error("thin pool {pool}: not understood: {text}")]
     Unreadable {

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+
 use super::{base, claim, device_error, leftovers, populate};
 
 /// Why the kernel engine stops. What it had made is taken down again, unless the error lists what is left.
@@ -74,6 +76,19 @@ impl Error {
     pub(super) fn io(path: &Path, op: &'static str) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { path, op, source }
+    }
+
+    /// Whether the disk below failed, as far as the system call that noticed it can say.
+    pub(super) fn is_of_the_disk(&self) -> bool {
+        use device_error::Error as Device;
+        let source = match self {
+            Self::Device(Device::FileSystemFailed { .. }) => return true,
+            Self::Device(Device::Mount { source, .. } | Device::Io { source, .. })
+            | Self::Populate(populate::Error::Target { source, .. }) => source,
+            _ => return false,
+        };
+        let errno = source.raw_os_error().map(Errno::from_raw);
+        matches!(errno, Some(Errno::EIO | Errno::EROFS | Errno::EUCLEAN))
     }
 
     /// Whether the run was told to stop, whatever else could be said about it.

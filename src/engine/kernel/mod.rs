@@ -146,7 +146,12 @@ fn make(build: &Build<'_>) -> Result<(uuid::Uuid, (Bytes, MetaBlocks)), Error> {
 
 /// Takes everything down, and says why it was to be done.
 fn give_up(pool: Pool, error: Error) -> Error {
-    let problem = pool.explain();
+    let failed = || DeviceError::DiskFailed {
+        pool: pool.name().to_owned(),
+    };
+    let problem = pool
+        .explain()
+        .or_else(|| error.is_of_the_disk().then(failed));
     let stuck = pool.abandon();
     let cause = match problem {
         Some(problem) if error.is_interrupted() => Error::Device(problem),
