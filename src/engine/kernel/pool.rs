@@ -33,11 +33,12 @@ pub(super) struct Shared {
     pub(super) dm: DeviceMapper,
     name: String,
     rdev: u64,
+    /// Length and table as they were found.
     sectors: u64,
     table: PoolTable,
     /// Whether the kernel can be told to fail writes that find no room.
     can_error: bool,
-    /// Whether the table in use is another one than `table`.
+    /// Whether the table in use was given another way of dealing with a full pool.
     changed: Mutex<bool>,
     seen: Mutex<Seen>,
 }
@@ -88,14 +89,15 @@ impl Shared {
     }
 
     /// Makes writes fail that the pool has no room for, those that wait already among them.
-    pub(super) fn stop_queueing(&self) -> Result<(), device_mapper::Error> {
+    pub(super) fn stop_queueing(&self) -> Result<(), Error> {
         let mut changed = lock(&self.changed);
         if *changed || !self.can_error || self.table.errors_if_no_space() {
             return Ok(());
         }
         // Also if the call fails: it may have got half-way.
         *changed = true;
-        self.load(&self.table.with_error_if_no_space())
+        let line = self.line_now(PoolTable::with_error_if_no_space)?;
+        Ok(self.dm.reload(&self.name, &line)?)
     }
 
     fn restore_table(&self) -> Option<Stuck> {
@@ -103,12 +105,18 @@ impl Shared {
         if !*changed {
             return None;
         }
-        let Err(error) = self.load(&self.table) else {
+        let line = match self.line_now(PoolTable::without_error_if_no_space) {
+            Ok(line) => line,
+            Err(error) => {
+                log::debug!("{error}");
+                Line::only(self.sectors, THIN_POOL, self.table.to_string())
+            }
+        };
+        let Err(error) = self.dm.reload(&self.name, &line) else {
             *changed = false;
             return None;
         };
         let name = &self.name;
-        let line = self.line(&self.table);
         Some(Stuck {
             what: format!(
                 "{error}: the pool fails writes that it has no room for, as it did not before"
@@ -119,12 +127,11 @@ impl Shared {
         })
     }
 
-    fn load(&self, table: &PoolTable) -> Result<(), device_mapper::Error> {
-        self.dm.reload(&self.name, &self.line(table))
-    }
-
-    fn line(&self, table: &PoolTable) -> Line {
-        Line::only(self.sectors, THIN_POOL, table.to_string())
+    /// The table in use with one change. It is asked for, not remembered: whoever looks after the pool may have extended it
+    /// meanwhile, and the kernel takes no smaller one, but leaves the pool suspended.
+    fn line_now(&self, change: impl FnOnce(&PoolTable) -> PoolTable) -> Result<Line, Error> {
+        let (sectors, table) = target::read_table(&self.dm, &self.name)?;
+        Ok(Line::only(sectors, THIN_POOL, change(&table).to_string()))
     }
 }
 

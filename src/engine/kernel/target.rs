@@ -184,6 +184,19 @@ pub(super) fn read_status(dm: &DeviceMapper, pool: &str, commit: Commit) -> Resu
     })
 }
 
+/// Length in sectors and table of a device that is known to be a pool.
+pub(super) fn read_table(dm: &DeviceMapper, pool: &str) -> Result<(u64, PoolTable), Error> {
+    let lines = dm.table(pool)?;
+    let text = lines.first().map(ToString::to_string).unwrap_or_default();
+    lines
+        .first()
+        .and_then(|line| Some((line.sectors, PoolTable::parse(&line.params)?)))
+        .ok_or_else(|| Error::Unreadable {
+            pool: pool.to_owned(),
+            text,
+        })
+}
+
 /// Finds a pool that is active and can be written to.
 pub(super) fn find(dm: &DeviceMapper, path: &Path) -> Result<Found, Error> {
     let refused = |why| Error::refused(path, why);

@@ -55,6 +55,7 @@ checks! {
     kernel_pool::kernel_pool_names_a_full_metadata_device,
     kernel_pool::kernel_pool_names_the_file_whose_file_system_is_full,
     kernel_pool::kernel_pool_ends_writes_that_hang_in_the_operators_pool,
+    kernel_pool::kernel_pool_that_is_extended_meanwhile_stays_so,
     kernel_pool::kernel_pool_notices_a_write_that_failed_below,
     kernel_target::kernel_target_that_suits_tells_its_facts,
     kernel_target::kernel_target_refuses_pools_that_do_not_suit,
