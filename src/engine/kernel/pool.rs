@@ -279,17 +279,6 @@ impl Pool {
         self.make(id, &format!("create_snap {id} {origin}"))
     }
 
-    /// Deletes a thin device, which must not be active.
-    ///
-    /// # Errors
-    ///
-    /// What is wrong with the pool if it refuses.
-    pub fn delete(&self, id: ThinId) -> Result<(), Error> {
-        self.message(&format!("delete {id}"))?;
-        lock(&self.done).ids.retain(|done| *done != id);
-        Ok(())
-    }
-
     /// Changes the transaction id.
     ///
     /// # Errors
@@ -335,7 +324,8 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// What is wrong with the pool; then everything is undone. [`Error::Stuck`] when something stays that should not.
+    /// What is wrong with the pool or what it stands on; then everything is undone. [`Error::Stuck`] when something stays that
+    /// should not; then nothing is undone.
     pub fn close(mut self) -> Result<(), Error> {
         let name = &self.shared.name;
         target::read_status(&self.shared.dm, name, Commit::Yes)?;
@@ -348,11 +338,14 @@ impl Pool {
         if !stuck.is_empty() {
             return Err(Error::Stuck(stuck));
         }
-        if let Some(own) = &self.own {
-            own.data.flush()?;
-            own.metadata.flush()?;
+        let Some(own) = &self.own else {
+            return Ok(());
+        };
+        let flushed = own.data.flush().and_then(|()| own.metadata.flush());
+        if flushed.is_err() {
+            report(own.metadata.wipe());
         }
-        Ok(())
+        flushed
     }
 
     /// Undoes the run: deletes what was made in the operator's pool, or takes a pool of ours down and makes its metadata
@@ -364,6 +357,21 @@ impl Pool {
     #[must_use]
     pub fn abandon(mut self) -> Vec<Stuck> {
         self.undo()
+    }
+
+    /// Sets the transaction id of an operator's pool back and deletes the devices, the last first: the way back of a run that
+    /// is over. It can be gone again from wherever it stopped.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::DeviceMapper`] when a device is active, and what is wrong with the pool if it refuses.
+    pub(super) fn empty(mut self, ids: &[ThinId], (from, to): (u64, u64)) -> Result<(), Error> {
+        self.over = true;
+        if from != to {
+            self.message(&format!("set_transaction_id {from} {to}"))?;
+        }
+        let mut backwards = ids.iter().rev();
+        backwards.try_for_each(|id| self.message(&format!("delete {id}")))
     }
 
     pub(super) fn shared(&self) -> Arc<Shared> {

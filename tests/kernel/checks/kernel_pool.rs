@@ -40,7 +40,7 @@ const SECONDS: Duration = Duration::from_secs(20);
 
 /// A Docker root in the making, with the files of its pool.
 pub(super) struct Home {
-    root: PathBuf,
+    pub(super) root: PathBuf,
     pub(super) data: PathBuf,
     pub(super) metadata: PathBuf,
 }
@@ -64,12 +64,12 @@ impl Home {
         Ok(Names::new(&self.root.join("devicemapper"), &self.root)?)
     }
 
-    fn pool(&self) -> Result<Pool> {
+    pub(super) fn pool(&self) -> Result<Pool> {
         let names = self.names()?;
         Ok(Pool::create(names, &self.data, &self.metadata, BLOCK)?)
     }
 
-    fn expect_blank_metadata(&self) -> Result<()> {
+    pub(super) fn expect_blank_metadata(&self) -> Result<()> {
         let mut first = [0; 4096];
         File::open(&self.metadata)?.read_exact_at(&mut first, 0)?;
         ensure!(first == [0; 4096], "the metadata's first block is not zero");

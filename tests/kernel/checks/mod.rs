@@ -5,6 +5,7 @@ mod devices;
 mod diff;
 mod harness;
 mod images;
+mod kernel_claim;
 mod kernel_pool;
 mod kernel_target;
 mod leftover_removal;
@@ -57,6 +58,8 @@ checks! {
     kernel_pool::kernel_pool_ends_writes_that_hang_in_the_operators_pool,
     kernel_pool::kernel_pool_that_is_extended_meanwhile_stays_so,
     kernel_pool::kernel_pool_notices_a_write_that_failed_below,
+    kernel_claim::kernel_claim_takes_back_from_a_pool_what_fits_it_and_nothing_else,
+    kernel_claim::kernel_claim_wipes_its_own_devices_and_no_others,
     kernel_target::kernel_target_that_suits_tells_its_facts,
     kernel_target::kernel_target_refuses_pools_that_do_not_suit,
     kernel_target::kernel_target_refuses_devices_that_do_not_suit,
