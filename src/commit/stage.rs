@@ -7,6 +7,7 @@
 //!   containers/<id>/<file>       replaces <root>/containers/<id>/<file>
 //!   originals/containers/<id>/…  the original of the same, kept until all is in place
 //!   switching                    there while results are moved out
+//!   claim.json                   there while the kernel engine has something outside that is not yet in place
 //! ```
 
 use std::fs::{self, DirBuilder, File};
@@ -22,12 +23,14 @@ use walkdir::WalkDir;
 use super::copy::{copy_tree, write_file};
 use super::error::Error;
 use super::switch::{self, EditedConfig};
+use crate::engine::kernel::claim;
 use crate::units::{BLOCK_BYTES, Bytes};
 
 /// The staging directory's name in the Docker root. No storage driver has that name, so a daemon takes no notice of it.
 pub const STAGE_NAME: &str = ".aufs2dm";
 
-/// The staging directory of this run. Dropped before [`switch`](Self::switch), it is removed.
+/// The staging directory of this run. Dropped before [`switch`](Self::switch), it is removed, unless it has the record of
+/// something that a later run must take back.
 #[derive(Debug)]
 pub struct Stage {
     root: PathBuf,
@@ -247,15 +250,29 @@ impl Stage {
 
     fn remove(&mut self) -> Result<(), Error> {
         self.keep = true;
+        // First, lest a kill leaves a record of what is in use by then.
+        let record = self.path.join(claim::FILE);
+        match fs::remove_file(&record) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::io(&record, "remove")(error));
+            }
+            _ => {}
+        }
         fs::remove_dir_all(&self.path).map_err(Error::io(&self.path, "remove"))
     }
 }
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        if !self.keep
-            && let Err(error) = self.remove()
-        {
+        if self.keep {
+            return;
+        }
+        if self.path.join(claim::FILE).symlink_metadata().is_ok() {
+            log::warn!(
+                "{}: stays, for it has the record of what the next run takes back",
+                self.path.display()
+            );
+        } else if let Err(error) = self.remove() {
             log::warn!("{}; the next run removes it", Chain(&error));
         }
     }

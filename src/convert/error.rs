@@ -74,7 +74,7 @@ pub enum Error {
         free: Bytes,
     },
     /// It failed, and what had been written to the pool cannot be removed from it.
-    #[error("{cause}; and what was written to the pool is still there: {left}")]
+    #[error("{cause}; and what was written to the pool is still there", cause = Chain(.cause))]
     PoolNotTakenBack {
         /// Why it failed.
         cause: Box<Error>,
@@ -96,4 +96,19 @@ pub enum Error {
     /// The run was told to stop.
     #[error("interrupted, the root is as it was")]
     Interrupted,
+}
+
+/// An error with its causes.
+struct Chain<'a>(&'a Error);
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = std::error::Error::source(self.0);
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
 }

@@ -81,12 +81,12 @@ impl Source {
         let leftover = Stage::look_for_leftover(root.path())?;
         root.check_target_free()?;
         let mut notices = Vec::new();
+        let lock = keep_docker_out(&root, &request, &mut notices)?;
         deal_with_leftovers(&root, &leftover, request.dry_run, &mut notices)?;
         let ready = request.writer.check()?;
         if let Ready::Kernel(kernel) = &ready {
             notices.extend(kernel.facts.notices.iter().cloned());
         }
-        let lock = keep_docker_out(&root, &request, &mut notices)?;
         let model = Survey::read(&root).into_model(request.orphans)?;
         notices.extend(model.warnings.iter().map(ToString::to_string));
         Ok(Self {
