@@ -333,3 +333,21 @@ fn sync_file_system(path: &Path) -> Result<(), Error> {
     nix::unistd::syncfs(&directory)
         .map_err(|errno| Error::io(path, "sync the file system of")(errno.into()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_staging_directory_goes_unless_it_has_a_record() {
+        let root = tempfile::tempdir().unwrap();
+        let stage = Stage::create(root.path()).unwrap();
+        let path = stage.path().to_owned();
+        drop(stage);
+        assert!(!path.exists());
+        let stage = Stage::create(root.path()).unwrap();
+        fs::write(path.join(claim::FILE), "{}").unwrap();
+        drop(stage);
+        assert!(path.join(claim::FILE).exists());
+    }
+}

@@ -312,6 +312,24 @@ mod tests {
     }
 
     #[test]
+    fn going_back_by_hand_keeps_the_record_of_what_lies_elsewhere() {
+        let fixture = Fixture::new();
+        let stage = fixture.path("stage");
+        fs::write(stage.join(MARKER), "").unwrap();
+        fs::write(stage.join(claim::FILE), "{}").unwrap();
+        fs::rename(stage.join("devicemapper"), fixture.path("devicemapper")).unwrap();
+        let commands = half_switched(fixture.dir.path(), &stage).unwrap();
+        let status = std::process::Command::new("sh")
+            .args(["-ec", &commands])
+            .status()
+            .unwrap();
+        assert!(status.success(), "{commands}");
+        assert!(!fixture.path("devicemapper").exists());
+        assert!(stage.join(claim::FILE).exists(), "{commands}");
+        assert_eq!(half_switched(fixture.dir.path(), &stage), None);
+    }
+
+    #[test]
     fn a_devicemapper_root_of_dockers_own_is_never_taken_for_a_half_moved_result() {
         let fixture = Fixture::new();
         fs::create_dir_all(fixture.path("devicemapper/devicemapper")).unwrap();

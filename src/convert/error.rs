@@ -59,6 +59,17 @@ pub enum Error {
     /// The kernel cannot write the pool.
     #[error(transparent)]
     Kernel(#[from] kernel::Error),
+    /// In a dry run the target does not suit, but a real run would clear it first.
+    #[error(
+        "{left}: left by a run that was interrupted; only a run without --dry-run takes it down, and until then the target \
+         does not suit"
+    )]
+    LeftoversFirst {
+        /// What that run left.
+        left: String,
+        /// What does not suit.
+        source: Box<Error>,
+    },
     /// The pool has too little room.
     #[error(
         "{target}: too small: up to {needed} of {what} are needed, and {free} are free; nothing was changed"

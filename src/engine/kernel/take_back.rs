@@ -26,6 +26,7 @@ pub(super) fn take_back(claim: &Claim, root: &Path, stage: &Path) -> Result<(), 
         record: stage.join(claim::FILE),
         source: Box::new(source),
     })?;
+    log::info!("{}: taken back", claim.describe());
     Ok(Claim::remove(stage)?)
 }
 

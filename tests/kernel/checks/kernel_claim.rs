@@ -17,6 +17,7 @@ use aufs2dm::{
 use super::kernel_pool::{Home, Operator, id};
 use crate::{
     lab::{Lab, run},
+    roots,
     runner::directory,
 };
 
@@ -161,4 +162,51 @@ pub(super) fn kernel_claim_wipes_its_own_devices_and_no_others(
     operator.close()?;
     expect_taken_back(&three(&devices.boot_id), &home)?;
     home.expect_blank_metadata()
+}
+
+/// A dry run names it and changes nothing; a run that cannot take it back ends and keeps it; a run into loop files takes it
+/// back and converts.
+pub(super) fn kernel_claim_is_dealt_with_by_whatever_run_comes_next(
+    lab: &Lab,
+    scratch: &Path,
+) -> Result<()> {
+    let home = Home::new(scratch, Bytes::mib(16), Bytes::mib(4))?;
+    let operator = Operator::new(&home, NAME, TABLE)?;
+    let root = directory(scratch, "aufs")?.join("docker");
+    lab.copy(&roots::aufs(lab)?, &root)?;
+    let stage = directory(&root, ".aufs2dm")?;
+    let claim = claim_of(None, 2);
+    claim.write(&stage)?;
+    message(lab, "create_thin 1")?;
+    message(lab, "create_thin 7")?;
+    let pool = format!("/dev/mapper/{NAME}");
+    let convert = |more: &[&str]| {
+        let mut tool = lab.tool();
+        tool.args(["convert", "--root"]).arg(&root);
+        tool.arg("--pidfile").arg(scratch.join("docker.pid"));
+        tool.args(more).output()
+    };
+    let tells = |more: &[&str], code, words: &[&str]| -> Result<()> {
+        let output = convert(more)?;
+        let told = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.code() == Some(code), "{more:?}: {told}");
+        for words in words {
+            ensure!(told.contains(words), "{more:?}: {told:?} has not: {words}");
+        }
+        Ok(())
+    };
+    let named = "thin devices 1 to 2 in the pool aufs2dm-test-operator: left by a run";
+    tells(&["--dry-run"], 0, &[named, "would be taken down"])?;
+    let same_pool = ["--dry-run", "--thin-pool", pool.as_str()];
+    tells(&same_pool, 1, &[named, "holds thin devices already (2"])?;
+    for engine in ["direct", "kernel"] {
+        let words = ["holds the thin device 7", "remove ", "/.aufs2dm/claim.json"];
+        tells(&["--engine", engine], 1, &words)?;
+        ensure!(Claim::read(&stage)?.as_ref() == Some(&claim), "{engine}");
+    }
+    message(lab, "delete 7")?;
+    tells(&["--engine", "direct"], 0, &[named, "is taken down"])?;
+    ensure!(!stage.exists(), "the staging directory stayed");
+    Target::ThinPool { path: pool.into() }.check()?;
+    operator.close()
 }

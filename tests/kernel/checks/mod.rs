@@ -60,6 +60,7 @@ checks! {
     kernel_pool::kernel_pool_notices_a_write_that_failed_below,
     kernel_claim::kernel_claim_takes_back_from_a_pool_what_fits_it_and_nothing_else,
     kernel_claim::kernel_claim_wipes_its_own_devices_and_no_others,
+    kernel_claim::kernel_claim_is_dealt_with_by_whatever_run_comes_next,
     kernel_target::kernel_target_that_suits_tells_its_facts,
     kernel_target::kernel_target_refuses_pools_that_do_not_suit,
     kernel_target::kernel_target_refuses_devices_that_do_not_suit,
