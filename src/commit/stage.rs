@@ -9,6 +9,7 @@
 //!   mnt/<n>                      the kernel engine's mount points, gone when it is done
 //!   claim.json                   what it makes outside of this directory
 //!   switching                    there while results are moved out
+//!   claim.json                   there while the kernel engine has something outside that is not yet in place
 //! ```
 
 use std::fs::{self, DirBuilder, File};
@@ -24,12 +25,14 @@ use walkdir::WalkDir;
 use super::copy::{copy_tree, write_file};
 use super::error::Error;
 use super::switch::{self, EditedConfig};
+use crate::engine::kernel::claim;
 use crate::units::{BLOCK_BYTES, Bytes};
 
 /// The staging directory's name in the Docker root. No storage driver has that name, so a daemon takes no notice of it.
 pub const STAGE_NAME: &str = ".aufs2dm";
 
-/// The staging directory of this run. Dropped before [`switch`](Self::switch), it is removed.
+/// The staging directory of this run. Dropped before [`switch`](Self::switch), it is removed, unless it has the record of
+/// something that a later run must take back.
 #[derive(Debug)]
 pub struct Stage {
     root: PathBuf,
@@ -249,15 +252,29 @@ impl Stage {
 
     fn remove(&mut self) -> Result<(), Error> {
         self.keep = true;
+        // First, lest a kill leaves a record of what is in use by then.
+        let record = self.path.join(claim::FILE);
+        match fs::remove_file(&record) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::io(&record, "remove")(error));
+            }
+            _ => {}
+        }
         fs::remove_dir_all(&self.path).map_err(Error::io(&self.path, "remove"))
     }
 }
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        if !self.keep
-            && let Err(error) = self.remove()
-        {
+        if self.keep {
+            return;
+        }
+        if self.path.join(claim::FILE).symlink_metadata().is_ok() {
+            log::warn!(
+                "{}: stays, for it has the record of what the next run takes back",
+                self.path.display()
+            );
+        } else if let Err(error) = self.remove() {
             log::warn!("{}; the next run removes it", Chain(&error));
         }
     }
@@ -317,4 +334,22 @@ fn sync_file_system(path: &Path) -> Result<(), Error> {
     let directory = File::open(path).map_err(Error::io(path, "open"))?;
     nix::unistd::syncfs(&directory)
         .map_err(|errno| Error::io(path, "sync the file system of")(errno.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_staging_directory_goes_unless_it_has_a_record() {
+        let root = tempfile::tempdir().unwrap();
+        let stage = Stage::create(root.path()).unwrap();
+        let path = stage.path().to_owned();
+        drop(stage);
+        assert!(!path.exists());
+        let stage = Stage::create(root.path()).unwrap();
+        fs::write(path.join(claim::FILE), "{}").unwrap();
+        drop(stage);
+        assert!(path.join(claim::FILE).exists());
+    }
 }

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use super::error::{Error, RollbackState};
+use crate::engine::kernel::claim;
 
 /// A container's configuration file with the storage driver changed.
 #[derive(Clone, Debug)]
@@ -169,7 +170,13 @@ pub(super) fn half_switched(root: &Path, stage: &Path) -> Option<String> {
     if moved.is_empty() {
         return None;
     }
-    moved.push(quoted(stage));
+    // The record of a pool elsewhere must stay, for the next run to empty that. Without the marker it takes all the rest away.
+    let has_record = exists(stage.join(claim::FILE));
+    moved.push(if has_record {
+        quoted(&stage.join(MARKER))
+    } else {
+        quoted(stage)
+    });
     by_hand.push(format!("rm -rf {}", moved.join(" ")));
     Some(by_hand.join(" && "))
 }
@@ -302,6 +309,24 @@ mod tests {
             assert_eq!(files(root), before, "{commands}");
             assert!(!stage.exists());
         }
+    }
+
+    #[test]
+    fn going_back_by_hand_keeps_the_record_of_what_lies_elsewhere() {
+        let fixture = Fixture::new();
+        let stage = fixture.path("stage");
+        fs::write(stage.join(MARKER), "").unwrap();
+        fs::write(stage.join(claim::FILE), "{}").unwrap();
+        fs::rename(stage.join("devicemapper"), fixture.path("devicemapper")).unwrap();
+        let commands = half_switched(fixture.dir.path(), &stage).unwrap();
+        let status = std::process::Command::new("sh")
+            .args(["-ec", &commands])
+            .status()
+            .unwrap();
+        assert!(status.success(), "{commands}");
+        assert!(!fixture.path("devicemapper").exists());
+        assert!(stage.join(claim::FILE).exists(), "{commands}");
+        assert_eq!(half_switched(fixture.dir.path(), &stage), None);
     }
 
     #[test]

@@ -59,6 +59,17 @@ pub enum Error {
     /// The kernel cannot write the pool.
     #[error(transparent)]
     Kernel(#[from] kernel::Error),
+    /// In a dry run the target does not suit, but a real run would clear it first.
+    #[error(
+        "{left}: left by a run that was interrupted; only a run without --dry-run takes it down, and until then the target \
+         does not suit"
+    )]
+    LeftoversFirst {
+        /// What that run left.
+        left: String,
+        /// What does not suit.
+        source: Box<Error>,
+    },
     /// The pool has too little room.
     #[error(
         "{target}: too small: up to {needed} of {what} are needed, and {free} are free; nothing was changed"
@@ -74,7 +85,7 @@ pub enum Error {
         free: Bytes,
     },
     /// It failed, and what had been written to the pool cannot be removed from it.
-    #[error("{cause}; and what was written to the pool is still there: {left}")]
+    #[error("{cause}; and what was written to the pool is still there", cause = Chain(.cause))]
     PoolNotTakenBack {
         /// Why it failed.
         cause: Box<Error>,
@@ -96,4 +107,19 @@ pub enum Error {
     /// The run was told to stop.
     #[error("interrupted, the root is as it was")]
     Interrupted,
+}
+
+/// An error with its causes.
+struct Chain<'a>(&'a Error);
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = std::error::Error::source(self.0);
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
 }

@@ -67,7 +67,7 @@ impl Prepared {
         let began = Instant::now();
         let mut stage = Stage::create(self.source.root.path())?;
         let written = self.write(&stage, progress)?;
-        // Taken back before the staging directory goes, which has the record of it.
+        // Taken back before the staging directory goes, which has the record of it and stays if that fails.
         let in_place = self.move_in_place(&mut stage, written.base_uuid, progress);
         let written = written.settle(in_place)?;
         let done = Done {

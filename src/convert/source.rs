@@ -81,12 +81,20 @@ impl Source {
         let leftover = Stage::look_for_leftover(root.path())?;
         root.check_target_free()?;
         let mut notices = Vec::new();
-        deal_with_leftovers(&root, &leftover, request.dry_run, &mut notices)?;
-        let ready = request.writer.check()?;
+        let lock = keep_docker_out(&root, &request, &mut notices)?;
+        let left = deal_with_leftovers(&root, &leftover, request.dry_run, &mut notices)?;
+        let ready = request.writer.check().map_err(|error| {
+            if left.is_empty() {
+                return error;
+            }
+            Error::LeftoversFirst {
+                left: left.join(", "),
+                source: Box::new(error),
+            }
+        })?;
         if let Ready::Kernel(kernel) = &ready {
             notices.extend(kernel.facts.notices.iter().cloned());
         }
-        let lock = keep_docker_out(&root, &request, &mut notices)?;
         let model = Survey::read(&root).into_model(request.orphans)?;
         notices.extend(model.warnings.iter().map(ToString::to_string));
         Ok(Self {
@@ -151,13 +159,13 @@ impl Source {
 }
 
 /// Names what an interrupted run left, and takes down what would be in the way: its devices, mounts and loops, and what it had
-/// begun in a pool. Its staging directory is replaced later.
+/// begun in a pool. Its staging directory is replaced later. What a dry run does not take down comes back.
 fn deal_with_leftovers(
     root: &Root,
     leftover: &Leftover,
     dry_run: bool,
     notices: &mut Vec<String>,
-) -> Result<(), Error> {
+) -> Result<Vec<String>, Error> {
     let stage = match leftover {
         Leftover::None => None,
         Leftover::Stage(path) => Some(path.as_path()),
@@ -168,7 +176,8 @@ fn deal_with_leftovers(
     } else {
         ("is replaced", "is taken down")
     };
-    for what in left.describe() {
+    let names = left.describe();
+    for what in &names {
         notices.push(format!(
             "{what}: left by a run that was interrupted, {taken}"
         ));
@@ -179,10 +188,11 @@ fn deal_with_leftovers(
             path.display()
         ));
     }
-    if !dry_run {
-        left.remove()?;
+    if dry_run {
+        return Ok(names);
     }
-    Ok(())
+    left.remove()?;
+    Ok(Vec::new())
 }
 
 /// Takes Docker's pid file first and looks for signs of life then: a daemon that starts in between is seen.

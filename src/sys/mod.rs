@@ -7,7 +7,9 @@ pub mod device_mapper;
 mod kernel;
 pub mod loops;
 pub mod mounts;
+mod open_files;
 
 pub use access_times::without_access_times;
 pub use clone::{CloneRange, clone_range};
 pub use kernel::{kernel_version, syncfs_tells_errors};
+pub use open_files::raise_open_files;

@@ -25,5 +25,5 @@ pub use checksum::BlockKind;
 pub use error::{Error, Fault, Feature, SpaceMap};
 pub use mapping::{Iter, Mapped, Mapping};
 pub use pool::{Device, MAX_METADATA_BLOCKS, Pool, ThinId};
-pub use reader::{ReadBlocks, begins_a_pool, device_ids, read};
+pub use reader::{ReadBlocks, begins_a_pool, device_ids, read, transaction_id};
 pub use sizing::{Estimate, device_size};

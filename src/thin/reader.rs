@@ -86,6 +86,15 @@ pub fn begins_a_pool(block: &[u8; 4096]) -> bool {
     raw.magic.get() == MAGIC
 }
 
+/// A pool's transaction id; reads no more than the superblock.
+///
+/// # Errors
+///
+/// As [`read`], for that block.
+pub fn transaction_id(source: &dyn ReadBlocks) -> Result<u64, Error> {
+    Ok(Superblock::parse(&read_block(source, 0)?)?.transaction_id)
+}
+
 /// The ids of a pool's devices, ascending; reads no more than the superblock and the two trees of devices.
 ///
 /// # Errors

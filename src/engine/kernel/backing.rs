@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use nix::sys::statvfs::statvfs;
 
 use super::device_error::{Error, Stuck};
+use super::devices;
 use super::refusal::Refusal;
 use crate::sys::block::{self, Kind};
 use crate::sys::loops::{self, Loop};
@@ -108,7 +109,7 @@ impl Backing {
         let path = self.path.display();
         Stuck {
             what: format!("{path} begins with the metadata of the unfinished pool: {why}"),
-            command: format!("dd if=/dev/zero of={path} bs=4096 count=1 conv=notrunc,fsync"),
+            command: devices::wiping(&self.path),
         }
     }
 

@@ -86,6 +86,8 @@ pub struct Devices {
     pub data: Device,
     /// For the metadata.
     pub metadata: Device,
+    /// The last thin id that the run may create in the pool; the first is 1.
+    pub last_thin_id: u32,
     /// The boot during which that was so: after the next one a device may have another's number.
     pub boot_id: String,
 }
@@ -200,9 +202,21 @@ impl Claim {
         file.write_all(&bytes).map_err(io_error(&new, "write"))?;
         file.sync_all().map_err(io_error(&new, "sync"))?;
         fs::rename(&new, &path).map_err(io_error(&new, "rename"))?;
-        File::open(stage)
-            .and_then(|directory| directory.sync_all())
-            .map_err(io_error(stage, "sync"))
+        sync(stage)
+    }
+
+    /// Removes the record, if there is one: nothing outside the staging directory is ours any more. Durable on return.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    pub fn remove(stage: &Path) -> Result<(), Error> {
+        let path = stage.join(FILE);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            removed => removed.map_err(io_error(&path, "remove"))?,
+        }
+        sync(stage)
     }
 
     /// Reads the record of an earlier run; `None` when it had changed nothing outside its staging directory.
@@ -253,6 +267,11 @@ impl Claim {
             {
                 Err("claims impossible thin ids")
             }
+            Self::Devices(devices)
+                if devices.last_thin_id == 0 || devices.last_thin_id > MAX_THIN_ID =>
+            {
+                Err("claims impossible thin ids")
+            }
             Self::Devices(devices) if devices.data.identity == devices.metadata.identity => {
                 Err("claims one device as two")
             }
@@ -266,6 +285,12 @@ impl Claim {
             _ => Ok(()),
         }
     }
+}
+
+fn sync(directory: &Path) -> Result<(), Error> {
+    File::open(directory)
+        .and_then(|open| open.sync_all())
+        .map_err(io_error(directory, "sync"))
 }
 
 fn io_error(path: &Path, op: &'static str) -> impl FnOnce(io::Error) -> Error {
@@ -334,6 +359,7 @@ mod tests {
         Devices {
             data: device(b"/disk/d\xff", 1),
             metadata: device(b"/disk/m", 2),
+            last_thin_id: 40,
             boot_id: "b".to_owned(),
         }
     }
@@ -346,6 +372,9 @@ mod tests {
             assert_eq!(Claim::read(stage.path()).unwrap(), Some(claim));
             let names: Vec<_> = fs::read_dir(stage.path()).unwrap().collect();
             assert_eq!(names.len(), 1, "{names:?}");
+            Claim::remove(stage.path()).unwrap();
+            assert_eq!(Claim::read(stage.path()).unwrap(), None);
+            Claim::remove(stage.path()).unwrap();
         }
     }
 

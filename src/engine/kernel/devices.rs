@@ -49,8 +49,19 @@ pub(super) fn check(data: &Path, metadata: &Path) -> Result<Facts, Error> {
     })
 }
 
+/// Sees to it that nothing uses a device or file, and that nothing else claims it as long as the answer lives.
+pub(super) fn expect_unused(path: &Path) -> Result<Candidate<'_>, Error> {
+    Candidate::look(path, Bytes(0))
+}
+
+/// The command that makes a metadata device begin with zeros.
+pub(super) fn wiping(path: &Path) -> String {
+    let path = path.display();
+    format!("dd if=/dev/zero of={path} bs=4096 count=1 conv=notrunc,fsync")
+}
+
 /// A device or file that nothing else uses, as long as this lives.
-struct Candidate<'p> {
+pub(super) struct Candidate<'p> {
     path: &'p Path,
     kind: Kind,
     file: File,

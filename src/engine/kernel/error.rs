@@ -25,13 +25,36 @@ pub enum Error {
     /// What a killed run left cannot be found or removed.
     #[error(transparent)]
     Leftovers(#[from] leftovers::Error),
-    /// The record of an interrupted run does not fit what is there now.
-    #[error("{}: an interrupted run wrote to it, but {why}: look at it, and remove the staging directory by hand", what.display())]
-    ClaimOutdated {
+    /// What an unfinished run made outside the staging directory is still there.
+    #[error(
+        "{what}: made by an unfinished run, and cannot be taken back; see to that, or if it is of no importance remove {}",
+        record.display()
+    )]
+    NotTakenBack {
+        /// What was made.
+        what: String,
+        /// The record of it.
+        record: PathBuf,
+        /// Why it cannot be taken back.
+        source: Box<Error>,
+    },
+    /// The record of an unfinished run does not fit what is there now.
+    #[error("{}: {why}", what.display())]
+    NotOurs {
         /// The pool or device.
         what: PathBuf,
         /// What does not fit.
-        why: &'static str,
+        why: String,
+    },
+    /// The pool is not what it was when the layers were planned.
+    #[error("{}: its transaction id changed from {planned} to {now} meanwhile; does something else use the pool?", pool.display())]
+    PoolChanged {
+        /// The pool.
+        pool: PathBuf,
+        /// The transaction id then.
+        planned: u64,
+        /// The transaction id now.
+        now: u64,
     },
     /// A file or directory of the staging directory.
     #[error("{}: cannot {op}", path.display())]
@@ -89,6 +112,11 @@ impl Error {
         };
         let errno = source.raw_os_error().map(Errno::from_raw);
         matches!(errno, Some(Errno::EIO | Errno::EROFS | Errno::EUCLEAN))
+    }
+
+    /// Whether something is left outside the staging directory.
+    pub(super) fn leaves_something(&self) -> bool {
+        matches!(self, Self::Left { .. } | Self::NotTakenBack { .. })
     }
 
     /// Whether the run was told to stop, whatever else could be said about it.

@@ -20,6 +20,7 @@ mod previous;
 mod refusal;
 pub mod schedule;
 mod status;
+mod take_back;
 mod target;
 mod thin;
 mod watch;
@@ -36,6 +37,7 @@ use self::claim::Claim;
 use super::progress::{Cancel, Phase, Progress};
 use crate::docker::devicemapper::DEFAULT_BLOCK_SIZE;
 use crate::plan::{Plan, PoolSizes};
+use crate::sys;
 use crate::units::{Bytes, MetaBlocks};
 
 pub use built::Built;
@@ -91,36 +93,83 @@ pub fn write(
     let mounts = place.stage.join("mnt");
     fs::create_dir(&mounts).map_err(Error::io(&mounts, "create"))?;
     let names = Names::new(place.home, place.root)?;
+    expect_unchanged(plan, place.target)?;
     let claim = claim(plan, place.target)?;
     if let Some(claim) = &claim {
         claim.write(place.stage)?;
     }
-    let pool = open_pool(place, names)?;
-    let build = Build {
-        plan,
-        pool: &pool,
-        mounts: &mounts,
-        options,
-        copiers: &copiers,
-        progress,
-    };
-    let (base_uuid, (used_data, used_metadata)) = match make(&build) {
+    let built = open_pool(place, names).and_then(|pool| {
+        let build = Build {
+            plan,
+            pool: &pool,
+            mounts: &mounts,
+            options,
+            copiers: &copiers,
+            progress,
+        };
+        let made = make(&build);
+        finish(pool, made, (claim, place), progress)
+    });
+    built.inspect_err(|error| {
+        if !error.leaves_something()
+            && let Err(error) = Claim::remove(place.stage)
+        {
+            log::warn!("{error}: the next run finds nothing to take back");
+        }
+    })
+}
+
+/// UUID of the base device's file system, and what the pool holds, data and metadata.
+type Made = (uuid::Uuid, (Bytes, MetaBlocks));
+
+/// Ends the work in the pool, well or not.
+fn finish(
+    pool: Pool,
+    made: Result<Made, Error>,
+    (claim, place): (Option<Claim>, &Place<'_>),
+    progress: &dyn Progress,
+) -> Result<Built, Error> {
+    let (base_uuid, (used_data, used_metadata)) = match made {
         Ok(made) => made,
         Err(error) => return Err(give_up(pool, error)),
     };
-    progress.start(Phase::Metadata, 0);
-    pool.close()?;
-    progress.finish();
-    Ok(Built {
+    let built = Built {
         base_uuid,
         used_data,
         used_metadata,
         claim,
         root: place.root.to_owned(),
+        stage: place.stage.to_owned(),
+    };
+    progress.start(Phase::Metadata, 0);
+    let closed = pool.close();
+    progress.finish();
+    let Err(error) = closed else {
+        return Ok(built);
+    };
+    Err(match built.take_back() {
+        Ok(()) => error.into(),
+        Err(left) => {
+            log::warn!("{error}");
+            left
+        }
     })
 }
 
-fn make(build: &Build<'_>) -> Result<(uuid::Uuid, (Bytes, MetaBlocks)), Error> {
+/// Much time may have passed since the target was found fit.
+fn expect_unchanged(plan: &Plan, target: &Target) -> Result<(), Error> {
+    let now = target.check()?.transaction_id;
+    match target {
+        Target::ThinPool { path } if now != plan.transaction_before => Err(Error::PoolChanged {
+            pool: path.clone(),
+            planned: plan.transaction_before,
+            now,
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn make(build: &Build<'_>) -> Result<Made, Error> {
     let Build { plan, pool, .. } = *build;
     let stop = build.options.cancel.flag();
     let watch = Watch::start(pool, move |_| {
@@ -174,9 +223,14 @@ fn give_up(pool: Pool, error: Error) -> Error {
     }
 }
 
+/// Descriptors for everything but the copying: layers under way, devices, the program's own.
+const OTHER_DESCRIPTORS: usize = 256;
+
 fn copiers(jobs: NonZeroUsize) -> Result<rayon::ThreadPool, Error> {
+    let descriptors = sys::raise_open_files().saturating_sub(OTHER_DESCRIPTORS);
+    let most = (descriptors / populate::DESCRIPTORS_PER_THREAD).max(1);
     rayon::ThreadPoolBuilder::new()
-        .num_threads(jobs.get())
+        .num_threads(jobs.get().min(most))
         .thread_name(|at| format!("copier {at}"))
         // Signals are for the main thread: they would interrupt system calls here.
         .start_handler(|_| {
@@ -201,6 +255,7 @@ fn claim(plan: &Plan, target: &Target) -> Result<Option<Claim>, Error> {
             Some(Claim::Devices(claim::Devices {
                 data: look(data)?,
                 metadata: look(metadata)?,
+                last_thin_id: target::last_thin_id(plan),
                 boot_id: claim::boot_id().map_err(Error::io(metadata, "find out the boot of"))?,
             }))
         }

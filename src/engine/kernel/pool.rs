@@ -33,11 +33,12 @@ pub(super) struct Shared {
     pub(super) dm: DeviceMapper,
     name: String,
     rdev: u64,
+    /// Length and table as they were found.
     sectors: u64,
     table: PoolTable,
     /// Whether the kernel can be told to fail writes that find no room.
     can_error: bool,
-    /// Whether the table in use is another one than `table`.
+    /// Whether the table in use was given another way of dealing with a full pool.
     changed: Mutex<bool>,
     seen: Mutex<Seen>,
 }
@@ -88,14 +89,15 @@ impl Shared {
     }
 
     /// Makes writes fail that the pool has no room for, those that wait already among them.
-    pub(super) fn stop_queueing(&self) -> Result<(), device_mapper::Error> {
+    pub(super) fn stop_queueing(&self) -> Result<(), Error> {
         let mut changed = lock(&self.changed);
         if *changed || !self.can_error || self.table.errors_if_no_space() {
             return Ok(());
         }
         // Also if the call fails: it may have got half-way.
         *changed = true;
-        self.load(&self.table.with_error_if_no_space())
+        let line = self.line_now(PoolTable::with_error_if_no_space)?;
+        Ok(self.dm.reload(&self.name, &line)?)
     }
 
     fn restore_table(&self) -> Option<Stuck> {
@@ -103,12 +105,18 @@ impl Shared {
         if !*changed {
             return None;
         }
-        let Err(error) = self.load(&self.table) else {
+        let line = match self.line_now(PoolTable::without_error_if_no_space) {
+            Ok(line) => line,
+            Err(error) => {
+                log::debug!("{error}");
+                Line::only(self.sectors, THIN_POOL, self.table.to_string())
+            }
+        };
+        let Err(error) = self.dm.reload(&self.name, &line) else {
             *changed = false;
             return None;
         };
         let name = &self.name;
-        let line = self.line(&self.table);
         Some(Stuck {
             what: format!(
                 "{error}: the pool fails writes that it has no room for, as it did not before"
@@ -119,12 +127,11 @@ impl Shared {
         })
     }
 
-    fn load(&self, table: &PoolTable) -> Result<(), device_mapper::Error> {
-        self.dm.reload(&self.name, &self.line(table))
-    }
-
-    fn line(&self, table: &PoolTable) -> Line {
-        Line::only(self.sectors, THIN_POOL, table.to_string())
+    /// The table in use with one change. It is asked for, not remembered: whoever looks after the pool may have extended it
+    /// meanwhile, and the kernel takes no smaller one, but leaves the pool suspended.
+    fn line_now(&self, change: impl FnOnce(&PoolTable) -> PoolTable) -> Result<Line, Error> {
+        let (sectors, table) = target::read_table(&self.dm, &self.name)?;
+        Ok(Line::only(sectors, THIN_POOL, change(&table).to_string()))
     }
 }
 
@@ -272,17 +279,6 @@ impl Pool {
         self.make(id, &format!("create_snap {id} {origin}"))
     }
 
-    /// Deletes a thin device, which must not be active.
-    ///
-    /// # Errors
-    ///
-    /// What is wrong with the pool if it refuses.
-    pub fn delete(&self, id: ThinId) -> Result<(), Error> {
-        self.message(&format!("delete {id}"))?;
-        lock(&self.done).ids.retain(|done| *done != id);
-        Ok(())
-    }
-
     /// Changes the transaction id.
     ///
     /// # Errors
@@ -328,7 +324,8 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// What is wrong with the pool; then everything is undone. [`Error::Stuck`] when something stays that should not.
+    /// What is wrong with the pool or what it stands on; then everything is undone. [`Error::Stuck`] when something stays that
+    /// should not; then nothing is undone.
     pub fn close(mut self) -> Result<(), Error> {
         let name = &self.shared.name;
         target::read_status(&self.shared.dm, name, Commit::Yes)?;
@@ -341,11 +338,14 @@ impl Pool {
         if !stuck.is_empty() {
             return Err(Error::Stuck(stuck));
         }
-        if let Some(own) = &self.own {
-            own.data.flush()?;
-            own.metadata.flush()?;
+        let Some(own) = &self.own else {
+            return Ok(());
+        };
+        let flushed = own.data.flush().and_then(|()| own.metadata.flush());
+        if flushed.is_err() {
+            report(own.metadata.wipe());
         }
-        Ok(())
+        flushed
     }
 
     /// Undoes the run: deletes what was made in the operator's pool, or takes a pool of ours down and makes its metadata
@@ -357,6 +357,21 @@ impl Pool {
     #[must_use]
     pub fn abandon(mut self) -> Vec<Stuck> {
         self.undo()
+    }
+
+    /// Sets the transaction id of an operator's pool back and deletes the devices, the last first: the way back of a run that
+    /// is over. It can be gone again from wherever it stopped.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::DeviceMapper`] when a device is active, and what is wrong with the pool if it refuses.
+    pub(super) fn empty(mut self, ids: &[ThinId], (from, to): (u64, u64)) -> Result<(), Error> {
+        self.over = true;
+        if from != to {
+            self.message(&format!("set_transaction_id {from} {to}"))?;
+        }
+        let mut backwards = ids.iter().rev();
+        backwards.try_for_each(|id| self.message(&format!("delete {id}")))
     }
 
     pub(super) fn shared(&self) -> Arc<Shared> {

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::built::take_back;
 use super::claim::Claim;
 use super::leftovers::{self, Leftovers};
+use super::take_back::take_back;
 use super::{Error, Names};
 
 /// What a killed run left outside of its staging directory. The lock on the root must be held, or what a living run has made is
@@ -13,7 +13,8 @@ use super::{Error, Names};
 pub struct Previous {
     root: PathBuf,
     leftovers: Leftovers,
-    claim: Option<Claim>,
+    /// The record, and the staging directory that has it.
+    claim: Option<(Claim, PathBuf)>,
 }
 
 impl Previous {
@@ -24,29 +25,34 @@ impl Previous {
     /// [`Error::Leftovers`], [`Error::Claim`].
     pub fn find(root: &Path, stage: Option<&Path>) -> Result<Self, Error> {
         let prefix = Names::uuid_prefix_of(root)?;
+        let claim = match stage {
+            Some(stage) => Claim::read(stage)?.map(|claim| (claim, stage.to_owned())),
+            None => None,
+        };
         Ok(Self {
             root: root.to_owned(),
             leftovers: leftovers::find(&prefix, root)?,
-            claim: stage.map_or(Ok(None), Claim::read)?,
+            claim,
         })
     }
 
     /// A line for each thing, in the order in which it goes.
     pub fn describe(&self) -> Vec<String> {
         let mut lines = self.leftovers.describe();
-        lines.extend(self.claim.as_ref().map(Claim::describe));
+        lines.extend(self.claim.as_ref().map(|(claim, _)| claim.describe()));
         lines
     }
 
-    /// Removes all of it: mounts, devices, loop devices, then what was written to a pool of the operator.
+    /// Removes all of it: mounts, devices, loop devices, then what was written to a pool of the operator, and the record.
     ///
     /// # Errors
     ///
-    /// [`Error::Leftovers`] with what stays and the commands that remove it, [`Error::ClaimOutdated`] when the pool is not as the
-    /// run left it.
+    /// [`Error::Leftovers`] with what stays and the commands that remove it, [`Error::NotTakenBack`] when the pool is not as
+    /// the run left it. The staging directory must stay then: it has the record.
     pub fn remove(self) -> Result<(), Error> {
         self.leftovers.remove()?;
-        self.claim
-            .map_or(Ok(()), |claim| take_back(&claim, &self.root))
+        self.claim.map_or(Ok(()), |(claim, stage)| {
+            take_back(&claim, &self.root, &stage)
+        })
     }
 }

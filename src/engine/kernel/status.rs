@@ -213,6 +213,16 @@ impl PoolTable {
         }
         table
     }
+
+    /// The same pool, but writes wait when it is full.
+    #[must_use]
+    pub fn without_error_if_no_space(&self) -> Self {
+        let mut table = self.clone();
+        table
+            .features
+            .retain(|feature| feature != ERROR_IF_NO_SPACE);
+        table
+    }
 }
 
 /// The parameters as the kernel takes them.

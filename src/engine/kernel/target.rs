@@ -18,7 +18,7 @@ use crate::docker::devicemapper::DEFAULT_BLOCK_SIZE;
 use crate::plan::Plan;
 use crate::sys::block::{self, Kind};
 use crate::sys::device_mapper::{Commit, DeviceMapper, State};
-use crate::thin::{self, ReadBlocks};
+use crate::thin::{self, ReadBlocks, ThinId};
 use crate::units::{Bytes, MetaBlocks, SECTOR_BYTES};
 
 /// Largest data block that makes sense for layers: each block that a layer changes costs this much.
@@ -184,6 +184,19 @@ pub(super) fn read_status(dm: &DeviceMapper, pool: &str, commit: Commit) -> Resu
     })
 }
 
+/// Length in sectors and table of a device that is known to be a pool.
+pub(super) fn read_table(dm: &DeviceMapper, pool: &str) -> Result<(u64, PoolTable), Error> {
+    let lines = dm.table(pool)?;
+    let text = lines.first().map(ToString::to_string).unwrap_or_default();
+    lines
+        .first()
+        .and_then(|line| Some((line.sectors, PoolTable::parse(&line.params)?)))
+        .ok_or_else(|| Error::Unreadable {
+            pool: pool.to_owned(),
+            text,
+        })
+}
+
 /// Finds a pool that is active and can be written to.
 pub(super) fn find(dm: &DeviceMapper, path: &Path) -> Result<Found, Error> {
     let refused = |why| Error::refused(path, why);
@@ -228,14 +241,19 @@ pub(super) fn find(dm: &DeviceMapper, path: &Path) -> Result<Found, Error> {
 /// What a run on a pool that suits is about to make in it.
 pub(super) fn claim(path: &Path, plan: &Plan) -> Result<ThinPool, Error> {
     let found = find(&device_mapper_with_pools()?, path)?;
-    let ids = || plan.devices.iter().map(|device| device.thin_id.value());
     Ok(ThinPool {
         name: found.name,
         uuid: Some(found.uuid).filter(|uuid| !uuid.is_empty()),
         transaction_id: plan.transaction_before,
-        first_thin_id: ids().min().expect("a plan has a base device"),
-        last_thin_id: ids().max().expect("a plan has a base device"),
+        first_thin_id: 1,
+        last_thin_id: last_thin_id(plan),
     })
+}
+
+/// A plan's devices are numbered from 1 without a gap.
+pub(super) fn last_thin_id(plan: &Plan) -> u32 {
+    let last = plan.devices.last().expect("a plan has a base device");
+    last.thin_id.value()
 }
 
 fn pool_name(path: &Path) -> Result<String, Error> {
@@ -291,7 +309,11 @@ fn check_pool(dm: &DeviceMapper, path: &Path) -> Result<Facts, Error> {
     if live.held_root.is_some() {
         return Err(refused(Refusal::HeldRoot { pool: pool.name }));
     }
-    expect_no_devices(path, &pool)?;
+    let ids = device_ids(path, &metadata_device(&pool)?)?;
+    if let Some(first) = ids.first() {
+        let (count, first, pool) = (ids.len(), *first, pool.name);
+        return Err(refused(Refusal::HoldsDevices { count, first, pool }));
+    }
     Ok(Facts {
         data_block,
         space: Some(Space {
@@ -342,26 +364,55 @@ impl ReadBlocks for Metadata {
     }
 }
 
-/// Sees to it that the pool holds no thin device, not even one that nothing was written to.
+/// The pool's thin devices, also those that nothing was written to.
 ///
 /// The kernel does not tell. Every message that changes the devices is committed before it returns, and nobody has the
 /// pool open, so what is on the disk is what the pool holds.
-fn expect_no_devices(path: &Path, pool: &Found) -> Result<(), Error> {
-    let metadata = metadata_device(pool)?;
-    match thin::device_ids(&Metadata(metadata.clone())) {
-        Ok(ids) => match ids.first() {
-            None => Ok(()),
-            Some(first) => {
-                let (count, first, pool) = (ids.len(), *first, pool.name.clone());
-                Err(Error::refused(
-                    path,
-                    Refusal::HoldsDevices { count, first, pool },
-                ))
-            }
-        },
-        Err(thin::Error::Read { source, .. }) => Err(Error::io(&metadata, "read")(source)),
-        Err(error) => Err(Error::refused(path, Refusal::Metadata(error))),
+fn device_ids(path: &Path, metadata: &Path) -> Result<Vec<ThinId>, Error> {
+    thin::device_ids(&Metadata(metadata.to_owned())).map_err(unread(path, metadata))
+}
+
+fn unread(path: &Path, metadata: &Path) -> impl FnOnce(thin::Error) -> Error {
+    move |error| match error {
+        thin::Error::Read { source, .. } => Error::io(metadata, "read")(source),
+        error => Error::refused(path, Refusal::Metadata(error)),
     }
+}
+
+/// What a pool that nothing uses has in it.
+#[derive(Clone, Debug)]
+pub(super) struct Contents {
+    /// Its UUID, if it has one.
+    pub(super) uuid: Option<String>,
+    pub(super) transaction_id: u64,
+    /// Of its thin devices, ascending.
+    pub(super) ids: Vec<ThinId>,
+}
+
+/// Looks into an active pool.
+pub(super) fn contents(path: &Path) -> Result<Contents, Error> {
+    let dm = device_mapper_with_pools()?;
+    let pool = find(&dm, path)?;
+    let Status::Live(live) = read_status(&dm, &pool.name, Commit::Yes)? else {
+        let problem = Problem::Failed;
+        return Err(Error::refused(path, Refusal::Broken { problem }));
+    };
+    expect_unused(&dm, path, &pool.name)?;
+    Ok(Contents {
+        ids: device_ids(path, &metadata_device(&pool)?)?,
+        transaction_id: live.transaction_id,
+        uuid: Some(pool.uuid).filter(|uuid| !uuid.is_empty()),
+    })
+}
+
+/// Looks into a pool that is not active, by its metadata device.
+pub(super) fn contents_on(metadata: &Path) -> Result<Contents, Error> {
+    let source = Metadata(metadata.to_owned());
+    Ok(Contents {
+        uuid: None,
+        transaction_id: thin::transaction_id(&source).map_err(unread(metadata, metadata))?,
+        ids: device_ids(metadata, metadata)?,
+    })
 }
 
 /// The node of the pool's metadata device, which the kernel names by number.

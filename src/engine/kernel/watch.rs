@@ -66,7 +66,8 @@ fn look(pool: &Shared) -> Option<Problem> {
     if problem == Some(Problem::DataFull)
         && let Err(error) = pool.stop_queueing()
     {
-        log::warn!("{error}: writes that found no room may hang");
+        let cause = std::error::Error::source(&error);
+        log::warn!("{error}: {cause:?}: writes that found no room may hang");
     }
     problem
 }

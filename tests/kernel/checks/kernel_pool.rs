@@ -43,7 +43,7 @@ const SECONDS: Duration = Duration::from_secs(20);
 
 /// A Docker root in the making, with the files of its pool.
 pub(super) struct Home {
-    root: PathBuf,
+    pub(super) root: PathBuf,
     pub(super) data: PathBuf,
     pub(super) metadata: PathBuf,
 }
@@ -67,12 +67,12 @@ impl Home {
         Ok(Names::new(&self.root.join("devicemapper"), &self.root)?)
     }
 
-    fn pool(&self) -> Result<Pool> {
+    pub(super) fn pool(&self) -> Result<Pool> {
         let names = self.names()?;
         Ok(Pool::create(names, &self.data, &self.metadata, BLOCK)?)
     }
 
-    fn expect_blank_metadata(&self) -> Result<()> {
+    pub(super) fn expect_blank_metadata(&self) -> Result<()> {
         let mut first = [0; 4096];
         File::open(&self.metadata)?.read_exact_at(&mut first, 0)?;
         ensure!(first == [0; 4096], "the metadata's first block is not zero");
@@ -391,8 +391,13 @@ pub(super) struct Operator {
 impl Operator {
     /// Over the files of `home`, with these last words of its table.
     pub(super) fn new(home: &Home, name: &str, rest: &str) -> Result<Self> {
-        let (data, metadata) = (Loop::attach(&home.data)?, Loop::attach(&home.metadata)?);
         let sectors = fs::metadata(&home.data)?.len() / 512;
+        Self::with_sectors(home, name, rest, sectors)
+    }
+
+    /// On the beginning of the data file.
+    fn with_sectors(home: &Home, name: &str, rest: &str, sectors: u64) -> Result<Self> {
+        let (data, metadata) = (Loop::attach(&home.data)?, Loop::attach(&home.metadata)?);
         let paths = (metadata.path().display(), data.path().display());
         let table = format!("{} {} {rest}", paths.0, paths.1);
         let pool = Active::create(name, sectors, ("thin-pool", &table))?;
@@ -465,6 +470,47 @@ pub(super) fn kernel_pool_ends_writes_that_hang_in_the_operators_pool(
     ensure!(after == table, "table before: {table}after: {after}");
     let facts = target.check().context("the pool is not as it was")?;
     ensure!(facts.transaction_id == 0, "{facts:?}");
+    fs::write(timeout, patience)?;
+    operator.close()
+}
+
+/// Whoever extends the operator's pool during the run keeps what was added, when writes then hang in it all the same.
+pub(super) fn kernel_pool_that_is_extended_meanwhile_stays_so(
+    lab: &Lab,
+    scratch: &Path,
+) -> Result<()> {
+    let name = "aufs2dm-test-operator";
+    let timeout = Path::new("/sys/module/dm_thin_pool/parameters/no_space_timeout");
+    let patience = fs::read(timeout)?;
+    fs::write(timeout, "0")?;
+    let home = Home::new(scratch, Bytes::mib(16), Bytes::mib(4))?;
+    // LVM extends the device below by another segment; here the pool has but a part of the device at first.
+    let operator = Operator::with_sectors(&home, name, "128 0 1 skip_block_zeroing", 16384)?;
+    let pool = Pool::adopt(home.names()?, &operator.pool.path())?;
+    let before = table_of(lab, name)?;
+    let longer = before.replacen(" 16384 ", " 32768 ", 1);
+    ensure!(longer != before, "{before}");
+    for words in [
+        &["reload", name, "--table", longer.trim()][..],
+        &["suspend", "--noflush", "--noudevsync", name],
+        &["resume", "--noudevsync", name],
+    ] {
+        run(lab.command("dmsetup").args(words))?;
+    }
+    let (tell, told) = mpsc::channel();
+    let watch = Watch::start(&pool, move |problem| tell.send(problem).expect("heard"))?;
+    pool.create_thin(id(1))?;
+    let thin = pool.activate(id(1), THIN, What::Base)?;
+    let refused = fill(thin.path())?;
+    ensure!(
+        told.recv_timeout(SECONDS)? == Problem::DataFull,
+        "{refused}"
+    );
+    drop((thin, watch));
+    let stuck = pool.abandon();
+    ensure!(stuck.is_empty(), "{stuck:?}");
+    let after = table_of(lab, name)?;
+    ensure!(after == longer, "table before: {longer}after: {after}");
     fs::write(timeout, patience)?;
     operator.close()
 }

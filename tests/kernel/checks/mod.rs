@@ -8,6 +8,7 @@ mod faults;
 mod harness;
 mod images;
 mod interrupted;
+mod kernel_claim;
 mod kernel_pool;
 mod kernel_target;
 mod leftover_removal;
@@ -118,7 +119,11 @@ const OF_ITS_PARTS: &[(&str, Plain)] = named![
     kernel_pool::kernel_pool_names_a_full_metadata_device,
     kernel_pool::kernel_pool_names_the_file_whose_file_system_is_full,
     kernel_pool::kernel_pool_ends_writes_that_hang_in_the_operators_pool,
+    kernel_pool::kernel_pool_that_is_extended_meanwhile_stays_so,
     kernel_pool::kernel_pool_notices_a_write_that_failed_below,
+    kernel_claim::kernel_claim_takes_back_from_a_pool_what_fits_it_and_nothing_else,
+    kernel_claim::kernel_claim_wipes_its_own_devices_and_no_others,
+    kernel_claim::kernel_claim_is_dealt_with_by_whatever_run_comes_next,
     kernel_target::kernel_target_that_suits_tells_its_facts,
     kernel_target::kernel_target_refuses_pools_that_do_not_suit,
     kernel_target::kernel_target_refuses_devices_that_do_not_suit,
