@@ -2,6 +2,8 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::sleep;
+use std::time::Duration;
 
 use nix::errno::Errno;
 
@@ -15,7 +17,7 @@ use super::thin::Thin;
 use crate::sys::block;
 use crate::sys::device_mapper::{self, Commit, DeviceMapper, Line};
 use crate::thin::ThinId;
-use crate::units::Bytes;
+use crate::units::{Bytes, SECTOR_BYTES};
 
 /// The target's type.
 pub(super) const THIN_POOL: &str = "thin-pool";
@@ -27,17 +29,22 @@ const LOW_WATER: u64 = 32768;
 /// Docker's only feature argument: a block's content is not read before it is written. Source: as above.
 const SKIP_BLOCK_ZEROING: &str = "skip_block_zeroing";
 
+/// Attempts to activate a thin device of the operator's pool. While LVM extends the pool it is suspended, for some tenths
+/// of a second, and the kernel refuses with `EINVAL`. Source: linux v6.6 `drivers/md/dm-thin.c`, `thin_ctr`.
+const ACTIVATIONS: u32 = 300;
+/// Pause between two of them.
+const ACTIVATION_PAUSE: Duration = Duration::from_millis(100);
+
 /// What everyone knows of a pool who has to do with it: its thin devices and its watch.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) dm: DeviceMapper,
     name: String,
     rdev: u64,
-    sectors: u64,
-    table: PoolTable,
+    data_block: Bytes,
     /// Whether the kernel can be told to fail writes that find no room.
     can_error: bool,
-    /// Whether the table in use is another one than `table`.
+    /// Whether the table got `error_if_no_space`, which it had not.
     changed: Mutex<bool>,
     seen: Mutex<Seen>,
 }
@@ -59,8 +66,7 @@ impl Shared {
             dm,
             name: found.name,
             rdev: found.rdev,
-            sectors: found.sectors,
-            table: found.table,
+            data_block: Bytes(found.table.block_sectors.saturating_mul(SECTOR_BYTES)),
             can_error: version >= Some(ERROR_IF_NO_SPACE_SINCE),
             changed: Mutex::new(false),
             seen: Mutex::default(),
@@ -88,14 +94,28 @@ impl Shared {
     }
 
     /// Makes writes fail that the pool has no room for, those that wait already among them.
-    pub(super) fn stop_queueing(&self) -> Result<(), device_mapper::Error> {
-        let mut changed = lock(&self.changed);
-        if *changed || !self.can_error || self.table.errors_if_no_space() {
+    pub(super) fn stop_queueing(&self) -> Result<(), Error> {
+        if !self.can_error {
+            return Ok(());
+        }
+        let (sectors, table) = self.table_in_use()?;
+        if table.errors_if_no_space() {
             return Ok(());
         }
         // Also if the call fails: it may have got half-way.
-        *changed = true;
-        self.load(&self.table.with_error_if_no_space())
+        *lock(&self.changed) = true;
+        let table = table.with_error_if_no_space();
+        Ok(self.dm.reload(&self.name, &line(sectors, &table))?)
+    }
+
+    /// The size in sectors and the table, as they are now. LVM may extend the pool during the run, and a pool does not
+    /// resume with a size below the one it had.
+    fn table_in_use(&self) -> Result<(u64, PoolTable), Error> {
+        let lines = self.dm.table(&self.name)?;
+        let line = lines.first().cloned();
+        let line = line.unwrap_or_else(|| Line::only(0, "", String::new()));
+        let table = target::parse_table(&self.name, &line)?;
+        Ok((line.sectors, table))
     }
 
     fn restore_table(&self) -> Option<Stuck> {
@@ -103,29 +123,34 @@ impl Shared {
         if !*changed {
             return None;
         }
-        let Err(error) = self.load(&self.table) else {
-            *changed = false;
-            return None;
-        };
         let name = &self.name;
-        let line = self.line(&self.table);
+        let (error, command) = match self.table_in_use() {
+            // LVM may have done it already.
+            Ok((_, table)) if !table.errors_if_no_space() => return None,
+            Ok((sectors, table)) => {
+                let line = line(sectors, &table.without_error_if_no_space());
+                let Err(error) = self.dm.reload(name, &line) else {
+                    *changed = false;
+                    return None;
+                };
+                let command = format!(
+                    "dmsetup reload {name} --table '{line}' && dmsetup suspend --noflush {name} && dmsetup resume {name}"
+                );
+                (error.into(), command)
+            }
+            Err(error) => (error, format!("dmsetup table {name}")),
+        };
         Some(Stuck {
             what: format!(
                 "{error}: the pool fails writes that it has no room for, as it did not before"
             ),
-            command: format!(
-                "dmsetup reload {name} --table '{line}' && dmsetup suspend --noflush {name} && dmsetup resume {name}"
-            ),
+            command,
         })
     }
+}
 
-    fn load(&self, table: &PoolTable) -> Result<(), device_mapper::Error> {
-        self.dm.reload(&self.name, &self.line(table))
-    }
-
-    fn line(&self, table: &PoolTable) -> Line {
-        Line::only(self.sectors, THIN_POOL, table.to_string())
-    }
+fn line(sectors: u64, table: &PoolTable) -> Line {
+    Line::only(sectors, THIN_POOL, table.to_string())
 }
 
 /// What a run did in a pool, for undoing it.
@@ -203,7 +228,6 @@ impl Pool {
             name,
             uuid,
             rdev,
-            sectors,
             table,
         };
         Self::with(dm, found, names, Some(own))
@@ -242,7 +266,7 @@ impl Pool {
 
     /// The size of its data blocks.
     pub fn data_block(&self) -> Bytes {
-        Bytes(self.shared.table.block_sectors * crate::units::SECTOR_BYTES)
+        self.shared.data_block
     }
 
     /// What it says of itself, without making it write anything.
@@ -305,7 +329,20 @@ impl Pool {
         let params = format!("{} {id}", block::number(self.shared.rdev));
         let line = Line::only(size.sectors().0, "thin", params);
         let (name, uuid) = (self.names.thin(what), self.names.thin_uuid(what));
-        Thin::activate(&self.shared, (name, &uuid), &line)
+        let mut attempts = 1..ACTIVATIONS;
+        loop {
+            match Thin::activate(&self.shared, (name.clone(), &uuid), &line) {
+                Err(Error::DeviceMapper(error))
+                    if error.errno() == Some(Errno::EINVAL)
+                        && self.own.is_none()
+                        && attempts.next().is_some() =>
+                {
+                    log::debug!("{error}: once more");
+                    sleep(ACTIVATION_PAUSE);
+                }
+                outcome => return outcome,
+            }
+        }
     }
 
     /// What is wrong with the pool, or with what it stands on: the reason behind an I/O error on one of its devices.

@@ -17,7 +17,7 @@ use super::status::{Live, PoolTable, Problem, Status};
 use crate::docker::devicemapper::DEFAULT_BLOCK_SIZE;
 use crate::plan::Plan;
 use crate::sys::block::{self, Kind};
-use crate::sys::device_mapper::{Commit, DeviceMapper, State};
+use crate::sys::device_mapper::{Commit, DeviceMapper, Line, State};
 use crate::thin::{self, ReadBlocks};
 use crate::units::{Bytes, MetaBlocks, SECTOR_BYTES};
 
@@ -114,7 +114,6 @@ pub(super) struct Found {
     pub(super) name: String,
     pub(super) uuid: String,
     pub(super) rdev: u64,
-    pub(super) sectors: u64,
     pub(super) table: PoolTable,
 }
 
@@ -188,6 +187,11 @@ pub(super) fn read_status(dm: &DeviceMapper, pool: &str, commit: Commit) -> Resu
 pub(super) fn find(dm: &DeviceMapper, path: &Path) -> Result<Found, Error> {
     let refused = |why| Error::refused(path, why);
     let name = pool_name(path)?;
+    let hidden = format!("{name}-tpool");
+    // LVM's stand-in is read-only, or not even there.
+    if dm.state(&hidden)?.is_some() {
+        return Err(refused(Refusal::LvmWrapper { pool: hidden }));
+    }
     let state = dm.state(&name)?.ok_or_else(|| refused(Refusal::Missing))?;
     if name.ends_with("-tpool") && state.uuid.starts_with("LVM-") {
         return Err(refused(Refusal::LvmHidden));
@@ -200,19 +204,10 @@ pub(super) fn find(dm: &DeviceMapper, path: &Path) -> Result<Found, Error> {
         return Err(refused(Refusal::NotAPool { target }));
     };
     if line.target != THIN_POOL {
-        let hidden = format!("{name}-tpool");
-        let why = match dm.state(&hidden)? {
-            Some(_) => Refusal::LvmWrapper { pool: hidden },
-            None => Refusal::NotAPool {
-                target: line.target.clone(),
-            },
-        };
-        return Err(refused(why));
+        let target = line.target.clone();
+        return Err(refused(Refusal::NotAPool { target }));
     }
-    let table = PoolTable::parse(&line.params).ok_or_else(|| Error::Unreadable {
-        pool: name.clone(),
-        text: line.to_string(),
-    })?;
+    let table = parse_table(&name, line)?;
     if table.features.iter().any(|feature| feature == "read_only") {
         return Err(refused(Refusal::ReadOnly));
     }
@@ -220,8 +215,15 @@ pub(super) fn find(dm: &DeviceMapper, path: &Path) -> Result<Found, Error> {
         name,
         uuid: state.uuid,
         rdev: state.rdev,
-        sectors: line.sectors,
         table,
+    })
+}
+
+/// Reads the table line of a pool.
+pub(super) fn parse_table(pool: &str, line: &Line) -> Result<PoolTable, Error> {
+    PoolTable::parse(&line.params).ok_or_else(|| Error::Unreadable {
+        pool: pool.to_owned(),
+        text: line.to_string(),
     })
 }
 
@@ -410,7 +412,6 @@ mod tests {
             name: "vg-pool".to_owned(),
             uuid: uuid.to_owned(),
             rdev: 0,
-            sectors: 0,
             table: PoolTable::parse(&format!("1:2 3:4 128 0{features}")).unwrap(),
         }
     }
