@@ -6,6 +6,8 @@
 //!   image/…                      becomes <root>/image/devicemapper
 //!   containers/<id>/<file>       replaces <root>/containers/<id>/<file>
 //!   originals/containers/<id>/…  the original of the same, kept until all is in place
+//!   mnt/<n>                      the kernel engine's mount points, gone when it is done
+//!   claim.json                   what it makes outside of this directory
 //!   switching                    there while results are moved out
 //! ```
 

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
@@ -44,16 +45,64 @@ fn wrong_usage_exits_with_2_and_names_the_argument() {
         (&["convert", "--base-size", "1.5G"], "1.5G"),
         (&["convert", "--data-size", "-1"], "-1"),
         (&["convert", "--metadata-size", "99999999999T"], "too large"),
+        (&["convert", "--engine", "direct", "--fs", "xfs"], "kernel"),
+        (
+            &[
+                "convert",
+                "--engine",
+                "direct",
+                "--thin-pool",
+                "/dev/mapper/p",
+            ],
+            "kernel",
+        ),
+        (
+            &["convert", "--engine", "kernel", "--metadata-csum"],
+            "--metadata-csum",
+        ),
+        (&["convert", "--data-device", "/dev/a"], "--metadata-device"),
+        (
+            &[
+                "convert",
+                "--thin-pool",
+                "/dev/mapper/p",
+                "--data-size",
+                "1G",
+            ],
+            "--data-size",
+        ),
     ] {
         run(arguments).expect(2, &[word]);
     }
 }
 
+/// A run in a mount namespace where device-mapper's control node is hidden, whatever this machine has.
+fn without_device_mapper(root: &Path, options: &[&str]) -> Ended {
+    let tool = Tool::new();
+    let run = tool.command("convert", root, options);
+    let mut hidden = Command::new("unshare");
+    hidden.args(["-m", "sh", "-ec"]);
+    hidden.arg("if [ -d /dev/mapper ]; then mount -t tmpfs none /dev/mapper; fi; exec \"$@\"");
+    hidden.arg("sh").arg(run.get_program()).args(run.get_args());
+    Ended::new(&hidden.output().unwrap())
+}
+
 #[test]
-fn the_kernel_engine_is_refused_with_the_way_out() {
-    let (tool, root) = (Tool::new(), small_root());
-    let ended = tool.run("convert", &root.path(), &["--engine", "kernel"]);
-    ended.expect(1, &["kernel", "direct"]);
+fn without_device_mapper_the_kernel_engine_refuses_and_names_the_way_out() {
+    let root = small_root();
+    let before = contents(&root.path());
+    for options in [
+        &["--engine", "kernel"][..],
+        &["--engine", "kernel", "--dry-run"],
+        &["--fs", "xfs"],
+        &["--thin-pool", "/dev/mapper/vg-pool"],
+        &["--data-device", "/dev/a", "--metadata-device", "/dev/b"],
+    ] {
+        let ended = without_device_mapper(&root.path(), options);
+        ended.expect(1, &["no device-mapper", "modprobe", "--engine direct"]);
+        assert_same(&before, &contents(&root.path()));
+    }
+    without_device_mapper(&root.path(), &["--engine", "direct"]).expect(0, &[]);
 }
 
 #[test]
@@ -113,6 +162,9 @@ fn json_is_all_there_is_on_stdout_and_has_its_names() {
         "peak_memory_kib",
         "notices",
         "devices",
+        "engine",
+        "file_system",
+        "storage_opts",
     ]
     .to_vec();
     let sorted = |mut names: Vec<String>| {

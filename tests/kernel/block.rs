@@ -188,14 +188,19 @@ impl Drop for Active {
 #[derive(Debug)]
 pub(crate) struct Link {
     path: PathBuf,
+    own: bool,
 }
 
 impl Link {
-    /// Makes a symlink at `path` to a device.
+    /// Makes a symlink at `path` to a device, unless udev has.
     pub(crate) fn new(path: &Path, device: &Path) -> Result<Self> {
-        symlink(device, path).with_context(|| path.display().to_string())?;
+        let own = fs::canonicalize(path).ok().as_deref() != Some(device);
+        if own {
+            symlink(device, path).with_context(|| path.display().to_string())?;
+        }
         Ok(Self {
             path: path.to_owned(),
+            own,
         })
     }
 
@@ -207,6 +212,8 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
+        if self.own {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }

@@ -58,6 +58,8 @@ pub(crate) struct Storage {
     // In this order they go.
     pool: Option<(Link, Active)>,
     devices: Option<Devices>,
+    /// Data block of the pool, in sectors.
+    block: u64,
 }
 
 #[derive(Debug)]
@@ -135,6 +137,7 @@ impl Storage {
         Self {
             pool: None,
             devices: None,
+            block: 0,
         }
     }
 
@@ -160,16 +163,17 @@ impl Storage {
         let mut storage = Self {
             pool: None,
             devices: Some(devices),
+            block,
         };
         if target == Target::Pool {
-            storage.pool = Some(storage.activate(block)?);
+            storage.pool = Some(storage.activate()?);
         }
         Ok(storage)
     }
 
-    fn activate(&self, block: u64) -> Result<(Link, Active)> {
+    fn activate(&self) -> Result<(Link, Active)> {
         let (data, metadata) = self.devices().context("a pool has devices")?;
-        let (sectors, table) = pool_table(data, metadata, block, 0)?;
+        let (sectors, table) = pool_table(data, metadata, self.block, 0)?;
         let pool = Active::create(POOL_NAME, sectors, ("thin-pool", &table))?;
         let link = Link::new(&Path::new("/dev/mapper").join(POOL_NAME), &pool.path())?;
         Ok((link, pool))
@@ -248,6 +252,45 @@ impl Storage {
             ensure!(start == [0; 4096], "the metadata device is not empty");
         }
         Ok(())
+    }
+
+    /// The numbers of the thin devices in the pool, none for other storage.
+    pub(crate) fn thin_ids(&self, lab: &Lab) -> Result<Vec<u32>> {
+        if self.pool.is_none() {
+            return Ok(Vec::new());
+        }
+        let dump = self.with_metadata(Path::new(""), |file| {
+            run(lab.command("thin_dump").arg(file))
+        })?;
+        let ids = dump.split("<device dev_id=\"").skip(1);
+        ids.map(|rest| {
+            let (id, _) = rest.split_once('"').context("thin_dump's form")?;
+            Ok(id.parse()?)
+        })
+        .collect()
+    }
+
+    /// Does what an operator does whose pool needs repair, and nothing for other storage.
+    pub(crate) fn repair(mut self, lab: &Lab) -> Result<Self> {
+        let Some((link, pool)) = self.pool.take() else {
+            return Ok(self);
+        };
+        drop(link);
+        pool.close()?;
+        // Not only the flag: data blocks whose first write failed are taken, and belong to nothing.
+        let metadata = self.part(Which::Metadata)?.below.file();
+        let dump = metadata.with_extension("xml");
+        run(lab.command("thin_dump").arg(metadata).arg("-o").arg(&dump))?;
+        run(lab
+            .command("thin_restore")
+            .arg("-i")
+            .arg(&dump)
+            .arg("-o")
+            .arg(metadata))?;
+        let clear = "--clear-needs-check-flag";
+        run(lab.command("thin_check").arg(clear).arg(metadata))?;
+        self.pool = Some(self.activate()?);
+        Ok(self)
     }
 
     /// Calls `check` with the pool's metadata at rest, as a file; `root` is where it lies unless it is a device.

@@ -15,14 +15,34 @@ pub struct Stack {
 
 /// The stack that belongs to `seed`: the same every time, apart from the times of what sets none.
 pub fn random_stack(seed: u64) -> Stack {
-    random_stack_within(seed, LONGEST_LINK)
+    random_stack_within(seed, Limits::LINUX)
 }
 
-/// The longest target of a symlink in bytes that Linux lets anyone make.
-pub const LONGEST_LINK: usize = 4095;
+/// What a file system can hold of what Linux lets anyone make.
+#[derive(Clone, Copy)]
+pub struct Limits {
+    /// Bytes of the longest target of a symlink.
+    pub link: usize,
+    /// How many major and minor numbers a device can have.
+    pub devices: (u64, u64),
+}
 
-/// The same for a file system that holds no longer targets of symlinks than this.
-pub fn random_stack_within(seed: u64, longest_link: usize) -> Stack {
+impl Limits {
+    /// All of it, as ext4 does.
+    pub const LINUX: Self = Self {
+        link: 4095,
+        devices: (1 << 12, 1 << 20),
+    };
+    /// Source: linux v6.6 `fs/xfs/xfs_symlink.c`: shorter than `XFS_SYMLINK_MAXLEN`; `fs/xfs/xfs_iops.c`,
+    /// `xfs_generic_create`: what Irix could say of a device.
+    pub const XFS: Self = Self {
+        link: 1023,
+        devices: (1 << 9, 1 << 18),
+    };
+}
+
+/// The same of nothing that goes beyond these limits.
+pub fn random_stack_within(seed: u64, limits: Limits) -> Stack {
     let dir = TempDir::new().unwrap();
     let mut random = Random(seed);
     let nr_layers = 3 + random.below(6);
@@ -31,7 +51,7 @@ pub fn random_stack_within(seed: u64, longest_link: usize) -> Stack {
             random_branch(
                 &mut random,
                 dir.path().join(format!("branch{number}")),
-                longest_link,
+                limits,
             )
         })
         .collect();
@@ -78,16 +98,16 @@ struct Draft {
     /// Files that can get another name.
     linkable: Vec<PathBuf>,
     mounted: bool,
-    longest_link: usize,
+    limits: Limits,
 }
 
-fn random_branch(random: &mut Random, dir: PathBuf, longest_link: usize) -> PathBuf {
+fn random_branch(random: &mut Random, dir: PathBuf, limits: Limits) -> PathBuf {
     let mounted = random.percent(30);
     let mut draft = Draft {
         layer: Some(Layer::new(dir)),
         linkable: Vec::new(),
         mounted,
-        longest_link,
+        limits,
     };
     if mounted {
         update(&mut draft, Layer::aufs_files);
@@ -185,8 +205,8 @@ fn add(random: &mut Random, draft: &mut Draft, path: &Path, depth: u32) {
             return;
         }
         63..70 => {
-            let length = *random.pick(&[1, 59, 60, 61, 300, LONGEST_LINK]);
-            let length = length.min(draft.longest_link);
+            let length = *random.pick(&[1, 59, 60, 61, 300, Limits::LINUX.link]);
+            let length = length.min(draft.limits.link);
             let target = vec![b't'; length];
             update(draft, |layer| layer.symlink(path, os(&target)));
             Type::Symlink
@@ -209,7 +229,10 @@ fn add(random: &mut Random, draft: &mut Draft, path: &Path, depth: u32) {
 }
 
 fn add_special(random: &mut Random, draft: &mut Draft, path: &Path) {
-    let (major, minor) = (random.below(4096), random.below(1 << 20));
+    let all = Limits::LINUX.devices;
+    let (major, minor) = (random.below(all.0), random.below(all.1));
+    let (majors, minors) = draft.limits.devices;
+    let (major, minor) = (major % majors, minor % minors);
     let which = random.below(4);
     update(draft, |layer| match which {
         0 => layer.fifo(path),

@@ -91,6 +91,8 @@ pub fn sha256(file: &Path) -> String {
 fn xattrs(file: &Path) -> BTreeMap<Vec<u8>, Option<Vec<u8>>> {
     xattr::list(file)
         .unwrap()
+        // xfs shows an ACL by this name too. Source: linux v6.6 fs/xfs/xfs_xattr.c, `xfs_xattr_put_listent`.
+        .filter(|name| !name.as_bytes().starts_with(b"trusted.SGI_ACL_"))
         .map(|name| {
             let value = xattr::get(file, &name).unwrap();
             (name.into_vec(), Some(value.unwrap()))

@@ -21,7 +21,9 @@ pub enum Error {
         why: Box<Refusal>,
     },
     /// The kernel lacks something.
-    #[error("{what} in this kernel: {remedy}; `--engine direct` needs none of it")]
+    #[error(
+        "{what} in this kernel: {remedy}; `--engine direct`, ext4 in new loop files, needs none of it"
+    )]
     Missing {
         /// What: `no thin-pool target`, …
         what: &'static str,
@@ -100,6 +102,14 @@ pub enum Error {
         device: String,
         /// What the system said, if it was asked by a call that failed.
         source: Option<io::Error>,
+    },
+    /// The kernel does not mount a thin device.
+    #[error("thin device {device}: cannot be mounted; the kernel's log (dmesg) may say why")]
+    Mount {
+        /// The device's name.
+        device: String,
+        /// What the system said.
+        source: io::Error,
     },
     /// Something else is mounted where the thin device's file system should be.
     #[error("{}: not the file system of thin device {device}", path.display())]

@@ -28,10 +28,11 @@ const LEAST_DATA: Bytes = Bytes::mib(1);
 /// Looks at both; changes neither.
 pub(super) fn check(data: &Path, metadata: &Path) -> Result<Facts, Error> {
     let data = Candidate::look(data, LEAST_DATA)?;
-    let metadata = Candidate::look(metadata, LEAST_METADATA)?;
-    if data.kind == metadata.kind {
+    // Before the other is looked at: it would be found in use, by this.
+    if block::kind(metadata).is_ok_and(|kind| kind == data.kind) {
         return Err(data.refused(Refusal::SameDevice));
     }
+    let metadata = Candidate::look(metadata, LEAST_METADATA)?;
     metadata.expect_blank()?;
     data.expect_no_signature()?;
     metadata.expect_no_signature()?;

@@ -104,8 +104,7 @@ pub fn write(
         copiers: &copiers,
         progress,
     };
-    let made = make(&build);
-    let (base_uuid, (used_data, used_metadata)) = match made {
+    let (base_uuid, (used_data, used_metadata)) = match make(&build) {
         Ok(made) => made,
         Err(error) => return Err(give_up(pool, error)),
     };
@@ -127,14 +126,22 @@ fn make(build: &Build<'_>) -> Result<(uuid::Uuid, (Bytes, MetaBlocks)), Error> {
     let watch = Watch::start(pool, move |_| {
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
     })?;
-    build
-        .progress
-        .start(Phase::Data, plan.needs(pool.data_block()).least.0);
+    let layers = plan
+        .devices
+        .iter()
+        .filter_map(|device| device.layer.as_ref());
+    let bytes = layers.map(|layer| populate::data_bytes(&layer.tree)).sum();
+    build.progress.start(Phase::Data, bytes);
+    // The kernel counts a reserve as used.
+    let before = used(pool)?;
     let uuid = build.run()?;
     build.progress.finish();
     drop(watch);
     pool.set_transaction_id(plan.transaction_before, plan.transaction_id())?;
-    Ok((uuid, used(pool)?))
+    let after = used(pool)?;
+    let data = Bytes(after.0.0.saturating_sub(before.0.0));
+    let metadata = MetaBlocks(after.1.0.saturating_sub(before.1.0));
+    Ok((uuid, (data, metadata)))
 }
 
 /// Takes everything down, and says why it was to be done.

@@ -487,12 +487,23 @@ impl Pool {
             .transaction
             .map(|(before, now)| format!("set_transaction_id {now} {before}"));
         let deletions = done.ids.iter().rev().map(|id| format!("delete {id}"));
-        let messages = deletions.chain(transaction);
         let pool = &self.shared.name;
-        let stuck = messages.filter_map(|message| {
-            let error = self.shared.dm.message(pool, &message).err()?;
+        let sent: Vec<_> = deletions
+            .chain(transaction)
+            .map(|message| (self.shared.dm.message(pool, &message), message))
+            .collect();
+        // The kernel calls a message done before it is committed, and takes it back when that fails.
+        // Source: linux v6.6 drivers/md/dm-thin.c, `pool_message`.
+        let now = self.shared.status().map(|status| status.problem());
+        let lasts = matches!(now, Ok(None | Some(Problem::DataFull)));
+        let stuck = sent.into_iter().filter_map(|(outcome, message)| {
+            let what = match outcome {
+                Err(error) => error.to_string(),
+                Ok(()) if lasts => return None,
+                Ok(()) => format!("device-mapper device {pool}: was told so, but may have lost it"),
+            };
             Some(Stuck {
-                what: format!("{error}"),
+                what,
                 command: format!("dmsetup message {pool} 0 '{message}'"),
             })
         });

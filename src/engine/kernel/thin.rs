@@ -80,13 +80,16 @@ impl Thin {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] when the kernel does not mount it, [`Error::NotMounted`] when something else appears there.
+    /// [`Error::Mount`] when the kernel does not mount it, [`Error::NotMounted`] when something else appears there.
     pub fn mount(&self, at: &Path, kind: FileSystem) -> Result<Mounted<'_>, Error> {
         let (kind, options) = match kind {
             FileSystem::Ext4 => ("ext4", EXT4_OPTIONS),
             FileSystem::Xfs => ("xfs", XFS_OPTIONS),
         };
-        mounts::mount(&self.path, at, kind, options).map_err(Error::io(at, "mount on"))?;
+        mounts::mount(&self.path, at, kind, options).map_err(|source| Error::Mount {
+            device: self.name.clone(),
+            source,
+        })?;
         let mut mounted = Mounted {
             thin: self,
             at: at.to_owned(),

@@ -17,7 +17,7 @@ use crate::{
     support::{
         compare::compare,
         merge::reference_merge,
-        random::{LONGEST_LINK, Stack, random_stack_within},
+        random::{Limits, Stack, random_stack_within},
         root::AufsRoot,
         walk::walk,
     },
@@ -68,13 +68,12 @@ impl RandomRoot {
     pub(super) fn new(lab: &Lab, file_system: FileSystem) -> Result<Self> {
         // The stacks go where owners, xattrs and device nodes can be kept.
         let _ = tempfile::env::override_temp_dir(lab.work());
-        let longest_link = match file_system {
-            FileSystem::Ext4 => LONGEST_LINK,
-            // Source: linux v6.6 fs/xfs/xfs_symlink.c: shorter than XFS_SYMLINK_MAXLEN, 1024.
-            FileSystem::Xfs => 1023,
+        let limits = match file_system {
+            FileSystem::Ext4 => Limits::LINUX,
+            FileSystem::Xfs => Limits::XFS,
         };
         let stacks: Vec<Stack> = (0..NR_STACKS)
-            .map(|seed| random_stack_within(seed, longest_link))
+            .map(|seed| random_stack_within(seed, limits))
             .collect();
         let mut root = AufsRoot::new();
         for (seed, stack) in stacks.iter().enumerate() {

@@ -43,6 +43,10 @@ impl<'a> Source<'a> {
             self.branch.read_whole(node, bytes)?;
             return write(crew, (node, target), bytes, 0);
         }
+        if !is_whole && file.size > 0 {
+            // First: xfs reserves space for bytes that go behind the end of a file, and would keep it in the holes.
+            set_size(crew, (node, target), file.size)?;
+        }
         if runs.peek().is_some() {
             let source = self.branch.open(node)?;
             let copy = Copy {
@@ -53,9 +57,6 @@ impl<'a> Source<'a> {
             };
             copy.runs(runs, &mut self.buffer)?;
             source.check()?;
-        }
-        if !is_whole && file.size > 0 {
-            set_size(crew, (node, target), file.size)?;
         }
         Ok(())
     }
@@ -105,7 +106,7 @@ fn write(
     Ok(())
 }
 
-/// Sets a file's size, for a hole at its end or for bytes that come in any order.
+/// Sets a file's size, for holes or for bytes that come in any order.
 pub(super) fn set_size(
     crew: &Crew<'_>,
     (node, target): (NodeId, &File),
