@@ -8,7 +8,8 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use aufs2dm::commit::STAGE_NAME;
 use sys_mount::MountFlags;
 
 use crate::{
@@ -18,7 +19,7 @@ use crate::{
     pool::Pool,
     roots::{self, Root},
     runner::directory,
-    storage::Storage,
+    storage::{Sizes, Storage, Target},
     support::{
         compare::compare,
         merge::reference_merge,
@@ -26,7 +27,7 @@ use crate::{
         trace::{Trace, age, trace},
         walk::walk,
     },
-    tool::Running,
+    tool::{Ended, Running, Stage},
     variant::Variant,
 };
 
@@ -34,6 +35,8 @@ use crate::{
 pub(crate) const NR_LAYERS: usize = 6;
 /// What each image layer adds, in bytes: enough that a run is met at work on it.
 const LAYER_BYTES: usize = 16 << 20;
+/// How often a run is begun to be met at a stage.
+const TRIES: usize = 5;
 /// The layers' names in the root, the container's last.
 const NAMES: [&str; NR_LAYERS] = ["one", "two", "three", "four", "subject init", "subject rw"];
 
@@ -47,12 +50,24 @@ pub(crate) struct Subject {
     path: PathBuf,
 }
 
+/// A run that is under way.
+#[derive(Debug)]
+pub(crate) struct Met {
+    /// What it writes to.
+    pub(crate) storage: Storage,
+    /// How everything was before.
+    pub(crate) before: Look,
+    /// The run.
+    pub(crate) running: Running,
+}
+
 /// The root and the machine at one moment.
 #[derive(Debug)]
 pub(crate) struct Look {
     names: BTreeSet<OsString>,
     trace: Trace,
-    leftovers: Leftovers,
+    /// What the machine had.
+    pub(crate) leftovers: Leftovers,
 }
 
 impl Subject {
@@ -138,8 +153,28 @@ impl Subject {
     /// Fails unless root and machine are as they were: every byte, owner, xattr and time, no name more, and no mount, dm
     /// device or loop device.
     pub(crate) fn is_unharmed(&self, before: &Look) -> Result<()> {
+        self.is_unharmed_beside(before, &[])
+    }
+
+    /// The same, but for the record of what could not be taken back; only where the run said that it stays.
+    pub(crate) fn is_unharmed_but_for_a_record(&self, before: &Look, ended: &Ended) -> Result<()> {
+        let stage = self.path.join(STAGE_NAME);
+        if !stage.join("claim.json").exists() {
+            return self.is_unharmed(before);
+        }
+        ensure!(
+            ended.stderr.contains("stays, for it has the record"),
+            "{} is left, and not a word of it:\n{}",
+            stage.display(),
+            ended.stderr
+        );
+        self.is_unharmed_beside(before, &[STAGE_NAME])
+    }
+
+    fn is_unharmed_beside(&self, before: &Look, allowed: &[&str]) -> Result<()> {
         before.leftovers.compare()?;
-        let names = self.names()?;
+        let mut names = self.names()?;
+        names.retain(|name| !allowed.iter().any(|allowed| name == allowed));
         ensure!(
             names == before.names,
             "the root has {names:?}, had {:?}",
@@ -161,6 +196,39 @@ impl Subject {
     /// Starts the tool on the copy.
     pub(crate) fn start(&self, lab: &Lab, variant: Variant, storage: &Storage) -> Result<Running> {
         self.start_with(lab.tool(), &variant.all_arguments(storage))
+    }
+
+    /// Starts a run on new devices and meets it at a stage. What is there for milliseconds can be missed, so it is tried
+    /// several times.
+    pub(crate) fn meet(
+        &self,
+        lab: &Lab,
+        variant: Variant,
+        sizes: Sizes,
+        stage: &Stage,
+    ) -> Result<Met> {
+        for _ in 0..TRIES {
+            let storage = self.storage(variant.target, sizes)?;
+            let before = self.look()?;
+            let mut running = self.start(lab, variant, &storage)?;
+            if running.reaches(stage)? {
+                return Ok(Met {
+                    storage,
+                    before,
+                    running,
+                });
+            }
+            running.end()?.expect(0, &[])?;
+            storage.close()?;
+            self.renew(lab)?;
+        }
+        bail!("{variant}: no run was met at {stage:?}")
+    }
+
+    /// New devices for runs on the copy.
+    pub(crate) fn storage(&self, target: Target, sizes: Sizes) -> Result<Storage> {
+        let scratch = self.path.parent().context("it lies in a directory")?;
+        Storage::create(target, scratch, sizes)
     }
 
     /// The same with a command and options of one's own.

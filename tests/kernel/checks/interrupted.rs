@@ -8,8 +8,7 @@ use nix::sys::signal::Signal;
 use crate::{
     block::{Active, Loop},
     lab::Lab,
-    leftovers::Leftovers,
-    storage::{AMPLE, Storage, Target},
+    storage::{AMPLE, Target},
     subject::{NR_LAYERS, Subject},
     tool::{Stage, active},
     variant::{FileSystem, kernel},
@@ -35,20 +34,17 @@ pub(super) fn a_run_that_is_told_to_stop_leaves_nothing(lab: &Lab, scratch: &Pat
         (Target::Pool, FileSystem::Ext4),
     ] {
         let variant = kernel(target, file_system);
-        let storage = Storage::create(target, scratch, AMPLE)?;
         for (number, moment) in moments(&subject).into_iter().enumerate() {
             let signal = [Signal::SIGINT, Signal::SIGTERM][number % 2];
             let what = || format!("{variant}, {signal} at {moment:?}");
-            let before = subject.look()?;
-            let mut running = subject.start(lab, variant, &storage)?;
-            ensure!(running.reaches(&moment)?, "{}: {:?}", what(), running.end());
-            running.signal(signal)?;
-            let ended = running.end()?;
+            let met = subject.meet(lab, variant, AMPLE, &moment)?;
+            met.running.signal(signal)?;
+            let ended = met.running.end()?;
             ended.expect(4, &["interrupted"]).with_context(what)?;
-            subject.is_unharmed(&before).with_context(what)?;
-            storage.expect_unused(lab).with_context(what)?;
+            subject.is_unharmed(&met.before).with_context(what)?;
+            met.storage.expect_unused(lab).with_context(what)?;
+            subject.converts(lab, variant, met.storage)?;
         }
-        subject.converts(lab, variant, storage)?;
     }
     Ok(())
 }
@@ -68,16 +64,13 @@ pub(super) fn what_a_killed_run_left_is_named_and_removed_by_the_next(
         let variant = kernel(target, file_system);
         for moment in moments(&subject) {
             let what = || format!("{variant}, killed at {moment:?}");
-            let storage = Storage::create(target, scratch, AMPLE)?;
-            let before = Leftovers::now()?;
             let names = active()?;
-            let mut running = subject.start(lab, variant, &storage)?;
-            ensure!(running.reaches(&moment)?, "{}: {:?}", what(), running.end());
-            running.signal(Signal::SIGKILL)?;
-            ensure!(running.end()?.code.is_none(), "{}: it ended", what());
+            let met = subject.meet(lab, variant, AMPLE, &moment)?;
+            met.running.signal(Signal::SIGKILL)?;
+            ensure!(met.running.end()?.code.is_none(), "{}: it ended", what());
             let mut left = active()?;
-            left.retain(|name| !names.contains(name));
-            let again = subject.start(lab, variant, &storage)?.end()?;
+            left.retain(|name| !names.contains(name) && !name.starts_with("lab-"));
+            let again = subject.start(lab, variant, &met.storage)?.end()?;
             again.expect(0, &[]).with_context(what)?;
             for name in &left {
                 ensure!(
@@ -87,8 +80,8 @@ pub(super) fn what_a_killed_run_left_is_named_and_removed_by_the_next(
                     again.stderr
                 );
             }
-            before.compare().with_context(what)?;
-            subject.is_right(lab, storage).with_context(what)?;
+            met.before.leftovers.compare().with_context(what)?;
+            subject.is_right(lab, met.storage).with_context(what)?;
         }
     }
     foreign.close()

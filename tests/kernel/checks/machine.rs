@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use crate::{
     lab::Lab,
     storage::{AMPLE, Storage, Target},
-    subject::Subject,
+    subject::{Met, Subject},
     support::root::AufsRoot,
     tool::{Running, Stage, active},
     udev::{Udevd, nr_semaphores},
@@ -28,11 +28,12 @@ pub(super) fn with_udev_cookies_are_waited_for_and_none_is_left(
         (Target::Pool, FileSystem::Xfs),
     ] {
         let variant = kernel(target, file_system);
-        let storage = Storage::create(target, scratch, AMPLE)?;
-        let look = subject.look()?;
-        let mut running = subject.start(lab, variant, &storage)?;
         let stage = Stage::Device(subject.layer(1).to_owned());
-        ensure!(running.reaches(&stage)?, "{:?}", running.end());
+        let Met {
+            storage,
+            before: look,
+            running,
+        } = subject.meet(lab, variant, AMPLE, &stage)?;
         running.signal(Signal::SIGTERM)?;
         running.end()?.expect(4, &["interrupted"])?;
         subject.is_unharmed(&look)?;
