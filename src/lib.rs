@@ -12,6 +12,7 @@ pub mod docker;
 pub mod engine;
 pub mod ext4;
 pub mod plan;
+mod shell;
 pub mod sys;
 pub mod tar_split;
 pub mod thin;

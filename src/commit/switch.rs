@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::{Error, RollbackState};
 use crate::engine::kernel::claim;
+use crate::shell::quoted;
 
 /// A container's configuration file with the storage driver changed.
 #[derive(Clone, Debug)]
@@ -127,11 +128,6 @@ fn undo(done: &[Move], cause: Error) -> Error {
         cause: Box::new(cause),
         state: RollbackState(by_hand),
     }
-}
-
-/// As one word for a shell.
-fn quoted(path: &Path) -> String {
-    format!("'{}'", path.display().to_string().replace('\'', r"'\''"))
 }
 
 fn sync_parent(path: &Path) -> Result<(), Error> {

@@ -73,11 +73,8 @@ impl Source {
         if !request.dry_run && !nix::unistd::geteuid().is_root() {
             return Err(Error::NotRoot);
         }
-        let root_lock = if request.dry_run {
-            None
-        } else {
-            Some(RootLock::acquire(root.path())?)
-        };
+        // A plan made beside another run would take what that run has made for leftovers. It keeps no other run out.
+        let root_lock = Some(RootLock::acquire(root.path())?).filter(|_| !request.dry_run);
         let leftover = Stage::look_for_leftover(root.path())?;
         root.check_target_free()?;
         let mut notices = Vec::new();

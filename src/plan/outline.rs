@@ -91,7 +91,9 @@ pub struct Plan {
 impl Plan {
     /// The pool's transaction id once all devices exist.
     pub fn transaction_id(&self) -> u64 {
-        self.transaction_before + self.devices.len() as u64
+        // A pool this far gone refuses the first transaction.
+        self.transaction_before
+            .saturating_add(self.devices.len() as u64)
     }
 }
 
@@ -176,6 +178,6 @@ fn planned(place: usize, parent: Option<DeviceIndex>, before: u64) -> Result<Pla
         layer: None,
         parent,
         thin_id: ThinId::new(number).map_err(Error::Thin)?,
-        transaction_id: before + u64::from(number),
+        transaction_id: before.saturating_add(number.into()),
     })
 }

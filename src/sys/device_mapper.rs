@@ -333,7 +333,8 @@ impl DeviceMapper {
     ///
     /// # Errors
     ///
-    /// Those of the calls; the device goes on with one of the tables.
+    /// Those of the calls; the device goes on with one of the tables, or is suspended when the new one cannot resume: a
+    /// pool cannot that would shrink.
     pub fn reload(&self, name: &str, line: &Line) -> Result<(), Error> {
         self.load(name, line)?;
         let id = DevId::Name(dm_name(name)?);

@@ -88,6 +88,18 @@ impl Pool {
         })
     }
 
+    /// A pool that is active already and that the root's storage does not know.
+    pub(crate) fn given(name: &str, root: &Path) -> Result<Self> {
+        let name = DmNameBuf::new(name.to_owned())?;
+        let device = DM::new()?.device_info(&DevId::Name(&name))?.device();
+        Ok(Self {
+            own: None,
+            name,
+            device,
+            devices: read_devices(root)?,
+        })
+    }
+
     /// The driver ids, `base` among them.
     pub(crate) fn devices(&self) -> &BTreeMap<String, DeviceFile> {
         &self.devices

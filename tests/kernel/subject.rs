@@ -264,6 +264,13 @@ impl Subject {
         let root = Root::new(self.path.clone(), storage, Vec::new());
         roots::thin_check(lab, &root)?;
         let pool = Pool::activate(&root)?;
+        self.topmost_is_right(&pool)?;
+        pool.close()?;
+        self.renew(lab)
+    }
+
+    /// Fails unless the topmost device of the converted copy is right.
+    pub(crate) fn topmost_is_right(&self, pool: &Pool) -> Result<()> {
         let target = self.path.with_file_name("mnt");
         let thin = pool.thin(self.layer(NR_LAYERS - 1))?;
         let mounted = thin.mount(&target, MountFlags::RDONLY)?;
@@ -273,8 +280,6 @@ impl Subject {
         let differences = compare(&wanted, &walk(&target.join("rootfs")));
         mounted.close()?;
         thin.close()?;
-        pool.close()?;
-        self.renew(lab)?;
         expect_none("the converted container", &differences)
     }
 }

@@ -9,6 +9,7 @@ use nix::sys::statvfs::statvfs;
 use super::device_error::{Error, Stuck};
 use super::devices;
 use super::refusal::Refusal;
+use crate::shell::quoted;
 use crate::sys::block::{self, Kind};
 use crate::sys::loops::{self, Loop};
 use crate::units::Bytes;
@@ -87,7 +88,7 @@ impl Backing {
         });
         let stuck = left.iter().map(|device| Stuck {
             what: format!("{} is still attached", self.path.display()),
-            command: format!("losetup -d {}", device.display()),
+            command: format!("losetup -d {}", quoted(device)),
         });
         stuck.collect()
     }

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::sleep;
+use std::time::Duration;
 
 use nix::errno::Errno;
 
@@ -12,10 +14,11 @@ use super::names::{Names, What};
 use super::status::{ERROR_IF_NO_SPACE, ERROR_IF_NO_SPACE_SINCE, PoolTable, Problem, Status};
 use super::target;
 use super::thin::Thin;
+use crate::shell::quoted;
 use crate::sys::block;
 use crate::sys::device_mapper::{self, Commit, DeviceMapper, Line};
 use crate::thin::ThinId;
-use crate::units::Bytes;
+use crate::units::{Bytes, SECTOR_BYTES};
 
 /// The target's type.
 pub(super) const THIN_POOL: &str = "thin-pool";
@@ -27,18 +30,22 @@ const LOW_WATER: u64 = 32768;
 /// Docker's only feature argument: a block's content is not read before it is written. Source: as above.
 const SKIP_BLOCK_ZEROING: &str = "skip_block_zeroing";
 
+/// Attempts to activate a thin device of the operator's pool. While LVM extends the pool it is suspended, for some tenths
+/// of a second, and the kernel refuses with `EINVAL`. Source: linux v6.6 `drivers/md/dm-thin.c`, `thin_ctr`.
+const ACTIVATIONS: u32 = 300;
+/// Pause between two of them.
+const ACTIVATION_PAUSE: Duration = Duration::from_millis(100);
+
 /// What everyone knows of a pool who has to do with it: its thin devices and its watch.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) dm: DeviceMapper,
     name: String,
     rdev: u64,
-    /// Length and table as they were found.
-    sectors: u64,
-    table: PoolTable,
+    data_block: Bytes,
     /// Whether the kernel can be told to fail writes that find no room.
     can_error: bool,
-    /// Whether the table in use was given another way of dealing with a full pool.
+    /// Whether the table got `error_if_no_space`, which it had not.
     changed: Mutex<bool>,
     seen: Mutex<Seen>,
 }
@@ -60,8 +67,7 @@ impl Shared {
             dm,
             name: found.name,
             rdev: found.rdev,
-            sectors: found.sectors,
-            table: found.table,
+            data_block: Bytes(found.table.block_sectors.saturating_mul(SECTOR_BYTES)),
             can_error: version >= Some(ERROR_IF_NO_SPACE_SINCE),
             changed: Mutex::new(false),
             seen: Mutex::default(),
@@ -90,14 +96,23 @@ impl Shared {
 
     /// Makes writes fail that the pool has no room for, those that wait already among them.
     pub(super) fn stop_queueing(&self) -> Result<(), Error> {
-        let mut changed = lock(&self.changed);
-        if *changed || !self.can_error || self.table.errors_if_no_space() {
+        if !self.can_error {
+            return Ok(());
+        }
+        let (sectors, table) = self.table_in_use()?;
+        if table.errors_if_no_space() {
             return Ok(());
         }
         // Also if the call fails: it may have got half-way.
-        *changed = true;
-        let line = self.line_now(PoolTable::with_error_if_no_space)?;
-        Ok(self.dm.reload(&self.name, &line)?)
+        *lock(&self.changed) = true;
+        let table = table.with_error_if_no_space();
+        Ok(self.dm.reload(&self.name, &line(sectors, &table))?)
+    }
+
+    /// The size in sectors and the table, as they are now. LVM may extend the pool during the run, and a pool does not
+    /// resume with a size below the one it had.
+    fn table_in_use(&self) -> Result<(u64, PoolTable), Error> {
+        target::read_table(&self.dm, &self.name)
     }
 
     fn restore_table(&self) -> Option<Stuck> {
@@ -105,34 +120,34 @@ impl Shared {
         if !*changed {
             return None;
         }
-        let line = match self.line_now(PoolTable::without_error_if_no_space) {
-            Ok(line) => line,
-            Err(error) => {
-                log::debug!("{error}");
-                Line::only(self.sectors, THIN_POOL, self.table.to_string())
-            }
-        };
-        let Err(error) = self.dm.reload(&self.name, &line) else {
-            *changed = false;
-            return None;
-        };
         let name = &self.name;
+        let (error, command) = match self.table_in_use() {
+            // LVM may have done it already.
+            Ok((_, table)) if !table.errors_if_no_space() => return None,
+            Ok((sectors, table)) => {
+                let line = line(sectors, &table.without_error_if_no_space());
+                let Err(error) = self.dm.reload(name, &line) else {
+                    *changed = false;
+                    return None;
+                };
+                let command = format!(
+                    "dmsetup reload {name} --table '{line}' && dmsetup suspend --noflush {name} && dmsetup resume {name}"
+                );
+                (error.into(), command)
+            }
+            Err(error) => (error, format!("dmsetup table {name}")),
+        };
         Some(Stuck {
             what: format!(
                 "{error}: the pool fails writes that it has no room for, as it did not before"
             ),
-            command: format!(
-                "dmsetup reload {name} --table '{line}' && dmsetup suspend --noflush {name} && dmsetup resume {name}"
-            ),
+            command,
         })
     }
+}
 
-    /// The table in use with one change. It is asked for, not remembered: whoever looks after the pool may have extended it
-    /// meanwhile, and the kernel takes no smaller one, but leaves the pool suspended.
-    fn line_now(&self, change: impl FnOnce(&PoolTable) -> PoolTable) -> Result<Line, Error> {
-        let (sectors, table) = target::read_table(&self.dm, &self.name)?;
-        Ok(Line::only(sectors, THIN_POOL, change(&table).to_string()))
-    }
+fn line(sectors: u64, table: &PoolTable) -> Line {
+    Line::only(sectors, THIN_POOL, table.to_string())
 }
 
 /// What a run did in a pool, for undoing it.
@@ -210,7 +225,6 @@ impl Pool {
             name,
             uuid,
             rdev,
-            sectors,
             table,
         };
         Self::with(dm, found, names, Some(own))
@@ -249,7 +263,7 @@ impl Pool {
 
     /// The size of its data blocks.
     pub fn data_block(&self) -> Bytes {
-        Bytes(self.shared.table.block_sectors * crate::units::SECTOR_BYTES)
+        self.shared.data_block
     }
 
     /// What it says of itself, without making it write anything.
@@ -301,7 +315,20 @@ impl Pool {
         let params = format!("{} {id}", block::number(self.shared.rdev));
         let line = Line::only(size.sectors().0, "thin", params);
         let (name, uuid) = (self.names.thin(what), self.names.thin_uuid(what));
-        Thin::activate(&self.shared, (name, &uuid), &line)
+        let mut attempts = 1..ACTIVATIONS;
+        loop {
+            match Thin::activate(&self.shared, (name.clone(), &uuid), &line) {
+                Err(Error::DeviceMapper(error))
+                    if error.errno() == Some(Errno::EINVAL)
+                        && self.own.is_none()
+                        && attempts.next().is_some() =>
+                {
+                    log::debug!("{error}: once more");
+                    sleep(ACTIVATION_PAUSE);
+                }
+                outcome => return outcome,
+            }
+        }
     }
 
     /// What is wrong with the pool, or with what it stands on: the reason behind an I/O error on one of its devices.
@@ -450,7 +477,7 @@ impl Pool {
                         .into_iter()
                         .map(|point| Stuck {
                             what: format!("{} is mounted", state.name),
-                            command: format!("umount {}", point.display()),
+                            command: format!("umount {}", quoted(&point)),
                         }),
                 );
                 stuck.push(still_there(&error, &state.name));

@@ -8,7 +8,7 @@ use crate::units::Bytes;
 #[non_exhaustive]
 pub enum Refusal {
     /// There is nothing at the path.
-    #[error("does not exist; make it first")]
+    #[error("does not exist; make it, or activate it (LVM: vgchange -ay), first")]
     Missing,
     /// No device of device-mapper.
     #[error(
@@ -21,18 +21,18 @@ pub enum Refusal {
         /// The target's type.
         target: String,
     },
-    /// LVM's stand-in for a pool that has LVM's own thin volumes.
+    /// LVM's stand-in for a pool that has LVM's own thin volumes, or had: LVM counts their transactions from then on.
     #[error(
-        "is LVM's stand-in for a pool with LVM thin volumes ({pool}), which cannot be shared with Docker; \
+        "is LVM's stand-in for a pool that has or had LVM thin volumes ({pool}), which cannot be shared with Docker; \
          make a pool that never had one (lvcreate --type thin-pool)"
     )]
     LvmWrapper {
         /// The pool itself.
         pool: String,
     },
-    /// A pool with LVM's own thin volumes.
+    /// A pool that has LVM's own thin volumes, or had.
     #[error(
-        "is the hidden half of an LVM pool with thin volumes, which cannot be shared with Docker; \
+        "is the hidden half of an LVM pool that has or had LVM thin volumes, which cannot be shared with Docker; \
          make a pool that never had one (lvcreate --type thin-pool)"
     )]
     LvmHidden,

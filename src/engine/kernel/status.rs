@@ -214,7 +214,7 @@ impl PoolTable {
         table
     }
 
-    /// The same pool, but writes wait when it is full.
+    /// The same pool, but writes wait for space when it is full.
     #[must_use]
     pub fn without_error_if_no_space(&self) -> Self {
         let mut table = self.clone();
@@ -368,6 +368,7 @@ mod tests {
             "1:2 3:4 128 0 2 skip_block_zeroing error_if_no_space"
         );
         assert_eq!(failing.with_error_if_no_space(), failing);
+        assert_eq!(failing.without_error_if_no_space(), table);
         let plain = PoolTable::parse("1:2 3:4 128 0").unwrap();
         assert_eq!(
             plain.with_error_if_no_space().to_string(),

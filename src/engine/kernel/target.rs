@@ -17,7 +17,7 @@ use super::status::{Live, PoolTable, Problem, Status};
 use crate::docker::devicemapper::DEFAULT_BLOCK_SIZE;
 use crate::plan::Plan;
 use crate::sys::block::{self, Kind};
-use crate::sys::device_mapper::{Commit, DeviceMapper, State};
+use crate::sys::device_mapper::{Commit, DeviceMapper, Line, State};
 use crate::thin::{self, ReadBlocks, ThinId};
 use crate::units::{Bytes, MetaBlocks, SECTOR_BYTES};
 
@@ -114,7 +114,6 @@ pub(super) struct Found {
     pub(super) name: String,
     pub(super) uuid: String,
     pub(super) rdev: u64,
-    pub(super) sectors: u64,
     pub(super) table: PoolTable,
 }
 
@@ -187,20 +186,22 @@ pub(super) fn read_status(dm: &DeviceMapper, pool: &str, commit: Commit) -> Resu
 /// Length in sectors and table of a device that is known to be a pool.
 pub(super) fn read_table(dm: &DeviceMapper, pool: &str) -> Result<(u64, PoolTable), Error> {
     let lines = dm.table(pool)?;
-    let text = lines.first().map(ToString::to_string).unwrap_or_default();
-    lines
-        .first()
-        .and_then(|line| Some((line.sectors, PoolTable::parse(&line.params)?)))
-        .ok_or_else(|| Error::Unreadable {
-            pool: pool.to_owned(),
-            text,
-        })
+    let line = lines.first().ok_or_else(|| Error::Unreadable {
+        pool: pool.to_owned(),
+        text: "it has no table".to_owned(),
+    })?;
+    Ok((line.sectors, parse_table(pool, line)?))
 }
 
 /// Finds a pool that is active and can be written to.
 pub(super) fn find(dm: &DeviceMapper, path: &Path) -> Result<Found, Error> {
     let refused = |why| Error::refused(path, why);
     let name = pool_name(path)?;
+    let hidden = format!("{name}-tpool");
+    // LVM's stand-in is read-only, or not even there.
+    if dm.state(&hidden)?.is_some() {
+        return Err(refused(Refusal::LvmWrapper { pool: hidden }));
+    }
     let state = dm.state(&name)?.ok_or_else(|| refused(Refusal::Missing))?;
     if name.ends_with("-tpool") && state.uuid.starts_with("LVM-") {
         return Err(refused(Refusal::LvmHidden));
@@ -213,19 +214,10 @@ pub(super) fn find(dm: &DeviceMapper, path: &Path) -> Result<Found, Error> {
         return Err(refused(Refusal::NotAPool { target }));
     };
     if line.target != THIN_POOL {
-        let hidden = format!("{name}-tpool");
-        let why = match dm.state(&hidden)? {
-            Some(_) => Refusal::LvmWrapper { pool: hidden },
-            None => Refusal::NotAPool {
-                target: line.target.clone(),
-            },
-        };
-        return Err(refused(why));
+        let target = line.target.clone();
+        return Err(refused(Refusal::NotAPool { target }));
     }
-    let table = PoolTable::parse(&line.params).ok_or_else(|| Error::Unreadable {
-        pool: name.clone(),
-        text: line.to_string(),
-    })?;
+    let table = parse_table(&name, line)?;
     if table.features.iter().any(|feature| feature == "read_only") {
         return Err(refused(Refusal::ReadOnly));
     }
@@ -233,8 +225,15 @@ pub(super) fn find(dm: &DeviceMapper, path: &Path) -> Result<Found, Error> {
         name,
         uuid: state.uuid,
         rdev: state.rdev,
-        sectors: line.sectors,
         table,
+    })
+}
+
+/// Reads the table line of a pool.
+fn parse_table(pool: &str, line: &Line) -> Result<PoolTable, Error> {
+    PoolTable::parse(&line.params).ok_or_else(|| Error::Unreadable {
+        pool: pool.to_owned(),
+        text: line.to_string(),
     })
 }
 
@@ -461,7 +460,6 @@ mod tests {
             name: "vg-pool".to_owned(),
             uuid: uuid.to_owned(),
             rdev: 0,
-            sectors: 0,
             table: PoolTable::parse(&format!("1:2 3:4 128 0{features}")).unwrap(),
         }
     }

@@ -13,6 +13,7 @@ mod kernel_pool;
 mod kernel_target;
 mod leftover_removal;
 mod lists;
+mod lvm;
 mod machine;
 mod random;
 mod refusals;
@@ -149,6 +150,10 @@ const OF_THE_KERNEL_ENGINE: &[(&str, Plain)] = named![
     conformance::both_engines_make_the_same_of_the_fixture,
     conformance::both_engines_make_the_same_of_random_stacks,
     speed::filling_takes_no_longer_than_copying,
+    lvm::lvm_example_of_the_document_works,
+    lvm::lvm_pool_with_volumes_of_its_own_is_refused,
+    lvm::lvm_pool_with_default_options_is_converted_into_while_it_grows,
+    lvm::lvm_pool_that_is_extended_and_gets_full_again_is_given_back,
     interrupted::a_run_that_is_told_to_stop_leaves_nothing,
     interrupted::what_a_killed_run_left_is_named_and_removed_by_the_next,
 ];

@@ -11,6 +11,7 @@ use nix::mount::{MntFlags, umount2};
 
 use super::find::find_loops;
 use super::{Device, Error, Leftovers, Stay, Stays, shown};
+use crate::shell::quoted;
 use crate::sys::device_mapper::DeviceMapper;
 
 /// How long a loop device may take to be detached once nothing holds it.
@@ -121,9 +122,4 @@ fn loop_stays((node, tried): (&PathBuf, io::Result<()>)) -> Stay {
         why: tried.map_or_else(|error| error.to_string(), |()| "in use".to_owned()),
         command: format!("losetup -d {}", quoted(node)),
     }
-}
-
-/// A word of a shell command.
-fn quoted(word: &Path) -> String {
-    format!("'{}'", word.display().to_string().replace('\'', r"'\''"))
 }
