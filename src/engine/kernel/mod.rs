@@ -187,6 +187,8 @@ fn make(build: &Build<'_>) -> Result<Made, Error> {
     build.progress.finish();
     drop(watch);
     pool.set_transaction_id(plan.transaction_before, plan.transaction_id())?;
+    // As long as the way back is that of a run, which knows what it made, and not that of a record.
+    pool.commit()?;
     let after = used(pool)?;
     let data = Bytes(after.0.0.saturating_sub(before.0.0));
     let metadata = MetaBlocks(after.1.0.saturating_sub(before.1.0));

@@ -346,6 +346,18 @@ impl Pool {
         problem.map(|problem| Error::problem(&self.shared.name, problem))
     }
 
+    /// Makes all that was made so far durable.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the pool.
+    pub fn commit(&self) -> Result<(), Error> {
+        let name = &self.shared.name;
+        target::read_status(&self.shared.dm, name, Commit::Yes)?;
+        let problem = self.shared.problem()?;
+        problem.map_or(Ok(()), |problem| Err(Error::problem(name, problem)))
+    }
+
     /// Ends the run: all that was made stays. The operator's pool stays active, with the table it had; a pool of ours goes,
     /// and what it stands on is durable.
     ///
@@ -354,11 +366,7 @@ impl Pool {
     /// What is wrong with the pool or what it stands on; then everything is undone. [`Error::Stuck`] when something stays that
     /// should not; then nothing is undone.
     pub fn close(mut self) -> Result<(), Error> {
-        let name = &self.shared.name;
-        target::read_status(&self.shared.dm, name, Commit::Yes)?;
-        if let Some(problem) = self.shared.problem()? {
-            return Err(Error::problem(name, problem));
-        }
+        self.commit()?;
         self.over = true;
         let mut stuck = self.remove_thins();
         stuck.extend(self.release());
