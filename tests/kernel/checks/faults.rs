@@ -1,13 +1,14 @@
 //! Devices that fail and pools that run full while the kernel engine works: the run ends soon, says what failed, takes all
 //! of its own down, and the aufs root is as it was.
 
-use std::{path::Path, process::Child};
+use std::{path::Path, process::Child, thread::sleep, time::Duration};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::Signal;
 
 use crate::{
     block::Active,
-    lab::Lab,
+    lab::{Lab, run},
     storage::{Fault, POOL_NAME, Sizes, Storage, Target, Which},
     subject::{Met, NR_LAYERS, Subject},
     tool::{Ended, Stage},
@@ -229,20 +230,28 @@ pub(super) fn a_pool_that_others_fill_meanwhile_does_not_hang_the_run(
     scratch: &Path,
 ) -> Result<()> {
     let subject = Subject::new(lab, scratch)?;
-    for file_system in [FileSystem::Ext4, FileSystem::Xfs] {
+    for (file_system, layer) in [
+        (FileSystem::Ext4, 1),
+        (FileSystem::Xfs, 1),
+        (FileSystem::Xfs, NR_LAYERS - 1),
+    ] {
         let sizes = Sizes {
             data: 320 << 20,
             ..ENOUGH
         };
         let variant = kernel(Target::Pool, file_system);
-        let stage = Stage::Device(subject.layer(1).to_owned());
+        let stage = Stage::Device(subject.layer(layer).to_owned());
         let Met {
             storage,
             before,
             running,
         } = subject.meet(lab, variant, sizes, &stage)?;
         let table = storage.pool().context("a pool")?.table()?;
+        // Else it may be done before the pool is full.
+        running.signal(Signal::SIGSTOP)?;
         let filler = Filler::start(lab, &storage)?;
+        wait_until_full(lab)?;
+        running.signal(Signal::SIGCONT)?;
         let ended = running.end();
         filler.close()?;
         let ended = ended?;
@@ -276,7 +285,7 @@ impl<'a> Filler<'a> {
         let device = Active::create("lab-foreign", 1 << 21, ("thin", &table))?;
         let writer = lab
             .command("dd")
-            .args(["if=/dev/zero", "bs=64K", "oflag=direct"])
+            .args(["if=/dev/zero", "bs=1M", "oflag=direct"])
             .arg(format!("of={}", device.path().display()))
             .stderr(std::process::Stdio::null())
             .spawn()?;
@@ -293,4 +302,15 @@ impl<'a> Filler<'a> {
         self.device.close()?;
         self.pool.message(&format!("delete {FOREIGN}"))
     }
+}
+
+fn wait_until_full(lab: &Lab) -> Result<()> {
+    for _ in 0..1000 {
+        let status = run(lab.command("dmsetup").args(["status", POOL_NAME]))?;
+        if status.contains("out_of_data_space") {
+            return Ok(());
+        }
+        sleep(Duration::from_millis(20));
+    }
+    bail!("the pool does not get full")
 }
