@@ -8,6 +8,8 @@ use nix::sys::signal::Signal;
 use crate::{
     block::{Active, Loop},
     lab::Lab,
+    pool::Mounted,
+    runner::directory,
     storage::{AMPLE, Target},
     subject::{NR_LAYERS, Subject},
     tool::{Stage, active},
@@ -87,8 +89,9 @@ pub(super) fn what_a_killed_run_left_is_named_and_removed_by_the_next(
     foreign.close()
 }
 
-/// Devices that belong to somebody else.
+/// Devices and a mount that belong to somebody else.
 struct Foreign {
+    mount: Mounted,
     device: Active,
     below: Loop,
 }
@@ -101,10 +104,17 @@ impl Foreign {
         let table = format!("{} 0", below.path().display());
         // Like a pool of Docker's for another root.
         let device = Active::create("docker-0:1-2-pool", 2048, ("linear", &table))?;
-        Ok(Self { device, below })
+        let target = directory(scratch, "foreign")?;
+        let mount = Mounted::bind(&directory(scratch, "bound")?, &target)?;
+        Ok(Self {
+            mount,
+            device,
+            below,
+        })
     }
 
     fn close(self) -> Result<()> {
+        self.mount.close().context("a foreign mount")?;
         self.device.close().context("a foreign device")?;
         self.below.close().context("a foreign loop device")
     }
