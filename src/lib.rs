@@ -5,6 +5,7 @@
 //! both speak [`tree`]. Everything that needs `unsafe` is in [`sys`].
 
 pub mod aufs;
+mod chain;
 pub mod cli;
 pub mod commit;
 pub mod convert;

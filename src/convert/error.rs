@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::chain::Chain;
 use crate::docker::daemon::{LockError, Running};
 use crate::docker::{CacheId, Hits, JsonError, ReadError};
 use crate::engine::kernel;
@@ -85,7 +86,7 @@ pub enum Error {
         free: Bytes,
     },
     /// It failed, and what had been written to the pool cannot be removed from it.
-    #[error("{cause}; and what was written to the pool is still there", cause = Chain(.cause))]
+    #[error("{cause}; and what was written to the pool is still there", cause = Chain(&**.cause))]
     PoolNotTakenBack {
         /// Why it failed.
         cause: Box<Error>,
@@ -107,19 +108,4 @@ pub enum Error {
     /// The run was told to stop.
     #[error("interrupted, the root is as it was")]
     Interrupted,
-}
-
-/// An error with its causes.
-struct Chain<'a>(&'a Error);
-
-impl std::fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = std::error::Error::source(self.0);
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
-    }
 }

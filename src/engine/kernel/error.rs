@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 
 use super::{base, claim, device_error, leftovers, populate};
+use crate::chain::Chain;
 
 /// Why the kernel engine stops. What it had made is taken down again, unless the error lists what is left.
 #[derive(Debug, thiserror::Error)]
@@ -75,7 +76,7 @@ pub enum Error {
         source: rayon::ThreadPoolBuildError,
     },
     /// Something failed because the pool did.
-    #[error("{problem}; it was noticed here: {noticed:#}", noticed = Chain(.noticed))]
+    #[error("{problem}; it was noticed here: {noticed}", noticed = Chain(&**.noticed))]
     Pool {
         /// What is wrong with the pool.
         problem: device_error::Error,
@@ -83,7 +84,7 @@ pub enum Error {
         noticed: Box<Error>,
     },
     /// It failed, and not all that it had made could be taken down.
-    #[error("{}; {left}", Chain(.cause))]
+    #[error("{}; {left}", Chain(&**.cause))]
     Left {
         /// Why it failed.
         cause: Box<Error>,
@@ -140,20 +141,5 @@ impl From<populate::Error> for Error {
             populate::Error::Interrupted => Self::Interrupted,
             error => Self::Populate(error),
         }
-    }
-}
-
-/// An error with its causes.
-struct Chain<'a>(&'a Error);
-
-impl std::fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = std::error::Error::source(self.0);
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
     }
 }
