@@ -1,5 +1,6 @@
 //! Why no plan can be made.
 
+use super::XfsProblem;
 use crate::docker::CacheId;
 use crate::units::Bytes;
 use crate::{ext4, thin};
@@ -47,9 +48,19 @@ pub enum Error {
         /// What is wrong with it, and what would do.
         reason: String,
     },
-    /// No base size up to ext4's limit holds the merged layers.
+    /// A layer holds something that xfs cannot.
+    #[error("layer {layer}: {path}: {problem}; ext4 takes more (--fs ext4)")]
+    Xfs {
+        /// The layer.
+        layer: CacheId,
+        /// The entry within the layer, escaped.
+        path: String,
+        /// What is wrong with it.
+        problem: XfsProblem,
+    },
+    /// No base size up to the limit holds the merged layers.
     #[error(
-        "layer {layer}: its merged tree does not fit the largest ext4 file system this tool writes, {limit}"
+        "layer {layer}: its merged tree does not fit the largest file system this tool makes, {limit}"
     )]
     TooLarge {
         /// The layer that did not fit.

@@ -9,6 +9,7 @@ mod needs;
 mod outline;
 mod schedule;
 mod size;
+mod xfs;
 
 pub use error::Error;
 pub use graph::{LayerGraph, LayerIndex};
@@ -17,3 +18,4 @@ pub use needs::Needs;
 pub use outline::{DeviceIndex, Layer, Options, Plan, PlannedDevice, outline_xfs};
 pub(crate) use outline::{ID_FILE, ROOTFS};
 pub use size::PoolSizes;
+pub use xfs::XfsProblem;

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::graph::LayerGraph;
 use super::size::{self, BaseShape};
-use super::{Error, needs};
+use super::{Error, needs, xfs};
 use crate::docker::CacheId;
 use crate::docker::devicemapper::FileSystem;
 use crate::ext4::Checksums;
@@ -102,9 +102,10 @@ impl Plan {
 ///
 /// # Errors
 ///
-/// [`Error::MissingParent`] and [`Error::Cycle`] when the layers are no DAG; [`Error::Size`] when a size that was asked for
-/// does not do; [`Error::TooLarge`].
+/// [`Error::MissingParent`] and [`Error::Cycle`] when the layers are no DAG; [`Error::Xfs`] names an entry that xfs cannot
+/// hold; [`Error::Size`] when a size that was asked for does not do; [`Error::TooLarge`].
 pub fn outline_xfs(layers: Vec<Layer>, options: &Options) -> Result<Plan, Error> {
+    xfs::expect_holdable(&layers)?;
     let graph = graph_of(&layers)?;
     let layers = in_order_of(&graph, layers);
     let mut shape = BaseShape::first(options.base_size)?;

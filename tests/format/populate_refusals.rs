@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use aufs2dm::engine::kernel::populate::{self, Error, Kept, Run};
 use aufs2dm::engine::{Cancel, Phase, Progress, SourceError};
+use aufs2dm::plan::outline_xfs;
 use aufs2dm::tree::{Kind, LayerTree, Listing, Meta, Timestamp};
 use aufs2dm::units::Bytes;
 use tempfile::TempDir;
 
-use crate::convert_pool::{Mounted, Quiet, in_memory, subdirectory, succeed, unmount};
+use crate::convert_pool::{Mounted, Quiet, in_memory, options, subdirectory, succeed, unmount};
 use crate::populate::{apply, file_systems, layer, pool};
 use crate::support::layer::Layer;
 
@@ -116,6 +117,20 @@ fn a_target_without_room_is_told_from_a_bad_source() {
     let _mounted = Tmpfs::new(&target, "nr_inodes=3");
     let error = apply(&layer(&branch), &target, &pool(3)).unwrap_err();
     assert_target(&error, ("/a/c", "create"), io::ErrorKind::StorageFull);
+}
+
+#[test]
+fn what_xfs_cannot_hold_is_named_before_anything_is_written() {
+    let dir = TempDir::new().unwrap();
+    let long = branch(dir.path(), |l| l.symlink("d/link", "t".repeat(1024)));
+    let error = outline_xfs(vec![layer(&long)], &options()).unwrap_err();
+    let text = error.to_string();
+    let expected = "layer thelayer: /d/link: symbolic link's target of 1024 bytes: xfs takes 1023";
+    assert!(text.starts_with(expected), "{text}");
+    fs::remove_dir_all(&long).unwrap();
+    let held = branch(dir.path(), |l| l.symlink("d/link", "t".repeat(1023)));
+    let plan = outline_xfs(vec![layer(&held)], &options()).unwrap();
+    assert_eq!(plan.devices.len(), 2);
 }
 
 #[test]

@@ -1,0 +1,86 @@
+//! What xfs cannot hold, found before anything is written. Times are not among it: how far they reach depends on how
+//! mkfs.xfs was built, so they are looked at as they are written.
+
+use super::Error;
+use super::outline::Layer;
+use crate::tree::{DeviceNumber, Kind};
+
+/// Longest target of a symbolic link. Source: linux v6.6 `fs/xfs/xfs_symlink.c`, `xfs_symlink`: shorter than
+/// `XFS_SYMLINK_MAXLEN`, 1024.
+const MAX_TARGET: usize = 1023;
+/// Largest numbers of a device. Source: linux v6.6 `fs/xfs/xfs_iops.c`, `xfs_generic_create`; `include/linux/kdev_t.h`,
+/// `sysv_valid_dev`.
+const MAX_DEVICE: DeviceNumber = DeviceNumber {
+    major: 0x1ff,
+    minor: (1 << 18) - 1,
+};
+
+/// What xfs cannot hold of an entry.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum XfsProblem {
+    /// A symbolic link that is too long.
+    #[error("symbolic link's target of {bytes} bytes: xfs takes {MAX_TARGET}")]
+    Target {
+        /// Its length.
+        bytes: usize,
+    },
+    /// A device number that is too large.
+    #[error(
+        "device number {major}:{minor}: xfs takes up to {}:{}",
+        MAX_DEVICE.major,
+        MAX_DEVICE.minor
+    )]
+    Device {
+        /// The driver.
+        major: u32,
+        /// The unit.
+        minor: u32,
+    },
+}
+
+/// Looks at every entry of the layers.
+pub(super) fn expect_holdable(layers: &[Layer]) -> Result<(), Error> {
+    layers.iter().try_for_each(|layer| {
+        let mut nodes = layer.tree.nodes();
+        let found = nodes.find_map(|(id, node)| Some((id, problem(&node.kind)?)));
+        found.map_or(Ok(()), |(id, problem)| {
+            Err(Error::Xfs {
+                layer: layer.id.clone(),
+                path: layer.tree.display_path(id),
+                problem,
+            })
+        })
+    })
+}
+
+fn problem(kind: &Kind) -> Option<XfsProblem> {
+    match *kind {
+        Kind::Symlink(ref target) if target.len() > MAX_TARGET => Some(XfsProblem::Target {
+            bytes: target.len(),
+        }),
+        Kind::CharDevice(DeviceNumber { major, minor })
+        | Kind::BlockDevice(DeviceNumber { major, minor })
+            if major > MAX_DEVICE.major || minor > MAX_DEVICE.minor =>
+        {
+            Some(XfsProblem::Device { major, minor })
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_and_devices_beyond_what_xfs_takes_are_found() {
+        let link = |bytes| Kind::Symlink(vec![b't'; bytes].into());
+        let device = |major, minor| Kind::CharDevice(DeviceNumber { major, minor });
+        for kind in [link(1023), device(511, 262_143), Kind::Fifo] {
+            assert_eq!(problem(&kind), None, "{kind:?}");
+        }
+        for kind in [link(1024), device(512, 0), device(0, 262_144)] {
+            assert!(problem(&kind).is_some(), "{kind:?}");
+        }
+    }
+}
