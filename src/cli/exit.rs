@@ -111,6 +111,17 @@ fn docker_error(error: &anyhow::Error) -> Option<&docker::Error> {
     }
 }
 
+/// Whether it was a thin device's own file system that refused. A full pool is told as such.
+fn is_in_a_device(error: &anyhow::Error) -> bool {
+    use engine::kernel::{Error, populate};
+    matches!(
+        error.downcast_ref(),
+        Some(convert::Error::Kernel(Error::Populate(
+            populate::Error::Target { .. }
+        )))
+    )
+}
+
 /// What to do about it, where that does not go without saying.
 fn hints(error: &anyhow::Error) -> Vec<&'static str> {
     let mut hints = Vec::new();
@@ -128,6 +139,9 @@ fn hints(error: &anyhow::Error) -> Vec<&'static str> {
                 io::ErrorKind::PermissionDenied if !geteuid().is_root() => {
                     hints.push("run as root");
                 }
+                io::ErrorKind::StorageFull if is_in_a_device(error) => {
+                    hints.push("the layers do not fit the devices' file system: --base-size makes it larger");
+                }
                 io::ErrorKind::StorageFull => {
                     hints.push("free some space on the file system that holds the Docker root");
                 }
@@ -136,4 +150,31 @@ fn hints(error: &anyhow::Error) -> Vec<&'static str> {
         }
     }
     hints
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::docker::CacheId;
+
+    #[test]
+    fn a_full_file_system_is_told_by_which_it_is() {
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        let in_a_device =
+            engine::kernel::Error::Populate(engine::kernel::populate::Error::Target {
+                layer: CacheId::parse(b"abc").unwrap(),
+                path: "/f".to_owned(),
+                op: "write".into(),
+                source: full(),
+            });
+        let below = engine::kernel::Error::Io {
+            path: "/r/.aufs2dm/mnt".into(),
+            op: "create",
+            source: full(),
+        };
+        for (error, word) in [(in_a_device, "--base-size"), (below, "Docker root")] {
+            let hints = hints(&convert::Error::Kernel(error).into());
+            assert!(hints.len() == 1 && hints[0].contains(word), "{hints:?}");
+        }
+    }
 }
