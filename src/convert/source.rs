@@ -67,7 +67,7 @@ impl Source {
     ///
     /// # Errors
     ///
-    /// By what stands in the way; nothing has been changed.
+    /// By what stands in the way; nothing has been changed, but what a killed run left may be gone.
     pub fn open(request: Request) -> Result<Self, Error> {
         let root = Root::open(&request.root)?;
         if !request.dry_run && !nix::unistd::geteuid().is_root() {

@@ -419,15 +419,32 @@ fn table_of(lab: &Lab, name: &str) -> Result<String> {
     run(lab.command("dmsetup").args(["table", name]))
 }
 
+/// Full pools that queue writes do so for ever, until this is dropped.
+struct NoTimeout(Vec<u8>);
+
+impl NoTimeout {
+    const PARAMETER: &str = "/sys/module/dm_thin_pool/parameters/no_space_timeout";
+
+    fn set() -> Result<Self> {
+        let before = fs::read(Self::PARAMETER)?;
+        fs::write(Self::PARAMETER, "0")?;
+        Ok(Self(before))
+    }
+}
+
+impl Drop for NoTimeout {
+    fn drop(&mut self) {
+        let _ = fs::write(Self::PARAMETER, &self.0);
+    }
+}
+
 /// The operator's pool queues writes when it is full, for ever: the watch ends that, and afterwards it is as it was.
 pub(super) fn kernel_pool_ends_writes_that_hang_in_the_operators_pool(
     lab: &Lab,
     scratch: &Path,
 ) -> Result<()> {
     let name = "aufs2dm-test-operator";
-    let timeout = Path::new("/sys/module/dm_thin_pool/parameters/no_space_timeout");
-    let patience = fs::read(timeout)?;
-    fs::write(timeout, "0")?;
+    let _forever = NoTimeout::set()?;
     let home = Home::new(scratch, Bytes::mib(16), Bytes::mib(4))?;
     let operator = Operator::new(&home, name, "128 0 1 skip_block_zeroing")?;
     let table = table_of(lab, name)?;
@@ -470,7 +487,6 @@ pub(super) fn kernel_pool_ends_writes_that_hang_in_the_operators_pool(
     ensure!(after == table, "table before: {table}after: {after}");
     let facts = target.check().context("the pool is not as it was")?;
     ensure!(facts.transaction_id == 0, "{facts:?}");
-    fs::write(timeout, patience)?;
     operator.close()
 }
 
@@ -480,9 +496,7 @@ pub(super) fn kernel_pool_that_is_extended_meanwhile_stays_so(
     scratch: &Path,
 ) -> Result<()> {
     let name = "aufs2dm-test-operator";
-    let timeout = Path::new("/sys/module/dm_thin_pool/parameters/no_space_timeout");
-    let patience = fs::read(timeout)?;
-    fs::write(timeout, "0")?;
+    let _forever = NoTimeout::set()?;
     let home = Home::new(scratch, Bytes::mib(16), Bytes::mib(4))?;
     // LVM extends the device below by another segment; here the pool has but a part of the device at first.
     let operator = Operator::with_sectors(&home, name, "128 0 1 skip_block_zeroing", 16384)?;
@@ -511,7 +525,6 @@ pub(super) fn kernel_pool_that_is_extended_meanwhile_stays_so(
     ensure!(stuck.is_empty(), "{stuck:?}");
     let after = table_of(lab, name)?;
     ensure!(after == longer, "table before: {longer}after: {after}");
-    fs::write(timeout, patience)?;
     operator.close()
 }
 
