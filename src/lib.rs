@@ -9,6 +9,7 @@ mod chain;
 pub mod cli;
 pub mod commit;
 pub mod convert;
+pub mod crc64;
 pub mod docker;
 pub mod engine;
 pub mod ext4;
