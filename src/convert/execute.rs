@@ -15,7 +15,7 @@ use crate::commit::{EditedConfig, Stage};
 use crate::docker::devicemapper::{
     BASE_FILE, DEVICE_SET_FILE, Device, DeviceId, DeviceSet, TRANSACTION_FILE, Transaction,
 };
-use crate::engine::{Phase, Progress, direct, kernel};
+use crate::engine::{Checkpoints, Phase, Progress, direct, kernel};
 use crate::plan::{Layout, Plan, PlannedDevice};
 use crate::units::Bytes;
 
@@ -96,6 +96,8 @@ impl Prepared {
                 let options = direct::Options {
                     jobs: request.jobs,
                     cancel: request.cancel.clone(),
+                    checkpoints: Checkpoints::none(),
+                    checksums: false,
                 };
                 let target = direct::Target { data, metadata };
                 direct::write(layout, &target, &options, progress)?;
@@ -116,6 +118,7 @@ impl Prepared {
                 let options = kernel::Options {
                     jobs: request.jobs,
                     cancel: request.cancel.clone(),
+                    checkpoints: Checkpoints::none(),
                     programs: &work.kernel.programs,
                 };
                 let built = kernel::write(&work.plan, &place, &options, progress)?;

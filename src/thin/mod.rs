@@ -23,7 +23,7 @@ mod writer;
 
 pub use checksum::BlockKind;
 pub use error::{Error, Fault, Feature, SpaceMap};
-pub use mapping::{Iter, Mapped, Mapping};
+pub use mapping::{Iter, Mapped, MappedRun, Mapping, Runs};
 pub use pool::{Device, MAX_METADATA_BLOCKS, Pool, ThinId};
 pub use reader::{ReadBlocks, begins_a_pool, device_ids, read, transaction_id};
 pub use sizing::{Estimate, device_size};

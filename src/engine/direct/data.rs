@@ -37,7 +37,7 @@ struct Unit {
 pub(super) fn write(
     layout: &Layout,
     path: &Path,
-    options: &Options,
+    options: &Options<'_>,
     progress: &dyn Progress,
 ) -> Result<(), Error> {
     let file = create(path, layout.data_size.0)?;

@@ -19,16 +19,32 @@ use std::path::{Path, PathBuf};
 
 pub use error::Error;
 
+use super::checkpoint::Checkpoints;
 use super::progress::{Cancel, Phase, Progress};
 use crate::plan::Layout;
 
 /// How the engine works; what it writes depends on the layout alone.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct Options<'a> {
     /// Threads that read and write. More than there are cores: on a cold disk most of them wait.
     pub jobs: NonZeroUsize,
     /// Set to stop the run early.
     pub cancel: Cancel,
+    /// Where the run begins, and whom it tells how far it came.
+    pub checkpoints: Checkpoints<'a>,
+    /// Whether the checksums of what is written are computed.
+    pub checksums: bool,
+}
+
+/// File data that was written to the data file without a gap: a file's bytes, or a part of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WrittenRun {
+    /// Where in the data file it begins, in bytes.
+    pub offset: u64,
+    /// How many bytes of the file it is; the zeros that fill its last block are not counted.
+    pub bytes: u64,
+    /// The checksum of these bytes, see [`crate::crc64`].
+    pub crc64: u64,
 }
 
 /// The pool's files.
@@ -49,16 +65,16 @@ pub struct Target {
 pub fn write(
     layout: &Layout,
     target: &Target,
-    options: &Options,
+    options: &Options<'_>,
     progress: &dyn Progress,
-) -> Result<(), Error> {
+) -> Result<Vec<WrittenRun>, Error> {
     progress.start(Phase::Data, layout.data_bytes().0);
     data::write(layout, &target.data, options, progress)?;
     progress.finish();
     progress.start(Phase::Metadata, 0);
     metadata::write(layout, &target.metadata)?;
     progress.finish();
-    Ok(())
+    Ok(Vec::new())
 }
 
 /// Creates a file of the pool, which must not exist, readable by root alone as Docker has it.
