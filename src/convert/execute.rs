@@ -112,7 +112,11 @@ impl Prepared {
         if matches!(cause, Error::Commit(commit::Error::HalfWay { .. })) {
             return cause;
         }
-        let keep = durable > 0 && matches!(self.work, Work::Direct(_));
+        let is_kept = match &cause {
+            Error::Kernel(error) => matches!(error, kernel::Error::NotResumed(_)),
+            _ => matches!(self.work, Work::Direct(_)),
+        };
+        let keep = durable > 0 && is_kept;
         stage.keep_for_resume(keep);
         if !keep {
             return cause;

@@ -147,8 +147,16 @@ impl Source {
         let request = resumed.request(request);
         let mut notices = Vec::new();
         let lock = keep_docker_out(&root, &request.host, request.dry_run, &mut notices)?;
-        deal_with_leftovers(&root, &leftover, false, &mut notices)?;
-        let ready = request.writer.check()?;
+        let left = kernel::Previous::find(root.path(), leftover.stage())?;
+        let ready = if resumed.done.is_empty() {
+            left.remove()?;
+            request.writer.check()?
+        } else {
+            left.but_its_content().remove()?;
+            request
+                .writer
+                .check_left(resumed.options.transaction_before)?
+        };
         let model = Survey::read(&root).into_model(request.orphans)?;
         notices.extend(model.warnings.iter().map(ToString::to_string));
         Ok(Self {

@@ -17,6 +17,7 @@ mod lvm;
 mod machine;
 mod random;
 mod refusals;
+mod resumed;
 mod speed;
 
 use std::{fmt::Display, path::Path, sync::OnceLock};
@@ -156,6 +157,8 @@ const OF_THE_KERNEL_ENGINE: &[(&str, Plain)] = named![
     lvm::lvm_pool_that_is_extended_and_gets_full_again_is_given_back,
     interrupted::a_run_that_is_told_to_stop_leaves_nothing,
     interrupted::what_a_killed_run_left_is_named_and_removed_by_the_next,
+    resumed::a_killed_run_goes_on_with_the_layers_that_were_done,
+    resumed::after_a_power_cut_the_layers_that_were_done_are_there,
 ];
 
 /// Every check, in the order they run: by the way to convert, so that each root is converted once.
