@@ -19,3 +19,4 @@ pub mod tar_split;
 pub mod thin;
 pub mod tree;
 pub mod units;
+pub mod verify;

@@ -6,7 +6,7 @@
 //! The pool's metadata follows once the data is durable, its superblock last: until then a kernel takes the pool as
 //! unformatted, and a crash costs nothing but the run.
 
-mod buffer;
+pub(crate) mod buffer;
 mod data;
 mod error;
 mod metadata;
