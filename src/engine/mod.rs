@@ -1,10 +1,12 @@
 //! Writes a plan: the pool's data and metadata files.
 
+mod checkpoint;
 mod cursor;
 pub mod direct;
 pub mod kernel;
 mod progress;
 mod source;
 
+pub use checkpoint::{Checkpoint, Checkpoints, NoCheckpoint, NotNoted};
 pub use progress::{Cancel, Phase, Progress};
 pub use source::Error as SourceError;

@@ -35,6 +35,7 @@ use nix::sys::signal::SigSet;
 
 use self::build::Build;
 use self::claim::Claim;
+use super::checkpoint::Checkpoints;
 use super::progress::{Cancel, Phase, Progress};
 use crate::docker::devicemapper::DEFAULT_BLOCK_SIZE;
 use crate::plan::{Plan, PoolSizes};
@@ -61,6 +62,8 @@ pub struct Options<'a> {
     pub jobs: NonZeroUsize,
     /// Set to stop the run early; set by the engine too when the pool fails.
     pub cancel: Cancel,
+    /// Where the run begins, and whom it tells how far it came.
+    pub checkpoints: Checkpoints<'a>,
     /// What makes the base device's file system.
     pub programs: &'a base::Programs,
 }
