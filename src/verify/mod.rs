@@ -1,0 +1,3 @@
+//! Reading a finished devicemapper root back, with nothing of what wrote it.
+
+pub mod pool;
