@@ -1,3 +1,4 @@
 //! Reading a finished devicemapper root back, with nothing of what wrote it.
 
+pub mod kernel;
 pub mod pool;

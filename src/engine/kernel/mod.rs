@@ -52,6 +52,7 @@ pub use previous::Previous;
 pub use refusal::Refusal;
 pub use status::{Live, Mode, PoolTable, Problem, Status, Usage};
 pub use target::{Facts, Space, Target};
+pub(crate) use target::{device_mapper_with_pools, expect_loops};
 pub use thin::{Mounted, Thin};
 pub use watch::Watch;
 

@@ -153,7 +153,7 @@ pub(super) struct Found {
 }
 
 /// Device-mapper, with the target for pools: its module is loaded if need be.
-pub(super) fn device_mapper_with_pools() -> Result<DeviceMapper, Error> {
+pub(crate) fn device_mapper_with_pools() -> Result<DeviceMapper, Error> {
     use crate::sys::device_mapper::Error as DmError;
     let opened = match DeviceMapper::open() {
         Err(DmError::Absent(_)) => {
@@ -193,7 +193,8 @@ fn expect_loops_for(data: &Path, metadata: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-fn expect_loops() -> Result<(), Error> {
+/// Loop devices: their module is loaded if need be.
+pub(crate) fn expect_loops() -> Result<(), Error> {
     const CONTROL: &str = "/dev/loop-control";
     let open = || File::open(CONTROL);
     let opened = open().or_else(|_| {
