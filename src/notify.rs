@@ -12,6 +12,9 @@ use std::time::Duration;
 /// The variable that names the socket.
 const VARIABLE: &str = "NOTIFY_SOCKET";
 
+/// How long the last word may wait for a manager that is busy.
+const LAST_WORD: Duration = Duration::from_secs(2);
+
 /// Where a service manager listens, if one does.
 #[derive(Debug)]
 pub struct Notifier(Option<(UnixDatagram, SocketAddr)>);
@@ -47,12 +50,23 @@ impl Notifier {
     /// The run did what it was to do. A unit of `Type=notify` counts as started from here on, so that what is ordered
     /// after it finds the work done.
     pub fn done(&self, text: &str) {
-        self.send(&format!("READY=1\nSTATUS={}", text.replace('\n', " ")));
+        self.send_surely(&format!("READY=1\nSTATUS={}", text.replace('\n', " ")));
     }
 
     /// The run ends without having done it.
     pub fn stopping(&self, text: &str) {
-        self.send(&format!("STOPPING=1\nSTATUS={}", text.replace('\n', " ")));
+        self.send_surely(&format!("STOPPING=1\nSTATUS={}", text.replace('\n', " ")));
+    }
+
+    /// A word on the way may get lost when the manager is slow, the last one should not.
+    fn send_surely(&self, message: &str) {
+        if let Some((socket, _)) = &self.0
+            && socket.set_write_timeout(Some(LAST_WORD)).is_ok()
+        {
+            // A socket that stays as it is sends without waiting.
+            let _ = socket.set_nonblocking(false);
+        }
+        self.send(message);
     }
 
     fn send(&self, message: &str) {
@@ -123,7 +137,7 @@ mod tests {
         let _socket = UnixDatagram::bind(&path).unwrap();
         let notifier = Notifier::to(Some(path.as_os_str()));
         for _ in 0..10_000 {
-            notifier.done("x");
+            notifier.status("x", Duration::ZERO);
         }
     }
 }
