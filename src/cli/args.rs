@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use super::log_format::LogFormat;
 use crate::convert::Writer;
 use crate::docker::devicemapper::FileSystem;
 use crate::engine::kernel::Target;
@@ -30,6 +31,15 @@ pub(super) struct Cli {
     /// Say more on stderr: -v each layer, -vv each step, -vvv each file.
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     pub(super) verbose: u8,
+    /// The form of messages and progress on stderr: `json` is an object a line with ts, level, msg.
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        value_enum,
+        default_value_t,
+        global = true
+    )]
+    pub(super) log_format: LogFormat,
 }
 
 /// What to do.
@@ -77,6 +87,9 @@ pub(super) struct RootArgs {
     /// Docker's pid file (its option `pidfile`).
     #[arg(long, value_name = "FILE", default_value = "/var/run/docker.pid")]
     pub(super) pidfile: PathBuf,
+    /// The host's /, below which Docker's configuration is: where it is mounted in a rescue system.
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    pub(super) host_root: PathBuf,
 }
 
 /// Arguments of `inspect`.

@@ -115,6 +115,7 @@ fn cancel_by_signals() -> anyhow::Result<Cancel> {
 pub(super) fn host(args: &RootArgs) -> Host {
     Host {
         pid_file: args.pidfile.clone(),
+        root: args.host_root.clone(),
         ..Host::default()
     }
 }

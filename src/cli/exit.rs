@@ -1,11 +1,12 @@
 //! Exit codes, and how an error is told.
 
 use std::fmt::{Display, Write as _};
-use std::io::{self, Write as _};
+use std::io;
 use std::process::ExitCode;
 
 use nix::unistd::geteuid;
 
+use super::log_format::tell_error;
 use crate::docker::daemon::Running;
 use crate::{commit, convert, docker, engine};
 
@@ -35,11 +36,7 @@ pub(super) fn report(error: &anyhow::Error) -> Exit {
     if is_broken_pipe(error) {
         return Exit::Done;
     }
-    // A closed stderr changes nothing about the exit code.
-    let _ = writeln!(io::stderr(), "error: {}", message(error));
-    for hint in hints(error) {
-        let _ = writeln!(io::stderr(), "hint: {hint}");
-    }
+    tell_error(&message(error), &hints(error));
     exit_of(error)
 }
 

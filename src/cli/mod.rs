@@ -5,6 +5,7 @@ mod commit;
 mod convert;
 mod exit;
 mod inspect;
+mod log_format;
 mod output;
 mod progress;
 mod quiet;

@@ -7,6 +7,7 @@ mod discard;
 mod error;
 mod execute;
 mod finish;
+mod first_start;
 mod held;
 mod keep_out;
 mod notes;

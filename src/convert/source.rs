@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::error::Error;
 use super::execute::Prepared;
+use super::first_start;
 use super::keep_out::keep_docker_out;
 use super::order::{Order, Planned};
 use super::read::{read_layers, switch_configs};
@@ -199,6 +200,7 @@ impl Source {
         }
         order.planned = Some(planned);
         self.notices.extend(work.check_room()?);
+        self.notices.extend(first_start::notices(&self, &work));
         let prepared = Prepared {
             source: self,
             work,

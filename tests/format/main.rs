@@ -32,6 +32,7 @@ mod ext4_layers;
 mod ext4_limits;
 mod ext4_model;
 mod ext4_read;
+mod first_start;
 mod kernel_base;
 mod kernel_leftovers;
 mod populate;

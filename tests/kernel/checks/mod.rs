@@ -5,6 +5,7 @@ mod containers;
 mod devices;
 mod diff;
 mod faults;
+mod first_start;
 mod harness;
 mod images;
 mod interrupted;
@@ -134,6 +135,10 @@ const OF_ITS_PARTS: &[(&str, Plain)] = named![
     leftover_removal::a_leftover_in_use_stays_and_is_named_with_its_command,
 ];
 
+/// Of the first start.
+const OF_THE_FIRST_START: &[(&str, Plain)] =
+    named![first_start::docker_starts_and_refuses_as_foreseen];
+
 /// Those of the kernel engine alone.
 const OF_THE_KERNEL_ENGINE: &[(&str, Plain)] = named![
     faults::a_data_device_that_fails_ends_the_run_cleanly,
@@ -176,6 +181,7 @@ pub(crate) fn all() -> &'static [Check] {
         for &variant in IN_SHORT {
             all.extend(ALWAYS.iter().map(|check| on(variant, check)));
         }
+        all.extend(OF_THE_FIRST_START.iter().map(plain));
         all.extend(OF_ITS_PARTS.iter().chain(OF_THE_KERNEL_ENGINE).map(plain));
         all
     })
