@@ -195,6 +195,9 @@ pub(super) struct ConvertArgs {
     /// File system of the devices [default: ext4; xfs takes the kernel engine].
     #[arg(long, value_name = "TYPE", value_enum, default_value_t)]
     pub(super) fs: Fs,
+    /// Let daemon.json name the driver and the pool; the old file is kept beside it, and `rollback` puts it back.
+    #[arg(long)]
+    pub(super) switch_daemon: bool,
     /// Leave out layers that no image, container or build cache refers to.
     #[arg(long)]
     pub(super) skip_orphans: bool,

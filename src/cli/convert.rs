@@ -146,6 +146,7 @@ fn request(args: &ConvertArgs, writer: Writer, cancel: Cancel) -> Request {
         },
         jobs: args.work.jobs(),
         checkpoint: args.work.checkpoint(),
+        switch_daemon: args.switch_daemon,
         base_size: args.base_size,
         data_size: args.data_size,
         metadata_size: args.metadata_size,

@@ -17,6 +17,7 @@ use crate::commit::{self, EditedConfig, Stage};
 use crate::docker::devicemapper::{
     BASE_FILE, DEVICE_SET_FILE, Device, DeviceId, DeviceSet, TRANSACTION_FILE, Transaction,
 };
+use crate::docker::first_start::Switch;
 use crate::engine::{Checkpoints, Phase, Progress, direct, kernel};
 use crate::plan::{Layout, Plan, PlannedDevice};
 use crate::units::Bytes;
@@ -27,6 +28,8 @@ pub struct Prepared {
     pub(super) source: Source,
     pub(super) work: Work,
     pub(super) order: Order,
+    /// What the daemon is told, where that was ordered.
+    pub(super) daemon: Option<Switch>,
     pub(super) configs: Vec<EditedConfig>,
     pub(super) counts: Counts,
 }
@@ -194,7 +197,7 @@ impl Prepared {
         if self.source.request.cancel.is_set() {
             return Err(Error::Interrupted);
         }
-        stage.switch(&self.configs, None)?;
+        stage.switch(&self.configs, self.daemon.clone())?;
         progress.finish();
         Ok(())
     }

@@ -5,7 +5,9 @@ use nix::sys::statvfs::statvfs;
 use super::source::Source;
 use super::writer::Work;
 use crate::docker::devicemapper::DEFAULT_BLOCK_SIZE;
-use crate::docker::first_start::{LoopFiles, Severity, Space, Target, look_ahead};
+use crate::docker::first_start::{
+    LoopFiles, Severity, Space, Switch, Target, look_ahead, plan_switch,
+};
 use crate::units::Bytes;
 
 /// What the operator should know of the first start. What is only a remark goes to the log.
@@ -29,6 +31,28 @@ pub(super) fn notices(source: &Source, work: &Work) -> Vec<String> {
     serious
         .map(|finding| format!("first start: {finding}"))
         .collect()
+}
+
+/// What is to be changed for Docker to take the result, if that was ordered. What only the operator can change is told.
+pub(super) fn switch(source: &mut Source, work: &Work) -> Option<Switch> {
+    if !source.request.switch_daemon {
+        return None;
+    }
+    let switch = plan_switch(&source.request.host, &target(source, work));
+    match &switch {
+        Switch::Edit(edit) => source.notices.extend(
+            edit.notes
+                .iter()
+                .map(|note| format!("{}: {note}", edit.path.display())),
+        ),
+        Switch::ByHand { lines } => source.notices.extend(
+            lines
+                .iter()
+                .map(|line| format!("--switch-daemon cannot change it, do so by hand: {line}")),
+        ),
+        Switch::Nothing => {}
+    }
+    Some(switch)
 }
 
 /// The root that Docker will find.

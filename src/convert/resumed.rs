@@ -73,6 +73,7 @@ impl Resumed {
             writer: self.order.writer.clone(),
             cancel: resume.cancel,
             checkpoint: resume.checkpoint,
+            switch_daemon: self.order.switch_daemon,
         }
     }
 }

@@ -50,6 +50,8 @@ pub struct Request {
     pub cancel: Cancel,
     /// The least time between two notes of what is durable; zero: after each layer.
     pub checkpoint: Duration,
+    /// Let daemon.json name the driver and its options.
+    pub switch_daemon: bool,
 }
 
 /// What an interrupted conversion is gone on with. All else was decided when it began.
@@ -201,10 +203,12 @@ impl Source {
         order.planned = Some(planned);
         self.notices.extend(work.check_room()?);
         self.notices.extend(first_start::notices(&self, &work));
+        let daemon = first_start::switch(&mut self, &work);
         let prepared = Prepared {
             source: self,
             work,
             order,
+            daemon,
             configs,
             counts: layers.counts,
         };

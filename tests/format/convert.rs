@@ -35,6 +35,7 @@ fn request(root: &Path, checksums: Checksums) -> Request {
         writer: Writer::Direct,
         cancel: Cancel::default(),
         checkpoint: std::time::Duration::MAX,
+        switch_daemon: false,
     }
 }
 
