@@ -21,3 +21,4 @@ pub mod tar_split;
 pub mod thin;
 pub mod tree;
 pub mod units;
+pub mod verify;

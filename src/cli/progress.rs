@@ -28,6 +28,7 @@ fn title(phase: Phase) -> &'static str {
         Phase::Plan => "planning",
         Phase::Data => "writing data",
         Phase::Metadata => "writing pool metadata",
+        Phase::Verify => "verifying",
         Phase::Switch => "moving in place",
     }
 }
@@ -39,7 +40,7 @@ impl Progress for Bar {
     fn start(&self, phase: Phase, total: u64) {
         let template = match phase {
             Phase::Data => "{msg:22} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta} left",
-            Phase::Read => "{msg:22} {bar:30} {pos}/{len} {eta} left",
+            Phase::Read | Phase::Verify => "{msg:22} {bar:30} {pos}/{len} {eta} left",
             _ => "{msg:22} {spinner} {elapsed}",
         };
         let style = ProgressStyle::with_template(template).expect("the templates are well formed");

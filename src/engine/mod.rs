@@ -9,4 +9,5 @@ mod source;
 
 pub use checkpoint::{Checkpoint, Checkpoints, NoCheckpoint, NotNoted};
 pub use progress::{Cancel, Phase, Progress};
+pub(crate) use source::BranchReader;
 pub use source::Error as SourceError;

@@ -14,6 +14,8 @@ pub enum Phase {
     Data,
     /// Writing the metadata file and making all of it durable; not counted.
     Metadata,
+    /// Verifying; counted in layers.
+    Verify,
     /// Moving the result in place; not counted.
     Switch,
 }

@@ -38,3 +38,4 @@ mod populate_hostile;
 mod populate_refusals;
 mod support_root;
 mod thin;
+mod verify;
