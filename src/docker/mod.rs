@@ -21,6 +21,7 @@
 mod check;
 mod container;
 pub mod daemon;
+mod device_files;
 pub mod devicemapper;
 mod digest;
 mod driver;
@@ -42,6 +43,7 @@ mod users;
 mod warning;
 
 pub use container::{CONFIG, Container, LEGACY_CONFIG, RestartPolicy, Status};
+pub use device_files::{DeviceFileFault, DeviceFiles};
 pub use driver::{config_with_driver, driver_of, is_aufs};
 pub use error::{Error, Fault, OldLayout, Problem};
 pub use files::{FileKind, MAX_FILE_BYTES, ReadError};

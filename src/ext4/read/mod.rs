@@ -1,0 +1,5 @@
+//! Reading ext4 file systems, whoever wrote them.
+
+mod device;
+
+pub use device::ReadAt;
