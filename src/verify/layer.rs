@@ -21,6 +21,7 @@ use crate::docker::{CacheId, Hits};
 use crate::ext4::Ino;
 use crate::ext4::read::{Checked, ReadAt, View};
 use crate::plan::Layer;
+use crate::tree::escape;
 
 /// A device that was read: what its children are derived from.
 pub(super) struct Opened<'a> {
@@ -99,6 +100,7 @@ pub(super) fn examine(
         Err(_) => {}
     }
     let Some(id) = &target.id else {
+        report.tree = base_tree(opened.ok());
         return Ok(report);
     };
     report.hits = run.store.users_of(id);
@@ -344,6 +346,20 @@ fn last_write(device: &ThinDevice<'_>) -> Option<i64> {
 }
 
 /// The base device has nothing but what every new file system has.
-pub(super) fn base_is_empty(view: &View) -> bool {
-    view.names(Ino::ROOT).all(|(name, _)| name == b"lost+found")
+fn base_tree(opened: Option<&Opened<'_>>) -> Tree {
+    let Some(checked) = opened.and_then(|opened| opened.checked.as_ref()) else {
+        return Tree::NotCompared {
+            reason: "its file system cannot be read here".to_owned(),
+        };
+    };
+    let names = checked.view.names(Ino::ROOT);
+    let entries: Faults = names
+        .filter(|(name, _)| *name != b"lost+found")
+        .map(|(name, _)| format!("{} does not belong on the base device", escape(name)))
+        .collect();
+    if entries.is_empty() {
+        Tree::Same { entries: 0 }
+    } else {
+        Tree::Different { entries }
+    }
 }

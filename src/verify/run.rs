@@ -9,7 +9,7 @@ use super::contents::How;
 use super::error::{Error, Halt};
 use super::layer::{Opened, examine, open};
 use super::pool::Pool;
-use super::report::{Faults, KernelWord, LayerReport, Mode, Report, Role, Verdict};
+use super::report::{KernelWord, LayerReport, Mode, Report, Verdict};
 use super::request::{Devices, Request};
 use super::targets::{Target, targets};
 use super::work::Work;
