@@ -24,9 +24,7 @@ pub(super) fn attribute_faults(
             let found = inode.target().map_or_else(|| "nothing".to_owned(), escape);
             faults.push(differ("target", found, escape(target)));
         }
-        Kind::CharDevice(number) | Kind::BlockDevice(number)
-            if inode.device() != Some(*number) =>
-        {
+        Kind::CharDevice(number) | Kind::BlockDevice(number) if inode.device() != Some(*number) => {
             faults.push("device number differs from aufs".to_owned());
         }
         _ => {}
@@ -57,7 +55,8 @@ fn meta_faults(expected: &Meta, found: &Meta) -> Vec<String> {
 fn xattr_faults(expected: &Xattrs, found: &Xattrs) -> Vec<String> {
     let value = |xattrs: &Xattrs, name: &[u8]| -> Option<Box<[u8]>> {
         let mut all = xattrs.iter();
-        all.find(|(own, _)| *own == name).map(|(_, value)| value.into())
+        all.find(|(own, _)| *own == name)
+            .map(|(_, value)| value.into())
     };
     let mut faults = Vec::new();
     for (name, expected) in expected.iter() {

@@ -56,6 +56,9 @@ pub(super) fn read_branch(
     }
 }
 
+/// Takes a piece of a file, with its place there.
+type Sink<'s> = dyn FnMut(u64, &[u8]) -> Result<(), Halt> + 's;
+
 /// The files of a tar as aufs has them.
 pub(super) struct BranchFiles<'a> {
     work: &'a Work<'a>,
@@ -80,7 +83,7 @@ impl<'a> BranchFiles<'a> {
     pub(super) fn read(
         &mut self,
         node: NodeId,
-        sink: &mut dyn FnMut(u64, &[u8]) -> Result<(), Halt>,
+        sink: &mut Sink<'_>,
     ) -> Result<(), Halt> {
         let file = self.reader.open(node)?;
         let size = file.size();

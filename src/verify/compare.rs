@@ -10,7 +10,7 @@ use super::attributes::{attribute_faults, unchanged};
 use super::device::is_directory;
 use super::report::Faults;
 use crate::ext4::Ino;
-use crate::ext4::read::{Type, View};
+use crate::ext4::read::{Inode, Type, View};
 use crate::plan::{ID_FILE, ROOTFS};
 use crate::tree::{Directory, Kind, LayerTree, NodeId, escape};
 
@@ -40,7 +40,10 @@ pub(super) struct Compared {
 pub(super) fn compare(sides: Sides<'_>) -> Compared {
     let mut changed_names: HashMap<Ino, Vec<Box<[u8]>>> = HashMap::new();
     for (directory, name) in sides.child.changed_names(sides.parent) {
-        changed_names.entry(directory).or_default().push(name.into());
+        changed_names
+            .entry(directory)
+            .or_default()
+            .push(name.into());
     }
     let mut comparison = Comparison {
         sides,
@@ -139,7 +142,9 @@ impl Comparison<'_> {
         });
         if !faults.is_empty() {
             let path = self.sides.branch.display_path(node);
-            faults.iter().for_each(|what| self.fault(&path, what));
+            for what in &faults {
+                self.fault(&path, what);
+            }
         }
     }
 
@@ -189,7 +194,9 @@ impl Comparison<'_> {
         if directory.entry(name).is_some() || directory.removes(name) {
             return;
         }
-        let below = at.below.and_then(|below| self.sides.parent.lookup(below, name));
+        let below = at
+            .below
+            .and_then(|below| self.sides.parent.lookup(below, name));
         let what = match (below, self.sides.child.lookup(at.ino, name)) {
             (below, found) if below == found => return,
             (Some(_), None) => "is missing; no layer removed it",
@@ -213,7 +220,11 @@ impl Comparison<'_> {
     fn entry(&mut self, name: (NodeId, &[u8]), node: NodeId, under: Option<Ino>, ino: Ino) {
         self.found.entries += 1;
         let kind = &self.sides.branch.node(node).kind;
-        let found = self.sides.child.inode(ino).and_then(|inode| inode.file_type());
+        let found = self
+            .sides
+            .child
+            .inode(ino)
+            .and_then(Inode::file_type);
         if found != Some(type_of(kind)) {
             self.found.explained.insert(ino);
             self.name_fault(name.0, name.1, "is of another type than in aufs");
@@ -251,7 +262,11 @@ impl Comparison<'_> {
 
     fn note_content(&mut self, node: NodeId, ino: Ino) {
         if let Some(file) = self.sides.branch.regular(node)
-            && self.sides.child.inode(ino).is_some_and(|inode| inode.size() == file.size)
+            && self
+                .sides
+                .child
+                .inode(ino)
+                .is_some_and(|inode| inode.size() == file.size)
             && file.size > 0
         {
             self.found.files.push((node, ino));

@@ -92,7 +92,11 @@ impl Subject<'_> {
     }
 
     /// The files of a layer of which nothing was recorded, compared with the branch.
-    fn by_comparison(&self, device: ThinDevice<'_>, tree: DeviceTree<'_>) -> Result<Contents, Halt> {
+    fn by_comparison(
+        &self,
+        device: ThinDevice<'_>,
+        tree: DeviceTree<'_>,
+    ) -> Result<Contents, Halt> {
         let Some(compared) = self.compared else {
             return Ok(Contents::NotVerifiable {
                 reason: "it has no tar-split, and aufs has it not".to_owned(),

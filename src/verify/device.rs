@@ -92,7 +92,11 @@ pub(super) fn stretches(view: &View, ino: Ino, size: u64) -> Vec<Stretch> {
         end = start + bytes;
         match all.last_mut() {
             // A long stretch takes several runs, whose number of blocks is limited.
-            Some(last) if last.place.is_some_and(|before| before + last.bytes == place) => {
+            Some(last)
+                if last
+                    .place
+                    .is_some_and(|before| before + last.bytes == place) =>
+            {
                 last.bytes += bytes;
             }
             _ => all.push(Stretch {
@@ -136,9 +140,7 @@ impl<'a> DeviceFiles<'a> {
 
     /// Fills the whole of `buffer` with the open file's bytes from `offset` on.
     pub(super) fn read_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
-        let first = self
-            .open
-            .partition_point(|stretch| stretch.end() <= offset);
+        let first = self.open.partition_point(|stretch| stretch.end() <= offset);
         let mut filled = 0;
         for stretch in &self.open[first..] {
             if filled == buffer.len() {
@@ -151,8 +153,7 @@ impl<'a> DeviceFiles<'a> {
             match stretch.place {
                 None => bytes.fill(0),
                 Some(place) => {
-                    self.device
-                        .read_at(bytes, place + (at - stretch.offset))?;
+                    self.device.read_at(bytes, place + (at - stretch.offset))?;
                     self.work.read(part as u64);
                 }
             }

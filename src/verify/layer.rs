@@ -49,7 +49,11 @@ pub(super) fn open<'a>(
     let Some(device) = devices.pool.device(number, size) else {
         return Err(format!("its device {number} is not in the pool"));
     };
-    if devices.files.set.is_some_and(|set| set.file_system == FileSystem::Xfs) {
+    if devices
+        .files
+        .set
+        .is_some_and(|set| set.file_system == FileSystem::Xfs)
+    {
         return Ok(Opened {
             device,
             checked: None,
@@ -188,11 +192,7 @@ impl<'r, 'a> Look<'r, 'a> {
         Ok(Some(Branch::Read(Box::new(layer))))
     }
 
-    fn unreadable_branch(
-        &self,
-        mut report: LayerReport,
-        halt: &Halt,
-    ) -> Result<LayerReport, Halt> {
+    fn unreadable_branch(&self, mut report: LayerReport, halt: &Halt) -> Result<LayerReport, Halt> {
         if let Halt::Interrupted = halt {
             return Err(Halt::Interrupted);
         }
@@ -326,8 +326,7 @@ impl<'r, 'a> Look<'r, 'a> {
             return Ok(contents);
         }
         let child = (opened.device, &checked.view);
-        let differing =
-            carried::differing(&self.run.work, child, below.device, changed, compared)?;
+        let differing = carried::differing(&self.run.work, child, below.device, changed, compared)?;
         Ok(if differing.is_empty() {
             contents
         } else {

@@ -168,7 +168,11 @@ impl<'a> Run<'a> {
     }
 
     /// Examines all targets; the reports come with parents before children.
-    fn all(&self, request: &Request<'_>, progress: &dyn Progress) -> Result<Vec<LayerReport>, Error> {
+    fn all(
+        &self,
+        request: &Request<'_>,
+        progress: &dyn Progress,
+    ) -> Result<Vec<LayerReport>, Error> {
         let jobs = request.jobs.get();
         let threads = rayon::ThreadPoolBuilder::new()
             .num_threads(jobs)
@@ -197,12 +201,8 @@ impl<'a> Run<'a> {
     }
 
     /// Reads a target's device, hands it on to the targets that lie on it, and then examines it.
-    fn visit<'s>(
-        &'s self,
-        scope: &rayon::Scope<'s>,
-        place: usize,
-        below: Option<Arc<Opened<'s>>>,
-    ) where
+    fn visit<'s>(&'s self, scope: &rayon::Scope<'s>, place: usize, below: Option<Arc<Opened<'s>>>)
+    where
         'a: 's,
     {
         if self.work.is_cancelled() {
@@ -223,6 +223,8 @@ impl<'a> Run<'a> {
             Err(Halt::Interrupted) => {}
             Err(halt) => unreachable!("{halt}: told in the layer's report"),
         }
+        // A parent's view goes with the last of its children.
+        drop(below);
     }
 
     /// Parents before children, a chain's layers side by side.
@@ -240,7 +242,10 @@ impl<'a> Run<'a> {
 /// The targets whose contents quick verification reads: evenly spread among the images' layers that are not large.
 fn sample(store: &Store, targets: &[Target]) -> HashSet<usize> {
     let small = |target: &Target| {
-        let layer = target.known.chain().and_then(|chain| store.layers.get(&chain));
+        let layer = target
+            .known
+            .chain()
+            .and_then(|chain| store.layers.get(&chain));
         layer.is_some_and(|layer| layer.size <= SAMPLE_BYTES)
     };
     (0..targets.len())

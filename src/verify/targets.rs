@@ -56,7 +56,10 @@ pub(super) fn targets(store: &Store, devices: Option<&DeviceFiles>) -> Vec<Targe
         .iter()
         .map(|(id, known)| (id, known.clone()))
         .collect();
-    for id in devices.into_iter().flat_map(|devices| devices.layers.keys()) {
+    for id in devices
+        .into_iter()
+        .flat_map(|devices| devices.layers.keys())
+    {
         all.entry(id).or_default();
     }
     for (id, known) in all {
@@ -88,14 +91,12 @@ fn link(targets: &mut [Target]) {
         .filter_map(|(place, target)| Some((target.id.clone()?, place)))
         .collect();
     let base = targets.iter().position(|target| target.id.is_none());
-    for place in 0..targets.len() {
-        let target = &targets[place];
-        let parent = match &target.known.parent {
+    for target in targets.iter_mut() {
+        target.parent = match &target.known.parent {
             _ if target.id.is_none() || !target.known.parent_known => None,
             Some(parent) => places.get(parent).copied(),
             None => base,
         };
-        targets[place].parent = parent;
     }
     for place in circular(targets) {
         targets[place].parent = None;
@@ -117,7 +118,9 @@ fn circular(targets: &[Target]) -> Vec<usize> {
         reached[place] = true;
         pending.append(&mut children[place]);
     }
-    (0..targets.len()).filter(|&place| !reached[place]).collect()
+    (0..targets.len())
+        .filter(|&place| !reached[place])
+        .collect()
 }
 
 #[cfg(test)]

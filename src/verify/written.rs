@@ -17,12 +17,7 @@ impl<'a> Written<'a> {
     }
 
     /// The checksum of a device's bytes; `None` if it was not noted, or not in pieces of which they are made.
-    pub(super) fn checksum(
-        &self,
-        device: &ThinDevice<'_>,
-        offset: u64,
-        bytes: u64,
-    ) -> Option<u64> {
+    pub(super) fn checksum(&self, device: &ThinDevice<'_>, offset: u64, bytes: u64) -> Option<u64> {
         let (mut crc, mut at) = (crc64::EMPTY, offset);
         for place in device.places(offset..offset + bytes) {
             // What is not mapped reads as zeros. File data never lies there, unless it is damaged.
@@ -38,7 +33,10 @@ impl<'a> Written<'a> {
 
     /// The checksum of bytes of the pool's data.
     fn of_data(&self, offset: u64, bytes: u64) -> Option<u64> {
-        let first = self.0.binary_search_by_key(&offset, |run| run.offset).ok()?;
+        let first = self
+            .0
+            .binary_search_by_key(&offset, |run| run.offset)
+            .ok()?;
         let (mut crc, mut done) = (crc64::EMPTY, 0);
         for run in &self.0[first..] {
             if done == bytes {

@@ -40,3 +40,5 @@ mod populate_refusals;
 mod support_root;
 mod thin;
 mod verify;
+mod verify_conversion;
+mod verify_random;

@@ -87,7 +87,8 @@ fn of_role(report: &Report, role: Role) -> impl Iterator<Item = &LayerReport> {
 /// An image layer that has this file, and the path of its branch.
 fn layer_with(root: &Path, file: &str) -> (String, PathBuf) {
     let layers = fs::read_dir(root.join("image/aufs/layerdb/sha256")).unwrap();
-    let ids = layers.map(|layer| fs::read_to_string(layer.unwrap().path().join("cache-id")).unwrap());
+    let ids =
+        layers.map(|layer| fs::read_to_string(layer.unwrap().path().join("cache-id")).unwrap());
     let branch = |id: &str| root.join("aufs/diff").join(id);
     let mut with: Vec<String> = ids.filter(|id| branch(id).join(file).is_file()).collect();
     with.sort();
@@ -105,7 +106,12 @@ fn some_file(root: &Path) -> (String, PathBuf) {
 fn place_in_data(root: &Path, layer: &str, path: &str) -> u64 {
     let home = root.join("devicemapper");
     let files = DeviceFiles::read(&home).unwrap();
-    let record = files.layers.iter().find(|(id, _)| id.as_str() == layer).unwrap().1;
+    let record = files
+        .layers
+        .iter()
+        .find(|(id, _)| id.as_str() == layer)
+        .unwrap()
+        .1;
     let pool = Pool::open(&home, &Target::LoopFiles).unwrap();
     let number = ThinId::new(record.id().get()).unwrap();
     let device = pool.device(number, record.size()).unwrap();
@@ -120,7 +126,11 @@ fn place_in_data(root: &Path, layer: &str, path: &str) -> u64 {
 }
 
 fn flip(path: &Path, at: u64) {
-    let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path)
+        .unwrap();
     let mut byte = [0];
     file.read_exact_at(&mut byte, at).unwrap();
     file.write_all_at(&[byte[0] ^ 0x20], at).unwrap();
@@ -135,7 +145,10 @@ fn a_converted_root_is_proven_layer_by_layer() {
     for layer in of_role(&report, Role::Image) {
         let by_diff_id = matches!(
             layer.contents,
-            Contents::Verified { by: Proof::DiffId, .. }
+            Contents::Verified {
+                by: Proof::DiffId,
+                ..
+            }
         );
         assert!(by_diff_id, "{layer:?}");
     }
@@ -149,7 +162,11 @@ fn a_converted_root_is_proven_layer_by_layer() {
     }
     assert!(of_role(&report, Role::Writable).any(|layer| matches!(
         layer.contents,
-        Contents::Verified { by: Proof::Comparison, files: 1.., .. }
+        Contents::Verified {
+            by: Proof::Comparison,
+            files: 1..,
+            ..
+        }
     )));
 }
 
@@ -163,7 +180,10 @@ fn without_the_aufs_side_images_are_still_proven() {
     for layer in of_role(&report, Role::Image) {
         assert!(matches!(
             layer.contents,
-            Contents::Verified { by: Proof::DiffId, .. }
+            Contents::Verified {
+                by: Proof::DiffId,
+                ..
+            }
         ));
         assert!(matches!(layer.tree, Tree::NotCompared { .. }));
     }
@@ -179,7 +199,13 @@ fn an_aufs_root_is_proven_before_any_conversion() {
     let report = verified(&root, Parts::Aufs, Mode::Full);
     assert_eq!(report.verdict, Verdict::Sound, "{report}");
     let proven = of_role(&report, Role::Image).filter(|layer| {
-        matches!(layer.contents, Contents::Verified { by: Proof::DiffId, .. })
+        matches!(
+            layer.contents,
+            Contents::Verified {
+                by: Proof::DiffId,
+                ..
+            }
+        )
     });
     assert_eq!(proven.count(), 20);
     let (id, file) = some_file(&root);
@@ -190,16 +216,29 @@ fn an_aufs_root_is_proven_before_any_conversion() {
     assert_eq!(wrong.len(), 1);
     assert_eq!(wrong[0].id.as_ref().unwrap().as_str(), id);
     let text = report.to_string();
-    assert!(text.contains("/etc/passwd: its content is not what Docker recorded"), "{text}");
+    assert!(
+        text.contains("/etc/passwd: its content is not what Docker recorded"),
+        "{text}"
+    );
 }
 
 #[test]
 fn a_root_that_docker_wrote_itself_is_proven() {
     let unpacked = unpack("small-dm.tar.zst");
-    let report = verified(&unpacked.path().join("docker"), Parts::DeviceMapper, Mode::Full);
+    let report = verified(
+        &unpacked.path().join("docker"),
+        Parts::DeviceMapper,
+        Mode::Full,
+    );
     assert_eq!(report.verdict, Verdict::Sound, "{report}");
     let proven = of_role(&report, Role::Image).filter(|layer| {
-        matches!(layer.contents, Contents::Verified { by: Proof::DiffId, .. })
+        matches!(
+            layer.contents,
+            Contents::Verified {
+                by: Proof::DiffId,
+                ..
+            }
+        )
     });
     assert_eq!(proven.count(), of_role(&report, Role::Image).count());
     assert!(report.nr_devices > 20);
@@ -219,11 +258,15 @@ fn a_flipped_byte_of_a_file_is_found_in_its_layer_alone() {
     let Contents::Mismatch { files } = &wrong[0].contents else {
         panic!("{report}");
     };
-    assert_eq!(files.first, ["/etc/passwd: its content is not what Docker recorded"]);
+    assert_eq!(
+        files.first,
+        ["/etc/passwd: its content is not what Docker recorded"]
+    );
     assert!(report.to_string().contains("hits image"), "{report}");
     // Quick verification reads the contents of a sample only, but all else.
     let report = verified(&root, Parts::Both, Mode::Quick);
-    let not_read = of_role(&report, Role::Image).filter(|layer| layer.contents == Contents::NotRead);
+    let not_read =
+        of_role(&report, Role::Image).filter(|layer| layer.contents == Contents::NotRead);
     assert!(not_read.count() > 10);
 }
 
@@ -269,7 +312,10 @@ fn a_layer_without_tar_split_is_compared_with_aufs_or_not_verifiable() {
     };
     assert!(matches!(
         grade(Parts::Both),
-        Contents::Verified { by: Proof::Comparison, .. }
+        Contents::Verified {
+            by: Proof::Comparison,
+            ..
+        }
     ));
     assert!(matches!(
         grade(Parts::DeviceMapper),
@@ -298,12 +344,23 @@ fn devices_that_are_gone_or_changed_places_are_found() {
     assert_eq!(report.verdict, Verdict::Wrong);
     assert!(unsound(&report).len() >= 2, "{report}");
     swap(&first, &second);
-    assert_eq!(verified(&root, Parts::Both, Mode::Quick).verdict, Verdict::Sound);
+    assert_eq!(
+        verified(&root, Parts::Both, Mode::Quick).verdict,
+        Verdict::Sound
+    );
     let text = fs::read_to_string(&first).unwrap();
-    let other = text.replace("\"device_id\":2,", &format!("\"device_id\":{},", DeviceId::MAX.get()));
+    let other = text.replace(
+        "\"device_id\":2,",
+        &format!("\"device_id\":{},", DeviceId::MAX.get()),
+    );
     fs::write(&first, other).unwrap();
     let report = verified(&root, Parts::Both, Mode::Quick);
-    assert!(report.to_string().contains("its device 16777215 is not in the pool"), "{report}");
+    assert!(
+        report
+            .to_string()
+            .contains("its device 16777215 is not in the pool"),
+        "{report}"
+    );
     fs::remove_file(&first).unwrap();
     let report = verified(&root, Parts::Both, Mode::Quick);
     assert!(report.to_string().contains("has no device"), "{report}");
@@ -332,7 +389,10 @@ fn a_report_is_json_with_its_documented_names() {
     assert_eq!(json["verdict"], "sound");
     assert_eq!(json["kernel"]["asked"], "no");
     let layers = json["layers"].as_array().unwrap();
-    let image = layers.iter().find(|layer| layer["role"] == "image").unwrap();
+    let image = layers
+        .iter()
+        .find(|layer| layer["role"] == "image")
+        .unwrap();
     assert_eq!(image["contents"]["grade"], "verified");
     assert_eq!(image["contents"]["by"], "diff-id");
     assert_eq!(image["tree"]["grade"], "not-compared");
