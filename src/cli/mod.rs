@@ -12,5 +12,6 @@ mod quiet;
 mod rollback;
 mod run;
 mod status;
+mod verify;
 
 pub use run::main;

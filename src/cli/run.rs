@@ -7,7 +7,7 @@ use clap::Parser;
 
 use super::args::{Cli, Command};
 use super::exit::{Exit, report};
-use super::{commit, convert, inspect, log_format, rollback, status};
+use super::{commit, convert, inspect, log_format, rollback, status, verify};
 use crate::notify::Notifier;
 
 /// Runs the command that the process was started with.
@@ -24,6 +24,7 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     let done = match &cli.command {
         Command::Inspect(args) => inspect::run(args),
         Command::Convert(args) => convert::run(args),
+        Command::Verify(args) => verify::run(args),
         Command::Resume(args) => convert::resume(args),
         Command::Rollback(args) => rollback::run(args),
         Command::Commit(args) => commit::run(args),

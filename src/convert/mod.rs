@@ -18,6 +18,7 @@ mod rollback;
 mod source;
 mod status;
 mod summary;
+mod verify;
 mod writer;
 mod written;
 
@@ -29,4 +30,5 @@ pub use rollback::{RollbackRequest, RolledBack, rollback};
 pub use source::{Request, ResumeRequest, Source};
 pub use status::{Status, status};
 pub use summary::{DeviceSummary, LaidSummary, Summary};
+pub use verify::{VerifyRequest, verify};
 pub use writer::Writer;

@@ -18,6 +18,7 @@ pub(super) struct Order {
     pub(super) orphans: Orphans,
     pub(super) writer: Writer,
     pub(super) switch_daemon: bool,
+    pub(super) verify: bool,
     options: Options,
     /// What was planned from these options.
     pub(super) planned: Option<Planned>,
@@ -51,6 +52,7 @@ impl Order {
             orphans: request.orphans,
             writer: absolute(request.writer.clone()),
             switch_daemon: request.switch_daemon,
+            verify: request.verify,
             options: Options {
                 base_size: options.base_size,
                 data_size: options.data_size,

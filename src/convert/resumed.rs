@@ -74,6 +74,7 @@ impl Resumed {
             cancel: resume.cancel,
             checkpoint: resume.checkpoint,
             switch_daemon: self.order.switch_daemon,
+            verify: self.order.verify,
         }
     }
 }

@@ -52,6 +52,8 @@ pub struct Request {
     pub checkpoint: Duration,
     /// Let daemon.json name the driver and its options.
     pub switch_daemon: bool,
+    /// Verify the result before it is moved in place.
+    pub verify: bool,
 }
 
 /// What an interrupted conversion is gone on with. All else was decided when it began.

@@ -40,3 +40,6 @@ mod populate_hostile;
 mod populate_refusals;
 mod support_root;
 mod thin;
+mod verify;
+mod verify_conversion;
+mod verify_random;

@@ -69,6 +69,8 @@ fn name(phase: Phase) -> &'static str {
         Phase::Plan => "plan",
         Phase::Data => "data",
         Phase::Metadata => "metadata",
+        Phase::Verify => "verify",
+        Phase::Kernel => "kernel",
         Phase::Switch => "switch",
     }
 }

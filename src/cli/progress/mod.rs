@@ -36,6 +36,8 @@ fn title(phase: Phase) -> &'static str {
         Phase::Plan => "planning",
         Phase::Data => "writing data",
         Phase::Metadata => "writing pool metadata",
+        Phase::Verify => "verifying",
+        Phase::Kernel => "mounting devices",
         Phase::Switch => "moving in place",
     }
 }
@@ -47,7 +49,9 @@ impl Progress for Bar {
     fn start(&self, phase: Phase, total: u64) {
         let template = match phase {
             Phase::Data => "{msg:22} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta} left",
-            Phase::Read => "{msg:22} {bar:30} {pos}/{len} {eta} left",
+            Phase::Read | Phase::Verify | Phase::Kernel => {
+                "{msg:22} {bar:30} {pos}/{len} {eta} left"
+            }
             _ => "{msg:22} {spinner} {elapsed}",
         };
         let style = ProgressStyle::with_template(template).expect("the templates are well formed");
