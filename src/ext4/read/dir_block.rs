@@ -251,13 +251,11 @@ impl DirBlock {
     }
 
     fn parse_root(&mut self, rules: &Rules<'_>, bytes: &[u8]) {
-        let mut nth = 0;
-        for entry in entries(bytes, bytes.len()) {
+        for (nth, entry) in entries(bytes, bytes.len()).enumerate() {
             match entry {
                 Ok(entry) if nth < 2 => self.dots(rules, nth, &entry, bytes),
                 Ok(Entry { at, .. }) | Err(at) => self.faults.push(DirectoryFault::Entry(at)),
             }
-            nth += 1;
         }
         let info = &bytes[ROOT_INDEX - size_of::<DxRootInfo>()..ROOT_INDEX];
         let info = DxRootInfo::read_from_bytes(info).expect("it has that size");
