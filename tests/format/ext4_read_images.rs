@@ -42,6 +42,9 @@ impl Made {
         command.args(["-t", "ext4", "-o", &format!("loop,{options}")]);
         run(command.arg(self.path()).arg(&point));
         let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&point)));
+        // A mount namespace that another test made meanwhile may keep the file system alive, so that unmounting writes
+        // nothing yet.
+        run(Command::new("mount").args(["-o", "remount,ro"]).arg(&point));
         run(Command::new("umount").arg(&point));
         done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }

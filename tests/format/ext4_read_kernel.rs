@@ -35,7 +35,12 @@ const KINDS: [(u64, &[&str]); 15] = [
     (300, &["-b", "4096", "-O", "sparse_super2,^has_journal"]),
     (
         64,
-        &["-b", "1024", "-O", "large_dir,^dir_index,^sparse_super"],
+        &[
+            "-b",
+            "1024",
+            "-O",
+            "large_dir,^dir_index,^sparse_super,^resize_inode",
+        ],
     ),
 ];
 

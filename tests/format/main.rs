@@ -32,6 +32,7 @@ mod ext4_layers;
 mod ext4_limits;
 mod ext4_model;
 mod ext4_read;
+mod ext4_read_damage;
 mod ext4_read_derive;
 mod ext4_read_images;
 mod ext4_read_kernel;

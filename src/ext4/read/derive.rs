@@ -109,6 +109,7 @@ impl Work<'_> {
             match kind {
                 // Behind the first superblock; of file systems that grew, in other groups too.
                 Fixed::Head { group } => {
+                    self.find_kept(group, &range, stale);
                     let has_first = group == 0 || self.geometry.features.meta_bg();
                     if has_first && !self.find_descriptors(&range, stale)? {
                         return Ok(false);
@@ -123,6 +124,17 @@ impl Work<'_> {
             }
         }
         Ok(true)
+    }
+
+    /// Looks whether a range has blocks that the resize inode keeps behind a group's descriptors.
+    fn find_kept(&self, group: u32, range: &Range<u64>, stale: &mut Stale) {
+        let geometry = &self.geometry;
+        let start = geometry.group_start(group);
+        let kept = start + 1 + u64::from(geometry.descriptor_blocks());
+        let end = start + u64::from(geometry.head_blocks(group));
+        if geometry.features.resize_inode() && range.start < end && range.end > kept {
+            stale.inodes.insert(resize::INO);
+        }
     }
 
     /// Reads descriptors in a range of blocks; false when one tells other places than before.
@@ -255,10 +267,6 @@ impl Work<'_> {
                     }
                 }
             }
-        }
-        // The blocks that it names are part of the tables.
-        if self.geometry.features.resize_inode() && self.view.inodes.contains_key(&resize::INO) {
-            stale.inodes.insert(resize::INO);
         }
     }
 

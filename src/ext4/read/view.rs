@@ -7,7 +7,7 @@ use std::sync::Arc;
 use imbl::ordmap::DiffItem;
 use imbl::{OrdMap, OrdSet, Vector};
 
-use super::dir_block::key;
+use super::dir_block::{MAX_NAME, key};
 use super::fault::Fault;
 use super::geometry::Geometry;
 use super::group::Group;
@@ -104,6 +104,9 @@ pub(super) enum Unit {
 impl View {
     /// The inode of a name in a directory.
     pub fn lookup(&self, directory: Ino, name: &[u8]) -> Option<Ino> {
+        if name.len() > MAX_NAME {
+            return None;
+        }
         let named = self.names.get(&*key(directory, name))?;
         Some(named.ino)
     }
