@@ -8,7 +8,7 @@ use super::writer::Writer;
 use crate::docker::Orphans;
 use crate::engine::kernel::Target;
 use crate::ext4::Checksums;
-use crate::plan;
+use crate::plan::{self, Fingerprint};
 use crate::tree::Timestamp;
 use crate::units::Bytes;
 
@@ -17,7 +17,20 @@ use crate::units::Bytes;
 pub(super) struct Order {
     pub(super) orphans: Orphans,
     pub(super) writer: Writer,
+    pub(super) switch_daemon: bool,
+    pub(super) verify: bool,
     options: Options,
+    /// What was planned from these options.
+    pub(super) planned: Option<Planned>,
+}
+
+/// By which a later run sees that it has the same before it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Planned {
+    /// The layers as they were read.
+    pub(super) source: Fingerprint,
+    /// The plan made of them.
+    pub(super) plan: Fingerprint,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,8 +48,11 @@ struct Options {
 impl Order {
     pub(super) fn new(request: &Request, options: &plan::Options) -> Self {
         Self {
+            planned: None,
             orphans: request.orphans,
             writer: absolute(request.writer.clone()),
+            switch_daemon: request.switch_daemon,
+            verify: request.verify,
             options: Options {
                 base_size: options.base_size,
                 data_size: options.data_size,

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use super::error::Error;
-use super::order::Order;
+use super::order::{Order, Planned};
 use super::source::{Request, ResumeRequest};
 use crate::commit::{Leftover, State};
 use crate::plan::{self, DeviceIndex};
@@ -45,6 +45,19 @@ impl Resumed {
         })
     }
 
+    /// Makes sure that what was written is a part of what will be.
+    pub(super) fn expect_same(&self, planned: &Planned, root: &Path) -> Result<(), Error> {
+        let changed = |what| Error::SourceChanged {
+            path: root.to_owned(),
+            what,
+        };
+        match &self.order.planned {
+            Some(before) if before == planned => Ok(()),
+            Some(before) if before.source == planned.source => Err(changed("the plan")),
+            _ => Err(changed("the aufs side")),
+        }
+    }
+
     /// The request that the conversion was begun with.
     pub(super) fn request(&self, resume: ResumeRequest) -> Request {
         Request {
@@ -60,6 +73,8 @@ impl Resumed {
             writer: self.order.writer.clone(),
             cancel: resume.cancel,
             checkpoint: resume.checkpoint,
+            switch_daemon: self.order.switch_daemon,
+            verify: self.order.verify,
         }
     }
 }

@@ -32,7 +32,12 @@ pub struct ThinDevice<'p> {
 
 impl<'p> ThinDevice<'p> {
     /// On data that has all blocks that a mapping may lead to, so that no place in it is above 2^64.
-    pub(super) fn new(data: &'p File, block: Bytes, mapping: &'p Mapping, size: Bytes) -> Self {
+    pub(in crate::verify) fn new(
+        data: &'p File,
+        block: Bytes,
+        mapping: &'p Mapping,
+        size: Bytes,
+    ) -> Self {
         Self {
             data,
             block: block.0,
