@@ -1,12 +1,17 @@
 //! The command line: arguments, progress, text and JSON. Everything it does is a call into the library.
 
 mod args;
+mod commit;
 mod convert;
 mod exit;
 mod inspect;
+mod log_format;
 mod output;
 mod progress;
 mod quiet;
+mod rollback;
 mod run;
+mod status;
+mod verify;
 
 pub use run::main;

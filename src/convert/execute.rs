@@ -6,24 +6,33 @@ use std::time::Instant;
 use uuid::Uuid;
 
 use super::error::Error;
+use super::notes::Notes;
+use super::order::Order;
 use super::source::Source;
 use super::summary::{Done, Summary};
+use super::verify::staged_report;
 use super::writer::Work;
 use super::written::Written;
 use crate::aufs::Counts;
-use crate::commit::{EditedConfig, Stage};
+use crate::chain::Chain;
+use crate::commit::{self, EditedConfig, Record, Stage, Verified};
 use crate::docker::devicemapper::{
     BASE_FILE, DEVICE_SET_FILE, Device, DeviceId, DeviceSet, TRANSACTION_FILE, Transaction,
 };
-use crate::engine::{Phase, Progress, direct, kernel};
+use crate::docker::first_start::Switch;
+use crate::engine::{Checkpoints, Phase, Progress, direct, kernel};
 use crate::plan::{Layout, Plan, PlannedDevice};
 use crate::units::Bytes;
+use crate::verify::Verdict;
 
 /// A root that was read, with its plan. Nothing has been written.
 #[derive(Debug)]
 pub struct Prepared {
     pub(super) source: Source,
     pub(super) work: Work,
+    pub(super) order: Order,
+    /// What the daemon is told, where that was ordered.
+    pub(super) daemon: Option<Switch>,
     pub(super) configs: Vec<EditedConfig>,
     pub(super) counts: Counts,
 }
@@ -65,11 +74,7 @@ impl Prepared {
     /// [`Error::Engine`], [`Error::Kernel`], [`Error::Commit`], [`Error::Interrupted`].
     pub fn execute(self, progress: &dyn Progress) -> Result<Summary, Error> {
         let began = Instant::now();
-        let mut stage = Stage::create(self.source.root.path())?;
-        let written = self.write(&stage, progress)?;
-        // Taken back before the staging directory goes, which has the record of it and stays if that fails.
-        let in_place = self.move_in_place(&mut stage, written.base_uuid, progress);
-        let written = written.settle(in_place)?;
+        let written = self.write_and_move(began, progress)?;
         let done = Done {
             written: &written,
             elapsed: began.elapsed(),
@@ -84,8 +89,67 @@ impl Prepared {
         Ok(summary)
     }
 
+    fn write_and_move(&self, began: Instant, progress: &dyn Progress) -> Result<Written, Error> {
+        let root = self.source.root.path();
+        let (mut stage, done) = if let Some(resumed) = &self.source.resumed {
+            (Stage::reopen(root)?, Some(&resumed.done))
+        } else {
+            let order = serde_json::to_value(&self.order).expect("numbers and texts only");
+            (Stage::create(root, order)?, None)
+        };
+        let notes = Notes::new(stage.journal(), done.map_or(0, HashSet::len));
+        let checkpoints = Checkpoints {
+            done,
+            to: &notes,
+            interval: self.source.request.checkpoint,
+        };
+        let written = self.write(&stage, checkpoints, progress);
+        let durable = notes.durable();
+        // Taken back before the staging directory goes, which has the record of it and stays if that fails.
+        let in_place = written.and_then(|written| {
+            let in_place = self
+                .stage_files(&stage, written.base_uuid)
+                .and_then(|()| self.prove(&stage, written.runs.as_deref(), progress))
+                .and_then(|()| self.move_in_place(&mut stage, progress));
+            written.settle(in_place)
+        });
+        // What takes no longer than from one note to the next is done again as fast.
+        let long =
+            self.source.resumed.is_some() || began.elapsed() >= self.source.request.checkpoint;
+        let worth = if long { durable } else { 0 };
+        in_place.map_err(|cause| self.keep_or_drop(&mut stage, worth, cause))
+    }
+
+    /// What was written with much work is kept; the kernel engine has taken it back by now.
+    fn keep_or_drop(&self, stage: &mut Stage, durable: usize, cause: Error) -> Error {
+        if matches!(cause, Error::Commit(commit::Error::HalfWay { .. })) {
+            return cause;
+        }
+        let is_kept = match &cause {
+            Error::Kernel(error) => matches!(error, kernel::Error::NotResumed(_)),
+            // What is wrong once would be gone on with.
+            Error::Wrong { .. } => false,
+            _ => matches!(self.work, Work::Direct(_)),
+        };
+        let keep = durable > 0 && is_kept;
+        stage.keep_for_resume(keep);
+        if !keep {
+            return cause;
+        }
+        Error::Resumable {
+            cause: Box::new(cause),
+            done: durable,
+            all: self.work.plan().devices.len(),
+        }
+    }
+
     /// Writes the pool.
-    fn write(&self, stage: &Stage, progress: &dyn Progress) -> Result<Written, Error> {
+    fn write(
+        &self,
+        stage: &Stage,
+        checkpoints: Checkpoints<'_>,
+        progress: &dyn Progress,
+    ) -> Result<Written, Error> {
         let owner = self.source.root.owner();
         let owner = (owner.uid, owner.gid);
         let home = stage.create_driver_home(owner)?;
@@ -96,10 +160,12 @@ impl Prepared {
                 let options = direct::Options {
                     jobs: request.jobs,
                     cancel: request.cancel.clone(),
+                    checkpoints,
+                    checksums: request.verify,
                 };
                 let target = direct::Target { data, metadata };
-                direct::write(layout, &target, &options, progress)?;
-                Ok(Written::direct(layout))
+                let runs = direct::write(layout, &target, &options, progress)?;
+                Ok(Written::direct(layout, request.verify.then_some(runs)))
             }
             Work::Kernel(work) => {
                 let files = match work.sizes {
@@ -116,6 +182,7 @@ impl Prepared {
                 let options = kernel::Options {
                     jobs: request.jobs,
                     cancel: request.cancel.clone(),
+                    checkpoints,
                     programs: &work.kernel.programs,
                 };
                 let built = kernel::write(&work.plan, &place, &options, progress)?;
@@ -124,22 +191,54 @@ impl Prepared {
         }
     }
 
-    /// Writes Docker's own files beside the pool, and moves all of it in place.
-    fn move_in_place(
-        &self,
-        stage: &mut Stage,
-        base_uuid: Uuid,
-        progress: &dyn Progress,
-    ) -> Result<(), Error> {
-        progress.start(Phase::Switch, 0);
+    /// Writes Docker's own files beside the pool.
+    fn stage_files(&self, stage: &Stage, base_uuid: Uuid) -> Result<(), Error> {
         stage.write_device_files(device_files(self.work.plan(), base_uuid))?;
         stage.copy_image_store()?;
         stage.write_configs(&self.configs)?;
+        Ok(())
+    }
+
+    /// Reads back what was written, as long as nothing depends on it.
+    fn prove(
+        &self,
+        stage: &Stage,
+        runs: Option<&[direct::WrittenRun]>,
+        progress: &dyn Progress,
+    ) -> Result<(), Error> {
+        if !self.source.request.verify {
+            return Ok(());
+        }
+        let report = staged_report(self, stage, runs, progress)?;
+        match report.verdict {
+            Verdict::Wrong => {
+                let report = Box::new(report);
+                return Err(Error::Wrong { report });
+            }
+            Verdict::SourceDamaged => log::warn!("{report}"),
+            Verdict::Sound => log::info!("{report}"),
+        }
+        Ok(())
+    }
+
+    /// Moves all of it in place.
+    fn move_in_place(&self, stage: &mut Stage, progress: &dyn Progress) -> Result<(), Error> {
+        progress.start(Phase::Switch, 0);
         if self.source.request.cancel.is_set() {
             return Err(Error::Interrupted);
         }
-        stage.switch(&self.configs)?;
+        stage.switch(&self.configs, self.daemon.clone())?;
         progress.finish();
+        if self.source.request.verify {
+            let verified = Record::Verified(Verified {
+                at: commit::now(),
+                full: false,
+            });
+            // The conversion is done: an error would say that it is not.
+            if let Err(error) = stage.journal().append(&verified) {
+                log::warn!("{}", Chain(&error));
+            }
+        }
         Ok(())
     }
 }

@@ -2,15 +2,18 @@
 
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 use super::error::Error;
 use crate::docker::devicemapper::FileSystem;
 use crate::engine::kernel::base::{Programs, find_programs};
 use crate::engine::kernel::{self, Facts, Target};
-use crate::plan::{self, Layer, Layout, Plan, PoolSizes};
+use crate::plan::{self, Fingerprint, Layer, Layout, Plan, PoolSizes};
 use crate::units::Bytes;
 
 /// What writes the pool, and where.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Writer {
     /// Our own writer, into new loop files.
     Direct,
@@ -58,6 +61,18 @@ pub(super) struct KernelWork {
 impl Writer {
     /// Looks whether it can be done here; changes nothing.
     pub(super) fn check(&self) -> Result<Ready, Error> {
+        self.ready(Target::check)
+    }
+
+    /// Looks whether it can be gone on with here what an earlier run began; changes nothing.
+    pub(super) fn check_left(&self, transaction_before: u64) -> Result<Ready, Error> {
+        self.ready(|target| target.check_left(transaction_before))
+    }
+
+    fn ready(
+        &self,
+        check: impl FnOnce(&Target) -> Result<Facts, kernel::DeviceError>,
+    ) -> Result<Ready, Error> {
         Ok(match self {
             Self::Direct => Ready::Direct,
             Self::Kernel {
@@ -66,7 +81,7 @@ impl Writer {
             } => Ready::Kernel(Kernel {
                 target: target.clone(),
                 file_system: *file_system,
-                facts: target.check().map_err(kernel::Error::from)?,
+                facts: check(target).map_err(kernel::Error::from)?,
                 programs: find_programs(*file_system).map_err(kernel::Error::from)?,
             }),
         })
@@ -146,6 +161,14 @@ impl Work {
         match self {
             Self::Direct(layout) => &layout.plan,
             Self::Kernel(work) => &work.plan,
+        }
+    }
+
+    /// Tells it from any other.
+    pub(super) fn fingerprint(&self) -> Fingerprint {
+        match self {
+            Self::Direct(layout) => layout.fingerprint(),
+            Self::Kernel(work) => work.plan.fingerprint(),
         }
     }
 

@@ -3,14 +3,18 @@
 //! Everything here is pure: it says which bytes belong in which file, and writes nothing.
 //! Source: moby v20.10 `daemon/graphdriver/devmapper/deviceset.go`.
 
+mod decode;
+
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use uuid::Uuid;
 
 use super::id::CacheId;
 use crate::units::Bytes;
+
+pub use decode::DecodeError;
 
 /// The base device's file in `devicemapper/metadata`; other devices' files are named by their [`CacheId`].
 pub const BASE_FILE: &str = "base";
@@ -99,6 +103,21 @@ impl Device {
         }
     }
 
+    /// Its number in the pool.
+    pub fn id(&self) -> DeviceId {
+        self.id
+    }
+
+    /// Its size.
+    pub fn size(&self) -> Bytes {
+        Bytes(self.size)
+    }
+
+    /// Whether Docker has removed it and not yet got round to deleting it from the pool.
+    pub fn is_deleted(&self) -> bool {
+        self.deleted
+    }
+
     /// The file's bytes: compact, without newline.
     pub fn encode(&self) -> Vec<u8> {
         encode(self)
@@ -106,7 +125,7 @@ impl Device {
 }
 
 /// The kind of file system on the devices, as the driver spells it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FileSystem {
     /// ext4.

@@ -4,11 +4,14 @@ use std::collections::{BTreeSet, HashSet};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 use super::check::Stores;
-use super::container::read_containers;
+use super::container::{Container, read_containers};
+use super::driver::is_aufs;
 use super::error::{Error, Fault, Problem};
 use super::files::{Dir, FileKind};
-use super::id::CacheId;
+use super::id::{CacheId, ContainerId};
 use super::image::{Images, check_images, read_references};
 use super::layer::Layers;
 use super::model::{AufsLayer, Model, OrphanReason, Use};
@@ -20,7 +23,8 @@ use super::users::Users;
 use super::warning::{Leftover, Warning};
 
 /// What becomes of layers that nothing refers to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Orphans {
     /// They are converted like all others.
     #[default]
@@ -88,6 +92,11 @@ impl Survey {
         &self.model.warnings
     }
 
+    /// Containers with a readable config, of any driver.
+    pub fn containers(&self) -> impl Iterator<Item = (&ContainerId, &Container)> {
+        self.model.containers.iter()
+    }
+
     /// The model, if nothing stands in the way of converting it.
     ///
     /// # Errors
@@ -133,6 +142,7 @@ fn read_stores(root: &Root, notes: &mut Notes) -> Stores {
         layers,
         mounts,
         containers: read_containers(&root.dir, notes),
+        own: is_aufs,
         stack: Stack::read(&root.aufs, notes),
         graph: read_graph(&root.dir, notes),
         buildkit: has_build_cache(&root.dir, notes),
@@ -175,7 +185,7 @@ fn has_build_cache(root: &Dir, notes: &mut Notes) -> bool {
 }
 
 /// Sorts faults into problems with their victims, and remains of interrupted work, which are only worth a warning.
-fn settle(notes: Notes, users: &Users, stack: &Stack) -> (Vec<Problem>, Vec<Warning>) {
+pub(super) fn settle(notes: Notes, users: &Users, stack: &Stack) -> (Vec<Problem>, Vec<Warning>) {
     let Notes {
         faults,
         mut warnings,

@@ -5,7 +5,9 @@
 //! layers costs, in memory and on disk, its changes. Mappings are never removed: nodes only grow and split, and every
 //! node but a root stays at least a third full, which `thin_check` demands.
 
+mod changes;
 mod node;
+mod runs;
 #[cfg(test)]
 mod tests;
 
@@ -14,6 +16,8 @@ use std::sync::Arc;
 
 use self::node::{Edit, Entries};
 use super::format::{MAX_DATA_BLOCKS, TIME_BITS};
+
+pub use self::runs::{MappedRun, Runs};
 
 pub(super) use self::node::{BlockTime, Child, Internal, Leaf, Node, Run};
 

@@ -14,6 +14,7 @@ mod mapping;
 mod pool;
 mod reader;
 mod ref_counts;
+mod remarks;
 mod sizing;
 mod space_map;
 mod space_map_check;
@@ -23,7 +24,8 @@ mod writer;
 
 pub use checksum::BlockKind;
 pub use error::{Error, Fault, Feature, SpaceMap};
-pub use mapping::{Iter, Mapped, Mapping};
+pub use mapping::{Iter, Mapped, MappedRun, Mapping, Runs};
 pub use pool::{Device, MAX_METADATA_BLOCKS, Pool, ThinId};
-pub use reader::{ReadBlocks, begins_a_pool, device_ids, read, transaction_id};
+pub use reader::{Examined, ReadBlocks, begins_a_pool, device_ids, examine, read, transaction_id};
+pub use remarks::Remarks;
 pub use sizing::{Estimate, device_size};

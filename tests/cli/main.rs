@@ -10,6 +10,8 @@ mod support;
 mod converted;
 mod damage;
 mod interrupted;
+mod lifecycle;
+mod machine_log;
 mod refusals;
 mod run;
 mod space;

@@ -18,7 +18,7 @@ use crate::support::merge::reference_merge;
 use crate::support::random::random_stack;
 use crate::support::walk::walk;
 
-fn request(root: &Path, checksums: Checksums) -> Request {
+pub(crate) fn request(root: &Path, checksums: Checksums) -> Request {
     Request {
         root: root.to_owned(),
         host: Host {
@@ -34,6 +34,9 @@ fn request(root: &Path, checksums: Checksums) -> Request {
         checksums,
         writer: Writer::Direct,
         cancel: Cancel::default(),
+        checkpoint: std::time::Duration::MAX,
+        switch_daemon: false,
+        verify: true,
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use aufs2dm::aufs::read_branch;
 use aufs2dm::docker::CacheId;
 use aufs2dm::engine::direct::{self, Target};
-use aufs2dm::engine::{Cancel, Phase, Progress};
+use aufs2dm::engine::{Cancel, Checkpoints, Phase, Progress};
 use aufs2dm::ext4::Checksums;
 use aufs2dm::plan::{self, Layer, Layout, PlannedDevice};
 use aufs2dm::thin::Pool;
@@ -74,10 +74,12 @@ pub(crate) fn lay_out(layers: &[Source], options: &plan::Options) -> Result<Layo
 }
 
 /// How the engine is run.
-pub(crate) fn with_jobs(jobs: usize) -> direct::Options {
+pub(crate) fn with_jobs(jobs: usize) -> direct::Options<'static> {
     direct::Options {
         jobs: NonZeroUsize::new(jobs).unwrap(),
         cancel: Cancel::default(),
+        checkpoints: Checkpoints::none(),
+        checksums: false,
     }
 }
 

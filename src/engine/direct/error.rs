@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::engine::source;
+use crate::engine::{NotNoted, left_file, source};
 use crate::thin;
 
 /// Why the direct engine stops.
@@ -22,6 +22,12 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// A file that an earlier run left cannot be used.
+    #[error(transparent)]
+    LeftFile(#[from] left_file::Error),
+    /// It cannot be noted how far the run came.
+    #[error(transparent)]
+    NotNoted(#[from] NotNoted),
     /// The pool's metadata cannot be encoded.
     #[error("thin pool metadata")]
     Thin(#[source] thin::Error),

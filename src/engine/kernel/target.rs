@@ -7,6 +7,8 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::claim::ThinPool;
 use super::device_error::Error;
 use super::devices;
@@ -33,20 +35,24 @@ const OPEN_ATTEMPTS: u32 = 10;
 const OPEN_PAUSE: Duration = Duration::from_millis(100);
 
 /// Where the pool is to be.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Target {
     /// In two sparse files that are made for it, as Docker does by default.
     LoopFiles,
     /// On two block devices or files: Docker's `dm.datadev` and `dm.metadatadev`.
     Devices {
         /// For data.
+        #[serde(with = "crate::path_form")]
         data: PathBuf,
         /// For metadata.
+        #[serde(with = "crate::path_form")]
         metadata: PathBuf,
     },
     /// In a pool that is active: Docker's `dm.thinpooldev`.
     ThinPool {
         /// `/dev/mapper/NAME`, or any path of its block device.
+        #[serde(with = "crate::path_form")]
         path: PathBuf,
     },
 }
@@ -96,15 +102,44 @@ impl Target {
                 })
             }
             Self::Devices { data, metadata } => {
-                for path in [data, metadata] {
-                    if matches!(block::kind(path), Ok(Kind::File { .. })) {
-                        expect_loops()?;
-                    }
-                }
+                expect_loops_for(data, metadata)?;
                 devices::check(data, metadata)
             }
             Self::ThinPool { path } => check_pool(&dm, path),
         }
+    }
+}
+
+impl Target {
+    /// Finds out whether an earlier run that began on this target can be gone on with, as far as the kernel and the names are
+    /// concerned; whether the target holds what that run left shows when the run begins. Nothing is said of space.
+    ///
+    /// `transaction_before` is the pool's transaction id before that run.
+    ///
+    /// # Errors
+    ///
+    /// As [`check`](Self::check).
+    pub fn check_left(&self, transaction_before: u64) -> Result<Facts, Error> {
+        let dm = device_mapper_with_pools()?;
+        let mut facts = Facts {
+            pool: None,
+            data_block: DEFAULT_BLOCK_SIZE,
+            space: None,
+            transaction_id: transaction_before,
+            notices: Vec::new(),
+        };
+        match self {
+            Self::LoopFiles => expect_loops()?,
+            Self::Devices { data, metadata } => expect_loops_for(data, metadata)?,
+            Self::ThinPool { path } => {
+                let pool = find(&dm, path)?;
+                expect_works(read_status(&dm, &pool.name, Commit::No)?)
+                    .map_err(|why| Error::refused(path, why))?;
+                facts.data_block = Bytes(pool.table.block_sectors.saturating_mul(SECTOR_BYTES));
+                facts.pool = Some(pool.name);
+            }
+        }
+        Ok(facts)
     }
 }
 
@@ -118,7 +153,7 @@ pub(super) struct Found {
 }
 
 /// Device-mapper, with the target for pools: its module is loaded if need be.
-pub(super) fn device_mapper_with_pools() -> Result<DeviceMapper, Error> {
+pub(crate) fn device_mapper_with_pools() -> Result<DeviceMapper, Error> {
     use crate::sys::device_mapper::Error as DmError;
     let opened = match DeviceMapper::open() {
         Err(DmError::Absent(_)) => {
@@ -149,7 +184,17 @@ pub(super) fn device_mapper_with_pools() -> Result<DeviceMapper, Error> {
     }
 }
 
-fn expect_loops() -> Result<(), Error> {
+/// Files take loop devices.
+fn expect_loops_for(data: &Path, metadata: &Path) -> Result<(), Error> {
+    let is_file = |path| matches!(block::kind(path), Ok(Kind::File { .. }));
+    if is_file(data) || is_file(metadata) {
+        expect_loops()?;
+    }
+    Ok(())
+}
+
+/// Loop devices: their module is loaded if need be.
+pub(crate) fn expect_loops() -> Result<(), Error> {
     const CONTROL: &str = "/dev/loop-control";
     let open = || File::open(CONTROL);
     let opened = open().or_else(|_| {
@@ -246,6 +291,7 @@ pub(super) fn claim(path: &Path, plan: &Plan) -> Result<ThinPool, Error> {
         transaction_id: plan.transaction_before,
         first_thin_id: 1,
         last_thin_id: last_thin_id(plan),
+        base_uuid: None,
     })
 }
 
@@ -337,7 +383,7 @@ fn expect_works(status: Status) -> Result<Live, Refusal> {
 }
 
 /// Sees to it that nobody has the pool or a thin device of it open.
-fn expect_unused(dm: &DeviceMapper, path: &Path, name: &str) -> Result<(), Error> {
+pub(super) fn expect_unused(dm: &DeviceMapper, path: &Path, name: &str) -> Result<(), Error> {
     for attempt in 1.. {
         let state = dm.state(name)?;
         let state = state.ok_or_else(|| Error::refused(path, Refusal::Missing))?;
@@ -414,18 +460,18 @@ pub(super) fn contents_on(metadata: &Path) -> Result<Contents, Error> {
     })
 }
 
-/// The node of the pool's metadata device, which the kernel names by number.
+/// The node of the pool's metadata device.
 fn metadata_device(pool: &Found) -> Result<PathBuf, Error> {
-    let text = &pool.table.metadata;
-    let numbers = text.split_once(':').and_then(|(major, minor)| {
-        let (major, minor) = (major.parse().ok()?, minor.parse().ok()?);
-        Some(nix::sys::stat::makedev(major, minor))
-    });
-    let rdev = numbers.ok_or_else(|| Error::Unreadable {
+    node_of(pool, &pool.table.metadata)
+}
+
+/// The node of a device in the pool's table, which the kernel names by number.
+pub(super) fn node_of(pool: &Found, number: &str) -> Result<PathBuf, Error> {
+    let rdev = block::parse_number(number).ok_or_else(|| Error::Unreadable {
         pool: pool.name.clone(),
         text: pool.table.to_string(),
     })?;
-    block::wait_for_node(rdev).map_err(Error::io(Path::new(text), "find the node of"))
+    block::wait_for_node(rdev).map_err(Error::io(Path::new(number), "find the node of"))
 }
 
 fn notices(pool: &Found, live: &Live) -> Vec<String> {

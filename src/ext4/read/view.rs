@@ -232,14 +232,20 @@ impl View {
             | DiffItem::Update { new: (&ino, _), .. }) = item;
             changed.insert(ino);
         }
-        for item in parent.names.diff(&self.names) {
+        changed.extend(self.changed_names(parent).map(|(directory, _)| directory));
+        changed.into_iter()
+    }
+
+    /// The names that are new, gone or lead elsewhere than in another view, each with its directory. Costs what differs, as
+    /// [`View::changed_since`] does.
+    pub fn changed_names<'a>(&'a self, parent: &'a Self) -> impl Iterator<Item = (Ino, &'a [u8])> {
+        parent.names.diff(&self.names).map(|item| {
             let (DiffItem::Add(key, _)
             | DiffItem::Remove(key, _)
             | DiffItem::Update { new: (key, _), .. }) = item;
-            let directory = key.first_chunk().expect("keys start with a number");
-            changed.insert(Ino(u32::from_be_bytes(*directory)));
-        }
-        changed.into_iter()
+            let (directory, name) = key.split_first_chunk().expect("keys start with a number");
+            (Ino(u32::from_be_bytes(*directory)), name)
+        })
     }
 
     /// All that is wrong, in the order of places.

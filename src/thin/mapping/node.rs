@@ -257,7 +257,7 @@ impl Run {
         fits
     }
 
-    fn thin_block(self) -> u64 {
+    pub(super) fn thin_block(self) -> u64 {
         self.head >> 8
     }
 
@@ -265,7 +265,7 @@ impl Run {
         self.head & 0xff
     }
 
-    fn end(self) -> u64 {
+    pub(super) fn end(self) -> u64 {
         self.thin_block() + self.len()
     }
 }

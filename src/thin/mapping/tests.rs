@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::collections::HashSet;
+use std::ops::Range;
 
 use proptest::collection::vec;
-use proptest::prelude::{Strategy, prop_assert, prop_assert_eq, proptest};
+use proptest::prelude::{ProptestConfig, Strategy, prop_assert, prop_assert_eq, proptest};
 
+use super::changes::Comparison;
 use super::node::MAX_ENTRIES;
 use super::*;
 
@@ -148,4 +150,92 @@ fn the_largest_values_are_kept_apart() {
 #[should_panic(expected = "changes ascend")]
 fn changes_out_of_order_are_a_bug() {
     let _ = Mapping::new().with(&[(2, 0), (1, 1)], 0);
+}
+
+/// What of a range is mapped, told block by block.
+fn blocks_of(runs: Runs<'_>) -> Vec<(u64, u64)> {
+    let blocks = |run: MappedRun| (run.thin_block..run.end()).zip(run.data_block..);
+    runs.flat_map(blocks).collect()
+}
+
+/// The data block of each thin block that [`changes`] may map.
+fn blocks_of_all(mapping: &Mapping) -> Vec<Option<u64>> {
+    let mut blocks = vec![None; 8000];
+    for (thin_block, mapped) in mapping {
+        blocks[usize::try_from(thin_block).unwrap()] = Some(mapped.data_block);
+    }
+    blocks
+}
+
+/// The thin blocks of ranges, which must be as few as can be.
+fn blocks_in(ranges: &[Range<u64>]) -> Vec<u64> {
+    assert!(ranges.windows(2).all(|pair| pair[0].end < pair[1].start));
+    ranges.iter().cloned().flatten().collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn runs_tell_what_is_mapped_in_a_range(steps in vec(changes(), 1..4), start in 0_u64..8000, len in 0_u64..4000) {
+        let mapping = (0..).zip(&steps).fold(Mapping::new(), |mapping, (time, changes)| mapping.with(changes, time));
+        for range in [start..start + len, 0..u64::MAX] {
+            let expected: Vec<_> = mapping
+                .iter()
+                .filter(|(thin_block, _)| range.contains(thin_block))
+                .map(|(thin_block, mapped)| (thin_block, mapped.data_block))
+                .collect();
+            prop_assert_eq!(blocks_of(mapping.runs(range)), expected);
+        }
+    }
+
+    #[test]
+    fn two_mappings_differ_where_their_data_blocks_do(steps in vec((changes(), 0_usize..8), 1..8)) {
+        let mut versions = vec![Mapping::new()];
+        for (time, (changes, parent)) in (1..).zip(&steps) {
+            versions.push(versions[parent % versions.len()].with(changes, time));
+        }
+        // The same again, sharing nothing.
+        let last = versions.last().unwrap();
+        let again: Vec<_> = last.iter().map(|(thin_block, mapped)| (thin_block, mapped.data_block)).collect();
+        versions.push(Mapping::new().with(&again, 0));
+        let plain: Vec<Vec<_>> = versions.iter().map(blocks_of_all).collect();
+        let of_all = || versions.iter().zip(&plain);
+        for ((a, blocks_a), (b, blocks_b)) in of_all().flat_map(|a| of_all().map(move |b| (a, b))) {
+            let differ = |at: &usize| blocks_a[*at] != blocks_b[*at];
+            let expected: Vec<u64> = (0..8000).filter(differ).map(|at| at as u64).collect();
+            prop_assert_eq!(blocks_in(&a.changed(b)), expected);
+        }
+    }
+}
+
+#[test]
+fn telling_few_differences_looks_into_few_nodes() {
+    let parent = Mapping::new().with(&run(0, 0, 1_000_000), 0);
+    let child = parent.with(&[(5, 1 << 30), (500_000, (1 << 30) + 1)], 1);
+    let child = child.with(&run(1_000_000, 1 << 31, 10), 2);
+    assert_eq!(
+        parent.changed(&child),
+        [5..6, 500_000..500_001, 1_000_000..1_000_010]
+    );
+    let steps = |a, b| {
+        let mut comparison = Comparison::new(a, b);
+        std::iter::from_fn(|| comparison.step().then_some(())).count()
+    };
+    // Of 4000 nodes: three levels on three ways, each node's children passed over one by one.
+    assert!(steps(&parent, &child) < 2000, "{}", steps(&parent, &child));
+    assert_eq!(steps(&parent, &parent.clone()), 1);
+}
+
+#[test]
+fn ends_of_mappings_and_of_ranges_are_no_exceptions() {
+    let empty = Mapping::new();
+    let one = empty.with(&[(MAX_THIN_BLOCKS - 1, 7)], 0);
+    let last = MAX_THIN_BLOCKS - 1..MAX_THIN_BLOCKS;
+    assert_eq!(empty.changed(&Mapping::new()), []);
+    assert_eq!(empty.changed(&one), std::slice::from_ref(&last));
+    assert_eq!(one.changed(&empty), std::slice::from_ref(&last));
+    assert_eq!(blocks_of(empty.runs(0..u64::MAX)), []);
+    assert_eq!(blocks_of(one.runs(last)), [(MAX_THIN_BLOCKS - 1, 7)]);
+    assert_eq!(blocks_of(one.runs(7..7)), []);
 }
