@@ -232,13 +232,7 @@ impl View {
             | DiffItem::Update { new: (&ino, _), .. }) = item;
             changed.insert(ino);
         }
-        for item in parent.names.diff(&self.names) {
-            let (DiffItem::Add(key, _)
-            | DiffItem::Remove(key, _)
-            | DiffItem::Update { new: (key, _), .. }) = item;
-            let directory = key.first_chunk().expect("keys start with a number");
-            changed.insert(Ino(u32::from_be_bytes(*directory)));
-        }
+        changed.extend(self.changed_names(parent).map(|(directory, _)| directory));
         changed.into_iter()
     }
 
@@ -246,10 +240,9 @@ impl View {
     /// [`View::changed_since`] does.
     pub fn changed_names<'a>(&'a self, parent: &'a Self) -> impl Iterator<Item = (Ino, &'a [u8])> {
         parent.names.diff(&self.names).map(|item| {
-            let key = match item {
-                DiffItem::Add(key, _) | DiffItem::Remove(key, _) => key,
-                DiffItem::Update { new: (key, _), .. } => key,
-            };
+            let (DiffItem::Add(key, _)
+            | DiffItem::Remove(key, _)
+            | DiffItem::Update { new: (key, _), .. }) = item;
             let (directory, name) = key.split_first_chunk().expect("keys start with a number");
             (Ino(u32::from_be_bytes(*directory)), name)
         })
