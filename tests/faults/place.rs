@@ -1,0 +1,70 @@
+//! A directory in which roots are put down and commands run on them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Result;
+use tempfile::TempDir;
+
+use super::tracer::{self, Fault, Traced};
+use super::tree::{Tree, remove};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_aufs2dm");
+
+/// A place for one root at a time, in memory where that is possible.
+#[derive(Debug)]
+pub(crate) struct Place {
+    dir: TempDir,
+}
+
+impl Place {
+    pub(crate) fn new() -> Result<Self> {
+        let memory = Path::new("/dev/shm");
+        let parent = if memory.is_dir() {
+            memory.to_owned()
+        } else {
+            std::env::temp_dir()
+        };
+        let dir = tempfile::Builder::new()
+            .prefix("aufs2dm-faults-")
+            .tempdir_in(parent)?;
+        Ok(Self { dir })
+    }
+
+    /// The place itself.
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The Docker root.
+    pub(crate) fn root(&self) -> PathBuf {
+        self.dir.path().join("docker")
+    }
+
+    fn pid_file(&self) -> PathBuf {
+        self.dir.path().join("docker.pid")
+    }
+
+    /// Puts down `tree` in place of what is there, as on a machine that has just started.
+    pub(crate) fn put(&self, tree: &Tree) -> Result<()> {
+        remove(&self.root())?;
+        if self.pid_file().exists() {
+            std::fs::remove_file(self.pid_file())?;
+        }
+        tree.write(&self.root())
+    }
+
+    /// `aufs2dm` with a verb and its options, on the root.
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(BINARY);
+        command.args(words).arg("--root").arg(self.root());
+        command.arg("--pidfile").arg(self.pid_file());
+        command
+    }
+
+    /// Runs it with a fault.
+    pub(crate) fn trace(&self, words: &[&str], fault: Fault) -> Result<Traced> {
+        let places = [(self.path(), "@")];
+        tracer::run(self.command(words), fault, &places)
+    }
+}

@@ -1,0 +1,108 @@
+//! The tracer itself, and that what it does is done.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use nix::errno::Errno;
+
+use super::place::Place;
+use super::root;
+use super::tracer::{Fault, Traced, run};
+use super::tree::Tree;
+
+fn shell(script: &str, dir: &Path, fault: Fault) -> Traced {
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).current_dir(dir);
+    run(command, fault, &[(dir, "@")]).unwrap()
+}
+
+/// Makes a directory and a file, reads, and starts other programs for half of it.
+const SCRIPT: &str =
+    "mkdir one; printf 0123456789 >two; cat two >/dev/null; ln two three; echo said; rm three";
+
+#[test]
+fn calls_that_change_something_are_counted_in_all_processes_and_no_others_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let traced = shell(SCRIPT, dir.path(), Fault::None);
+    assert_eq!(traced.code, Some(0), "{traced:?}");
+    assert_eq!(traced.out, "said\n");
+    let expected = [
+        "mkdir one",
+        "openat two",
+        "write @/two",
+        "openat /dev/null",
+        "linkat two three",
+        "unlinkat three",
+    ];
+    assert_eq!(traced.calls, expected);
+}
+
+#[test]
+fn a_call_that_fails_is_not_made_and_the_next_ones_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let traced = shell(SCRIPT, dir.path(), Fault::Fail(0, Errno::ENOSPC));
+    assert!(traced.err.contains("No space left"), "{traced:?}");
+    assert!(!dir.path().join("one").exists());
+    assert_eq!(fs::read(dir.path().join("two")).unwrap(), b"0123456789");
+}
+
+#[test]
+fn after_the_first_call_that_fails_for_good_none_is_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let traced = shell(SCRIPT, dir.path(), Fault::FailFrom(1, Errno::EROFS));
+    assert!(traced.err.contains("Read-only"), "{traced:?}");
+    assert!(dir.path().join("one").exists());
+    assert!(!dir.path().join("two").exists());
+}
+
+#[test]
+fn a_killed_process_makes_all_calls_before_the_one_and_not_that_one() {
+    let dir = tempfile::tempdir().unwrap();
+    // `exec`, so that the process that is killed is the one that makes the call.
+    let script = "printf 0123456789 >two; exec mkdir one";
+    let traced = shell(script, dir.path(), Fault::Kill(2));
+    assert_eq!((traced.code, traced.calls.len()), (None, 3), "{traced:?}");
+    assert!(!dir.path().join("one").exists());
+    assert_eq!(fs::read(dir.path().join("two")).unwrap(), b"0123456789");
+}
+
+#[test]
+fn a_torn_call_writes_half() {
+    let dir = tempfile::tempdir().unwrap();
+    let traced = shell(SCRIPT, dir.path(), Fault::Tear(2));
+    assert_eq!(traced.code, None, "{traced:?}");
+    assert_eq!(fs::read(dir.path().join("two")).unwrap(), b"01234");
+}
+
+#[test]
+fn a_tree_that_is_put_down_again_differs_in_nothing() {
+    let place = Place::new().unwrap();
+    let original = root::whole().unwrap();
+    place.put(&original).unwrap();
+    let again = Tree::read(&place.root()).unwrap();
+    assert_eq!(original.differences(&again, |_| false), [""; 0]);
+    let file = place.root().join("image/aufs/repositories.json");
+    fs::write(&file, fs::read(&file).unwrap()).unwrap();
+    let touched = Tree::read(&place.root()).unwrap();
+    assert_eq!(original.differences(&touched, |_| false).len(), 1);
+}
+
+#[test]
+fn a_conversion_makes_the_same_calls_each_time() {
+    for original in [root::reduced().unwrap(), root::whole().unwrap()] {
+        let calls = [0; 2].map(|_| {
+            let place = Place::new().unwrap();
+            place.put(&original).unwrap();
+            let traced = place
+                .trace(&["convert", "--jobs", "1"], Fault::None)
+                .unwrap();
+            assert_eq!(traced.code, Some(0), "{traced:?}");
+            eprintln!("{}", traced.calls.len());
+            traced.calls
+        });
+        let differ = calls[0].iter().zip(&calls[1]).position(|(a, b)| a != b);
+        assert_eq!(differ, None);
+        assert_eq!(calls[0].len(), calls[1].len());
+    }
+}
