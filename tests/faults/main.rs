@@ -9,11 +9,12 @@
 #![allow(clippy::print_stderr)]
 
 mod calls;
+mod commands;
 mod filter;
+mod kills;
 mod place;
-mod root;
 #[path = "../support/mod.rs"]
 mod support;
+mod sweep;
 mod tracer;
 mod tracer_tests;
-mod tree;

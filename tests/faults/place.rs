@@ -1,13 +1,14 @@
 //! A directory in which roots are put down and commands run on them.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::Result;
 use tempfile::TempDir;
 
+use super::support::outcome::{Broken, Ended};
+use super::support::tree::{Tree, remove};
 use super::tracer::{self, Fault, Traced};
-use super::tree::{Tree, remove};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_aufs2dm");
 
@@ -60,6 +61,25 @@ impl Place {
         command.args(words).arg("--root").arg(self.root());
         command.arg("--pidfile").arg(self.pid_file());
         command
+    }
+
+    /// What is there after a run was broken off.
+    pub(crate) fn broken<'a>(&'a self, original: &'a Tree) -> Broken<'a> {
+        Broken {
+            root: self.root(),
+            original,
+            tool: Box::new(|words| self.run(words)),
+        }
+    }
+
+    fn run(&self, words: &[&str]) -> Result<Ended> {
+        let output = self.command(words).stdin(Stdio::null()).output()?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ok(Ended {
+            code: output.status.code(),
+            out: text(&output.stdout),
+            err: text(&output.stderr),
+        })
     }
 
     /// Runs it with a fault.

@@ -7,9 +7,9 @@ use std::process::Command;
 use nix::errno::Errno;
 
 use super::place::Place;
-use super::root;
+use super::support::reduced::{reduced, whole};
+use super::support::tree::Tree;
 use super::tracer::{Fault, Traced, run};
-use super::tree::Tree;
 
 fn shell(script: &str, dir: &Path, fault: Fault) -> Traced {
     let mut command = Command::new("sh");
@@ -78,7 +78,7 @@ fn a_torn_call_writes_half() {
 #[test]
 fn a_tree_that_is_put_down_again_differs_in_nothing() {
     let place = Place::new().unwrap();
-    let original = root::whole().unwrap();
+    let original = whole().unwrap();
     place.put(&original).unwrap();
     let again = Tree::read(&place.root()).unwrap();
     assert_eq!(original.differences(&again, |_| false), [""; 0]);
@@ -90,7 +90,7 @@ fn a_tree_that_is_put_down_again_differs_in_nothing() {
 
 #[test]
 fn a_conversion_makes_the_same_calls_each_time() {
-    for original in [root::reduced().unwrap(), root::whole().unwrap()] {
+    for original in [reduced().unwrap(), whole().unwrap()] {
         let calls = [0; 2].map(|_| {
             let place = Place::new().unwrap();
             place.put(&original).unwrap();

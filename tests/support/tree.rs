@@ -17,7 +17,7 @@ use nix::unistd::{Whence, lseek64};
 
 /// A directory, by paths relative to it; each after the directory that it is in.
 #[derive(Clone, Debug)]
-pub(crate) struct Tree {
+pub struct Tree {
     entries: BTreeMap<PathBuf, Entry>,
 }
 
@@ -62,7 +62,7 @@ impl std::fmt::Debug for What {
 
 impl Tree {
     /// Reads all of `top`. Access times move.
-    pub(crate) fn read(top: &Path) -> Result<Self> {
+    pub fn read(top: &Path) -> Result<Self> {
         let mut reader = Reader {
             top,
             firsts: HashMap::new(),
@@ -75,7 +75,7 @@ impl Tree {
     }
 
     /// Makes it anew at `top`, where nothing is.
-    pub(crate) fn write(&self, top: &Path) -> Result<()> {
+    pub fn write(&self, top: &Path) -> Result<()> {
         for (path, entry) in &self.entries {
             entry
                 .write(&top.join(path), top)
@@ -92,7 +92,7 @@ impl Tree {
 
     /// How `other` differs from this, for each path in one line. Directories' own times are compared unless `moves` is true
     /// for their path: what is renamed in and out of a directory moves them.
-    pub(crate) fn differences(&self, other: &Self, moves: impl Fn(&Path) -> bool) -> Vec<String> {
+    pub fn differences(&self, other: &Self, moves: impl Fn(&Path) -> bool) -> Vec<String> {
         let mut told = Vec::new();
         for path in self.entries.keys().chain(other.entries.keys()) {
             let (before, after) = (self.entries.get(path), other.entries.get(path));
@@ -234,7 +234,7 @@ fn data(path: &Path, size: u64) -> Result<Vec<(u64, Vec<u8>)>> {
 }
 
 /// Removes a directory with all that is in it, or nothing.
-pub(crate) fn remove(top: &Path) -> io::Result<()> {
+pub fn remove(top: &Path) -> io::Result<()> {
     match fs::remove_dir_all(top) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         done => done,

@@ -1,4 +1,4 @@
-//! The roots that are converted.
+//! The fixture as a value, whole and reduced.
 
 use std::collections::HashSet;
 use std::fs;
@@ -7,11 +7,11 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::support::fixture::unpack;
+use super::fixture::unpack;
 use super::tree::Tree;
 
 /// The whole fixture: 30 images, 20 layers, 5 containers.
-pub(crate) fn whole() -> Result<Tree> {
+pub fn whole() -> Result<Tree> {
     let dir = unpack("small.tar.xz");
     Tree::read(&dir.path().join("docker"))
 }
@@ -24,7 +24,7 @@ const REPOSITORIES: [&str; 2] = ["lab/base", "lab/tool"];
 
 /// The fixture as it would be if two images of three tags and two of their containers were all that was ever made: same files,
 /// same formats, but so few that each call of a conversion can be tried in each of several ways.
-pub(crate) fn reduced() -> Result<Tree> {
+pub fn reduced() -> Result<Tree> {
     let dir = unpack("small.tar.xz");
     let root = dir.path().join("docker");
     let images = root.join("image/aufs");
