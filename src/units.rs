@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// Bytes in a 512-byte sector, the unit of device-mapper tables.
 pub const SECTOR_BYTES: u64 = 512;
 
@@ -11,7 +13,10 @@ pub const SECTOR_BYTES: u64 = 512;
 pub const BLOCK_BYTES: u64 = 4096;
 
 /// A number of bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
 pub struct Bytes(pub u64);
 
 impl Bytes {

@@ -46,6 +46,23 @@ pub(super) enum Command {
                       aufs/ and image/aufs stay as they are. Then start Docker with \"storage-driver\": \"devicemapper\"."
     )]
     Convert(ConvertArgs),
+    /// Go on with a conversion that was interrupted; finished layers are not written again.
+    #[command(after_help = "Example:\n  aufs2dm status\n  aufs2dm resume")]
+    Resume(ResumeArgs),
+    /// Go back: the root as it was before `convert`.
+    #[command(
+        after_help = "Example:\n  systemctl stop docker.socket docker\n  aufs2dm rollback\n\nRefused when Docker has worked on the \
+                      converted root since: what it did there would be lost. --force goes back all the same."
+    )]
+    Rollback(RollbackArgs),
+    /// Remove the aufs side of a converted root for good.
+    #[command(
+        after_help = "Example:\n  aufs2dm verify --full\n  aufs2dm commit\n\nThere is no way back after it."
+    )]
+    Commit(CommitArgs),
+    /// Say where a conversion stands and what may be done next. Changes nothing.
+    #[command(after_help = "Example:\n  aufs2dm status --json | jq -r .state")]
+    Status(StatusArgs),
 }
 
 /// The root a command works on.
@@ -70,6 +87,58 @@ pub(super) struct InspectArgs {
     pub(super) root: RootArgs,
 }
 
+/// Arguments of `resume`.
+#[derive(Debug, Args)]
+pub(super) struct ResumeArgs {
+    /// The root.
+    #[command(flatten)]
+    pub(super) root: RootArgs,
+    /// How fast, and how safe.
+    #[command(flatten)]
+    pub(super) work: WorkArgs,
+}
+
+/// Arguments of `rollback`.
+#[derive(Debug, Args)]
+pub(super) struct RollbackArgs {
+    /// The root.
+    #[command(flatten)]
+    pub(super) root: RootArgs,
+    /// Go back although what Docker did on the converted root since is lost.
+    #[arg(long)]
+    pub(super) force: bool,
+}
+
+/// Arguments of `commit`.
+#[derive(Debug, Args)]
+pub(super) struct CommitArgs {
+    /// The root.
+    #[command(flatten)]
+    pub(super) root: RootArgs,
+    /// Do not ask.
+    #[arg(short, long)]
+    pub(super) yes: bool,
+}
+
+/// Arguments of `status`.
+#[derive(Debug, Args)]
+pub(super) struct StatusArgs {
+    /// The root.
+    #[command(flatten)]
+    pub(super) root: RootArgs,
+}
+
+/// How layers are written.
+#[derive(Debug, Args)]
+pub(super) struct WorkArgs {
+    /// Threads that read and write [default: four for each CPU, at least 8].
+    #[arg(long, value_name = "N", value_parser = parse_jobs)]
+    pub(super) jobs: Option<NonZeroUsize>,
+    /// How often finished layers are made durable, so that `resume` need not write them again; 0: after each layer.
+    #[arg(long, value_name = "SECONDS", default_value = "10")]
+    pub(super) checkpoint: u32,
+}
+
 /// Arguments of `convert`.
 #[derive(Debug, Args)]
 pub(super) struct ConvertArgs {
@@ -79,9 +148,9 @@ pub(super) struct ConvertArgs {
     /// Read everything, print the plan, write nothing.
     #[arg(long)]
     pub(super) dry_run: bool,
-    /// Threads that read and write [default: four for each CPU, at least 8].
-    #[arg(long, value_name = "N", value_parser = parse_jobs)]
-    pub(super) jobs: Option<NonZeroUsize>,
+    /// How fast, and how safe.
+    #[command(flatten)]
+    pub(super) work: WorkArgs,
     /// Virtual size of each device, Docker's dm.basesize [default: 10G, or what the layers need].
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(super) base_size: Option<Bytes>,

@@ -2,16 +2,19 @@
 
 use std::fmt::Write as _;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use super::args::ConvertArgs;
+use super::args::{ConvertArgs, ResumeArgs, RootArgs, WorkArgs};
 use super::output::{print, print_json};
 use super::progress::for_stderr;
 use super::quiet::keep_access_times;
-use crate::convert::{Request, Source, Summary, Writer};
+use crate::convert::{
+    self, Finished, Prepared, Request, ResumeRequest, Source, Summary, Writer, finish, status,
+};
 use crate::docker::Orphans;
 use crate::docker::daemon::Host;
 use crate::docker::devicemapper::{SetupHint, daemon_settings};
@@ -22,26 +25,73 @@ use crate::units::{BLOCK_BYTES, Bytes};
 /// Converts a root, or prints the plan for it.
 pub(super) fn run(args: &ConvertArgs) -> anyhow::Result<()> {
     let writer = args.writer()?;
-    let cancel = Cancel::default();
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
-        signal_hook::flag::register(signal, cancel.flag()).context("signal handler")?;
-    }
+    let cancel = cancel_by_signals()?;
     let progress = for_stderr();
     keep_access_times(&args.root.root);
-    let source = Source::open(request(args, writer, cancel))?;
+    let source = match Source::open(request(args, writer, cancel)) {
+        Err(error @ convert::Error::AlreadyConverted { .. }) => {
+            log::warn!("{error}; nothing was done");
+            return Ok(());
+        }
+        source => source?,
+    };
     let prepared = source.plan(&*progress)?;
-    for notice in prepared.notices() {
-        log::warn!("{notice}");
-    }
+    tell_notices(&prepared);
     let summary = if args.dry_run {
         prepared.summary()
     } else {
         prepared.execute(&*progress)?
     };
-    let printed = if args.root.json {
-        print_json(&summary)
+    print_summary(&summary, args.root.json)
+}
+
+/// Goes on with an interrupted conversion.
+pub(super) fn resume(args: &ResumeArgs) -> anyhow::Result<()> {
+    let cancel = cancel_by_signals()?;
+    let progress = for_stderr();
+    let request = ResumeRequest {
+        root: args.root.root.clone(),
+        host: host(&args.root),
+        jobs: args.work.jobs(),
+        cancel,
+        checkpoint: args.work.checkpoint(),
+    };
+    let ended = match finish(&request.root, &request.host)? {
+        Finished::Nothing => None,
+        Finished::Converted => Some("is converted already; nothing was done"),
+        Finished::Switched => Some("is converted: Docker's devicemapper root is in place"),
+        Finished::RolledBack => Some("is as it was before the conversion"),
+        Finished::Committed => Some("has no aufs side any more"),
+    };
+    if let Some(words) = ended {
+        return print_ended(&request.root, words, args.root.json);
+    }
+    keep_access_times(&args.root.root);
+    let prepared = Source::resume(request)?.plan(&*progress)?;
+    tell_notices(&prepared);
+    let summary = prepared.execute(&*progress)?;
+    print_summary(&summary, args.root.json)
+}
+
+fn print_ended(root: &Path, words: &str, json: bool) -> anyhow::Result<()> {
+    if json {
+        print_json(&status(root)?)
     } else {
-        print(&text(&summary))
+        print(&format!("{} {words}\n", root.display()))
+    }
+}
+
+fn tell_notices(prepared: &Prepared) {
+    for notice in prepared.notices() {
+        log::warn!("{notice}");
+    }
+}
+
+fn print_summary(summary: &Summary, json: bool) -> anyhow::Result<()> {
+    let printed = if json {
+        print_json(summary)
+    } else {
+        print(&text(summary))
     };
     match printed {
         // An error would say that the root is as it was.
@@ -53,20 +103,48 @@ pub(super) fn run(args: &ConvertArgs) -> anyhow::Result<()> {
     }
 }
 
+fn cancel_by_signals() -> anyhow::Result<Cancel> {
+    let cancel = Cancel::default();
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register(signal, cancel.flag()).context("signal handler")?;
+    }
+    Ok(cancel)
+}
+
+/// The running system, as far as it is looked at.
+pub(super) fn host(args: &RootArgs) -> Host {
+    Host {
+        pid_file: args.pidfile.clone(),
+        ..Host::default()
+    }
+}
+
+impl WorkArgs {
+    /// On a cold disk most threads wait for small files, so there are more of them than cores.
+    fn jobs(&self) -> NonZeroUsize {
+        self.jobs.unwrap_or_else(|| {
+            let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+            NonZeroUsize::new((4 * cores).clamp(8, 64)).expect("at least 8")
+        })
+    }
+
+    fn checkpoint(&self) -> Duration {
+        Duration::from_secs(self.checkpoint.into())
+    }
+}
+
 fn request(args: &ConvertArgs, writer: Writer, cancel: Cancel) -> Request {
     Request {
         root: args.root.root.clone(),
-        host: Host {
-            pid_file: PathBuf::from(&args.root.pidfile),
-            ..Host::default()
-        },
+        host: host(&args.root),
         dry_run: args.dry_run,
         orphans: if args.skip_orphans {
             Orphans::LeaveOut
         } else {
             Orphans::Convert
         },
-        jobs: args.jobs.unwrap_or_else(default_jobs),
+        jobs: args.work.jobs(),
+        checkpoint: args.work.checkpoint(),
         base_size: args.base_size,
         data_size: args.data_size,
         metadata_size: args.metadata_size,
@@ -78,12 +156,6 @@ fn request(args: &ConvertArgs, writer: Writer, cancel: Cancel) -> Request {
         writer,
         cancel,
     }
-}
-
-/// On a cold disk most threads wait for small files, so there are more of them than cores.
-fn default_jobs() -> NonZeroUsize {
-    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    NonZeroUsize::new((4 * cores).clamp(8, 64)).expect("at least 8")
 }
 
 fn text(summary: &Summary) -> String {

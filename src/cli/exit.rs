@@ -79,14 +79,18 @@ fn listing(mut text: String, items: &[impl Display]) -> String {
 
 /// The parts' errors are transparent in [`convert::Error`], so they are no causes of their own in the chain.
 fn exit_of(error: &anyhow::Error) -> Exit {
-    match error.downcast_ref() {
+    let error = match error.downcast_ref() {
+        Some(convert::Error::Resumable { cause, .. }) => Some(&**cause),
+        error => error,
+    };
+    match error {
         Some(
             convert::Error::Interrupted
             | convert::Error::Engine(engine::direct::Error::Interrupted)
             | convert::Error::Kernel(engine::kernel::Error::Interrupted),
         ) => Exit::Interrupted,
         Some(convert::Error::Commit(
-            commit::Error::RollbackFailed { .. } | commit::Error::HalfSwitched { .. },
+            commit::Error::HalfWay { .. } | commit::Error::TakingBack { .. },
         )) => Exit::HalfWay,
         _ => Exit::Failed,
     }

@@ -1,12 +1,15 @@
 //! The command line: arguments, progress, text and JSON. Everything it does is a call into the library.
 
 mod args;
+mod commit;
 mod convert;
 mod exit;
 mod inspect;
 mod output;
 mod progress;
 mod quiet;
+mod rollback;
 mod run;
+mod status;
 
 pub use run::main;

@@ -8,7 +8,7 @@ use log::LevelFilter;
 
 use super::args::{Cli, Command};
 use super::exit::{Exit, report};
-use super::{convert, inspect};
+use super::{commit, convert, inspect, rollback, status};
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
@@ -24,6 +24,10 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     let done = match &cli.command {
         Command::Inspect(args) => inspect::run(args),
         Command::Convert(args) => convert::run(args),
+        Command::Resume(args) => convert::resume(args),
+        Command::Rollback(args) => rollback::run(args),
+        Command::Commit(args) => commit::run(args),
+        Command::Status(args) => status::run(args),
     };
     done.map_or_else(
         |error| {

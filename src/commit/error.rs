@@ -1,9 +1,10 @@
 //! Why staging or moving in place fails.
 
-use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::journal::State;
+use crate::chain::Chain;
 use crate::units::Bytes;
 
 /// Why staging or moving in place fails.
@@ -29,16 +30,33 @@ pub enum Error {
         /// What there is.
         free: Bytes,
     },
-    /// An earlier run was stopped between two renames.
+    /// A conversion is there that has to be ended first.
+    #[error("{path}: {state}")]
+    Unfinished {
+        /// The Docker root.
+        path: PathBuf,
+        /// Where it stands.
+        state: State,
+    },
+    /// A journal that no version of this tool has written.
     #[error(
-        "{stage}: an earlier run was stopped while it moved its result in place; aufs/ and image/aufs are as they were; \
-         unless Docker has run since, go back by: {state}"
+        "{path}: line {line}: {what}; it was written by another version of aufs2dm, or damaged"
     )]
-    HalfSwitched {
-        /// Its staging directory.
-        stage: PathBuf,
-        /// Shell commands that take back what it had moved.
-        state: String,
+    Journal {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// What was staged is neither there nor in its place.
+    #[error(
+        "{path}: is gone, and what it was made for is not in place either; `aufs2dm rollback` goes back"
+    )]
+    Lost {
+        /// The staged file or directory.
+        path: PathBuf,
     },
     /// Another run works on the root.
     #[error("{path}: another aufs2dm is at work")]
@@ -52,14 +70,28 @@ pub enum Error {
         /// What stands there.
         path: PathBuf,
     },
-    /// A step failed, and so did taking back the ones before it.
-    #[error("{state}")]
-    RollbackFailed {
-        /// Why the move failed.
-        #[source]
+    /// The conversion cannot be taken back.
+    #[error(
+        "{root}: could not be taken back: {cause}; Docker must not start until `aufs2dm rollback`, called again when the cause is \
+         gone, has ended it", root = .root.display(), cause = Chain(&**.cause)
+    )]
+    TakingBack {
+        /// The Docker root.
+        root: PathBuf,
+        /// Why.
         cause: Box<Error>,
-        /// What could not be taken back.
-        state: RollbackState,
+    },
+    /// A step failed, and so did taking back the ones before it.
+    #[error(
+        "{cause}; and it could not be taken back: {left}; the root is between aufs and devicemapper, Docker must not start; \
+         when the cause is gone, `aufs2dm rollback` goes back and `aufs2dm resume` goes on",
+        cause = Chain(&**.cause), left = Chain(&**.left)
+    )]
+    HalfWay {
+        /// Why the move failed.
+        cause: Box<Error>,
+        /// Why it could not be taken back.
+        left: Box<Error>,
     },
 }
 
@@ -70,19 +102,5 @@ impl Error {
             op,
             source,
         }
-    }
-}
-
-/// What a failed undo left: one message for each step, with the command that mends it.
-#[derive(Debug)]
-pub struct RollbackState(pub(super) Vec<String>);
-
-impl fmt::Display for RollbackState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "the move in place failed and could not be undone by itself; by hand: {}",
-            self.0.join(" && ")
-        )
     }
 }

@@ -1,14 +1,23 @@
-//! Stages the result beside the original and moves it in place.
+//! Stages the result beside the original, moves it in place, takes it back, and removes the original when told to.
 //!
 //! Everything is built below one directory in the Docker root, [`STAGE_NAME`], on the same file system, and made durable
-//! there. The move itself is a short list of renames that is undone in reverse when one fails. An interrupted run leaves the
-//! root as it was, apart from the staging directory, which the next run reports and replaces.
+//! there. The move itself is a short list of renames. A journal in that directory knows at every moment what was begun and
+//! what was moved, so that any interruption has a way on and a way back: `docs/commit.md`.
 
+mod conversion;
 mod copy;
 mod error;
+mod journal;
+mod moves;
+mod since;
 mod stage;
 mod switch;
+mod times;
 
-pub use error::{Error, RollbackState};
-pub use stage::{Leftover, RootLock, STAGE_NAME, Stage};
-pub use switch::EditedConfig;
+pub use conversion::Conversion;
+pub use error::Error;
+pub use journal::{Begun, Journal, Record, State, Story, Switching, Verified, now};
+pub use moves::Move;
+pub use since::{Changes, Written};
+pub use stage::{EditedConfig, Leftover, RootLock, STAGE_NAME, Stage, remove_leftover};
+pub use times::Times;

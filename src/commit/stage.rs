@@ -1,15 +1,16 @@
-//! The staging directory: where the result is built.
+//! The staging directory: where the result is built, and what remembers how it came to its place.
 //!
 //! ```text
 //! <root>/.aufs2dm/
+//!   journal                      what was begun, what is durable, what was moved
 //!   devicemapper/…               becomes <root>/devicemapper
 //!   image/…                      becomes <root>/image/devicemapper
 //!   containers/<id>/<file>       replaces <root>/containers/<id>/<file>
-//!   originals/containers/<id>/…  the original of the same, kept until all is in place
+//!   originals/containers/<id>/…  the original of the same, for the way back
+//!   originals/{devicemapper,image}  empty directories that stood where the result is now
 //!   mnt/<n>                      the kernel engine's mount points, gone when it is done
-//!   claim.json                   what it makes outside of this directory
-//!   switching                    there while results are moved out
-//!   claim.json                   there while the kernel engine has something outside that is not yet in place
+//!   claim.json                   what it made outside of this directory
+//!   removed/                     the aufs side while it is removed
 //! ```
 
 use std::fs::{self, DirBuilder, File};
@@ -20,24 +21,41 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::statvfs::statvfs;
+use serde_json::Value;
 use walkdir::WalkDir;
 
 use super::copy::{copy_tree, write_file};
 use super::error::Error;
-use super::switch::{self, EditedConfig};
+use super::journal::{self, Journal, Record, State, Story, Switching};
+use super::moves::{Ground, Move};
+use super::since::{Parts, Written};
+use super::switch;
+use super::times::Times;
 use crate::engine::kernel::claim;
+use crate::sys::syncfs_tells_errors;
 use crate::units::{BLOCK_BYTES, Bytes};
 
 /// The staging directory's name in the Docker root. No storage driver has that name, so a daemon takes no notice of it.
 pub const STAGE_NAME: &str = ".aufs2dm";
 
-/// The staging directory of this run. Dropped before [`switch`](Self::switch), it is removed, unless it has the record of
-/// something that a later run must take back.
+/// The staging directory of this run. Dropped before [`switch`](Self::switch), it is removed, unless it has something that a
+/// later run goes on with or must take back.
 #[derive(Debug)]
 pub struct Stage {
     root: PathBuf,
     path: PathBuf,
+    journal: Journal,
+    /// Whether it stays for a later run.
     keep: bool,
+}
+
+/// A container's configuration file with the storage driver changed.
+#[derive(Clone, Debug)]
+pub struct EditedConfig {
+    /// The file, relative to the Docker root: `containers/<id>/config.v2.json`.
+    pub path: PathBuf,
+    /// Its new content.
+    pub content: Vec<u8>,
 }
 
 /// A root that only this run works on. The lock is on the open directory, leaves no trace and ends with the process.
@@ -72,48 +90,125 @@ impl RootLock {
 }
 
 /// What an earlier run left in a root.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Leftover {
     /// Nothing.
     None,
-    /// A staging directory that was not moved in place: it can be replaced.
+    /// A staging directory in which no conversion was begun: it can be replaced.
     Stage(PathBuf),
+    /// A conversion, wherever it stands, with its staging directory.
+    Conversion(PathBuf, Box<Story>),
 }
 
-impl Stage {
-    /// Looks for what an earlier run left in `root`; changes nothing.
+impl Leftover {
+    /// Looks for it in `root`; changes nothing.
     ///
     /// # Errors
     ///
-    /// [`Error::HalfSwitched`] when that run was stopped between two renames.
-    pub fn look_for_leftover(root: &Path) -> Result<Leftover, Error> {
+    /// [`Error::Io`], and [`Error::Journal`] when what is there cannot be understood.
+    pub fn look_for(root: &Path) -> Result<Self, Error> {
         let path = root.join(STAGE_NAME);
-        match path.symlink_metadata() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Leftover::None),
-            Err(error) => Err(Error::io(&path, "look at")(error)),
-            Ok(_) => match switch::half_switched(root, &path) {
-                Some(state) => Err(Error::HalfSwitched { stage: path, state }),
-                None => Ok(Leftover::Stage(path)),
-            },
+        let meta = match path.symlink_metadata() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::None),
+            meta => meta.map_err(Error::io(&path, "look at"))?,
+        };
+        let story = if meta.is_dir() {
+            Story::read(&path)?
+        } else {
+            None
+        };
+        Ok(match story {
+            Some(mut story) => {
+                story.settle(Ground { root, stage: &path });
+                Self::Conversion(path, Box::new(story))
+            }
+            None => Self::Stage(path),
+        })
+    }
+
+    /// The staging directory.
+    pub fn stage(&self) -> Option<&Path> {
+        match self {
+            Self::None => None,
+            Self::Stage(path) | Self::Conversion(path, _) => Some(path),
         }
     }
 
-    /// Makes the staging directory in `root`, in place of one that an interrupted run left.
+    /// Where the conversion stands, if one was begun.
+    pub fn state(&self) -> Option<State> {
+        match self {
+            Self::Conversion(_, story) => Some(story.state),
+            _ => None,
+        }
+    }
+}
+
+impl Stage {
+    /// Makes the staging directory in `root`, in place of one in which nothing was moved yet, and begins the journal. `order` is
+    /// what a later run must know to go on.
     ///
     /// # Errors
     ///
-    /// As [`look_for_leftover`](Self::look_for_leftover), and [`Error::Io`].
-    pub fn create(root: &Path) -> Result<Self, Error> {
-        if let Leftover::Stage(path) = Self::look_for_leftover(root)? {
-            remove_all(&path).map_err(Error::io(&path, "remove"))?;
+    /// [`Error::Io`], and [`Error::Unfinished`] when a conversion is there that has to be ended first.
+    pub fn create(root: &Path, order: Value) -> Result<Self, Error> {
+        let leftover = Leftover::look_for(root)?;
+        if let Some(state) = leftover.state().filter(|state| *state != State::Writing) {
+            return Err(Error::Unfinished {
+                path: root.to_owned(),
+                state,
+            });
+        }
+        if let Some(path) = leftover.stage() {
+            remove_all(path).map_err(Error::io(path, "remove"))?;
         }
         let path = root.join(STAGE_NAME);
+        let times = Times::of(root, "").map_err(Error::io(root, "look at"))?;
         create_dir(&path, 0o700)?;
+        let journal = Journal::create(&path, times, order).inspect_err(|_| {
+            // Nothing is in it that anybody could go on with.
+            let _ = fs::remove_dir_all(&path);
+        })?;
         Ok(Self {
             root: root.to_owned(),
             path,
+            journal,
             keep: false,
         })
+    }
+
+    /// Goes on in a staging directory in which layers were being written. All but the pool is made anew.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    pub fn reopen(root: &Path) -> Result<Self, Error> {
+        let path = root.join(STAGE_NAME);
+        let journal = Journal::reopen(&path)?;
+        for name in ["image", "containers", "originals", "devicemapper/metadata"] {
+            let old = path.join(name);
+            match remove_all(&old) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(Error::io(&old, "remove")(error));
+                }
+                _ => {}
+            }
+        }
+        Ok(Self {
+            root: root.to_owned(),
+            path,
+            journal,
+            keep: true,
+        })
+    }
+
+    /// The journal.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// Lets it stay for a later run when this one fails, or go.
+    pub fn keep_for_resume(&mut self, keep: bool) {
+        self.keep = keep;
     }
 
     /// Checks that the root's file system has room for `needed` bytes, with what an earlier run left out of the way.
@@ -166,7 +261,7 @@ impl Stage {
     /// [`Error::Io`].
     pub fn create_driver_home(&self, owner: (u32, u32)) -> Result<PathBuf, Error> {
         let home = self.path.join("devicemapper");
-        create_owned_dir(&home, owner)?;
+        ensure_owned_dir(&home, owner)?;
         Ok(home)
     }
 
@@ -177,7 +272,7 @@ impl Stage {
     /// [`Error::Io`].
     pub fn create_loop_directory(&self, owner: (u32, u32)) -> Result<(PathBuf, PathBuf), Error> {
         let loops = self.path.join("devicemapper/devicemapper");
-        create_owned_dir(&loops, owner)?;
+        ensure_owned_dir(&loops, owner)?;
         Ok((loops.join("data"), loops.join("metadata")))
     }
 
@@ -230,38 +325,143 @@ impl Stage {
         Ok(())
     }
 
-    /// Makes all that is staged durable, then moves it in place.
+    /// Makes all that is staged durable, then moves it in place. The staging directory stays, for the way back.
     ///
     /// # Errors
     ///
-    /// [`Error::Exists`] and [`Error::Io`]: nothing has moved. [`Error::RollbackFailed`]: the root is in between, and the
-    /// error says how to mend it by hand.
-    pub fn switch(&mut self, configs: &[EditedConfig]) -> Result<(), Error> {
-        sync_file_system(&self.path)?;
-        let switched = switch::switch(&self.root, &self.path, configs);
-        // What the operator has to move by hand must not be removed by us.
-        self.keep = matches!(switched, Err(Error::RollbackFailed { .. }));
-        if switched.is_ok()
-            && let Err(error) = self.remove()
-        {
-            // The conversion is done: an error would say that it is not.
-            log::warn!("{}; remove it by hand", Chain(&error));
+    /// [`Error::Exists`] and [`Error::Io`]: nothing has moved. [`Error::HalfWay`]: the root is in between, and the error says
+    /// what leads out of that.
+    pub fn switch(&mut self, configs: &[EditedConfig], daemon: Option<Value>) -> Result<(), Error> {
+        let ground = self.ground();
+        let switching = self.prepare_switch(configs, daemon)?;
+        for step in &switching.moves {
+            step.keep_original(ground)?;
         }
+        self.sync_staged()?;
+        let kept = self.keep;
+        // A kill from here on is told from one before by this record.
+        self.journal.append(&Record::Switching(switching.clone()))?;
+        let switched = switch::forward(&switching, self.ground(), &self.journal);
+        self.keep = match &switched {
+            Ok(()) | Err(Error::HalfWay { .. }) => true,
+            Err(_) => kept,
+        };
         switched
+    }
+
+    fn ground(&self) -> Ground<'_> {
+        Ground {
+            root: &self.root,
+            stage: &self.path,
+        }
+    }
+
+    fn prepare_switch(
+        &self,
+        configs: &[EditedConfig],
+        daemon: Option<Value>,
+    ) -> Result<Switching, Error> {
+        let mut moves = vec![
+            place("devicemapper", "devicemapper"),
+            place("image", "image/devicemapper"),
+        ];
+        let mut directories = vec!["image".to_owned()];
+        for config in configs {
+            let path = config.path.to_str().expect("container ids are text");
+            moves.push(replace(path));
+            if let Some((directory, _)) = path.rsplit_once('/')
+                && directories.last().is_none_or(|last| last != directory)
+            {
+                directories.push(directory.to_owned());
+            }
+        }
+        let times = directories
+            .iter()
+            .map(|path| {
+                Times::of(&self.root, path).map_err(Error::io(&self.root.join(path), "look at"))
+            })
+            .collect::<Result<_, _>>()?;
+        let parts = Parts {
+            home: &self.path.join("devicemapper"),
+            image: &self.path.join("image"),
+            configs: &self.path,
+            root: &self.root,
+        };
+        Ok(Switching {
+            moves,
+            times,
+            written: Written::of(&parts)?,
+            daemon,
+        })
+    }
+
+    fn sync_staged(&self) -> Result<(), Error> {
+        if !syncfs_tells_errors() {
+            sync_each_file(&self.path)?;
+        }
+        sync_file_system(&self.path)
     }
 
     fn remove(&mut self) -> Result<(), Error> {
         self.keep = true;
-        // First, lest a kill leaves a record of what is in use by then.
-        let record = self.path.join(claim::FILE);
-        match fs::remove_file(&record) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(Error::io(&record, "remove")(error));
-            }
-            _ => {}
-        }
-        fs::remove_dir_all(&self.path).map_err(Error::io(&self.path, "remove"))
+        remove_stage(&self.path)
     }
+}
+
+fn place(from: &str, to: &str) -> Move {
+    Move::Place {
+        from: from.to_owned(),
+        to: to.to_owned(),
+        stood: format!("originals/{from}"),
+    }
+}
+
+fn replace(path: &str) -> Move {
+    Move::Replace {
+        from: path.to_owned(),
+        to: path.to_owned(),
+        original: format!("originals/{path}"),
+    }
+}
+
+/// Removes a staging directory in which no conversion was begun, or whatever has its name.
+///
+/// # Errors
+///
+/// [`Error::Io`].
+pub fn remove_leftover(path: &Path) -> Result<(), Error> {
+    remove_all(path).map_err(Error::io(path, "remove"))
+}
+
+/// Removes a staging directory. The journal goes last: as long as it is there, a later run knows what the rest is.
+pub(super) fn remove_stage(path: &Path) -> Result<(), Error> {
+    let entries = match fs::read_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(Error::io(path, "read"))?,
+    };
+    // First, lest a kill leaves a record of what is in use by then.
+    let record = path.join(claim::FILE);
+    match fs::remove_file(&record) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(Error::io(&record, "remove")(error));
+        }
+        _ => {}
+    }
+    for entry in entries {
+        let entry = entry.map_err(Error::io(path, "read"))?;
+        if entry.file_name() == journal::FILE || entry.file_name() == claim::FILE {
+            continue;
+        }
+        remove_all(&entry.path()).map_err(Error::io(&entry.path(), "remove"))?;
+    }
+    let journal = path.join(journal::FILE);
+    match fs::remove_file(&journal) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(Error::io(&journal, "remove")(error));
+        }
+        _ => {}
+    }
+    fs::remove_dir(path).map_err(Error::io(path, "remove"))
 }
 
 impl Drop for Stage {
@@ -288,7 +488,7 @@ fn bytes_held_by(path: &Path) -> u64 {
 }
 
 /// Removes a directory, or whatever else is there; a symbolic link itself, not what it leads to.
-fn remove_all(path: &Path) -> io::Result<()> {
+pub(super) fn remove_all(path: &Path) -> io::Result<()> {
     if path.symlink_metadata()?.is_dir() {
         fs::remove_dir_all(path)
     } else {
@@ -314,8 +514,12 @@ fn create_dir(path: &Path, mode: u32) -> Result<(), Error> {
     Ok(())
 }
 
-fn create_owned_dir(path: &Path, (uid, gid): (u32, u32)) -> Result<(), Error> {
-    create_dir(path, 0o700)?;
+/// A directory that may be there already, from a run that was interrupted.
+fn ensure_owned_dir(path: &Path, (uid, gid): (u32, u32)) -> Result<(), Error> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        created => created.map_err(Error::io(path, "create"))?,
+    }
     chown(path, Some(uid), Some(gid)).map_err(Error::io(path, "set the owner of"))
 }
 
@@ -327,6 +531,19 @@ fn open_new(path: &Path) -> Result<File, Error> {
         .mode(0o600)
         .open(path)
         .map_err(Error::io(path, "create"))
+}
+
+/// Where the kernel does not tell whether a file's data reached the disk unless that file is asked for.
+fn sync_each_file(path: &Path) -> Result<(), Error> {
+    for entry in WalkDir::new(path).follow_links(false) {
+        let entry = entry.map_err(|error| Error::io(path, "read")(error.into()))?;
+        if entry.file_type().is_file() {
+            File::open(entry.path())
+                .and_then(|file| file.sync_data())
+                .map_err(Error::io(entry.path(), "sync"))?;
+        }
+    }
+    Ok(())
 }
 
 /// One call for thousands of small files, instead of one for each.
@@ -343,13 +560,28 @@ mod tests {
     #[test]
     fn a_staging_directory_goes_unless_it_has_a_record() {
         let root = tempfile::tempdir().unwrap();
-        let stage = Stage::create(root.path()).unwrap();
+        let stage = Stage::create(root.path(), Value::Null).unwrap();
         let path = stage.path().to_owned();
         drop(stage);
         assert!(!path.exists());
-        let stage = Stage::create(root.path()).unwrap();
+        let stage = Stage::create(root.path(), Value::Null).unwrap();
         fs::write(path.join(claim::FILE), "{}").unwrap();
         drop(stage);
         assert!(path.join(claim::FILE).exists());
+    }
+
+    #[test]
+    fn what_is_kept_can_be_gone_on_with_and_the_small_files_are_made_anew() {
+        let root = tempfile::tempdir().unwrap();
+        let mut stage = Stage::create(root.path(), Value::Null).unwrap();
+        stage.create_driver_home((0, 0)).unwrap();
+        stage.write_device_files([("base", vec![])]).unwrap();
+        stage.keep_for_resume(true);
+        drop(stage);
+        let leftover = Leftover::look_for(root.path()).unwrap();
+        assert_eq!(leftover.state(), Some(State::Writing));
+        let stage = Stage::reopen(root.path()).unwrap();
+        stage.create_driver_home((0, 0)).unwrap();
+        stage.write_device_files([("base", vec![])]).unwrap();
     }
 }

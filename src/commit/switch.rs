@@ -1,209 +1,119 @@
-//! Moves the staged result in place by renames, undone in reverse when one fails.
+//! Moves the staged result in place, and takes it back.
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use super::error::Error;
+use super::journal::{Journal, Record, Switching, now};
+use super::moves::{Back, Ground};
+use super::since::Changes;
 
-use super::error::{Error, RollbackState};
-use crate::engine::kernel::claim;
-use crate::shell::quoted;
-
-/// A container's configuration file with the storage driver changed.
-#[derive(Clone, Debug)]
-pub struct EditedConfig {
-    /// The file, relative to the Docker root: `containers/<id>/config.v2.json`.
-    pub path: PathBuf,
-    /// Its new content.
-    pub content: Vec<u8>,
-}
-
-/// One rename that can be taken back.
-#[derive(Debug)]
-struct Move {
-    from: PathBuf,
-    to: PathBuf,
-    /// Where the file that stands at `to` is kept; `None` when nothing may stand there.
-    original: Option<PathBuf>,
-}
-
-/// In the staging directory while results are being moved out of it, and not before or after: a root's own `devicemapper`
-/// must never be taken for the half-moved result of a run.
-const MARKER: &str = "switching";
-
-/// Moves everything in place. The aufs side works until the last rename, and again after the undo.
-pub(super) fn switch(root: &Path, stage: &Path, configs: &[EditedConfig]) -> Result<(), Error> {
-    let marker = stage.join(MARKER);
-    File::create_new(&marker).map_err(Error::io(&marker, "create"))?;
-    sync_parent(&marker)?;
-    move_all(root, stage, configs)?;
-    // From here on the originals are of no use; without the marker a kill while they are removed is harmless.
-    let ended = fs::remove_file(&marker).map_err(Error::io(&marker, "remove"));
-    if let Err(error) = ended.and_then(|()| sync_parent(&marker)) {
-        log::warn!(
-            "the result is in place, but {error}: remove {} by hand",
-            stage.display()
-        );
-    }
-    Ok(())
-}
-
-fn move_all(root: &Path, stage: &Path, configs: &[EditedConfig]) -> Result<(), Error> {
-    let mut done = Vec::new();
-    for step in steps(root, stage, configs) {
-        if let Err(cause) = step.apply() {
-            return Err(undo(&done, cause));
-        }
-        done.push(step);
-    }
-    // Durable before the caller removes the originals.
-    done.iter()
-        .try_for_each(|step| sync_parent(&step.to))
-        .map_err(|cause| undo(&done, cause))
-}
-
-fn steps(root: &Path, stage: &Path, configs: &[EditedConfig]) -> Vec<Move> {
-    let whole = |from: &str, to: &str| Move {
-        from: stage.join(from),
-        to: root.join(to),
-        original: None,
-    };
-    let config = |config: &EditedConfig| Move {
-        from: stage.join(&config.path),
-        to: root.join(&config.path),
-        original: Some(stage.join("originals").join(&config.path)),
-    };
-    let mut steps = vec![
-        whole("devicemapper", "devicemapper"),
-        whole("image", "image/devicemapper"),
-    ];
-    steps.extend(configs.iter().map(config));
-    steps
-}
-
-impl Move {
-    fn apply(&self) -> Result<(), Error> {
-        if let Some(original) = &self.original {
-            let parent = original
-                .parent()
-                .expect("it lies below the staging directory");
-            fs::create_dir_all(parent).map_err(Error::io(parent, "create"))?;
-            fs::hard_link(&self.to, original).map_err(Error::io(&self.to, "keep"))?;
-        } else if self.to.symlink_metadata().is_ok() {
-            // An empty directory of that name is replaced by rename; anything in it is not ours to judge.
-            fs::remove_dir(&self.to).map_err(|_| Error::Exists {
-                path: self.to.clone(),
-            })?;
-        }
-        fs::rename(&self.from, &self.to).map_err(Error::io(&self.to, "move the result to"))
-    }
-
-    fn take_back(&self) -> Result<(), Error> {
-        match &self.original {
-            Some(original) => {
-                fs::rename(original, &self.to).map_err(Error::io(&self.to, "restore"))
-            }
-            None => fs::rename(&self.to, &self.from).map_err(Error::io(&self.to, "take back")),
-        }
-    }
-
-    fn by_hand(&self) -> String {
-        match &self.original {
-            Some(original) => format!("mv -f {} {}", quoted(original), quoted(&self.to)),
-            None => format!("mv {} {}", quoted(&self.to), quoted(&self.from)),
-        }
-    }
-}
-
-/// Takes back what was done, latest first, and goes on where one fails.
-fn undo(done: &[Move], cause: Error) -> Error {
-    let by_hand: Vec<_> = done
+/// Does all steps, or those that are left. Durable on return, and recorded.
+///
+/// A step that fails has those before it taken back.
+///
+/// # Errors
+///
+/// Why a step failed; [`Error::HalfWay`] when what had been done could not be taken back.
+pub(super) fn forward(
+    switching: &Switching,
+    ground: Ground<'_>,
+    journal: &Journal,
+) -> Result<(), Error> {
+    let moved = switching
+        .moves
         .iter()
-        .rev()
-        .filter(|step| step.take_back().is_err())
-        .map(Move::by_hand)
-        .collect();
-    if by_hand.is_empty() {
-        return cause;
-    }
-    Error::RollbackFailed {
-        cause: Box::new(cause),
-        state: RollbackState(by_hand),
-    }
+        .try_for_each(|step| step.forward(ground))
+        .and_then(|()| sync(switching, ground))
+        .and_then(|()| journal.append(&Record::Switched { at: now() }));
+    let Err(cause) = moved else {
+        return Ok(());
+    };
+    let taken_back = back(switching, ground).and_then(|_| journal.append(&Record::TakenBack));
+    Err(match taken_back {
+        Ok(()) => cause,
+        Err(left) => Error::HalfWay {
+            cause: Box::new(cause),
+            left: Box::new(left),
+        },
+    })
 }
 
-fn sync_parent(path: &Path) -> Result<(), Error> {
-    let parent = path.parent().expect("it lies below the Docker root");
-    File::open(parent)
-        .and_then(|directory| directory.sync_all())
-        .map_err(Error::io(parent, "sync"))
-}
-
-/// The shell commands that take back what a run had moved when it was killed between two renames; `None` when it had moved
-/// nothing, or everything.
-pub(super) fn half_switched(root: &Path, stage: &Path) -> Option<String> {
-    let exists = |path: PathBuf| path.symlink_metadata().is_ok();
-    if !exists(stage.join(MARKER)) {
-        return None;
-    }
-    let mut by_hand = Vec::new();
-    let originals = stage.join("originals/containers");
-    if exists(originals.clone()) {
-        // The last original may still be in its place too, as a hard link, which a plain `cp` takes for an error.
-        by_hand.push(format!(
-            "cp -a --remove-destination {}/. {}",
-            quoted(&originals),
-            quoted(&root.join("containers"))
-        ));
-    }
-    let mut moved = Vec::new();
-    for (from, to) in [
-        ("image", "image/devicemapper"),
-        ("devicemapper", "devicemapper"),
-    ] {
-        if !exists(stage.join(from)) && exists(root.join(to)) {
-            moved.push(quoted(&root.join(to)));
+/// Takes all steps back, latest first, and makes that durable. What a step changed for good is told.
+///
+/// # Errors
+///
+/// Why a step could not be taken back; the others are all the same.
+pub(super) fn back(switching: &Switching, ground: Ground<'_>) -> Result<Vec<String>, Error> {
+    let mut gone = Vec::new();
+    let mut first_error = None;
+    for step in switching.moves.iter().rev() {
+        match step.back(ground) {
+            Ok(Back::Done) => {}
+            Ok(Back::DirectoryGone) => gone.push(step.to().to_owned()),
+            Err(error) => {
+                first_error.get_or_insert(error);
+            }
         }
     }
-    if moved.is_empty() {
-        return None;
+    if let Some(error) = first_error {
+        return Err(error);
     }
-    // The record of a pool elsewhere must stay, for the next run to empty that. Without the marker it takes all the rest away.
-    let has_record = exists(stage.join(claim::FILE));
-    moved.push(if has_record {
-        quoted(&stage.join(MARKER))
-    } else {
-        quoted(stage)
-    });
-    by_hand.push(format!("rm -rf {}", moved.join(" ")));
-    Some(by_hand.join(" && "))
+    sync(switching, ground)?;
+    for times in &switching.times {
+        times.put_back(ground.root);
+    }
+    Ok(gone)
+}
+
+fn sync(switching: &Switching, ground: Ground<'_>) -> Result<(), Error> {
+    switching
+        .moves
+        .iter()
+        .try_for_each(|step| step.sync(ground))
+}
+
+/// What Docker did on the new root since all was moved in place.
+pub(super) fn changes(switching: &Switching, ground: Ground<'_>) -> Result<Changes, Error> {
+    switching.written.changes(ground.root)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
+    use serde_json::Value;
+
     use super::*;
+    use crate::commit::moves::Move;
+    use crate::commit::since::{Parts, Written};
+    use crate::commit::times::Times;
 
     struct Fixture {
         dir: tempfile::TempDir,
+        journal: Journal,
     }
+
+    const CONTAINERS: [&str; 2] = ["c1", "c2"];
 
     impl Fixture {
         fn new() -> Self {
-            let fixture = Self {
-                dir: tempfile::Builder::new().prefix("it's ").tempdir().unwrap(),
-            };
-            for (path, content) in [
+            let dir = tempfile::Builder::new().prefix("it's ").tempdir().unwrap();
+            let path = |name: &str| dir.path().join(name);
+            for (name, content) in [
                 ("image/aufs/repositories.json", "tags"),
                 ("containers/c1/config.v2.json", "old 1"),
                 ("containers/c2/config.v2.json", "old 2"),
-                ("stage/devicemapper/data", "pool"),
+                ("stage/devicemapper/metadata/base", "base"),
+                ("stage/devicemapper/metadata/transaction-metadata", "2"),
                 ("stage/image/repositories.json", "tags"),
                 ("stage/containers/c1/config.v2.json", "new 1"),
                 ("stage/containers/c2/config.v2.json", "new 2"),
             ] {
-                let path = fixture.path(path);
-                fs::create_dir_all(path.parent().unwrap()).unwrap();
-                fs::write(path, content).unwrap();
+                fs::create_dir_all(path(name).parent().unwrap()).unwrap();
+                fs::write(path(name), content).unwrap();
             }
-            fixture
+            let times = Times::of(dir.path(), "").unwrap();
+            let journal = Journal::create(&path("stage"), times, Value::Null).unwrap();
+            Self { dir, journal }
         }
 
         fn path(&self, name: &str) -> PathBuf {
@@ -214,138 +124,211 @@ mod tests {
             fs::read_to_string(self.path(name)).unwrap()
         }
 
-        fn configs() -> [EditedConfig; 2] {
-            ["c1", "c2"].map(|id| EditedConfig {
-                path: format!("containers/{id}/config.v2.json").into(),
-                content: vec![],
-            })
+        fn switching(&self) -> Switching {
+            let place = |from: &str, to: &str| Move::Place {
+                from: from.to_owned(),
+                to: to.to_owned(),
+                stood: format!("originals/{from}"),
+            };
+            let mut moves = vec![
+                place("devicemapper", "devicemapper"),
+                place("image", "image/devicemapper"),
+            ];
+            moves.extend(CONTAINERS.map(|id| {
+                let path = format!("containers/{id}/config.v2.json");
+                Move::Replace {
+                    from: path.clone(),
+                    original: format!("originals/{path}"),
+                    to: path,
+                }
+            }));
+            let stage = self.path("stage");
+            Switching {
+                moves,
+                times: vec![],
+                written: Written::of(&Parts {
+                    home: &stage.join("devicemapper"),
+                    image: &stage.join("image"),
+                    configs: &stage,
+                    root: self.dir.path(),
+                })
+                .unwrap(),
+                daemon: None,
+            }
         }
 
-        fn switch(&self) -> Result<(), Error> {
-            switch(self.dir.path(), &self.path("stage"), &Self::configs())
+        fn begin(&self) -> Switching {
+            let switching = self.switching();
+            let stage = self.path("stage");
+            let ground = self.ground(&stage);
+            for step in &switching.moves {
+                step.keep_original(ground).unwrap();
+            }
+            let record = Record::Switching(switching.clone());
+            self.journal.append(&record).unwrap();
+            switching
+        }
+
+        fn ground<'a>(&'a self, stage: &'a Path) -> Ground<'a> {
+            Ground {
+                root: self.dir.path(),
+                stage,
+            }
+        }
+
+        fn forward(&self, switching: &Switching) -> Result<(), Error> {
+            forward(switching, self.ground(&self.path("stage")), &self.journal)
+        }
+
+        fn back(&self, switching: &Switching) -> Result<Vec<String>, Error> {
+            back(switching, self.ground(&self.path("stage")))
+        }
+
+        fn is_in_place(&self) {
+            assert_eq!(self.read("devicemapper/metadata/base"), "base");
+            assert_eq!(self.read("image/devicemapper/repositories.json"), "tags");
+            assert_eq!(self.read("image/aufs/repositories.json"), "tags");
+            assert_eq!(self.read("containers/c1/config.v2.json"), "new 1");
+            assert_eq!(self.read("containers/c2/config.v2.json"), "new 2");
+        }
+
+        /// Every file outside of the staging directory, with its content.
+        fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
+            let mut files: Vec<_> = walkdir::WalkDir::new(self.dir.path())
+                .into_iter()
+                .map(Result::unwrap)
+                .filter(|entry| !entry.path().starts_with(self.path("stage")))
+                .map(|entry| {
+                    let content = fs::read(entry.path()).unwrap_or_default();
+                    (entry.path().to_owned(), content)
+                })
+                .collect();
+            files.sort();
+            files
         }
     }
 
     #[test]
-    fn all_is_moved_in_place() {
+    fn all_is_moved_in_place_and_back() {
         let fixture = Fixture::new();
-        fixture.switch().unwrap();
-        assert_eq!(fixture.read("devicemapper/data"), "pool");
-        assert_eq!(fixture.read("image/devicemapper/repositories.json"), "tags");
-        assert_eq!(fixture.read("image/aufs/repositories.json"), "tags");
-        assert_eq!(fixture.read("containers/c1/config.v2.json"), "new 1");
-        assert_eq!(fixture.read("containers/c2/config.v2.json"), "new 2");
+        let before = fixture.files();
+        let switching = fixture.begin();
+        fixture.forward(&switching).unwrap();
+        fixture.is_in_place();
+        assert_eq!(fixture.back(&switching).unwrap(), Vec::<String>::new());
+        assert_eq!(fixture.files(), before);
+    }
+
+    #[test]
+    fn an_empty_directory_that_stood_there_comes_back() {
+        let fixture = Fixture::new();
+        fs::create_dir(fixture.path("image/devicemapper")).unwrap();
+        let before = fixture.files();
+        let switching = fixture.begin();
+        fixture.forward(&switching).unwrap();
+        fixture.is_in_place();
+        fixture.back(&switching).unwrap();
+        assert_eq!(fixture.files(), before);
     }
 
     #[test]
     fn a_failed_step_takes_back_the_ones_before_it() {
         let fixture = Fixture::new();
+        let before = fixture.files();
+        let switching = fixture.begin();
+        // Neither staged nor in place: it can be neither done nor have been.
         fs::remove_file(fixture.path("stage/containers/c2/config.v2.json")).unwrap();
-        assert!(matches!(fixture.switch().unwrap_err(), Error::Io { .. }));
-        assert!(!fixture.path("devicemapper").exists());
-        assert!(!fixture.path("image/devicemapper").exists());
-        assert_eq!(fixture.read("containers/c1/config.v2.json"), "old 1");
-        assert_eq!(fixture.read("containers/c2/config.v2.json"), "old 2");
-        assert_eq!(fixture.read("stage/devicemapper/data"), "pool");
+        fs::remove_file(fixture.path("containers/c2/config.v2.json")).unwrap();
+        let error = fixture.forward(&switching).unwrap_err();
+        assert!(matches!(error, Error::Lost { .. }), "{error}");
+        assert_eq!(fixture.files(), before);
     }
 
     #[test]
     fn what_stands_in_the_way_is_named_and_kept() {
         let fixture = Fixture::new();
         fs::create_dir_all(fixture.path("image/devicemapper/layerdb")).unwrap();
-        let error = fixture.switch().unwrap_err();
+        let before = fixture.files();
+        let switching = fixture.begin();
+        let error = fixture.forward(&switching).unwrap_err();
         assert!(
             matches!(error, Error::Exists { path } if path == fixture.path("image/devicemapper"))
         );
-        assert!(fixture.path("image/devicemapper/layerdb").exists());
-        assert!(!fixture.path("devicemapper").exists());
-    }
-
-    /// Every file below the root with its content.
-    fn files(root: &Path) -> Vec<(PathBuf, Vec<u8>)> {
-        let mut files: Vec<_> = walkdir::WalkDir::new(root)
-            .into_iter()
-            .map(Result::unwrap)
-            .filter(|entry| entry.file_type().is_file())
-            .map(|entry| (entry.path().to_owned(), fs::read(entry.path()).unwrap()))
-            .filter(|(path, _)| !path.starts_with(root.join("stage")))
-            .collect();
-        files.sort();
-        files
+        assert_eq!(fixture.files(), before);
     }
 
     #[test]
-    fn the_way_back_from_a_kill_between_any_two_renames_works_as_told() {
-        // Even steps are complete, odd ones have only kept the original.
-        for killed_after in 0..7 {
-            let fixture = Fixture::new();
-            let (root, stage) = (fixture.dir.path(), fixture.path("stage"));
-            let before = files(root);
-            fs::write(stage.join(MARKER), "").unwrap();
-            let configs = Fixture::configs();
-            let all = steps(root, &stage, &configs);
-            for step in all.iter().take(killed_after.min(all.len())) {
-                step.apply().unwrap();
+    fn from_a_kill_between_any_two_steps_there_is_a_way_on_and_a_way_back() {
+        for steps in 0..=4 {
+            for on in [true, false] {
+                let fixture = Fixture::new();
+                let before = fixture.files();
+                let switching = fixture.begin();
+                let stage = fixture.path("stage");
+                for step in &switching.moves[..steps] {
+                    step.forward(fixture.ground(&stage)).unwrap();
+                }
+                if on {
+                    fixture.forward(&switching).unwrap();
+                    fixture.is_in_place();
+                } else {
+                    fixture.back(&switching).unwrap();
+                    assert_eq!(fixture.files(), before, "{steps}");
+                }
             }
-            if let Some(next) = all.get(killed_after)
-                && let Some(original) = &next.original
-            {
-                fs::create_dir_all(original.parent().unwrap()).unwrap();
-                fs::hard_link(&next.to, original).unwrap();
-            }
-            let Some(commands) = half_switched(root, &stage) else {
-                assert_eq!(killed_after, 0);
-                continue;
-            };
-            let status = std::process::Command::new("sh")
-                .args(["-ec", &commands])
-                .status()
-                .unwrap();
-            assert!(status.success(), "{commands}");
-            assert_eq!(files(root), before, "{commands}");
-            assert!(!stage.exists());
         }
     }
 
     #[test]
-    fn going_back_by_hand_keeps_the_record_of_what_lies_elsewhere() {
+    fn from_a_kill_while_going_back_there_is_a_way_back() {
+        for steps in 0..=4 {
+            let fixture = Fixture::new();
+            fs::create_dir(fixture.path("image/devicemapper")).unwrap();
+            let before = fixture.files();
+            let switching = fixture.begin();
+            fixture.forward(&switching).unwrap();
+            let stage = fixture.path("stage");
+            for step in switching.moves.iter().rev().take(steps) {
+                step.back(fixture.ground(&stage)).unwrap();
+            }
+            fixture.back(&switching).unwrap();
+            assert_eq!(fixture.files(), before, "{steps}");
+        }
+    }
+
+    #[test]
+    fn what_docker_did_since_is_found_and_named() {
         let fixture = Fixture::new();
+        let switching = fixture.begin();
+        fixture.forward(&switching).unwrap();
         let stage = fixture.path("stage");
-        fs::write(stage.join(MARKER), "").unwrap();
-        fs::write(stage.join(claim::FILE), "{}").unwrap();
-        fs::rename(stage.join("devicemapper"), fixture.path("devicemapper")).unwrap();
-        let commands = half_switched(fixture.dir.path(), &stage).unwrap();
-        let status = std::process::Command::new("sh")
-            .args(["-ec", &commands])
-            .status()
-            .unwrap();
-        assert!(status.success(), "{commands}");
-        assert!(!fixture.path("devicemapper").exists());
-        assert!(stage.join(claim::FILE).exists(), "{commands}");
-        assert_eq!(half_switched(fixture.dir.path(), &stage), None);
-    }
-
-    #[test]
-    fn a_devicemapper_root_of_dockers_own_is_never_taken_for_a_half_moved_result() {
-        let fixture = Fixture::new();
-        fs::create_dir_all(fixture.path("devicemapper/devicemapper")).unwrap();
-        fs::create_dir_all(fixture.path("image/devicemapper")).unwrap();
-        // What is left of a run that was killed while it removed its staging directory.
-        fs::create_dir(fixture.path("leftover")).unwrap();
-        assert_eq!(
-            half_switched(fixture.dir.path(), &fixture.path("leftover")),
-            None
-        );
-    }
-
-    #[test]
-    fn after_the_last_rename_nothing_is_half_moved() {
-        let fixture = Fixture::new();
-        fixture.switch().unwrap();
-        assert!(fixture.path("stage/originals").exists());
-        assert_eq!(
-            half_switched(fixture.dir.path(), &fixture.path("stage")),
-            None
-        );
+        let look = || changes(&switching, fixture.ground(&stage)).unwrap();
+        assert!(look().is_empty(), "{}", look());
+        fs::write(fixture.path("devicemapper/metadata/abc"), "{}").unwrap();
+        fs::write(
+            fixture.path("devicemapper/metadata/transaction-metadata"),
+            "3",
+        )
+        .unwrap();
+        fs::write(
+            fixture.path("containers/c1/config.v2.json"),
+            r#"{"Name":"/web"}"#,
+        )
+        .unwrap();
+        fs::remove_dir_all(fixture.path("containers/c2")).unwrap();
+        fs::create_dir(fixture.path("containers/c3")).unwrap();
+        let expected = Changes {
+            transactions: true,
+            new_devices: vec!["abc".to_owned()],
+            changed_containers: vec!["web".to_owned()],
+            removed_containers: vec!["c2".to_owned()],
+            new_containers: vec!["c3".to_owned()],
+            ..Changes::default()
+        };
+        assert_eq!(look(), expected);
+        // Going back brings back what there is a place for, and tells the rest.
+        let gone = fixture.back(&switching).unwrap();
+        assert_eq!(gone, ["containers/c2/config.v2.json"]);
+        assert_eq!(fixture.read("containers/c1/config.v2.json"), "old 1");
     }
 }

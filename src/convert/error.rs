@@ -9,7 +9,7 @@ use crate::engine::kernel;
 use crate::units::Bytes;
 use crate::{aufs, commit, docker, engine, plan};
 
-/// Why a conversion stops. Unless it is [`commit::Error::RollbackFailed`], the root is as it was.
+/// Why a conversion stops. Unless it is [`commit::Error::HalfWay`], the root is as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Only root can read all branches and keep owners.
@@ -97,6 +97,87 @@ pub enum Error {
     /// The result cannot be staged or moved in place.
     #[error(transparent)]
     Commit(#[from] commit::Error),
+    /// It is converted.
+    #[error(
+        "{path}: is converted already; `aufs2dm status` tells more, `aufs2dm rollback` goes back to aufs"
+    )]
+    AlreadyConverted {
+        /// The Docker root.
+        path: PathBuf,
+    },
+    /// No conversion was interrupted.
+    #[error(
+        "{path}: no conversion was interrupted there, so there is nothing to go on with; `aufs2dm convert` begins one"
+    )]
+    NothingToResume {
+        /// The Docker root.
+        path: PathBuf,
+    },
+    /// Docker has worked on the new root.
+    #[error(
+        "{path}: Docker has worked on the converted root since: {changes}; going back loses that (volumes stay): --force does it"
+    )]
+    DockerHasRun {
+        /// The Docker root.
+        path: PathBuf,
+        /// What it did.
+        changes: Box<commit::Changes>,
+    },
+    /// There is no conversion whose aufs side could be removed.
+    #[error("{path}: no finished conversion is there; `aufs2dm status` tells where it stands")]
+    NotConverted {
+        /// The Docker root.
+        path: PathBuf,
+    },
+    /// The conversion was not proven in full.
+    #[error(
+        "{path}: no full verification has passed since the conversion; `aufs2dm verify --full`, then again: the aufs side is the \
+         only other copy"
+    )]
+    NotVerified {
+        /// The Docker root.
+        path: PathBuf,
+    },
+    /// Containers still belong to aufs.
+    #[error("{path}: containers of the aufs driver are there: {}", containers.join(", "))]
+    AufsInUse {
+        /// The Docker root.
+        path: PathBuf,
+        /// Their names.
+        containers: Vec<String>,
+    },
+    /// The journal does not tell what was ordered.
+    #[error(
+        "{path}: its journal does not tell how the conversion was begun; `aufs2dm rollback` takes back what it did"
+    )]
+    Order {
+        /// The Docker root.
+        path: PathBuf,
+    },
+    /// The source is not what it was when the conversion began.
+    #[error(
+        "{path}: {what} changed since the conversion was begun, so what it has written is of no use; `aufs2dm rollback`, then \
+         `aufs2dm convert`"
+    )]
+    SourceChanged {
+        /// The Docker root.
+        path: PathBuf,
+        /// What: `the aufs layers`, `the plan`.
+        what: &'static str,
+    },
+    /// It failed or was stopped, and what it has written is kept.
+    #[error(
+        "{cause}; {done} of {all} layers are written and kept: `aufs2dm resume` goes on, `aufs2dm rollback` removes them",
+        cause = Chain(&**.cause)
+    )]
+    Resumable {
+        /// Why.
+        cause: Box<Error>,
+        /// Layers that need not be written again.
+        done: usize,
+        /// All layers.
+        all: usize,
+    },
     /// The threads that read cannot be started.
     #[error("{jobs} threads")]
     Threads {

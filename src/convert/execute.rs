@@ -6,12 +6,14 @@ use std::time::Instant;
 use uuid::Uuid;
 
 use super::error::Error;
+use super::notes::Notes;
+use super::order::Order;
 use super::source::Source;
 use super::summary::{Done, Summary};
 use super::writer::Work;
 use super::written::Written;
 use crate::aufs::Counts;
-use crate::commit::{EditedConfig, Stage};
+use crate::commit::{self, EditedConfig, Stage};
 use crate::docker::devicemapper::{
     BASE_FILE, DEVICE_SET_FILE, Device, DeviceId, DeviceSet, TRANSACTION_FILE, Transaction,
 };
@@ -24,6 +26,7 @@ use crate::units::Bytes;
 pub struct Prepared {
     pub(super) source: Source,
     pub(super) work: Work,
+    pub(super) order: Order,
     pub(super) configs: Vec<EditedConfig>,
     pub(super) counts: Counts,
 }
@@ -65,11 +68,7 @@ impl Prepared {
     /// [`Error::Engine`], [`Error::Kernel`], [`Error::Commit`], [`Error::Interrupted`].
     pub fn execute(self, progress: &dyn Progress) -> Result<Summary, Error> {
         let began = Instant::now();
-        let mut stage = Stage::create(self.source.root.path())?;
-        let written = self.write(&stage, progress)?;
-        // Taken back before the staging directory goes, which has the record of it and stays if that fails.
-        let in_place = self.move_in_place(&mut stage, written.base_uuid, progress);
-        let written = written.settle(in_place)?;
+        let written = self.write_and_move(progress)?;
         let done = Done {
             written: &written,
             elapsed: began.elapsed(),
@@ -84,8 +83,54 @@ impl Prepared {
         Ok(summary)
     }
 
+    fn write_and_move(&self, progress: &dyn Progress) -> Result<Written, Error> {
+        let root = self.source.root.path();
+        let (mut stage, done) = if let Some(resumed) = &self.source.resumed {
+            (Stage::reopen(root)?, Some(&resumed.done))
+        } else {
+            let order = serde_json::to_value(&self.order).expect("numbers and texts only");
+            (Stage::create(root, order)?, None)
+        };
+        let notes = Notes::new(stage.journal(), done.map_or(0, HashSet::len));
+        let checkpoints = Checkpoints {
+            done,
+            to: &notes,
+            interval: self.source.request.checkpoint,
+        };
+        let written = self.write(&stage, checkpoints, progress);
+        let durable = notes.durable();
+        // Taken back before the staging directory goes, which has the record of it and stays if that fails.
+        let in_place = written.and_then(|written| {
+            let in_place = self.move_in_place(&mut stage, written.base_uuid, progress);
+            written.settle(in_place)
+        });
+        in_place.map_err(|cause| self.keep_or_drop(&mut stage, durable, cause))
+    }
+
+    /// What was written with much work is kept; the kernel engine has taken it back by now.
+    fn keep_or_drop(&self, stage: &mut Stage, durable: usize, cause: Error) -> Error {
+        if matches!(cause, Error::Commit(commit::Error::HalfWay { .. })) {
+            return cause;
+        }
+        let keep = durable > 0 && matches!(self.work, Work::Direct(_));
+        stage.keep_for_resume(keep);
+        if !keep {
+            return cause;
+        }
+        Error::Resumable {
+            cause: Box::new(cause),
+            done: durable,
+            all: self.work.plan().devices.len(),
+        }
+    }
+
     /// Writes the pool.
-    fn write(&self, stage: &Stage, progress: &dyn Progress) -> Result<Written, Error> {
+    fn write(
+        &self,
+        stage: &Stage,
+        checkpoints: Checkpoints<'_>,
+        progress: &dyn Progress,
+    ) -> Result<Written, Error> {
         let owner = self.source.root.owner();
         let owner = (owner.uid, owner.gid);
         let home = stage.create_driver_home(owner)?;
@@ -96,7 +141,7 @@ impl Prepared {
                 let options = direct::Options {
                     jobs: request.jobs,
                     cancel: request.cancel.clone(),
-                    checkpoints: Checkpoints::none(),
+                    checkpoints,
                     checksums: false,
                 };
                 let target = direct::Target { data, metadata };
@@ -118,7 +163,7 @@ impl Prepared {
                 let options = kernel::Options {
                     jobs: request.jobs,
                     cancel: request.cancel.clone(),
-                    checkpoints: Checkpoints::none(),
+                    checkpoints,
                     programs: &work.kernel.programs,
                 };
                 let built = kernel::write(&work.plan, &place, &options, progress)?;
@@ -141,7 +186,7 @@ impl Prepared {
         if self.source.request.cancel.is_set() {
             return Err(Error::Interrupted);
         }
-        stage.switch(&self.configs)?;
+        stage.switch(&self.configs, None)?;
         progress.finish();
         Ok(())
     }

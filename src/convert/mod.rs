@@ -3,16 +3,29 @@
 //! [`Source::open`] finds out whether the root can be converted, [`Source::plan`] reads the layers and computes the plan without
 //! writing anything, [`Prepared::execute`] writes it and moves it in place.
 
+mod discard;
 mod error;
 mod execute;
+mod finish;
+mod held;
+mod keep_out;
+mod notes;
+mod order;
 mod read;
+mod resumed;
+mod rollback;
 mod source;
+mod status;
 mod summary;
 mod writer;
 mod written;
 
+pub use discard::{Discard, Discarded};
 pub use error::Error;
 pub use execute::Prepared;
-pub use source::{Request, Source};
+pub use finish::{Finished, finish};
+pub use rollback::{RollbackRequest, RolledBack, rollback};
+pub use source::{Request, ResumeRequest, Source};
+pub use status::{Status, status};
 pub use summary::{DeviceSummary, LaidSummary, Summary};
 pub use writer::Writer;

@@ -2,15 +2,19 @@
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use uuid::Uuid;
 
 use super::error::Error;
 use super::execute::Prepared;
+use super::keep_out::keep_docker_out;
+use super::order::Order;
 use super::read::{read_layers, switch_configs};
+use super::resumed::Resumed;
 use super::writer::{Ready, Writer};
-use crate::commit::{Leftover, RootLock, Stage};
-use crate::docker::daemon::{Hold, Host, Notice, PidFileLock, check_stopped};
+use crate::commit::{self, Leftover, RootLock, Stage, State};
+use crate::docker::daemon::{Host, PidFileLock};
 use crate::docker::{Model, Orphans, Root, Survey};
 use crate::engine::{Cancel, Phase, Progress, kernel};
 use crate::ext4::Checksums;
@@ -43,6 +47,23 @@ pub struct Request {
     pub writer: Writer,
     /// Set to stop early.
     pub cancel: Cancel,
+    /// The least time between two notes of what is durable; zero: after each layer.
+    pub checkpoint: Duration,
+}
+
+/// What an interrupted conversion is gone on with. All else was decided when it began.
+#[derive(Clone, Debug)]
+pub struct ResumeRequest {
+    /// Docker's data directory.
+    pub root: PathBuf,
+    /// Where the running system is looked at.
+    pub host: Host,
+    /// Threads that read and write.
+    pub jobs: NonZeroUsize,
+    /// Set to stop early.
+    pub cancel: Cancel,
+    /// The least time between two notes of what is durable; zero: after each layer.
+    pub checkpoint: Duration,
 }
 
 /// A root that can be converted, with daemons kept out of it.
@@ -57,6 +78,8 @@ pub struct Source {
     pub(super) ready: Ready,
     /// Held until the conversion ends.
     pub(super) lock: Option<PidFileLock>,
+    /// The conversion that is gone on with.
+    pub(super) resumed: Option<Resumed>,
     /// Keeps other runs out; `None` when only a plan is wanted.
     _root_lock: Option<RootLock>,
 }
@@ -75,10 +98,11 @@ impl Source {
         }
         // A plan made beside another run would take what that run has made for leftovers. It keeps no other run out.
         let root_lock = Some(RootLock::acquire(root.path())?).filter(|_| !request.dry_run);
-        let leftover = Stage::look_for_leftover(root.path())?;
+        let leftover = Leftover::look_for(root.path())?;
+        expect_no_conversion(root.path(), &leftover)?;
         root.check_target_free()?;
         let mut notices = Vec::new();
-        let lock = keep_docker_out(&root, &request, &mut notices)?;
+        let lock = keep_docker_out(&root, &request.host, request.dry_run, &mut notices)?;
         let left = deal_with_leftovers(&root, &leftover, request.dry_run, &mut notices)?;
         let ready = request.writer.check().map_err(|error| {
             if left.is_empty() {
@@ -101,6 +125,40 @@ impl Source {
             notices,
             ready,
             lock,
+            resumed: None,
+            _root_lock: root_lock,
+        })
+    }
+
+    /// Opens the root of a conversion that was interrupted while it wrote layers, to go on with it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NothingToResume`], or what stands in the way; nothing has been changed.
+    pub fn resume(request: ResumeRequest) -> Result<Self, Error> {
+        if !nix::unistd::geteuid().is_root() {
+            return Err(Error::NotRoot);
+        }
+        let root = Root::open(&request.root)?;
+        let root_lock = Some(RootLock::acquire(root.path())?);
+        let leftover = Leftover::look_for(root.path())?;
+        let resumed = Resumed::of(&leftover, root.path())?;
+        root.check_target_free()?;
+        let request = resumed.request(request);
+        let mut notices = Vec::new();
+        let lock = keep_docker_out(&root, &request.host, request.dry_run, &mut notices)?;
+        deal_with_leftovers(&root, &leftover, false, &mut notices)?;
+        let ready = request.writer.check()?;
+        let model = Survey::read(&root).into_model(request.orphans)?;
+        notices.extend(model.warnings.iter().map(ToString::to_string));
+        Ok(Self {
+            request,
+            root,
+            model,
+            notices,
+            ready,
+            lock,
+            resumed: Some(resumed),
             _root_lock: root_lock,
         })
     }
@@ -114,7 +172,11 @@ impl Source {
         let layers = read_layers(&self, progress)?;
         self.notices.extend(layers.notices);
         let configs = switch_configs(&self.root, &self.model)?;
-        let options = self.plan_options();
+        let options = match &self.resumed {
+            Some(resumed) => resumed.options.clone(),
+            None => self.plan_options(),
+        };
+        let order = Order::new(&self.request, &options);
         progress.start(Phase::Plan, 0);
         let work = self.ready.plan(layers.layers, &options);
         progress.finish();
@@ -123,6 +185,7 @@ impl Source {
         let prepared = Prepared {
             source: self,
             work,
+            order,
             configs,
             counts: layers.counts,
         };
@@ -155,6 +218,20 @@ impl Source {
     }
 }
 
+/// A conversion that is done is not done again, and one that was interrupted while it moved is not thrown away.
+fn expect_no_conversion(root: &Path, leftover: &Leftover) -> Result<(), Error> {
+    match leftover.state() {
+        None | Some(State::Writing) => Ok(()),
+        Some(State::Converted) => Err(Error::AlreadyConverted {
+            path: root.to_owned(),
+        }),
+        Some(state) => Err(Error::Commit(commit::Error::Unfinished {
+            path: root.to_owned(),
+            state,
+        })),
+    }
+}
+
 /// Names what an interrupted run left, and takes down what would be in the way: its devices, mounts and loops, and what it had
 /// begun in a pool. Its staging directory is replaced later. What a dry run does not take down comes back.
 fn deal_with_leftovers(
@@ -163,10 +240,7 @@ fn deal_with_leftovers(
     dry_run: bool,
     notices: &mut Vec<String>,
 ) -> Result<Vec<String>, Error> {
-    let stage = match leftover {
-        Leftover::None => None,
-        Leftover::Stage(path) => Some(path.as_path()),
-    };
+    let stage = leftover.stage();
     let left = kernel::Previous::find(root.path(), stage)?;
     let (becomes, taken) = if dry_run {
         ("would be replaced", "would be taken down")
@@ -190,50 +264,6 @@ fn deal_with_leftovers(
     }
     left.remove()?;
     Ok(Vec::new())
-}
-
-/// Takes Docker's pid file first and looks for signs of life then: a daemon that starts in between is seen.
-fn keep_docker_out(
-    root: &Root,
-    request: &Request,
-    notices: &mut Vec<String>,
-) -> Result<Option<PidFileLock>, Error> {
-    if request.dry_run {
-        if let Err(running) = check_stopped(root, &request.host) {
-            notices.push(format!(
-                "{running}; the plan may be out of date by the time Docker is stopped"
-            ));
-        }
-        return Ok(None);
-    }
-    let lock = match PidFileLock::acquire(&request.host)? {
-        Hold::Held(lock) => Some(lock),
-        Hold::NoDirectory { dir } => {
-            notices.push(format!(
-                "{}: does not exist, so nothing keeps a Docker from starting",
-                dir.display()
-            ));
-            None
-        }
-    };
-    for notice in check_stopped(root, &request.host)? {
-        let Notice::MountPoint { path } = &notice;
-        if takes_part_in_renames(root.path(), path) {
-            return Err(Error::MountPoint { notice });
-        }
-        log::debug!("{notice}; it stays where it is");
-    }
-    Ok(lock)
-}
-
-/// Whether the result is moved to this place or below: no rename leads from one mount to another, be it of the same file
-/// system. `aufs` stays where it is, whatever is mounted on it.
-fn takes_part_in_renames(root: &Path, path: &Path) -> bool {
-    path.strip_prefix(root).is_ok_and(|inner| {
-        ["image", "containers", "devicemapper"]
-            .iter()
-            .any(|top| inner.starts_with(top))
-    })
 }
 
 fn now() -> Timestamp {

@@ -115,6 +115,7 @@ impl Summary {
             work,
             configs,
             counts,
+            ..
         } = prepared;
         let plan = work.plan();
         let pool = PoolSummary::new(work, done);

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 use super::error::Error;
 use crate::docker::devicemapper::FileSystem;
 use crate::engine::kernel::base::{Programs, find_programs};
@@ -10,7 +12,8 @@ use crate::plan::{self, Layer, Layout, Plan, PoolSizes};
 use crate::units::Bytes;
 
 /// What writes the pool, and where.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Writer {
     /// Our own writer, into new loop files.
     Direct,

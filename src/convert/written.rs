@@ -48,7 +48,7 @@ impl Written {
         match in_place {
             Ok(()) => Ok(self),
             // The root refers to the pool in part: what is to become of it the operator decides.
-            Err(error @ Error::Commit(commit::Error::RollbackFailed { .. })) => Err(error),
+            Err(error @ Error::Commit(commit::Error::HalfWay { .. })) => Err(error),
             Err(cause) => Err(match built.take_back() {
                 Ok(()) => cause,
                 Err(left) => Error::PoolNotTakenBack {

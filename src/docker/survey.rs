@@ -4,11 +4,13 @@ use std::collections::{BTreeSet, HashSet};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 use super::check::Stores;
-use super::container::read_containers;
+use super::container::{Container, read_containers};
 use super::error::{Error, Fault, Problem};
 use super::files::{Dir, FileKind};
-use super::id::CacheId;
+use super::id::{CacheId, ContainerId};
 use super::image::{Images, check_images, read_references};
 use super::layer::Layers;
 use super::model::{AufsLayer, Model, OrphanReason, Use};
@@ -20,7 +22,8 @@ use super::users::Users;
 use super::warning::{Leftover, Warning};
 
 /// What becomes of layers that nothing refers to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Orphans {
     /// They are converted like all others.
     #[default]
@@ -86,6 +89,11 @@ impl Survey {
     /// What the operator should know besides.
     pub fn warnings(&self) -> &[Warning] {
         &self.model.warnings
+    }
+
+    /// Containers with a readable config, of any driver.
+    pub fn containers(&self) -> impl Iterator<Item = (&ContainerId, &Container)> {
+        self.model.containers.iter()
     }
 
     /// The model, if nothing stands in the way of converting it.

@@ -7,6 +7,6 @@ pub mod kernel;
 mod progress;
 mod source;
 
-pub use checkpoint::{Checkpoint, Checkpoints, NoCheckpoint};
+pub use checkpoint::{Checkpoint, Checkpoints, NoCheckpoint, NotNoted};
 pub use progress::{Cancel, Phase, Progress};
 pub use source::Error as SourceError;

@@ -1,9 +1,12 @@
 //! What all file systems of one pool share, and how one is used.
 
+use serde::{Deserialize, Serialize};
+
 use crate::tree::Timestamp;
 
 /// Which metadata carries checksums.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Checksums {
     /// Group descriptors alone (feature `uninit_bg`): what every ext4 in use reads.
     #[default]

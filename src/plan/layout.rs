@@ -81,6 +81,11 @@ impl Layout {
         )
     }
 
+    /// What each device holds, with its place in the plan.
+    pub fn iter_with_index(&self) -> impl Iterator<Item = (DeviceIndex, &LaidDevice)> {
+        (0..).map(DeviceIndex).zip(&self.devices)
+    }
+
     /// Each device of the plan with what it holds.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&PlannedDevice, &LaidDevice)> {
         self.plan.devices.iter().zip(&self.devices)

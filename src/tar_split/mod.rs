@@ -1,10 +1,15 @@
 //! Reads tar-split files: the record by which Docker can make a layer's tar again, byte for byte.
 //!
 //! The file is a gzip stream of JSON objects, one per line, in the order of the tar: `{"type":1,"name":…}` for an
-//! entry, `{"type":2,"payload":…}` for bytes between contents.
-//! Source: vbatts/tar-split v0.12.1 tar/storage/{entry,packer}.go.
+//! entry with the size and checksum of its content, `{"type":2,"payload":…}` for bytes between contents. [`Names`] gives
+//! the order of names, [`reassemble`] the tar itself, given the layer's files.
+//! Source: vbatts/tar-split v0.12.1 tar/storage/{entry,packer}.go, tar/asm/{assemble,disassemble}.go.
 
 mod base64;
 mod names;
+mod reader;
+mod reassemble;
 
-pub use names::{Error, Names, clean_name};
+pub use names::{Names, clean_name};
+pub use reader::{Error, Record, Recorded, Records, TarEntry};
+pub use reassemble::{Contents, Difference, Excuse, Found, Reassembled, reassemble};

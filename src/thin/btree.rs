@@ -10,7 +10,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::block_writer::BlockWriter;
 use super::checksum::BlockKind;
-use super::error::{Error, Fault};
+use super::error::{Error, Fault, malformed};
 use super::format::{BLOCK_SIZE, Block, INTERNAL_NODE, LEAF_NODE, RawNodeHeader};
 
 const HEADER: usize = size_of::<RawNodeHeader>();
@@ -128,6 +128,22 @@ pub(super) enum Parsed<'b, V> {
     },
 }
 
+impl<V> Parsed<'_, V> {
+    /// Entries there are.
+    pub(super) fn len(&self) -> usize {
+        let (Self::Leaf { keys, .. } | Self::Internal { keys, .. }) = self;
+        keys.len()
+    }
+
+    /// Entries there is room for.
+    pub(super) fn max_entries(&self) -> usize {
+        match self {
+            Self::Leaf { .. } => max_entries(size_of::<V>()),
+            Self::Internal { .. } => max_entries(KEY),
+        }
+    }
+}
+
 /// Takes apart a node of a tree with values `V`, read and verified as block `nr`. Keys ascend.
 ///
 /// # Errors
@@ -137,7 +153,7 @@ pub(super) fn parse_node<V>(nr: u64, is_root: bool, block: &Block) -> Result<Par
 where
     V: FromBytes + Immutable + KnownLayout + Unaligned,
 {
-    let malformed = |fault| Error::Malformed { block: nr, fault };
+    let malformed = |fault| malformed(nr, BlockKind::Node, fault);
     let (header, body) = RawNodeHeader::ref_from_prefix(block).expect("a block has a header");
     let is_leaf = match header.flags.get() {
         LEAF_NODE => true,
@@ -152,11 +168,8 @@ where
     if header.max_entries != small(max) {
         return Err(malformed(Fault::MaxEntries(header.max_entries.get())));
     }
-    let least = match (is_root, is_leaf) {
-        (true, true) => 0,
-        (true, false) => 1,
-        (false, _) => max / 3,
-    };
+    // Only a tree without entries has a node without. How few others may have, the caller judges.
+    let least = usize::from(!(is_root && is_leaf));
     let nr_entries = usize::try_from(header.nr_entries.get()).unwrap_or(usize::MAX);
     if !(least..=max).contains(&nr_entries) {
         return Err(malformed(Fault::NrEntries(header.nr_entries.get())));

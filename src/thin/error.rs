@@ -104,31 +104,35 @@ pub enum Error {
         source: io::Error,
     },
     /// A block could not be read.
-    #[error("metadata block {block}: cannot be read")]
+    #[error("metadata block {block} ({kind}): cannot be read")]
     Read {
         /// Its number.
         block: u64,
+        /// What it should be.
+        kind: BlockKind,
         /// What the device reported.
         source: io::Error,
     },
 
     /// Block 0 is all zeros: no pool was ever completed here.
-    #[error("metadata: unformatted, block 0 is zero")]
+    #[error("metadata block 0 (superblock): all zeros, so there is no pool")]
     Unformatted,
     /// Block 0 does not begin a thin pool.
-    #[error("metadata: no thin pool, magic number {magic}")]
+    #[error("metadata block 0 (superblock): no thin pool, magic number {magic}")]
     Magic {
         /// What stands in its place.
         magic: u64,
     },
     /// The pool has a property that this reader does not know how to respect.
-    #[error("metadata: {0} is not supported")]
+    #[error("metadata block 0 (superblock): {0} is not supported")]
     Unsupported(Feature),
     /// The kernel found an inconsistency earlier and wants a repair first.
-    #[error("metadata: marked as needing a check")]
+    #[error(
+        "metadata block 0 (superblock): marked as needing a check, so the kernel makes the pool read-only; repair it (thin_check, thin_repair)"
+    )]
     NeedsCheck,
     /// A block's content is not what was written.
-    #[error("metadata block {block}: {kind} checksum {computed:#010x}, stored {stored:#010x}")]
+    #[error("metadata block {block} ({kind}): checksum {computed:#010x}, stored {stored:#010x}")]
     Checksum {
         /// Its number.
         block: u64,
@@ -140,7 +144,7 @@ pub enum Error {
         computed: u32,
     },
     /// A sound block stands where another belongs.
-    #[error("metadata block {block}: holds {kind} {found}")]
+    #[error("metadata block {block} ({kind}): says that it is block {found}")]
     Misplaced {
         /// Where it was read.
         block: u64,
@@ -150,10 +154,12 @@ pub enum Error {
         found: u64,
     },
     /// A block is undamaged, but its content contradicts the format.
-    #[error("metadata block {block}: {fault}")]
+    #[error("metadata block {block} ({kind}): {fault}")]
     Malformed {
         /// Its number.
         block: u64,
+        /// What it is.
+        kind: BlockKind,
         /// The contradiction.
         fault: Fault,
     },
@@ -174,7 +180,7 @@ pub enum Error {
         counted: u64,
     },
     /// A space map's count is not the number of references there are.
-    #[error("{map} block {block}: {counted} references, the space map states {stored}")]
+    #[error("{map} {block}: {counted} references, the space map states {stored}")]
     RefCount {
         /// Which space map.
         map: SpaceMap,
@@ -185,6 +191,10 @@ pub enum Error {
         /// What was found.
         counted: u32,
     },
+}
+
+pub(super) fn malformed(block: u64, kind: BlockKind, fault: Fault) -> Error {
+    Error::Malformed { block, kind, fault }
 }
 
 /// Properties of a pool that [`read`](super::read) refuses.
@@ -221,8 +231,8 @@ pub enum SpaceMap {
 impl fmt::Display for SpaceMap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Data => "data",
-            Self::Metadata => "metadata",
+            Self::Data => "data block",
+            Self::Metadata => "metadata block",
         })
     }
 }
@@ -246,15 +256,18 @@ pub enum Fault {
     /// Keys do not ascend, or a child's keys leave the range its parent gives it.
     #[error("key {0} is out of order")]
     KeyOrder(u64),
+    /// A device's number has more than 24 bits.
+    #[error("device {0}")]
+    DeviceId(u64),
     /// A tree is deeper than any can be, or its leaves differ in depth.
     #[error("tree of uneven or impossible depth")]
     Depth,
     /// A pointer leads outside the metadata device or to the superblock.
     #[error("points to metadata block {0}")]
     Pointer(u64),
-    /// Two pointers lead to a block that only one may point to.
-    #[error("reached twice")]
-    ReachedTwice,
+    /// Something else points to a block that only one pointer may lead to.
+    #[error("points to metadata block {0}, as something else does")]
+    ReachedTwice(u64),
     /// A mapping's thin block lies beyond any device's end.
     #[error("maps thin block {0}")]
     ThinBlock(u64),
@@ -276,8 +289,8 @@ pub enum Fault {
     #[error("{0} bitmaps")]
     NrBitmaps(u64),
     /// The space map's total does not agree with its bitmaps.
-    #[error("{0} blocks said to be in use")]
-    NrAllocated(u64),
+    #[error("{1} {0}s said to be in use")]
+    NrAllocated(SpaceMap, u64),
     /// A large count is missing, or stands for a block that the bitmap says has a small one.
     #[error("overflow count of block {0} is missing or superfluous")]
     Overflow(u64),

@@ -7,11 +7,14 @@ use std::os::unix::fs::FileExt;
 use zerocopy::FromBytes;
 use zerocopy::little_endian::U64;
 
-use super::error::Error;
+use super::checksum::BlockKind;
+use super::error::{Error, Fault, malformed};
 use super::format::{BLOCK_SIZE, MAGIC, RawDeviceDetails, RawSuperblock};
+use super::mapping::Mapping;
 use super::pool::{Device, Pool, ThinId};
+use super::remarks::Remarks;
 use super::space_map_check::{check_data, check_metadata};
-use super::superblock::{SpaceMapRoot, Superblock};
+use super::superblock::{Superblock, held_roots};
 use super::tree_reader::{MappingReader, Pointer, TreeReader, read_block};
 use crate::units::{DataBlocks, MetaBlocks};
 
@@ -32,52 +35,94 @@ impl ReadBlocks for Vec<u8> {
     }
 }
 
-/// Reads a pool's metadata. Devices come by ascending id and share what they share on disk.
-///
-/// Every block in use is read, once, and checked: checksum and place, fill and order of nodes, ranges of pointers, data
-/// blocks and thin blocks, mappings counted per device, and both space maps against the references there are. Nothing
-/// on the device can cause a panic or more work than its blocks. Times are not judged; [`Pool::validate`] does.
+/// A pool that was read, and what is odd about it.
+#[derive(Debug)]
+pub struct Examined {
+    /// The pool. Devices come by ascending id and share what they share on disk.
+    pub pool: Pool,
+    /// What the kernel puts up with, and leaves itself at times.
+    pub remarks: Remarks,
+}
+
+/// Reads a pool's metadata, in which nothing may be odd.
 ///
 /// # Errors
 ///
-/// [`Error::Read`], and all that are about metadata read.
+/// As [`examine`]; also with the first of its remarks.
 pub fn read(source: &dyn ReadBlocks) -> Result<Pool, Error> {
-    let superblock = Superblock::parse(&read_block(source, 0)?)?;
+    let Examined { pool, remarks } = examine(source)?;
+    remarks.into_result().map(|()| pool)
+}
+
+/// Reads a pool's metadata.
+///
+/// Every block in use is read, once, and checked: checksum and place, fill and order of nodes, ranges of pointers, data
+/// blocks and thin blocks, mappings counted per device, and both space maps against the references there are; those of a
+/// metadata snapshot too. Nothing on the device can cause a panic or more work than its blocks. Times are not judged;
+/// [`Pool::validate`] does.
+///
+/// # Errors
+///
+/// [`Error::Read`], and all that are about metadata read, but for those that the kernel puts up with: they are remarks.
+pub fn examine(source: &dyn ReadBlocks) -> Result<Examined, Error> {
+    let mut remarks = Remarks::default();
+    let block = read_block(source, BlockKind::Superblock, 0)?;
+    let (superblock, held_root) = Superblock::examine(&block, &mut remarks)?;
     let mut blocks = TreeReader::new(source, superblock.metadata.nr_blocks);
+    blocks.remarks.append(remarks);
     let (details, roots) = device_trees(&mut blocks, &superblock)?;
-    let SpaceMapRoot { nr_blocks, .. } = superblock.data;
-    let mut mappings = MappingReader::new(&mut blocks, nr_blocks);
+    let held = held_root.map_or(Ok(Vec::new()), |held| held_mappings(&mut blocks, held))?;
+    let nr_data_blocks = superblock.data.nr_blocks;
+    let mut mappings = MappingReader::new(&mut blocks, nr_data_blocks);
     let mut devices = Vec::with_capacity(details.len());
-    for (id, details) in details {
-        let at = superblock.mapping_root;
-        let to = roots[devices.len()];
-        let mapping = mappings.mapping(Pointer { at, to })?;
-        if details.mapped_blocks.get() != mapping.len() {
-            return Err(Error::MappedBlocks {
-                id,
-                stored: details.mapped_blocks.get(),
-                counted: mapping.len(),
-            });
-        }
-        devices.push(Device {
-            id,
-            mapping,
-            transaction_id: details.transaction_id.get(),
-            creation_time: details.creation_time.get(),
-            snapshotted_time: details.snapshotted_time.get(),
-        });
+    for ((id, details), root) in details.into_iter().zip(roots) {
+        let mapping = mappings.mapping(Pointer::in_node(superblock.mapping_root, root))?;
+        mappings.expect_len(id, mapping.len(), details.mapped_blocks.get());
+        devices.push(device(id, &details, mapping));
+    }
+    for pointer in held {
+        mappings.mapping(pointer)?;
     }
     let data = mappings.data;
     check_data(&mut blocks, superblock.data, &data)?;
     check_metadata(&mut blocks, superblock.metadata)?;
-    Ok(Pool {
+    let pool = Pool {
         data_block_size: superblock.data_block_size,
-        nr_data_blocks: DataBlocks(nr_blocks),
+        nr_data_blocks: DataBlocks(nr_data_blocks),
         nr_metadata_blocks: MetaBlocks(superblock.metadata.nr_blocks),
         transaction_id: superblock.transaction_id,
         time: superblock.time,
         devices,
+    };
+    Ok(Examined {
+        pool,
+        remarks: blocks.remarks,
     })
+}
+
+fn device(id: ThinId, details: &RawDeviceDetails, mapping: Mapping) -> Device {
+    Device {
+        id,
+        mapping,
+        transaction_id: details.transaction_id.get(),
+        creation_time: details.creation_time.get(),
+        snapshotted_time: details.snapshotted_time.get(),
+    }
+}
+
+/// Counts what a metadata snapshot points to; returns the pointers to mappings that are not in the pool's own tree.
+fn held_mappings(blocks: &mut TreeReader<'_>, held: u64) -> Result<Vec<Pointer>, Error> {
+    blocks.count_only(Pointer::in_superblock(held))?;
+    let block = blocks.read(BlockKind::Superblock, held)?;
+    let roots = held_roots(held, &block)?;
+    let [mappings, details] = roots.map(|to| Pointer::within(held, BlockKind::Superblock, to));
+    blocks.count_tree::<RawDeviceDetails>(details, 0, &mut Vec::new())?;
+    let mut roots: Vec<(u64, U64)> = Vec::new();
+    blocks.count_tree(mappings, 0, &mut roots)?;
+    let pointers = roots
+        .into_iter()
+        .map(|(leaf, root)| Pointer::in_node(leaf, root.get()));
+    Ok(pointers.collect())
 }
 
 /// Whether a device that begins with this block holds, or held, a pool's metadata.
@@ -92,7 +137,7 @@ pub fn begins_a_pool(block: &[u8; 4096]) -> bool {
 ///
 /// As [`read`], for that block.
 pub fn transaction_id(source: &dyn ReadBlocks) -> Result<u64, Error> {
-    Ok(Superblock::parse(&read_block(source, 0)?)?.transaction_id)
+    Ok(superblock(source)?.transaction_id)
 }
 
 /// The ids of a pool's devices, ascending; reads no more than the superblock and the two trees of devices.
@@ -101,10 +146,14 @@ pub fn transaction_id(source: &dyn ReadBlocks) -> Result<u64, Error> {
 ///
 /// As [`read`], for the blocks it reads.
 pub fn device_ids(source: &dyn ReadBlocks) -> Result<Vec<ThinId>, Error> {
-    let superblock = Superblock::parse(&read_block(source, 0)?)?;
+    let superblock = superblock(source)?;
     let mut blocks = TreeReader::new(source, superblock.metadata.nr_blocks);
     let (details, _) = device_trees(&mut blocks, &superblock)?;
     Ok(details.into_iter().map(|(id, _)| id).collect())
+}
+
+fn superblock(source: &dyn ReadBlocks) -> Result<Superblock, Error> {
+    Superblock::parse(&read_block(source, BlockKind::Superblock, 0)?)
 }
 
 /// Devices by ascending id: what is noted of each.
@@ -115,17 +164,19 @@ fn device_trees(
     blocks: &mut TreeReader<'_>,
     superblock: &Superblock,
 ) -> Result<(Details, Vec<u64>), Error> {
-    let pointer = |to| Pointer { at: 0, to };
-    let details: Vec<(u64, RawDeviceDetails)> = blocks.entries(pointer(superblock.details_root))?;
-    let roots: Vec<(u64, U64)> = blocks.entries(pointer(superblock.mapping_root))?;
+    let details: Vec<(u64, RawDeviceDetails)> =
+        blocks.entries(Pointer::in_superblock(superblock.details_root))?;
+    let roots: Vec<(u64, U64)> = blocks.entries(Pointer::in_superblock(superblock.mapping_root))?;
     if let Some(id) = first_difference(&details, &roots) {
         return Err(Error::HalfDevice { id });
     }
     let details = details
         .into_iter()
-        .map(|(id, details)| {
-            let id = u32::try_from(id).unwrap_or(u32::MAX);
-            Ok((ThinId::new(id)?, details))
+        .map(|(number, details)| {
+            let id = u32::try_from(number).ok().map(ThinId::new);
+            let fault = Fault::DeviceId(number);
+            let outside = || malformed(superblock.details_root, BlockKind::Node, fault);
+            Ok((id.and_then(Result::ok).ok_or_else(outside)?, details))
         })
         .collect::<Result<_, Error>>()?;
     Ok((details, roots.iter().map(|(_, root)| root.get()).collect()))

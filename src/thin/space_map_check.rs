@@ -6,9 +6,10 @@ use zerocopy::FromBytes;
 use zerocopy::little_endian::U32;
 
 use super::checksum::BlockKind;
-use super::error::{Error, Fault, SpaceMap};
+use super::error::{Error, Fault, SpaceMap, malformed};
 use super::format::{BlockHeader, COUNTS_PER_BITMAP, MAX_METADATA_BITMAPS, RawIndexEntry};
 use super::ref_counts::{MAX_SMALL_COUNT, RefCounts};
+use super::remarks::Remarks;
 use super::space_map::{counts_in_bitmap, decode_count, nr_bitmaps};
 use super::superblock::SpaceMapRoot;
 use super::tree_reader::{Pointer, TreeReader};
@@ -24,19 +25,19 @@ pub(super) fn check_data(
     found: &RefCounts,
 ) -> Result<(), Error> {
     let large = large_counts(blocks, root)?;
-    let index: Vec<(u64, RawIndexEntry)> = blocks.entries(pointer(root.bitmap_root))?;
+    let index: Vec<(u64, RawIndexEntry)> =
+        blocks.entries(Pointer::in_superblock(root.bitmap_root))?;
     if index.len() as u64 != nr_bitmaps(root.nr_blocks) {
         let fault = Fault::NrBitmaps(index.len() as u64);
-        return Err(malformed(root.bitmap_root, fault));
+        return Err(malformed(root.bitmap_root, BlockKind::Node, fault));
     }
     for (i, (key, entry)) in index.iter().enumerate() {
         if *key != i as u64 {
-            return Err(malformed(root.bitmap_root, Fault::KeyOrder(*key)));
+            let fault = Fault::KeyOrder(*key);
+            return Err(malformed(root.bitmap_root, BlockKind::Node, fault));
         }
-        blocks.count_only(Pointer {
-            at: root.bitmap_root,
-            to: entry.blocknr.get(),
-        })?;
+        let to = entry.blocknr.get();
+        blocks.count_only(Pointer::within(root.bitmap_root, BlockKind::Node, to))?;
     }
     let entries = index.iter().map(|(_, entry)| entry);
     Check::new(SpaceMap::Data, root, &large).bitmaps(blocks, entries, found)
@@ -49,7 +50,7 @@ pub(super) fn check_data(
 /// [`Error::RefCount`], and whatever reading its blocks gives.
 pub(super) fn check_metadata(blocks: &mut TreeReader<'_>, root: SpaceMapRoot) -> Result<(), Error> {
     let large = large_counts(blocks, root)?;
-    blocks.count_only(pointer(root.bitmap_root))?;
+    blocks.count_only(Pointer::in_superblock(root.bitmap_root))?;
     let block = blocks.read(BlockKind::Index, root.bitmap_root)?;
     let body = &block[size_of::<BlockHeader>()..];
     let index = <[RawIndexEntry; MAX_METADATA_BITMAPS]>::read_from_bytes(body)
@@ -57,22 +58,15 @@ pub(super) fn check_metadata(blocks: &mut TreeReader<'_>, root: SpaceMapRoot) ->
     let index = index.iter().zip(0..nr_bitmaps(root.nr_blocks));
     let entries: Vec<_> = index.map(|(entry, _)| entry).collect();
     for entry in &entries {
-        blocks.count_only(Pointer {
-            at: root.bitmap_root,
-            to: entry.blocknr.get(),
-        })?;
+        let to = entry.blocknr.get();
+        blocks.count_only(Pointer::within(root.bitmap_root, BlockKind::Index, to))?;
     }
     let found = std::mem::take(&mut blocks.refs);
     Check::new(SpaceMap::Metadata, root, &large).bitmaps(blocks, entries.into_iter(), &found)
 }
 
 fn large_counts(blocks: &mut TreeReader<'_>, root: SpaceMapRoot) -> Result<Vec<(u64, U32)>, Error> {
-    blocks.entries(pointer(root.ref_count_root))
-}
-
-/// A pointer in the superblock.
-fn pointer(to: u64) -> Pointer {
-    Pointer { at: 0, to }
+    blocks.entries(Pointer::in_superblock(root.ref_count_root))
 }
 
 /// The check of one space map, bitmap by bitmap.
@@ -82,6 +76,7 @@ struct Check<'l> {
     /// Counts above 2 that no bitmap has asked for yet.
     large: &'l [(u64, U32)],
     nr_allocated: u64,
+    remarks: Remarks,
 }
 
 impl<'l> Check<'l> {
@@ -91,12 +86,13 @@ impl<'l> Check<'l> {
             root,
             large,
             nr_allocated: 0,
+            remarks: Remarks::default(),
         }
     }
 
     fn bitmaps<'i>(
         mut self,
-        blocks: &TreeReader<'_>,
+        blocks: &mut TreeReader<'_>,
         entries: impl Iterator<Item = &'i RawIndexEntry>,
         found: &RefCounts,
     ) -> Result<(), Error> {
@@ -105,17 +101,22 @@ impl<'l> Check<'l> {
             let body = &block[size_of::<BlockHeader>()..];
             self.bitmap(bitmap, body, found)?;
             if !self.agrees(bitmap, body, entry) {
-                return Err(malformed(entry.blocknr.get(), Fault::IndexEntry));
+                let at = entry.blocknr.get();
+                let remark = malformed(at, BlockKind::Bitmap, Fault::IndexEntry);
+                self.remarks.add(remark);
             }
         }
         if let Some((block, _)) = self.large.first() {
             let fault = Fault::Overflow(*block);
-            return Err(malformed(self.root.ref_count_root, fault));
+            let at = self.root.ref_count_root;
+            return Err(malformed(at, BlockKind::Node, fault));
         }
         // As with index entries: blocks may be hidden, and `thin_restore` 0.9 counts those it has freed.
         if !(self.nr_allocated..=self.root.nr_blocks).contains(&self.root.nr_allocated) {
-            return Err(malformed(0, Fault::NrAllocated(self.root.nr_allocated)));
+            let fault = Fault::NrAllocated(self.map, self.root.nr_allocated);
+            self.remarks.add(malformed(0, BlockKind::Superblock, fault));
         }
+        blocks.remarks.append(self.remarks);
         Ok(())
     }
 
@@ -129,14 +130,20 @@ impl<'l> Check<'l> {
             if stored > MAX_SMALL_COUNT {
                 stored = self.large_count(block)?;
             }
-            if stored != counted {
-                return Err(Error::RefCount {
-                    map: self.map,
-                    block,
-                    stored,
-                    counted,
-                });
+            if stored == counted {
+                continue;
             }
+            let wrong = Error::RefCount {
+                map: self.map,
+                block,
+                stored,
+                counted,
+            };
+            // What is counted too high is lost to the pool, no more: it is not handed out, and nothing uses it.
+            if stored < counted {
+                return Err(wrong);
+            }
+            self.remarks.add(wrong);
         }
         Ok(())
     }
@@ -148,7 +155,11 @@ impl<'l> Check<'l> {
                 self.large = rest;
                 Ok(count.get())
             }
-            _ => Err(malformed(self.root.ref_count_root, Fault::Overflow(block))),
+            _ => Err(malformed(
+                self.root.ref_count_root,
+                BlockKind::Node,
+                Fault::Overflow(block),
+            )),
         }
     }
 
@@ -165,8 +176,4 @@ impl<'l> Check<'l> {
             && entry.nr_free.get() as usize <= COUNTS_PER_BITMAP - used
             && entry.none_free_before.get() as usize <= COUNTS_PER_BITMAP
     }
-}
-
-fn malformed(block: u64, fault: Fault) -> Error {
-    Error::Malformed { block, fault }
 }

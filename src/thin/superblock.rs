@@ -4,12 +4,13 @@ use zerocopy::FromBytes;
 use zerocopy::little_endian::{U32, U64};
 
 use super::checksum::{BlockKind, seal, verify};
-use super::error::{Error, Fault, Feature};
+use super::error::{Error, Fault, Feature, malformed};
 use super::format::{
     BLOCK_SIZE, Block, DATA_BLOCK_SIZE_STEP, MAGIC, MAX_DATA_BLOCK_SIZE, MAX_DATA_BLOCKS,
     METADATA_BLOCK_SECTORS, NEEDS_CHECK, RawSpaceMapRoot, RawSuperblock, VERSION,
 };
 use super::pool::MAX_METADATA_BLOCKS;
+use super::remarks::Remarks;
 use crate::units::Sectors;
 
 /// Where a space map is.
@@ -80,13 +81,27 @@ impl Superblock {
         block
     }
 
-    /// Reads block 0.
+    /// Reads block 0, which must have nothing odd about it.
     ///
     /// # Errors
     ///
     /// [`Error::Unformatted`], [`Error::Magic`], [`Error::Checksum`], [`Error::Misplaced`], [`Error::Unsupported`],
     /// [`Error::NeedsCheck`], [`Error::Malformed`].
     pub(super) fn parse(block: &Block) -> Result<Self, Error> {
+        let mut remarks = Remarks::default();
+        let (superblock, _) = Self::examine(block, &mut remarks)?;
+        remarks.into_result().map(|()| superblock)
+    }
+
+    /// Reads block 0; also says where the metadata snapshot is, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`parse`](Self::parse), but for what is only a remark: a metadata snapshot, and that a check is needed.
+    pub(super) fn examine(
+        block: &Block,
+        remarks: &mut Remarks,
+    ) -> Result<(Self, Option<u64>), Error> {
         if block.iter().all(|byte| *byte == 0) {
             return Err(Error::Unformatted);
         }
@@ -97,7 +112,7 @@ impl Superblock {
             });
         }
         verify(BlockKind::Superblock, 0, block)?;
-        check_features(raw)?;
+        check_features(raw, remarks)?;
         let superblock = Self {
             time: raw.time.get(),
             transaction_id: raw.trans_id.get(),
@@ -108,7 +123,8 @@ impl Superblock {
             data_block_size: Sectors(u64::from(raw.data_block_size.get())),
         };
         superblock.check_ranges(raw)?;
-        Ok(superblock)
+        let held_root = raw.held_root.get();
+        Ok((superblock, Some(held_root).filter(|held| *held != 0)))
     }
 
     fn check_ranges(&self, raw: &RawSuperblock) -> Result<(), Error> {
@@ -139,33 +155,45 @@ impl Superblock {
         ] {
             if !fits {
                 let fault = Fault::Field { field, value };
-                return Err(Error::Malformed { block: 0, fault });
+                return Err(malformed(0, BlockKind::Superblock, fault));
             }
         }
         Ok(())
     }
 }
 
-fn check_features(raw: &RawSuperblock) -> Result<(), Error> {
+/// The roots of the two trees of devices in a metadata snapshot's superblock, which is a copy of the pool's made when the
+/// snapshot was, without its space maps: mappings and details.
+///
+/// # Errors
+///
+/// [`Error::Checksum`], [`Error::Misplaced`].
+pub(super) fn held_roots(nr: u64, block: &Block) -> Result<[u64; 2], Error> {
+    verify(BlockKind::Superblock, nr, block)?;
+    let (raw, _) = RawSuperblock::ref_from_prefix(block).expect("a block has room");
+    Ok([raw.data_mapping_root.get(), raw.device_details_root.get()])
+}
+
+fn check_features(raw: &RawSuperblock, remarks: &mut Remarks) -> Result<(), Error> {
     let version = raw.version.get();
     if !(1..=VERSION).contains(&version) {
         return Err(Error::Unsupported(Feature::Version(version)));
     }
     if raw.flags.get() & NEEDS_CHECK != 0 {
-        return Err(Error::NeedsCheck);
+        remarks.add(Error::NeedsCheck);
     }
     for flags in [
-        raw.flags,
-        raw.compat_flags,
-        raw.compat_ro_flags,
-        raw.incompat_flags,
+        raw.flags.get() & !NEEDS_CHECK,
+        raw.compat_flags.get(),
+        raw.compat_ro_flags.get(),
+        raw.incompat_flags.get(),
     ] {
-        if flags.get() != 0 {
-            return Err(Error::Unsupported(Feature::Flags(flags.get())));
+        if flags != 0 {
+            return Err(Error::Unsupported(Feature::Flags(flags)));
         }
     }
     if raw.held_root.get() != 0 {
-        return Err(Error::Unsupported(Feature::HeldRoot));
+        remarks.add(Error::Unsupported(Feature::HeldRoot));
     }
     Ok(())
 }
@@ -231,16 +259,40 @@ pub(super) mod tests {
             Superblock::parse(&block).unwrap_err().to_string()
         };
         for (at, byte, message) in [
-            (32, 0, "metadata: no thin pool, magic number 27021824"),
-            (40, 3, "metadata: version 3 is not supported"),
-            (4, 1, "metadata: marked as needing a check"),
-            (360, 2, "metadata: feature bits 0x2 is not supported"),
-            (56, 9, "metadata: a held metadata snapshot is not supported"),
-            (336, 1, "metadata block 0: data_block_size is 1"),
+            (
+                32,
+                0,
+                "metadata block 0 (superblock): no thin pool, magic number 27021824",
+            ),
+            (
+                40,
+                3,
+                "metadata block 0 (superblock): version 3 is not supported",
+            ),
+            (
+                4,
+                1,
+                "metadata block 0 (superblock): marked as needing a check, so the kernel makes the pool read-only; repair it (thin_check, thin_repair)",
+            ),
+            (
+                360,
+                2,
+                "metadata block 0 (superblock): feature bits 0x2 is not supported",
+            ),
+            (
+                56,
+                9,
+                "metadata block 0 (superblock): a held metadata snapshot is not supported",
+            ),
+            (
+                336,
+                1,
+                "metadata block 0 (superblock): data_block_size is 1",
+            ),
             (
                 198,
                 1,
-                "metadata block 0: metadata nr_blocks is 281474976710912",
+                "metadata block 0 (superblock): metadata nr_blocks is 281474976710912",
             ),
         ] {
             assert_eq!(with(at, byte), message);

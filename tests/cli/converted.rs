@@ -29,6 +29,7 @@ fn only_what_was_promised_is_new_or_changed() {
     let new = |path: &PathBuf| {
         path.starts_with(root.join("devicemapper"))
             || path.starts_with(root.join("image/devicemapper"))
+            || path.starts_with(root.join(".aufs2dm"))
     };
     let added: BTreeSet<_> = after
         .keys()

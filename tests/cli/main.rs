@@ -10,6 +10,7 @@ mod support;
 mod converted;
 mod damage;
 mod interrupted;
+mod lifecycle;
 mod refusals;
 mod run;
 mod space;

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::run::{Tool, large_root, small_root};
 use super::support::fixture::unpack;
-use super::support::trace::{assert_same, contents};
+use super::support::trace::{assert_same, contents, trace_but_reads};
 
 #[test]
 fn what_is_no_aufs_root_is_called_what_it_is() {
@@ -56,13 +56,26 @@ fn find(dir: &Path, name: &str) -> Option<std::path::PathBuf> {
 }
 
 #[test]
-fn a_second_conversion_is_refused_and_changes_nothing() {
+fn a_second_conversion_says_that_it_is_done_and_changes_nothing() {
     let (tool, root) = (Tool::new(), small_root());
     tool.run("convert", &root.path(), &[]).expect(0, &[]);
-    let before = contents(&root.path().join("containers"));
+    let before = trace_but_reads(&root.path());
+    for options in [&[][..], &["--dry-run"]] {
+        let again = tool.run("convert", &root.path(), options);
+        again.expect(0, &["is converted already", "aufs2dm status"]);
+        assert_eq!(again.out, "");
+    }
+    assert_same(&before, &trace_but_reads(&root.path()));
+}
+
+#[test]
+fn a_devicemapper_root_of_dockers_own_is_refused() {
+    let (tool, root) = (Tool::new(), small_root());
+    fs::create_dir_all(root.path().join("devicemapper/metadata")).unwrap();
+    let before = contents(&root.path());
     tool.run("convert", &root.path(), &[])
         .expect(1, &["devicemapper", "already"]);
-    assert_same(&before, &contents(&root.path().join("containers")));
+    assert_same(&before, &contents(&root.path()));
 }
 
 #[test]

@@ -70,7 +70,7 @@ fn what_an_earlier_run_left_counts_as_free() {
     fs::write(disk.root().join(".aufs2dm/data"), vec![1; 50 << 20]).unwrap();
     tool.run("convert", &disk.root(), &[])
         .expect(0, &["left by a run that was interrupted"]);
-    assert!(!disk.root().join(".aufs2dm").exists());
+    assert!(!disk.root().join(".aufs2dm/data").exists());
 }
 
 #[test]

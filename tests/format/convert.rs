@@ -34,6 +34,7 @@ fn request(root: &Path, checksums: Checksums) -> Request {
         checksums,
         writer: Writer::Direct,
         cancel: Cancel::default(),
+        checkpoint: std::time::Duration::MAX,
     }
 }
 

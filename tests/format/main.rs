@@ -13,6 +13,7 @@ mod aufs_merge;
 mod convert;
 mod convert_changes;
 mod convert_pool;
+mod convert_resume;
 mod convert_shapes;
 mod convert_sharing;
 mod convert_space;

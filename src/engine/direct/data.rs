@@ -1,50 +1,55 @@
 //! Writes the pool's data file, all layers at once.
+//!
+//! # What a crash leaves
+//!
+//! A device is told to be durable after a sync that began when all its units were written. Its blocks are its own: nothing
+//! that is written later goes there, neither by this run nor by one that resumes it, since that one skips the device's
+//! units. So whatever happens from then on, the device stays as the plan says.
+//!
+//! All other devices are written anew, every unit of them as a whole, so that it does not matter what a crash left there:
+//! nothing, zeros, parts of units, or bytes that were never meant for this place. A device of which all is on the disk, but
+//! which was not told yet, is written again with the same bytes.
+//!
+//! The metadata file, which makes a pool of all this, is made when the whole data file is durable; see `metadata`.
 
-use std::fs::{File, OpenOptions};
-use std::io;
+use std::fs::File;
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use nix::errno::Errno;
-use nix::fcntl::{FallocateFlags, OFlag, fallocate};
-
 use super::buffer::AlignedBuffer;
 use super::error::Error;
-use super::reflink::{self, Share};
-use super::{Cancel, Options, Progress, create};
-use crate::engine::source::{BranchReader, SourceFile};
-use crate::ext4::{CLUSTER_BLOCKS, DataRun};
-use crate::plan::{LaidDevice, Layout, PlannedDevice};
+use super::gather::{Gathered, Gatherer};
+use super::{Options, Progress, WrittenRun, file, reflink};
+use crate::engine::checkpoint::{Checkpoints, Ledger};
+use crate::ext4::CLUSTER_BLOCKS;
+use crate::plan::{DeviceIndex, LaidDevice, Layout};
 use crate::units::BLOCK_BYTES;
 
 #[allow(clippy::cast_possible_truncation)] // 4096; `try_from` is not const
-const BLOCK: usize = BLOCK_BYTES as usize;
-const CLUSTER: usize = CLUSTER_BLOCKS as usize * BLOCK;
+pub(super) const BLOCK: usize = BLOCK_BYTES as usize;
+pub(super) const CLUSTER: usize = CLUSTER_BLOCKS as usize * BLOCK;
 /// Clusters that are gathered and written at once: 4 MiB, from where on a larger write is no faster.
 const UNIT_CLUSTERS: usize = 64;
 
 /// A stretch of one device's clusters, written with one call.
 #[derive(Clone, Debug)]
-struct Unit {
-    device: usize,
-    clusters: Range<usize>,
+pub(super) struct Unit {
+    pub(super) device: DeviceIndex,
+    pub(super) clusters: Range<usize>,
 }
 
-/// Writes a new data file; durable on return.
+/// Writes the data file, a new one or what is missing of an earlier run's; durable on return. The checksums of the file
+/// data come in the order of the data file.
 pub(super) fn write(
     layout: &Layout,
     path: &Path,
     options: &Options<'_>,
     progress: &dyn Progress,
-) -> Result<(), Error> {
-    let file = create(path, layout.data_size.0)?;
-    let share = reflink::works(layout, &file)?;
-    if !share {
-        preallocate(&file, layout.data_bytes().0, path)?;
-    }
+) -> Result<Vec<WrittenRun>, Error> {
+    let run = Run::new(layout, path, options)?;
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(options.jobs.get())
         .build()
@@ -52,216 +57,182 @@ pub(super) fn write(
             jobs: options.jobs.get(),
             source,
         })?;
-    let run = Run {
-        layout,
-        path,
-        file: open_direct(path)?,
-        share,
-        units: units(layout),
-        next: AtomicUsize::new(0),
-        cancel: options.cancel.clone(),
-        failed: AtomicBool::new(false),
-        error: Mutex::new(None),
-    };
-    pool.broadcast(|_| run.work(progress));
-    if let Some(error) = run
-        .error
-        .into_inner()
-        .expect("no thread panics while it holds the lock")
-    {
-        return Err(error);
-    }
-    file.sync_all()
-        .map_err(|source| Error::target(path, "sync", source))
+    let done = layout
+        .iter_with_index()
+        .filter(|(at, _)| options.checkpoints.is_done(*at));
+    progress.inc(done.map(|(_, device)| device.data_bytes().0).sum());
+    let mut written = pool.broadcast(|_| run.work(progress)).concat();
+    run.finish()?;
+    written.sort_unstable_by_key(|run| run.offset);
+    Ok(written)
 }
 
-/// Takes the space first: a full disk is noticed before any work, and writes into allocated space are faster.
-fn preallocate(file: &File, bytes: u64, path: &Path) -> Result<(), Error> {
-    let len = i64::try_from(bytes)
-        .map_err(|_| Error::target(path, "allocate", io::ErrorKind::FileTooLarge.into()))?;
-    match fallocate(file, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, len) {
-        // Not every file system can; then space runs out while writing, if it does.
-        Ok(()) | Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => Ok(()),
-        Err(errno) => Err(Error::target(path, "allocate space for", errno.into())),
+/// The data file of a first run, or of one that had made nothing durable, is new; else it is the one that is there.
+fn open(layout: &Layout, path: &Path, checkpoints: &Checkpoints<'_>) -> Result<File, Error> {
+    let size = layout.data_size.0;
+    match checkpoints.done {
+        None => file::create(path, size),
+        Some(done) if done.is_empty() => {
+            file::remove(path)?;
+            file::create(path, size)
+        }
+        Some(_) => file::reopen(path, size),
     }
 }
 
-/// The data file past the page cache, so that the data is touched once; through it where the file system cannot.
-fn open_direct(path: &Path) -> Result<File, Error> {
-    let open = |flags: OFlag| {
-        OpenOptions::new()
-            .write(true)
-            .custom_flags(flags.bits())
-            .open(path)
-    };
-    match open(OFlag::O_DIRECT) {
-        Err(error) if error.raw_os_error() == Some(Errno::EINVAL as i32) => open(OFlag::empty()),
-        opened => opened,
+/// Where the devices are that are yet to be written, in bytes.
+fn rest(layout: &Layout, checkpoints: &Checkpoints<'_>) -> Vec<Range<u64>> {
+    let mut ranges: Vec<Range<u64>> = Vec::new();
+    for (at, device) in layout.iter_with_index() {
+        let start = device.first_block.0 * CLUSTER as u64;
+        let end = start + device.data_bytes().0;
+        if checkpoints.is_done(at) || start == end {
+            continue;
+        }
+        match ranges.last_mut() {
+            Some(last) if last.end == start => last.end = end,
+            _ => ranges.push(start..end),
+        }
     }
-    .map_err(|source| Error::target(path, "open", source))
+    ranges
 }
 
-fn units(layout: &Layout) -> Vec<Unit> {
-    let cut = |(device, laid): (usize, &LaidDevice)| {
-        let nr = laid.clusters.len();
-        (0..nr).step_by(UNIT_CLUSTERS).map(move |start| Unit {
-            device,
-            clusters: start..nr.min(start + UNIT_CLUSTERS),
-        })
-    };
-    layout.devices.iter().enumerate().flat_map(cut).collect()
+fn units_of((device, laid): (DeviceIndex, &LaidDevice)) -> impl Iterator<Item = Unit> {
+    let nr = laid.clusters.len();
+    (0..nr).step_by(UNIT_CLUSTERS).map(move |start| Unit {
+        device,
+        clusters: start..nr.min(start + UNIT_CLUSTERS),
+    })
 }
 
 /// What the threads share.
 struct Run<'a> {
     layout: &'a Layout,
     path: &'a Path,
+    options: &'a Options<'a>,
     file: File,
     /// Whether large files' blocks are shared with the branch.
     share: bool,
     units: Vec<Unit>,
     next: AtomicUsize,
-    cancel: Cancel,
+    /// For each device, how many of its units are not written.
+    left: Vec<AtomicUsize>,
+    ledger: Ledger<'a>,
     failed: AtomicBool,
     error: Mutex<Option<Error>>,
 }
 
-/// What each thread has of its own.
-struct Worker<'a> {
-    buffer: AlignedBuffer,
-    branch: Option<(usize, BranchReader<'a>)>,
-}
-
 impl<'a> Run<'a> {
-    /// Takes units until there are no more, or one failed, or the run is told to stop.
-    fn work(&self, progress: &dyn Progress) {
-        let mut worker = Worker {
-            buffer: AlignedBuffer::new(UNIT_CLUSTERS * CLUSTER),
-            branch: None,
-        };
-        while !self.failed.load(Ordering::Acquire) {
-            let Some(unit) = self.units.get(self.next.fetch_add(1, Ordering::Relaxed)) else {
-                return;
-            };
-            let written = self.go_on().and_then(|()| self.write(unit, &mut worker));
-            match written {
-                Ok(bytes) => progress.inc(bytes),
-                Err(error) => {
-                    // Kept before the others are stopped: what they say then is not the cause.
-                    self.error
-                        .lock()
-                        .expect("no thread panics while it holds the lock")
-                        .get_or_insert(error);
-                    self.failed.store(true, Ordering::Release);
-                }
+    fn new(layout: &'a Layout, path: &'a Path, options: &'a Options<'a>) -> Result<Self, Error> {
+        let checkpoints = &options.checkpoints;
+        let file = open(layout, path, checkpoints)?;
+        let share = reflink::works(layout, &file, checkpoints)?;
+        if !share {
+            for range in rest(layout, checkpoints) {
+                file::preallocate(&file, range, path)?;
             }
         }
+        file::write_directly(&file, path)?;
+        let to_write = || {
+            let devices = layout.iter_with_index();
+            devices.filter(|(at, _)| !checkpoints.is_done(*at))
+        };
+        let units: Vec<_> = to_write().flat_map(units_of).collect();
+        let mut left = vec![0; layout.devices.len()];
+        for unit in &units {
+            left[unit.device.0] += 1;
+        }
+        let ledger = Ledger::new(*checkpoints);
+        for (at, _) in to_write().filter(|(at, _)| left[at.0] == 0) {
+            ledger.complete(at);
+        }
+        Ok(Self {
+            layout,
+            path,
+            options,
+            file,
+            share,
+            units,
+            next: AtomicUsize::new(0),
+            left: left.into_iter().map(AtomicUsize::new).collect(),
+            ledger,
+            failed: AtomicBool::new(false),
+            error: Mutex::new(None),
+        })
+    }
+
+    /// Takes units until there are no more, or one failed, or the run is told to stop.
+    fn work(&self, progress: &dyn Progress) -> Vec<WrittenRun> {
+        let go_on = || self.go_on();
+        let mut gatherer = Gatherer {
+            layout: self.layout,
+            share: self.share,
+            checksums: self.options.checksums,
+            go_on: &go_on,
+            branch: None,
+        };
+        let mut buffer = AlignedBuffer::new(UNIT_CLUSTERS * CLUSTER);
+        let mut written = Vec::new();
+        while !self.failed.load(Ordering::Acquire) {
+            let Some(unit) = self.units.get(self.next.fetch_add(1, Ordering::Relaxed)) else {
+                break;
+            };
+            let buffer = &mut buffer.as_mut_slice()[..unit.clusters.len() * CLUSTER];
+            let done = self
+                .go_on()
+                .and_then(|()| gatherer.fill(unit, buffer))
+                .and_then(|gathered| self.put(unit, buffer, gathered))
+                .and_then(|runs| {
+                    written.extend(runs);
+                    progress.inc(buffer.len() as u64);
+                    self.note(unit)
+                });
+            if let Err(error) = done {
+                // Kept before the others are stopped: what they say then is not the cause.
+                self.error
+                    .lock()
+                    .expect("no thread panics while it holds the lock")
+                    .get_or_insert(error);
+                self.failed.store(true, Ordering::Release);
+            }
+        }
+        written
     }
 
     /// Asked before every unit and every file: a unit of small files on a cold disk takes seconds.
     fn go_on(&self) -> Result<(), Error> {
-        if self.cancel.is_set() || self.failed.load(Ordering::Acquire) {
+        if self.options.cancel.is_set() || self.failed.load(Ordering::Acquire) {
             return Err(Error::Interrupted);
         }
         Ok(())
     }
 
-    fn write(&self, unit: &Unit, worker: &mut Worker<'a>) -> Result<u64, Error> {
-        let device = &self.layout.devices[unit.device];
-        let planned = &self.layout.plan.devices[unit.device];
-        let buffer = &mut worker.buffer.as_mut_slice()[..unit.clusters.len() * CLUSTER];
-        let clusters = &device.clusters[unit.clusters.clone()];
-        let mut shares = Vec::new();
-        let mut at = 0;
-        while at < clusters.len() {
-            let nr = stretch(device, &clusters[at..]);
-            let part = at * CLUSTER..(at + nr) * CLUSTER;
-            if is_metadata(device, clusters[at]) {
-                device.image.encode_cluster(clusters[at], &mut buffer[part]);
-            } else {
-                let reader = branch_of(&mut worker.branch, unit.device, planned)?;
-                let stretch = Stretch {
-                    runs: &device.delta.data,
-                    first: clusters[at] * CLUSTER_BLOCKS,
-                    part,
-                };
-                shares.extend(self.gather(&stretch, buffer, reader)?);
-            }
-            at += nr;
-        }
-        let offset = (device.first_block.0 + unit.clusters.start as u64) * CLUSTER as u64;
-        self.put(buffer, offset, &shares)?;
-        Ok(buffer.len() as u64)
-    }
-
-    /// Fills a part of the buffer with file data; zeros where no file has any. What is to be shared is left out.
-    fn gather(
-        &self,
-        stretch: &Stretch<'_>,
-        buffer: &mut [u8],
-        reader: &mut BranchReader<'a>,
-    ) -> Result<Vec<Share<'a>>, Error> {
-        let Stretch { runs, first, part } = stretch;
-        let mut shares = Vec::new();
-        let mut filled = part.start;
-        let from = runs.partition_point(|run| run.physical + run.blocks <= *first);
-        for run in &runs[from..] {
-            let skip = first.saturating_sub(run.physical);
-            let start = part.start + (run.physical + skip - first) as usize * BLOCK;
-            if start >= part.end {
-                break;
-            }
-            let end = part.end.min(start + (run.blocks - skip) as usize * BLOCK);
-            buffer[filled..start].fill(0);
-            filled = end;
-            let offset = u64::from(run.logical + skip) * BLOCK_BYTES;
-            self.go_on()?;
-            let file = reader.open(run.node)?;
-            shares.extend(self.read(file, offset, &mut buffer[start..end], start)?);
-        }
-        buffer[filled..part.end].fill(0);
-        Ok(shares)
-    }
-
-    /// Reads a file's bytes from `offset`, but for what is worth sharing: that comes back, to lie from `place` on in the
-    /// unit's buffer.
-    fn read<'f>(
-        &self,
-        file: SourceFile<'f>,
-        offset: u64,
-        bytes: &mut [u8],
-        place: usize,
-    ) -> Result<Option<Share<'f>>, Error> {
-        let worth = if self.share {
-            reflink::worth(file.size(), offset, bytes.len() as u64)
-        } else {
-            None
-        };
-        let shared = usize::try_from(worth.unwrap_or(0)).expect("a share lies within the buffer");
-        file.read_at(&mut bytes[shared..], offset + shared as u64)?;
-        file.check()?;
-        Ok((shared > 0).then_some(Share {
-            part: place..place + shared,
-            file,
-            from: offset,
-        }))
-    }
-
     /// Writes the buffer around the shares, and lets those share their blocks.
-    fn put(&self, buffer: &mut [u8], offset: u64, shares: &[Share<'_>]) -> Result<(), Error> {
+    fn put(
+        &self,
+        unit: &Unit,
+        buffer: &mut [u8],
+        gathered: Gathered<'_>,
+    ) -> Result<impl Iterator<Item = WrittenRun> + use<>, Error> {
+        let first = self.layout.devices[unit.device.0].first_block.0;
+        let offset = (first + unit.clusters.start as u64) * CLUSTER as u64;
+        let Gathered { shares, mut runs } = gathered;
         let mut from = 0;
         for share in shares {
             self.write_at(&buffer[from..share.part.start], offset + from as u64)?;
             from = share.part.end;
             if !share.apply(&self.file, offset)? {
-                share
-                    .file
-                    .read_at(&mut buffer[share.part.clone()], share.from)?;
+                let bytes = &mut buffer[share.part.clone()];
+                share.file.read_at(bytes, share.from)?;
                 share.file.check()?;
+                if self.options.checksums {
+                    runs.push(WrittenRun::new(share.part.start as u64, bytes));
+                }
                 from = share.part.start;
             }
         }
-        self.write_at(&buffer[from..], offset + from as u64)
+        self.write_at(&buffer[from..], offset + from as u64)?;
+        Ok(runs.into_iter().map(move |run| run.behind(offset)))
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), Error> {
@@ -269,44 +240,39 @@ impl<'a> Run<'a> {
             .write_all_at(bytes, offset)
             .map_err(|source| Error::target(self.path, "write", source))
     }
-}
 
-/// Data clusters that lie side by side in the file system and in the buffer.
-struct Stretch<'a> {
-    /// All data runs of the device.
-    runs: &'a [DataRun],
-    /// The first block.
-    first: u32,
-    /// Where in the buffer they go.
-    part: Range<usize>,
-}
-
-/// The reader of the device's branch, kept from the unit before where that was of the same device.
-fn branch_of<'a, 'w>(
-    kept: &'w mut Option<(usize, BranchReader<'a>)>,
-    device: usize,
-    planned: &'a PlannedDevice,
-) -> Result<&'w mut BranchReader<'a>, Error> {
-    if kept.as_ref().is_none_or(|(at, _)| *at != device) {
-        let layer = planned
-            .layer
-            .as_ref()
-            .expect("the base device has no file data");
-        *kept = Some((device, BranchReader::new(layer)?));
+    /// The unit is written. Whoever writes the last of a device's finds all others written.
+    fn note(&self, Unit { device, .. }: &Unit) -> Result<(), Error> {
+        if self.left[device.0].fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.ledger.complete(*device);
+        }
+        self.ledger.tell_when_due(|| self.sync())
     }
-    let (_, reader) = kept.as_mut().expect("it was just set");
-    Ok(reader)
-}
 
-fn is_metadata(device: &LaidDevice, cluster: u32) -> bool {
-    device.delta.metadata.binary_search(&cluster).is_ok()
-}
-
-/// How many of the clusters are filled in one go: one of metadata, or as many of data as lie side by side.
-fn stretch(device: &LaidDevice, clusters: &[u32]) -> usize {
-    if is_metadata(device, clusters[0]) {
-        return 1;
+    /// Makes all that is written durable. `fdatasync` covers blocks that are shared with a branch, too: the file system wrote
+    /// what of them was only in memory before it shared them.
+    /// Source: linux v6.6 `fs/remap_range.c`, `__generic_remap_file_range_prep`.
+    fn sync(&self) -> Result<(), Error> {
+        self.file
+            .sync_data()
+            .map_err(|source| Error::target(self.path, "sync", source))?;
+        file::sync_directory_of(self.path)
     }
-    let follows = |pair: &[u32]| pair[1] == pair[0] + 1 && !is_metadata(device, pair[1]);
-    1 + clusters.windows(2).take_while(|pair| follows(pair)).count()
+
+    /// All threads are done.
+    fn finish(self) -> Result<(), Error> {
+        let error = self.error.lock();
+        let error = error
+            .expect("no thread panics while it holds the lock")
+            .take();
+        let Some(error) = error else {
+            self.sync()?;
+            return self.ledger.tell(|| Ok(()));
+        };
+        // For whoever resumes.
+        if let Err(second) = self.ledger.tell(|| self.sync()) {
+            log::warn!("{}", crate::chain::Chain(&second));
+        }
+        Err(error)
+    }
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::engine::source;
+use crate::engine::{NotNoted, source};
 use crate::thin;
 
 /// Why the direct engine stops.
@@ -22,6 +22,17 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// What an earlier run is said to have left is something else. It was not touched.
+    #[error("{path}: {what}; this is not the file that was left for this run to go on with")]
+    NotOurs {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// It cannot be noted how far the run came.
+    #[error(transparent)]
+    NotNoted(#[from] NotNoted),
     /// The pool's metadata cannot be encoded.
     #[error("thin pool metadata")]
     Thin(#[source] thin::Error),

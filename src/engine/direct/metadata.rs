@@ -3,8 +3,8 @@
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::create;
 use super::error::Error;
+use super::file::create;
 use crate::plan::Layout;
 use crate::thin;
 use crate::units::BLOCK_BYTES;

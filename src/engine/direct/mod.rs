@@ -4,23 +4,24 @@
 //! their parents: the data file is cut into units of a few MiB, and threads take one after the other, gather it in
 //! memory (file data read from the branch, file system metadata encoded from the plan), and write it with one call.
 //! The pool's metadata follows once the data is durable, its superblock last: until then a kernel takes the pool as
-//! unformatted, and a crash costs nothing but the run.
+//! unformatted. What a crash leaves, and what a later run makes of it: `data`.
 
 mod buffer;
 mod data;
 mod error;
+mod file;
+mod gather;
 mod metadata;
 mod reflink;
 
-use std::fs::{File, OpenOptions};
 use std::num::NonZeroUsize;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 pub use error::Error;
 
 use super::checkpoint::Checkpoints;
 use super::progress::{Cancel, Phase, Progress};
+use crate::crc64::crc64;
 use crate::plan::Layout;
 
 /// How the engine works; what it writes depends on the layout alone.
@@ -47,21 +48,48 @@ pub struct WrittenRun {
     pub crc64: u64,
 }
 
+impl WrittenRun {
+    fn new(offset: u64, bytes: &[u8]) -> Self {
+        Self {
+            offset,
+            bytes: bytes.len() as u64,
+            crc64: crc64(bytes),
+        }
+    }
+
+    /// The same, `by` bytes further on.
+    fn behind(self, by: u64) -> Self {
+        Self {
+            offset: by + self.offset,
+            ..self
+        }
+    }
+}
+
 /// The pool's files.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// The data file, to be created.
+    /// The data file.
     pub data: PathBuf,
-    /// The metadata file, to be created.
+    /// The metadata file.
     pub metadata: PathBuf,
 }
 
-/// Writes the pool of `layout` to new files. Both are durable on return.
+/// Writes the pool of `layout` to new files. Both are durable on return; whether their directory is, the caller sees to.
+///
+/// A resumed run goes on with the data file that is there, if any device was durable; else, as with the metadata file
+/// always, what is there is replaced.
+///
+/// # Returns
+///
+/// With [`Options::checksums`], all file data that was written, in the order of the data file, but for what is shared with
+/// the branches (reflink) and what earlier runs wrote.
 ///
 /// # Errors
 ///
-/// [`Error::Source`] names a file of a branch, [`Error::Target`] a file of the pool,
-/// [`Error::Interrupted`] says that [`Options::cancel`] was set. What was written until then is worthless.
+/// [`Error::Source`] names a file of a branch, [`Error::Target`] a file of the pool, [`Error::NotOurs`] one that cannot be
+/// an earlier run's, [`Error::Interrupted`] says that [`Options::cancel`] was set. The devices that were complete until then
+/// were told to be durable, if that was possible.
 pub fn write(
     layout: &Layout,
     target: &Target,
@@ -69,24 +97,13 @@ pub fn write(
     progress: &dyn Progress,
 ) -> Result<Vec<WrittenRun>, Error> {
     progress.start(Phase::Data, layout.data_bytes().0);
-    data::write(layout, &target.data, options, progress)?;
+    let written = data::write(layout, &target.data, options, progress)?;
     progress.finish();
     progress.start(Phase::Metadata, 0);
+    if options.checkpoints.done.is_some() {
+        file::remove(&target.metadata)?;
+    }
     metadata::write(layout, &target.metadata)?;
     progress.finish();
-    Ok(Vec::new())
-}
-
-/// Creates a file of the pool, which must not exist, readable by root alone as Docker has it.
-fn create(path: &Path, size: u64) -> Result<File, Error> {
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(|source| Error::target(path, "create", source))?;
-    file.set_len(size)
-        .map_err(|source| Error::target(path, "set the size of", source))?;
-    Ok(file)
+    Ok(written)
 }

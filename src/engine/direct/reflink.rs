@@ -9,9 +9,10 @@ use std::ops::Range;
 use nix::errno::Errno;
 
 use super::error::Error;
+use crate::engine::checkpoint::Checkpoints;
 use crate::engine::source::{BranchReader, SourceFile};
 use crate::ext4::DataRun;
-use crate::plan::{LaidDevice, Layer, Layout, PlannedDevice};
+use crate::plan::{DeviceIndex, LaidDevice, Layer, Layout, PlannedDevice};
 use crate::sys::CloneRange;
 use crate::units::BLOCK_BYTES;
 
@@ -61,8 +62,17 @@ pub(super) fn worth(size: u64, offset: u64, len: u64) -> Option<u64> {
 }
 
 /// Tries it on files that are large enough, right where their blocks belong, until it is known.
-pub(super) fn works(layout: &Layout, target: &File) -> Result<bool, Error> {
-    let candidates = layout.iter().flat_map(candidates);
+pub(super) fn works(
+    layout: &Layout,
+    target: &File,
+    checkpoints: &Checkpoints<'_>,
+) -> Result<bool, Error> {
+    // The blocks of a device that is durable are not touched any more.
+    let to_write = (0..)
+        .map(DeviceIndex)
+        .zip(layout.iter())
+        .filter(|(at, _)| !checkpoints.is_done(*at));
+    let candidates = to_write.flat_map(|(_, device)| candidates(device));
     for candidate in candidates.take(MOST_TRIES) {
         let Candidate {
             layer,

@@ -97,7 +97,7 @@ pub struct Devices {
 #[serde(deny_unknown_fields)]
 pub struct Device {
     /// As given.
-    #[serde(with = "path_form")]
+    #[serde(with = "crate::path_form")]
     pub path: PathBuf,
     /// What it led to.
     pub identity: Identity,
@@ -298,38 +298,6 @@ fn io_error(path: &Path, op: &'static str) -> impl FnOnce(io::Error) -> Error {
         path: path.to_owned(),
         op,
         source,
-    }
-}
-
-/// A path as a JSON string, or as an array of its bytes where these are no UTF-8.
-mod path_form {
-    use std::ffi::OsString;
-    use std::os::unix::ffi::{OsStrExt, OsStringExt};
-    use std::path::{Path, PathBuf};
-
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Form {
-        Text(String),
-        Bytes(Vec<u8>),
-    }
-
-    pub(super) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
-        match path.to_str() {
-            Some(text) => text.serialize(serializer),
-            None => path.as_os_str().as_bytes().serialize(serializer),
-        }
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<PathBuf, D::Error> {
-        Ok(match Form::deserialize(deserializer)? {
-            Form::Text(text) => text.into(),
-            Form::Bytes(bytes) => OsString::from_vec(bytes).into(),
-        })
     }
 }
 

@@ -7,6 +7,8 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::claim::ThinPool;
 use super::device_error::Error;
 use super::devices;
@@ -33,20 +35,24 @@ const OPEN_ATTEMPTS: u32 = 10;
 const OPEN_PAUSE: Duration = Duration::from_millis(100);
 
 /// Where the pool is to be.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Target {
     /// In two sparse files that are made for it, as Docker does by default.
     LoopFiles,
     /// On two block devices or files: Docker's `dm.datadev` and `dm.metadatadev`.
     Devices {
         /// For data.
+        #[serde(with = "crate::path_form")]
         data: PathBuf,
         /// For metadata.
+        #[serde(with = "crate::path_form")]
         metadata: PathBuf,
     },
     /// In a pool that is active: Docker's `dm.thinpooldev`.
     ThinPool {
         /// `/dev/mapper/NAME`, or any path of its block device.
+        #[serde(with = "crate::path_form")]
         path: PathBuf,
     },
 }

@@ -3,6 +3,7 @@ use std::io::Write;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
+use super::super::reader::MAX_LINE;
 use super::*;
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {

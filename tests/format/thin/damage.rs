@@ -85,54 +85,74 @@ const VALUES: usize = KEYS + 8 * 252;
 
 /// The base comes first: leaves of 252, 252 and 96 mappings in blocks 1 to 3, their root in 4.
 const FORGERIES: &[(usize, usize, &[u8], &str)] = &[
-    (1, 4, &[3], "metadata block 1: node flags 0x3"),
-    (1, 16, &[83], "metadata block 1: 83 entries"),
-    (1, 16, &[253], "metadata block 1: 253 entries"),
-    (1, 20, &[126], "metadata block 1: room for 126 entries"),
-    (1, 24, &[16], "metadata block 1: values of 16 bytes"),
-    (1, KEYS + 8, &[0], "metadata block 1: key 0 is out of order"),
+    (1, 4, &[3], "metadata block 1 (b-tree node): node flags 0x3"),
+    (1, 16, &[83], "metadata block 1 (b-tree node): 83 entries"),
+    (1, 16, &[253], "metadata block 1 (b-tree node): 253 entries"),
+    (
+        1,
+        20,
+        &[126],
+        "metadata block 1 (b-tree node): room for 126 entries",
+    ),
+    (
+        1,
+        24,
+        &[16],
+        "metadata block 1 (b-tree node): values of 16 bytes",
+    ),
+    (
+        1,
+        KEYS + 8,
+        &[0],
+        "metadata block 1 (b-tree node): key 0 is out of order",
+    ),
     (
         1,
         VALUES + 6,
         &[1],
-        "metadata block 1: maps to data block 16777216",
+        "metadata block 1 (b-tree node): maps to data block 16777216",
     ),
     (
         1,
         VALUES + 3,
         &[1],
-        "data block 0: 0 references, the space map states 1",
+        "data block 1: 6 references, the space map states 5",
     ),
     (
         3,
         KEYS + 8 * 95 + 6,
         &[1],
-        "metadata block 3: maps thin block 281474976711255",
+        "metadata block 3 (b-tree node): maps thin block 281474976711255",
     ),
     (
         4,
         KEYS + 8,
         &[251],
-        "metadata block 1: key 251 is out of order",
+        "metadata block 1 (b-tree node): key 251 is out of order",
     ),
-    (4, KEYS, &[1], "metadata block 1: key 0 is out of order"),
+    (
+        4,
+        KEYS,
+        &[1],
+        "metadata block 1 (b-tree node): key 0 is out of order",
+    ),
     (
         4,
         VALUES,
         &[0],
-        "metadata block 4: points to metadata block 0",
+        "metadata block 4 (b-tree node): points to metadata block 0",
     ),
     (
         4,
         VALUES + 4,
         &[1],
-        "metadata block 4: points to metadata block 4294967297",
+        "metadata block 4 (b-tree node): points to metadata block 4294967297",
     ),
     (
         4,
         VALUES + 8,
         &[1],
-        "metadata block 1: key 0 is out of order",
+        "metadata block 1 (b-tree node): key 0 is out of order",
     ),
 ];
 
@@ -153,7 +173,7 @@ fn a_tree_that_leads_into_itself_is_noticed() {
     let error = read(&bytes).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "metadata block 101: tree of uneven or impossible depth"
+        "metadata block 101 (b-tree node): tree of uneven or impossible depth"
     );
 }
 
@@ -199,33 +219,42 @@ fn space_maps_that_disagree_with_the_references_are_noticed() {
     let data_bitmap = usize::from(SAMPLE.1[index * 4096 + 32 + 8 * 168]);
     let metadata_index = root_in_superblock(208);
     let metadata_bitmap = usize::from(SAMPLE.1[metadata_index * 4096 + 16]);
-    let reached_twice = "metadata block 1: reached twice".to_owned();
+    let reached_twice = |at, kind| {
+        format!("metadata block {at} ({kind}): points to metadata block 1, as something else does")
+    };
     for (block, at, value, message) in [
         (
             0,
             72,
             0,
-            "metadata block 0: 512 blocks said to be in use".to_owned(),
+            "metadata block 0 (superblock): 512 data blocks said to be in use".to_owned(),
         ),
-        (index, 32 + 8 * 168, 1, reached_twice.clone()),
-        (metadata_index, 16, 1, reached_twice),
+        (index, 32 + 8 * 168, 1, reached_twice(index, "b-tree node")),
+        (
+            metadata_index,
+            16,
+            1,
+            reached_twice(metadata_index, "space map index"),
+        ),
         (
             index,
             32 + 8 * 168 + 8,
             0xff,
-            format!("metadata block {data_bitmap}: index entry does not agree with its bitmap"),
+            format!(
+                "metadata block {data_bitmap} (bitmap): index entry does not agree with its bitmap"
+            ),
         ),
         (
             data_bitmap,
             16,
             0b01,
-            "data block 0: 1 references, the space map states 2".to_owned(),
+            "data block 1: 5 references, the space map states 0".to_owned(),
         ),
         (
             metadata_bitmap,
             16,
             0b01,
-            "metadata block 0: 1 references, the space map states 2".to_owned(),
+            "metadata block 1: 1 references, the space map states 0".to_owned(),
         ),
         (
             large_counts,
@@ -238,7 +267,7 @@ fn space_maps_that_disagree_with_the_references_are_noticed() {
             32 + 8 * 336,
             2,
             format!(
-                "metadata block {overflow}: overflow count of block 1 is missing or superfluous"
+                "metadata block {overflow} (b-tree node): overflow count of block 1 is missing or superfluous"
             ),
         ),
     ] {

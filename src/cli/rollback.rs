@@ -1,0 +1,43 @@
+//! `aufs2dm rollback`.
+
+use super::args::RollbackArgs;
+use super::convert::host;
+use super::output::{print, print_json};
+use super::quiet::keep_access_times;
+use crate::convert::{RollbackRequest, RolledBack, rollback};
+
+/// Goes back to aufs.
+pub(super) fn run(args: &RollbackArgs) -> anyhow::Result<()> {
+    keep_access_times(&args.root.root);
+    let done = rollback(&RollbackRequest {
+        root: args.root.root.clone(),
+        host: host(&args.root),
+        force: args.force,
+    })?;
+    for notice in &done.notices {
+        log::warn!("{notice}");
+    }
+    if !done.lost.is_empty() {
+        log::warn!("lost with the devicemapper side: {}", done.lost);
+    }
+    for path in &done.not_restored {
+        log::warn!("{path}: its container was removed, so it stays away");
+    }
+    if args.root.json {
+        print_json(&done)
+    } else {
+        print(&text(&done))
+    }
+}
+
+fn text(done: &RolledBack) -> String {
+    let root = done.root.display();
+    if done.rolled_back {
+        format!(
+            "{root} is as it was before the conversion\nLet Docker use aufs again before it starts: undo \"storage-driver\": \
+             \"devicemapper\" where it was set.\n"
+        )
+    } else {
+        format!("{root}: no conversion is there; nothing was done\n")
+    }
+}

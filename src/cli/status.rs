@@ -1,0 +1,45 @@
+//! `aufs2dm status`.
+
+use std::fmt::Write as _;
+
+use super::args::StatusArgs;
+use super::output::{print, print_json};
+use crate::convert::{Status, status};
+
+/// Says where a conversion stands.
+pub(super) fn run(args: &StatusArgs) -> anyhow::Result<()> {
+    let status = status(&args.root.root)?;
+    if args.root.json {
+        print_json(&status)
+    } else {
+        print(&text(&status))
+    }
+}
+
+fn text(status: &Status) -> String {
+    let mut text = format!("{}: {}\n", status.root.display(), status.meaning);
+    // Writing to a String cannot fail.
+    if status.state == "writing" {
+        let _ = writeln!(
+            text,
+            "  {} layers are durable and need not be written again",
+            status.durable_devices
+        );
+    }
+    if status.state == "converted" {
+        let verified = match &status.verified {
+            Some(verified) if verified.full => "in full",
+            Some(_) => "quickly; `aufs2dm verify --full` reads everything",
+            None => "never; `aufs2dm verify --full` does it",
+        };
+        let _ = writeln!(text, "  verified: {verified}");
+        if !status.changes.is_empty() {
+            let _ = writeln!(
+                text,
+                "  Docker has worked on it since: {}; a rollback would lose that",
+                status.changes
+            );
+        }
+    }
+    text
+}

@@ -1,0 +1,183 @@
+//! A conversion that was begun, taken up by a later command: to go on with the move, to go back, or to do without the
+//! aufs side.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+
+use super::error::Error;
+use super::journal::{Journal, Record, State, Story, Verified, sync_directory};
+use super::moves::Ground;
+use super::since::Changes;
+use super::stage::{Leftover, remove_all, remove_stage};
+use super::switch;
+
+/// A conversion that was begun in a root.
+#[derive(Debug)]
+pub struct Conversion {
+    root: PathBuf,
+    stage: PathBuf,
+    story: Story,
+}
+
+/// The directories of the aufs side, and where they wait for their removal.
+const AUFS_SIDE: [(&str, &str); 2] = [("aufs", "removed/aufs"), ("image/aufs", "removed/image")];
+
+impl Conversion {
+    /// Takes up the conversion in `root`; `None` if none was begun. [`RootLock`](super::RootLock) must be held before anything is
+    /// changed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Leftover::look_for`].
+    pub fn find(root: &Path) -> Result<Option<Self>, Error> {
+        Ok(match Leftover::look_for(root)? {
+            Leftover::Conversion(stage, story) => Some(Self {
+                root: root.to_owned(),
+                stage,
+                story: *story,
+            }),
+            Leftover::None | Leftover::Stage(_) => None,
+        })
+    }
+
+    /// What its journal tells.
+    pub fn story(&self) -> &Story {
+        &self.story
+    }
+
+    /// Its staging directory.
+    pub fn stage(&self) -> &Path {
+        &self.stage
+    }
+
+    fn ground(&self) -> Ground<'_> {
+        Ground {
+            root: &self.root,
+            stage: &self.stage,
+        }
+    }
+
+    /// What Docker did on the new root since all was moved in place.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    pub fn changes(&self) -> Result<Changes, Error> {
+        match (&self.story.switching, self.story.state) {
+            (Some(switching), State::Converted) => switch::changes(switching, self.ground()),
+            _ => Ok(Changes::default()),
+        }
+    }
+
+    /// Moves in place what an interrupted run had not yet moved.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stage::switch`](super::Stage::switch).
+    pub fn finish_switch(&self) -> Result<(), Error> {
+        let Some(switching) = &self.story.switching else {
+            return Ok(());
+        };
+        let journal = Journal::reopen(&self.stage)?;
+        switch::forward(switching, self.ground(), &journal)
+    }
+
+    /// Notes that what is in place was proven.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    pub fn note_verified(&self, verified: Verified) -> Result<(), Error> {
+        Journal::reopen(&self.stage)?.append(&Record::Verified(verified))
+    }
+
+    /// Moves all back. What is then left of the conversion lies in the staging directory. Gives the files, relative to the root,
+    /// that cannot come back because Docker has removed their container.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TakingBack`]: it can be called again.
+    pub fn take_back(&self) -> Result<Vec<String>, Error> {
+        let taking_back = |cause| Error::TakingBack {
+            root: self.root.clone(),
+            cause: Box::new(cause),
+        };
+        let Some(switching) = &self.story.switching else {
+            return Ok(Vec::new());
+        };
+        Journal::reopen(&self.stage)
+            .and_then(|journal| journal.append(&Record::RollingBack))
+            .and_then(|()| switch::back(switching, self.ground()))
+            .map_err(taking_back)
+    }
+
+    /// Removes the staging directory, as the last step of a rollback.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TakingBack`]: it can be called again.
+    pub fn remove(self) -> Result<(), Error> {
+        remove_stage(&self.stage).map_err(|cause| Error::TakingBack {
+            root: self.root.clone(),
+            cause: Box::new(cause),
+        })?;
+        self.story.begun.root.put_back(&self.root);
+        Ok(())
+    }
+
+    /// Removes the aufs side, and the conversion's own traces after it. It can be called again after a failure or a kill.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    pub fn remove_aufs_side(self) -> Result<(), Error> {
+        if self.story.state != State::Committing {
+            Journal::reopen(&self.stage)?.append(&Record::Committing)?;
+        }
+        let waiting = self.stage.join("removed");
+        match fs::create_dir(&waiting) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            created => created.map_err(Error::io(&waiting, "create"))?,
+        }
+        // Renamed first: whatever happens while millions of files are removed, no daemon takes the rest for a root of aufs.
+        for (from, to) in AUFS_SIDE {
+            set_out(&self.root.join(from), &self.stage.join(to))?;
+        }
+        sync_directory(&self.root)?;
+        sync_directory(&self.root.join("image"))?;
+        remove_all(&waiting).map_err(Error::io(&waiting, "remove"))?;
+        remove_stage(&self.stage)
+    }
+}
+
+/// Moves a directory out of the root, or empties it where it is a mount point or a link to elsewhere.
+fn set_out(from: &Path, to: &Path) -> Result<(), Error> {
+    let meta = match from.symlink_metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        meta => meta.map_err(Error::io(from, "look at"))?,
+    };
+    if meta.is_symlink() {
+        empty(from)?;
+    }
+    match fs::rename(from, to) {
+        Err(error) if is_mount_point(&error) => empty(from),
+        renamed => renamed.map_err(Error::io(from, "move out of the root")),
+    }
+}
+
+fn is_mount_point(error: &io::Error) -> bool {
+    [Errno::EBUSY, Errno::EXDEV]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(*errno as i32))
+}
+
+fn empty(path: &Path) -> Result<(), Error> {
+    for entry in fs::read_dir(path).map_err(Error::io(path, "read"))? {
+        let entry = entry.map_err(Error::io(path, "read"))?;
+        remove_all(&entry.path()).map_err(Error::io(&entry.path(), "remove"))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,456 @@
+//! The journal of a conversion: what was begun, what is durable, what was moved.
+//!
+//! [`FILE`] in the staging directory has one JSON object a line, and each is durable before what it announces is done, or
+//! after what it reports was done (case by case: docs/commit.md). A line that a power cut has torn is the last and has no
+//! end, so it counts for nothing.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use nix::fcntl::OFlag;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::error::Error;
+use super::moves::{Ground, Move};
+use super::times::Times;
+
+/// The journal's name in the staging directory.
+pub(crate) const FILE: &str = "journal";
+
+/// The form of what is written here. A journal of another form is refused.
+const VERSION: u32 = 1;
+
+/// A record names the devices of one checkpoint, so thousands of layers take some hundred KiB.
+const MAX_BYTES: u64 = 64 << 20; // 64 MiB
+
+/// One line.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "record")]
+pub enum Record {
+    /// A conversion begins: the first line.
+    Begun(Begun),
+    /// The content of these devices is durable, by their places in the plan.
+    Durable {
+        /// The places.
+        devices: Vec<usize>,
+    },
+    /// All is staged and durable, and is about to be moved in place.
+    Switching(Switching),
+    /// The move failed and was taken back.
+    TakenBack,
+    /// All is in place and durable.
+    Switched {
+        /// Seconds since 1970.
+        at: u64,
+    },
+    /// What is in place was proven.
+    Verified(Verified),
+    /// All is about to be taken back.
+    RollingBack,
+    /// The aufs side is about to be removed.
+    Committing,
+}
+
+/// What was begun.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Begun {
+    /// The journal's form.
+    pub version: u32,
+    /// The version of the tool.
+    pub tool: String,
+    /// Seconds since 1970.
+    pub at: u64,
+    /// The root directory's times before.
+    pub root: Times,
+    /// What was ordered and planned; the business of the conversion.
+    pub order: Value,
+}
+
+/// How all is moved in place.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Switching {
+    /// The steps, in their order.
+    pub moves: Vec<Move>,
+    /// The times of the directories that the steps change, before.
+    pub times: Vec<Times>,
+    /// The devicemapper side as it is moved in place, to tell later whether Docker has used it.
+    pub written: super::since::Written,
+    /// How the daemon is told of its new driver.
+    pub daemon: Option<Value>,
+}
+
+/// A verification that found nothing wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verified {
+    /// Seconds since 1970.
+    pub at: u64,
+    /// Whether all contents were read back.
+    pub full: bool,
+}
+
+/// Where a conversion stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// Layers are being written; the root is as it was.
+    Writing,
+    /// The result is being moved in place.
+    Switching,
+    /// The result is in place, and the aufs side is still there.
+    Converted,
+    /// The conversion is being taken back.
+    RollingBack,
+    /// The aufs side is being removed.
+    Committing,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Writing => "a conversion was interrupted while it wrote layers: `aufs2dm resume` goes on, `aufs2dm rollback` \
+                              takes it back",
+            Self::Switching => "a conversion was interrupted while it moved its result in place: `aufs2dm resume` goes on, \
+                                `aufs2dm rollback` goes back",
+            Self::Converted => "is converted: `aufs2dm rollback` goes back to aufs, `aufs2dm commit` removes the aufs side",
+            Self::RollingBack => "a rollback was interrupted: `aufs2dm rollback` finishes it",
+            Self::Committing => "the removal of the aufs side was interrupted: `aufs2dm commit` finishes it",
+        })
+    }
+}
+
+/// A journal that was read: the conversion so far.
+#[derive(Clone, Debug)]
+pub struct Story {
+    /// What was begun.
+    pub begun: Begun,
+    /// Where it stands.
+    pub state: State,
+    /// The devices whose content is durable, by their places in the plan.
+    pub durable: BTreeSet<usize>,
+    /// How it is moved in place, as soon as that was decided.
+    pub switching: Option<Switching>,
+    /// When all was in place, in seconds since 1970.
+    pub switched_at: Option<u64>,
+    /// The last verification, and whether any read all contents back.
+    pub verified: Option<Verified>,
+}
+
+impl Story {
+    /// Reads the journal of a staging directory; `None` when there is none, or one whose first line was torn.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`], and [`Error::Journal`] for what no version of this tool writes.
+    pub fn read(stage: &Path) -> Result<Option<Self>, Error> {
+        let path = stage.join(FILE);
+        let mut file = match open(&path, false) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(Error::io(&path, "open"))?,
+        };
+        let text = read_lines(&mut file, &path)?;
+        let mut lines = text.lines();
+        let Some(first) = lines.next() else {
+            return Ok(None);
+        };
+        let malformed = |line: usize, what| Error::Journal {
+            path: path.clone(),
+            line,
+            what,
+        };
+        let begun = match serde_json::from_str(first) {
+            Ok(Record::Begun(begun)) if begun.version == VERSION => begun,
+            Ok(Record::Begun(_)) => return Err(malformed(1, "it is of another version")),
+            _ => return Err(malformed(1, "it does not begin a conversion")),
+        };
+        let mut story = Self::new(begun);
+        for (at, line) in lines.enumerate() {
+            let record = serde_json::from_str(line)
+                .map_err(|_| malformed(at + 2, "it is no record of a conversion"))?;
+            story.add(record).map_err(|what| malformed(at + 2, what))?;
+        }
+        Ok(Some(story))
+    }
+
+    fn new(begun: Begun) -> Self {
+        Self {
+            begun,
+            state: State::Writing,
+            durable: BTreeSet::new(),
+            switching: None,
+            switched_at: None,
+            verified: None,
+        }
+    }
+
+    /// A journal may say that all is in place when its last line could be written but not be taken away again; what lies
+    /// where is the truth.
+    pub(super) fn settle(&mut self, ground: Ground<'_>) {
+        let staged =
+            |switching: &Switching| switching.moves.iter().any(|step| step.is_staged(ground));
+        if self.state == State::Converted && self.switching.as_ref().is_some_and(staged) {
+            self.state = State::Switching;
+        }
+    }
+
+    fn add(&mut self, record: Record) -> Result<(), &'static str> {
+        self.state = match record {
+            Record::Begun(_) => return Err("it begins a second conversion"),
+            Record::Durable { devices } => {
+                self.durable.extend(devices);
+                self.state
+            }
+            Record::Switching(switching) => {
+                if !switching.moves.iter().all(Move::is_sound) {
+                    return Err("it moves what lies outside of the root");
+                }
+                self.switching = Some(switching);
+                State::Switching
+            }
+            Record::TakenBack => {
+                self.switching = None;
+                State::Writing
+            }
+            Record::Switched { at } => {
+                self.switched_at = Some(at);
+                State::Converted
+            }
+            Record::Verified(verified) => {
+                let full = self.verified.take().is_some_and(|earlier| earlier.full);
+                self.verified = Some(Verified {
+                    full: full || verified.full,
+                    ..verified
+                });
+                self.state
+            }
+            Record::RollingBack => State::RollingBack,
+            Record::Committing => State::Committing,
+        };
+        let needs_moves = !matches!(self.state, State::Writing | State::RollingBack);
+        if needs_moves && self.switching.is_none() {
+            return Err("it does not say what was moved");
+        }
+        Ok(())
+    }
+}
+
+/// A journal that is written.
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    /// Engines report from several threads.
+    file: Mutex<File>,
+}
+
+impl Journal {
+    /// Begins the journal of a conversion; durable on return.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    pub(super) fn create(stage: &Path, root: Times, order: Value) -> Result<Self, Error> {
+        let path = stage.join(FILE);
+        let file = open(&path, true).map_err(Error::io(&path, "create"))?;
+        let journal = Self {
+            path,
+            file: Mutex::new(file),
+        };
+        journal.append(&Record::Begun(Begun {
+            version: VERSION,
+            tool: env!("CARGO_PKG_VERSION").to_owned(),
+            at: now(),
+            root,
+            order,
+        }))?;
+        for directory in [Some(stage), stage.parent()].into_iter().flatten() {
+            sync_directory(directory)?;
+        }
+        Ok(journal)
+    }
+
+    /// Goes on with a journal, without the line that was torn, if one was.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    pub fn reopen(stage: &Path) -> Result<Self, Error> {
+        let path = stage.join(FILE);
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(OFlag::O_NOFOLLOW.bits())
+            .open(&path)
+            .map_err(Error::io(&path, "open"))?;
+        let whole = read_lines(&mut file, &path)?.len() as u64;
+        file.set_len(whole)
+            .and_then(|()| file.seek(SeekFrom::Start(whole)))
+            .map_err(Error::io(&path, "mend"))?;
+        Ok(Self {
+            path,
+            file: Mutex::new(file),
+        })
+    }
+
+    /// Adds a line; durable on return. A line that could not be written whole is taken away again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    pub fn append(&self, record: &Record) -> Result<(), Error> {
+        let mut line = serde_json::to_vec(record).expect("records have text keys only");
+        line.push(b'\n');
+        let mut file = self
+            .file
+            .lock()
+            .expect("no thread panics while it holds the lock");
+        let before = file
+            .stream_position()
+            .map_err(Error::io(&self.path, "write"))?;
+        let written = file
+            .write_all(&line)
+            .and_then(|()| file.sync_data())
+            .map_err(Error::io(&self.path, "write"));
+        if written.is_err() {
+            // Else the next line would follow a torn one. If this fails too, the torn line is the journal's last.
+            let _ = file.set_len(before);
+            let _ = file.seek(SeekFrom::Start(before));
+        }
+        written
+    }
+}
+
+/// The lines that are whole.
+fn read_lines(file: &mut File, path: &Path) -> Result<String, Error> {
+    let mut bytes = Vec::new();
+    file.take(MAX_BYTES)
+        .read_to_end(&mut bytes)
+        .map_err(Error::io(path, "read"))?;
+    let end = bytes
+        .iter()
+        .rposition(|&byte| byte == b'\n')
+        .map_or(0, |at| at + 1);
+    bytes.truncate(end);
+    String::from_utf8(bytes).map_err(|_| Error::Journal {
+        path: path.to_owned(),
+        line: 1,
+        what: "it is no text",
+    })
+}
+
+fn open(path: &Path, new: bool) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(new)
+        .create_new(new)
+        .mode(0o600)
+        .custom_flags(OFlag::O_NOFOLLOW.bits())
+        .open(path)
+}
+
+/// Makes the names in a directory durable.
+pub(super) fn sync_directory(path: &Path) -> Result<(), Error> {
+    File::open(path)
+        .and_then(|directory| directory.sync_all())
+        .map_err(Error::io(path, "sync"))
+}
+
+/// Seconds since 1970.
+pub fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn begin(stage: &Path) -> Journal {
+        let root = Times::of(stage, "").unwrap();
+        Journal::create(stage, root, Value::from("order")).unwrap()
+    }
+
+    fn durable(devices: &[usize]) -> Record {
+        Record::Durable {
+            devices: devices.to_vec(),
+        }
+    }
+
+    fn append_raw(stage: &Path, text: &str) {
+        let mut file = OpenOptions::new()
+            .append(true)
+            .open(stage.join(FILE))
+            .unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+    }
+
+    #[test]
+    fn what_was_written_is_read() {
+        let stage = tempfile::tempdir().unwrap();
+        assert!(Story::read(stage.path()).unwrap().is_none());
+        let journal = begin(stage.path());
+        journal.append(&durable(&[3, 1])).unwrap();
+        journal.append(&durable(&[2])).unwrap();
+        let story = Story::read(stage.path()).unwrap().unwrap();
+        assert_eq!(story.state, State::Writing);
+        assert_eq!(story.begun.order, "order");
+        assert_eq!(story.durable, [1, 2, 3].into());
+    }
+
+    #[test]
+    fn a_torn_line_counts_for_nothing_wherever_it_was_torn() {
+        let line = serde_json::to_string(&durable(&[7])).unwrap();
+        for end in 0..line.len() {
+            let stage = tempfile::tempdir().unwrap();
+            begin(stage.path()).append(&durable(&[1])).unwrap();
+            append_raw(stage.path(), &line[..end]);
+            let story = Story::read(stage.path()).unwrap().unwrap();
+            assert_eq!(story.durable, [1].into(), "{end}");
+            let journal = Journal::reopen(stage.path()).unwrap();
+            journal.append(&durable(&[2])).unwrap();
+            let story = Story::read(stage.path()).unwrap().unwrap();
+            assert_eq!(story.durable, [1, 2].into(), "{end}");
+        }
+    }
+
+    #[test]
+    fn a_journal_whose_first_line_was_torn_has_begun_nothing() {
+        let stage = tempfile::tempdir().unwrap();
+        std::fs::write(stage.path().join(FILE), "{\"record\":\"beg").unwrap();
+        assert!(Story::read(stage.path()).unwrap().is_none());
+    }
+
+    #[test]
+    fn what_no_version_writes_is_refused_with_its_line() {
+        for text in [
+            "{}\n",
+            "{\"record\":\"switched\",\"at\":1}\n",
+            "{\"record\":\"committing\"}\n",
+            "garbage\n",
+        ] {
+            let stage = tempfile::tempdir().unwrap();
+            begin(stage.path());
+            append_raw(stage.path(), text);
+            let error = Story::read(stage.path()).unwrap_err();
+            assert!(matches!(error, Error::Journal { line: 2, .. }), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_full_verification_stays_known() {
+        let stage = tempfile::tempdir().unwrap();
+        let journal = begin(stage.path());
+        for full in [true, false] {
+            let record = Record::Verified(Verified { at: 1, full });
+            journal.append(&record).unwrap();
+        }
+        let story = Story::read(stage.path()).unwrap().unwrap();
+        assert!(story.verified.unwrap().full);
+    }
+}

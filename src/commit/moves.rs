@@ -1,0 +1,206 @@
+//! The steps that move the result in place. Each is a rename, and each can be done and taken back any number of times:
+//! what of it is done shows in what lies where.
+
+use std::fs::{self, Metadata};
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::error::Error;
+use super::journal::sync_directory;
+
+/// One step. Paths are relative: `from`, `stood` and `original` to the staging directory, `to` to the Docker root.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "move")]
+pub enum Move {
+    /// A directory comes where there is none, or an empty one.
+    Place {
+        /// The staged directory.
+        from: String,
+        /// Its place.
+        to: String,
+        /// Where an empty directory is kept that stands there.
+        stood: String,
+    },
+    /// A file replaces another.
+    Replace {
+        /// The staged file.
+        from: String,
+        /// Its place.
+        to: String,
+        /// A second name of the file that it replaces, made before the first step.
+        original: String,
+    },
+}
+
+/// What taking back a step came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Back {
+    /// All is as it was.
+    Done,
+    /// The directory of the file is gone, by somebody else's doing, and the file with it.
+    DirectoryGone,
+}
+
+/// Where the steps take place.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ground<'a> {
+    pub(super) root: &'a Path,
+    pub(super) stage: &'a Path,
+}
+
+impl Move {
+    /// Whether it stays within the staging directory and the root, whoever wrote it.
+    pub(super) fn is_sound(&self) -> bool {
+        let (Self::Place {
+            from,
+            to,
+            stood: kept,
+        }
+        | Self::Replace {
+            from,
+            to,
+            original: kept,
+        }) = self;
+        [from, to, kept].into_iter().all(|path| {
+            let mut parts = Path::new(path).components().peekable();
+            parts.peek().is_some() && parts.all(|part| matches!(part, Component::Normal(_)))
+        })
+    }
+
+    /// Its place, relative to the Docker root.
+    pub(super) fn to(&self) -> &str {
+        let (Self::Place { to, .. } | Self::Replace { to, .. }) = self;
+        to
+    }
+
+    /// Whether its result still waits in the staging directory.
+    pub(super) fn is_staged(&self, ground: Ground<'_>) -> bool {
+        let (Self::Place { from, .. } | Self::Replace { from, .. }) = self;
+        ground.stage.join(from).symlink_metadata().is_ok()
+    }
+
+    /// Gives the file that is replaced its second name.
+    pub(super) fn keep_original(&self, ground: Ground<'_>) -> Result<(), Error> {
+        let Self::Replace { to, original, .. } = self else {
+            return Ok(());
+        };
+        let (to, original) = (ground.root.join(to), ground.stage.join(original));
+        create_parent(&original)?;
+        fs::hard_link(&to, &original).map_err(Error::io(&to, "keep"))
+    }
+
+    /// Does it, or what is left of it to do.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Exists`] when something stands in the way, [`Error::Lost`] when it can neither be done nor has been.
+    pub(super) fn forward(&self, ground: Ground<'_>) -> Result<(), Error> {
+        let (Self::Place { from, to, .. } | Self::Replace { from, to, .. }) = self;
+        let (from, to) = (ground.stage.join(from), ground.root.join(to));
+        if look(&from)?.is_none() {
+            // Done by a run before.
+            return match look(&to)? {
+                Some(_) => Ok(()),
+                None => Err(Error::Lost { path: from }),
+            };
+        }
+        if let Self::Place { stood, .. } = self {
+            let stood = ground.stage.join(stood);
+            set_aside(&to, &stood)?;
+        }
+        fs::rename(&from, &to).map_err(Error::io(&to, "move the result to"))
+    }
+
+    /// Takes it back, or what of it has been done.
+    pub(super) fn back(&self, ground: Ground<'_>) -> Result<Back, Error> {
+        let (from, to, kept) = match self {
+            Self::Place { from, to, stood } => (from, to, stood),
+            Self::Replace { from, to, original } => (from, to, original),
+        };
+        let from = ground.stage.join(from);
+        let (to, kept) = (ground.root.join(to), ground.stage.join(kept));
+        match self {
+            Self::Place { .. } => {
+                if look(&from)?.is_none() && look(&to)?.is_some() {
+                    create_parent(&from)?;
+                    fs::rename(&to, &from).map_err(Error::io(&to, "take back"))?;
+                }
+                if look(&kept)?.is_some() {
+                    fs::rename(&kept, &to).map_err(Error::io(&to, "restore"))?;
+                }
+            }
+            Self::Replace { .. } => {
+                if look(&kept)?.is_none() {
+                    return Ok(Back::Done);
+                }
+                if look(parent(&to))?.is_none() {
+                    return Ok(Back::DirectoryGone);
+                }
+                fs::rename(&kept, &to).map_err(Error::io(&to, "restore"))?;
+                // Two names of one file: a rename leaves both.
+                match fs::remove_file(&kept) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                        return Err(Error::io(&kept, "remove")(error));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(Back::Done)
+    }
+
+    /// Makes it durable, forward or back.
+    pub(super) fn sync(&self, ground: Ground<'_>) -> Result<(), Error> {
+        let to = ground.root.join(self.to());
+        match look(parent(&to))? {
+            Some(_) => sync_directory(parent(&to)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Moves an empty directory out of the way, whole, so that it can come back as it was.
+fn set_aside(to: &Path, stood: &Path) -> Result<(), Error> {
+    let Some(meta) = look(to)? else {
+        return Ok(());
+    };
+    let exists = || Error::Exists {
+        path: to.to_owned(),
+    };
+    if !meta.is_dir() || look(stood)?.is_some() {
+        return Err(exists());
+    }
+    let mut entries = fs::read_dir(to).map_err(Error::io(to, "read"))?;
+    if entries.next().is_some() {
+        return Err(exists());
+    }
+    create_parent(stood)?;
+    fs::rename(to, stood).map_err(Error::io(to, "set aside"))
+}
+
+fn look(path: &Path) -> Result<Option<Metadata>, Error> {
+    match path.symlink_metadata() {
+        Ok(meta) => Ok(Some(meta)),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(Error::io(path, "look at")(error)),
+    }
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent()
+        .expect("it lies below the Docker root or the staging directory")
+}
+
+fn create_parent(path: &Path) -> Result<(), Error> {
+    let parent: PathBuf = parent(path).to_owned();
+    fs::create_dir_all(&parent).map_err(Error::io(&parent, "create"))
+}

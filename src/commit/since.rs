@@ -1,0 +1,250 @@
+//! Whether Docker has used the new root since it was made, and what of that a rollback would lose.
+//!
+//! Docker notes every device that it makes or removes in `devicemapper/metadata`, and every start of a container in that
+//! container's config. What the conversion wrote there is recorded by digest, and compared later.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::OFlag;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::error::Error;
+use crate::docker::devicemapper::{DEVICE_SET_FILE, TRANSACTION_FILE};
+
+/// Files compared are small; of a larger one the beginning counts.
+const MAX_FILE_BYTES: u64 = 16 << 20; // 16 MiB
+
+/// Docker's files as the conversion left them: paths relative to the Docker root, with SHA-256 digests.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Written {
+    /// The driver's notes and the names of images.
+    files: BTreeMap<String, String>,
+    /// The containers' configs that were replaced.
+    configs: BTreeMap<String, String>,
+    /// All containers there were.
+    containers: BTreeSet<String>,
+}
+
+/// What Docker did since. Empty when nothing shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Changes {
+    /// Whether the pool's transaction id is another, or its devices are.
+    pub transactions: bool,
+    /// Layers of images and containers that are new.
+    pub new_devices: Vec<String>,
+    /// Layers that were removed.
+    pub removed_devices: Vec<String>,
+    /// Whether names of images changed.
+    pub image_names: bool,
+    /// Containers that are new.
+    pub new_containers: Vec<String>,
+    /// Containers that were started or changed.
+    pub changed_containers: Vec<String>,
+    /// Containers that were removed.
+    pub removed_containers: Vec<String>,
+}
+
+impl Changes {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// As many names as fit on a line.
+const SHOWN: usize = 5;
+
+impl fmt::Display for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lists = [
+            ("new containers", &self.new_containers),
+            ("containers started or changed", &self.changed_containers),
+            ("containers removed", &self.removed_containers),
+            ("new layers", &self.new_devices),
+            ("layers removed", &self.removed_devices),
+        ];
+        let mut parts: Vec<String> = lists
+            .iter()
+            .filter(|(_, names)| !names.is_empty())
+            .map(|(title, names)| {
+                let shown = names[..names.len().min(SHOWN)].join(", ");
+                let more = if names.len() > SHOWN { ", …" } else { "" };
+                format!("{} {title} ({shown}{more})", names.len())
+            })
+            .collect();
+        if self.image_names {
+            parts.push("names of images changed".to_owned());
+        }
+        if parts.is_empty() && self.transactions {
+            parts.push("the driver's transactions went on".to_owned());
+        }
+        f.write_str(&parts.join("; "))
+    }
+}
+
+/// Where the parts of a root are: staged, or in place.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Parts<'a> {
+    pub(super) home: &'a Path,
+    pub(super) image: &'a Path,
+    /// The directory whose `containers` has the configs.
+    pub(super) configs: &'a Path,
+    pub(super) root: &'a Path,
+}
+
+impl Written {
+    /// Takes down what is staged.
+    pub(super) fn of(parts: &Parts<'_>) -> Result<Self, Error> {
+        let mut written = Self {
+            files: driver_files(parts)?,
+            configs: BTreeMap::new(),
+            containers: names_in(&parts.root.join("containers"))?,
+        };
+        for container in names_in(&parts.configs.join("containers"))? {
+            let directory = format!("containers/{container}");
+            for name in names_in(&parts.configs.join(&directory))? {
+                let path = format!("{directory}/{name}");
+                if let Some(digest) = digest(&parts.configs.join(&path))? {
+                    written.configs.insert(path, digest);
+                }
+            }
+        }
+        Ok(written)
+    }
+
+    /// Compares with what is in place in `root`.
+    pub(super) fn changes(&self, root: &Path) -> Result<Changes, Error> {
+        let parts = Parts {
+            home: &root.join("devicemapper"),
+            image: &root.join("image/devicemapper"),
+            configs: root,
+            root,
+        };
+        let now = driver_files(&parts)?;
+        let mut changes = Changes::default();
+        for (path, digest) in &self.files {
+            let name = path.rsplit('/').next().unwrap_or(path);
+            let same = now.get(path) == Some(digest);
+            match name {
+                TRANSACTION_FILE | DEVICE_SET_FILE => changes.transactions |= !same,
+                _ if !path.starts_with("devicemapper/") => changes.image_names |= !same,
+                _ if !now.contains_key(path) => changes.removed_devices.push(name.to_owned()),
+                _ => {}
+            }
+        }
+        for path in now.keys().filter(|path| !self.files.contains_key(*path)) {
+            match path.strip_prefix("devicemapper/metadata/") {
+                Some(name) => changes.new_devices.push(name.to_owned()),
+                None => changes.image_names = true,
+            }
+        }
+        self.containers(root, &mut changes)?;
+        Ok(changes)
+    }
+
+    fn containers(&self, root: &Path, changes: &mut Changes) -> Result<(), Error> {
+        let now = names_in(&root.join("containers"))?;
+        let name = |id: &String| container_name(root, id);
+        changes.new_containers = now.difference(&self.containers).map(name).collect();
+        changes.removed_containers = self.containers.difference(&now).map(name).collect();
+        let mut changed = BTreeSet::new();
+        for (path, was) in &self.configs {
+            let id = path.split('/').nth(1).unwrap_or(path).to_owned();
+            if now.contains(&id) && digest(&root.join(path))?.as_ref() != Some(was) {
+                changed.insert(id);
+            }
+        }
+        changes.changed_containers = changed.iter().map(name).collect();
+        Ok(())
+    }
+}
+
+/// The files that Docker changes with every image and container.
+fn driver_files(parts: &Parts<'_>) -> Result<BTreeMap<String, String>, Error> {
+    let mut files = BTreeMap::new();
+    let notes = parts.home.join("metadata");
+    for name in names_in(&notes)? {
+        // Docker's own scratch files.
+        if name.starts_with('.') {
+            continue;
+        }
+        if let Some(digest) = digest(&notes.join(&name))? {
+            files.insert(format!("devicemapper/metadata/{name}"), digest);
+        }
+    }
+    let names = "repositories.json";
+    if let Some(digest) = digest(&parts.image.join(names))? {
+        files.insert(format!("image/devicemapper/{names}"), digest);
+    }
+    Ok(files)
+}
+
+/// The names in a directory; none where there is no directory. Docker's own names are text.
+fn names_in(path: &Path) -> Result<BTreeSet<String>, Error> {
+    let entries = match fs::read_dir(path) {
+        Err(error) if is_absent(&error) => return Ok(BTreeSet::new()),
+        entries => entries.map_err(Error::io(path, "read"))?,
+    };
+    let mut names = BTreeSet::new();
+    for entry in entries {
+        let entry = entry.map_err(Error::io(path, "read"))?;
+        names.insert(entry.file_name().to_string_lossy().into_owned());
+    }
+    Ok(names)
+}
+
+/// The digest of a regular file; `None` for anything else.
+fn digest(path: &Path) -> Result<Option<String>, Error> {
+    let Some(file) = open_regular(path)? else {
+        return Ok(None);
+    };
+    let mut hash = Sha256::new();
+    io::copy(&mut file.take(MAX_FILE_BYTES), &mut hash).map_err(Error::io(path, "read"))?;
+    Ok(Some(format!("{:x}", hash.finalize())))
+}
+
+fn open_regular(path: &Path) -> Result<Option<File>, Error> {
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits())
+        .open(path);
+    let file = match opened {
+        Err(error) if is_absent(&error) => return Ok(None),
+        opened => opened.map_err(Error::io(path, "open"))?,
+    };
+    let meta = file.metadata().map_err(Error::io(path, "look at"))?;
+    Ok(meta.is_file().then_some(file))
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    ) || error.raw_os_error() == Some(nix::errno::Errno::ELOOP as i32)
+}
+
+/// A container's name if it can be found, or the beginning of its id.
+fn container_name(root: &Path, id: &String) -> String {
+    #[derive(Deserialize)]
+    struct Config {
+        #[serde(rename = "Name")]
+        name: String,
+    }
+    let path: PathBuf = root.join("containers").join(id).join("config.v2.json");
+    let mut text = Vec::new();
+    let read = open_regular(&path).ok().flatten().and_then(|file| {
+        file.take(MAX_FILE_BYTES).read_to_end(&mut text).ok()?;
+        serde_json::from_slice::<Config>(&text).ok()
+    });
+    read.map_or_else(
+        || id.chars().take(12).collect(),
+        |config| config.name.trim_start_matches('/').to_owned(),
+    )
+}

@@ -1,0 +1,52 @@
+//! Keeps Docker out of the root while it is worked on.
+
+use std::path::Path;
+
+use super::error::Error;
+use crate::docker::Root;
+use crate::docker::daemon::{Hold, Host, Notice, PidFileLock, check_stopped};
+
+/// Takes Docker's pid file first and looks for signs of life then: a daemon that starts in between is seen.
+pub(super) fn keep_docker_out(
+    root: &Root,
+    host: &Host,
+    dry_run: bool,
+    notices: &mut Vec<String>,
+) -> Result<Option<PidFileLock>, Error> {
+    if dry_run {
+        if let Err(running) = check_stopped(root, host) {
+            notices.push(format!(
+                "{running}; the plan may be out of date by the time Docker is stopped"
+            ));
+        }
+        return Ok(None);
+    }
+    let lock = match PidFileLock::acquire(host)? {
+        Hold::Held(lock) => Some(lock),
+        Hold::NoDirectory { dir } => {
+            notices.push(format!(
+                "{}: does not exist, so nothing keeps a Docker from starting",
+                dir.display()
+            ));
+            None
+        }
+    };
+    for notice in check_stopped(root, host)? {
+        let Notice::MountPoint { path } = &notice;
+        if takes_part_in_renames(root.path(), path) {
+            return Err(Error::MountPoint { notice });
+        }
+        log::debug!("{notice}; it stays where it is");
+    }
+    Ok(lock)
+}
+
+/// Whether the result is moved to this place or below: no rename leads from one mount to another, be it of the same file
+/// system. `aufs` stays where it is, whatever is mounted on it.
+fn takes_part_in_renames(root: &Path, path: &Path) -> bool {
+    path.strip_prefix(root).is_ok_and(|inner| {
+        ["image", "containers", "devicemapper"]
+            .iter()
+            .any(|top| inner.starts_with(top))
+    })
+}

@@ -1,0 +1,92 @@
+//! What a conversion was ordered to do, as its journal keeps it: all that a later run must know to plan the same again.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::source::Request;
+use super::writer::Writer;
+use crate::docker::Orphans;
+use crate::engine::kernel::Target;
+use crate::ext4::Checksums;
+use crate::plan;
+use crate::tree::Timestamp;
+use crate::units::Bytes;
+
+/// The form in the journal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Order {
+    pub(super) orphans: Orphans,
+    pub(super) writer: Writer,
+    options: Options,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Options {
+    base_size: Option<Bytes>,
+    data_size: Option<Bytes>,
+    metadata_size: Option<Bytes>,
+    checksums: Checksums,
+    transaction_before: u64,
+    uuid: String,
+    hash_seed: [u32; 4],
+    created: (i64, u32),
+}
+
+impl Order {
+    pub(super) fn new(request: &Request, options: &plan::Options) -> Self {
+        Self {
+            orphans: request.orphans,
+            writer: absolute(request.writer.clone()),
+            options: Options {
+                base_size: options.base_size,
+                data_size: options.data_size,
+                metadata_size: options.metadata_size,
+                checksums: options.checksums,
+                transaction_before: options.transaction_before,
+                uuid: options.uuid.to_string(),
+                hash_seed: options.hash_seed,
+                created: (options.created.sec(), options.created.nsec()),
+            },
+        }
+    }
+
+    /// The planning options; `None` for a UUID that is none.
+    pub(super) fn plan_options(&self) -> Option<plan::Options> {
+        let options = &self.options;
+        let (sec, nsec) = options.created;
+        Some(plan::Options {
+            base_size: options.base_size,
+            data_size: options.data_size,
+            metadata_size: options.metadata_size,
+            transaction_before: options.transaction_before,
+            checksums: options.checksums,
+            uuid: Uuid::parse_str(&options.uuid).ok()?,
+            hash_seed: options.hash_seed,
+            created: Timestamp::new(sec, nsec),
+        })
+    }
+}
+
+/// A later run may be started elsewhere.
+fn absolute(writer: Writer) -> Writer {
+    let absolute = |path: std::path::PathBuf| std::path::absolute(&path).unwrap_or(path);
+    match writer {
+        Writer::Direct => Writer::Direct,
+        Writer::Kernel {
+            target,
+            file_system,
+        } => Writer::Kernel {
+            target: match target {
+                Target::LoopFiles => Target::LoopFiles,
+                Target::Devices { data, metadata } => Target::Devices {
+                    data: absolute(data),
+                    metadata: absolute(metadata),
+                },
+                Target::ThinPool { path } => Target::ThinPool {
+                    path: absolute(path),
+                },
+            },
+            file_system,
+        },
+    }
+}

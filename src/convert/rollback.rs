@@ -1,0 +1,89 @@
+//! The way back: the root as it was before the conversion.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::error::Error;
+use super::held::Held;
+use crate::commit::{self, Changes, Conversion, Leftover, State};
+use crate::docker::daemon::Host;
+use crate::engine::kernel;
+
+/// What was asked for.
+#[derive(Clone, Debug)]
+pub struct RollbackRequest {
+    /// Docker's data directory.
+    pub root: PathBuf,
+    /// Where the running system is looked at.
+    pub host: Host,
+    /// Go back although Docker has worked on the new root since.
+    pub force: bool,
+}
+
+/// What a rollback did. The field names are part of the `--json` interface.
+#[derive(Clone, Debug, Serialize)]
+pub struct RolledBack {
+    /// The root.
+    pub root: PathBuf,
+    /// Whether there was anything to take back.
+    pub rolled_back: bool,
+    /// What the operator should know.
+    pub notices: Vec<String>,
+    /// What Docker had done on the new root, and is lost.
+    #[serde(skip_serializing_if = "Changes::is_empty")]
+    pub lost: Changes,
+    /// Files, relative to the root, that could not come back because Docker has removed their container.
+    pub not_restored: Vec<String>,
+}
+
+/// Takes a conversion back, wherever it stands.
+///
+/// # Errors
+///
+/// [`Error::DockerHasRun`] unless forced, [`Error::Commit`] with [`commit::Error::TakingBack`] when the root is in between,
+/// or what stands in the way; nothing has been changed then.
+pub fn rollback(request: &RollbackRequest) -> Result<RolledBack, Error> {
+    let mut held = Held::open(&request.root, &request.host)?;
+    let path = held.path().to_owned();
+    let mut done = RolledBack {
+        root: path.clone(),
+        rolled_back: false,
+        notices: std::mem::take(&mut held.notices),
+        lost: Changes::default(),
+        not_restored: Vec::new(),
+    };
+    match Leftover::look_for(&path)? {
+        Leftover::None => return Ok(done),
+        Leftover::Stage(stage) => commit::remove_leftover(&stage)?,
+        Leftover::Conversion(..) => take_back(&path, request.force, &mut done)?,
+    }
+    done.rolled_back = true;
+    held.release();
+    Ok(done)
+}
+
+fn take_back(path: &Path, force: bool, done: &mut RolledBack) -> Result<(), Error> {
+    let Some(conversion) = Conversion::find(path)? else {
+        return Ok(());
+    };
+    if conversion.story().state == State::Committing {
+        return Err(Error::Commit(commit::Error::Unfinished {
+            path: path.to_owned(),
+            state: State::Committing,
+        }));
+    }
+    done.lost = conversion.changes()?;
+    if !done.lost.is_empty() && !force {
+        return Err(Error::DockerHasRun {
+            path: path.to_owned(),
+            changes: Box::new(done.lost.clone()),
+        });
+    }
+    // Devices and mounts of a killed run first: they hold what is to be moved.
+    let previous = kernel::Previous::find(path, Some(conversion.stage()))?;
+    done.not_restored = conversion.take_back()?;
+    previous.remove()?;
+    conversion.remove()?;
+    Ok(())
+}

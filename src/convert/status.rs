@@ -1,0 +1,96 @@
+//! Where a conversion stands.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::error::Error;
+use crate::commit::{Changes, Conversion, State, Verified};
+use crate::docker::{self, Root};
+
+/// Where a conversion stands, and what may be done next. The field names are part of the `--json` interface.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    /// The root.
+    pub root: PathBuf,
+    /// Where it stands: `none`, `writing`, `switching`, `converted`, `rolling-back`, `committing`.
+    pub state: &'static str,
+    /// The same in words, with the commands that come next.
+    pub meaning: String,
+    /// The version of the tool that began it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool: Option<String>,
+    /// When it was begun, in seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub begun_at: Option<u64>,
+    /// Devices that a resumed run need not write again.
+    pub durable_devices: usize,
+    /// When the result was in place, in seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub switched_at: Option<u64>,
+    /// The last verification.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verified: Option<Verified>,
+    /// What Docker has done on the new root since.
+    #[serde(skip_serializing_if = "Changes::is_empty")]
+    pub changes: Changes,
+}
+
+/// Looks; changes nothing.
+///
+/// # Errors
+///
+/// The root is none, or its journal cannot be read.
+pub fn status(root: &Path) -> Result<Status, Error> {
+    let path = root.canonicalize().unwrap_or_else(|_| root.to_owned());
+    let Some(conversion) = Conversion::find(&path)? else {
+        return none(path);
+    };
+    let story = conversion.story();
+    Ok(Status {
+        state: name(story.state),
+        meaning: story.state.to_string(),
+        tool: Some(story.begun.tool.clone()),
+        begun_at: Some(story.begun.at),
+        durable_devices: story.durable.len(),
+        switched_at: story.switched_at,
+        verified: story.verified.clone(),
+        changes: conversion.changes()?,
+        root: path,
+    })
+}
+
+fn none(path: PathBuf) -> Result<Status, Error> {
+    let meaning = match Root::open(&path) {
+        Ok(root) if root.check_target_free().is_err() => {
+            "no conversion of aufs2dm; it has a devicemapper side beside the aufs side that aufs2dm did not make, or does not \
+             know any more"
+        }
+        Ok(_) => "not converted: `aufs2dm convert` does that",
+        Err(docker::Error::NotAufs { .. }) if path.join("devicemapper").is_dir() => {
+            "no conversion of aufs2dm in progress; it is a devicemapper root without an aufs side"
+        }
+        Err(error) => return Err(error.into()),
+    };
+    Ok(Status {
+        root: path,
+        state: "none",
+        meaning: meaning.to_owned(),
+        tool: None,
+        begun_at: None,
+        durable_devices: 0,
+        switched_at: None,
+        verified: None,
+        changes: Changes::default(),
+    })
+}
+
+fn name(state: State) -> &'static str {
+    match state {
+        State::Writing => "writing",
+        State::Switching => "switching",
+        State::Converted => "converted",
+        State::RollingBack => "rolling-back",
+        State::Committing => "committing",
+    }
+}
