@@ -9,19 +9,27 @@ use super::support::outcome::Broken;
 use super::support::reduced::{reduced, whole};
 use super::support::tree::Tree;
 use super::sweep::{EACH, FOR_GOOD, Sweep};
-use super::tracer::{Fault, Traced};
+use super::tracer::{Fault, Moment, Traced};
 
-/// With a checkpoint after every layer, so that there is something to resume.
-const CONVERT: &[&str] = &["convert", "--jobs", "1", "--checkpoint", "0"];
+/// With a checkpoint after every layer, so that there is something to resume, and a small pool, which is described sooner.
+pub(crate) const CONVERT: &[&str] = &[
+    "convert",
+    "--jobs=1",
+    "--checkpoint=0",
+    "--data-size=1G",
+    "--metadata-size=8M",
+];
 
 /// The root with `words` run on it, up to the first call for which `until` is true.
 fn stopped_at(tree: &Tree, words: &[&str], until: impl Fn(&str) -> bool) -> Tree {
     let place = Place::new().unwrap();
     place.put(tree).unwrap();
-    let calls = place.trace(words, Fault::None).unwrap().calls;
+    let calls = place.trace(words, None).unwrap().calls;
     let call = calls.iter().position(|call| until(call)).unwrap();
     place.put(tree).unwrap();
-    place.trace(words, Fault::Kill(call)).unwrap();
+    let moment = Moment::of(&calls, call);
+    let traced = place.trace(words, Some((Fault::Kill, moment))).unwrap();
+    assert_eq!((traced.code, traced.met.is_some()), (None, true));
     Tree::read(&place.root()).unwrap()
 }
 
@@ -30,7 +38,7 @@ fn after(tree: &Tree, words: &[&[&str]]) -> Tree {
     let place = Place::new().unwrap();
     place.put(tree).unwrap();
     for words in words {
-        let traced = place.trace(words, Fault::None).unwrap();
+        let traced = place.trace(words, None).unwrap();
         assert_eq!(traced.code, Some(0), "{traced:#?}");
     }
     Tree::read(&place.root()).unwrap()
@@ -94,7 +102,7 @@ fn a_resumed_conversion_that_is_broken_off_anywhere_can_be_finished_and_taken_ba
     ] {
         Sweep {
             name,
-            words: &["resume", "--jobs", "1"],
+            words: &["resume", "--jobs=1", "--checkpoint=0"],
             start: &start,
             faults: EACH,
             judge: &either_way(&original),

@@ -12,7 +12,13 @@ use super::sweep::in_parallel;
 
 /// How often.
 const NR_KILLS: u64 = 1000;
-const WORDS: &[&str] = &["convert", "--jobs", "4", "--checkpoint", "0"];
+const WORDS: &[&str] = &[
+    "convert",
+    "--jobs=4",
+    "--checkpoint=0",
+    "--data-size=1G",
+    "--metadata-size=8M",
+];
 
 /// A number below 1 for each seed. Source: S. Vigna, <https://prng.di.unimi.it/splitmix64.c>, the mixing step.
 fn fraction(seed: u64) -> f64 {

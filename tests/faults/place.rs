@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::support::outcome::{Broken, Ended};
 use super::support::tree::{Tree, remove};
-use super::tracer::{self, Fault, Traced};
+use super::tracer::{self, Fault, Moment, Traced};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_aufs2dm");
 
@@ -82,8 +82,12 @@ impl Place {
         })
     }
 
-    /// Runs it with a fault.
-    pub(crate) fn trace(&self, words: &[&str], fault: Fault) -> Result<Traced> {
+    /// Runs it with a fault, or with none.
+    pub(crate) fn trace(
+        &self,
+        words: &[&str],
+        fault: Option<(Fault, Moment<'_>)>,
+    ) -> Result<Traced> {
         let places = [(self.path(), "@")];
         tracer::run(self.command(words), fault, &places)
     }

@@ -27,19 +27,38 @@ use nix::unistd::Pid;
 use super::calls::{ASKING, CHANGING, Changing, Names, When};
 use super::filter;
 
-/// What is done to the run. Calls are counted from 0.
+/// What is done to the run, at a moment of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// Nothing.
-    None,
     /// The call fails.
-    Fail(usize, Errno),
+    Fail(Errno),
     /// The call and all later ones fail, as on a disk that is full, gone, or read-only since an error.
-    FailFrom(usize, Errno),
+    FailFrom(Errno),
     /// The process is killed before the call.
-    Kill(usize),
+    Kill,
     /// The call writes half of what it should, then the process is killed. Calls that write nothing are as with `Kill`.
-    Tear(usize),
+    Tear,
+}
+
+/// A call among those that a run makes. Not by its number, since threads do not always take turns in the same way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment<'a> {
+    /// The call's name and files.
+    pub(crate) call: &'a str,
+    /// How many calls of the same name and files come before it.
+    pub(crate) before: usize,
+}
+
+impl<'a> Moment<'a> {
+    /// That of the call with this number.
+    pub(crate) fn of(calls: &'a [String], number: usize) -> Self {
+        let call = &calls[number];
+        let before = calls[..number].iter().filter(|other| *other == call);
+        Self {
+            call,
+            before: before.count(),
+        }
+    }
 }
 
 /// What a run did.
@@ -47,6 +66,8 @@ pub(crate) enum Fault {
 pub(crate) struct Traced {
     /// The calls by which it changed something, each as its name and the files it was about.
     pub(crate) calls: Vec<String>,
+    /// The number of the call with the fault, if it came to that.
+    pub(crate) met: Option<usize>,
     /// Its exit code; `None` when it was killed.
     pub(crate) code: Option<i32>,
     /// What it said on stdout.
@@ -77,6 +98,8 @@ pub(crate) fn run(mut command: Command, fault: Fault, places: &[(&Path, &str)]) 
         fault,
         places,
         calls: Vec::new(),
+        before: fault.map_or(0, |(_, moment)| moment.before),
+        met: None,
         torn: None,
     };
     let code = tracer.follow();
@@ -89,6 +112,7 @@ pub(crate) fn run(mut command: Command, fault: Fault, places: &[(&Path, &str)]) 
     ensure!(!late, "it still ran after {PATIENCE:?}: {err}");
     Ok(Traced {
         calls: tracer.calls,
+        met: tracer.met,
         code: code?,
         out,
         err,
@@ -140,9 +164,12 @@ fn spawn_traced(command: &mut Command) -> Result<Pid> {
 
 struct Tracer<'a> {
     child: Pid,
-    fault: Fault,
+    fault: Option<(Fault, Moment<'a>)>,
     places: &'a [(&'a Path, &'a str)],
     calls: Vec<String>,
+    /// How often the moment's call must still come before it.
+    before: usize,
+    met: Option<usize>,
     /// The thread whose call writes half.
     torn: Option<Pid>,
 }
@@ -208,33 +235,44 @@ impl Tracer<'_> {
         let Some(call) = stop.changing()? else {
             return go_on(pid, None);
         };
-        let number = self.calls.len();
         self.calls.push(self.identity(call, &stop));
-        match self.fault {
-            Fault::Fail(at, errno) if at == number => fail(&mut registers, errno),
-            Fault::FailFrom(at, errno) if at <= number => fail(&mut registers, errno),
-            Fault::Kill(at) if at == number => return self.kill(),
-            Fault::Tear(at) if at == number => match call.length {
-                None => return self.kill(),
-                Some(argument) => {
-                    let half = stop.arguments[argument] / 2;
-                    if half == 0 {
-                        return self.kill();
-                    }
-                    match argument {
-                        2 => registers.rdx = half,
-                        3 => registers.r10 = half,
-                        _ => registers.r8 = half,
-                    }
+        match self.due() {
+            None => go_on(pid, None),
+            Some(Fault::Kill) => self.kill(),
+            Some(Fault::Tear) => match halve(&mut registers, call, &stop.arguments) {
+                false => self.kill(),
+                true => {
                     ptrace::setregs(pid, registers)?;
                     self.torn = Some(pid);
-                    return Ok(ptrace::syscall(pid, None)?);
+                    Ok(ptrace::syscall(pid, None)?)
                 }
             },
-            _ => return go_on(pid, None),
+            Some(Fault::Fail(errno) | Fault::FailFrom(errno)) => {
+                // Without a number the kernel skips the call and leaves this result. Source: linux v6.6 `kernel/seccomp.c`,
+                // `__seccomp_filter`, `SECCOMP_RET_TRACE`.
+                registers.orig_rax = u64::MAX;
+                registers.rax = i64::from(-(errno as i32)).cast_unsigned();
+                ptrace::setregs(pid, registers)?;
+                go_on(pid, None)
+            }
         }
-        ptrace::setregs(pid, registers)?;
-        go_on(pid, None)
+    }
+
+    /// What is to be done to the call that was met last.
+    fn due(&mut self) -> Option<Fault> {
+        let (fault, moment) = self.fault?;
+        if self.met.is_some() {
+            return matches!(fault, Fault::FailFrom(_)).then_some(fault);
+        }
+        if self.calls.last().is_none_or(|call| call != moment.call) {
+            return None;
+        }
+        if self.before > 0 {
+            self.before -= 1;
+            return None;
+        }
+        self.met = Some(self.calls.len() - 1);
+        Some(fault)
     }
 
     /// The call's name and its files, the same in each run.
@@ -256,11 +294,18 @@ fn go_on(pid: Pid, signal: Option<Signal>) -> Result<()> {
     }
 }
 
-/// Without a number the kernel skips the call and leaves this result. Source: linux v6.6 `kernel/seccomp.c`,
-/// `__seccomp_filter`, `SECCOMP_RET_TRACE`.
-fn fail(registers: &mut libc::user_regs_struct, errno: Errno) {
-    registers.orig_rax = u64::MAX;
-    registers.rax = i64::from(-(errno as i32)).cast_unsigned();
+/// Has the call write half; false if it writes nothing that can be halved.
+fn halve(registers: &mut libc::user_regs_struct, call: &Changing, arguments: &[u64; 6]) -> bool {
+    let Some(argument) = call.length else {
+        return false;
+    };
+    let half = arguments[argument] / 2;
+    *match argument {
+        2 => &mut registers.rdx,
+        3 => &mut registers.r10,
+        _ => &mut registers.r8,
+    } = half;
+    half > 0
 }
 
 fn whole(file: &mut File) -> Result<String> {

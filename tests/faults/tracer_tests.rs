@@ -9,11 +9,12 @@ use nix::errno::Errno;
 use super::place::Place;
 use super::support::reduced::{reduced, whole};
 use super::support::tree::Tree;
-use super::tracer::{Fault, Traced, run};
+use super::tracer::{Fault, Moment, Traced, run};
 
-fn shell(script: &str, dir: &Path, fault: Fault) -> Traced {
+fn shell(script: &str, dir: &Path, fault: Option<(Fault, &str)>) -> Traced {
     let mut command = Command::new("sh");
     command.args(["-c", script]).current_dir(dir);
+    let fault = fault.map(|(fault, call)| (fault, Moment { call, before: 0 }));
     run(command, fault, &[(dir, "@")]).unwrap()
 }
 
@@ -24,7 +25,7 @@ const SCRIPT: &str =
 #[test]
 fn calls_that_change_something_are_counted_in_all_processes_and_no_others_are() {
     let dir = tempfile::tempdir().unwrap();
-    let traced = shell(SCRIPT, dir.path(), Fault::None);
+    let traced = shell(SCRIPT, dir.path(), None);
     assert_eq!(traced.code, Some(0), "{traced:?}");
     assert_eq!(traced.out, "said\n");
     let expected = [
@@ -41,7 +42,7 @@ fn calls_that_change_something_are_counted_in_all_processes_and_no_others_are() 
 #[test]
 fn a_call_that_fails_is_not_made_and_the_next_ones_are() {
     let dir = tempfile::tempdir().unwrap();
-    let traced = shell(SCRIPT, dir.path(), Fault::Fail(0, Errno::ENOSPC));
+    let traced = shell(SCRIPT, dir.path(), Some((Fault::Fail(Errno::ENOSPC), "mkdir one")));
     assert!(traced.err.contains("No space left"), "{traced:?}");
     assert!(!dir.path().join("one").exists());
     assert_eq!(fs::read(dir.path().join("two")).unwrap(), b"0123456789");
@@ -50,7 +51,7 @@ fn a_call_that_fails_is_not_made_and_the_next_ones_are() {
 #[test]
 fn after_the_first_call_that_fails_for_good_none_is_made() {
     let dir = tempfile::tempdir().unwrap();
-    let traced = shell(SCRIPT, dir.path(), Fault::FailFrom(1, Errno::EROFS));
+    let traced = shell(SCRIPT, dir.path(), Some((Fault::FailFrom(Errno::EROFS), "openat two")));
     assert!(traced.err.contains("Read-only"), "{traced:?}");
     assert!(dir.path().join("one").exists());
     assert!(!dir.path().join("two").exists());
@@ -61,7 +62,7 @@ fn a_killed_process_makes_all_calls_before_the_one_and_not_that_one() {
     let dir = tempfile::tempdir().unwrap();
     // `exec`, so that the process that is killed is the one that makes the call.
     let script = "printf 0123456789 >two; exec mkdir one";
-    let traced = shell(script, dir.path(), Fault::Kill(2));
+    let traced = shell(script, dir.path(), Some((Fault::Kill, "mkdir one")));
     assert_eq!((traced.code, traced.calls.len()), (None, 3), "{traced:?}");
     assert!(!dir.path().join("one").exists());
     assert_eq!(fs::read(dir.path().join("two")).unwrap(), b"0123456789");
@@ -70,7 +71,7 @@ fn a_killed_process_makes_all_calls_before_the_one_and_not_that_one() {
 #[test]
 fn a_torn_call_writes_half() {
     let dir = tempfile::tempdir().unwrap();
-    let traced = shell(SCRIPT, dir.path(), Fault::Tear(2));
+    let traced = shell(SCRIPT, dir.path(), Some((Fault::Tear, "write @/two")));
     assert_eq!(traced.code, None, "{traced:?}");
     assert_eq!(fs::read(dir.path().join("two")).unwrap(), b"01234");
 }
@@ -89,20 +90,13 @@ fn a_tree_that_is_put_down_again_differs_in_nothing() {
 }
 
 #[test]
-fn a_conversion_makes_the_same_calls_each_time() {
-    for original in [reduced().unwrap(), whole().unwrap()] {
-        let calls = [0; 2].map(|_| {
-            let place = Place::new().unwrap();
-            place.put(&original).unwrap();
-            let traced = place
-                .trace(&["convert", "--jobs", "1"], Fault::None)
-                .unwrap();
-            assert_eq!(traced.code, Some(0), "{traced:?}");
-            eprintln!("{}", traced.calls.len());
-            traced.calls
-        });
-        let differ = calls[0].iter().zip(&calls[1]).position(|(a, b)| a != b);
-        assert_eq!(differ, None);
-        assert_eq!(calls[0].len(), calls[1].len());
-    }
+fn a_call_is_met_by_what_it_is_and_how_often_it_was_made_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let calls = ["mkdir a", "rmdir a", "mkdir a"].map(str::to_owned);
+    let moment = Moment::of(&calls, 2);
+    let mut command = Command::new("sh");
+    command.args(["-c", "mkdir a; rmdir a; exec mkdir a"]).current_dir(dir.path());
+    let traced = run(command, Some((Fault::Kill, moment)), &[]).unwrap();
+    assert_eq!((traced.code, traced.met), (None, Some(2)), "{traced:?}");
+    assert!(!dir.path().join("a").exists());
 }
