@@ -167,11 +167,11 @@ pub enum Error {
     },
     /// It failed or was stopped, and what it has written is kept.
     #[error(
-        "{cause}; {done} of {all} layers are written and kept: `aufs2dm resume` goes on, `aufs2dm rollback` removes them",
-        cause = Chain(&**.cause)
+        "{done} of {all} layers are written and kept: `aufs2dm resume` goes on, `aufs2dm rollback` removes them"
     )]
     Resumable {
         /// Why.
+        #[source]
         cause: Box<Error>,
         /// Layers that need not be written again.
         done: usize,

@@ -68,7 +68,7 @@ impl Prepared {
     /// [`Error::Engine`], [`Error::Kernel`], [`Error::Commit`], [`Error::Interrupted`].
     pub fn execute(self, progress: &dyn Progress) -> Result<Summary, Error> {
         let began = Instant::now();
-        let written = self.write_and_move(progress)?;
+        let written = self.write_and_move(began, progress)?;
         let done = Done {
             written: &written,
             elapsed: began.elapsed(),
@@ -83,7 +83,7 @@ impl Prepared {
         Ok(summary)
     }
 
-    fn write_and_move(&self, progress: &dyn Progress) -> Result<Written, Error> {
+    fn write_and_move(&self, began: Instant, progress: &dyn Progress) -> Result<Written, Error> {
         let root = self.source.root.path();
         let (mut stage, done) = if let Some(resumed) = &self.source.resumed {
             (Stage::reopen(root)?, Some(&resumed.done))
@@ -104,7 +104,11 @@ impl Prepared {
             let in_place = self.move_in_place(&mut stage, written.base_uuid, progress);
             written.settle(in_place)
         });
-        in_place.map_err(|cause| self.keep_or_drop(&mut stage, durable, cause))
+        // What takes no longer than from one note to the next is done again as fast.
+        let long =
+            self.source.resumed.is_some() || began.elapsed() >= self.source.request.checkpoint;
+        let worth = if long { durable } else { 0 };
+        in_place.map_err(|cause| self.keep_or_drop(&mut stage, worth, cause))
     }
 
     /// What was written with much work is kept; the kernel engine has taken it back by now.

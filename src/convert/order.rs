@@ -8,7 +8,7 @@ use super::writer::Writer;
 use crate::docker::Orphans;
 use crate::engine::kernel::Target;
 use crate::ext4::Checksums;
-use crate::plan;
+use crate::plan::{self, Fingerprint};
 use crate::tree::Timestamp;
 use crate::units::Bytes;
 
@@ -18,6 +18,17 @@ pub(super) struct Order {
     pub(super) orphans: Orphans,
     pub(super) writer: Writer,
     options: Options,
+    /// What was planned from these options.
+    pub(super) planned: Option<Planned>,
+}
+
+/// By which a later run sees that it has the same before it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Planned {
+    /// The layers as they were read.
+    pub(super) source: Fingerprint,
+    /// The plan made of them.
+    pub(super) plan: Fingerprint,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,6 +46,7 @@ struct Options {
 impl Order {
     pub(super) fn new(request: &Request, options: &plan::Options) -> Self {
         Self {
+            planned: None,
             orphans: request.orphans,
             writer: absolute(request.writer.clone()),
             options: Options {

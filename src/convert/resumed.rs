@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use super::error::Error;
-use super::order::Order;
+use super::order::{Order, Planned};
 use super::source::{Request, ResumeRequest};
 use crate::commit::{Leftover, State};
 use crate::plan::{self, DeviceIndex};
@@ -43,6 +43,19 @@ impl Resumed {
             done: story.durable.iter().copied().map(DeviceIndex).collect(),
             order,
         })
+    }
+
+    /// Makes sure that what was written is a part of what will be.
+    pub(super) fn expect_same(&self, planned: &Planned, root: &Path) -> Result<(), Error> {
+        let changed = |what| Error::SourceChanged {
+            path: root.to_owned(),
+            what,
+        };
+        match &self.order.planned {
+            Some(before) if before == planned => Ok(()),
+            Some(before) if before.source == planned.source => Err(changed("the plan")),
+            _ => Err(changed("the aufs side")),
+        }
     }
 
     /// The request that the conversion was begun with.

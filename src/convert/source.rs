@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::error::Error;
 use super::execute::Prepared;
 use super::keep_out::keep_docker_out;
-use super::order::Order;
+use super::order::{Order, Planned};
 use super::read::{read_layers, switch_configs};
 use super::resumed::Resumed;
 use super::writer::{Ready, Writer};
@@ -18,7 +18,7 @@ use crate::docker::daemon::{Host, PidFileLock};
 use crate::docker::{Model, Orphans, Root, Survey};
 use crate::engine::{Cancel, Phase, Progress, kernel};
 use crate::ext4::Checksums;
-use crate::plan;
+use crate::plan::{self, fingerprint_of_layers};
 use crate::tree::Timestamp;
 use crate::units::Bytes;
 
@@ -176,11 +176,20 @@ impl Source {
             Some(resumed) => resumed.options.clone(),
             None => self.plan_options(),
         };
-        let order = Order::new(&self.request, &options);
+        let mut order = Order::new(&self.request, &options);
+        let source = fingerprint_of_layers(layers.layers.iter());
         progress.start(Phase::Plan, 0);
         let work = self.ready.plan(layers.layers, &options);
         progress.finish();
         let work = work?;
+        let planned = Planned {
+            source,
+            plan: work.fingerprint(),
+        };
+        if let Some(resumed) = &self.resumed {
+            resumed.expect_same(&planned, self.root.path())?;
+        }
+        order.planned = Some(planned);
         self.notices.extend(work.check_room()?);
         let prepared = Prepared {
             source: self,

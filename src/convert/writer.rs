@@ -8,7 +8,7 @@ use super::error::Error;
 use crate::docker::devicemapper::FileSystem;
 use crate::engine::kernel::base::{Programs, find_programs};
 use crate::engine::kernel::{self, Facts, Target};
-use crate::plan::{self, Layer, Layout, Plan, PoolSizes};
+use crate::plan::{self, Fingerprint, Layer, Layout, Plan, PoolSizes};
 use crate::units::Bytes;
 
 /// What writes the pool, and where.
@@ -149,6 +149,14 @@ impl Work {
         match self {
             Self::Direct(layout) => &layout.plan,
             Self::Kernel(work) => &work.plan,
+        }
+    }
+
+    /// Tells it from any other.
+    pub(super) fn fingerprint(&self) -> Fingerprint {
+        match self {
+            Self::Direct(layout) => layout.fingerprint(),
+            Self::Kernel(work) => work.plan.fingerprint(),
         }
     }
 

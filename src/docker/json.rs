@@ -10,7 +10,9 @@ use std::ops::Range;
 
 use thiserror::Error;
 
-use self::scanner::{Scanner, decode_string};
+use self::scanner::Scanner;
+
+pub(super) use self::scanner::decode_string;
 
 /// The deepest nesting that Go's decoder accepts. Source: Go 1.15 `encoding/json/scanner.go`, `maxNestingDepth`.
 const MAX_DEPTH: usize = 10_000;
@@ -52,7 +54,9 @@ pub enum JsonError {
 /// A member of an object.
 #[derive(Clone, Debug)]
 pub(super) struct Member {
-    key: String,
+    pub(super) key: String,
+    /// Where the key's text begins in the file.
+    pub(super) key_at: usize,
     /// Where the value's text lies in the file.
     pub(super) value: Range<usize>,
 }
@@ -83,6 +87,11 @@ pub(super) struct Object<'a> {
 }
 
 impl<'a> Object<'a> {
+    /// The whole text that it is from.
+    pub(super) fn text(&self) -> &'a [u8] {
+        self.text
+    }
+
     /// Reads a text that is one object and nothing else but white space.
     pub(super) fn parse(text: &'a [u8]) -> Result<Self, JsonError> {
         if text.is_empty() {
@@ -107,7 +116,8 @@ impl<'a> Object<'a> {
         self.all(key).last()
     }
 
-    fn all(&self, key: &str) -> impl Iterator<Item = &'a [u8]> {
+    /// The values of `key` that are not `null`, in file order.
+    pub(super) fn all(&self, key: &str) -> impl Iterator<Item = &'a [u8]> {
         let texts = self.members.iter().filter(move |member| member.is(key));
         texts
             .map(|member| &self.text[member.value.clone()])

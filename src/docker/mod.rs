@@ -26,6 +26,7 @@ mod digest;
 mod driver;
 mod error;
 mod files;
+pub mod first_start;
 mod id;
 mod image;
 mod inventory;

@@ -12,7 +12,7 @@ use super::files::{Dir, FileKind, ReadError};
 use super::id::{CacheId, ChainId, ContainerId};
 
 /// Directories that storage drivers keep in a root. `vfs` is no sign of its driver: volumes lay there up to Docker 1.6.
-const DRIVERS: [&str; 7] = [
+pub(super) const DRIVERS: [&str; 7] = [
     "aufs",
     "btrfs",
     "devicemapper",

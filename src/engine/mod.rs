@@ -4,9 +4,11 @@ mod checkpoint;
 mod cursor;
 pub mod direct;
 pub mod kernel;
+mod left_file;
 mod progress;
 mod source;
 
 pub use checkpoint::{Checkpoint, Checkpoints, NoCheckpoint, NotNoted};
+pub use left_file::Error as LeftFileError;
 pub use progress::{Cancel, Phase, Progress};
 pub use source::Error as SourceError;

@@ -98,12 +98,12 @@ pub(super) fn high(sum: u32) -> u16 {
 }
 
 /// crc32c without the inversions that the crate does before and after.
-fn crc32c(sum: u32, bytes: &[u8]) -> u32 {
+pub(super) fn crc32c(sum: u32, bytes: &[u8]) -> u32 {
     !crc32c::crc32c_append(!sum, bytes)
 }
 
 /// crc16 with polynomial 0x8005, reflected.
-fn crc16(sum: u16, bytes: &[u8]) -> u16 {
+pub(super) fn crc16(sum: u16, bytes: &[u8]) -> u16 {
     bytes.iter().fold(sum, |sum, &byte| {
         (0..8).fold(sum ^ u16::from(byte), |sum, _| {
             if sum & 1 == 1 {

@@ -29,6 +29,9 @@ pub(super) const XATTR_MAGIC: u32 = 0xea02_0000;
 /// `h_magic` of the journal.
 pub(super) const JOURNAL_MAGIC: u32 = 0xc03b_3998;
 
+/// `ob_magic` at the end of the orphan file's blocks.
+pub(super) const ORPHAN_MAGIC: u32 = 0x0b10_ca04;
+
 /// Superblock, at byte 1024 and at the start of the groups that hold a copy. Source: `struct ext4_super_block`.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -107,7 +110,27 @@ pub(super) struct SuperBlock {
     pub(super) s_raid_stripe_width: U32, // 170
     pub(super) s_log_groups_per_flex: u8,
     pub(super) s_checksum_type: u8,
-    pub(super) s_reserved: [u8; 0x286],
+    pub(super) s_encryption_level: u8,
+    pub(super) s_reserved_pad: u8,
+    pub(super) s_kbytes_written: U64,
+
+    pub(super) s_snapshots_and_errors: [u8; 0xc0], // 180: what is kept for people, read by no code
+    pub(super) s_usr_quota_inum: U32,              // 240
+    pub(super) s_grp_quota_inum: U32,
+    pub(super) s_overhead_clusters: U32,
+    pub(super) s_backup_bgs: [U32; 2], // 24c
+    pub(super) s_encrypt_algos: [u8; 4],
+    pub(super) s_encrypt_pw_salt: [u8; 16],
+    pub(super) s_lpf_ino: U32, // 268
+    pub(super) s_prj_quota_inum: U32,
+
+    pub(super) s_checksum_seed: U32, // 270
+    pub(super) s_times_high: [u8; 8],
+    pub(super) s_encoding: U16, // 27c
+    pub(super) s_encoding_flags: U16,
+
+    pub(super) s_orphan_file_inum: U32, // 280
+    pub(super) s_reserved: [u8; 0x178],
     pub(super) s_checksum: U32, // 3fc
 }
 
@@ -117,6 +140,10 @@ const _: () = assert!(
         && offset_of!(SuperBlock, s_hash_seed) == 0xec
         && offset_of!(SuperBlock, s_jnl_blocks) == 0x10c
         && offset_of!(SuperBlock, s_checksum_type) == 0x175
+        && offset_of!(SuperBlock, s_backup_bgs) == 0x24c
+        && offset_of!(SuperBlock, s_lpf_ino) == 0x268
+        && offset_of!(SuperBlock, s_checksum_seed) == 0x270
+        && offset_of!(SuperBlock, s_orphan_file_inum) == 0x280
         && offset_of!(SuperBlock, s_checksum) == 0x3fc
 );
 
@@ -141,6 +168,28 @@ pub(super) struct GroupDesc {
 
 const _: () =
     assert!(size_of::<GroupDesc>() == DESC_BYTES && offset_of!(GroupDesc, bg_checksum) == 0x1e);
+
+/// What follows a group descriptor with feature `64bit`. Source: `struct ext4_group_desc`.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(super) struct GroupDescHigh {
+    pub(super) bg_block_bitmap_hi: U32, // 20
+    pub(super) bg_inode_bitmap_hi: U32,
+    pub(super) bg_inode_table_hi: U32,
+    pub(super) bg_free_blocks_count_hi: U16,
+    pub(super) bg_free_inodes_count_hi: U16,
+
+    pub(super) bg_used_dirs_count_hi: U16, // 30
+    pub(super) bg_itable_unused_hi: U16,
+    pub(super) bg_exclude_bitmap_hi: U32,
+    pub(super) bg_block_bitmap_csum_hi: U16,
+    pub(super) bg_inode_bitmap_csum_hi: U16,
+    pub(super) bg_reserved: U32,
+}
+
+const _: () = assert!(
+    size_of::<GroupDescHigh>() == 32 && offset_of!(GroupDescHigh, bg_block_bitmap_csum_hi) == 0x18
+);
 
 /// Inode with the 32 extra bytes, attributes follow at byte 160. Source: `struct ext4_inode`.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]

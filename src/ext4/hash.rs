@@ -1,4 +1,4 @@
-//! The half-MD4 hash by which an indexed directory orders its names.
+//! The hashes by which an indexed directory orders its names. Half-MD4 is what is written; the others are read.
 //!
 //! Source: linux v6.6 `fs/ext4/hash.c`. The superblock's flag says that name bytes count as signed, on every machine.
 
@@ -9,30 +9,114 @@ const END_OF_DIRECTORY: u32 = 0xffff_fffe;
 
 /// The hash of `name`, its lowest bit clear: that bit is the index's mark of a continued value.
 pub(super) fn half_md4(name: &[u8], seed: &[u32; 4]) -> u32 {
-    let mut state = if *seed == [0; 4] { START } else { *seed };
-    for left in (0..name.len()).step_by(32) {
-        transform(&mut state, &words(&name[left..]));
+    HashKind::HALF_MD4.hash(name, seed)
+}
+
+/// A way to hash names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct HashKind {
+    method: Method,
+    /// Bytes count as unsigned.
+    unsigned: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Method {
+    Legacy,
+    HalfMd4,
+    Tea,
+}
+
+impl HashKind {
+    const HALF_MD4: Self = Self {
+        method: Method::HalfMd4,
+        unsigned: false,
+    };
+
+    /// The one with this number in a directory's root.
+    pub(super) fn new(version: u8, unsigned: bool) -> Option<Self> {
+        let method = match version {
+            0 => Method::Legacy,
+            1 => Method::HalfMd4,
+            2 => Method::Tea,
+            _ => return None,
+        };
+        Some(Self { method, unsigned })
     }
-    let hash = state[1] & !1;
-    if hash == END_OF_DIRECTORY {
-        END_OF_DIRECTORY - 2
-    } else {
-        hash
+
+    /// The hash of a name of at most 255 bytes.
+    pub(super) fn hash(self, name: &[u8], seed: &[u32; 4]) -> u32 {
+        let mut state = if *seed == [0; 4] { START } else { *seed };
+        let hash = match self.method {
+            Method::Legacy => legacy(name, self.unsigned),
+            Method::HalfMd4 => {
+                for at in (0..name.len()).step_by(32) {
+                    transform(&mut state, &words(&name[at..], self.unsigned));
+                }
+                state[1]
+            }
+            Method::Tea => {
+                for at in (0..name.len()).step_by(16) {
+                    tea(&mut state, &words(&name[at..], self.unsigned));
+                }
+                state[0]
+            }
+        };
+        match hash & !1 {
+            END_OF_DIRECTORY => END_OF_DIRECTORY - 2,
+            hash => hash,
+        }
     }
 }
 
-/// The next 32 bytes as words, padded with the number of bytes left.
-fn words(rest: &[u8]) -> [u32; 8] {
+/// The next bytes as `N` words, padded with the number of bytes left.
+fn words<const N: usize>(rest: &[u8], unsigned: bool) -> [u32; N] {
     let left = u32::try_from(rest.len()).expect("a name has at most 255 bytes");
     let pad = left.wrapping_mul(0x0101_0101);
-    let mut words = [pad; 8];
+    let mut words = [pad; N];
     for (word, bytes) in words.iter_mut().zip(rest.chunks(4)) {
         for &byte in bytes {
-            let signed = i32::from(byte.cast_signed()).cast_unsigned();
-            *word = signed.wrapping_add(*word << 8);
+            *word = widened(byte, unsigned).wrapping_add(*word << 8);
         }
     }
     words
+}
+
+fn widened(byte: u8, unsigned: bool) -> u32 {
+    if unsigned {
+        byte.into()
+    } else {
+        i32::from(byte.cast_signed()).cast_unsigned()
+    }
+}
+
+/// The hash of the first indexed directories.
+fn legacy(name: &[u8], unsigned: bool) -> u32 {
+    let (mut hash, mut before) = (0x12a3_fe2d_u32, 0x37ab_e8f9_u32);
+    for &byte in name {
+        let mixed = hash ^ widened(byte, unsigned).wrapping_mul(7_152_373);
+        let mut next = before.wrapping_add(mixed);
+        if next & 0x8000_0000 != 0 {
+            next = next.wrapping_sub(0x7fff_ffff);
+        }
+        (before, hash) = (hash, next);
+    }
+    hash << 1
+}
+
+/// Sixteen rounds of the tiny encryption algorithm.
+fn tea(state: &mut [u32; 4], words: &[u32; 4]) {
+    let ([mut low, mut high, ..], [a, b, c, d], mut sum) = (*state, *words, 0_u32);
+    let mix = |other: u32, sum: u32, left: u32, right: u32| {
+        (other << 4).wrapping_add(left) ^ other.wrapping_add(sum) ^ (other >> 5).wrapping_add(right)
+    };
+    for _ in 0..16 {
+        sum = sum.wrapping_add(0x9e37_79b9);
+        low = low.wrapping_add(mix(high, sum, a, b));
+        high = high.wrapping_add(mix(low, sum, c, d));
+    }
+    state[0] = state[0].wrapping_add(low);
+    state[1] = state[1].wrapping_add(high);
 }
 
 /// One block of the three-round transform.

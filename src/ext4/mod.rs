@@ -24,6 +24,7 @@ mod inode;
 mod inode_table;
 mod layout;
 mod params;
+pub mod read;
 mod superblock;
 mod xattr;
 

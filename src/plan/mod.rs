@@ -3,6 +3,7 @@
 //! Nothing here reads or writes.
 
 mod error;
+mod fingerprint;
 mod graph;
 mod layout;
 mod needs;
@@ -12,6 +13,7 @@ mod size;
 mod xfs;
 
 pub use error::Error;
+pub use fingerprint::{Fingerprint, fingerprint_of_layers};
 pub use graph::{LayerGraph, LayerIndex};
 pub use layout::{LaidDevice, Layout, lay_out};
 pub use needs::Needs;

@@ -28,6 +28,7 @@ impl Machine {
             proc: at("proc"),
             sys_aufs: at("sys"),
             pid_file: at("run").join("docker.pid"),
+            ..Host::default()
         };
         let machine = Self {
             root: SmallRoot::new(),

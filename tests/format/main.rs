@@ -31,6 +31,7 @@ mod ext4_disk;
 mod ext4_layers;
 mod ext4_limits;
 mod ext4_model;
+mod ext4_read;
 mod kernel_base;
 mod kernel_leftovers;
 mod populate;

@@ -25,6 +25,8 @@ pub struct Host {
     pub sys_aufs: PathBuf,
     /// Docker's pid file, by its `-p` or `pidfile` setting.
     pub pid_file: PathBuf,
+    /// The host's `/`: in a rescue system where it is mounted. Docker's configuration is looked for below it.
+    pub root: PathBuf,
 }
 
 /// The usual places.
@@ -34,6 +36,7 @@ impl Default for Host {
             proc: "/proc".into(),
             sys_aufs: "/sys/fs/aufs".into(),
             pid_file: "/var/run/docker.pid".into(),
+            root: "/".into(),
         }
     }
 }

@@ -286,6 +286,7 @@ mod tests {
             proc: temp.path().join("proc"),
             sys_aufs: temp.path().join("sys"),
             pid_file: temp.path().join("run/docker.pid"),
+            ..Host::default()
         };
         (temp, host)
     }

@@ -24,6 +24,7 @@ use super::error::Error;
 use super::gather::{Gathered, Gatherer};
 use super::{Options, Progress, WrittenRun, file, reflink};
 use crate::engine::checkpoint::{Checkpoints, Ledger};
+use crate::engine::left_file;
 use crate::ext4::CLUSTER_BLOCKS;
 use crate::plan::{DeviceIndex, LaidDevice, Layout};
 use crate::units::BLOCK_BYTES;
@@ -73,10 +74,10 @@ fn open(layout: &Layout, path: &Path, checkpoints: &Checkpoints<'_>) -> Result<F
     match checkpoints.done {
         None => file::create(path, size),
         Some(done) if done.is_empty() => {
-            file::remove(path)?;
+            left_file::remove(path)?;
             file::create(path, size)
         }
-        Some(_) => file::reopen(path, size),
+        Some(_) => Ok(left_file::reopen(path, size)?),
     }
 }
 
@@ -256,7 +257,7 @@ impl<'a> Run<'a> {
         self.file
             .sync_data()
             .map_err(|source| Error::target(self.path, "sync", source))?;
-        file::sync_directory_of(self.path)
+        Ok(left_file::sync_directory_of(self.path)?)
     }
 
     /// All threads are done.

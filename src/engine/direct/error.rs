@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::engine::{NotNoted, source};
+use crate::engine::{NotNoted, left_file, source};
 use crate::thin;
 
 /// Why the direct engine stops.
@@ -22,14 +22,9 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
-    /// What an earlier run is said to have left is something else. It was not touched.
-    #[error("{path}: {what}; this is not the file that was left for this run to go on with")]
-    NotOurs {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        what: String,
-    },
+    /// A file that an earlier run left cannot be used.
+    #[error(transparent)]
+    LeftFile(#[from] left_file::Error),
     /// It cannot be noted how far the run came.
     #[error(transparent)]
     NotNoted(#[from] NotNoted),

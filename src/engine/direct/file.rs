@@ -1,10 +1,10 @@
-//! The pool's files: made, or found as an earlier run left them.
+//! The pool's files, and how they are written.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::Range;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -23,50 +23,6 @@ pub(super) fn create(path: &Path, size: u64) -> Result<File, Error> {
         .map_err(|source| Error::target(path, "create", source))?;
     file.set_len(size)
         .map_err(|source| Error::target(path, "set the size of", source))?;
-    Ok(file)
-}
-
-/// Removes a file that an earlier run left without anything that counts.
-pub(super) fn remove(path: &Path) -> Result<(), Error> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(Error::target(path, "remove", error))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Opens a file that an earlier run left, and makes sure that it can be that one.
-pub(super) fn reopen(path: &Path, size: u64) -> Result<File, Error> {
-    // O_NONBLOCK: should a fifo have taken the file's place, the open must not wait.
-    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .custom_flags(flags.bits())
-        .open(path)
-        .map_err(|source| Error::target(path, "open", source))?;
-    let meta = file
-        .metadata()
-        .map_err(|source| Error::target(path, "look at", source))?;
-    let strange = |what: String| Error::NotOurs {
-        path: path.to_owned(),
-        what,
-    };
-    if !meta.is_file() {
-        return Err(strange("is no regular file".to_owned()));
-    }
-    let user = nix::unistd::geteuid().as_raw();
-    if meta.uid() != user {
-        return Err(strange(format!(
-            "belongs to user {}, not to user {user}",
-            meta.uid()
-        )));
-    }
-    if meta.len() != size {
-        let len = meta.len();
-        return Err(strange(format!("has {len} bytes, not {size}")));
-    }
     Ok(file)
 }
 
@@ -94,15 +50,4 @@ pub(super) fn write_directly(file: &File, path: &Path) -> Result<(), Error> {
         Ok(()) | Err(Errno::EINVAL) => Ok(()),
         Err(errno) => Err(Error::target(path, "write past the cache to", errno.into())),
     }
-}
-
-/// Makes the names in a file's directory durable, its own among them.
-pub(super) fn sync_directory_of(path: &Path) -> Result<(), Error> {
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    File::open(directory)
-        .and_then(|directory| directory.sync_all())
-        .map_err(|source| Error::target(directory, "sync", source))
 }

@@ -20,6 +20,7 @@ use std::path::PathBuf;
 pub use error::Error;
 
 use super::checkpoint::Checkpoints;
+use super::left_file;
 use super::progress::{Cancel, Phase, Progress};
 use crate::crc64::crc64;
 use crate::plan::Layout;
@@ -87,8 +88,8 @@ pub struct Target {
 ///
 /// # Errors
 ///
-/// [`Error::Source`] names a file of a branch, [`Error::Target`] a file of the pool, [`Error::NotOurs`] one that cannot be
-/// an earlier run's, [`Error::Interrupted`] says that [`Options::cancel`] was set. The devices that were complete until then
+/// [`Error::Source`] names a file of a branch, [`Error::Target`] a file of the pool, [`Error::LeftFile`] one that
+/// cannot be an earlier run's, [`Error::Interrupted`] says that [`Options::cancel`] was set. The devices that were complete until then
 /// were told to be durable, if that was possible.
 pub fn write(
     layout: &Layout,
@@ -101,7 +102,7 @@ pub fn write(
     progress.finish();
     progress.start(Phase::Metadata, 0);
     if options.checkpoints.done.is_some() {
-        file::remove(&target.metadata)?;
+        left_file::remove(&target.metadata)?;
     }
     metadata::write(layout, &target.metadata)?;
     progress.finish();

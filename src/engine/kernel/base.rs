@@ -179,25 +179,39 @@ pub fn make(programs: &Programs, device: &Path, options: &Options) -> Result<Uui
             mkfs
         }
     };
-    let io_error = |op| {
-        move |source| Error::Device {
-            device: device.to_owned(),
-            op,
-            source,
-        }
+    let file = File::open(device).map_err(device_error(device, "open"))?;
+    file.sync_all().map_err(device_error(device, "sync"))?;
+    let (kind, name) = match programs {
+        Programs::Ext4 { .. } => (FileSystem::Ext4, "ext4"),
+        Programs::Xfs { .. } => (FileSystem::Xfs, "xfs"),
     };
-    let file = File::open(device).map_err(io_error("open"))?;
-    file.sync_all().map_err(io_error("sync"))?;
-    let (kind, uuid) = match programs {
-        Programs::Ext4 { .. } => ("ext4", superblock::ext4_uuid(&file)),
-        Programs::Xfs { .. } => ("xfs", superblock::xfs_uuid(&file)),
+    uuid(device, kind)?.ok_or_else(|| Error::NoSuperblock {
+        device: device.to_owned(),
+        kind: name,
+        program: mkfs.clone(),
+    })
+}
+
+/// The UUID of the file system on a device; `None` when there is none of that kind.
+///
+/// # Errors
+///
+/// [`Error::Device`].
+pub fn uuid(device: &Path, kind: FileSystem) -> Result<Option<Uuid>, Error> {
+    let file = File::open(device).map_err(device_error(device, "open"))?;
+    let found = match kind {
+        FileSystem::Ext4 => superblock::ext4_uuid(&file),
+        FileSystem::Xfs => superblock::xfs_uuid(&file),
     };
-    uuid.map_err(io_error("read"))?
-        .ok_or_else(|| Error::NoSuperblock {
-            device: device.to_owned(),
-            kind,
-            program: mkfs.clone(),
-        })
+    found.map_err(device_error(device, "read"))
+}
+
+fn device_error(device: &Path, op: &'static str) -> impl FnOnce(io::Error) -> Error {
+    move |source| Error::Device {
+        device: device.to_owned(),
+        op,
+        source,
+    }
 }
 
 fn make_ext4(mkfs: &Path, device: &Path, options: &Options) -> Result<(), Error> {

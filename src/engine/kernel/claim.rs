@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 /// The record's name in the staging directory.
 pub const FILE: &str = "claim.json";
@@ -76,6 +77,9 @@ pub struct ThinPool {
     pub first_thin_id: u32,
     /// The last.
     pub last_thin_id: u32,
+    /// The UUID of the base device's file system, once that is durable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_uuid: Option<String>,
 }
 
 /// The operator's two devices or files; both held nothing.
@@ -90,6 +94,9 @@ pub struct Devices {
     pub last_thin_id: u32,
     /// The boot during which that was so: after the next one a device may have another's number.
     pub boot_id: String,
+    /// The UUID of the base device's file system, once that is durable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_uuid: Option<String>,
 }
 
 /// A device or file as the operator named it, and which one that was.
@@ -184,13 +191,55 @@ impl Claim {
         }
     }
 
-    /// Writes the record of a run that has none yet. Durable on return.
+    /// Whether `now` would be the record of a run on the same target for the same plan. Device numbers and inodes may differ:
+    /// others are given with each boot. That it is the same pool, [`base_uuid`](Self::base_uuid) tells.
+    pub fn is_of(&self, now: &Self) -> bool {
+        let mut then = self.clone();
+        match (&mut then, now) {
+            (Self::ThinPool(then), Self::ThinPool(_)) => then.base_uuid = None,
+            (Self::Devices(then), Self::Devices(now)) => {
+                then.base_uuid = None;
+                then.boot_id.clone_from(&now.boot_id);
+                then.data.identity = now.data.identity;
+                then.metadata.identity = now.metadata.identity;
+            }
+            _ => {}
+        }
+        then == *now
+    }
+
+    /// The UUID of the base device's file system, once that is durable. It is drawn by chance, so a pool whose base device has
+    /// it is the run's, whatever number or name its devices have by now.
+    pub fn base_uuid(&self) -> Option<Uuid> {
+        let text = match self {
+            Self::ThinPool(pool) => &pool.base_uuid,
+            Self::Devices(devices) => &devices.base_uuid,
+        };
+        text.as_deref().and_then(|text| text.parse().ok())
+    }
+
+    /// The same, with the base device durable.
+    #[must_use]
+    pub fn with_base(mut self, uuid: Uuid) -> Self {
+        let (Self::ThinPool(ThinPool { base_uuid, .. }) | Self::Devices(Devices { base_uuid, .. })) =
+            &mut self;
+        *base_uuid = Some(uuid.to_string());
+        self
+    }
+
+    /// Writes the record, in place of the one before. Durable on return.
     ///
     /// # Errors
     ///
     /// [`Error::Io`].
     pub fn write(&self, stage: &Path) -> Result<(), Error> {
         let (new, path) = (stage.join(NEW_FILE), stage.join(FILE));
+        match fs::remove_file(&new) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(io_error(&new, "remove")(error));
+            }
+            _ => {}
+        }
         let mut bytes = serde_json::to_vec_pretty(self).expect("texts and numbers only");
         bytes.push(b'\n');
         let mut file = OpenOptions::new()
@@ -316,6 +365,7 @@ mod tests {
             transaction_id: 0,
             first_thin_id: 1,
             last_thin_id: 40,
+            base_uuid: None,
         }
     }
 
@@ -329,13 +379,21 @@ mod tests {
             metadata: device(b"/disk/m", 2),
             last_thin_id: 40,
             boot_id: "b".to_owned(),
+            base_uuid: None,
         }
     }
 
     #[test]
     fn a_record_is_read_as_it_was_written() {
-        for claim in [Claim::ThinPool(thin_pool()), Claim::Devices(devices())] {
+        let uuid = Uuid::from_u128(7);
+        let claims = [Claim::ThinPool(thin_pool()), Claim::Devices(devices())];
+        let with_base = claims.clone().map(|claim| claim.with_base(uuid));
+        assert_eq!(with_base[1].base_uuid(), Some(uuid));
+        for claim in claims.into_iter().chain(with_base) {
             let stage = tempfile::tempdir().unwrap();
+            // Of a run that was killed meanwhile.
+            fs::write(stage.path().join(NEW_FILE), "{\"targ").unwrap();
+            Claim::ThinPool(thin_pool()).write(stage.path()).unwrap();
             claim.write(stage.path()).unwrap();
             assert_eq!(Claim::read(stage.path()).unwrap(), Some(claim));
             let names: Vec<_> = fs::read_dir(stage.path()).unwrap().collect();

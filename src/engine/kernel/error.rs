@@ -7,6 +7,7 @@ use nix::errno::Errno;
 
 use super::{base, claim, device_error, leftovers, populate};
 use crate::chain::Chain;
+use crate::engine::{NotNoted, left_file};
 
 /// Why the kernel engine stops. What it had made is taken down again, unless the error lists what is left.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +48,20 @@ pub enum Error {
         /// What does not fit.
         why: String,
     },
+    /// What an earlier run is said to have left is not there. It was not touched.
+    #[error("{}: {why}; what the earlier run made cannot be gone on with, only be taken back", what.display())]
+    NotAsLeft {
+        /// The pool, device or record.
+        what: PathBuf,
+        /// What does not fit.
+        why: String,
+    },
+    /// A file that an earlier run left cannot be used.
+    #[error(transparent)]
+    LeftFile(#[from] left_file::Error),
+    /// It cannot be noted how far the run came.
+    #[error(transparent)]
+    NotNoted(#[from] NotNoted),
     /// The pool is not what it was when the layers were planned.
     #[error("{}: its transaction id changed from {planned} to {now} meanwhile; does something else use the pool?", pool.display())]
     PoolChanged {

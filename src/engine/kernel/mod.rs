@@ -5,6 +5,7 @@
 
 mod backing;
 pub mod base;
+mod begin;
 mod build;
 mod built;
 pub mod claim;
@@ -18,6 +19,7 @@ mod pool;
 pub mod populate;
 mod previous;
 mod refusal;
+mod resume;
 pub mod schedule;
 mod status;
 mod take_back;
@@ -25,18 +27,16 @@ mod target;
 mod thin;
 mod watch;
 
-use std::fs::{self, OpenOptions};
 use std::num::NonZeroUsize;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::sys::signal::SigSet;
 
+use self::begin::Begun;
 use self::build::Build;
 use self::claim::Claim;
-use super::checkpoint::Checkpoints;
+use super::checkpoint::{Checkpoints, Ledger};
 use super::progress::{Cancel, Phase, Progress};
-use crate::docker::devicemapper::DEFAULT_BLOCK_SIZE;
 use crate::plan::{Plan, PoolSizes};
 use crate::sys;
 use crate::units::{Bytes, MetaBlocks};
@@ -77,15 +77,20 @@ pub struct Place<'a> {
     pub home: &'a Path,
     /// The pool.
     pub target: &'a Target,
-    /// For loop files: the two paths, data and metadata, where there is nothing yet, and their sizes.
+    /// For loop files: the two paths, data and metadata, and their sizes.
     pub files: Option<((PathBuf, PathBuf), PoolSizes)>,
 }
 
 /// Makes all devices of `plan`. They are durable on return, nothing of them is active, and the pool has the plan's transaction id.
 ///
+/// A resumed run goes on in the pool that is there, if any device was durable; [`Previous`] has taken down before what was
+/// active. Else [`Previous`] has taken back all, and it is a first run in the same directories.
+///
 /// # Errors
 ///
-/// [`Error::Interrupted`], or why it failed; everything is taken down again, unless [`Error::Left`] lists what is not.
+/// [`Error::NotAsLeft`] and [`Error::LeftFile`] when the pool of an earlier run is not what it was said to be; then, and
+/// whenever that pool could not be opened, it was not touched. Otherwise [`Error::Interrupted`], or why it failed; everything
+/// is taken down again, what was told to be durable among it, unless [`Error::Left`] lists what is not.
 pub fn write(
     plan: &Plan,
     place: &Place<'_>,
@@ -93,33 +98,26 @@ pub fn write(
     progress: &dyn Progress,
 ) -> Result<Built, Error> {
     let copiers = copiers(options.jobs)?;
-    let mounts = place.stage.join("mnt");
-    fs::create_dir(&mounts).map_err(Error::io(&mounts, "create"))?;
+    let mounts = begin::mount_points(place.stage, &options.checkpoints)?;
     let names = Names::new(place.home, place.root)?;
-    expect_unchanged(plan, place.target)?;
-    let claim = claim(plan, place.target)?;
-    if let Some(claim) = &claim {
-        claim.write(place.stage)?;
-    }
-    let built = open_pool(place, names).and_then(|pool| {
-        let build = Build {
-            plan,
-            pool: &pool,
-            mounts: &mounts,
-            options,
-            copiers: &copiers,
-            progress,
-        };
-        let made = make(&build);
-        finish(pool, made, (claim, place), progress)
-    });
-    built.inspect_err(|error| {
-        if !error.leaves_something()
-            && let Err(error) = Claim::remove(place.stage)
-        {
-            log::warn!("{error}: the next run finds nothing to take back");
-        }
-    })
+    let Begun {
+        pool,
+        claim,
+        base_uuid,
+    } = begin::begin(plan, place, names, &options.checkpoints)?;
+    let build = Build {
+        plan,
+        pool: &pool,
+        mounts: &mounts,
+        options,
+        copiers: &copiers,
+        progress,
+        ledger: Ledger::new(options.checkpoints),
+        record: claim.as_ref().map(|claim| (claim, place.stage)),
+    };
+    let made = make(&build, base_uuid);
+    let built = finish(pool, made, (claim, place), progress);
+    built.inspect_err(|error| begin::forget_claim(place.stage, error))
 }
 
 /// UUID of the base device's file system, and what the pool holds, data and metadata.
@@ -159,20 +157,7 @@ fn finish(
     })
 }
 
-/// Much time may have passed since the target was found fit.
-fn expect_unchanged(plan: &Plan, target: &Target) -> Result<(), Error> {
-    let now = target.check()?.transaction_id;
-    match target {
-        Target::ThinPool { path } if now != plan.transaction_before => Err(Error::PoolChanged {
-            pool: path.clone(),
-            planned: plan.transaction_before,
-            now,
-        }),
-        _ => Ok(()),
-    }
-}
-
-fn make(build: &Build<'_>) -> Result<Made, Error> {
+fn make(build: &Build<'_>, base_uuid: Option<uuid::Uuid>) -> Result<Made, Error> {
     let Build { plan, pool, .. } = *build;
     let stop = build.options.cancel.flag();
     let watch = Watch::start(pool, move |_| {
@@ -184,9 +169,12 @@ fn make(build: &Build<'_>) -> Result<Made, Error> {
         .filter_map(|device| device.layer.as_ref());
     let bytes = layers.map(|layer| populate::data_bytes(&layer.tree)).sum();
     build.progress.start(Phase::Data, bytes);
-    // The kernel counts a reserve as used.
-    let before = used(pool)?;
-    let uuid = build.run()?;
+    // The kernel counts a reserve as used, which cannot be told any more of a pool that holds something.
+    let before = match base_uuid {
+        None => used(pool)?,
+        Some(_) => (Bytes(0), MetaBlocks(0)),
+    };
+    let uuid = build.run(base_uuid)?;
     build.progress.finish();
     drop(watch);
     pool.set_transaction_id(plan.transaction_before, plan.transaction_id())?;
@@ -246,52 +234,6 @@ fn copiers(jobs: NonZeroUsize) -> Result<rayon::ThreadPool, Error> {
             jobs: jobs.get(),
             source,
         })
-}
-
-/// The record of what is made outside the staging directory; loop files are in it.
-fn claim(plan: &Plan, target: &Target) -> Result<Option<Claim>, Error> {
-    Ok(match target {
-        Target::LoopFiles => None,
-        Target::Devices { data, metadata } => {
-            let look = |path: &Path| {
-                let path = std::path::absolute(path).map_err(Error::io(path, "look at"))?;
-                claim::Device::look_at(&path).map_err(Error::io(&path, "look at"))
-            };
-            Some(Claim::Devices(claim::Devices {
-                data: look(data)?,
-                metadata: look(metadata)?,
-                last_thin_id: target::last_thin_id(plan),
-                boot_id: claim::boot_id().map_err(Error::io(metadata, "find out the boot of"))?,
-            }))
-        }
-        Target::ThinPool { path } => Some(Claim::ThinPool(target::claim(path, plan)?)),
-    })
-}
-
-fn open_pool(place: &Place<'_>, names: Names) -> Result<Pool, Error> {
-    Ok(match (place.target, &place.files) {
-        (Target::ThinPool { path }, _) => Pool::adopt(names, path)?,
-        (Target::Devices { data, metadata }, _) => {
-            Pool::create(names, data, metadata, DEFAULT_BLOCK_SIZE)?
-        }
-        (Target::LoopFiles, Some(((data, metadata), sizes))) => {
-            create_file(data, sizes.data)?;
-            create_file(metadata, sizes.metadata)?;
-            Pool::create(names, data, metadata, DEFAULT_BLOCK_SIZE)?
-        }
-        (Target::LoopFiles, None) => unreachable!("loop files have their paths and sizes"),
-    })
-}
-
-/// A sparse file, readable by root alone as Docker has it.
-fn create_file(path: &Path, size: Bytes) -> Result<(), Error> {
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .and_then(|file| file.set_len(size.0))
-        .map_err(Error::io(path, "create"))
 }
 
 /// What the pool holds, data and metadata.

@@ -1,5 +1,6 @@
 //! The thin pool: one made for this run, or the operator's.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
@@ -12,7 +13,7 @@ use super::device_error::{Error, Stuck};
 use super::in_use;
 use super::names::{Names, What};
 use super::status::{ERROR_IF_NO_SPACE, ERROR_IF_NO_SPACE_SINCE, PoolTable, Problem, Status};
-use super::target;
+use super::target::{self, Contents};
 use super::thin::Thin;
 use crate::shell::quoted;
 use crate::sys::block;
@@ -156,6 +157,8 @@ struct Done {
     ids: Vec<ThinId>,
     /// The transaction id before the first change, and the one now.
     transaction: Option<(u64, u64)>,
+    /// Whether all that is in a pool on devices or files of ours is of this run.
+    all: bool,
 }
 
 /// What a pool of ours stands on.
@@ -163,6 +166,15 @@ struct Done {
 struct Own {
     data: Backing,
     metadata: Backing,
+}
+
+impl Own {
+    fn open(data: &Path, metadata: &Path) -> Result<Self, Error> {
+        Ok(Self {
+            data: Backing::open(data)?,
+            metadata: Backing::open(metadata)?,
+        })
+    }
 }
 
 /// An active pool. All that is not [`close`](Self::close)d is undone: dropping is [`abandon`](Self::abandon).
@@ -192,12 +204,35 @@ impl Pool {
         metadata: &Path,
         data_block: Bytes,
     ) -> Result<Self, Error> {
-        let dm = target::device_mapper_with_pools()?;
-        let mut own = Own {
-            data: Backing::open(data)?,
-            metadata: Backing::open(metadata)?,
-        };
+        let own = Own::open(data, metadata)?;
         own.metadata.expect_blank()?;
+        let pool = Self::activate_on(own, names, data_block, true)?;
+        lock(&pool.done).all = true;
+        Ok(pool)
+    }
+
+    /// Brings up the pool that an earlier run made on two block devices or files. It stays as it is until it is
+    /// [taken over](Self::take_over).
+    ///
+    /// # Errors
+    ///
+    /// As [`create`](Self::create), and whatever the kernel says to metadata that does not fit.
+    pub(super) fn reopen(
+        names: Names,
+        data: &Path,
+        metadata: &Path,
+        data_block: Bytes,
+    ) -> Result<Self, Error> {
+        Self::activate_on(Own::open(data, metadata)?, names, data_block, false)
+    }
+
+    fn activate_on(
+        mut own: Own,
+        names: Names,
+        data_block: Bytes,
+        is_new: bool,
+    ) -> Result<Self, Error> {
+        let dm = target::device_mapper_with_pools()?;
         let mut table = PoolTable {
             metadata: own.metadata.number(),
             data: own.data.number(),
@@ -213,7 +248,7 @@ impl Pool {
         let (name, uuid) = (names.pool(), names.pool_uuid());
         // The kernel writes the metadata as soon as the table is loaded, and nothing else on the way to an error.
         let created = dm.create(&name, &uuid, &line).inspect_err(|error| {
-            if !matches!(error, device_mapper::Error::Taken { .. }) {
+            if is_new && !matches!(error, device_mapper::Error::Taken { .. }) {
                 own.metadata.wait_until_free();
                 report(own.metadata.wipe());
             }
@@ -394,6 +429,32 @@ impl Pool {
         self.undo()
     }
 
+    /// Goes on with what an earlier run made in the pool: sets the transaction id back, and deletes the devices that are not to
+    /// be kept, the last first. Then those that are count as made by this run, and are undone with it.
+    ///
+    /// # Errors
+    ///
+    /// As [`empty`](Self::empty); whatever was done, it can be done again.
+    pub(super) fn take_over(
+        &self,
+        held: &Contents,
+        kept: &HashSet<ThinId>,
+        transaction: u64,
+    ) -> Result<(), Error> {
+        if held.transaction_id != transaction {
+            let from = held.transaction_id;
+            self.message(&format!("set_transaction_id {from} {transaction}"))?;
+        }
+        for id in held.ids.iter().rev().filter(|id| !kept.contains(id)) {
+            self.message(&format!("delete {id}"))?;
+        }
+        let mut done = lock(&self.done);
+        done.ids.clone_from(&held.ids);
+        done.ids.retain(|id| kept.contains(id));
+        done.all = true;
+        Ok(())
+    }
+
     /// Sets the transaction id of an operator's pool back and deletes the devices, the last first: the way back of a run that
     /// is over. It can be gone again from wherever it stopped.
     ///
@@ -445,7 +506,8 @@ impl Pool {
             stuck.extend(self.undo_messages());
         }
         let held = self.release();
-        if let Some(own) = &self.own {
+        let is_all = lock(&self.done).all;
+        if let Some(own) = self.own.as_ref().filter(|_| is_all) {
             let blank = if held.is_empty() {
                 own.metadata.wipe()
             } else {

@@ -43,6 +43,14 @@ impl Previous {
         lines
     }
 
+    /// Leaves the record out of account, so that only what is active is described and removed: what a pool holds stays, for a
+    /// run that goes on with it.
+    #[must_use]
+    pub fn but_its_content(mut self) -> Self {
+        self.claim = None;
+        self
+    }
+
     /// Removes all of it: mounts, devices, loop devices, then what was written to a pool of the operator, and the record.
     ///
     /// # Errors

@@ -96,15 +96,15 @@ fn wipe(claim: &claim::Devices) -> Result<(), Error> {
 /// What a run makes in a pool: the first device first, and when all are there their number is added to the transaction id.
 /// Taking back goes the same way backwards.
 #[derive(Clone, Copy, Debug)]
-struct Made {
-    transaction_id: u64,
-    first: u32,
-    last: u32,
+pub(super) struct Made {
+    pub(super) transaction_id: u64,
+    pub(super) first: u32,
+    pub(super) last: u32,
 }
 
 impl Made {
     /// Whether the pool holds what such a run had made when it ended at whatever point; else what is not from it.
-    fn expect(self, held: &Contents) -> Result<(), String> {
+    pub(super) fn expect(self, held: &Contents) -> Result<(), String> {
         let all = self.first..=self.last;
         let number = u64::from(self.last - self.first) + 1;
         let is_done = self.transaction_id.checked_add(number) == Some(held.transaction_id);

@@ -102,15 +102,44 @@ impl Target {
                 })
             }
             Self::Devices { data, metadata } => {
-                for path in [data, metadata] {
-                    if matches!(block::kind(path), Ok(Kind::File { .. })) {
-                        expect_loops()?;
-                    }
-                }
+                expect_loops_for(data, metadata)?;
                 devices::check(data, metadata)
             }
             Self::ThinPool { path } => check_pool(&dm, path),
         }
+    }
+}
+
+impl Target {
+    /// Finds out whether an earlier run that began on this target can be gone on with, as far as the kernel and the names are
+    /// concerned; whether the target holds what that run left shows when the run begins. Nothing is said of space.
+    ///
+    /// `transaction_before` is the pool's transaction id before that run.
+    ///
+    /// # Errors
+    ///
+    /// As [`check`](Self::check).
+    pub fn check_left(&self, transaction_before: u64) -> Result<Facts, Error> {
+        let dm = device_mapper_with_pools()?;
+        let mut facts = Facts {
+            pool: None,
+            data_block: DEFAULT_BLOCK_SIZE,
+            space: None,
+            transaction_id: transaction_before,
+            notices: Vec::new(),
+        };
+        match self {
+            Self::LoopFiles => expect_loops()?,
+            Self::Devices { data, metadata } => expect_loops_for(data, metadata)?,
+            Self::ThinPool { path } => {
+                let pool = find(&dm, path)?;
+                expect_works(read_status(&dm, &pool.name, Commit::No)?)
+                    .map_err(|why| Error::refused(path, why))?;
+                facts.data_block = Bytes(pool.table.block_sectors.saturating_mul(SECTOR_BYTES));
+                facts.pool = Some(pool.name);
+            }
+        }
+        Ok(facts)
     }
 }
 
@@ -153,6 +182,15 @@ pub(super) fn device_mapper_with_pools() -> Result<DeviceMapper, Error> {
             source: None,
         }),
     }
+}
+
+/// Files take loop devices.
+fn expect_loops_for(data: &Path, metadata: &Path) -> Result<(), Error> {
+    let is_file = |path| matches!(block::kind(path), Ok(Kind::File { .. }));
+    if is_file(data) || is_file(metadata) {
+        expect_loops()?;
+    }
+    Ok(())
 }
 
 fn expect_loops() -> Result<(), Error> {
@@ -252,6 +290,7 @@ pub(super) fn claim(path: &Path, plan: &Plan) -> Result<ThinPool, Error> {
         transaction_id: plan.transaction_before,
         first_thin_id: 1,
         last_thin_id: last_thin_id(plan),
+        base_uuid: None,
     })
 }
 

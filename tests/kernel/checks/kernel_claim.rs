@@ -75,6 +75,7 @@ fn claim_of(uuid: Option<&str>, last_thin_id: u32) -> Claim {
         transaction_id: 0,
         first_thin_id: 1,
         last_thin_id,
+        base_uuid: None,
     })
 }
 
@@ -137,6 +138,7 @@ pub(super) fn kernel_claim_wipes_its_own_devices_and_no_others(
         metadata: claim::Device::look_at(&home.metadata)?,
         last_thin_id: 2,
         boot_id: claim::boot_id()?,
+        base_uuid: None,
     };
     let ours = Claim::Devices(devices.clone());
     expect_taken_back(&ours, &home)?;

@@ -1,0 +1,39 @@
+//! The first start of Docker on the converted root: what will happen, and how it comes to take the root.
+//!
+//! [`look_ahead`] reads what the daemon will be told (its unit, the files that name flags, `daemon.json`), which Docker is
+//! installed and what its driver makes of all that, and names everything that would keep it from starting or surprise the
+//! operator. [`plan_switch`] works out the change to `daemon.json`, [`apply`] makes it and [`restore`] undoes it.
+//! [`start_checks`] then tries on the finished files what the driver tries when it starts.
+//!
+//! Nothing here looks at blocks; what must be known of the pool is told by the caller.
+
+mod choice;
+mod config_file;
+mod containers;
+mod env_file;
+mod flags;
+mod host_files;
+mod installed;
+mod look_ahead;
+mod outlook;
+mod service;
+mod settings;
+mod space;
+mod start;
+mod storage_option;
+mod switch;
+mod target;
+mod told;
+mod unit;
+mod version;
+mod words;
+
+pub use config_file::{Change, ConfigError, edit};
+pub use look_ahead::look_ahead;
+pub use outlook::{Finding, Outlook, Severity};
+pub use start::{
+    DeviceFileError, FileSizes, FileSystemIdentity, Home, Pool, StartFault, start_checks,
+};
+pub use switch::{ConfigEdit, Record, Switch, SwitchError, apply, plan_switch, restore};
+pub use target::{LoopFiles, Space, Target};
+pub use version::Version;

@@ -1,0 +1,76 @@
+//! The image store and the containers, and whether each of their layers has a device.
+
+use std::ffi::OsStr;
+
+use super::super::super::container::{Status, read_containers};
+use super::super::super::error::Chain;
+use super::super::super::files::{Dir, ReadError};
+use super::super::super::id::CacheId;
+use super::super::super::image::{Images, check_images, read_references};
+use super::super::super::layer::Layers;
+use super::super::super::mount::Mounts;
+use super::super::super::notes::Notes;
+use super::Home;
+use super::fault::StartFault;
+use super::files::Devices;
+
+/// Reads the stores as the daemon does.
+pub(super) fn check(
+    home: &Home,
+    devices: &Devices,
+    faults: &mut Vec<StartFault>,
+) -> Result<(), ReadError> {
+    let image = Dir::open(&home.image)?;
+    let mut notes = Notes::default();
+    let references = read_references(&image, &mut notes);
+    for (_, fault) in std::mem::take(&mut notes.faults) {
+        let message = Chain(&fault).to_string();
+        faults.push(StartFault::References { message });
+    }
+    let images = Images::read(&image, &mut notes);
+    let layerdb = image.dir("layerdb")?;
+    let layers = Layers::read(&layerdb, &mut notes);
+    let has_layer = |chain: &_| layers.present.contains(chain);
+    check_images(&images.images, &references, has_layer, &mut notes);
+    let mounts = Mounts::read(&layerdb, &mut notes);
+    let has_device = |cache: &CacheId| devices.contains_key(OsStr::new(cache.as_str()));
+    for (&chain, layer) in &layers.sound {
+        if !has_device(&layer.cache) {
+            let cache = layer.cache.clone();
+            faults.push(StartFault::LayerWithoutDevice { chain, cache });
+        }
+    }
+    for (container, mount) in &mounts.mounts {
+        let rw = Some(("writable", mount.rw.cache_id()));
+        let init = mount.init.as_ref().map(|init| ("init", init.cache_id()));
+        for (what, cache) in rw.into_iter().chain(init) {
+            if !has_device(cache) {
+                faults.push(StartFault::MountWithoutDevice {
+                    container: container.clone(),
+                    what,
+                    cache: cache.clone(),
+                });
+            }
+        }
+    }
+    if let Some(root) = &home.root {
+        check_containers(&Dir::open(root)?, faults);
+    }
+    let damage = notes
+        .faults
+        .iter()
+        .map(|(_, fault)| Chain(fault).to_string());
+    let warnings = notes.warnings.iter().map(ToString::to_string);
+    let messages = damage.chain(warnings);
+    faults.extend(messages.map(|message| StartFault::Store { message }));
+    Ok(())
+}
+
+/// Containers that were to be switched and were not. What else may be wrong with them was so before.
+fn check_containers(root: &Dir, faults: &mut Vec<StartFault>) {
+    for (container, config) in read_containers(root, &mut Notes::default()) {
+        if config.is_aufs() && config.status != Status::Dead {
+            faults.push(StartFault::NotSwitched { container });
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! How a run begins: the target as it was found fit, the record of what is about to be made, and the pool.
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use uuid::Uuid;
+
+use super::claim::{self, Claim};
+use super::pool::Pool;
+use super::{Error, Names, Place, Target, resume, target};
+use crate::docker::devicemapper::DEFAULT_BLOCK_SIZE;
+use crate::engine::Checkpoints;
+use crate::engine::left_file;
+use crate::plan::Plan;
+use crate::units::Bytes;
+
+/// A pool to work in.
+pub(super) struct Begun {
+    pub(super) pool: Pool,
+    pub(super) claim: Option<Claim>,
+    /// UUID of the base device's file system, if an earlier run made it.
+    pub(super) base_uuid: Option<Uuid>,
+}
+
+/// Makes or opens the pool. After an error all is as it was.
+pub(super) fn begin(
+    plan: &Plan,
+    place: &Place<'_>,
+    names: Names,
+    checkpoints: &Checkpoints<'_>,
+) -> Result<Begun, Error> {
+    if let Some(done) = checkpoints.done.filter(|done| !done.is_empty()) {
+        return resume::open(plan, place, names, done);
+    }
+    expect_unchanged(plan, place.target)?;
+    if let (Some(((data, metadata), _)), true) = (&place.files, checkpoints.done.is_some()) {
+        left_file::remove(data)?;
+        left_file::remove(metadata)?;
+    }
+    let claim = claim_of(plan, place.target)?;
+    if let Some(claim) = &claim {
+        claim.write(place.stage)?;
+    }
+    match open_pool(place, names) {
+        Ok(pool) => Ok(Begun {
+            pool,
+            claim,
+            base_uuid: None,
+        }),
+        Err(error) => {
+            forget_claim(place.stage, &error);
+            Err(error)
+        }
+    }
+}
+
+/// Removes the record of a run that failed, unless it left what the record is of.
+pub(super) fn forget_claim(stage: &Path, failed: &Error) {
+    if !failed.leaves_something()
+        && let Err(error) = Claim::remove(stage)
+    {
+        log::warn!("{error}: the next run finds nothing to take back");
+    }
+}
+
+/// The directory for mount points: new, or that of an earlier run without what that left there.
+pub(super) fn mount_points(stage: &Path, checkpoints: &Checkpoints<'_>) -> Result<PathBuf, Error> {
+    let mounts = stage.join("mnt");
+    match fs::create_dir(&mounts) {
+        Err(error)
+            if error.kind() == io::ErrorKind::AlreadyExists && checkpoints.done.is_some() => {}
+        created => {
+            created.map_err(Error::io(&mounts, "create"))?;
+            return Ok(mounts);
+        }
+    }
+    for entry in fs::read_dir(&mounts).map_err(Error::io(&mounts, "read"))? {
+        let path = entry.map_err(Error::io(&mounts, "read"))?.path();
+        // Never with anything in it: that would be of something mounted there.
+        fs::remove_dir(&path).map_err(Error::io(&path, "remove"))?;
+    }
+    Ok(mounts)
+}
+
+/// Much time may have passed since the target was found fit.
+fn expect_unchanged(plan: &Plan, target: &Target) -> Result<(), Error> {
+    let now = target.check()?.transaction_id;
+    match target {
+        Target::ThinPool { path } if now != plan.transaction_before => Err(Error::PoolChanged {
+            pool: path.clone(),
+            planned: plan.transaction_before,
+            now,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// The record of what is made outside the staging directory; loop files are in it.
+pub(super) fn claim_of(plan: &Plan, target: &Target) -> Result<Option<Claim>, Error> {
+    Ok(match target {
+        Target::LoopFiles => None,
+        Target::Devices { data, metadata } => {
+            let look = |path: &Path| {
+                let path = std::path::absolute(path).map_err(Error::io(path, "look at"))?;
+                claim::Device::look_at(&path).map_err(Error::io(&path, "look at"))
+            };
+            Some(Claim::Devices(claim::Devices {
+                data: look(data)?,
+                metadata: look(metadata)?,
+                last_thin_id: target::last_thin_id(plan),
+                boot_id: claim::boot_id().map_err(Error::io(metadata, "find out the boot of"))?,
+                base_uuid: None,
+            }))
+        }
+        Target::ThinPool { path } => Some(Claim::ThinPool(target::claim(path, plan)?)),
+    })
+}
+
+fn open_pool(place: &Place<'_>, names: Names) -> Result<Pool, Error> {
+    Ok(match (place.target, &place.files) {
+        (Target::ThinPool { path }, _) => Pool::adopt(names, path)?,
+        (Target::Devices { data, metadata }, _) => {
+            Pool::create(names, data, metadata, DEFAULT_BLOCK_SIZE)?
+        }
+        (Target::LoopFiles, Some(((data, metadata), sizes))) => {
+            create_file(data, sizes.data)?;
+            create_file(metadata, sizes.metadata)?;
+            // What is told to be durable must not lack its name.
+            left_file::sync_directory_of(data)?;
+            Pool::create(names, data, metadata, DEFAULT_BLOCK_SIZE)?
+        }
+        (Target::LoopFiles, None) => unreachable!("loop files have their paths and sizes"),
+    })
+}
+
+/// A sparse file, readable by root alone as Docker has it.
+fn create_file(path: &Path, size: Bytes) -> Result<(), Error> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .and_then(|file| file.set_len(size.0))
+        .map_err(Error::io(path, "create"))
+}

@@ -1,0 +1,90 @@
+//! Files of a pool that an earlier run left.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::OFlag;
+
+/// Why a file that an earlier run left cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The system says no.
+    #[error("{}: cannot {op}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What was tried.
+        op: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It is something else by now. It was not touched.
+    #[error("{}: {what}; this is not the file that was left for this run to go on with", path.display())]
+    Strange {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+}
+
+impl Error {
+    fn io(path: &Path, op: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io {
+            path: path.to_owned(),
+            op,
+            source,
+        }
+    }
+}
+
+/// Opens it for reading and writing, and makes sure that it can be the file that was left: no link led there, it is ours,
+/// and it has the size that it was given.
+pub(super) fn reopen(path: &Path, size: u64) -> Result<File, Error> {
+    // O_NONBLOCK: should a fifo have taken the file's place, the open must not wait.
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(flags.bits())
+        .open(path)
+        .map_err(Error::io(path, "open"))?;
+    let meta = file.metadata().map_err(Error::io(path, "look at"))?;
+    let (user, owner) = (nix::unistd::geteuid().as_raw(), meta.uid());
+    let what = if !meta.is_file() {
+        "is no regular file".to_owned()
+    } else if owner != user {
+        format!("belongs to user {owner}, not to user {user}")
+    } else if meta.len() != size {
+        format!("has {} bytes, not {size}", meta.len())
+    } else {
+        return Ok(file);
+    };
+    Err(Error::Strange {
+        path: path.to_owned(),
+        what,
+    })
+}
+
+/// Removes one with nothing in it that counts, if it is there.
+pub(super) fn remove(path: &Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::io(path, "remove")(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Makes the names in a file's directory durable, its own among them.
+pub(super) fn sync_directory_of(path: &Path) -> Result<(), Error> {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    File::open(directory)
+        .and_then(|directory| directory.sync_all())
+        .map_err(Error::io(directory, "sync"))
+}

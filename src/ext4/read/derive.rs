@@ -1,0 +1,333 @@
+//! Reading what changed.
+//!
+//! Whatever an inode consists of is read again when a block of it may differ; everything else stays. All inodes that
+//! changed are taken out first and then taken in anew, so that blocks may go from one to another. Where things are
+//! tangled (two owners of a block, a name twice, directories below themselves), what is wrong depends on more than what
+//! changed, and all is read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::device::ReadAt;
+use super::error::Error;
+use super::geometry::{Geometry, SUPER_BYTES, SUPER_OFFSET};
+use super::inode::{Inode, Slot, Type};
+use super::owner::Part;
+use super::view::{Fixed, Shared, Unit, View};
+use super::whole::read_super;
+use super::work::Work;
+use super::{Checked, resize};
+use crate::ext4::inode::Ino;
+
+/// What has to be read again.
+#[derive(Default)]
+struct Stale {
+    /// What stands in the table now, where that was read.
+    slots: BTreeMap<Ino, Slot>,
+    /// Inodes of which other blocks may differ.
+    inodes: BTreeSet<Ino>,
+    xattrs: BTreeSet<u64>,
+}
+
+impl View {
+    /// Reads and checks a file system of which only the bytes in `changed` may differ from what `self` was read from:
+    /// ranges that ascend. Finds what [`View::read`] would, at the cost of what changed; but if the parent or the child
+    /// is so damaged that its parts cannot be told apart, or its size or features changed, everything is read.
+    ///
+    /// # Errors
+    ///
+    /// As [`View::read`].
+    pub fn derive(&self, device: &dyn ReadAt, changed: &[Range<u64>]) -> Result<Checked, Error> {
+        let mut view = self.clone();
+        let heads = SUPER_OFFSET..SUPER_OFFSET + SUPER_BYTES as u64;
+        if changed
+            .iter()
+            .any(|range| range.start < heads.end && range.end > heads.start)
+        {
+            let (geometry, superblock) = read_super(device)?;
+            if geometry != *self.geometry {
+                return Self::read(device);
+            }
+            view.superblock = superblock;
+        }
+        if self.is_tangled {
+            return Self::read(device);
+        }
+        let blocks = blocks(changed, &self.geometry);
+        let mut work = Work::new(device, view, Some(blocks));
+        if !work.read_changed()? {
+            return Self::read(device);
+        }
+        let checked = work.judge()?;
+        if checked.view.is_tangled {
+            return Self::read(device);
+        }
+        Ok(checked)
+    }
+}
+
+/// Ranges of bytes as ranges of whole blocks that do not touch, cut to the file system.
+fn blocks(changed: &[Range<u64>], geometry: &Geometry) -> Vec<Range<u64>> {
+    let unit = u64::from(geometry.block_bytes);
+    let mut blocks: Vec<Range<u64>> = Vec::new();
+    for range in changed {
+        let range = range.start / unit..range.end.div_ceil(unit).min(geometry.blocks);
+        match blocks.last_mut() {
+            _ if range.is_empty() => {}
+            Some(last) if last.end >= range.start => last.end = last.end.max(range.end),
+            _ => blocks.push(range),
+        }
+    }
+    blocks
+}
+
+impl Work<'_> {
+    /// Takes in all that changed; false when a table moved, so that all has to be read.
+    fn read_changed(&mut self) -> Result<bool, Error> {
+        let mut stale = Stale::default();
+        for range in self.changed().to_vec() {
+            if !self.find_fixed(range.clone(), &mut stale)? {
+                return Ok(false);
+            }
+            self.find_owned(range, &mut stale);
+        }
+        self.read_stale_xattrs(&mut stale)?;
+        self.read_stale_inodes(stale)?;
+        Ok(true)
+    }
+
+    /// Looks at the tables that lie in a range of blocks.
+    fn find_fixed(&mut self, range: Range<u64>, stale: &mut Stale) -> Result<bool, Error> {
+        let fixed = Arc::clone(&self.view.fixed);
+        // The longest table is an inode table, which ends a table's length behind the start of the one before.
+        let mut at = fixed
+            .partition_point(|(start, _)| *start < range.start)
+            .saturating_sub(1);
+        while let Some(&(start, kind)) = fixed.get(at).filter(|(start, _)| *start < range.end) {
+            at += 1;
+            match kind {
+                Fixed::Head { group: 0 } => {
+                    if !self.find_descriptors(range.clone(), stale)? {
+                        return Ok(false);
+                    }
+                }
+                Fixed::Head { group } => {
+                    // A block of descriptors of its own, in file systems that grew.
+                    if self.geometry.features.meta_bg()
+                        && !self.find_descriptors(range.clone(), stale)?
+                    {
+                        return Ok(false);
+                    }
+                    let _ = group;
+                }
+                Fixed::BlockBitmap { group } | Fixed::InodeBitmap { group } => {
+                    if range.contains(&start) {
+                        self.groups.insert(group);
+                    }
+                }
+                Fixed::InodeTable { group } => self.find_inodes((group, start), &range, stale)?,
+            }
+        }
+        Ok(true)
+    }
+
+    /// Reads descriptors in a range of blocks; false when one tells other places than before.
+    fn find_descriptors(&mut self, range: Range<u64>, stale: &mut Stale) -> Result<bool, Error> {
+        let geometry = Arc::clone(&self.geometry);
+        for index in 0..geometry.descriptor_blocks() {
+            if !range.contains(&geometry.descriptor_block(index)) {
+                continue;
+            }
+            let first = index * geometry.descriptors_per_block();
+            for (group, desc) in (first..).zip(self.read_descs(index)?) {
+                let old = self.view.groups[group as usize].desc;
+                if old == desc {
+                    continue;
+                }
+                if old.places != desc.places {
+                    return Ok(false);
+                }
+                self.groups.insert(group);
+                let before = self.visible_inodes(group);
+                self.view.groups[group as usize].desc = desc;
+                let now = self.visible_inodes(group);
+                self.find_visible(group, before, now, stale)?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Inodes that come into view, or go out of it, without a change where they stand.
+    fn find_visible(
+        &mut self,
+        group: u32,
+        before: u32,
+        now: u32,
+        stale: &mut Stale,
+    ) -> Result<(), Error> {
+        let first = group * self.geometry.inodes_per_group + 1;
+        let gone = Ino(first + now.min(before))..Ino(first + before);
+        let known: Vec<Ino> = self
+            .view
+            .inodes
+            .range(gone.clone())
+            .map(|(&ino, _)| ino)
+            .collect();
+        for ino in known {
+            stale.slots.insert(ino, Slot::Free(Vec::new()));
+        }
+        let units = Unit::Inode(gone.start)..Unit::Inode(gone.end);
+        let wrong: Vec<Unit> = self
+            .view
+            .faults
+            .range(units)
+            .map(|(&unit, _)| unit)
+            .collect();
+        for unit in wrong {
+            self.set_faults(unit, Vec::new());
+        }
+        self.read_table(group, before..now.max(before), |_, ino, slot| {
+            stale.slots.insert(ino, slot);
+            Ok(())
+        })
+    }
+
+    /// Reads the inodes that stand in a range of blocks.
+    fn find_inodes(
+        &mut self,
+        (group, table): (u32, u64),
+        range: &Range<u64>,
+        stale: &mut Stale,
+    ) -> Result<(), Error> {
+        let geometry = Arc::clone(&self.geometry);
+        let end = table + u64::from(geometry.table_blocks());
+        let blocks = range.start.max(table)..range.end.min(end);
+        if blocks.is_empty() {
+            return Ok(());
+        }
+        let index = |block: u64| {
+            let blocks = u32::try_from(block - table).expect("at most a group");
+            (blocks * geometry.inodes_per_block()).min(self.visible_inodes(group))
+        };
+        let inodes = index(blocks.start)..index(blocks.end);
+        // What reads as zeros without being there is not handed on.
+        let first = group * geometry.inodes_per_group + 1;
+        let known = Ino(first + inodes.start)..Ino(first + inodes.end);
+        for (&ino, _) in self.view.inodes.range(known.clone()) {
+            stale.slots.insert(ino, Slot::Free(Vec::new()));
+        }
+        for (unit, _) in self
+            .view
+            .faults
+            .range(Unit::Inode(known.start)..Unit::Inode(known.end))
+        {
+            if let Unit::Inode(ino) = *unit {
+                stale.slots.insert(ino, Slot::Free(Vec::new()));
+            }
+        }
+        self.read_table(group, inodes, |work, ino, slot| {
+            if work.is_same(ino, &slot) {
+                stale.slots.remove(&ino);
+            } else {
+                stale.slots.insert(ino, slot);
+            }
+            Ok(())
+        })
+    }
+
+    /// Whether an inode's own bytes tell what they did before, and nothing is or was wrong with them.
+    fn is_same(&self, ino: Ino, slot: &Slot) -> bool {
+        if self.view.faults.contains_key(&Unit::Inode(ino)) {
+            return false;
+        }
+        match (slot, self.view.inodes.get(&ino)) {
+            (Slot::Used(own, faults), Some(inode)) => faults.is_empty() && **own == inode.own,
+            (Slot::Free(faults), None) => faults.is_empty(),
+            _ => false,
+        }
+    }
+
+    /// Looks at whose the blocks in a range were.
+    fn find_owned(&mut self, range: Range<u64>, stale: &mut Stale) {
+        for (start, claim) in self.view.claims_in(range) {
+            let ino = claim.owner.ino;
+            match claim.owner.part {
+                Part::Directory | Part::Node => drop(stale.inodes.insert(ino)),
+                Part::Xattrs => drop(stale.xattrs.insert(start)),
+                Part::Data => {
+                    let kind = self.view.inode(ino).and_then(Inode::file_type);
+                    if kind == Some(Type::Symlink) {
+                        stale.inodes.insert(ino);
+                    }
+                }
+            }
+        }
+        // The blocks that it names are part of the tables.
+        if self.geometry.features.resize_inode() && self.view.inodes.contains_key(&resize::INO) {
+            stale.inodes.insert(resize::INO);
+        }
+    }
+
+    /// Reads attribute blocks; whoever has one that tells other attributes is read too.
+    fn read_stale_xattrs(&mut self, stale: &mut Stale) -> Result<(), Error> {
+        for &block in &stale.xattrs {
+            let Some(old) = self.view.xattrs.get(&block).cloned() else {
+                continue;
+            };
+            let new = self.read_shared(block)?;
+            if new.block.xattrs != old.block.xattrs {
+                let users = self
+                    .view
+                    .sharers
+                    .range((block, Ino(0))..=(block, Ino(u32::MAX)));
+                stale.inodes.extend(users.map(|(_, ino)| *ino));
+            }
+            let users = old.users;
+            self.view.xattrs.insert(block, Shared { users, ..new });
+            self.shared.insert(block);
+        }
+        Ok(())
+    }
+
+    fn read_stale_inodes(&mut self, stale: Stale) -> Result<(), Error> {
+        let Stale {
+            mut slots, inodes, ..
+        } = stale;
+        for ino in inodes {
+            if let Some(inode) = self.view.inodes.get(&ino) {
+                let own = Box::new(inode.own.clone());
+                // Its own bytes are as they were, and so is what is wrong with them: that is found by reading them.
+                if !slots.contains_key(&ino) {
+                    slots.insert(
+                        ino,
+                        self.slot_again(ino)?.unwrap_or(Slot::Used(own, Vec::new())),
+                    );
+                }
+            }
+        }
+        let old: Vec<_> = slots
+            .keys()
+            .map(|ino| self.view.inodes.get(ino).cloned())
+            .collect();
+        for (&ino, old) in slots.keys().zip(&old) {
+            if let Some(old) = old {
+                self.remove(ino, old);
+            }
+        }
+        for ((ino, slot), old) in slots.into_iter().zip(old) {
+            self.add_slot(ino, slot, old.as_deref())?;
+        }
+        Ok(())
+    }
+
+    fn slot_again(&mut self, ino: Ino) -> Result<Option<Slot>, Error> {
+        let (group, index) = self.geometry.inode_place(ino);
+        let mut found = None;
+        self.read_table(group, index..index + 1, |_, _, slot| {
+            found = Some(slot);
+            Ok(())
+        })?;
+        Ok(found)
+    }
+}

@@ -1,0 +1,62 @@
+//! Reads ext4 file systems back and checks them, independent of the writer: what it shares with it are the layouts in
+//! `format.rs`, checksum polynomials and hash functions.
+//!
+//! [`View::read`] reads all metadata of a file system; [`View::derive`] makes a child's view from its parent's and
+//! reads what changed. Both find what `e2fsck -fn` finds, where this page of the documentation does not say otherwise:
+//! `docs/ext4.md`, "Reading back". Everything on disk is taken for hostile: whatever stands there, reading ends, and
+//! costs no more than what is there.
+
+mod acl;
+mod bits;
+mod check_inode;
+mod derive;
+mod device;
+mod dir_block;
+mod directory;
+mod error;
+mod fault;
+mod features;
+mod geometry;
+mod group;
+mod index;
+mod inode;
+mod journal;
+mod judge;
+mod load;
+mod mapping;
+mod orphan_file;
+mod owner;
+mod resize;
+mod sums;
+mod superblock;
+mod view;
+mod whole;
+mod work;
+mod xattr;
+
+use zerocopy::little_endian::U32;
+
+pub use device::ReadAt;
+pub use error::Error;
+pub use fault::{
+    Defect, DirectoryFault, ExtentFault, Fault, GroupFault, IndexFault, InodeFault, JournalFault,
+    SuperblockFault, XattrFault,
+};
+pub use inode::{Inode, Type};
+pub use mapping::Run;
+pub use view::View;
+
+/// A file system that was read, and what is wrong with it.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    /// All of it that can be read.
+    pub view: View,
+    /// Everything that is wrong, in the order of places; empty for a clean one. Derived views have what a whole read
+    /// of the child would find, their parent's faults included.
+    pub faults: Vec<Fault>,
+}
+
+/// Two halves as one number.
+fn join(low: U32, high: U32) -> u64 {
+    u64::from(high.get()) << 32 | u64::from(low.get())
+}
