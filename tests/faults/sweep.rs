@@ -50,7 +50,8 @@ impl Sweep<'_> {
         let began = Instant::now();
         let calls = self.calls().unwrap();
         let step = std::env::var("STEP").map_or(1, |s| s.parse().unwrap()); // XXX
-        let cases: Vec<_> = (0..calls.len()).filter(|c| c % step == 0)
+        let cases: Vec<_> = (0..calls.len())
+            .filter(|c| c % step == 0)
             .flat_map(|call| self.faults.iter().map(move |fault| (call, fault(call))))
             // Where nothing is written it would be the same as a kill.
             .filter(|(call, fault)| *fault != Fault::Tear || writes(&calls[*call]))
@@ -92,8 +93,9 @@ impl Sweep<'_> {
             let Some(met) = traced.met else {
                 continue;
             };
-            (self.judge)(place, &traced)
-                .with_context(|| format!("ended with {:?}, saying:\n{}", traced.code, traced.err))?;
+            (self.judge)(place, &traced).with_context(|| {
+                format!("ended with {:?}, saying:\n{}", traced.code, traced.err)
+            })?;
             return Ok(met);
         }
         bail!("the call was not made in {TRIES} runs")

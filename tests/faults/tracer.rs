@@ -80,7 +80,11 @@ pub(crate) struct Traced {
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Runs `command`. Paths below one of `places` are told by the place's name, so that the runs can be compared.
-pub(crate) fn run(mut command: Command, fault: Fault, places: &[(&Path, &str)]) -> Result<Traced> {
+pub(crate) fn run(
+    mut command: Command,
+    fault: Option<(Fault, Moment<'_>)>,
+    places: &[(&Path, &str)],
+) -> Result<Traced> {
     let (mut out, mut err) = (said(c"out")?, said(c"err")?);
     command.stdin(Stdio::null());
     command.stdout(out.try_clone()?).stderr(err.try_clone()?);

@@ -7,7 +7,7 @@ use std::process::Command;
 use nix::errno::Errno;
 
 use super::place::Place;
-use super::support::reduced::{reduced, whole};
+use super::support::reduced::whole;
 use super::support::tree::Tree;
 use super::tracer::{Fault, Moment, Traced, run};
 
@@ -42,7 +42,11 @@ fn calls_that_change_something_are_counted_in_all_processes_and_no_others_are() 
 #[test]
 fn a_call_that_fails_is_not_made_and_the_next_ones_are() {
     let dir = tempfile::tempdir().unwrap();
-    let traced = shell(SCRIPT, dir.path(), Some((Fault::Fail(Errno::ENOSPC), "mkdir one")));
+    let traced = shell(
+        SCRIPT,
+        dir.path(),
+        Some((Fault::Fail(Errno::ENOSPC), "mkdir one")),
+    );
     assert!(traced.err.contains("No space left"), "{traced:?}");
     assert!(!dir.path().join("one").exists());
     assert_eq!(fs::read(dir.path().join("two")).unwrap(), b"0123456789");
@@ -51,7 +55,11 @@ fn a_call_that_fails_is_not_made_and_the_next_ones_are() {
 #[test]
 fn after_the_first_call_that_fails_for_good_none_is_made() {
     let dir = tempfile::tempdir().unwrap();
-    let traced = shell(SCRIPT, dir.path(), Some((Fault::FailFrom(Errno::EROFS), "openat two")));
+    let traced = shell(
+        SCRIPT,
+        dir.path(),
+        Some((Fault::FailFrom(Errno::EROFS), "openat two")),
+    );
     assert!(traced.err.contains("Read-only"), "{traced:?}");
     assert!(dir.path().join("one").exists());
     assert!(!dir.path().join("two").exists());
@@ -95,7 +103,9 @@ fn a_call_is_met_by_what_it_is_and_how_often_it_was_made_before() {
     let calls = ["mkdir a", "rmdir a", "mkdir a"].map(str::to_owned);
     let moment = Moment::of(&calls, 2);
     let mut command = Command::new("sh");
-    command.args(["-c", "mkdir a; rmdir a; exec mkdir a"]).current_dir(dir.path());
+    command
+        .args(["-c", "mkdir a; rmdir a; exec mkdir a"])
+        .current_dir(dir.path());
     let traced = run(command, Some((Fault::Kill, moment)), &[]).unwrap();
     assert_eq!((traced.code, traced.met), (None, Some(2)), "{traced:?}");
     assert!(!dir.path().join("a").exists());

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 
-use aufs2dm::ext4::read::{Checked, Type, View};
 use aufs2dm::ext4::Ino;
+use aufs2dm::ext4::read::{Checked, Type, View};
 
 use crate::ext4::BOTH;
 use crate::ext4_chain::Chain;

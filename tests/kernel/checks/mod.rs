@@ -15,6 +15,7 @@ mod leftover_removal;
 mod lists;
 mod lvm;
 mod machine;
+mod power;
 mod random;
 mod refusals;
 mod speed;
@@ -158,6 +159,10 @@ const OF_THE_KERNEL_ENGINE: &[(&str, Plain)] = named![
     interrupted::what_a_killed_run_left_is_named_and_removed_by_the_next,
 ];
 
+/// Those about machines that stop.
+const OF_POWER_CUTS: &[(&str, Plain)] =
+    named![power::after_a_power_cut_a_conversion_can_be_finished_and_taken_back];
+
 /// Every check, in the order they run: by the way to convert, so that each root is converted once.
 pub(crate) fn all() -> &'static [Check] {
     static ALL: OnceLock<Vec<Check>> = OnceLock::new();
@@ -174,6 +179,7 @@ pub(crate) fn all() -> &'static [Check] {
             all.extend(ALWAYS.iter().map(|check| on(variant, check)));
         }
         all.extend(OF_ITS_PARTS.iter().chain(OF_THE_KERNEL_ENGINE).map(plain));
+        all.extend(OF_POWER_CUTS.iter().map(plain));
         all
     })
 }
