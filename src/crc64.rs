@@ -57,6 +57,12 @@ pub const fn combine(first: u64, second: u64, second_bytes: u64) -> u64 {
     shifted ^ second
 }
 
+/// The checksum of that many zero bytes.
+pub const fn zeros(bytes: u64) -> u64 {
+    // The register begins with ones, and so does what ends it.
+    combine(!0, !0, bytes)
+}
+
 /// The reflected polynomial without x⁶⁴: the highest bit is x⁰.
 const POLYNOMIAL: u64 = 0xd800_0000_0000_0000;
 
@@ -119,6 +125,13 @@ mod tests {
         let bytes = bytes(1500);
         for length in 0..bytes.len() {
             assert_eq!(crc64(&bytes[..length]), plain(&bytes[..length]), "{length}");
+        }
+    }
+
+    #[test]
+    fn zeros_need_no_bytes() {
+        for length in [0, 1, 511, 4096, 70_000] {
+            assert_eq!(zeros(length as u64), plain(&vec![0; length]), "{length}");
         }
     }
 

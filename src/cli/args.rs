@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use super::log_format::LogFormat;
 use crate::convert::Writer;
 use crate::docker::devicemapper::FileSystem;
 use crate::engine::kernel::Target;
@@ -20,7 +21,7 @@ use crate::units::Bytes;
     arg_required_else_help = true
 )]
 #[command(
-    after_help = "Exit codes: 0 done; 1 failed, the root is as it was; 2 wrong usage; 4 interrupted, the root is as it was; \
+    after_help = "Exit codes: 0 done; 1 failed, the root is as it was; 2 wrong usage; 3 verification found something wrong; 4 interrupted, the root is as it was; \
                   5 failed half-way, the message says how to mend it by hand."
 )]
 pub(super) struct Cli {
@@ -30,6 +31,15 @@ pub(super) struct Cli {
     /// Say more on stderr: -v each layer, -vv each step, -vvv each file.
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     pub(super) verbose: u8,
+    /// The form of messages and progress on stderr: `json` is an object a line with ts, level, msg.
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        value_enum,
+        default_value_t,
+        global = true
+    )]
+    pub(super) log_format: LogFormat,
 }
 
 /// What to do.
@@ -46,6 +56,13 @@ pub(super) enum Command {
                       aufs/ and image/aufs stay as they are. Then start Docker with \"storage-driver\": \"devicemapper\"."
     )]
     Convert(ConvertArgs),
+    /// Prove what is in a root: layers against the digests that Docker recorded, devices against aufs, structures by
+    /// themselves. Changes nothing in Docker's files.
+    #[command(
+        after_help = "Example:\n  aufs2dm verify\n  aufs2dm verify --full --json | jq .verdict\n\nOf a root that is not converted, the \
+                      aufs layers are verified. Exit code 3: something is wrong."
+    )]
+    Verify(VerifyArgs),
     /// Go on with a conversion that was interrupted; finished layers are not written again.
     #[command(after_help = "Example:\n  aufs2dm status\n  aufs2dm resume")]
     Resume(ResumeArgs),
@@ -77,6 +94,9 @@ pub(super) struct RootArgs {
     /// Docker's pid file (its option `pidfile`).
     #[arg(long, value_name = "FILE", default_value = "/var/run/docker.pid")]
     pub(super) pidfile: PathBuf,
+    /// The host's /, below which Docker's configuration is: where it is mounted in a rescue system.
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    pub(super) host_root: PathBuf,
 }
 
 /// Arguments of `inspect`.
@@ -85,6 +105,61 @@ pub(super) struct InspectArgs {
     /// The root.
     #[command(flatten)]
     pub(super) root: RootArgs,
+}
+
+/// Arguments of `verify`.
+#[derive(Debug, Args)]
+pub(super) struct VerifyArgs {
+    /// The root.
+    #[command(flatten)]
+    pub(super) root: RootArgs,
+    /// All metadata and attributes, and the contents of a sample of the layers [default].
+    #[arg(long, conflicts_with = "full")]
+    pub(super) quick: bool,
+    /// All contents too. Takes as long as reading the pool.
+    #[arg(long)]
+    pub(super) full: bool,
+    /// Threads [default: four for each CPU, at least 8].
+    #[arg(long, value_name = "N", value_parser = parse_jobs)]
+    jobs: Option<NonZeroUsize>,
+    /// Where the pool's data is, Docker's dm.datadev [default: what the conversion used, else loop files].
+    #[arg(
+        long,
+        value_name = "DEVICE",
+        requires = "metadata_device",
+        conflicts_with = "thin_pool"
+    )]
+    data_device: Option<PathBuf>,
+    /// The same for the pool's metadata, Docker's dm.metadatadev.
+    #[arg(
+        long,
+        value_name = "DEVICE",
+        requires = "data_device",
+        conflicts_with = "thin_pool"
+    )]
+    metadata_device: Option<PathBuf>,
+    /// The active pool, Docker's dm.thinpooldev.
+    #[arg(long, value_name = "DEVICE")]
+    thin_pool: Option<PathBuf>,
+}
+
+impl VerifyArgs {
+    /// The pool, if it was named.
+    pub(super) fn target(&self) -> Option<Target> {
+        match (&self.data_device, &self.metadata_device, &self.thin_pool) {
+            (Some(data), Some(metadata), _) => Some(Target::Devices {
+                data: data.clone(),
+                metadata: metadata.clone(),
+            }),
+            (_, _, Some(path)) => Some(Target::ThinPool { path: path.clone() }),
+            _ => None,
+        }
+    }
+
+    /// Threads.
+    pub(super) fn jobs(&self) -> NonZeroUsize {
+        self.jobs.unwrap_or_else(super::convert::default_jobs)
+    }
 }
 
 /// Arguments of `resume`.
@@ -182,6 +257,12 @@ pub(super) struct ConvertArgs {
     /// File system of the devices [default: ext4; xfs takes the kernel engine].
     #[arg(long, value_name = "TYPE", value_enum, default_value_t)]
     pub(super) fs: Fs,
+    /// Do not read back what was written before it is moved in place.
+    #[arg(long)]
+    pub(super) no_verify: bool,
+    /// Let daemon.json name the driver and the pool; the old file is kept beside it, and `rollback` puts it back.
+    #[arg(long)]
+    pub(super) switch_daemon: bool,
     /// Leave out layers that no image, container or build cache refers to.
     #[arg(long)]
     pub(super) skip_orphans: bool,

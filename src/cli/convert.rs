@@ -103,7 +103,8 @@ fn print_summary(summary: &Summary, json: bool) -> anyhow::Result<()> {
     }
 }
 
-fn cancel_by_signals() -> anyhow::Result<Cancel> {
+/// Set by the signals that end a command.
+pub(super) fn cancel_by_signals() -> anyhow::Result<Cancel> {
     let cancel = Cancel::default();
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         signal_hook::flag::register(signal, cancel.flag()).context("signal handler")?;
@@ -115,17 +116,20 @@ fn cancel_by_signals() -> anyhow::Result<Cancel> {
 pub(super) fn host(args: &RootArgs) -> Host {
     Host {
         pid_file: args.pidfile.clone(),
+        root: args.host_root.clone(),
         ..Host::default()
     }
 }
 
+/// On a cold disk most threads wait for small files, so there are more of them than cores.
+pub(super) fn default_jobs() -> NonZeroUsize {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    NonZeroUsize::new((4 * cores).clamp(8, 64)).expect("at least 8")
+}
+
 impl WorkArgs {
-    /// On a cold disk most threads wait for small files, so there are more of them than cores.
     fn jobs(&self) -> NonZeroUsize {
-        self.jobs.unwrap_or_else(|| {
-            let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-            NonZeroUsize::new((4 * cores).clamp(8, 64)).expect("at least 8")
-        })
+        self.jobs.unwrap_or_else(default_jobs)
     }
 
     fn checkpoint(&self) -> Duration {
@@ -145,6 +149,8 @@ fn request(args: &ConvertArgs, writer: Writer, cancel: Cancel) -> Request {
         },
         jobs: args.work.jobs(),
         checkpoint: args.work.checkpoint(),
+        switch_daemon: args.switch_daemon,
+        verify: !args.no_verify,
         base_size: args.base_size,
         data_size: args.data_size,
         metadata_size: args.metadata_size,

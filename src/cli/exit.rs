@@ -1,11 +1,12 @@
 //! Exit codes, and how an error is told.
 
 use std::fmt::{Display, Write as _};
-use std::io::{self, Write as _};
+use std::io;
 use std::process::ExitCode;
 
 use nix::unistd::geteuid;
 
+use super::log_format::tell_error;
 use crate::docker::daemon::Running;
 use crate::{commit, convert, docker, engine};
 
@@ -18,11 +19,18 @@ pub(super) enum Exit {
     Failed = 1,
     /// The arguments make no sense.
     Usage = 2,
+    /// A verification found something wrong. After `convert` the root is as it was.
+    Wrong = 3,
     /// It was told to stop, and the root is as it was.
     Interrupted = 4,
     /// It failed half-way and could not be undone.
     HalfWay = 5,
 }
+
+/// A verification found something wrong, and has said what.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the verification found something wrong")]
+pub(super) struct FoundWrong;
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
@@ -35,11 +43,7 @@ pub(super) fn report(error: &anyhow::Error) -> Exit {
     if is_broken_pipe(error) {
         return Exit::Done;
     }
-    // A closed stderr changes nothing about the exit code.
-    let _ = writeln!(io::stderr(), "error: {}", message(error));
-    for hint in hints(error) {
-        let _ = writeln!(io::stderr(), "hint: {hint}");
-    }
+    tell_error(&message(error), &hints(error));
     exit_of(error)
 }
 
@@ -79,6 +83,9 @@ fn listing(mut text: String, items: &[impl Display]) -> String {
 
 /// The parts' errors are transparent in [`convert::Error`], so they are no causes of their own in the chain.
 fn exit_of(error: &anyhow::Error) -> Exit {
+    if error.is::<FoundWrong>() {
+        return Exit::Wrong;
+    }
     let error = match error.downcast_ref() {
         Some(convert::Error::Resumable { cause, .. }) => Some(&**cause),
         error => error,
@@ -92,6 +99,7 @@ fn exit_of(error: &anyhow::Error) -> Exit {
         Some(convert::Error::Commit(
             commit::Error::HalfWay { .. } | commit::Error::TakingBack { .. },
         )) => Exit::HalfWay,
+        Some(convert::Error::Wrong { .. }) => Exit::Wrong,
         _ => Exit::Failed,
     }
 }

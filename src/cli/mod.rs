@@ -5,11 +5,13 @@ mod commit;
 mod convert;
 mod exit;
 mod inspect;
+mod log_format;
 mod output;
 mod progress;
 mod quiet;
 mod rollback;
 mod run;
 mod status;
+mod verify;
 
 pub use run::main;

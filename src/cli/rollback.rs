@@ -20,8 +20,8 @@ pub(super) fn run(args: &RollbackArgs) -> anyhow::Result<()> {
     if !done.lost.is_empty() {
         log::warn!("lost with the devicemapper side: {}", done.lost);
     }
-    for path in &done.not_restored {
-        log::warn!("{path}: its container was removed, so it stays away");
+    for what in &done.not_restored {
+        log::warn!("{what}");
     }
     if args.root.json {
         print_json(&done)

@@ -4,11 +4,11 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
-use log::LevelFilter;
 
 use super::args::{Cli, Command};
 use super::exit::{Exit, report};
-use super::{commit, convert, inspect, rollback, status};
+use super::{commit, convert, inspect, log_format, rollback, status, verify};
+use crate::notify::Notifier;
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
@@ -20,23 +20,31 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    start_logger(cli.verbose);
+    log_format::start(cli.log_format, cli.verbose);
     let done = match &cli.command {
         Command::Inspect(args) => inspect::run(args),
         Command::Convert(args) => convert::run(args),
+        Command::Verify(args) => verify::run(args),
         Command::Resume(args) => convert::resume(args),
         Command::Rollback(args) => rollback::run(args),
         Command::Commit(args) => commit::run(args),
         Command::Status(args) => status::run(args),
     };
-    done.map_or_else(
+    let exit = done.map_or_else(
         |error| {
             error
                 .downcast_ref::<clap::Error>()
                 .map_or_else(|| report(&error), usage)
         },
         |()| Exit::Done,
-    )
+    );
+    match exit {
+        Exit::Done => Notifier::from_environment().done("done"),
+        exit => {
+            Notifier::from_environment().stopping(&format!("ended with exit code {}", exit as u8))
+        }
+    }
+    exit
 }
 
 fn usage(error: &clap::Error) -> Exit {
@@ -47,18 +55,4 @@ fn usage(error: &clap::Error) -> Exit {
     } else {
         Exit::Done
     }
-}
-
-fn start_logger(verbose: u8) {
-    let level = match verbose {
-        0 => LevelFilter::Warn,
-        1 => LevelFilter::Info,
-        2 => LevelFilter::Debug,
-        _ => LevelFilter::Trace,
-    };
-    env_logger::Builder::new()
-        .filter_level(level)
-        .format_timestamp(None)
-        .format_target(false)
-        .init();
 }

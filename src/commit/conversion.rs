@@ -94,8 +94,8 @@ impl Conversion {
         Journal::reopen(&self.stage)?.append(&Record::Verified(verified))
     }
 
-    /// Moves all back. What is then left of the conversion lies in the staging directory. Gives the files, relative to the root,
-    /// that cannot come back because Docker has removed their container.
+    /// Moves all back. What is then left of the conversion lies in the staging directory. Gives what cannot come back, in
+    /// words.
     ///
     /// # Errors
     ///

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::journal::State;
 use crate::chain::Chain;
+use crate::docker::first_start::SwitchError;
 use crate::units::Bytes;
 
 /// Why staging or moving in place fails.
@@ -58,6 +59,9 @@ pub enum Error {
         /// The staged file or directory.
         path: PathBuf,
     },
+    /// The daemon's settings cannot be changed.
+    #[error(transparent)]
+    Daemon(SwitchError),
     /// Another run works on the root.
     #[error("{path}: another aufs2dm is at work")]
     Busy {

@@ -20,6 +20,7 @@ use serde_json::Value;
 use super::error::Error;
 use super::moves::{Ground, Move};
 use super::times::Times;
+use crate::docker::first_start::Switch;
 
 /// The journal's name in the staging directory.
 pub(crate) const FILE: &str = "journal";
@@ -82,8 +83,8 @@ pub struct Switching {
     pub times: Vec<Times>,
     /// The devicemapper side as it is moved in place, to tell later whether Docker has used it.
     pub written: super::since::Written,
-    /// How the daemon is told of its new driver.
-    pub daemon: Option<Value>,
+    /// How the daemon is told of its new driver, where that was asked for.
+    pub daemon: Option<Switch>,
 }
 
 /// A verification that found nothing wrong.

@@ -31,6 +31,7 @@ use super::moves::{Ground, Move};
 use super::since::{Parts, Written};
 use super::switch;
 use super::times::Times;
+use crate::docker::first_start::Switch;
 use crate::engine::kernel::claim;
 use crate::sys::syncfs_tells_errors;
 use crate::units::{BLOCK_BYTES, Bytes};
@@ -325,13 +326,17 @@ impl Stage {
         Ok(())
     }
 
-    /// Makes all that is staged durable, then moves it in place. The staging directory stays, for the way back.
+    /// Makes all that is staged durable, then moves it in place, and tells the daemon if so ordered. The staging directory stays, for the way back.
     ///
     /// # Errors
     ///
     /// [`Error::Exists`] and [`Error::Io`]: nothing has moved. [`Error::HalfWay`]: the root is in between, and the error says
     /// what leads out of that.
-    pub fn switch(&mut self, configs: &[EditedConfig], daemon: Option<Value>) -> Result<(), Error> {
+    pub fn switch(
+        &mut self,
+        configs: &[EditedConfig],
+        daemon: Option<Switch>,
+    ) -> Result<(), Error> {
         let ground = self.ground();
         let switching = self.prepare_switch(configs, daemon)?;
         for step in &switching.moves {
@@ -359,7 +364,7 @@ impl Stage {
     fn prepare_switch(
         &self,
         configs: &[EditedConfig],
-        daemon: Option<Value>,
+        daemon: Option<Switch>,
     ) -> Result<Switching, Error> {
         let mut moves = vec![
             place("devicemapper", "devicemapper"),

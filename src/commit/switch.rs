@@ -4,6 +4,7 @@ use super::error::Error;
 use super::journal::{Journal, Record, Switching, now};
 use super::moves::{Back, Ground};
 use super::since::Changes;
+use crate::docker::first_start::{self, Switch, SwitchError};
 
 /// Does all steps, or those that are left. Durable on return, and recorded.
 ///
@@ -22,6 +23,10 @@ pub(super) fn forward(
         .iter()
         .try_for_each(|step| step.forward(ground))
         .and_then(|()| sync(switching, ground))
+        .and_then(|()| match &switching.daemon {
+            Some(daemon) => first_start::apply(daemon).map_err(Error::Daemon),
+            None => Ok(()),
+        })
         .and_then(|()| journal.append(&Record::Switched { at: now() }));
     let Err(cause) = moved else {
         return Ok(());
@@ -36,7 +41,7 @@ pub(super) fn forward(
     })
 }
 
-/// Takes all steps back, latest first, and makes that durable. What a step changed for good is told.
+/// Takes all steps back, latest first, and makes that durable. What cannot come back is told.
 ///
 /// # Errors
 ///
@@ -44,10 +49,23 @@ pub(super) fn forward(
 pub(super) fn back(switching: &Switching, ground: Ground<'_>) -> Result<Vec<String>, Error> {
     let mut gone = Vec::new();
     let mut first_error = None;
+    if let Some(record) = switching.daemon.as_ref().and_then(Switch::record) {
+        match first_start::restore(&record) {
+            Ok(()) => {}
+            // Whoever changed it since knows what it is to be.
+            Err(error @ (SwitchError::Changed { .. } | SwitchError::OriginalGone { .. })) => {
+                gone.push(format!("{error}; let it name aufs again"));
+            }
+            Err(error) => first_error = Some(Error::Daemon(error)),
+        }
+    }
     for step in switching.moves.iter().rev() {
         match step.back(ground) {
             Ok(Back::Done) => {}
-            Ok(Back::DirectoryGone) => gone.push(step.to().to_owned()),
+            Ok(Back::DirectoryGone) => gone.push(format!(
+                "{}: its container was removed, so it stays away",
+                step.to()
+            )),
             Err(error) => {
                 first_error.get_or_insert(error);
             }
@@ -328,7 +346,10 @@ mod tests {
         assert_eq!(look(), expected);
         // Going back brings back what there is a place for, and tells the rest.
         let gone = fixture.back(&switching).unwrap();
-        assert_eq!(gone, ["containers/c2/config.v2.json"]);
+        assert!(
+            gone.len() == 1 && gone[0].starts_with("containers/c2/config.v2.json: "),
+            "{gone:?}"
+        );
         assert_eq!(fixture.read("containers/c1/config.v2.json"), "old 1");
     }
 }

@@ -7,7 +7,7 @@ use crate::docker::daemon::{LockError, Running};
 use crate::docker::{CacheId, Hits, JsonError, ReadError};
 use crate::engine::kernel;
 use crate::units::Bytes;
-use crate::{aufs, commit, docker, engine, plan};
+use crate::{aufs, commit, docker, engine, plan, verify};
 
 /// Why a conversion stops. Unless it is [`commit::Error::HalfWay`], the root is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -145,6 +145,29 @@ pub enum Error {
         path: PathBuf,
         /// Their names.
         containers: Vec<String>,
+    },
+    /// A verification cannot be made.
+    #[error(transparent)]
+    Verify(#[from] verify::Error),
+    /// The root has neither side.
+    #[error("{path}: neither an aufs root nor a devicemapper root")]
+    NothingToVerify {
+        /// The Docker root.
+        path: PathBuf,
+    },
+    /// What was written is not what it should be.
+    #[error("what was written is not what it should be, so it was taken back:\n{report}")]
+    Wrong {
+        /// What was found.
+        report: Box<verify::Report>,
+    },
+    /// A directory for mount points cannot be made.
+    #[error("{path}: cannot create")]
+    MountPoints {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
     },
     /// The journal does not tell what was ordered.
     #[error(

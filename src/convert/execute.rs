@@ -10,16 +10,20 @@ use super::notes::Notes;
 use super::order::Order;
 use super::source::Source;
 use super::summary::{Done, Summary};
+use super::verify::staged_report;
 use super::writer::Work;
 use super::written::Written;
 use crate::aufs::Counts;
-use crate::commit::{self, EditedConfig, Stage};
+use crate::chain::Chain;
+use crate::commit::{self, EditedConfig, Record, Stage, Verified};
 use crate::docker::devicemapper::{
     BASE_FILE, DEVICE_SET_FILE, Device, DeviceId, DeviceSet, TRANSACTION_FILE, Transaction,
 };
+use crate::docker::first_start::Switch;
 use crate::engine::{Checkpoints, Phase, Progress, direct, kernel};
 use crate::plan::{Layout, Plan, PlannedDevice};
 use crate::units::Bytes;
+use crate::verify::Verdict;
 
 /// A root that was read, with its plan. Nothing has been written.
 #[derive(Debug)]
@@ -27,6 +31,8 @@ pub struct Prepared {
     pub(super) source: Source,
     pub(super) work: Work,
     pub(super) order: Order,
+    /// What the daemon is told, where that was ordered.
+    pub(super) daemon: Option<Switch>,
     pub(super) configs: Vec<EditedConfig>,
     pub(super) counts: Counts,
 }
@@ -101,7 +107,10 @@ impl Prepared {
         let durable = notes.durable();
         // Taken back before the staging directory goes, which has the record of it and stays if that fails.
         let in_place = written.and_then(|written| {
-            let in_place = self.move_in_place(&mut stage, written.base_uuid, progress);
+            let in_place = self
+                .stage_files(&stage, written.base_uuid)
+                .and_then(|()| self.prove(&stage, written.runs.as_deref(), progress))
+                .and_then(|()| self.move_in_place(&mut stage, progress));
             written.settle(in_place)
         });
         // What takes no longer than from one note to the next is done again as fast.
@@ -116,7 +125,13 @@ impl Prepared {
         if matches!(cause, Error::Commit(commit::Error::HalfWay { .. })) {
             return cause;
         }
-        let keep = durable > 0 && matches!(self.work, Work::Direct(_));
+        let is_kept = match &cause {
+            Error::Kernel(error) => matches!(error, kernel::Error::NotResumed(_)),
+            // What is wrong once would be gone on with.
+            Error::Wrong { .. } => false,
+            _ => matches!(self.work, Work::Direct(_)),
+        };
+        let keep = durable > 0 && is_kept;
         stage.keep_for_resume(keep);
         if !keep {
             return cause;
@@ -146,11 +161,11 @@ impl Prepared {
                     jobs: request.jobs,
                     cancel: request.cancel.clone(),
                     checkpoints,
-                    checksums: false,
+                    checksums: request.verify,
                 };
                 let target = direct::Target { data, metadata };
-                direct::write(layout, &target, &options, progress)?;
-                Ok(Written::direct(layout))
+                let runs = direct::write(layout, &target, &options, progress)?;
+                Ok(Written::direct(layout, request.verify.then_some(runs)))
             }
             Work::Kernel(work) => {
                 let files = match work.sizes {
@@ -176,22 +191,54 @@ impl Prepared {
         }
     }
 
-    /// Writes Docker's own files beside the pool, and moves all of it in place.
-    fn move_in_place(
-        &self,
-        stage: &mut Stage,
-        base_uuid: Uuid,
-        progress: &dyn Progress,
-    ) -> Result<(), Error> {
-        progress.start(Phase::Switch, 0);
+    /// Writes Docker's own files beside the pool.
+    fn stage_files(&self, stage: &Stage, base_uuid: Uuid) -> Result<(), Error> {
         stage.write_device_files(device_files(self.work.plan(), base_uuid))?;
         stage.copy_image_store()?;
         stage.write_configs(&self.configs)?;
+        Ok(())
+    }
+
+    /// Reads back what was written, as long as nothing depends on it.
+    fn prove(
+        &self,
+        stage: &Stage,
+        runs: Option<&[direct::WrittenRun]>,
+        progress: &dyn Progress,
+    ) -> Result<(), Error> {
+        if !self.source.request.verify {
+            return Ok(());
+        }
+        let report = staged_report(self, stage, runs, progress)?;
+        match report.verdict {
+            Verdict::Wrong => {
+                let report = Box::new(report);
+                return Err(Error::Wrong { report });
+            }
+            Verdict::SourceDamaged => log::warn!("{report}"),
+            Verdict::Sound => log::info!("{report}"),
+        }
+        Ok(())
+    }
+
+    /// Moves all of it in place.
+    fn move_in_place(&self, stage: &mut Stage, progress: &dyn Progress) -> Result<(), Error> {
+        progress.start(Phase::Switch, 0);
         if self.source.request.cancel.is_set() {
             return Err(Error::Interrupted);
         }
-        stage.switch(&self.configs, None)?;
+        stage.switch(&self.configs, self.daemon.clone())?;
         progress.finish();
+        if self.source.request.verify {
+            let verified = Record::Verified(Verified {
+                at: commit::now(),
+                full: false,
+            });
+            // The conversion is done: an error would say that it is not.
+            if let Err(error) = stage.journal().append(&verified) {
+                log::warn!("{}", Chain(&error));
+            }
+        }
         Ok(())
     }
 }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use super::error::Error;
 use super::keep_out::keep_docker_out;
 use crate::commit::RootLock;
-use crate::docker::Root;
 use crate::docker::daemon::{Hold, Host, PidFileLock};
+use crate::docker::{self, Root};
 
 /// A root, held until it is dropped.
 #[derive(Debug)]
@@ -36,6 +36,17 @@ impl Held {
             lock,
             _root_lock: root_lock,
         })
+    }
+
+    /// Opens a root of any kind to read what is in it.
+    pub(super) fn for_reading(root: &Path, host: &Host) -> Result<Self, Error> {
+        match Self::open(root, host) {
+            // It has no aufs side, or that is damaged, which is what a verification is about.
+            Err(Error::Docker(
+                docker::Error::NotAufs { .. } | docker::Error::MissingPart { .. },
+            )) => Self::without_aufs(root, host),
+            opened => opened,
+        }
     }
 
     /// Opens a root whose aufs side is being removed: a daemon that runs there does not use it.

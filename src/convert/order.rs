@@ -17,6 +17,8 @@ use crate::units::Bytes;
 pub(super) struct Order {
     pub(super) orphans: Orphans,
     pub(super) writer: Writer,
+    pub(super) switch_daemon: bool,
+    pub(super) verify: bool,
     options: Options,
     /// What was planned from these options.
     pub(super) planned: Option<Planned>,
@@ -49,6 +51,8 @@ impl Order {
             planned: None,
             orphans: request.orphans,
             writer: absolute(request.writer.clone()),
+            switch_daemon: request.switch_daemon,
+            verify: request.verify,
             options: Options {
                 base_size: options.base_size,
                 data_size: options.data_size,

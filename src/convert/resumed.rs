@@ -73,6 +73,8 @@ impl Resumed {
             writer: self.order.writer.clone(),
             cancel: resume.cancel,
             checkpoint: resume.checkpoint,
+            switch_daemon: self.order.switch_daemon,
+            verify: self.order.verify,
         }
     }
 }

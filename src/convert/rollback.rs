@@ -33,7 +33,7 @@ pub struct RolledBack {
     /// What Docker had done on the new root, and is lost.
     #[serde(skip_serializing_if = "Changes::is_empty")]
     pub lost: Changes,
-    /// Files, relative to the root, that could not come back because Docker has removed their container.
+    /// What could not come back, a text each.
     pub not_restored: Vec<String>,
 }
 

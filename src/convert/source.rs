@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::error::Error;
 use super::execute::Prepared;
+use super::first_start;
 use super::keep_out::keep_docker_out;
 use super::order::{Order, Planned};
 use super::read::{read_layers, switch_configs};
@@ -49,6 +50,10 @@ pub struct Request {
     pub cancel: Cancel,
     /// The least time between two notes of what is durable; zero: after each layer.
     pub checkpoint: Duration,
+    /// Let daemon.json name the driver and its options.
+    pub switch_daemon: bool,
+    /// Verify the result before it is moved in place.
+    pub verify: bool,
 }
 
 /// What an interrupted conversion is gone on with. All else was decided when it began.
@@ -147,8 +152,16 @@ impl Source {
         let request = resumed.request(request);
         let mut notices = Vec::new();
         let lock = keep_docker_out(&root, &request.host, request.dry_run, &mut notices)?;
-        deal_with_leftovers(&root, &leftover, false, &mut notices)?;
-        let ready = request.writer.check()?;
+        let left = kernel::Previous::find(root.path(), leftover.stage())?;
+        let ready = if resumed.done.is_empty() {
+            left.remove()?;
+            request.writer.check()?
+        } else {
+            left.but_its_content().remove()?;
+            request
+                .writer
+                .check_left(resumed.options.transaction_before)?
+        };
         let model = Survey::read(&root).into_model(request.orphans)?;
         notices.extend(model.warnings.iter().map(ToString::to_string));
         Ok(Self {
@@ -191,10 +204,13 @@ impl Source {
         }
         order.planned = Some(planned);
         self.notices.extend(work.check_room()?);
+        self.notices.extend(first_start::notices(&self, &work));
+        let daemon = first_start::switch(&mut self, &work);
         let prepared = Prepared {
             source: self,
             work,
             order,
+            daemon,
             configs,
             counts: layers.counts,
         };

@@ -61,6 +61,18 @@ pub(super) struct KernelWork {
 impl Writer {
     /// Looks whether it can be done here; changes nothing.
     pub(super) fn check(&self) -> Result<Ready, Error> {
+        self.ready(Target::check)
+    }
+
+    /// Looks whether it can be gone on with here what an earlier run began; changes nothing.
+    pub(super) fn check_left(&self, transaction_before: u64) -> Result<Ready, Error> {
+        self.ready(|target| target.check_left(transaction_before))
+    }
+
+    fn ready(
+        &self,
+        check: impl FnOnce(&Target) -> Result<Facts, kernel::DeviceError>,
+    ) -> Result<Ready, Error> {
         Ok(match self {
             Self::Direct => Ready::Direct,
             Self::Kernel {
@@ -69,7 +81,7 @@ impl Writer {
             } => Ready::Kernel(Kernel {
                 target: target.clone(),
                 file_system: *file_system,
-                facts: target.check().map_err(kernel::Error::from)?,
+                facts: check(target).map_err(kernel::Error::from)?,
                 programs: find_programs(*file_system).map_err(kernel::Error::from)?,
             }),
         })

@@ -4,6 +4,7 @@ use uuid::Uuid;
 
 use super::error::Error;
 use crate::commit;
+use crate::engine::direct::WrittenRun;
 use crate::engine::kernel;
 use crate::plan::Layout;
 use crate::units::{Bytes, MetaBlocks};
@@ -17,16 +18,19 @@ pub(super) struct Written {
     pub(super) data_bytes: Bytes,
     /// What the pool's metadata takes.
     pub(super) metadata_blocks: MetaBlocks,
+    /// Checksums of what was written, from the direct engine where they were asked for.
+    pub(super) runs: Option<Vec<WrittenRun>>,
     /// What lies outside the staging directory.
     outside: Option<kernel::Built>,
 }
 
 impl Written {
-    pub(super) fn direct(layout: &Layout) -> Self {
+    pub(super) fn direct(layout: &Layout, runs: Option<Vec<WrittenRun>>) -> Self {
         Self {
             base_uuid: layout.uuid,
             data_bytes: layout.data_bytes(),
             metadata_blocks: layout.metadata_blocks,
+            runs,
             outside: None,
         }
     }
@@ -36,6 +40,7 @@ impl Written {
             base_uuid: built.base_uuid,
             data_bytes: built.used_data,
             metadata_blocks: built.used_metadata,
+            runs: None,
             outside: Some(built),
         }
     }

@@ -23,6 +23,8 @@ pub(super) struct Stores {
     pub(super) layers: Layers,
     pub(super) mounts: Mounts,
     pub(super) containers: BTreeMap<ContainerId, Container>,
+    /// Whether a container of this driver is one of the root's.
+    pub(super) own: fn(&str) -> bool,
     pub(super) stack: Stack,
     /// Image ids of the store before Docker 1.10.
     pub(super) graph: BTreeSet<CacheId>,
@@ -280,7 +282,7 @@ impl Stores {
     fn add_containers(&self, users: &mut Users) {
         for (id, container) in &self.containers {
             // A container in the middle of its deletion may lack its layers: nothing of it is lost by that.
-            if !container.is_aufs() || container.status == Status::Dead {
+            if !(self.own)(&container.driver) || container.status == Status::Dead {
                 continue;
             }
             users.needs(Subject::Container(id.clone()), Subject::Mount(id.clone()));

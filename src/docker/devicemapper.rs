@@ -3,6 +3,8 @@
 //! Everything here is pure: it says which bytes belong in which file, and writes nothing.
 //! Source: moby v20.10 `daemon/graphdriver/devmapper/deviceset.go`.
 
+mod decode;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +13,8 @@ use uuid::Uuid;
 
 use super::id::CacheId;
 use crate::units::Bytes;
+
+pub use decode::DecodeError;
 
 /// The base device's file in `devicemapper/metadata`; other devices' files are named by their [`CacheId`].
 pub const BASE_FILE: &str = "base";
@@ -97,6 +101,21 @@ impl Device {
             initialized: false,
             deleted: false,
         }
+    }
+
+    /// Its number in the pool.
+    pub fn id(&self) -> DeviceId {
+        self.id
+    }
+
+    /// Its size.
+    pub fn size(&self) -> Bytes {
+        Bytes(self.size)
+    }
+
+    /// Whether Docker has removed it and not yet got round to deleting it from the pool.
+    pub fn is_deleted(&self) -> bool {
+        self.deleted
     }
 
     /// The file's bytes: compact, without newline.

@@ -94,6 +94,11 @@ impl DiffId {
     pub fn parse(text: &[u8]) -> Result<Self, IdError> {
         Digest::parse(text).map(Self).ok_or(IdError::NotADigest)
     }
+
+    /// Whether a tar with this SHA-256 digest is the layer's.
+    pub fn is_of(&self, sha256: [u8; 32]) -> bool {
+        self.0 == Digest::from(sha256)
+    }
 }
 
 impl fmt::Display for DiffId {

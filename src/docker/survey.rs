@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::check::Stores;
 use super::container::{Container, read_containers};
+use super::driver::is_aufs;
 use super::error::{Error, Fault, Problem};
 use super::files::{Dir, FileKind};
 use super::id::{CacheId, ContainerId};
@@ -141,6 +142,7 @@ fn read_stores(root: &Root, notes: &mut Notes) -> Stores {
         layers,
         mounts,
         containers: read_containers(&root.dir, notes),
+        own: is_aufs,
         stack: Stack::read(&root.aufs, notes),
         graph: read_graph(&root.dir, notes),
         buildkit: has_build_cache(&root.dir, notes),
@@ -183,7 +185,7 @@ fn has_build_cache(root: &Dir, notes: &mut Notes) -> bool {
 }
 
 /// Sorts faults into problems with their victims, and remains of interrupted work, which are only worth a warning.
-fn settle(notes: Notes, users: &Users, stack: &Stack) -> (Vec<Problem>, Vec<Warning>) {
+pub(super) fn settle(notes: Notes, users: &Users, stack: &Stack) -> (Vec<Problem>, Vec<Warning>) {
     let Notes {
         faults,
         mut warnings,

@@ -14,6 +14,10 @@ pub enum Phase {
     Data,
     /// Writing the metadata file and making all of it durable; not counted.
     Metadata,
+    /// Verifying; counted in layers.
+    Verify,
+    /// The kernel mounts devices; counted in devices.
+    Kernel,
     /// Moving the result in place; not counted.
     Switch,
 }

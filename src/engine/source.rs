@@ -56,13 +56,13 @@ pub enum Error {
 
 /// Opens the regular files of one branch.
 #[derive(Debug)]
-pub(super) struct BranchReader<'a> {
+pub(crate) struct BranchReader<'a> {
     layer: &'a Layer,
     branch: Cursor<'a>,
 }
 
 impl<'a> BranchReader<'a> {
-    pub(super) fn new(layer: &'a Layer) -> Result<Self, Error> {
+    pub(crate) fn new(layer: &'a Layer) -> Result<Self, Error> {
         let root =
             open(&layer.branch, BRANCH, Mode::empty()).map_err(|errno| Error::Unreadable {
                 layer: layer.id.clone(),
@@ -78,7 +78,7 @@ impl<'a> BranchReader<'a> {
     }
 
     /// Opens a regular file and makes sure that it is what was planned.
-    pub(super) fn open(&mut self, node: NodeId) -> Result<SourceFile<'a>, Error> {
+    pub(crate) fn open(&mut self, node: NodeId) -> Result<SourceFile<'a>, Error> {
         let source = self.open_unchecked(node)?;
         source.check()?;
         Ok(source)
@@ -161,7 +161,7 @@ impl Planned {
 
 /// An open regular file of a branch.
 #[derive(Debug)]
-pub(super) struct SourceFile<'a> {
+pub(crate) struct SourceFile<'a> {
     layer: &'a Layer,
     node: NodeId,
     file: File,
@@ -170,7 +170,7 @@ pub(super) struct SourceFile<'a> {
 
 impl SourceFile<'_> {
     /// Fills `buffer` with the file's bytes from `offset`, and with zeros beyond its end.
-    pub(super) fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<(), Error> {
+    pub(crate) fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<(), Error> {
         let left = usize::try_from(self.planned.size.saturating_sub(offset)).unwrap_or(usize::MAX);
         let (content, tail) = buffer.split_at_mut(left.min(buffer.len()));
         tail.fill(0);
@@ -184,7 +184,7 @@ impl SourceFile<'_> {
 
     /// Makes sure that the file is still what was planned. Called before its bytes are read and after: a write in between
     /// moves the times.
-    pub(super) fn check(&self) -> Result<(), Error> {
+    pub(crate) fn check(&self) -> Result<(), Error> {
         let stat = fstat(&self.file).map_err(|errno| self.io_error("stat", errno.into()))?;
         match self.planned.difference(&stat) {
             Some(what) => Err(self.changed(what)),
@@ -198,7 +198,7 @@ impl SourceFile<'_> {
     }
 
     /// Length in bytes.
-    pub(super) fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         self.planned.size
     }
 

@@ -2,13 +2,15 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use nix::libc::{O_DIRECT, O_EXCL};
-use nix::sys::stat::{major, minor};
+use nix::sys::stat::{major, makedev, minor};
 
 use crate::units::Bytes;
 
@@ -96,6 +98,39 @@ pub fn read_direct(path: &Path, offset: u64, block: &mut [u8; 4096]) -> io::Resu
     file.read_exact_at(&mut aligned.0, offset)?;
     *block = aligned.0;
     Ok(())
+}
+
+/// Makes the next reads of a file or block device come from the disk as far as that can be arranged: what is cached of it and
+/// written is dropped. Of a block device the cache may be older than what device-mapper wrote past it.
+///
+/// # Errors
+///
+/// Those of `BLKFLSBUF`, which needs `CAP_SYS_ADMIN`. Of a file none: its cache is never older than it.
+pub fn drop_cache(file: &File) -> io::Result<()> {
+    if file.metadata()?.file_type().is_block_device() {
+        return flush_buffers(file);
+    }
+    if let Err(errno) = posix_fadvise(file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED) {
+        log::debug!("what is cached of a file stays: {errno}");
+    }
+    Ok(())
+}
+
+#[allow(unsafe_code)]
+fn flush_buffers(device: &File) -> io::Result<()> {
+    mod ioctl {
+        // Source: linux v6.6 `include/uapi/linux/fs.h`, `BLKFLSBUF`.
+        nix::ioctl_none!(flush_buffers, 0x12, 97);
+    }
+    // SAFETY: the descriptor is open for the duration of the call, which takes no argument.
+    unsafe { ioctl::flush_buffers(device.as_raw_fd()) }?;
+    Ok(())
+}
+
+/// The number in a text like `8:1`, as `st_rdev` has it.
+pub fn parse_number(text: &str) -> Option<u64> {
+    let (major, minor) = text.split_once(':')?;
+    Some(makedev(major.parse().ok()?, minor.parse().ok()?))
 }
 
 /// `major:minor`, as device-mapper tables and `/sys/dev/block` have it.

@@ -246,18 +246,38 @@ impl DeviceMapper {
     ///
     /// [`Error::Taken`], [`Error::Name`], and those of the calls.
     pub fn create(&self, name: &str, uuid: &str, line: &Line) -> Result<State, Error> {
+        self.create_with(DmFlags::empty(), (name, uuid), line)
+    }
+
+    /// The same, but the device cannot be written to.
+    ///
+    /// # Errors
+    ///
+    /// As [`create`](Self::create).
+    pub fn create_read_only(&self, name: &str, uuid: &str, line: &Line) -> Result<State, Error> {
+        self.create_with(DmFlags::DM_READONLY, (name, uuid), line)
+    }
+
+    fn create_with(
+        &self,
+        flags: DmFlags,
+        (name, uuid): (&str, &str),
+        line: &Line,
+    ) -> Result<State, Error> {
         let uuid = DmUuid::new(uuid).map_err(|_| Error::Name {
             name: uuid.to_owned(),
         })?;
         self.dm
-            .device_create(dm_name(name)?, Some(uuid), DmOptions::private())
+            .device_create(dm_name(name)?, Some(uuid), private_with(flags))
             .map_err(|error| match Error::new(name, "create", error) {
                 error if error.errno() == Some(Errno::EBUSY) => Error::Taken {
                     name: name.to_owned(),
                 },
                 error => error,
             })?;
-        let started = self.load(name, line).and_then(|()| self.resume(name));
+        let started = self
+            .load(name, line, flags)
+            .and_then(|()| self.resume(name));
         started.inspect_err(|_| {
             if let Err(error) = self.remove(name) {
                 log::warn!(
@@ -336,7 +356,7 @@ impl DeviceMapper {
     /// Those of the calls; the device goes on with one of the tables, or is suspended when the new one cannot resume: a
     /// pool cannot that would shrink.
     pub fn reload(&self, name: &str, line: &Line) -> Result<(), Error> {
-        self.load(name, line)?;
+        self.load(name, line, DmFlags::empty())?;
         let id = DevId::Name(dm_name(name)?);
         let flags = DmFlags::DM_SUSPEND | DmFlags::DM_NOFLUSH | DmFlags::DM_SKIP_LOCKFS;
         let suspended = self
@@ -366,7 +386,7 @@ impl DeviceMapper {
         Ok(lines.collect())
     }
 
-    fn load(&self, name: &str, line: &Line) -> Result<(), Error> {
+    fn load(&self, name: &str, line: &Line, flags: DmFlags) -> Result<(), Error> {
         let Line {
             start,
             sectors,
@@ -375,7 +395,9 @@ impl DeviceMapper {
         } = line.clone();
         let lines = [(start, sectors, target, params)];
         let id = DevId::Name(dm_name(name)?);
-        let loaded = self.dm.table_load(&id, &lines, DmOptions::default());
+        let loaded = self
+            .dm
+            .table_load(&id, &lines, DmOptions::default().set_flags(flags));
         loaded
             .map(drop)
             .map_err(|error| Error::new(name, &format!("load table {line}"), error))
@@ -399,6 +421,11 @@ impl DeviceMapper {
             _ => Err(Error::new(name, "resume", error)),
         }
     }
+}
+
+/// Options for a private device, with flags.
+fn private_with(flags: DmFlags) -> DmOptions {
+    DmOptions::private().set_flags(flags)
 }
 
 fn dm_name(name: &str) -> Result<&DmName, Error> {

@@ -45,7 +45,7 @@ pub struct Loop {
 }
 
 impl Loop {
-    /// Attaches a file that is open for reading and writing; with direct I/O where its file system can, so that nothing is
+    /// Attaches a file, read-only if it is open for reading only; with direct I/O where its file system can, so that nothing is
     /// cached twice.
     ///
     /// # Errors

@@ -20,11 +20,34 @@ const PAUSE: Duration = Duration::from_millis(100);
 ///
 /// The kernel's, to the last of them. `options` must not be empty.
 pub fn mount(device: &Path, at: &Path, kind: &str, options: &[&str]) -> io::Result<()> {
+    mount_with(MountFlags::NOATIME, (device, at), kind, options)
+}
+
+/// The same, read-only, and with nothing in it that could be run or opened as a device.
+///
+/// # Errors
+///
+/// As [`mount`].
+pub fn mount_read_only(device: &Path, at: &Path, kind: &str, options: &[&str]) -> io::Result<()> {
+    let flags = MountFlags::NOATIME
+        | MountFlags::RDONLY
+        | MountFlags::NODEV
+        | MountFlags::NOEXEC
+        | MountFlags::NOSUID;
+    mount_with(flags, (device, at), kind, options)
+}
+
+fn mount_with(
+    flags: MountFlags,
+    (device, at): (&Path, &Path),
+    kind: &str,
+    options: &[&str],
+) -> io::Result<()> {
     let mut refused = io::Error::from(io::ErrorKind::InvalidInput);
     for text in options {
         let mounted = Mount::builder()
             .fstype(kind)
-            .flags(MountFlags::NOATIME)
+            .flags(flags)
             .data(text)
             .mount(device, at);
         match mounted {

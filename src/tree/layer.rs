@@ -88,6 +88,11 @@ impl Directory {
         self.removed.iter()
     }
 
+    /// Whether this layer removes that name.
+    pub fn removes(&self, name: &[u8]) -> bool {
+        self.removed.position(name).is_some()
+    }
+
     /// What this layer brings, ascending by the bytes of the names.
     pub fn entries(&self) -> impl ExactSizeIterator<Item = Entry<'_>> {
         self.entries_in(0..self.nodes.len())

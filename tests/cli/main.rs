@@ -11,6 +11,7 @@ mod converted;
 mod damage;
 mod interrupted;
 mod lifecycle;
+mod machine_log;
 mod refusals;
 mod run;
 mod space;

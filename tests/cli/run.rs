@@ -25,10 +25,16 @@ impl Tool {
         self.run.path().join("docker.pid")
     }
 
+    /// The host's `/`: without a Docker, unless a test puts one there.
+    pub(crate) fn host_root(&self) -> &Path {
+        self.run.path()
+    }
+
     pub(crate) fn command(&self, verb: &str, root: &Path, options: &[&str]) -> Command {
         let mut command = Command::new(BINARY);
         command.arg(verb).arg("--root").arg(root).args(options);
         command.arg("--pidfile").arg(self.pid_file());
+        command.arg("--host-root").arg(self.host_root());
         command
     }
 

@@ -18,7 +18,7 @@ use crate::support::merge::reference_merge;
 use crate::support::random::random_stack;
 use crate::support::walk::walk;
 
-fn request(root: &Path, checksums: Checksums) -> Request {
+pub(crate) fn request(root: &Path, checksums: Checksums) -> Request {
     Request {
         root: root.to_owned(),
         host: Host {
@@ -35,6 +35,8 @@ fn request(root: &Path, checksums: Checksums) -> Request {
         writer: Writer::Direct,
         cancel: Cancel::default(),
         checkpoint: std::time::Duration::MAX,
+        switch_daemon: false,
+        verify: true,
     }
 }
 

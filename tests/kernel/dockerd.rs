@@ -53,6 +53,32 @@ pub(crate) fn with_dockerd<T>(
     }
 }
 
+/// Whether a daemon starts on `root`: `Err` is what it logged when it ended instead.
+pub(crate) fn try_dockerd(lab: &Lab, root: &Root) -> Result<Result<(), String>> {
+    let bound = Mounted::bind(root.path(), Path::new(DATA_ROOT))?;
+    let mut daemon = Dockerd::start(lab, root.options())?;
+    let ready = daemon.wait_ready();
+    let ended = daemon.process.try_wait()?.is_some();
+    let log = fs::read_to_string(daemon.directory.join("log")).unwrap_or_default();
+    daemon.stop()?;
+    // A daemon that does not start leaves its own bind mount over the directory.
+    while nr_mounts(DATA_ROOT)? > 1 {
+        run(lab.command("umount").arg(DATA_ROOT))?;
+    }
+    bound.close()?;
+    match ready {
+        Ok(()) => Ok(Ok(())),
+        Err(_) if ended => Ok(Err(log)),
+        Err(error) => Err(daemon.with_log(&error)),
+    }
+}
+
+fn nr_mounts(point: &str) -> Result<usize> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    let points = mounts.lines().filter_map(|line| line.split(' ').nth(4));
+    Ok(points.filter(|at| *at == point).count())
+}
+
 /// A running daemon; killed when dropped.
 #[derive(Debug)]
 pub(crate) struct Dockerd<'lab> {

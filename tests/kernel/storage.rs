@@ -90,6 +90,8 @@ pub(crate) enum Fault {
     Writes,
     /// All fails.
     All,
+    /// Writes are lost without a word, as those that a disk has in its cache when the power goes.
+    Losses,
 }
 
 impl Part {
@@ -112,9 +114,10 @@ impl Part {
     }
 
     fn fail(&self, fault: Fault) -> Result<()> {
-        let flakey = format!("{} 0 0 3600 1 error_writes", self.below.path().display());
+        let flakey = |what| format!("{} 0 0 3600 1 {what}", self.below.path().display());
         match fault {
-            Fault::Writes => self.between.reload(("flakey", &flakey)),
+            Fault::Writes => self.between.reload(("flakey", &flakey("error_writes"))),
+            Fault::Losses => self.between.reload(("flakey", &flakey("drop_writes"))),
             Fault::All => self.between.reload(("error", "")),
         }
     }

@@ -193,9 +193,22 @@ impl Subject {
         expect_none("the root", &differing)
     }
 
-    /// Starts the tool on the copy.
+    /// Starts the tool on the copy. It notes each layer as it is done.
     pub(crate) fn start(&self, lab: &Lab, variant: Variant, storage: &Storage) -> Result<Running> {
-        self.start_with(lab.tool(), &variant.all_arguments(storage))
+        let mut arguments = variant.all_arguments(storage);
+        arguments.extend(["--checkpoint", "0"].map(OsString::from));
+        self.start_with(lab.tool(), &arguments)
+    }
+
+    /// Starts a run that goes on with what an earlier one began.
+    pub(crate) fn resume(&self, lab: &Lab) -> Result<Running> {
+        let arguments = ["--checkpoint", "0"].map(OsString::from);
+        Running::start(
+            lab.tool(),
+            self.scratch()?,
+            ("resume", &self.path),
+            &arguments,
+        )
     }
 
     /// Starts a run on new devices and meets it at a stage. What is there for milliseconds can be missed, so it is tried
@@ -227,14 +240,17 @@ impl Subject {
 
     /// New devices for runs on the copy.
     pub(crate) fn storage(&self, target: Target, sizes: Sizes) -> Result<Storage> {
-        let scratch = self.path.parent().context("it lies in a directory")?;
-        Storage::create(target, scratch, sizes)
+        Storage::create(target, self.scratch()?, sizes)
+    }
+
+    /// Where the devices' files are.
+    pub(crate) fn scratch(&self) -> Result<&Path> {
+        self.path.parent().context("it lies in a directory")
     }
 
     /// The same with a command and options of one's own.
     pub(crate) fn start_with(&self, tool: Command, arguments: &[OsString]) -> Result<Running> {
-        let scratch = self.path.parent().context("it lies in a directory")?;
-        Running::start(tool, scratch, &self.path, arguments)
+        Running::start(tool, self.scratch()?, ("convert", &self.path), arguments)
     }
 
     /// Fails unless the tool refuses, and says these words.

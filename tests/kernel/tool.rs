@@ -66,16 +66,16 @@ pub(crate) struct Ended {
 }
 
 impl Running {
-    /// Starts `convert` on a root; what it says goes to a file in `scratch`.
+    /// Starts `convert` or `resume` on a root; what it says goes to a file in `scratch`.
     pub(crate) fn start(
         mut tool: Command,
         scratch: &Path,
-        root: &Path,
+        (command, root): (&str, &Path),
         arguments: &[OsString],
     ) -> Result<Self> {
         let log = scratch.join("stderr");
         let process = tool
-            .args(["-v", "convert", "--root"])
+            .args(["-v", command, "--root"])
             .arg(root)
             .arg("--pidfile")
             .arg(scratch.join("docker.pid"))

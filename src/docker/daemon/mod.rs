@@ -10,7 +10,7 @@ mod mounts;
 mod pid_file;
 mod processes;
 
-pub(crate) use mounts::mount_points;
+pub(crate) use mounts::{mount_points, mount_points_of};
 
 pub use check::{Finding, Host, Notice, Running, check_stopped};
 pub use pid_file::{Hold, LockError, PidFileLock};

@@ -13,6 +13,7 @@ use super::processes::Process;
 
 /// A line of `mountinfo`.
 struct Mount {
+    device: Vec<u8>,
     point: PathBuf,
     kind: Vec<u8>,
 }
@@ -61,17 +62,28 @@ pub(crate) fn mount_points(text: &[u8]) -> Vec<PathBuf> {
     parse_mounts(text).map(|mount| mount.point).collect()
 }
 
+/// Where file systems of a block device are mounted, by its `major:minor`.
+pub(crate) fn mount_points_of(text: &[u8], device: &str) -> Vec<PathBuf> {
+    let mounts = parse_mounts(text).filter(|mount| mount.device == device.as_bytes());
+    mounts.map(|mount| mount.point).collect()
+}
+
 fn parse_mounts(text: &[u8]) -> impl Iterator<Item = Mount> {
     text.split(|byte| *byte == b'\n').filter_map(parse_mount)
 }
 
-/// Source: linux `Documentation/filesystems/proc.rst`, 3.5: the fifth field is the mount point, the type follows a
+/// Source: linux `Documentation/filesystems/proc.rst`, 3.5: the third field is the device, the fifth the mount point, the type follows a
 /// single dash after fields of varying number.
 fn parse_mount(line: &[u8]) -> Option<Mount> {
     let mut fields = line.split(|byte| *byte == b' ');
-    let point = PathBuf::from(OsString::from_vec(unescape(fields.nth(4)?)));
+    let device = fields.nth(2)?.to_vec();
+    let point = PathBuf::from(OsString::from_vec(unescape(fields.nth(1)?)));
     let kind = fields.skip_while(|field| *field != b"-").nth(1)?.to_vec();
-    Some(Mount { point, kind })
+    Some(Mount {
+        device,
+        point,
+        kind,
+    })
 }
 
 /// The kernel writes space, tab, newline and backslash as three octal digits.

@@ -68,6 +68,8 @@ pub(super) struct Config {
     values: Vec<(Directive, String, usize)>,
     /// Keys that are one of ours but for their case: the daemon does not know them.
     pub(super) misspelt: Vec<(String, usize)>,
+    /// Whether there is nothing but white space in it.
+    pub(super) is_empty: bool,
 }
 
 impl Config {
@@ -75,6 +77,7 @@ impl Config {
     pub(super) fn parse(text: &[u8]) -> Result<Self, ConfigError> {
         let mut config = Self::default();
         if text.iter().all(u8::is_ascii_whitespace) {
+            config.is_empty = true;
             return Ok(config);
         }
         let object = parse_object(text)?;

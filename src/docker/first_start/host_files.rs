@@ -82,9 +82,12 @@ impl HostFiles {
         self.root.join(path.strip_prefix("/").unwrap_or(path))
     }
 
-    /// Whether there is anything of that name.
+    /// Whether there is anything of that name, be it a symbolic link to nowhere.
     pub(super) fn exists(&self, path: &Path) -> bool {
-        self.place(path).symlink_metadata().is_ok()
+        let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
+            return true;
+        };
+        self.place(dir).join(name).symlink_metadata().is_ok()
     }
 
     /// A regular file's bytes; `None` where there is nothing of that name.

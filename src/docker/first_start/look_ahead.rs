@@ -88,6 +88,16 @@ impl View<'_> {
             );
             findings.push(Finding::refusal("key-unknown", message));
         }
+        let empty_is_fine = self
+            .version
+            .is_some_and(|version| version >= Version::new(23, 0));
+        if settings.config.as_ref().is_ok_and(|config| config.is_empty) && !empty_is_fine {
+            let message = format!(
+                "{}: is empty, with which Docker before 23.0 does not start; remove it or put {{}} in",
+                shown(&self.config_place())
+            );
+            findings.push(Finding::refusal("config-empty", message));
+        }
         for (flag, file) in settings.told_twice() {
             let message = format!(
                 "{flag}: {} is in {} too, and Docker does not start when both name it, even alike; remove one",
@@ -96,6 +106,14 @@ impl View<'_> {
             );
             findings.push(Finding::refusal("told-twice", message));
         }
+        findings.extend(self.of_what_starts_it());
+        findings
+    }
+
+    /// What is said to nobody, and what is known of the service itself.
+    fn of_what_starts_it(&self) -> Vec<Finding> {
+        let settings = self.settings;
+        let mut findings = Vec::new();
         for told in &settings.unread {
             let service = settings.service.path.as_deref().unwrap_or(Path::new(""));
             let message = format!(

@@ -55,7 +55,8 @@ impl Settings {
             );
         let place = files.place(&config_path);
         let config = match files.read(&config_path) {
-            Ok(text) => Config::parse(&text.unwrap_or_default()).map_err(|error| error.at(&place)),
+            Ok(None) => Ok(Config::default()),
+            Ok(Some(text)) => Config::parse(&text).map_err(|error| error.at(&place)),
             Err(error) => Err(super::super::error::Chain(&error).to_string()),
         };
         if let Ok(config) = &config {

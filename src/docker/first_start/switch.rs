@@ -262,7 +262,7 @@ fn notes(change: &Change, unfit: &[(&Told, String)]) -> Vec<String> {
     named.into_iter().chain(dropped).chain(added).collect()
 }
 
-/// Writes what was planned. All is durable on return.
+/// Writes what was planned, unless that was done before. All is durable on return.
 ///
 /// # Errors
 ///
@@ -272,7 +272,12 @@ pub fn apply(switch: &Switch) -> Result<(), SwitchError> {
         return Ok(());
     };
     let path = &edit.path;
-    if present(path)? != edit.old {
+    let now = present(path)?;
+    if now.as_deref() == Some(&digest(edit.content.as_bytes())) {
+        // By a run that was interrupted after it.
+        return Ok(());
+    }
+    if now != edit.old {
         return Err(SwitchError::Changed { path: path.clone() });
     }
     let dir = path.parent().unwrap_or(Path::new("/"));

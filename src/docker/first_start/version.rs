@@ -43,8 +43,12 @@ impl Version {
 
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The months of the releases by year have two digits, the minor numbers before 17.03 have not.
-        let width = if self.major < 17 { 1 } else { 2 };
+        // The months of the releases from 17.03 to 20.10 have two digits.
+        let width = if (17..=20).contains(&self.major) {
+            2
+        } else {
+            1
+        };
         let minor = self.minor;
         write!(f, "{}.{minor:0width$}", self.major)
     }
@@ -112,5 +116,6 @@ mod tests {
         assert!(Version::new(18, 9) < Version::new(19, 3));
         assert_eq!(Version::new(18, 9).to_string(), "18.09");
         assert_eq!(Version::new(1, 9).to_string(), "1.9");
+        assert_eq!(Version::new(23, 0).to_string(), "23.0");
     }
 }

@@ -6,7 +6,7 @@
 //! The pool's metadata follows once the data is durable, its superblock last: until then a kernel takes the pool as
 //! unformatted. What a crash leaves, and what a later run makes of it: `data`.
 
-mod buffer;
+pub(crate) mod buffer;
 mod data;
 mod error;
 mod file;

@@ -28,11 +28,11 @@ pub(super) struct Begun {
 pub(super) fn begin(
     plan: &Plan,
     place: &Place<'_>,
-    names: Names,
     checkpoints: &Checkpoints<'_>,
 ) -> Result<Begun, Error> {
     if let Some(done) = checkpoints.done.filter(|done| !done.is_empty()) {
-        return resume::open(plan, place, names, done);
+        let opened = resume::open(plan, place, done);
+        return opened.map_err(|error| Error::NotResumed(Box::new(error)));
     }
     expect_unchanged(plan, place.target)?;
     if let (Some(((data, metadata), _)), true) = (&place.files, checkpoints.done.is_some()) {
@@ -43,7 +43,7 @@ pub(super) fn begin(
     if let Some(claim) = &claim {
         claim.write(place.stage)?;
     }
-    match open_pool(place, names) {
+    match open_pool(place) {
         Ok(pool) => Ok(Begun {
             pool,
             claim,
@@ -118,7 +118,8 @@ pub(super) fn claim_of(plan: &Plan, target: &Target) -> Result<Option<Claim>, Er
     })
 }
 
-fn open_pool(place: &Place<'_>, names: Names) -> Result<Pool, Error> {
+fn open_pool(place: &Place<'_>) -> Result<Pool, Error> {
+    let names = Names::new(place.home, place.root)?;
     Ok(match (place.target, &place.files) {
         (Target::ThinPool { path }, _) => Pool::adopt(names, path)?,
         (Target::Devices { data, metadata }, _) => {

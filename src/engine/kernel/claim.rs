@@ -405,6 +405,29 @@ mod tests {
     }
 
     #[test]
+    fn a_record_is_known_again_after_a_boot_and_no_other_is_taken_for_it() {
+        let now = Claim::Devices(devices());
+        let mut then = devices();
+        then.boot_id = "another".to_owned();
+        then.data.identity = Identity::BlockDevice { rdev: 7 };
+        let then = Claim::Devices(then).with_base(Uuid::from_u128(1));
+        assert!(then.is_of(&now));
+        let mut elsewhere = devices();
+        elsewhere.data.path = "/disk/e".into();
+        let mut longer = devices();
+        longer.last_thin_id += 1;
+        for other in [elsewhere, longer].map(Claim::Devices) {
+            assert!(!then.is_of(&other), "{other:?}");
+        }
+        let pool = Claim::ThinPool(thin_pool());
+        assert!(!then.is_of(&pool));
+        assert!(pool.clone().with_base(Uuid::from_u128(1)).is_of(&pool));
+        let mut later = thin_pool();
+        later.transaction_id += 1;
+        assert!(!pool.is_of(&Claim::ThinPool(later)));
+    }
+
+    #[test]
     fn no_record_or_half_of_one_claims_nothing() {
         let stage = tempfile::tempdir().unwrap();
         assert_eq!(Claim::read(stage.path()).unwrap(), None);

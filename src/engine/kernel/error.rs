@@ -59,6 +59,9 @@ pub enum Error {
     /// A file that an earlier run left cannot be used.
     #[error(transparent)]
     LeftFile(#[from] left_file::Error),
+    /// Why a resumed run could not begin. What the earlier run made was not touched: it can be tried again, or taken back.
+    #[error(transparent)]
+    NotResumed(Box<Error>),
     /// It cannot be noted how far the run came.
     #[error(transparent)]
     NotNoted(#[from] NotNoted),

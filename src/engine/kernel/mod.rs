@@ -12,6 +12,7 @@ pub mod claim;
 mod device_error;
 mod devices;
 mod error;
+mod finished;
 mod in_use;
 pub mod leftovers;
 mod names;
@@ -44,12 +45,14 @@ use crate::units::{Bytes, MetaBlocks};
 pub use built::Built;
 pub use device_error::{Error as DeviceError, Full, Stuck};
 pub use error::Error;
+pub use finished::ActivePool;
 pub use names::{Names, What};
 pub use pool::Pool;
 pub use previous::Previous;
 pub use refusal::Refusal;
 pub use status::{Live, Mode, PoolTable, Problem, Status, Usage};
 pub use target::{Facts, Space, Target};
+pub(crate) use target::{device_mapper_with_pools, expect_loops};
 pub use thin::{Mounted, Thin};
 pub use watch::Watch;
 
@@ -88,9 +91,9 @@ pub struct Place<'a> {
 ///
 /// # Errors
 ///
-/// [`Error::NotAsLeft`] and [`Error::LeftFile`] when the pool of an earlier run is not what it was said to be; then, and
-/// whenever that pool could not be opened, it was not touched. Otherwise [`Error::Interrupted`], or why it failed; everything
-/// is taken down again, what was told to be durable among it, unless [`Error::Left`] lists what is not.
+/// [`Error::NotResumed`] when the pool of an earlier run cannot be opened, or is not what it was said to be: it was not
+/// touched. Otherwise [`Error::Interrupted`], or why it failed; everything is taken down again, what was told to be durable
+/// among it, unless [`Error::Left`] lists what is not.
 pub fn write(
     plan: &Plan,
     place: &Place<'_>,
@@ -99,12 +102,11 @@ pub fn write(
 ) -> Result<Built, Error> {
     let copiers = copiers(options.jobs)?;
     let mounts = begin::mount_points(place.stage, &options.checkpoints)?;
-    let names = Names::new(place.home, place.root)?;
     let Begun {
         pool,
         claim,
         base_uuid,
-    } = begin::begin(plan, place, names, &options.checkpoints)?;
+    } = begin::begin(plan, place, &options.checkpoints)?;
     let build = Build {
         plan,
         pool: &pool,

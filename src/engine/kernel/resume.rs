@@ -29,12 +29,12 @@ use crate::thin::ThinId;
 pub(super) fn open(
     plan: &Plan,
     place: &Place<'_>,
-    names: Names,
     done: &HashSet<DeviceIndex>,
 ) -> Result<Begun, Error> {
     place.target.check_left(plan.transaction_before)?;
     let claim = recorded(plan, place)?;
     let kept = kept_ids(plan, place, done)?;
+    let names = Names::new(place.home, place.root)?;
     let expect = |path: &Path, held: &Contents| {
         expect_made(plan, held, &kept).map_err(|why| not_as_left(path, why))
     };

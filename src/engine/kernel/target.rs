@@ -153,7 +153,7 @@ pub(super) struct Found {
 }
 
 /// Device-mapper, with the target for pools: its module is loaded if need be.
-pub(super) fn device_mapper_with_pools() -> Result<DeviceMapper, Error> {
+pub(crate) fn device_mapper_with_pools() -> Result<DeviceMapper, Error> {
     use crate::sys::device_mapper::Error as DmError;
     let opened = match DeviceMapper::open() {
         Err(DmError::Absent(_)) => {
@@ -193,7 +193,8 @@ fn expect_loops_for(data: &Path, metadata: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-fn expect_loops() -> Result<(), Error> {
+/// Loop devices: their module is loaded if need be.
+pub(crate) fn expect_loops() -> Result<(), Error> {
     const CONTROL: &str = "/dev/loop-control";
     let open = || File::open(CONTROL);
     let opened = open().or_else(|_| {
@@ -382,7 +383,7 @@ fn expect_works(status: Status) -> Result<Live, Refusal> {
 }
 
 /// Sees to it that nobody has the pool or a thin device of it open.
-fn expect_unused(dm: &DeviceMapper, path: &Path, name: &str) -> Result<(), Error> {
+pub(super) fn expect_unused(dm: &DeviceMapper, path: &Path, name: &str) -> Result<(), Error> {
     for attempt in 1.. {
         let state = dm.state(name)?;
         let state = state.ok_or_else(|| Error::refused(path, Refusal::Missing))?;
@@ -459,18 +460,18 @@ pub(super) fn contents_on(metadata: &Path) -> Result<Contents, Error> {
     })
 }
 
-/// The node of the pool's metadata device, which the kernel names by number.
+/// The node of the pool's metadata device.
 fn metadata_device(pool: &Found) -> Result<PathBuf, Error> {
-    let text = &pool.table.metadata;
-    let numbers = text.split_once(':').and_then(|(major, minor)| {
-        let (major, minor) = (major.parse().ok()?, minor.parse().ok()?);
-        Some(nix::sys::stat::makedev(major, minor))
-    });
-    let rdev = numbers.ok_or_else(|| Error::Unreadable {
+    node_of(pool, &pool.table.metadata)
+}
+
+/// The node of a device in the pool's table, which the kernel names by number.
+pub(super) fn node_of(pool: &Found, number: &str) -> Result<PathBuf, Error> {
+    let rdev = block::parse_number(number).ok_or_else(|| Error::Unreadable {
         pool: pool.name.clone(),
         text: pool.table.to_string(),
     })?;
-    block::wait_for_node(rdev).map_err(Error::io(Path::new(text), "find the node of"))
+    block::wait_for_node(rdev).map_err(Error::io(Path::new(number), "find the node of"))
 }
 
 fn notices(pool: &Found, live: &Live) -> Vec<String> {

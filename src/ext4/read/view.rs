@@ -240,6 +240,19 @@ impl View {
         changed.into_iter()
     }
 
+    /// The names that are new, gone or lead elsewhere than in another view, each with its directory. Costs what differs, as
+    /// [`View::changed_since`] does.
+    pub fn changed_names<'a>(&'a self, parent: &'a Self) -> impl Iterator<Item = (Ino, &'a [u8])> {
+        parent.names.diff(&self.names).map(|item| {
+            let key = match item {
+                DiffItem::Add(key, _) | DiffItem::Remove(key, _) => key,
+                DiffItem::Update { new: (key, _), .. } => key,
+            };
+            let (directory, name) = key.split_first_chunk().expect("keys start with a number");
+            (Ino(u32::from_be_bytes(*directory)), name)
+        })
+    }
+
     /// All that is wrong, in the order of places.
     pub(super) fn all_faults(&self) -> Vec<Fault> {
         let known = self

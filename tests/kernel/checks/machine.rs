@@ -81,7 +81,8 @@ pub(super) fn chains_without_a_common_layer_are_filled_at_once(
         let variant = kernel(Target::Files, FileSystem::Ext4);
         let mut arguments = variant.all_arguments(&Storage::files());
         arguments.extend(["--jobs".into(), jobs.into()]);
-        let mut running = Running::start(lab.tool(), scratch, &root.path(), &arguments)?;
+        let mut running =
+            Running::start(lab.tool(), scratch, ("convert", &root.path()), &arguments)?;
         let mut most = 0;
         while !running.has_ended()? {
             let names = active()?;

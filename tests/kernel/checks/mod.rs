@@ -5,6 +5,7 @@ mod containers;
 mod devices;
 mod diff;
 mod faults;
+mod first_start;
 mod harness;
 mod images;
 mod interrupted;
@@ -18,6 +19,7 @@ mod machine;
 mod power;
 mod random;
 mod refusals;
+mod resumed;
 mod speed;
 
 use std::{fmt::Display, path::Path, sync::OnceLock};
@@ -134,6 +136,10 @@ const OF_ITS_PARTS: &[(&str, Plain)] = named![
     leftover_removal::a_leftover_in_use_stays_and_is_named_with_its_command,
 ];
 
+/// Of the first start.
+const OF_THE_FIRST_START: &[(&str, Plain)] =
+    named![first_start::docker_starts_and_refuses_as_foreseen];
+
 /// Those of the kernel engine alone.
 const OF_THE_KERNEL_ENGINE: &[(&str, Plain)] = named![
     faults::a_data_device_that_fails_ends_the_run_cleanly,
@@ -157,6 +163,8 @@ const OF_THE_KERNEL_ENGINE: &[(&str, Plain)] = named![
     lvm::lvm_pool_that_is_extended_and_gets_full_again_is_given_back,
     interrupted::a_run_that_is_told_to_stop_leaves_nothing,
     interrupted::what_a_killed_run_left_is_named_and_removed_by_the_next,
+    resumed::a_killed_run_goes_on_with_the_layers_that_were_done,
+    resumed::after_a_power_cut_the_layers_that_were_done_are_there,
 ];
 
 /// Those about machines that stop.
@@ -178,6 +186,7 @@ pub(crate) fn all() -> &'static [Check] {
         for &variant in IN_SHORT {
             all.extend(ALWAYS.iter().map(|check| on(variant, check)));
         }
+        all.extend(OF_THE_FIRST_START.iter().map(plain));
         all.extend(OF_ITS_PARTS.iter().chain(OF_THE_KERNEL_ENGINE).map(plain));
         all.extend(OF_POWER_CUTS.iter().map(plain));
         all

@@ -87,7 +87,7 @@ fn convert(lab: &Lab, scratch: &Path, root: &AufsRoot) -> Result<Duration> {
     let variant = kernel(Target::Devices, FileSystem::Ext4);
     let storage = Storage::create(variant.target, scratch, AMPLE)?;
     let arguments = variant.all_arguments(&storage);
-    let ended = Running::start(lab.tool(), scratch, &copy, &arguments)?.end()?;
+    let ended = Running::start(lab.tool(), scratch, ("convert", &copy), &arguments)?.end()?;
     ended.expect(0, &[])?;
     storage.close()?;
     fs::remove_dir_all(copy)?;

@@ -1,5 +1,6 @@
 //! Looks for what bears our mark; changes nothing.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -12,9 +13,9 @@ use nix::fcntl::OFlag;
 
 use super::{Device, Error, Leftovers};
 use crate::commit::STAGE_NAME;
-use crate::docker::daemon::mount_points;
-use crate::sys::device_mapper::{self, DeviceMapper};
-use crate::sys::loops;
+use crate::docker::daemon::{mount_points, mount_points_of};
+use crate::sys::device_mapper::{self, DeviceMapper, Line};
+use crate::sys::{block, loops};
 
 /// The mounts that this process sees.
 const MOUNTINFO: &str = "/proc/self/mountinfo";
@@ -50,9 +51,10 @@ pub fn find(uuid_prefix: &str, root: &Path) -> Result<Leftovers, Error> {
         .canonicalize()
         .map_err(look_error(root))?
         .join(STAGE_NAME);
+    let (devices, numbers) = find_devices(uuid_prefix)?;
     Ok(Leftovers {
-        mounts: find_mounts(&stage)?,
-        devices: find_devices(uuid_prefix)?,
+        mounts: find_mounts(&stage, &numbers)?,
+        devices,
         loops: find_loops(&stage)?,
         stage,
     })
@@ -65,46 +67,56 @@ fn look_error(path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Error {
     }
 }
 
-fn find_mounts(stage: &Path) -> Result<Vec<PathBuf>, Error> {
+fn find_mounts(stage: &Path, devices: &[String]) -> Result<Vec<PathBuf>, Error> {
     let text = fs::read(MOUNTINFO).map_err(look_error(MOUNTINFO))?;
-    Ok(mounts_below(stage, &text))
+    Ok(mounts_of_ours(stage, devices, &text))
 }
 
-/// Mount points below a directory, not the directory itself; innermost first, and of two in one place the upper one.
-fn mounts_below(stage: &Path, mountinfo: &[u8]) -> Vec<PathBuf> {
+/// Mount points below a directory, not the directory itself, and those of devices by their numbers; innermost first, and
+/// of two in one place the upper one.
+fn mounts_of_ours(stage: &Path, devices: &[String], mountinfo: &[u8]) -> Vec<PathBuf> {
     let mut points = mount_points(mountinfo);
-    points.retain(|point| point.starts_with(stage) && point != stage);
+    let on_devices = devices
+        .iter()
+        .flat_map(|device| mount_points_of(mountinfo, device));
+    let on_devices: HashSet<_> = on_devices.collect();
+    points.retain(|point| point.starts_with(stage) && point != stage || on_devices.contains(point));
     points.reverse();
     points.sort_by_key(|point| std::cmp::Reverse(point.components().count()));
     points
 }
 
-fn find_devices(uuid_prefix: &str) -> Result<Vec<Device>, Error> {
+/// The devices in the order of removal, and their numbers.
+fn find_devices(uuid_prefix: &str) -> Result<(Vec<Device>, Vec<String>), Error> {
     let dm = match DeviceMapper::open() {
         Ok(dm) => dm,
         Err(device_mapper::Error::Absent(error)) => {
             if !is_absence(&error) {
                 log::warn!("device-mapper: {error}: devices of an earlier run are not looked for");
             }
-            return Ok(Vec::new());
+            return Ok(Default::default());
         }
         Err(error) => return Err(Error::List(error)),
     };
-    let found = dm.list().map_err(Error::List)?.into_iter();
-    let ours = found.filter(|state| state.uuid.starts_with(uuid_prefix));
-    let (mut others, mut pools) = (Vec::new(), Vec::new());
-    for state in ours {
-        // A device whose maker was killed before it had a table is in nobody's way.
-        let table = dm.table(&state.name).unwrap_or_default();
-        let is_pool = table.first().is_some_and(|line| line.target == "thin-pool");
-        let list = if is_pool { &mut pools } else { &mut others };
-        list.push(Device {
-            name: state.name,
-            uuid: state.uuid,
-        });
+    let mut ours = dm.list().map_err(Error::List)?;
+    ours.retain(|state| state.uuid.starts_with(uuid_prefix));
+    // A device whose maker was killed before it had a table is in nobody's way.
+    ours.sort_by_cached_key(|state| removal(&dm.table(&state.name).unwrap_or_default()));
+    let numbers = ours.iter().map(|state| block::number(state.rdev)).collect();
+    let devices = ours.into_iter().map(|state| Device {
+        name: state.name,
+        uuid: state.uuid,
+    });
+    Ok((devices.collect(), numbers))
+}
+
+/// When a device is removed: thin devices, then the pool, then what the pool stands on.
+fn removal(table: &[Line]) -> u8 {
+    match table.first().map(|line| line.target.as_str()) {
+        Some("thin-pool") => 1,
+        Some("linear") => 2,
+        _ => 0,
     }
-    others.append(&mut pools);
-    Ok(others)
 }
 
 /// Whether this says that the kernel has no such thing, and not that we may not look.
@@ -189,7 +201,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mounts_below_the_staging_directory_are_found_innermost_first() {
+    fn mounts_below_the_staging_directory_and_of_our_devices_are_found_innermost_first() {
         let stage = Path::new("/var/lib/my docker/.aufs2dm");
         let text = b"20 1 8:1 / / rw - ext4 /dev/sda rw\n\
             30 20 253:2 / /var/lib/my\\040docker/.aufs2dm/mnt/0 rw - ext4 /dev/dm-2 rw\n\
@@ -199,9 +211,22 @@ mod tests {
             34 20 8:2 / /var/lib/my\\040docker/.aufs2dm-old/mnt/0 rw - ext4 /dev/sdb rw\n\
             35 20 8:2 / /other/.aufs2dm/mnt/0 rw - ext4 /dev/sdb rw\n\
             36 20 8:2 / /var/lib/my docker/.aufs2dm/mnt/7 rw - ext4 /dev/sdb rw\n";
-        let found = mounts_below(stage, text);
-        let names = ["mnt/0/deeper", "mnt/\\\n", "mnt/0"];
-        assert_eq!(found, names.map(|name| stage.join(name)));
+        let found = mounts_of_ours(stage, &[], text);
+        let names = ["mnt/0/deeper", "mnt/\\\n", "mnt/0"].map(|name| stage.join(name));
+        assert_eq!(found, names);
+        let found = mounts_of_ours(stage, &["8:2".to_owned()], text);
+        let others = [
+            "/var/lib/my docker/.aufs2dm-old/mnt/0",
+            "/var/lib/my docker/.aufs2dm",
+            "/other/.aufs2dm/mnt/0",
+            "/var/lib/my",
+        ];
+        let others = others.map(PathBuf::from);
+        assert!(
+            others.iter().all(|other| found.contains(other)),
+            "{found:?}"
+        );
+        assert_eq!(found.len(), 3 + 4);
     }
 
     #[test]

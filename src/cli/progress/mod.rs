@@ -1,4 +1,7 @@
-//! Shows progress on stderr: a bar on a terminal, plain lines elsewhere.
+//! Shows progress on stderr: a bar on a terminal, plain lines elsewhere, JSON for programs; and tells a service manager.
+
+mod json;
+mod notifying;
 
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
@@ -7,19 +10,24 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use self::json::Json;
+use self::notifying::Notifying;
+use super::log_format::LogFormat;
 use crate::engine::{Phase, Progress};
+use crate::notify::Notifier;
 use crate::units::Bytes;
 
 /// How often a plain line is written while a phase goes on.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The form that suits stderr.
+/// The form that suits stderr, and the service manager beside it.
 pub(super) fn for_stderr() -> Box<dyn Progress> {
-    if std::io::stderr().is_terminal() {
-        Box::new(Bar::default())
-    } else {
-        Box::new(Plain::default())
-    }
+    let shown: Box<dyn Progress> = match LogFormat::chosen() {
+        LogFormat::Json => Box::new(Json::default()),
+        LogFormat::Text if std::io::stderr().is_terminal() => Box::new(Bar::default()),
+        LogFormat::Text => Box::new(Plain::default()),
+    };
+    Box::new(Notifying::new(shown, Notifier::from_environment()))
 }
 
 fn title(phase: Phase) -> &'static str {
@@ -28,6 +36,8 @@ fn title(phase: Phase) -> &'static str {
         Phase::Plan => "planning",
         Phase::Data => "writing data",
         Phase::Metadata => "writing pool metadata",
+        Phase::Verify => "verifying",
+        Phase::Kernel => "mounting devices",
         Phase::Switch => "moving in place",
     }
 }
@@ -39,7 +49,9 @@ impl Progress for Bar {
     fn start(&self, phase: Phase, total: u64) {
         let template = match phase {
             Phase::Data => "{msg:22} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta} left",
-            Phase::Read => "{msg:22} {bar:30} {pos}/{len} {eta} left",
+            Phase::Read | Phase::Verify | Phase::Kernel => {
+                "{msg:22} {bar:30} {pos}/{len} {eta} left"
+            }
             _ => "{msg:22} {spinner} {elapsed}",
         };
         let style = ProgressStyle::with_template(template).expect("the templates are well formed");
@@ -74,6 +86,7 @@ impl Bar {
 #[derive(Default)]
 struct Plain(Mutex<Option<Running>>);
 
+/// A phase that goes on.
 struct Running {
     phase: Phase,
     total: u64,
@@ -84,25 +97,16 @@ struct Running {
 
 impl Progress for Plain {
     fn start(&self, phase: Phase, total: u64) {
-        let now = Instant::now();
-        let running = Running {
-            phase,
-            total,
-            done: 0,
-            began: now,
-            told: now,
-        };
+        let running = Running::new(phase, total);
         running.tell();
         *self.lock() = Some(running);
     }
 
     fn inc(&self, amount: u64) {
-        if let Some(running) = &mut *self.lock() {
-            running.done += amount;
-            if running.told.elapsed() >= PLAIN_INTERVAL {
-                running.told = Instant::now();
-                running.tell();
-            }
+        if let Some(running) = &mut *self.lock()
+            && running.is_due(amount, PLAIN_INTERVAL)
+        {
+            running.tell();
         }
     }
 
@@ -120,6 +124,27 @@ impl Plain {
 }
 
 impl Running {
+    fn new(phase: Phase, total: u64) -> Self {
+        let now = Instant::now();
+        Self {
+            phase,
+            total,
+            done: 0,
+            began: now,
+            told: now,
+        }
+    }
+
+    /// Counts what was done, and whether it is time to tell it again.
+    fn is_due(&mut self, amount: u64, interval: Duration) -> bool {
+        self.done += amount;
+        let due = self.told.elapsed() >= interval;
+        if due {
+            self.told = Instant::now();
+        }
+        due
+    }
+
     fn tell(&self) {
         // A closed stderr is no reason to stop a conversion.
         let _ = writeln!(std::io::stderr(), "{}", self.line());

@@ -1,0 +1,158 @@
+//! The form of what goes to stderr: text for people, or one JSON object a line for programs.
+
+use std::io::Write;
+use std::sync::OnceLock;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clap::ValueEnum;
+use log::{Level, LevelFilter};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+/// The form of messages and progress.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum LogFormat {
+    /// Lines of text.
+    #[default]
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+/// Chosen once, before anything is written.
+static CHOSEN: OnceLock<LogFormat> = OnceLock::new();
+
+impl LogFormat {
+    /// The form that was chosen for this process.
+    pub(super) fn chosen() -> Self {
+        CHOSEN.get().copied().unwrap_or_default()
+    }
+}
+
+/// Starts the logger.
+pub(super) fn start(format: LogFormat, verbose: u8) {
+    let level = match verbose {
+        0 => LevelFilter::Warn,
+        1 => LevelFilter::Info,
+        2 => LevelFilter::Debug,
+        _ => LevelFilter::Trace,
+    };
+    let format = *CHOSEN.get_or_init(|| format);
+    let mut builder = env_logger::Builder::new();
+    builder.filter_level(level);
+    match format {
+        LogFormat::Text => builder.format_timestamp(None).format_target(false),
+        LogFormat::Json => builder.format(|buffer, record| {
+            let line = line(record.level(), &record.args().to_string(), &Map::new());
+            buffer.write_all(line.as_bytes())
+        }),
+    };
+    builder.init();
+}
+
+/// One line for a program: `ts` in UTC, `level`, `msg`, and what else there is.
+pub(super) fn line(level: Level, message: &str, more: &Map<String, Value>) -> String {
+    #[derive(Serialize)]
+    struct Line<'a> {
+        ts: String,
+        level: &'static str,
+        msg: &'a str,
+        #[serde(flatten)]
+        more: &'a Map<String, Value>,
+    }
+    let level = match level {
+        Level::Error => "error",
+        Level::Warn => "warn",
+        Level::Info => "info",
+        Level::Debug => "debug",
+        Level::Trace => "trace",
+    };
+    let line = Line {
+        ts: timestamp(SystemTime::now()),
+        level,
+        msg: message,
+        more,
+    };
+    let mut text = serde_json::to_string(&line).expect("texts and numbers can always be written");
+    text.push('\n');
+    text
+}
+
+/// Writes an error and what to do about it. A closed stderr changes nothing about the exit code.
+pub(super) fn tell_error(message: &str, hints: &[&str]) {
+    let mut text = String::new();
+    match LogFormat::chosen() {
+        LogFormat::Text => {
+            text = format!("error: {message}\n");
+            text.extend(hints.iter().map(|hint| format!("hint: {hint}\n")));
+        }
+        LogFormat::Json => {
+            let mut more = Map::new();
+            if !hints.is_empty() {
+                more.insert("hints".to_owned(), json!(hints));
+            }
+            text.push_str(&line(Level::Error, message, &more));
+        }
+    }
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+/// As RFC 3339 has it, in UTC with milliseconds.
+fn timestamp(time: SystemTime) -> String {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (seconds, millis) = (since.as_secs(), since.subsec_millis());
+    let (days, second) = (seconds / 86400, seconds % 86400);
+    let (year, month, day) = date(days);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+}
+
+/// Year, month and day so many days after 1970-01-01. Years begin in March here, so that the leap day is the last one.
+fn date(days: u64) -> (u64, u64, u64) {
+    const DAYS_TO_1970: u64 = 719_468; // from 0000-03-01
+    const DAYS_OF_400_YEARS: u64 = 146_097;
+    let days = days + DAYS_TO_1970;
+    let (era, day) = (days / DAYS_OF_400_YEARS, days % DAYS_OF_400_YEARS);
+    let year = (day - day / 1460 + day / 36524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (month, next) = if month < 10 {
+        (month + 3, 0)
+    } else {
+        (month - 9, 1)
+    };
+    (era * 400 + year + next, month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn times_are_those_of_the_calendar() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_399, "2000-02-28T23:59:59.000Z"),
+            (951_782_400, "2000-02-29T00:00:00.000Z"),
+            (1_709_251_200, "2024-03-01T00:00:00.000Z"),
+            (1_767_225_599, "2025-12-31T23:59:59.000Z"),
+            (4_107_542_400, "2100-03-01T00:00:00.000Z"),
+        ] {
+            assert_eq!(timestamp(UNIX_EPOCH + Duration::from_secs(seconds)), text);
+        }
+        let time = UNIX_EPOCH + Duration::from_millis(1_234);
+        assert_eq!(timestamp(time), "1970-01-01T00:00:01.234Z");
+    }
+
+    #[test]
+    fn a_line_is_one_object_whatever_is_said() {
+        let text = line(Level::Warn, "two\nlines \"quoted\"", &Map::new());
+        assert_eq!(text.matches('\n').count(), 1);
+        let value: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(value["level"], "warn");
+        assert_eq!(value["msg"], "two\nlines \"quoted\"");
+    }
+}

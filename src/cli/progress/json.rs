@@ -1,0 +1,76 @@
+//! Progress for programs: an object a line, with `phase`, `done` and `total` (0: not counted).
+
+use std::io::Write as _;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use log::Level;
+use serde_json::{Map, Value, json};
+
+use super::super::log_format::line;
+use super::{Running, title};
+use crate::engine::{Phase, Progress};
+
+/// How often a line is written while a phase goes on.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Writes a line at the beginning and the end of each phase, and each second.
+#[derive(Default)]
+pub(super) struct Json(Mutex<Option<Running>>);
+
+impl Progress for Json {
+    fn start(&self, phase: Phase, total: u64) {
+        let running = Running::new(phase, total);
+        tell(&running);
+        *self.lock() = Some(running);
+    }
+
+    fn inc(&self, amount: u64) {
+        if let Some(running) = &mut *self.lock()
+            && running.is_due(amount, INTERVAL)
+        {
+            tell(running);
+        }
+    }
+
+    fn finish(&self) {
+        if let Some(mut running) = self.lock().take() {
+            running.done = running.total;
+            tell(&running);
+        }
+    }
+}
+
+impl Json {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Running>> {
+        self.0
+            .lock()
+            .expect("no thread panics while it holds the lock")
+    }
+}
+
+fn tell(running: &Running) {
+    let more: Map<String, Value> = [
+        ("phase", json!(name(running.phase))),
+        ("done", json!(running.done)),
+        ("total", json!(running.total)),
+    ]
+    .into_iter()
+    .map(|(key, value)| (key.to_owned(), value))
+    .collect();
+    // A closed stderr is no reason to stop a conversion.
+    let _ = std::io::stderr().write_all(line(Level::Info, title(running.phase), &more).as_bytes());
+}
+
+/// A phase's name, part of the interface.
+fn name(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Read => "read",
+        Phase::Plan => "plan",
+        Phase::Data => "data",
+        Phase::Metadata => "metadata",
+        Phase::Verify => "verify",
+        Phase::Kernel => "kernel",
+        Phase::Switch => "switch",
+    }
+}

@@ -1,0 +1,35 @@
+//! `aufs2dm verify`.
+
+use super::args::VerifyArgs;
+use super::convert::{cancel_by_signals, host};
+use super::exit::FoundWrong;
+use super::output::{print, print_json};
+use super::progress::for_stderr;
+use super::quiet::keep_access_times;
+use crate::convert::{VerifyRequest, verify};
+use crate::verify::{Mode, Verdict};
+
+/// Verifies a root.
+pub(super) fn run(args: &VerifyArgs) -> anyhow::Result<()> {
+    let cancel = cancel_by_signals()?;
+    let progress = for_stderr();
+    keep_access_times(&args.root.root);
+    let request = VerifyRequest {
+        root: args.root.root.clone(),
+        host: host(&args.root),
+        mode: if args.full { Mode::Full } else { Mode::Quick },
+        target: args.target(),
+        jobs: args.jobs(),
+        cancel,
+    };
+    let report = verify(&request, &*progress)?;
+    if args.root.json {
+        print_json(&report)?;
+    } else {
+        print(&format!("{report}\n"))?;
+    }
+    match report.verdict {
+        Verdict::Sound => Ok(()),
+        Verdict::SourceDamaged | Verdict::Wrong => Err(FoundWrong.into()),
+    }
+}

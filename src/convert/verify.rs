@@ -1,0 +1,211 @@
+//! Verification of a root, whichever side it has.
+
+use std::fs;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use super::error::Error;
+use super::execute::Prepared;
+use super::held::Held;
+use super::order::Order;
+use super::writer::{Work, Writer};
+use crate::commit::{self, Conversion, Stage, State, Verified, now};
+use crate::docker::StorePaths;
+use crate::docker::daemon::Host;
+use crate::engine::direct::WrittenRun;
+use crate::engine::kernel::Target;
+use crate::engine::{Cancel, Progress};
+use crate::verify::{self, Ask, Devices, Mode, Report, Verdict};
+
+/// What was asked for.
+#[derive(Clone, Debug)]
+pub struct VerifyRequest {
+    /// Docker's data directory.
+    pub root: PathBuf,
+    /// Where the running system is looked at.
+    pub host: Host,
+    /// How much is read.
+    pub mode: Mode,
+    /// Where the pool is; `None`: where the conversion made it, or in loop files.
+    pub target: Option<Target>,
+    /// Threads.
+    pub jobs: NonZeroUsize,
+    /// Set to stop early.
+    pub cancel: Cancel,
+}
+
+/// Verifies the devicemapper side if there is one, else the aufs side. Docker's files are not changed; that a verification passed is
+/// noted in the conversion's journal.
+///
+/// # Errors
+///
+/// [`Error::Verify`], [`Error::NothingToVerify`], or what stands in the way. What is wrong with the root is in the report.
+pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<Report, Error> {
+    let path = request
+        .root
+        .canonicalize()
+        .unwrap_or_else(|_| request.root.clone());
+    let held = Held::for_reading(&path, &request.host)?;
+    let conversion = Conversion::find(&path)?;
+    if let Some(state @ (State::Switching | State::RollingBack)) = conversion
+        .as_ref()
+        .map(|conversion| conversion.story().state)
+    {
+        return Err(commit::Error::Unfinished { path, state }.into());
+    }
+    let report = look(request, &path, conversion.as_ref(), progress)?;
+    if let Some(conversion) = conversion.filter(|one| one.story().state == State::Converted)
+        && report.verdict != Verdict::Wrong
+    {
+        conversion.note_verified(Verified {
+            at: now(),
+            full: request.mode == Mode::Full,
+        })?;
+    }
+    held.release();
+    Ok(report)
+}
+
+fn look(
+    request: &VerifyRequest,
+    path: &Path,
+    conversion: Option<&Conversion>,
+    progress: &dyn Progress,
+) -> Result<Report, Error> {
+    let home = path.join("devicemapper");
+    let aufs = Some(path.join("aufs")).filter(|aufs| aufs.is_dir());
+    let target = request
+        .target
+        .clone()
+        .or_else(|| conversion.and_then(recorded_target))
+        .unwrap_or(Target::LoopFiles);
+    let devices = home.is_dir().then_some(Devices {
+        home: &home,
+        target: &target,
+    });
+    if devices.is_none() && aufs.is_none() {
+        return Err(Error::NothingToVerify {
+            path: path.to_owned(),
+        });
+    }
+    let side = if devices.is_some() {
+        "image/devicemapper"
+    } else {
+        "image/aufs"
+    };
+    let image = path.join(side);
+    let mounts = MountPoints::make(conversion)?;
+    let request = verify::Request {
+        stores: StorePaths {
+            root: path,
+            image: &image,
+            aufs: aufs.as_deref(),
+        },
+        devices,
+        mode: request.mode,
+        kernel: Some(Ask {
+            root: path,
+            mounts: mounts.path(),
+        }),
+        conversion: None,
+        jobs: request.jobs,
+        cancel: request.cancel.clone(),
+    };
+    match verify::verify(&request, progress) {
+        Err(verify::Error::Interrupted) => Err(Error::Interrupted),
+        report => Ok(report?),
+    }
+}
+
+/// Verifies what a conversion has staged. Contents are proven by the checksums of what was written, where there are some.
+pub(super) fn staged_report(
+    prepared: &Prepared,
+    stage: &Stage,
+    runs: Option<&[WrittenRun]>,
+    progress: &dyn Progress,
+) -> Result<Report, Error> {
+    let source = &prepared.source;
+    let root = source.root.path();
+    let (home, image) = (
+        stage.path().join("devicemapper"),
+        stage.path().join("image"),
+    );
+    let aufs = root.join("aufs");
+    let target = match &prepared.work {
+        Work::Direct(_) => &Target::LoopFiles,
+        Work::Kernel(work) => &work.kernel.target,
+    };
+    let mounts = MountPoints::inside(stage.path())?;
+    let request = verify::Request {
+        stores: StorePaths {
+            root,
+            image: &image,
+            aufs: Some(&aufs),
+        },
+        devices: Some(Devices {
+            home: &home,
+            target,
+        }),
+        mode: Mode::Quick,
+        kernel: Some(Ask {
+            root,
+            mounts: mounts.path(),
+        }),
+        conversion: Some(verify::Conversion {
+            plan: prepared.work.plan(),
+            written: runs,
+        }),
+        jobs: source.request.jobs,
+        cancel: source.request.cancel.clone(),
+    };
+    match verify::verify(&request, progress) {
+        Err(verify::Error::Interrupted) => Err(Error::Interrupted),
+        report => Ok(report?),
+    }
+}
+
+fn recorded_target(conversion: &Conversion) -> Option<Target> {
+    let order = conversion.story().begun.order.clone();
+    let order: Order = serde_json::from_value(order).ok()?;
+    match order.writer {
+        Writer::Direct => None,
+        Writer::Kernel { target, .. } => Some(target),
+    }
+}
+
+/// An empty directory for mount points: in the staging directory where there is one, so that the next run finds what a kill
+/// leaves there.
+#[derive(Debug)]
+pub(super) struct MountPoints(PathBuf);
+
+impl MountPoints {
+    fn make(conversion: Option<&Conversion>) -> Result<Self, Error> {
+        match conversion {
+            Some(conversion) => Self::inside(conversion.stage()),
+            None => Self::inside(Path::new("/run")),
+        }
+    }
+
+    /// Makes one of a name of its own.
+    pub(super) fn inside(directory: &Path) -> Result<Self, Error> {
+        let path = directory.join(format!("aufs2dm-mnt-{}", std::process::id()));
+        let made = fs::create_dir(&path);
+        made.map_err(|source| Error::MountPoints {
+            path: path.clone(),
+            source,
+        })?;
+        Ok(Self(path))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for MountPoints {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir(&self.0) {
+            log::warn!("{}: cannot remove: {error}", self.0.display());
+        }
+    }
+}

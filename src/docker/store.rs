@@ -1,0 +1,181 @@
+//! The layers of a root as its image store and its containers know them, whatever the driver.
+//!
+//! [`Survey`](super::Survey) judges whether an aufs root can be converted. This only tells what there is, of a root before its
+//! conversion, after it, or in between, and what of it cannot be read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::check::Stores;
+use super::container::read_containers;
+use super::driver::is_aufs;
+use super::error::Problem;
+use super::files::{Dir, ReadError};
+use super::id::{CacheId, ChainId};
+use super::image::{Images, read_references};
+use super::layer::Layers;
+use super::model::Use;
+use super::mount::Mounts;
+use super::notes::{Notes, Subject};
+use super::stack::Stack;
+use super::survey::settle;
+use super::users::{Hits, Users};
+
+/// A layer of the driver.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KnownLayer {
+    /// The layer it lies on. `None`: on none, or no store tells.
+    pub parent: Option<CacheId>,
+    /// Whether a store tells what it lies on.
+    pub parent_known: bool,
+    /// What names it.
+    pub uses: Vec<Use>,
+    /// Whether aufs has it.
+    pub in_aufs: bool,
+}
+
+impl KnownLayer {
+    /// The layer's place in the image store, if it is an image's.
+    pub fn chain(&self) -> Option<ChainId> {
+        self.uses.iter().find_map(|used| match used {
+            Use::ImageLayer(chain) => Some(*chain),
+            _ => None,
+        })
+    }
+}
+
+/// Where the parts of a root are; before a result is moved in place they are not all below one directory.
+#[derive(Clone, Copy, Debug)]
+pub struct StorePaths<'a> {
+    /// The root: `containers` and `buildkit` are looked for in it.
+    pub root: &'a Path,
+    /// The image store: `image/aufs` or `image/devicemapper`, or a copy of it.
+    pub image: &'a Path,
+    /// The aufs driver's directory, where there is one.
+    pub aufs: Option<&'a Path>,
+}
+
+/// The layers of a root.
+#[derive(Debug)]
+pub struct Store {
+    /// The image store's layers.
+    pub layers: BTreeMap<ChainId, super::layer::Layer>,
+    /// All layers that a store names or aufs has.
+    pub known: BTreeMap<CacheId, KnownLayer>,
+    /// What could not be read, or does not fit together.
+    pub problems: Vec<Problem>,
+    image: Dir,
+    users: Users,
+}
+
+impl Store {
+    /// Reads the stores. Damage to parts of them is in [`problems`](Self::problems).
+    ///
+    /// # Errors
+    ///
+    /// One of the directories itself cannot be opened.
+    pub fn read(paths: StorePaths<'_>) -> Result<Self, ReadError> {
+        let root = Dir::open(paths.root)?;
+        let image = Dir::open(paths.image)?;
+        let aufs = paths.aufs.map(Dir::open).transpose()?;
+        let mut notes = Notes::default();
+        let layerdb = notes.keep(&Subject::Root, image.dir("layerdb"));
+        let (layers, mounts) = match &layerdb {
+            Some(layerdb) => (
+                Layers::read(layerdb, &mut notes),
+                Mounts::read(layerdb, &mut notes),
+            ),
+            None => (Layers::default(), Mounts::default()),
+        };
+        let stores = Stores {
+            images: Images::read(&image, &mut notes),
+            references: read_references(&image, &mut notes),
+            layers,
+            mounts,
+            containers: read_containers(&root, &mut notes),
+            own: |driver| is_aufs(driver) || driver == "devicemapper",
+            stack: aufs.map_or_else(Stack::default, |aufs| Stack::read(&aufs, &mut notes)),
+            graph: BTreeSet::new(),
+            buildkit: root.dir_if_any("buildkit")?.is_some(),
+        };
+        stores.layers.check(&mut notes);
+        let known = known_layers(&stores);
+        let users = stores.users();
+        let (problems, _) = settle(notes, &users, &stores.stack);
+        Ok(Self {
+            layers: stores.layers.sound,
+            known,
+            problems,
+            image,
+            users,
+        })
+    }
+
+    /// The images and containers that need a layer.
+    pub fn users_of(&self, id: &CacheId) -> Hits {
+        self.users.of_layer(id)
+    }
+
+    /// Where a layer's `tar-split.json.gz` is, whether or not it is there.
+    pub fn tar_split(&self, chain: &ChainId) -> PathBuf {
+        let layers = self.image.join("layerdb/sha256");
+        layers.join(chain.file_name()).join("tar-split.json.gz")
+    }
+
+    /// Opens a layer's `tar-split.json.gz`; `None` where there is none.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be opened, or is no regular file.
+    pub fn open_tar_split(&self, chain: &ChainId) -> Result<Option<File>, ReadError> {
+        let layers = self.image.dir("layerdb")?.dir("sha256")?;
+        let Some(layer) = layers.dir_if_any(chain.file_name())? else {
+            return Ok(None);
+        };
+        match layer.file("tar-split.json.gz") {
+            Ok(file) => Ok(Some(file)),
+            Err(ReadError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn known_layers(stores: &Stores) -> BTreeMap<CacheId, KnownLayer> {
+    let mut known: BTreeMap<CacheId, KnownLayer> = BTreeMap::new();
+    let cache_of = |chain: &ChainId| stores.layers.sound.get(chain).map(|layer| &layer.cache);
+    let mut on = |id: &CacheId, parent: Option<&CacheId>, used: Use| {
+        let layer = known.entry(id.clone()).or_default();
+        layer.parent = parent.cloned();
+        layer.parent_known = true;
+        layer.uses.push(used);
+    };
+    for (&chain, layer) in &stores.layers.sound {
+        let parent = layer.parent.as_ref().and_then(cache_of);
+        on(&layer.cache, parent, Use::ImageLayer(chain));
+    }
+    for (id, mount) in &stores.mounts.mounts {
+        let mut below = mount.parent.as_ref().and_then(cache_of);
+        if let Some(init) = &mount.init {
+            on(init.cache_id(), below, Use::Init(id.clone()));
+            below = Some(init.cache_id());
+        }
+        on(mount.rw.cache_id(), below, Use::Writable(id.clone()));
+    }
+    // Where both tell, aufs's own word counts: BuildKit may have built a parent twice.
+    for (place, listed) in stores.stack.layers.iter().enumerate() {
+        let layer = known.entry(listed.id.clone()).or_default();
+        layer.in_aufs = listed.sound;
+        if listed.sound {
+            layer.parent = stores.stack.parent_of(place).cloned();
+            layer.parent_known = true;
+        }
+        if layer.uses.is_empty() && stores.buildkit && listed.id.is_buildkit() {
+            layer.uses.push(Use::BuildKit);
+        }
+    }
+    known
+}

@@ -1,0 +1,168 @@
+//! Compares inodes: what an entry of a branch says of one, and what one was on the parent.
+
+use super::device::stretches;
+use crate::ext4::Ino;
+use crate::ext4::read::{Inode, Type, View};
+use crate::tree::{Kind, Meta, Node, Regular, Segment, Xattrs, escape};
+
+/// A hole in aufs of at least so many bytes must be one on the device; shorter ones may have been filled.
+const HOLE: u64 = 64 * 1024;
+
+/// What differs, a text each. `data` compares a regular file's holes.
+pub(super) fn attribute_faults(
+    node: &Node,
+    inode: &Inode,
+    data: impl Fn(&Regular) -> Option<String>,
+) -> Vec<String> {
+    let mut faults = meta_faults(&node.meta, &inode.meta());
+    match &node.kind {
+        Kind::Regular(file) if file.size != inode.size() => {
+            faults.push(differ("size", inode.size(), file.size));
+        }
+        Kind::Regular(file) => faults.extend(data(file)),
+        Kind::Symlink(target) if inode.target() != Some(target) => {
+            let found = inode.target().map_or_else(|| "nothing".to_owned(), escape);
+            faults.push(differ("target", found, escape(target)));
+        }
+        Kind::CharDevice(number) | Kind::BlockDevice(number) if inode.device() != Some(*number) => {
+            faults.push("device number differs from aufs".to_owned());
+        }
+        _ => {}
+    }
+    faults
+}
+
+fn meta_faults(expected: &Meta, found: &Meta) -> Vec<String> {
+    let mut faults = Vec::new();
+    if found.mode != expected.mode {
+        let octal = |mode| format!("{mode:04o}");
+        faults.push(differ("mode", octal(found.mode), octal(expected.mode)));
+    }
+    if (found.uid, found.gid) != (expected.uid, expected.gid) {
+        let owner = |meta: &Meta| format!("{}:{}", meta.uid, meta.gid);
+        faults.push(differ("owner", owner(found), owner(expected)));
+    }
+    if found.mtime != expected.mtime {
+        let time = |meta: &Meta| format!("{}.{:09}", meta.mtime.sec(), meta.mtime.nsec());
+        faults.push(differ("modification time", time(found), time(expected)));
+    }
+    if found.xattrs != expected.xattrs {
+        faults.extend(xattr_faults(&expected.xattrs, &found.xattrs));
+    }
+    faults
+}
+
+fn xattr_faults(expected: &Xattrs, found: &Xattrs) -> Vec<String> {
+    let value = |xattrs: &Xattrs, name: &[u8]| -> Option<Box<[u8]>> {
+        let mut all = xattrs.iter();
+        all.find(|(own, _)| *own == name)
+            .map(|(_, value)| value.into())
+    };
+    let mut faults = Vec::new();
+    for (name, expected) in expected.iter() {
+        let what = match value(found, name) {
+            None => "is missing",
+            Some(found) if *found != *expected => "differs from aufs",
+            Some(_) => continue,
+        };
+        faults.push(format!("attribute {} {what}", escape(name)));
+    }
+    for (name, _) in found.iter() {
+        if value(expected, name).is_none() {
+            faults.push(format!("attribute {} is not in aufs", escape(name)));
+        }
+    }
+    faults
+}
+
+fn differ(what: &str, found: impl std::fmt::Display, expected: impl std::fmt::Display) -> String {
+    format!("{what} is {found}, {expected} in aufs")
+}
+
+impl Regular {
+    /// How the device's blocks differ from the file's holes: data in a large hole, or a hole in data.
+    pub(super) fn differs(&self, view: &View, ino: Ino) -> Option<String> {
+        let block = u64::from(view.block_bytes());
+        let holes = self.holes();
+        // Blocks that were taken in a hole, written or not.
+        for run in view.extents(ino) {
+            let start = u64::from(run.logical) * block;
+            let end = start + u64::from(run.blocks) * block;
+            let first = holes.partition_point(|hole| hole.1 <= start);
+            for &(from, to) in &holes[first..] {
+                if from >= end {
+                    break;
+                }
+                let whole = from.next_multiple_of(block)..to - to % block;
+                if to - from >= HOLE && start.max(whole.start) < end.min(whole.end) {
+                    return Some(format!("the hole at byte {from} takes space"));
+                }
+            }
+        }
+        // No writer looks whether data is zeros, so none may have become a hole.
+        let whole = [Segment {
+            start: 0,
+            end: self.size,
+        }];
+        let data = self.segments.as_ref().map_or(&whole[..], |all| &all[..]);
+        for stretch in stretches(view, ino, self.size) {
+            let (start, end) = (stretch.offset, stretch.offset + stretch.bytes);
+            let next = data.partition_point(|segment| segment.end <= start);
+            let overlaps = data.get(next).is_some_and(|segment| segment.start < end);
+            if stretch.place.is_none() && overlaps {
+                let at = data[next].start.max(start);
+                return Some(format!("there is a hole at byte {at}, data in aufs"));
+            }
+        }
+        None
+    }
+
+    /// The file's holes: where they begin and end, ascending.
+    fn holes(&self) -> Vec<(u64, u64)> {
+        let Some(segments) = &self.segments else {
+            return Vec::new();
+        };
+        let mut holes = Vec::with_capacity(segments.len() + 1);
+        let mut at = 0;
+        for segment in segments.iter() {
+            if segment.start > at {
+                holes.push((at, segment.start));
+            }
+            at = segment.end;
+        }
+        if at < self.size {
+            holes.push((at, self.size));
+        }
+        holes
+    }
+}
+
+/// Makes sure that an inode which no layer changed differs by no more than what a removed name and reading leave: the count of
+/// links, the times of access and change.
+pub(super) fn unchanged(
+    (parent, below): (&View, &Inode),
+    (child, inode): (&View, &Inode),
+    ino: Ino,
+) -> Result<(), &'static str> {
+    let kept = |meta: &Meta| (meta.mode, meta.uid, meta.gid, meta.mtime);
+    let (before, after) = (below.meta(), inode.meta());
+    if below.file_type() != inode.file_type() {
+        return Err("is of another type than on the parent, but the layer has it not");
+    }
+    if kept(&before) != kept(&after) || before.xattrs != after.xattrs {
+        return Err("has other attributes than on the parent, but the layer has it not");
+    }
+    let same = match inode.file_type() {
+        Some(Type::Directory) => parent.names(ino).eq(child.names(ino)),
+        _ => {
+            below.size() == inode.size()
+                && below.target() == inode.target()
+                && below.device() == inode.device()
+                && parent.extents(ino).eq(child.extents(ino))
+        }
+    };
+    if !same {
+        return Err("has other content than on the parent, but the layer has it not");
+    }
+    Ok(())
+}

@@ -1,0 +1,65 @@
+//! Bytes that a device has from its parent although it has blocks of its own for them.
+//!
+//! A pool's block may be larger than a file system's, so a layer that changes one file has copies of its neighbours' bytes.
+//! The branch says nothing of those: they must be what the parent has.
+
+use std::ops::Range;
+
+use super::compare::Compared;
+use super::error::Halt;
+use super::pool::ThinDevice;
+use super::report::Faults;
+use super::work::Work;
+use crate::ext4::read::{ReadAt, View};
+
+/// Compares the content of files that the branch does not have, in the `changed` ranges of the device. A text for each that
+/// differs.
+pub(super) fn differing(
+    work: &Work<'_>,
+    (child, view): (ThinDevice<'_>, &View),
+    parent: ThinDevice<'_>,
+    changed: &[Range<u64>],
+    compared: &Compared,
+) -> Result<Faults, Halt> {
+    let block = u64::from(view.block_bytes());
+    let mut faults = Faults::default();
+    let (mut here, mut below) = (Vec::new(), Vec::new());
+    for (ino, run) in view.content_in(changed) {
+        if compared.explained.contains(&ino) || run.unwritten {
+            continue;
+        }
+        let length = usize::try_from(u64::from(run.blocks.min(256)) * block).unwrap_or(0);
+        let end = (run.physical + u64::from(run.blocks)) * block;
+        let mut at = run.physical * block;
+        while at < end {
+            work.go_on()?;
+            let part = length.min(usize::try_from(end - at).unwrap_or(usize::MAX));
+            read(&mut here, part, &child, at, ino.0)?;
+            read(&mut below, part, &parent, at, ino.0)?;
+            work.read(2 * part as u64);
+            if here != below {
+                faults.push(format_args!(
+                    "inode {}: its content differs from the layer below, but the layer has it not",
+                    ino.0
+                ));
+                break;
+            }
+            at += part as u64;
+        }
+    }
+    Ok(faults)
+}
+
+fn read(
+    buffer: &mut Vec<u8>,
+    length: usize,
+    device: &dyn ReadAt,
+    at: u64,
+    ino: u32,
+) -> Result<(), Halt> {
+    buffer.resize(length, 0);
+    device.read_at(buffer, at).map_err(|source| Halt::Device {
+        path: format!("inode {ino}"),
+        source,
+    })
+}

@@ -1,0 +1,330 @@
+//! Compares a device with its parent and its branch: the difference of the two devices is exactly what the branch says.
+//!
+//! By induction all devices are then what their stacks of branches say, and each comparison costs what its layer changes.
+//! Nothing here comes from the writers: the parent and the child are what was read from the disk, the branch is read by
+//! the rules of `docs/aufs.md`.
+
+use std::collections::{HashMap, HashSet};
+
+use super::attributes::{attribute_faults, unchanged};
+use super::device::is_directory;
+use super::report::Faults;
+use crate::ext4::Ino;
+use crate::ext4::read::{Inode, Type, View};
+use crate::plan::{ID_FILE, ROOTFS};
+use crate::tree::{Directory, Kind, LayerTree, NodeId, escape};
+
+/// A layer's device, the one it is a snapshot of, and what aufs has of the layer.
+#[derive(Clone, Copy)]
+pub(super) struct Sides<'a> {
+    pub(super) parent: &'a View,
+    pub(super) child: &'a View,
+    pub(super) branch: &'a LayerTree,
+}
+
+/// What a comparison found.
+#[derive(Debug, Default)]
+pub(super) struct Compared {
+    /// Names of the branch that were looked at.
+    pub(super) entries: u64,
+    /// What is wrong, each with its path.
+    pub(super) faults: Faults,
+    /// The branch's regular files with their inodes on the device, as far as both are of one size: their bytes are still to
+    /// be compared.
+    pub(super) files: Vec<(NodeId, Ino)>,
+    /// Inodes whose difference from the parent the branch explains.
+    pub(super) explained: HashSet<Ino>,
+}
+
+/// Compares everything but bytes of files.
+pub(super) fn compare(sides: Sides<'_>) -> Compared {
+    let mut changed_names: HashMap<Ino, Vec<Box<[u8]>>> = HashMap::new();
+    for (directory, name) in sides.child.changed_names(sides.parent) {
+        changed_names
+            .entry(directory)
+            .or_default()
+            .push(name.into());
+    }
+    let mut comparison = Comparison {
+        sides,
+        placed: vec![None; sides.branch.nr_nodes()],
+        changed_names,
+        found: Compared::default(),
+        pending: Vec::new(),
+    };
+    comparison.top();
+    while let Some(visit) = comparison.pending.pop() {
+        comparison.directory(visit);
+    }
+    comparison.links();
+    comparison.unexplained();
+    comparison.found
+}
+
+/// A directory of the branch, on the devices.
+#[derive(Clone, Copy)]
+struct Visit {
+    node: NodeId,
+    /// The directory it is merged into, on the parent.
+    below: Option<Ino>,
+    ino: Ino,
+}
+
+/// Where a node of the branch was found.
+#[derive(Clone, Copy)]
+struct Placed {
+    ino: Ino,
+    names: u64,
+}
+
+struct Comparison<'a> {
+    sides: Sides<'a>,
+    /// By node.
+    placed: Vec<Option<Placed>>,
+    /// Names that are new, gone or lead elsewhere than on the parent, by directory.
+    changed_names: HashMap<Ino, Vec<Box<[u8]>>>,
+    found: Compared,
+    pending: Vec<Visit>,
+}
+
+impl Comparison<'_> {
+    fn fault(&mut self, path: &str, what: impl std::fmt::Display) {
+        self.found.faults.push(format_args!("{path}: {what}"));
+    }
+
+    /// What lies beside the layer's tree: nothing, but what the first layer of a chain brings.
+    fn top(&mut self) {
+        let Sides { parent, child, .. } = self.sides;
+        let first = parent.lookup(Ino::ROOT, ROOTFS.as_bytes()).is_none();
+        self.found.explained.insert(Ino::ROOT);
+        for (name, ino) in child.names(Ino::ROOT) {
+            let own = name == ROOTFS.as_bytes() || name == ID_FILE.as_bytes();
+            match parent.lookup(Ino::ROOT, name) {
+                Some(below) if below == ino => {}
+                None if first && own => {
+                    self.found.explained.insert(ino);
+                }
+                _ => self.fault(&beside(name), "does not belong on the device"),
+            }
+        }
+        for (name, _) in parent.names(Ino::ROOT) {
+            if child.lookup(Ino::ROOT, name).is_none() {
+                self.fault(&beside(name), "is missing");
+            }
+        }
+        let rootfs = child.lookup(Ino::ROOT, ROOTFS.as_bytes());
+        let Some(ino) = rootfs.filter(|&ino| is_directory(child, ino)) else {
+            self.fault(&beside(ROOTFS.as_bytes()), "is no directory");
+            return;
+        };
+        let below = parent.lookup(Ino::ROOT, ROOTFS.as_bytes());
+        self.merge(LayerTree::ROOT, below, ino);
+    }
+
+    /// Notes a directory of the branch to be looked into, and compares the directory itself.
+    fn merge(&mut self, node: NodeId, below: Option<Ino>, ino: Ino) {
+        self.found.explained.insert(ino);
+        self.attributes(node, ino);
+        let parent = self.sides.parent;
+        self.pending.push(Visit {
+            node,
+            below: below.filter(|&below| is_directory(parent, below)),
+            ino,
+        });
+    }
+
+    fn attributes(&mut self, node: NodeId, ino: Ino) {
+        let Some(inode) = self.sides.child.inode(ino) else {
+            return; // the file system's own check names it
+        };
+        let faults = attribute_faults(self.sides.branch.node(node), inode, |layout| {
+            layout.differs(self.sides.child, ino)
+        });
+        if !faults.is_empty() {
+            let path = self.sides.branch.display_path(node);
+            for what in &faults {
+                self.fault(&path, what);
+            }
+        }
+    }
+
+    /// Names of a directory: those of the branch, and those below that it neither hides nor removes.
+    fn directory(&mut self, at: Visit) {
+        let Sides {
+            parent,
+            child,
+            branch,
+        } = self.sides;
+        let directory = branch
+            .directory(at.node)
+            .expect("only directories are merged");
+        let at = Visit {
+            below: at.below.filter(|_| !directory.is_opaque()),
+            ..at
+        };
+        if at.below == Some(at.ino) {
+            for name in self.changed_names.remove(&at.ino).unwrap_or_default() {
+                self.other_name(at, directory, &name);
+            }
+        } else {
+            let below = at.below.map(|below| parent.names(below));
+            let names = child.names(at.ino).chain(below.into_iter().flatten());
+            for (name, _) in names {
+                self.other_name(at, directory, name);
+            }
+        }
+        for entry in directory.entries() {
+            match child.lookup(at.ino, entry.name) {
+                None => self.name_fault(at.node, entry.name, "is missing"),
+                Some(ino) => {
+                    let under = at.below.and_then(|below| parent.lookup(below, entry.name));
+                    self.entry((at.node, entry.name), entry.node, under, ino);
+                }
+            }
+        }
+        for name in directory.removed() {
+            if child.lookup(at.ino, name).is_some() {
+                self.name_fault(at.node, name, "is there, but the layer removes it");
+            }
+        }
+    }
+
+    /// A name that the branch neither brings nor removes is what it is below.
+    fn other_name(&mut self, at: Visit, directory: &Directory, name: &[u8]) {
+        if directory.entry(name).is_some() || directory.removes(name) {
+            return;
+        }
+        let below = at
+            .below
+            .and_then(|below| self.sides.parent.lookup(below, name));
+        let what = match (below, self.sides.child.lookup(at.ino, name)) {
+            (below, found) if below == found => return,
+            (Some(_), None) => "is missing; no layer removed it",
+            (None, _) => "is there, but not in aufs",
+            (Some(_), Some(_)) => "is another file than in the layer below",
+        };
+        self.name_fault(at.node, name, what);
+    }
+
+    fn name_fault(&mut self, directory: NodeId, name: &[u8], what: &str) {
+        let path = self.path_of(directory, name);
+        self.fault(&path, what);
+    }
+
+    fn path_of(&self, directory: NodeId, name: &[u8]) -> String {
+        let above = self.sides.branch.display_path(directory);
+        format!("{}/{}", above.trim_end_matches('/'), escape(name))
+    }
+
+    /// A name that the branch brings.
+    fn entry(&mut self, name: (NodeId, &[u8]), node: NodeId, under: Option<Ino>, ino: Ino) {
+        self.found.entries += 1;
+        let kind = &self.sides.branch.node(node).kind;
+        let found = self.sides.child.inode(ino).and_then(Inode::file_type);
+        if found != Some(type_of(kind)) {
+            self.found.explained.insert(ino);
+            self.name_fault(name.0, name.1, "is of another type than in aufs");
+            return;
+        }
+        if matches!(kind, Kind::Directory(_)) {
+            if self.found.explained.contains(&ino) {
+                self.name_fault(name.0, name.1, "is a directory that has another name");
+                return;
+            }
+            self.merge(node, under, ino);
+            return;
+        }
+        match &mut self.placed[node.index()] {
+            Some(placed) => {
+                placed.names += 1;
+                if placed.ino != ino {
+                    let first = self.sides.branch.display_path(node);
+                    let what = format!("is not the same file as {first}, which it is in aufs");
+                    self.name_fault(name.0, name.1, &what);
+                    self.found.explained.insert(ino);
+                }
+            }
+            slot @ None => {
+                *slot = Some(Placed { ino, names: 1 });
+                if !self.found.explained.insert(ino) {
+                    let what = "is the same file as another, which it is not in aufs";
+                    self.name_fault(name.0, name.1, what);
+                }
+                self.attributes(node, ino);
+                self.note_content(node, ino);
+            }
+        }
+    }
+
+    fn note_content(&mut self, node: NodeId, ino: Ino) {
+        if let Some(file) = self.sides.branch.regular(node)
+            && self
+                .sides
+                .child
+                .inode(ino)
+                .is_some_and(|inode| inode.size() == file.size)
+            && file.size > 0
+        {
+            self.found.files.push((node, ino));
+        }
+    }
+
+    /// Every name of a file is the branch's: none of another layer leads to it.
+    fn links(&mut self) {
+        let child = self.sides.child;
+        let nodes = self.sides.branch.nodes().map(|(node, _)| node);
+        for (node, placed) in nodes.zip(std::mem::take(&mut self.placed)) {
+            let Some(Placed { ino, names }) = placed else {
+                continue;
+            };
+            let links = child.inode(ino).map_or(0, |inode| u64::from(inode.links()));
+            if links != names {
+                let path = self.sides.branch.display_path(node);
+                self.fault(&path, format_args!("has {links} names, {names} in aufs"));
+            }
+        }
+    }
+
+    /// What differs from the parent although the branch has it not. A name that went took one from the count of links, no
+    /// more; what has no name left is gone, as the file system's own check makes sure of.
+    fn unexplained(&mut self) {
+        let Sides { parent, child, .. } = self.sides;
+        for ino in child.changed_since(parent) {
+            if self.found.explained.contains(&ino) || is_reserved(ino) {
+                continue;
+            }
+            let Some(inode) = child.inode(ino) else {
+                continue;
+            };
+            let what = match parent.inode(ino) {
+                None => Some("is new, but the layer has it not"),
+                Some(below) => unchanged((parent, below), (child, inode), ino).err(),
+            };
+            if let Some(what) = what {
+                self.fault(&format!("inode {}", ino.0), what);
+            }
+        }
+    }
+}
+
+/// The journal, the resize inode and others that the file system keeps for itself.
+fn is_reserved(ino: Ino) -> bool {
+    ino.0 < 11 && ino != Ino::ROOT
+}
+
+/// A path that lies beside the layer's tree.
+fn beside(name: &[u8]) -> String {
+    format!("{} (beside rootfs)", escape(name))
+}
+
+fn type_of(kind: &Kind) -> Type {
+    match kind {
+        Kind::Directory(_) => Type::Directory,
+        Kind::Regular(_) => Type::Regular,
+        Kind::Symlink(_) => Type::Symlink,
+        Kind::CharDevice(_) => Type::CharDevice,
+        Kind::BlockDevice(_) => Type::BlockDevice,
+        Kind::Fifo => Type::Fifo,
+        Kind::Socket => Type::Socket,
+    }
+}

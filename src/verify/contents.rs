@@ -1,0 +1,180 @@
+//! The grade of a layer's contents.
+
+use std::fs::File;
+
+use super::branch::BranchFiles;
+use super::compare::Compared;
+use super::device::{DeviceFiles, DeviceTree, TarFiles};
+use super::error::Halt;
+use super::pool::ThinDevice;
+use super::proof::{Proven, by_checksums, by_digest};
+use super::report::{Contents, Faults, Proof};
+use super::work::Work;
+use super::written::Written;
+use crate::docker::DiffId;
+use crate::plan::Layer;
+
+/// How a layer's contents are looked at.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum How<'a> {
+    /// Read back.
+    Read,
+    /// By the checksums of what was written.
+    Checksums(Written<'a>),
+    /// Not at all.
+    Not,
+}
+
+/// A layer with all that is there of it.
+pub(super) struct Subject<'a> {
+    pub(super) work: &'a Work<'a>,
+    /// What Docker recorded of its tar.
+    pub(super) record: Option<(DiffId, File)>,
+    /// What its device has.
+    pub(super) device: Option<(ThinDevice<'a>, DeviceTree<'a>)>,
+    /// What aufs has.
+    pub(super) branch: Option<&'a Layer>,
+    /// What the comparison of the two found.
+    pub(super) compared: Option<&'a Compared>,
+}
+
+impl Subject<'_> {
+    /// Looks at the contents.
+    pub(super) fn contents(self, how: How<'_>) -> Result<Contents, Halt> {
+        let Some((device, tree)) = self.device else {
+            return self.of_branch();
+        };
+        if let How::Not = how {
+            return Ok(Contents::NotRead);
+        }
+        let Some((diff, tar_split)) = self.record else {
+            return match how {
+                How::Read => self.by_comparison(device, tree),
+                _ => Ok(Contents::NotRead),
+            };
+        };
+        let files = DeviceFiles::new(self.work, device, tree);
+        let proven = match how {
+            How::Checksums(written) => {
+                by_checksums(tar_split, &mut TarFiles::new(files, &tree, Some(written)))?
+            }
+            _ => by_digest(tar_split, diff, &mut TarFiles::new(files, &tree, None))?,
+        };
+        if !proven.is_wrong() {
+            return Ok(proven.grade());
+        }
+        Self {
+            record: None,
+            ..self
+        }
+        .whose_fault(&proven, device, tree)
+    }
+
+    /// Whether what is wrong was so before the conversion: aufs has the same then, every entry and every byte.
+    fn whose_fault(
+        &self,
+        proven: &Proven,
+        device: ThinDevice<'_>,
+        tree: DeviceTree<'_>,
+    ) -> Result<Contents, Halt> {
+        let files = proven.faults();
+        let as_in_aufs = match self.compared {
+            Some(compared) if compared.faults.is_empty() => {
+                self.differing_bytes(compared, device, tree)?.1.is_empty()
+            }
+            _ => false,
+        };
+        Ok(if as_in_aufs {
+            Contents::SourceDamaged { files }
+        } else {
+            Contents::Mismatch { files }
+        })
+    }
+
+    /// The files of a layer of which nothing was recorded, compared with the branch.
+    fn by_comparison(
+        &self,
+        device: ThinDevice<'_>,
+        tree: DeviceTree<'_>,
+    ) -> Result<Contents, Halt> {
+        let Some(compared) = self.compared else {
+            return Ok(Contents::NotVerifiable {
+                reason: "it has no tar-split, and aufs has it not".to_owned(),
+            });
+        };
+        if compared.files.is_empty() {
+            return Ok(Contents::Nothing);
+        }
+        let (bytes, faults) = self.differing_bytes(compared, device, tree)?;
+        Ok(if faults.is_empty() {
+            Contents::Verified {
+                by: Proof::Comparison,
+                files: compared.files.len() as u64,
+                bytes,
+            }
+        } else {
+            Contents::Mismatch { files: faults }
+        })
+    }
+
+    /// Compares the bytes of all files of the branch; returns how many there are, and the files that differ.
+    fn differing_bytes(
+        &self,
+        compared: &Compared,
+        device: ThinDevice<'_>,
+        tree: DeviceTree<'_>,
+    ) -> Result<(u64, Faults), Halt> {
+        let Some(layer) = self.branch else {
+            return Ok((0, Faults::default()));
+        };
+        let mut branch = BranchFiles::new(self.work, layer)?;
+        let mut files = DeviceFiles::new(self.work, device, tree);
+        let mut faults = Faults::default();
+        let mut total = 0;
+        let mut other = Vec::new();
+        for &(node, ino) in &compared.files {
+            let size = layer.tree.regular(node).map_or(0, |file| file.size);
+            files.open(ino, size);
+            let mut differs = None;
+            branch.read(node, &mut |offset, bytes| {
+                if differs.is_some() {
+                    return Ok(());
+                }
+                other.resize(bytes.len(), 0);
+                files
+                    .read_at(&mut other, offset)
+                    .map_err(|source| Halt::Device {
+                        path: layer.tree.display_path(node),
+                        source,
+                    })?;
+                let at = bytes.iter().zip(&other).position(|(a, b)| a != b);
+                differs = at.map(|at| offset + at as u64);
+                Ok(())
+            })?;
+            if let Some(at) = differs {
+                let path = layer.tree.display_path(node);
+                faults.push(format_args!("{path}: differs from aufs from byte {at} on"));
+            }
+            total += size;
+        }
+        Ok((total, faults))
+    }
+
+    /// What aufs has, where there is no device yet: damage that is there before any conversion.
+    fn of_branch(self) -> Result<Contents, Halt> {
+        let (Some((diff, tar_split)), Some(layer)) = (self.record, self.branch) else {
+            return Ok(Contents::NotVerifiable {
+                reason: "it has no tar-split".to_owned(),
+            });
+        };
+        let mut files = BranchFiles::new(self.work, layer)?;
+        let proven = by_digest(tar_split, diff, &mut files)?;
+        Ok(if proven.is_wrong() {
+            Contents::SourceDamaged {
+                files: proven.faults(),
+            }
+        } else {
+            proven.grade()
+        })
+    }
+}

@@ -1,0 +1,60 @@
+//! Why a verification cannot be made, or one of its parts.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::docker::ReadError;
+use crate::engine::SourceError;
+use crate::{aufs, tar_split};
+
+/// Why nothing can be verified.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Docker's stores cannot be opened.
+    #[error(transparent)]
+    Store(#[from] ReadError),
+    /// Threads cannot be started.
+    #[error("cannot start {jobs} threads; try fewer (--jobs)")]
+    Threads {
+        /// How many were asked for.
+        jobs: usize,
+        /// The system's reason.
+        source: rayon::ThreadPoolBuildError,
+    },
+    /// It was told to stop.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// What keeps one layer from being verified.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Halt {
+    /// The whole verification was told to stop.
+    #[error("interrupted")]
+    Interrupted,
+    /// The layer's tar-split is damaged.
+    #[error("tar-split.json.gz")]
+    TarSplit(#[from] tar_split::Error),
+    /// A store's file cannot be opened.
+    #[error(transparent)]
+    Store(#[from] ReadError),
+    /// The device does not give a file's bytes.
+    #[error("{path}: cannot be read from the device")]
+    Device {
+        /// The file within the layer, escaped.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file of the branch cannot be read, or changes while it is.
+    #[error("in aufs")]
+    Source(#[from] SourceError),
+    /// The branch cannot be read.
+    #[error("{}", .path.display())]
+    Branch {
+        /// The branch.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: aufs::Error,
+    },
+}

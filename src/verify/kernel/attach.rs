@@ -1,0 +1,283 @@
+//! The pool, active and read-only.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::Device;
+use super::error::{Error, Fault};
+use super::mount::Mounted;
+use crate::engine::kernel::{
+    DeviceError, Mode, Names, Status, Stuck, device_mapper_with_pools, expect_loops, leftovers,
+};
+use crate::sys::block::{self, Kind};
+use crate::sys::device_mapper::{Commit, DeviceMapper, Error as DmError, Line};
+use crate::sys::loops::{self, Loop};
+use crate::units::Bytes;
+use crate::verify::pool::Pool;
+
+/// A finished pool, activated so that nothing in it can change. [`close`](Self::close) takes it down; dropping does too, as
+/// far as it can.
+#[derive(Debug)]
+pub struct Attached {
+    /// What thin devices are on.
+    pool: String,
+    marks: Marks,
+    mounts: PathBuf,
+    /// Ours, in the order in which they were made.
+    made: Vec<Made>,
+    files: Vec<Attachment>,
+    dm: Arc<DeviceMapper>,
+}
+
+/// Names and UUIDs, after the root that the pool belongs to.
+#[derive(Debug)]
+struct Marks {
+    names: String,
+    uuids: String,
+}
+
+/// A file on a loop device.
+#[derive(Debug)]
+struct Attachment {
+    path: PathBuf,
+    file: File,
+    attached: Option<Loop>,
+}
+
+impl Attached {
+    /// Activates a pool for reading. `mounts` is an empty directory for mount points. What a killed run of this kind left is
+    /// taken down first.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::CannotAsk`]; [`Error::Fault`] when the kernel objects to the pool; [`Error::Leftovers`], [`Error::Io`],
+    /// [`Error::DeviceMapper`].
+    pub fn open(root: &Path, pool: &Pool, mounts: &Path) -> Result<Self, Error> {
+        let dm = Arc::new(device_mapper_with_pools().map_err(Error::CannotAsk)?);
+        let marks = Marks::of(root)?;
+        leftovers::find(&marks.uuids, root)?.remove()?;
+        let mut attached = Self {
+            pool: String::new(),
+            marks,
+            mounts: mounts.to_owned(),
+            made: Vec::new(),
+            files: Vec::new(),
+            dm,
+        };
+        match pool.active() {
+            Some(active) => attached.pool = block::number(active.rdev),
+            None => attached.activate(pool)?,
+        }
+        Ok(attached)
+    }
+
+    fn activate(&mut self, pool: &Pool) -> Result<(), Error> {
+        let thin = pool.thin();
+        let data = self.block_device(pool.data_path())?;
+        let metadata = self.block_device(pool.metadata_path())?;
+        // The kernel takes a metadata device that is larger for one that has grown, and wants to note that.
+        let exactly = thin.nr_metadata_blocks.bytes();
+        let metadata = self.cut(pool.metadata_path(), metadata, exactly)?;
+        let block = thin.data_block_size.0;
+        let params = format!("{metadata} {data} {block} 0 1 read_only");
+        let sectors = thin.nr_data_blocks.0 * block;
+        let line = Line::only(sectors, "thin-pool", params);
+        self.pool = self.make("pool", &line).map_err(|error| match error {
+            Error::DeviceMapper(error @ (DmError::Call { .. } | DmError::Other { .. })) => {
+                Error::Fault(Fault::Pool(error))
+            }
+            error => error,
+        })?;
+        self.expect_healthy()
+    }
+
+    /// The pool's own word on itself.
+    fn expect_healthy(&self) -> Result<(), Error> {
+        let name = self.marks.name("pool");
+        let lines = self.dm.status(&name, Commit::No)?;
+        let status = lines.first().map_or("", |line| &line.params);
+        match Status::parse(status) {
+            Some(Status::Live(live)) if live.mode == Mode::ReadOnly && !live.needs_check => Ok(()),
+            _ => Err(Error::Fault(Fault::PoolStatus {
+                status: status.to_owned(),
+            })),
+        }
+    }
+
+    /// The number of a block device, or of a loop device with the file on it.
+    fn block_device(&mut self, path: &Path) -> Result<String, Error> {
+        match block::kind(path).map_err(Error::io(path, "look at"))? {
+            Kind::Block { rdev } => return Ok(block::number(rdev)),
+            Kind::File { .. } | Kind::Other => {}
+        }
+        expect_loops().map_err(Error::CannotAsk)?;
+        // A loop device is read-only if the file was opened so.
+        let file = File::open(path).map_err(Error::io(path, "open"))?;
+        let attached = Loop::attach(&file).map_err(Error::io(path, "attach to a loop"))?;
+        let number = block::number(attached.rdev());
+        self.files.push(Attachment {
+            path: path.to_owned(),
+            file,
+            attached: Some(attached),
+        });
+        Ok(number)
+    }
+
+    /// The number of a device that has the first bytes of another, which may be that one.
+    fn cut(&mut self, path: &Path, number: String, size: Bytes) -> Result<String, Error> {
+        let found = File::open(path).and_then(|file| block::size(&file));
+        if found.map_err(Error::io(path, "tell the size of"))? == size {
+            return Ok(number);
+        }
+        let line = Line::only(size.sectors().0, "linear", format!("{number} 0"));
+        self.make("metadata", &line)
+    }
+
+    /// Makes a read-only device; returns its number.
+    fn make(&mut self, what: &str, line: &Line) -> Result<String, Error> {
+        let made = Made::new(&self.dm, &self.marks, what, line)?;
+        let number = block::number(made.rdev);
+        self.made.push(made);
+        Ok(number)
+    }
+
+    /// Activates a thin device, mounts it, calls `visit` with the root of its file system, and takes it down again. May be
+    /// called by several threads at once, for different devices.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Fault`] when the kernel objects; [`Error::Stuck`] when the device cannot be taken down.
+    pub fn with_mounted(&self, device: &Device, visit: &mut dyn FnMut(&Path)) -> Result<(), Error> {
+        let params = format!("{} {}", self.pool, device.id);
+        let line = Line::only(device.size.sectors().0, "thin", params);
+        let what = format!("thin-{}", device.id);
+        let thin = Made::new(&self.dm, &self.marks, &what, &line);
+        let thin = thin.map_err(|source| {
+            Error::Fault(Fault::Thin {
+                device: device.clone(),
+                source,
+            })
+        })?;
+        let node = block::wait_for_node(thin.rdev);
+        let node = node.map_err(Error::io(Path::new(&thin.name), "find the node of"))?;
+        let at = self.mounts.join(&what);
+        fs::create_dir_all(&at).map_err(Error::io(&at, "create"))?;
+        let mounted = Mounted::new((&node, thin.rdev), &at, device)?;
+        visit(&at);
+        mounted.close()?;
+        thin.close()
+    }
+
+    /// Takes all of it down.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stuck`] with what is still there.
+    pub fn close(mut self) -> Result<(), Error> {
+        let mut stuck = Vec::new();
+        while let Some(made) = self.made.pop() {
+            if let Err(Error::Stuck(DeviceError::Stuck(left))) = made.close() {
+                stuck.extend(left);
+            }
+        }
+        for attachment in &mut self.files {
+            stuck.extend(attachment.detach()?);
+        }
+        if stuck.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Stuck(DeviceError::Stuck(stuck)))
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        // What was made last uses what was made before.
+        while self.made.pop().is_some() {}
+    }
+}
+
+impl Attachment {
+    /// The kernel detaches it when nothing uses it any more, in its own time.
+    fn detach(&mut self) -> Result<Vec<Stuck>, Error> {
+        let Some(attached) = self.attached.take() else {
+            return Ok(Vec::new());
+        };
+        let node = attached.path().to_owned();
+        drop(attached);
+        let left = loops::wait_until_detached(&self.file);
+        let mut left = left.map_err(Error::io(&self.path, "find loop devices of"))?;
+        left.retain(|path| *path == node);
+        let stuck = left.iter().map(|node| Stuck {
+            what: format!("{} is still attached", self.path.display()),
+            command: format!("losetup -d {}", node.display()),
+        });
+        Ok(stuck.collect())
+    }
+}
+
+impl Marks {
+    fn of(root: &Path) -> Result<Self, Error> {
+        let uuids = Names::uuid_prefix_of(root).map_err(Error::CannotAsk)?;
+        let number = uuids.trim_start_matches("AUFS2DM-");
+        Ok(Self {
+            names: format!("aufs2dm-verify-{number}"),
+            uuids: format!("{uuids}verify-"),
+        })
+    }
+
+    fn name(&self, what: &str) -> String {
+        format!("{}{what}", self.names)
+    }
+}
+
+/// A read-only device of ours.
+#[derive(Debug)]
+struct Made {
+    dm: Arc<DeviceMapper>,
+    name: String,
+    rdev: u64,
+    active: bool,
+}
+
+impl Made {
+    fn new(
+        dm: &Arc<DeviceMapper>,
+        marks: &Marks,
+        what: &str,
+        line: &Line,
+    ) -> Result<Self, DmError> {
+        let name = marks.name(what);
+        let uuid = format!("{}{what}", marks.uuids);
+        let rdev = dm.create_read_only(&name, &uuid, line)?.rdev;
+        Ok(Self {
+            dm: Arc::clone(dm),
+            name,
+            rdev,
+            active: true,
+        })
+    }
+
+    fn close(mut self) -> Result<(), Error> {
+        self.active = false;
+        self.dm.remove(&self.name).map_err(|error| {
+            let command = format!("dmsetup remove {}", self.name);
+            Error::stuck(error.to_string(), command)
+        })
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        if self.active
+            && let Err(error) = self.dm.remove(&self.name)
+        {
+            log::warn!(
+                "{error}: {:?}; remove it: dmsetup remove {}",
+                error.errno(),
+                self.name
+            );
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! A file system mounted so that nothing on it changes.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::Device;
+use super::error::{Error, Fault};
+use crate::docker::devicemapper::FileSystem;
+use crate::shell::quoted;
+use crate::sys::mounts;
+
+/// A mount, which goes with this.
+#[derive(Debug)]
+pub(super) struct Mounted {
+    at: PathBuf,
+    mounted: bool,
+}
+
+impl Mounted {
+    /// Mounts a device, by its node and number, on a directory, which is removed in the end.
+    pub(super) fn new(
+        (node, rdev): (&Path, u64),
+        at: &Path,
+        device: &Device,
+    ) -> Result<Self, Error> {
+        // Neither replays a journal; snapshots of one xfs share its UUID.
+        let (kind, options) = match device.file_system {
+            FileSystem::Ext4 => ("ext4", "noload"),
+            FileSystem::Xfs => ("xfs", "norecovery,nouuid"),
+        };
+        let mut this = Self {
+            at: at.to_owned(),
+            mounted: false,
+        };
+        let fault = |source| {
+            Error::Fault(Fault::Mount {
+                device: device.clone(),
+                source,
+            })
+        };
+        mounts::mount_read_only(node, at, kind, &[options]).map_err(fault)?;
+        this.mounted = true;
+        let shown = fs::metadata(at).map_err(fault)?.dev();
+        if shown != rdev {
+            return Err(fault(io::Error::other("something else is mounted there")));
+        }
+        Ok(this)
+    }
+
+    pub(super) fn close(mut self) -> Result<(), Error> {
+        self.mounted = false;
+        let at = &self.at;
+        mounts::unmount(at).map_err(|error| {
+            let command = format!("umount {}", quoted(at));
+            Error::stuck(format!("{}: {error}", at.display()), command)
+        })
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        if self.mounted
+            && let Err(error) = mounts::unmount(&self.at).or_else(|_| mounts::detach(&self.at))
+        {
+            log::warn!("{}: cannot be unmounted: {error}", self.at.display());
+        }
+        if let Err(error) = fs::remove_dir(&self.at) {
+            log::debug!("{}: stays: {error}", self.at.display());
+        }
+    }
+}

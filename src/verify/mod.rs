@@ -1,0 +1,32 @@
+//! Verifies a root: that its devices hold what aufs had, and that this is what Docker once unpacked.
+//!
+//! It reads back through [`thin::read`](crate::thin::read) and [`ext4::read`](crate::ext4::read) and never through the plan,
+//! so a mistake of the writers is not repeated here. What is proven and how: `docs/verification.md`.
+
+mod attributes;
+mod branch;
+mod carried;
+mod compare;
+mod contents;
+mod device;
+mod error;
+pub mod kernel;
+mod layer;
+mod lookup;
+pub mod pool;
+mod proof;
+mod report;
+mod request;
+mod run;
+mod start;
+mod targets;
+mod word;
+mod work;
+mod written;
+
+pub use error::Error;
+pub use report::{
+    Contents, Faults, KernelWord, LayerReport, Mode, Proof, Report, Role, Tree, Verdict,
+};
+pub use request::{Ask, Conversion, Devices, Request};
+pub use run::verify;

@@ -1,0 +1,119 @@
+//! The proof of a layer's contents: its tar, made again of its files, has the digest by which Docker names the layer.
+
+use std::fs::File;
+
+use sha2::{Digest as _, Sha256};
+
+use super::error::Halt;
+use super::report::{Contents as Grade, Faults, Proof, shown_path};
+use crate::docker::DiffId;
+use crate::tar_split::{Contents, Difference, Excuse, Found, Reassembled, reassemble};
+
+/// What came of making a layer's tar again.
+#[derive(Debug)]
+pub(super) struct Proven {
+    /// Each file, compared with its record.
+    pub(super) files: Reassembled,
+    /// Whether the tar has the layer's digest. `None`: not all of its bytes were there.
+    pub(super) is_layer: Option<bool>,
+}
+
+/// Makes a layer's tar again of files whose bytes can be read, and digests it.
+pub(super) fn by_digest<C: Contents<Error = Halt>>(
+    tar_split: File,
+    diff: DiffId,
+    contents: &mut C,
+) -> Result<Proven, Halt> {
+    let mut digest = Sha256::new();
+    let files = reassemble(tar_split, contents, &mut |bytes| digest.update(bytes))?;
+    let is_layer = files
+        .is_whole()
+        .then(|| diff.is_of(digest.finalize().into()));
+    Ok(Proven { files, is_layer })
+}
+
+/// Compares the files' checksums alone with the recorded ones.
+pub(super) fn by_checksums<C: Contents<Error = Halt>>(
+    tar_split: File,
+    contents: &mut C,
+) -> Result<Proven, Halt> {
+    let files = reassemble(tar_split, contents, &mut |_| {})?;
+    Ok(Proven {
+        files,
+        is_layer: None,
+    })
+}
+
+impl Proven {
+    /// Whether a file is not what it was recorded to be, and nothing in the layer's own tar explains it.
+    pub(super) fn is_wrong(&self) -> bool {
+        let files = &self.files;
+        files.more > 0 || files.differences.iter().any(|one| one.excuse.is_none())
+    }
+
+    /// The grade, of files that are not [wrong](Self::is_wrong).
+    pub(super) fn grade(&self) -> Grade {
+        let (files, bytes) = (self.files.files, self.files.bytes);
+        if let Some(excused) = self.files.differences.first() {
+            return Grade::NotVerifiable {
+                reason: excuse(excused, files - self.files.differences.len() as u64),
+            };
+        }
+        match self.is_layer {
+            Some(false) => Grade::NotVerifiable {
+                reason: format!(
+                    "all {files} files have their recorded checksums, but the recorded tar is not the one of the layer's DiffID"
+                ),
+            },
+            Some(true) => Grade::Verified {
+                by: Proof::DiffId,
+                files,
+                bytes,
+            },
+            None if files == 0 => Grade::Nothing,
+            None => Grade::Verified {
+                by: Proof::Checksums,
+                files,
+                bytes,
+            },
+        }
+    }
+
+    /// What is wrong, a text for each file.
+    pub(super) fn faults(&self) -> Faults {
+        let unexcused = |one: &&Difference| one.excuse.is_none();
+        let mut faults: Faults = self
+            .files
+            .differences
+            .iter()
+            .filter(unexcused)
+            .map(describe)
+            .collect();
+        faults.more += self.files.more;
+        faults
+    }
+}
+
+fn describe(difference: &Difference) -> String {
+    let path = shown_path(&difference.path);
+    let recorded = difference.recorded;
+    match difference.found {
+        Found::Content { .. } => format!("{path}: its content is not what Docker recorded"),
+        Found::OtherSize(size) => {
+            format!("{path}: has {size} bytes, {} were recorded", recorded.size)
+        }
+        Found::NotRegular => format!("{path}: is no regular file"),
+        Found::Absent | Found::Blocked => format!("{path}: is missing"),
+    }
+}
+
+fn excuse(difference: &Difference, others: u64) -> String {
+    let path = shown_path(&difference.path);
+    let why = match difference.excuse {
+        Some(Excuse::Duplicate) => "comes twice in the layer's tar, and only the last is kept",
+        Some(Excuse::Whiteout) => "is deleted by the layer's own tar",
+        Some(Excuse::Replaced) => "is in a directory that the layer's own tar replaces",
+        Some(Excuse::Marker) | None => "has a name that only aufs keeps",
+    };
+    format!("{path} {why}; the other {others} files have their recorded checksums")
+}

@@ -1,0 +1,439 @@
+//! What a verification found. Its fields' names are those of `verify --json`.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::docker::{CacheId, DiffId, Hits};
+use crate::tree::escape;
+use crate::units::Bytes;
+
+/// How much is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// All metadata of all devices, all attributes of all entries, the contents of a sample of the layers.
+    Quick,
+    /// The contents of all files too.
+    Full,
+}
+
+/// What it comes to, worst last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// Nothing is wrong. What could not be verified is in the layers' grades.
+    Sound,
+    /// The devices hold what aufs had, but aufs did not have what Docker once unpacked: damage from before the conversion.
+    SourceDamaged,
+    /// Something is wrong with the devices.
+    Wrong,
+}
+
+/// What a verification found.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// How much was read.
+    pub mode: Mode,
+    /// What it comes to.
+    pub verdict: Verdict,
+    /// How long it took.
+    pub elapsed_seconds: f64,
+    /// Bytes of devices and files that were read; what was read twice counts twice.
+    pub bytes_read: u64,
+    /// What is wrong with the stores, the pool and the driver's files, a text each.
+    pub faults: Vec<String>,
+    /// Devices in the pool; 0 where there is no pool.
+    pub nr_devices: usize,
+    /// What the kernel said of it.
+    pub kernel: KernelWord,
+    /// Each layer, parents before what lies on them; the base device first, which has no `id`.
+    pub layers: Vec<LayerReport>,
+}
+
+/// What a layer is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// The empty device that all others are made of.
+    Base,
+    /// A layer of images.
+    Image,
+    /// What Docker puts between an image and a container.
+    Init,
+    /// A container's own.
+    Writable,
+    /// The build cache's, by the form of its id.
+    BuildCache,
+    /// Nothing refers to it.
+    Unused,
+}
+
+/// One layer.
+#[derive(Clone, Debug, Serialize)]
+pub struct LayerReport {
+    /// Its id; `null` for the base device.
+    pub id: Option<CacheId>,
+    /// What it is for.
+    pub role: Role,
+    /// The digest of its tar, of an image's layer.
+    pub diff_id: Option<DiffId>,
+    /// Its device's number in the pool; `null` where there is no device.
+    pub device: Option<u32>,
+    /// What is wrong with the device's file system, a text each.
+    pub structure: Faults,
+    /// The contents of its files.
+    pub contents: Contents,
+    /// Its entries and their attributes.
+    pub tree: Tree,
+    /// Who needs it.
+    pub hits: Hits,
+}
+
+/// Texts of what is wrong, the first few.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Faults {
+    /// The first ones.
+    pub first: Vec<String>,
+    /// How many more there are.
+    pub more: u64,
+}
+
+impl Faults {
+    /// How many texts are kept.
+    const KEPT: usize = 64;
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.first.is_empty()
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> u64 {
+        self.first.len() as u64 + self.more
+    }
+
+    /// Adds one.
+    pub fn push(&mut self, fault: impl fmt::Display) {
+        if self.first.len() < Self::KEPT {
+            self.first.push(fault.to_string());
+        } else {
+            self.more += 1;
+        }
+    }
+}
+
+impl<T: fmt::Display> FromIterator<T> for Faults {
+    fn from_iter<I: IntoIterator<Item = T>>(faults: I) -> Self {
+        let mut all = Self::default();
+        faults.into_iter().for_each(|fault| all.push(fault));
+        all
+    }
+}
+
+/// By what contents were verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Proof {
+    /// The digest of the layer's tar, made again of what the device holds.
+    DiffId,
+    /// Docker's checksums of the files, compared with those of what was written.
+    Checksums,
+    /// The same bytes as in the branch.
+    Comparison,
+}
+
+/// What is known of a layer's contents.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "grade", rename_all = "kebab-case")]
+pub enum Contents {
+    /// They are what they must be.
+    Verified {
+        /// By what.
+        by: Proof,
+        /// Files that have content.
+        files: u64,
+        /// Their bytes.
+        bytes: u64,
+    },
+    /// There is nothing to verify: no files with content, or no layer.
+    Nothing,
+    /// They were left out, as quick verification does.
+    NotRead,
+    /// Nothing tells what they must be.
+    NotVerifiable {
+        /// Why.
+        reason: String,
+    },
+    /// They are not what they must be.
+    Mismatch {
+        /// Where.
+        files: Faults,
+    },
+    /// They are not what Docker once unpacked, but aufs had the same.
+    SourceDamaged {
+        /// Where.
+        files: Faults,
+    },
+}
+
+/// What is known of a layer's entries and attributes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "grade", rename_all = "kebab-case")]
+pub enum Tree {
+    /// What differs from its parent is what the branch says.
+    Same {
+        /// Entries of the branch.
+        entries: u64,
+    },
+    /// There is no branch to compare with, or nothing that can be.
+    NotCompared {
+        /// Why.
+        reason: String,
+    },
+    /// It differs, because a container went on with it since.
+    ChangedSince {
+        /// In how many places.
+        differences: u64,
+    },
+    /// It differs.
+    Different {
+        /// Where.
+        entries: Faults,
+    },
+}
+
+/// What the kernel's own file system and thin-provisioning code said.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "asked", rename_all = "kebab-case")]
+pub enum KernelWord {
+    /// Devices were mounted, read-only.
+    Yes {
+        /// How many.
+        mounted: usize,
+        /// What it did not like, a text each.
+        faults: Vec<String>,
+    },
+    /// It was not asked.
+    No {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl LayerReport {
+    /// What this layer comes to.
+    pub fn verdict(&self) -> Verdict {
+        let contents = match self.contents {
+            Contents::Mismatch { .. } => Verdict::Wrong,
+            Contents::SourceDamaged { .. } => Verdict::SourceDamaged,
+            _ => Verdict::Sound,
+        };
+        let wrong = matches!(self.tree, Tree::Different { .. }) || !self.structure.is_empty();
+        contents.max(if wrong {
+            Verdict::Wrong
+        } else {
+            Verdict::Sound
+        })
+    }
+
+    fn name(&self) -> String {
+        self.id
+            .as_ref()
+            .map_or_else(|| "base device".to_owned(), |id| format!("layer {id}"))
+    }
+
+    /// Each thing that is wrong, on a line of its own.
+    fn write_faults(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, users) = (self.name(), Users(&self.hits));
+        let mut write = |what: &str, faults: &Faults| {
+            for fault in &faults.first {
+                writeln!(f, "{name}: {fault}{what}{users}")?;
+            }
+            match faults.more {
+                0 => Ok(()),
+                more => writeln!(f, "{name}: and {more} more"),
+            }
+        };
+        write("", &self.structure)?;
+        match &self.contents {
+            Contents::Mismatch { files } => write("", files)?,
+            Contents::SourceDamaged { files } => {
+                write(
+                    "; aufs had the same, so it was so before the conversion",
+                    files,
+                )?;
+            }
+            _ => {}
+        }
+        match &self.tree {
+            Tree::Different { entries } => write("", entries),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Who is hit, as the end of a line.
+struct Users<'a>(&'a Hits);
+
+impl fmt::Display for Users<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        write!(f, " ({})", self.0)
+    }
+}
+
+impl Report {
+    /// What its parts come to.
+    pub(super) fn judge(&self) -> Verdict {
+        let kernel = match &self.kernel {
+            KernelWord::Yes { faults, .. } => !faults.is_empty(),
+            KernelWord::No { .. } => false,
+        };
+        let whole = if kernel || !self.faults.is_empty() {
+            Verdict::Wrong
+        } else {
+            Verdict::Sound
+        };
+        let layers = self.layers.iter().map(LayerReport::verdict);
+        layers.fold(whole, Verdict::max)
+    }
+
+    fn count(&self, what: impl Fn(&LayerReport) -> bool) -> usize {
+        self.layers.iter().filter(|layer| what(layer)).count()
+    }
+
+    fn write_contents(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let by = |proof| move |layer: &LayerReport| matches!(layer.contents, Contents::Verified { by, .. } if by == proof);
+        let of = |grade: fn(&Contents) -> bool| move |layer: &LayerReport| grade(&layer.contents);
+        let counts = [
+            ("by DiffID", self.count(by(Proof::DiffId))),
+            ("by checksums", self.count(by(Proof::Checksums))),
+            ("as in aufs", self.count(by(Proof::Comparison))),
+            (
+                "without any",
+                self.count(of(|contents| *contents == Contents::Nothing)),
+            ),
+            (
+                "not read",
+                self.count(of(|contents| *contents == Contents::NotRead)),
+            ),
+            (
+                "not verifiable",
+                self.count(of(|contents| {
+                    matches!(contents, Contents::NotVerifiable { .. })
+                })),
+            ),
+            (
+                "damaged before the conversion",
+                self.count(of(|contents| {
+                    matches!(contents, Contents::SourceDamaged { .. })
+                })),
+            ),
+            (
+                "WRONG",
+                self.count(of(|contents| matches!(contents, Contents::Mismatch { .. }))),
+            ),
+        ];
+        write_counts(f, "contents", &counts)
+    }
+
+    fn write_trees(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let of = |grade: fn(&Tree) -> bool| move |layer: &LayerReport| grade(&layer.tree);
+        let counts = [
+            (
+                "as in aufs",
+                self.count(of(|tree| matches!(tree, Tree::Same { .. }))),
+            ),
+            (
+                "changed by their containers since",
+                self.count(of(|tree| matches!(tree, Tree::ChangedSince { .. }))),
+            ),
+            (
+                "not compared",
+                self.count(of(|tree| matches!(tree, Tree::NotCompared { .. }))),
+            ),
+            (
+                "WRONG",
+                self.count(of(|tree| matches!(tree, Tree::Different { .. }))),
+            ),
+        ];
+        write_counts(f, "trees", &counts)
+    }
+
+    /// Why layers could not be verified or compared, each reason once.
+    fn write_reasons(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for layer in &self.layers {
+            if let Contents::NotVerifiable { reason } = &layer.contents {
+                writeln!(f, "{}: contents not verified: {reason}", layer.name())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `name: 3 this, 4 that`, without what there is none of.
+fn write_counts(f: &mut fmt::Formatter<'_>, name: &str, counts: &[(&str, usize)]) -> fmt::Result {
+    let texts: Vec<_> = counts
+        .iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(what, count)| format!("{count} {what}"))
+        .collect();
+    writeln!(f, "{name}: {}", texts.join(", "))
+}
+
+/// Counts, then each thing that is wrong.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mode = match self.mode {
+            Mode::Quick => "quick",
+            Mode::Full => "full",
+        };
+        let nr_layers = self.count(|layer| layer.role != Role::Base);
+        writeln!(
+            f,
+            "{mode} verification: {nr_layers} layers, {} devices, {} read in {:.1} s",
+            self.nr_devices,
+            Bytes(self.bytes_read),
+            self.elapsed_seconds
+        )?;
+        self.write_contents(f)?;
+        self.write_trees(f)?;
+        let unsound = self.count(|layer| !layer.structure.is_empty());
+        match unsound {
+            0 => writeln!(f, "file systems: sound")?,
+            _ => writeln!(f, "file systems: {unsound} WRONG")?,
+        }
+        match &self.kernel {
+            KernelWord::Yes { mounted, faults } if faults.is_empty() => {
+                writeln!(f, "kernel: mounted {mounted} devices")?;
+            }
+            KernelWord::Yes { faults, .. } => writeln!(f, "kernel: {} WRONG", faults.len())?,
+            KernelWord::No { reason } => writeln!(f, "kernel: not asked: {reason}")?,
+        }
+        self.write_reasons(f)?;
+        if let KernelWord::Yes { faults, .. } = &self.kernel {
+            faults.iter().try_for_each(|fault| writeln!(f, "{fault}"))?;
+        }
+        self.faults
+            .iter()
+            .try_for_each(|fault| writeln!(f, "{fault}"))?;
+        self.layers
+            .iter()
+            .try_for_each(|layer| layer.write_faults(f))?;
+        f.write_str(match self.verdict {
+            Verdict::Sound => "nothing is wrong",
+            Verdict::SourceDamaged => {
+                "the devices hold what aufs had; aufs had damage from before the conversion"
+            }
+            Verdict::Wrong => "SOMETHING IS WRONG with the devices",
+        })
+    }
+}
+
+/// A path within a layer, for messages.
+pub(super) fn shown_path(path: &[u8]) -> String {
+    format!("/{}", escape(path))
+}

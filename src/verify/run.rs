@@ -1,0 +1,263 @@
+//! A whole verification: reads the stores and the pool, then goes along the devices, parents before children.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use super::contents::How;
+use super::error::{Error, Halt};
+use super::layer::{Opened, examine, open};
+use super::pool::Pool;
+use super::report::{KernelWord, LayerReport, Mode, Report, Verdict};
+use super::request::{Devices, Request};
+use super::start;
+use super::targets::{Target, targets};
+use super::word::kernel_word;
+use super::work::Work;
+use super::written::Written;
+use crate::chain::Chain;
+use crate::docker::{CacheId, DeviceFiles, Store};
+use crate::engine::{Phase, Progress};
+use crate::plan::Layer;
+use crate::units::Bytes;
+
+/// Of so many layers, quick verification reads the contents of one.
+const SAMPLE: usize = 16;
+/// Layers above this size are not taken for it.
+const SAMPLE_BYTES: Bytes = Bytes::mib(256);
+
+/// The devices, opened.
+pub(super) struct OpenDevices<'a> {
+    pub(super) home: &'a Path,
+    pub(super) pool: &'a Pool,
+    pub(super) files: &'a DeviceFiles,
+}
+
+/// A verification under way.
+pub(super) struct Run<'a> {
+    pub(super) work: Work<'a>,
+    pub(super) mode: Mode,
+    pub(super) store: &'a Store,
+    pub(super) targets: &'a [Target],
+    pub(super) devices: Option<OpenDevices<'a>>,
+    pub(super) aufs: Option<&'a Path>,
+    /// Branches that a conversion has read already.
+    pub(super) known_branches: HashMap<&'a CacheId, &'a Layer>,
+    written: Option<Written<'a>>,
+    /// Targets whose contents are read in quick mode.
+    sample: HashSet<usize>,
+    children: Vec<Vec<usize>>,
+    done: Vec<OnceLock<LayerReport>>,
+}
+
+/// Verifies a root. What is wrong with it is in the report.
+///
+/// # Errors
+///
+/// [`Error::Store`] when Docker's stores cannot be opened at all, [`Error::Threads`], [`Error::Interrupted`].
+pub fn verify(request: &Request<'_>, progress: &dyn Progress) -> Result<Report, Error> {
+    let began = Instant::now();
+    let store = Store::read(request.stores)?;
+    let mut faults: Vec<String> = store.problems.iter().map(ToString::to_string).collect();
+    let (pool, files) = match &request.devices {
+        None => (None, None),
+        Some(devices) => open_pool(devices, &mut faults)?,
+    };
+    let devices = match (&request.devices, &pool, &files) {
+        (Some(place), Some(pool), Some(files)) => Some(OpenDevices {
+            home: place.home,
+            pool,
+            files,
+        }),
+        _ => None,
+    };
+    let mut report = Report {
+        mode: request.mode,
+        verdict: Verdict::Wrong,
+        elapsed_seconds: 0.0,
+        bytes_read: 0,
+        faults,
+        nr_devices: pool.as_ref().map_or(0, |pool| pool.thin().devices.len()),
+        kernel: KernelWord::No {
+            reason: "it was not asked to".to_owned(),
+        },
+        layers: Vec::new(),
+    };
+    // A pool that cannot be read leaves nothing to look at.
+    if let (Some(place), Some(pool), Some(files)) = (&request.devices, &pool, &files) {
+        report
+            .faults
+            .extend(start::faults(request, place, (pool, files)));
+        report.kernel = kernel_word(request, pool, files, progress)?;
+    }
+    if request.devices.is_none() || devices.is_some() {
+        let targets = targets(&store, files.as_ref());
+        let run = Run::new(request, progress, (&store, &targets), devices);
+        report.layers = run.all(request, progress)?;
+        report.bytes_read = run.bytes_read();
+    }
+    report.verdict = report.judge();
+    report.elapsed_seconds = began.elapsed().as_secs_f64();
+    Ok(report)
+}
+
+type Opening = (Option<Pool>, Option<DeviceFiles>);
+
+/// Opens the pool and reads the driver's files.
+fn open_pool(devices: &Devices<'_>, faults: &mut Vec<String>) -> Result<Opening, Error> {
+    let files = DeviceFiles::read(devices.home)?;
+    faults.extend(files.faults.iter().map(|fault| Chain(fault).to_string()));
+    let pool = match Pool::open(devices.home, devices.target) {
+        Ok(pool) => {
+            let fault = pool.fault().map(|fault| Chain(fault).to_string());
+            faults.extend(fault);
+            Some(pool)
+        }
+        Err(error) => {
+            faults.push(Chain(&error).to_string());
+            None
+        }
+    };
+    if files.base.is_none() {
+        faults.push(format!(
+            "{}: no base device",
+            devices.home.join("metadata/base").display()
+        ));
+    }
+    Ok((pool, Some(files)))
+}
+
+impl<'a> Run<'a> {
+    fn new(
+        request: &'a Request<'_>,
+        progress: &'a dyn Progress,
+        (store, targets): (&'a Store, &'a [Target]),
+        devices: Option<OpenDevices<'a>>,
+    ) -> Self {
+        let mut children = vec![Vec::new(); targets.len()];
+        for (place, target) in targets.iter().enumerate() {
+            if let Some(parent) = target.parent {
+                children[parent].push(place);
+            }
+        }
+        let conversion = request.conversion.as_ref();
+        let layers = conversion.into_iter().flat_map(|known| &known.plan.devices);
+        Self {
+            work: Work::new(&request.cancel, progress),
+            mode: request.mode,
+            store,
+            targets,
+            devices,
+            aufs: request.stores.aufs,
+            known_branches: layers
+                .filter_map(|device| device.layer.as_ref())
+                .map(|layer| (&layer.id, layer))
+                .collect(),
+            written: conversion.and_then(|known| known.written).map(Written::new),
+            sample: sample(store, targets),
+            children,
+            done: targets.iter().map(|_| OnceLock::new()).collect(),
+        }
+    }
+
+    /// How the contents of a target are looked at.
+    pub(super) fn how(&self, place: usize) -> How<'a> {
+        match (self.mode, self.written) {
+            (_, Some(written)) => How::Checksums(written),
+            (Mode::Full, None) => How::Read,
+            (Mode::Quick, None) if self.sample.contains(&place) => How::Read,
+            (Mode::Quick, None) => How::Not,
+        }
+    }
+
+    fn bytes_read(&self) -> u64 {
+        self.work.bytes_read()
+    }
+
+    /// Examines all targets; the reports come with parents before children.
+    fn all(
+        &self,
+        request: &Request<'_>,
+        progress: &dyn Progress,
+    ) -> Result<Vec<LayerReport>, Error> {
+        let jobs = request.jobs.get();
+        let threads = rayon::ThreadPoolBuilder::new()
+            .num_threads(jobs)
+            .build()
+            .map_err(|source| Error::Threads { jobs, source })?;
+        progress.start(Phase::Verify, self.targets.len() as u64);
+        threads.scope(|scope| {
+            for place in self.roots() {
+                scope.spawn(move |scope| self.visit(scope, place, None));
+            }
+        });
+        progress.finish();
+        if self.work.is_cancelled() {
+            return Err(Error::Interrupted);
+        }
+        let order = self.order();
+        let reports = order.into_iter().map(|place| {
+            let report = self.done[place].get();
+            report.cloned().expect("every target has its turn")
+        });
+        Ok(reports.collect())
+    }
+
+    fn roots(&self) -> impl DoubleEndedIterator<Item = usize> {
+        (0..self.targets.len()).filter(|&place| self.targets[place].parent.is_none())
+    }
+
+    /// Reads a target's device, hands it on to the targets that lie on it, and then examines it.
+    fn visit<'s>(&'s self, scope: &rayon::Scope<'s>, place: usize, below: Option<Arc<Opened<'s>>>)
+    where
+        'a: 's,
+    {
+        if self.work.is_cancelled() {
+            return;
+        }
+        let opened = open(self, &self.targets[place], below.as_deref()).map(Arc::new);
+        for &child in &self.children[place] {
+            let opened = opened.as_ref().ok().cloned();
+            // Spawned, not called: a chain may be deeper than a thread's stack.
+            scope.spawn(move |scope| self.visit(scope, child, opened));
+        }
+        match examine(self, place, &opened, below.as_deref()) {
+            Ok(report) => {
+                let set = self.done[place].set(report);
+                set.expect("each target has its turn once");
+                self.work.layer_done();
+            }
+            Err(Halt::Interrupted) => {}
+            Err(halt) => unreachable!("{halt}: told in the layer's report"),
+        }
+        // A parent's view goes with the last of its children.
+        drop(below);
+    }
+
+    /// Parents before children, a chain's layers side by side.
+    fn order(&self) -> Vec<usize> {
+        let mut order = Vec::with_capacity(self.targets.len());
+        let mut pending: Vec<usize> = self.roots().rev().collect();
+        while let Some(place) = pending.pop() {
+            order.push(place);
+            pending.extend(self.children[place].iter().rev());
+        }
+        order
+    }
+}
+
+/// The targets whose contents quick verification reads: evenly spread among the images' layers that are not large.
+fn sample(store: &Store, targets: &[Target]) -> HashSet<usize> {
+    let small = |target: &Target| {
+        let layer = target
+            .known
+            .chain()
+            .and_then(|chain| store.layers.get(&chain));
+        layer.is_some_and(|layer| layer.size <= SAMPLE_BYTES)
+    };
+    (0..targets.len())
+        .filter(|&place| small(&targets[place]))
+        .step_by(SAMPLE)
+        .collect()
+}

@@ -1,0 +1,83 @@
+//! What the daemon checks when it starts, tried on the files, as a part of the report.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use uuid::Uuid;
+
+use super::pool::Pool;
+use super::request::{Devices, Request};
+use crate::docker::DeviceFiles;
+use crate::docker::first_start::{self, FileSizes, FileSystemIdentity, Home, Severity};
+use crate::engine::kernel::Target;
+use crate::ext4::read::ReadAt;
+use crate::thin::ThinId;
+use crate::units::{Bytes, SECTOR_BYTES};
+
+/// Everything that would keep Docker from starting, or make it drop something.
+pub(super) fn faults(
+    request: &Request<'_>,
+    devices: &Devices<'_>,
+    (pool, files): (&Pool, &DeviceFiles),
+) -> Vec<String> {
+    let home = Home {
+        driver: devices.home.to_owned(),
+        image: request.stores.image.to_owned(),
+        // Staged, the containers are not switched yet.
+        root: request
+            .conversion
+            .is_none()
+            .then(|| request.stores.root.to_owned()),
+    };
+    let ids: BTreeSet<u32> = pool
+        .thin()
+        .devices
+        .iter()
+        .map(|device| device.id.value())
+        .collect();
+    let size = files.base.map_or(Bytes(0), |base| base.size());
+    let told = first_start::Pool {
+        transaction_id: pool.thin().transaction_id,
+        devices: &ids,
+        files: (*devices.target == Target::LoopFiles).then(|| sizes(pool)),
+        is_given: matches!(devices.target, Target::ThinPool { .. }),
+        file_system_of: &|id| identity(pool, id, size),
+    };
+    first_start::start_checks(&home, &told)
+        .iter()
+        .filter(|fault| fault.severity() <= Severity::Warning)
+        .map(ToString::to_string)
+        .collect()
+}
+
+fn sizes(pool: &Pool) -> FileSizes {
+    let thin = pool.thin();
+    FileSizes {
+        data: Bytes(thin.nr_data_blocks.0 * thin.data_block_size.0 * SECTOR_BYTES),
+        metadata: thin.nr_metadata_blocks.bytes(),
+    }
+}
+
+/// By the superblock. Sources: linux `fs/ext4/ext4.h` (`s_magic`, `s_uuid`) and `fs/xfs/libxfs/xfs_format.h` (`sb_magicnum`, `sb_uuid`).
+fn identity(pool: &Pool, id: u32, size: Bytes) -> io::Result<FileSystemIdentity> {
+    let id = ThinId::new(id).map_err(io::Error::other)?;
+    let device = pool
+        .device(id, size)
+        .ok_or_else(|| io::Error::other("the pool has no such device"))?;
+    let mut start = [0; 2048];
+    device.read_at(&mut start, 0)?;
+    let (kind, at) = if start[1080..1082] == [0x53, 0xef] {
+        ("ext4", 1128)
+    } else if start[..4] == *b"XFSB" {
+        ("xfs", 32)
+    } else {
+        return Err(io::Error::other(
+            "it has neither an ext4 nor an xfs superblock",
+        ));
+    };
+    let uuid = Uuid::from_slice(&start[at..at + 16]).map_err(io::Error::other)?;
+    Ok(FileSystemIdentity {
+        uuid: uuid.hyphenated().to_string(),
+        kind: kind.to_owned(),
+    })
+}

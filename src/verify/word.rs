@@ -1,0 +1,97 @@
+//! The kernel's own word, as a part of the report.
+
+use std::num::NonZeroUsize;
+
+use super::Error;
+use super::kernel::{self, Attached, Device, ask, sample};
+use super::pool::Pool;
+use super::report::{KernelWord, Mode};
+use super::request::{Ask, Request};
+use crate::chain::Chain;
+use crate::docker::DeviceFiles;
+use crate::docker::devicemapper::{self, FileSystem};
+use crate::engine::{Phase, Progress};
+use crate::thin::ThinId;
+
+/// So many devices are mounted in quick mode.
+const SAMPLE: usize = 8;
+
+/// Has the kernel activate the pool and mount its devices.
+///
+/// # Errors
+///
+/// [`Error::Interrupted`]. Whatever else is in the way is the reason why there is no word.
+pub(super) fn kernel_word(
+    request: &Request<'_>,
+    pool: &Pool,
+    files: &DeviceFiles,
+    progress: &dyn Progress,
+) -> Result<KernelWord, Error> {
+    let Some(how) = request.kernel else {
+        return Ok(no("it was not to be asked".to_owned()));
+    };
+    let heard = hear(request, how, (pool, files), progress);
+    Ok(match heard {
+        Ok(word) => word,
+        Err(kernel::Error::Interrupted) => return Err(Error::Interrupted),
+        Err(kernel::Error::Fault(fault)) => KernelWord::Yes {
+            mounted: 0,
+            faults: vec![Chain(&fault).to_string()],
+        },
+        Err(error) => no(Chain(&error).to_string()),
+    })
+}
+
+fn no(reason: String) -> KernelWord {
+    KernelWord::No { reason }
+}
+
+fn hear(
+    request: &Request<'_>,
+    how: Ask<'_>,
+    (pool, files): (&Pool, &DeviceFiles),
+    progress: &dyn Progress,
+) -> Result<KernelWord, kernel::Error> {
+    let mut devices = devices(files);
+    if request.mode == Mode::Quick {
+        devices = sample(&devices, SAMPLE);
+    }
+    let attached = Attached::open(how.root, pool, how.mounts)?;
+    progress.start(Phase::Kernel, devices.len() as u64);
+    let jobs: NonZeroUsize = request.jobs;
+    let faults = ask(&attached, &devices, (jobs, &request.cancel), progress);
+    progress.finish();
+    let closed = attached.close();
+    let faults = faults?;
+    closed?;
+    Ok(KernelWord::Yes {
+        mounted: devices.len(),
+        faults: faults
+            .iter()
+            .map(|fault| Chain(fault).to_string())
+            .collect(),
+    })
+}
+
+/// All devices that Docker's files name; of another number than the pool's they are told elsewhere.
+fn devices(files: &DeviceFiles) -> Vec<Device> {
+    let file_system = files.set.map_or(FileSystem::Ext4, |set| set.file_system);
+    let device = |name: String, device: &devicemapper::Device| {
+        let id = ThinId::new(device.id().get()).ok()?;
+        Some(Device {
+            id,
+            size: device.size(),
+            name,
+            file_system,
+        })
+    };
+    let base = files
+        .base
+        .iter()
+        .map(|base| device("base".to_owned(), base));
+    let layers = files
+        .layers
+        .iter()
+        .map(|(id, layer)| device(id.to_string(), layer));
+    base.chain(layers).flatten().collect()
+}

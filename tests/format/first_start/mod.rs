@@ -1,0 +1,137 @@
+//! What is foreseen of Docker's first start, on hosts as they are in the wild.
+
+mod config;
+mod look_ahead;
+mod start;
+mod switch;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+
+use aufs2dm::docker::daemon::Host;
+use aufs2dm::docker::devicemapper::FileSystem;
+use aufs2dm::docker::first_start::{Outlook, Switch, Target, look_ahead};
+use aufs2dm::docker::{Orphans, Survey};
+use aufs2dm::units::Bytes;
+
+use crate::docker_root::SmallRoot;
+
+/// The unit of Debian's docker.io 20.10, shortened.
+pub(super) const DEBIAN_UNIT: &str = "[Unit]\nAfter=network-online.target docker.socket\n[Service]\nType=notify\n\
+    EnvironmentFile=-/etc/default/docker\n\
+    ExecStart=/usr/sbin/dockerd -H fd:// --containerd=/run/containerd/containerd.sock $DOCKER_OPTS\n";
+
+/// Upstream's unit, shortened.
+pub(super) const UPSTREAM_UNIT: &str = "[Service]\nType=notify\nExecStart=/usr/bin/dockerd -H fd:// --containerd=/run/containerd/containerd.sock\n";
+
+/// The unit of CentOS 7's docker 1.13, shortened.
+pub(super) const CENTOS_UNIT: &str = "[Service]\nType=notify\nEnvironmentFile=-/etc/sysconfig/docker\n\
+    EnvironmentFile=-/etc/sysconfig/docker-storage\nEnvironment=GOTRACEBACK=crash\n\
+    ExecStart=/usr/bin/dockerd-current \\\n          --exec-opt native.cgroupdriver=systemd \\\n          $OPTIONS \\\n          \
+    $DOCKER_STORAGE_OPTIONS\n";
+
+/// What makes Docker take the root.
+pub(super) const GOOD_CONFIG: &str = "{\n    \"storage-driver\": \"devicemapper\"\n}\n";
+
+/// A host whose Docker 20.10 is told to use devicemapper, with the small root as its data directory.
+pub(super) struct Machine {
+    pub(super) root: SmallRoot,
+    pub(super) target: Target,
+}
+
+impl Machine {
+    pub(super) fn new() -> Self {
+        let machine = Self {
+            root: SmallRoot::new(),
+            target: Target {
+                storage_opts: Vec::new(),
+                base_size: Bytes::gib(10),
+                data_block: Bytes(64 << 10),
+                file_system: FileSystem::Ext4,
+                files: None,
+                space: None,
+            },
+        };
+        fs::create_dir_all(machine.at("/var/lib")).unwrap();
+        symlink("/docker", machine.at("/var/lib/docker")).unwrap();
+        machine
+            .with("/lib/systemd/system/docker.service", DEBIAN_UNIT)
+            .with("/lib/systemd/systemd-udevd", "")
+            .with("/usr/sbin/dockerd", DAEMON)
+            .with(
+                "/var/lib/dpkg/status",
+                &package("docker.io", "20.10.24+dfsg1-1"),
+            )
+            .with("/etc/docker/daemon.json", GOOD_CONFIG)
+    }
+
+    /// Where a file of the host is.
+    pub(super) fn at(&self, path: &str) -> PathBuf {
+        self.root
+            .path
+            .parent()
+            .unwrap()
+            .join(path.trim_start_matches('/'))
+    }
+
+    pub(super) fn with(self, path: &str, text: &str) -> Self {
+        fs::create_dir_all(self.at(path).parent().unwrap()).unwrap();
+        fs::write(self.at(path), text).unwrap();
+        self
+    }
+
+    pub(super) fn without(self, path: &str) -> Self {
+        fs::remove_file(self.at(path)).unwrap();
+        self
+    }
+
+    pub(super) fn wants(mut self, options: &[&str]) -> Self {
+        self.target.storage_opts = options.iter().map(|one| (*one).to_owned()).collect();
+        self
+    }
+
+    pub(super) fn host(&self) -> Host {
+        Host {
+            root: self.at("/"),
+            ..Host::default()
+        }
+    }
+
+    pub(super) fn outlook(&self) -> Outlook {
+        self.outlook_after(None)
+    }
+
+    pub(super) fn outlook_after(&self, switch: Option<&Switch>) -> Outlook {
+        let root = self.root.open();
+        let model = Survey::read(&root).into_model(Orphans::Convert).unwrap();
+        look_ahead(&self.host(), &root, &model, &self.target, switch)
+    }
+
+    /// The findings, those about containers left out, as `code: message` with the host's own paths.
+    pub(super) fn findings(&self) -> Vec<String> {
+        const OF_CONTAINERS: [&str; 3] = ["volumes-unprotected", "will-start", "will-be-removed"];
+        let findings = self.outlook().findings.into_iter();
+        let others = findings.filter(|finding| !OF_CONTAINERS.contains(&finding.code));
+        others
+            .map(|finding| self.shorten(&format!("{}: {}", finding.code, finding.message)))
+            .collect()
+    }
+
+    pub(super) fn shorten(&self, text: &str) -> String {
+        let host = self.at("/").canonicalize().unwrap();
+        text.replace(&format!("{}/", host.display()), "/")
+    }
+}
+
+/// Text that is in the program of a daemon with the driver.
+pub(super) const DAEMON: &str =
+    "\x7fELF [graphdriver] trying devmapper: Unable to take ownership of thin-pool (%s)";
+
+/// A package database with one package of Docker.
+pub(super) fn package(name: &str, version: &str) -> String {
+    format!(
+        "Package: bash\nStatus: install ok installed\nVersion: 25.1\n\nPackage: {name}\nStatus: install ok installed\n\
+         Version: {version}\n"
+    )
+}

@@ -1,0 +1,113 @@
+//! Runs of the kernel engine that go on with what a killed one made.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use aufs2dm::{commit::STAGE_NAME, engine::kernel::Previous};
+use nix::sys::signal::Signal;
+
+use crate::{
+    lab::{Lab, run},
+    storage::{AMPLE, Fault, Storage, Target, Which},
+    subject::{NR_LAYERS, Subject},
+    tool::{Ended, Running, Stage},
+    variant::{FileSystem, kernel},
+};
+
+fn at_layer(subject: &Subject, number: usize) -> Stage {
+    Stage::Device(subject.layer(number).to_owned())
+}
+
+fn kill(running: Running) -> Result<()> {
+    running.signal(Signal::SIGKILL)?;
+    ensure!(running.end()?.code.is_none(), "it ended");
+    Ok(())
+}
+
+/// Fails unless the run made the layers from `first` on, and none below.
+fn expect_made_from(subject: &Subject, ended: &Ended, first: usize) -> Result<()> {
+    for number in 0..NR_LAYERS {
+        let line = format!("layer {}: thin device ", subject.layer(number));
+        let made = ended.stderr.contains(&line);
+        ensure!(
+            made == (number >= first),
+            "layer {number} made: {made}; {}",
+            ended.stderr
+        );
+    }
+    Ok(())
+}
+
+/// Twice: the run that goes on is killed as well. In a given pool, something that is not from it stops it first.
+pub(super) fn a_killed_run_goes_on_with_the_layers_that_were_done(
+    lab: &Lab,
+    scratch: &Path,
+) -> Result<()> {
+    let subject = Subject::new(lab, scratch)?;
+    for (target, file_system) in [
+        (Target::Files, FileSystem::Ext4),
+        (Target::Pool, FileSystem::Xfs),
+    ] {
+        let variant = kernel(target, file_system);
+        let context = || format!("{variant}");
+        let met = subject.meet(lab, variant, AMPLE, &at_layer(&subject, 2))?;
+        kill(met.running)?;
+        if target == Target::Pool {
+            refuses_what_is_not_from_it(lab, &subject, &met.storage)?;
+        }
+        let mut second = subject.resume(lab)?;
+        ensure!(second.reaches(&at_layer(&subject, 4))?, "{variant}: missed");
+        kill(second)?;
+        let ended = subject.resume(lab)?.end()?;
+        ended.expect(0, &[]).with_context(context)?;
+        expect_made_from(&subject, &ended, 4).with_context(context)?;
+        met.before.leftovers.compare().with_context(context)?;
+        subject.is_right(lab, met.storage).with_context(context)?;
+    }
+    Ok(())
+}
+
+/// Names it, changes nothing, and goes on once it is gone.
+fn refuses_what_is_not_from_it(lab: &Lab, subject: &Subject, storage: &Storage) -> Result<()> {
+    let pool = storage.arguments().pop().context("a pool")?;
+    let message = |words: &str| {
+        let mut dmsetup = lab.command("dmsetup");
+        run(dmsetup.arg("message").arg(&pool).args(["0", words])).map(drop)
+    };
+    message("create_thin 99")?;
+    let ids = storage.thin_ids(lab)?;
+    let ended = subject.resume(lab)?.end()?;
+    ended.expect(1, &["holds the thin device 99", "taken back"])?;
+    ensure!(storage.thin_ids(lab)? == ids, "the pool was changed");
+    message("delete 99")
+}
+
+/// What the disks' caches had when the power went is lost, and all devices have other numbers afterwards.
+pub(super) fn after_a_power_cut_the_layers_that_were_done_are_there(
+    lab: &Lab,
+    scratch: &Path,
+) -> Result<()> {
+    let subject = Subject::new(lab, scratch)?;
+    for (target, file_system) in [
+        (Target::Devices, FileSystem::Ext4),
+        (Target::Pool, FileSystem::Ext4),
+    ] {
+        let variant = kernel(target, file_system);
+        let context = || format!("{variant}");
+        let met = subject.meet(lab, variant, AMPLE, &at_layer(&subject, 3))?;
+        for which in [Which::Data, Which::Metadata] {
+            met.storage.fail(which, Fault::Losses)?;
+        }
+        kill(met.running)?;
+        let stage = subject.path().join(STAGE_NAME);
+        let left = Previous::find(subject.path(), Some(&stage))?;
+        left.but_its_content().remove()?;
+        met.storage.close()?;
+        let storage = Storage::attach(target, subject.scratch()?, AMPLE.block)?;
+        let ended = subject.resume(lab)?.end()?;
+        ended.expect(0, &[]).with_context(context)?;
+        expect_made_from(&subject, &ended, 3).with_context(context)?;
+        subject.is_right(lab, storage).with_context(context)?;
+    }
+    Ok(())
+}
