@@ -38,11 +38,11 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         },
         |()| Exit::Done,
     );
-    match exit {
-        Exit::Done => Notifier::from_environment().done("done"),
-        exit => {
-            Notifier::from_environment().stopping(&format!("ended with exit code {}", exit as u8))
-        }
+    let manager = Notifier::from_environment();
+    if exit == Exit::Done {
+        manager.done("done");
+    } else {
+        manager.stopping(&format!("ended with exit code {}", exit as u8));
     }
     exit
 }

@@ -24,6 +24,11 @@ impl Remarks {
         &self.first
     }
 
+    /// The same, taken out.
+    pub fn into_first(self) -> Vec<Error> {
+        self.first
+    }
+
     /// How many more there are.
     pub fn more(&self) -> u64 {
         self.more

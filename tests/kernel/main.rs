@@ -38,6 +38,9 @@ fn main() -> ExitCode {
     if let Some(directory) = std::env::var_os(checks::HOLD_VARIABLE) {
         checks::hold(directory.as_ref());
     }
+    if let Some(directory) = std::env::var_os(checks::LOOK_VARIABLE) {
+        checks::hold_look(directory.as_ref());
+    }
     if let Some(root) = std::env::var_os(killed::ROOT_VARIABLE) {
         killed::main(root.as_ref());
     }

@@ -1,5 +1,7 @@
 //! What becomes of containers: those that Docker will not load, with their volumes, and those that it starts by itself.
 
+use std::fmt::Write as _;
+
 use super::super::container::{CONFIG, Container, LEGACY_CONFIG, Status};
 use super::super::id::ContainerId;
 use super::super::json::{JsonError, Object};
@@ -121,7 +123,8 @@ fn listed(names: &[String]) -> String {
         .map(|name| crate::tree::escape(name.as_bytes()));
     let mut text = shown.collect::<Vec<_>>().join(", ");
     if names.len() > SHOWN {
-        text.push_str(&format!(" and {} more", names.len() - SHOWN));
+        // Writing to a String cannot fail.
+        let _ = write!(text, " and {} more", names.len() - SHOWN);
     }
     text
 }

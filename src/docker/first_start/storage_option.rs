@@ -138,7 +138,7 @@ pub(super) fn judge_all(options: &[&str], version: Option<Version>) -> Option<St
         let values = options.iter().filter_map(|option| parse(option));
         values
             .filter(|(name, _)| name == key)
-            .last()
+            .next_back()
             .and_then(|(_, value)| truth(value))
     };
     let by_default = version.is_none_or(|version| version >= DEFERRED_BY_DEFAULT);
@@ -176,7 +176,7 @@ pub(super) fn min_free_percent(options: &[&str]) -> u64 {
     values
         .filter(|(key, _)| key == "dm.min_free_space")
         .filter_map(|(_, value)| value.strip_suffix('%')?.parse().ok())
-        .last()
+        .next_back()
         .unwrap_or(MIN_FREE_PERCENT)
 }
 
@@ -185,7 +185,7 @@ pub(super) fn overrides_udev_check(options: &[&str]) -> bool {
     let values = options.iter().filter_map(|option| parse(option));
     values
         .filter(|(key, _)| key == "dm.override_udev_sync_check")
-        .last()
+        .next_back()
         .is_some_and(|(_, value)| truth(value) == Some(true))
 }
 

@@ -46,7 +46,9 @@ pub(super) fn parse(text: &[u8]) -> Vec<Assignment> {
         }
         whole.push_str(part);
         if let Some(name) = whole.strip_prefix('[') {
-            section = name.trim_end().trim_end_matches(']').to_owned();
+            name.trim_end()
+                .trim_end_matches(']')
+                .clone_into(&mut section);
         } else if let Some((key, value)) = whole.split_once('=') {
             let before = key.len() + 1 + (value.len() - value.trim_start().len());
             let lines = starts

@@ -100,26 +100,20 @@ impl Work<'_> {
     /// Looks at the tables that lie in a range of blocks.
     fn find_fixed(&mut self, range: Range<u64>, stale: &mut Stale) -> Result<bool, Error> {
         let fixed = Arc::clone(&self.view.fixed);
-        // The longest table is an inode table, which ends a table's length behind the start of the one before.
+        // They do not overlap, so that only the one before may reach into the range.
         let mut at = fixed
             .partition_point(|(start, _)| *start < range.start)
             .saturating_sub(1);
         while let Some(&(start, kind)) = fixed.get(at).filter(|(start, _)| *start < range.end) {
             at += 1;
             match kind {
-                Fixed::Head { group: 0 } => {
-                    if !self.find_descriptors(range.clone(), stale)? {
-                        return Ok(false);
-                    }
-                }
+                // Behind the first superblock; of file systems that grew, in other groups too.
                 Fixed::Head { group } => {
-                    // A block of descriptors of its own, in file systems that grew.
-                    if self.geometry.features.meta_bg()
-                        && !self.find_descriptors(range.clone(), stale)?
-                    {
+                    self.find_kept(group, &range, stale);
+                    let has_first = group == 0 || self.geometry.features.meta_bg();
+                    if has_first && !self.find_descriptors(&range, stale)? {
                         return Ok(false);
                     }
-                    let _ = group;
                 }
                 Fixed::BlockBitmap { group } | Fixed::InodeBitmap { group } => {
                     if range.contains(&start) {
@@ -132,8 +126,19 @@ impl Work<'_> {
         Ok(true)
     }
 
+    /// Looks whether a range has blocks that the resize inode keeps behind a group's descriptors.
+    fn find_kept(&self, group: u32, range: &Range<u64>, stale: &mut Stale) {
+        let geometry = &self.geometry;
+        let start = geometry.group_start(group);
+        let kept = start + 1 + u64::from(geometry.descriptor_blocks());
+        let end = start + u64::from(geometry.head_blocks(group));
+        if geometry.features.resize_inode() && range.start < end && range.end > kept {
+            stale.inodes.insert(resize::INO);
+        }
+    }
+
     /// Reads descriptors in a range of blocks; false when one tells other places than before.
-    fn find_descriptors(&mut self, range: Range<u64>, stale: &mut Stale) -> Result<bool, Error> {
+    fn find_descriptors(&mut self, range: &Range<u64>, stale: &mut Stale) -> Result<bool, Error> {
         let geometry = Arc::clone(&self.geometry);
         for index in 0..geometry.descriptor_blocks() {
             if !range.contains(&geometry.descriptor_block(index)) {
@@ -263,10 +268,6 @@ impl Work<'_> {
                 }
             }
         }
-        // The blocks that it names are part of the tables.
-        if self.geometry.features.resize_inode() && self.view.inodes.contains_key(&resize::INO) {
-            stale.inodes.insert(resize::INO);
-        }
     }
 
     /// Reads attribute blocks; whoever has one that tells other attributes is read too.
@@ -295,15 +296,10 @@ impl Work<'_> {
             mut slots, inodes, ..
         } = stale;
         for ino in inodes {
-            if let Some(inode) = self.view.inodes.get(&ino) {
-                let own = Box::new(inode.own.clone());
-                // Its own bytes are as they were, and so is what is wrong with them: that is found by reading them.
-                if !slots.contains_key(&ino) {
-                    slots.insert(
-                        ino,
-                        self.slot_again(ino)?.unwrap_or(Slot::Used(own, Vec::new())),
-                    );
-                }
+            if !slots.contains_key(&ino) && self.view.inodes.contains_key(&ino) {
+                // What is wrong with its own bytes is not kept apart, so that they are read again too.
+                let slot = self.read_slot(ino)?;
+                slots.insert(ino, slot);
             }
         }
         let old: Vec<_> = slots
@@ -321,11 +317,11 @@ impl Work<'_> {
         Ok(())
     }
 
-    fn slot_again(&mut self, ino: Ino) -> Result<Option<Slot>, Error> {
+    fn read_slot(&mut self, ino: Ino) -> Result<Slot, Error> {
         let (group, index) = self.geometry.inode_place(ino);
-        let mut found = None;
+        let mut found = Slot::Free(Vec::new());
         self.read_table(group, index..index + 1, |_, _, slot| {
-            found = Some(slot);
+            found = slot;
             Ok(())
         })?;
         Ok(found)

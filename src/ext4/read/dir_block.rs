@@ -22,6 +22,8 @@ const SHORTEST: usize = 12;
 const ROOT_INDEX: usize = 32;
 const NODE_INDEX: usize = 8;
 const DX_ENTRY: usize = size_of::<DxEntry>();
+/// Longest name.
+pub(super) const MAX_NAME: usize = 255;
 /// What is left of a block's number in the index: the upper bits are kept for other use.
 const BLOCK_MASK: u32 = 0x0fff_ffff;
 
@@ -251,13 +253,11 @@ impl DirBlock {
     }
 
     fn parse_root(&mut self, rules: &Rules<'_>, bytes: &[u8]) {
-        let mut nth = 0;
-        for entry in entries(bytes, bytes.len()) {
+        for (nth, entry) in entries(bytes, bytes.len()).enumerate() {
             match entry {
                 Ok(entry) if nth < 2 => self.dots(rules, nth, &entry, bytes),
                 Ok(Entry { at, .. }) | Err(at) => self.faults.push(DirectoryFault::Entry(at)),
             }
-            nth += 1;
         }
         let info = &bytes[ROOT_INDEX - size_of::<DxRootInfo>()..ROOT_INDEX];
         let info = DxRootInfo::read_from_bytes(info).expect("it has that size");
@@ -347,10 +347,11 @@ fn is_node(rules: &Rules<'_>, bytes: &[u8]) -> bool {
         && usize::from(limit.limit.get()) == rules.index_limit(NODE_INDEX)
 }
 
-/// A directory's number and a name, as all names are ordered.
+/// A directory's number and a name of at most 255 bytes, as all names are ordered.
 pub(super) fn key(directory: Ino, name: &[u8]) -> Arc<[u8]> {
-    let mut key = Vec::with_capacity(4 + name.len());
-    key.extend_from_slice(&directory.0.to_be_bytes());
-    key.extend_from_slice(name);
-    key.into()
+    let mut key = [0; 4 + MAX_NAME];
+    let length = name.len().min(MAX_NAME);
+    key[..4].copy_from_slice(&directory.0.to_be_bytes());
+    key[4..][..length].copy_from_slice(&name[..length]);
+    key[..4 + length].into()
 }

@@ -78,87 +78,19 @@ impl Geometry {
     }
 
     fn new(raw: &SuperBlock, features: Features) -> Result<Self, Error> {
-        check("s_log_block_size", raw.s_log_block_size.get().into(), 0..=2)?;
-        let block_bytes = 1024_u32 << raw.s_log_block_size.get();
-        let small = u64::from(block_bytes == 1024);
-        let log = u64::from(raw.s_log_block_size.get());
-        check(
-            "s_log_cluster_size",
-            raw.s_log_cluster_size.get().into(),
-            log..=log,
-        )?;
-        check(
-            "s_first_data_block",
-            raw.s_first_data_block.get().into(),
-            small..=small,
-        )?;
-        let blocks = super::join(
-            raw.s_blocks_count_lo,
-            high_if(features, raw.s_blocks_count_hi),
-        );
-        let per_group = raw.s_blocks_per_group.get();
-        let bits = u64::from(block_bytes) * 8;
-        check("s_blocks_per_group", per_group.into(), 8..=bits)?;
-        // Bitmaps are compared by the byte.
-        check(
-            "s_blocks_per_group modulo 8",
-            u64::from(per_group % 8),
-            0..=0,
-        )?;
-        check(
-            "s_clusters_per_group",
-            raw.s_clusters_per_group.get().into(),
-            per_group.into()..=per_group.into(),
-        )?;
-        check("s_blocks_count", blocks, small + 1..=1 << 48)?;
-        let groups = (blocks - small).div_ceil(per_group.into());
-        check("number of groups", groups, 1..=MAX_GROUPS)?;
-        let inode_bytes = u64::from(raw.s_inode_size.get());
-        check(
-            "s_inode_size",
-            inode_bytes,
-            OLD_INODE_BYTES as u64..=block_bytes.into(),
-        )?;
-        check(
-            "s_inode_size, in powers of two",
-            inode_bytes.count_ones().into(),
-            1..=1,
-        )?;
-        let per_block = u64::from(block_bytes) / inode_bytes;
-        let inodes_per_group = raw.s_inodes_per_group.get();
-        let most = bits.min(per_block * u64::from(per_group.saturating_sub(4)));
-        check(
-            "s_inodes_per_group",
-            inodes_per_group.into(),
-            per_block..=most,
-        )?;
-        check(
-            "s_inodes_per_group modulo 8",
-            u64::from(inodes_per_group % 8),
-            0..=0,
-        )?;
-        let inodes = groups * u64::from(inodes_per_group);
-        check(
-            "s_inodes_count",
-            raw.s_inodes_count.get().into(),
-            inodes..=inodes,
-        )?;
-        check(
-            "s_first_ino",
-            raw.s_first_ino.get().into(),
-            OLD_FIRST_INODE.into()..=inodes,
-        )?;
+        let size = Size::parse(raw, features)?;
+        let inodes = check_inodes(raw, &size)?;
         let times = [raw.s_wtime, raw.s_mtime, raw.s_mkfs_time];
         let geometry = Self {
             features: features.lasting(),
             sums: Sums::new(raw, features),
-            block_bytes,
-            blocks,
-            first_block: small,
-            blocks_per_group: per_group,
-            groups: u32::try_from(groups).expect("checked"),
-            inodes_per_group,
-            inode_bytes: usize::from(raw.s_inode_size.get()),
+            block_bytes: size.block_bytes,
+            blocks: size.blocks,
+            first_block: size.first_block,
+            blocks_per_group: size.per_group,
+            groups: u32::try_from(size.groups).expect("at most 2^29"),
+            inodes_per_group: raw.s_inodes_per_group.get(),
+            inode_bytes: raw.s_inode_size.get().into(),
             desc_bytes: desc_bytes(raw, features)?,
             first_ino: Ino(raw.s_first_ino.get()),
             reserved_gdt: raw.s_reserved_gdt_blocks.get().into(),
@@ -169,10 +101,10 @@ impl Geometry {
                 .orphan_file()
                 .then(|| Ino(raw.s_orphan_file_inum.get())),
             hash_seed: raw.s_hash_seed.map(Into::into),
+            unsigned_hash: raw.s_flags.get() & FLAG_UNSIGNED_HASH != 0,
             has_early_times: times
                 .iter()
                 .any(|time| time.get() != 0 && u64::from(time.get()) < inodes),
-            unsigned_hash: raw.s_flags.get() & FLAG_UNSIGNED_HASH != 0,
         };
         geometry.check_tables(raw)?;
         Ok(geometry)
@@ -320,22 +252,95 @@ impl Geometry {
     }
 }
 
+/// How large a file system is.
+struct Size {
+    block_bytes: u32,
+    first_block: u64,
+    blocks: u64,
+    per_group: u32,
+    groups: u64,
+}
+
+impl Size {
+    fn parse(raw: &SuperBlock, features: Features) -> Result<Self, Error> {
+        let log = u64::from(raw.s_log_block_size.get());
+        check("s_log_block_size", log, 0..=2)?;
+        let cluster = raw.s_log_cluster_size.get().into();
+        check("s_log_cluster_size", cluster, log..=log)?;
+        let block_bytes = 1024_u32 << log;
+        // Where blocks are that small, the superblock has one of its own.
+        let first_block = u64::from(log == 0);
+        let first = raw.s_first_data_block.get().into();
+        check("s_first_data_block", first, first_block..=first_block)?;
+        let per_group = raw.s_blocks_per_group.get();
+        let bits = u64::from(block_bytes) * 8;
+        check("s_blocks_per_group", per_group.into(), 8..=bits)?;
+        check_bytes("s_blocks_per_group", per_group)?;
+        let clusters = raw.s_clusters_per_group.get().into();
+        let same = u64::from(per_group);
+        check("s_clusters_per_group", clusters, same..=same)?;
+        let high = if features.is_64bit() {
+            raw.s_blocks_count_hi
+        } else {
+            0.into()
+        };
+        let blocks = super::join(raw.s_blocks_count_lo, high);
+        let most = (1 << 48).min(first_block + MAX_GROUPS * same);
+        check("s_blocks_count", blocks, first_block + 1..=most)?;
+        Ok(Self {
+            block_bytes,
+            first_block,
+            blocks,
+            per_group,
+            groups: (blocks - first_block).div_ceil(same),
+        })
+    }
+}
+
+/// The number of inodes, if it is what groups of this size have.
+fn check_inodes(raw: &SuperBlock, size: &Size) -> Result<u64, Error> {
+    let inode_bytes = u64::from(raw.s_inode_size.get());
+    let least = OLD_INODE_BYTES as u64;
+    check("s_inode_size", inode_bytes, least..=size.block_bytes.into())?;
+    check_power("s_inode_size", inode_bytes)?;
+    let per_block = u64::from(size.block_bytes) / inode_bytes;
+    let per_group = raw.s_inodes_per_group.get();
+    let in_group = per_block * u64::from(size.per_group.saturating_sub(4));
+    let most = in_group.min(u64::from(size.block_bytes) * 8);
+    check("s_inodes_per_group", per_group.into(), per_block..=most)?;
+    check_bytes("s_inodes_per_group", per_group)?;
+    let inodes = size.groups * u64::from(per_group);
+    let found = raw.s_inodes_count.get().into();
+    check("s_inodes_count", found, inodes..=inodes)?;
+    let first = raw.s_first_ino.get().into();
+    check("s_first_ino", first, OLD_FIRST_INODE.into()..=inodes)?;
+    Ok(inodes)
+}
+
 fn desc_bytes(raw: &SuperBlock, features: Features) -> Result<usize, Error> {
     if !features.is_64bit() {
         return Ok(32);
     }
     let bytes = raw.s_desc_size.get();
     check("s_desc_size", bytes.into(), 64..=1024)?;
-    check(
-        "s_desc_size, in powers of two",
-        bytes.count_ones().into(),
-        1..=1,
-    )?;
+    check_power("s_desc_size", bytes.into())?;
     Ok(bytes.into())
 }
 
-fn high_if(features: Features, high: zerocopy::little_endian::U32) -> zerocopy::little_endian::U32 {
-    if features.is_64bit() { high } else { 0.into() }
+/// Bitmaps are compared by the byte.
+fn check_bytes(field: &'static str, bits: u32) -> Result<(), Error> {
+    let value = bits.into();
+    if bits.is_multiple_of(8) {
+        return Ok(());
+    }
+    Err(Error::Superblock { field, value })
+}
+
+fn check_power(field: &'static str, value: u64) -> Result<(), Error> {
+    if value.is_power_of_two() {
+        return Ok(());
+    }
+    Err(Error::Superblock { field, value })
 }
 
 fn check(

@@ -13,7 +13,8 @@ use crate::ext4::format::{JOURNAL_MAGIC, JournalSuperBlock};
 
 /// Blocks of the smallest journal.
 const MIN_BLOCKS: u64 = 1024;
-/// `JBD2_FEATURE_INCOMPAT_*`: revoke, 64bit, async_commit, csum_v2, csum_v3, fast_commit.
+/// `JBD2_FEATURE_INCOMPAT_*`: revoked blocks, 64 bits, commits out of order, two kinds of
+/// checksums, fast commits.
 const KNOWN_INCOMPAT: u32 = 0x3f;
 const CSUM_V2: u32 = 0x8;
 const CSUM_V3: u32 = 0x10;
@@ -60,43 +61,23 @@ fn check(bytes: &[u8], block_bytes: u32, blocks: u64) -> Vec<JournalFault> {
     let raw = JournalSuperBlock::read_from_prefix(bytes)
         .expect("a block is larger")
         .0;
-    let is_v2 = raw.h_blocktype.get() == SUPERBLOCKS[1];
-    let (incompat, sums) = match is_v2 {
-        true => (
-            raw.s_feature_incompat.get(),
-            raw.s_feature_incompat.get() & (CSUM_V2 | CSUM_V3),
-        ),
-        false => (0, 0),
-    };
-    let ro_compat = if is_v2 {
-        raw.s_feature_ro_compat.get()
-    } else {
-        0
-    };
-    let contradict =
-        sums == CSUM_V2 | CSUM_V3 || sums != 0 && raw.s_feature_compat.get() & COMPAT_CHECKSUM != 0;
-    let users = if is_v2 { raw.s_nr_users.get() } else { 1 };
+    let kind = raw.h_blocktype.get();
+    // The first version has no features.
+    let is_v2 = kind == SUPERBLOCKS[1];
+    let second = |value: u32| if is_v2 { value } else { 0 };
+    let incompat = second(raw.s_feature_incompat.get());
+    let ro_compat = second(raw.s_feature_ro_compat.get());
+    let users = second(raw.s_nr_users.get());
+    let sums = incompat & (CSUM_V2 | CSUM_V3);
+    let old_sums = raw.s_feature_compat.get() & COMPAT_CHECKSUM != 0;
+    let contradict = sums == CSUM_V2 | CSUM_V3 || sums != 0 && old_sums;
+    let (magic, unit, length) = (raw.h_magic.get(), raw.s_blocksize.get(), raw.s_maxlen.get());
+    let errno = raw.s_errno.get();
     let fields = [
-        (
-            "magic number",
-            raw.h_magic.get(),
-            raw.h_magic.get() == JOURNAL_MAGIC,
-        ),
-        (
-            "h_blocktype",
-            raw.h_blocktype.get(),
-            SUPERBLOCKS.contains(&raw.h_blocktype.get()),
-        ),
-        (
-            "s_blocksize",
-            raw.s_blocksize.get(),
-            raw.s_blocksize.get() == block_bytes,
-        ),
-        (
-            "s_maxlen",
-            raw.s_maxlen.get(),
-            u64::from(raw.s_maxlen.get()) <= blocks,
-        ),
+        ("magic number", magic, magic == JOURNAL_MAGIC),
+        ("h_blocktype", kind, SUPERBLOCKS.contains(&kind)),
+        ("s_blocksize", unit, unit == block_bytes),
+        ("s_maxlen", length, u64::from(length) <= blocks),
         (
             "s_feature_incompat",
             incompat,
@@ -104,19 +85,22 @@ fn check(bytes: &[u8], block_bytes: u32, blocks: u64) -> Vec<JournalFault> {
         ),
         ("s_feature_ro_compat", ro_compat, ro_compat == 0),
         ("s_nr_users", users, users <= 1),
-        ("s_errno", raw.s_errno.get(), raw.s_errno.get() == 0),
+        ("s_errno", errno, errno == 0),
     ];
     let wrong = fields.into_iter().filter(|(.., is_right)| !is_right);
     let mut faults: Vec<_> = wrong
         .map(|(field, value, _)| JournalFault::Field { field, value })
         .collect();
     if sums != 0 {
-        let found = u32::from_be_bytes(bytes[SUM..][..4].try_into().expect("four bytes"));
-        let expected = [&bytes[..SUM], &[0; 4], &bytes[SUM + 4..BYTES]];
-        let expected = expected.iter().fold(!0, |sum, part| crc32c(sum, part));
-        if found != expected || bytes[SUM_TYPE] != CRC32C {
-            faults.push(JournalFault::Checksum { found, expected });
-        }
+        faults.extend(check_sum(bytes));
     }
     faults
+}
+
+fn check_sum(bytes: &[u8]) -> Option<JournalFault> {
+    let found = u32::from_be_bytes(bytes[SUM..][..4].try_into().expect("four bytes"));
+    let parts = [&bytes[..SUM], &[0; 4], &bytes[SUM + 4..BYTES]];
+    let expected = parts.iter().fold(!0, |sum, part| crc32c(sum, part));
+    let is_right = found == expected && bytes[SUM_TYPE] == CRC32C;
+    (!is_right).then_some(JournalFault::Checksum { found, expected })
 }

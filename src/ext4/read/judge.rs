@@ -1,21 +1,16 @@
-//! What must hold between parts: bitmaps and counts of groups, names and links, sharers of attribute blocks.
+//! What must hold between parts: bitmaps and counts of groups, sharers of attribute blocks, sums.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::Checked;
 use super::error::Error;
-use super::fault::{Fault, GroupFault, InodeFault, SuperblockFault, XattrFault};
+use super::fault::{Fault, GroupFault, SuperblockFault, XattrFault};
 use super::geometry::Geometry;
 use super::group::Group;
-use super::inode::{FLAG_INDEX, Inode, Type};
-use super::view::{Unit, View};
+use super::view::Unit;
 use super::work::Work;
 use crate::ext4::checksum::low;
 use crate::ext4::inode::Ino;
-
-/// Most links that are counted (`EXT4_LINK_MAX`).
-const MAX_LINKS: u64 = 65_000;
 
 impl Work<'_> {
     /// Judges what was touched, and hands over the view with all that is wrong.
@@ -29,13 +24,7 @@ impl Work<'_> {
         for block in std::mem::take(&mut self.shared) {
             self.judge_sharers(block);
         }
-        let linked = std::mem::take(&mut self.linked);
-        let mut below_root = HashSet::new();
-        for ino in linked {
-            let faults = self.judge_links(ino, &mut below_root);
-            let faults = faults.into_iter().map(|fault| Fault::Inode { ino, fault });
-            self.set_faults(Unit::Links(ino), faults.collect());
-        }
+        self.judge_names();
         self.judge_journal()?;
         self.judge_orphan_file()?;
         self.judge_superblock();
@@ -105,30 +94,6 @@ impl Work<'_> {
             .into_iter()
             .map(|fault| Fault::Xattrs { block, fault });
         self.set_faults(Unit::Xattrs(block), faults.collect());
-    }
-
-    fn judge_links(&mut self, ino: Ino, below_root: &mut HashSet<Ino>) -> Vec<InodeFault> {
-        let mut faults = Vec::new();
-        let Some(inode) = self.view.inodes.get(&ino).map(Arc::clone) else {
-            let named = self.view.links_of(ino).next();
-            faults.extend(named.map(|(link, _)| InodeFault::Free(link.directory)));
-            return faults;
-        };
-        let is_special = ino < self.geometry.first_ino && ino != Ino::ROOT;
-        if is_special || Some(ino) == self.geometry.orphan_file {
-            return faults;
-        }
-        check_types(&self.view, ino, &inode, &mut faults);
-        if inode.directory.is_some() {
-            check_place(&self.view, ino, &inode, &mut faults);
-            if !is_below_root(&self.view, ino, below_root) {
-                // Which directories are part of the loop is not for one of them to say.
-                self.view.is_tangled = true;
-                faults.push(InodeFault::Loop);
-            }
-        }
-        check_link_count(&self.view, ino, &inode, &mut faults);
-        faults
     }
 
     fn judge_superblock(&mut self) {
@@ -314,88 +279,4 @@ fn is_padded(bitmap: &[u8], size: u32) -> bool {
         return true;
     };
     first >> bit == 0xff >> bit && rest.iter().all(|&byte| byte == 0xff)
-}
-
-/// Whether names say of what type an inode is.
-fn check_types(view: &View, ino: Ino, inode: &Inode, faults: &mut Vec<InodeFault>) {
-    let Some(expected) = inode.file_type().map(Type::byte) else {
-        return;
-    };
-    let wrong = view
-        .links_of(ino)
-        .filter(|(link, _)| link.file_type != expected);
-    faults.extend(wrong.map(|(link, _)| InodeFault::Type {
-        directory: link.directory,
-        found: link.file_type,
-        expected,
-    }));
-}
-
-/// A directory has one name, in the directory that its `..` leads to; the root is its own.
-fn check_place(view: &View, ino: Ino, inode: &Inode, faults: &mut Vec<InodeFault>) {
-    let parent = inode
-        .directory
-        .as_ref()
-        .and_then(|directory| directory.parent);
-    let names: u64 = view.links_of(ino).map(|(_, &names)| u64::from(names)).sum();
-    let named_in = view.links_of(ino).next().map(|(link, _)| link.directory);
-    let expected = if ino == Ino::ROOT {
-        Some(Ino::ROOT)
-    } else {
-        named_in
-    };
-    if names > 1 {
-        faults.push(InodeFault::Names(names));
-    }
-    if let (Some(found), Some(expected)) = (parent, expected)
-        && found != expected
-    {
-        faults.push(InodeFault::Parent { found, expected });
-    }
-}
-
-fn is_below_root(view: &View, ino: Ino, known: &mut HashSet<Ino>) -> bool {
-    let mut way = HashSet::new();
-    let mut at = ino;
-    while at != Ino::ROOT && !known.contains(&at) {
-        if !way.insert(at) {
-            return false;
-        }
-        let directory = view
-            .inodes
-            .get(&at)
-            .and_then(|inode| inode.directory.as_ref());
-        // What is not a directory at all is told where it is named.
-        let Some(parent) = directory.and_then(|directory| directory.parent) else {
-            break;
-        };
-        at = parent;
-    }
-    known.extend(way);
-    true
-}
-
-fn check_link_count(view: &View, ino: Ino, inode: &Inode, faults: &mut Vec<InodeFault>) {
-    let names: u64 = view.links_of(ino).map(|(_, &names)| u64::from(names)).sum();
-    if names == 0 && ino != Ino::ROOT {
-        faults.push(InodeFault::Unconnected);
-        return;
-    }
-    let found = u64::from(inode.own.links);
-    let expected = match &inode.directory {
-        None => names,
-        Some(directory) => match u64::from(directory.subdirectories) + 2 {
-            links if links > MAX_LINKS && view.geometry.features.dir_nlink() => 1,
-            // A directory that once had more than can be counted keeps saying so.
-            _ if found == 1 && inode.own.has(FLAG_INDEX) => 1,
-            links => links,
-        },
-    };
-    if found != expected {
-        faults.push(InodeFault::Count {
-            field: "i_links_count",
-            found,
-            expected,
-        });
-    }
 }

@@ -79,7 +79,7 @@ impl Work<'_> {
     }
 
     fn mark_inode(&mut self, ino: Ino, is_used: bool) {
-        self.linked.insert(ino);
+        self.touch(ino);
         let (group, index) = self.geometry.inode_place(ino);
         self.groups.insert(group);
         // Reserved ones are always taken.
@@ -256,7 +256,8 @@ impl Work<'_> {
             directory,
             file_type,
         };
-        self.linked.extend([ino, directory]);
+        self.touch(ino);
+        self.touch(directory);
         let count = self.view.links.get(&link).copied().unwrap_or(0);
         match (is_new, count) {
             (true, count) => drop(self.view.links.insert(link, count + 1)),

@@ -50,7 +50,7 @@ pub(super) struct Mapping {
 impl Mapping {
     /// The number behind the last block.
     pub(super) fn end(&self) -> u64 {
-        self.runs.last().map_or(0, |run| end(run))
+        self.runs.last().map_or(0, end)
     }
 
     /// The number of the last block that was written, plus one.
@@ -111,7 +111,6 @@ pub(super) fn read(
     } else {
         walk.block_map()?;
     }
-    let mut walk = walk;
     faults.append(&mut walk.faults);
     Ok(Mapping {
         runs: walk.runs.into(),

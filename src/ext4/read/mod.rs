@@ -22,6 +22,7 @@ mod index;
 mod inode;
 mod journal;
 mod judge;
+mod links;
 mod load;
 mod mapping;
 mod orphan_file;

@@ -11,7 +11,7 @@ use crate::ext4::format::ORPHAN_MAGIC;
 /// Bytes of magic number and checksum at a block's end.
 const TAIL: usize = 8;
 /// Most blocks that are looked at; the kernel makes 512 at most.
-const MAX_BLOCKS: u64 = 4096;
+const MAX_BLOCKS: usize = 4096;
 
 impl Work<'_> {
     pub(super) fn judge_orphan_file(&mut self) -> Result<(), Error> {
@@ -32,7 +32,7 @@ impl Work<'_> {
             (0..u64::from(run.blocks)).map(|at| (u64::from(run.logical) + at, run.physical + at))
         });
         let mut next = 0;
-        for (logical, physical) in blocks.take(MAX_BLOCKS as usize) {
+        for (logical, physical) in blocks.take(MAX_BLOCKS) {
             if logical != next {
                 break;
             }

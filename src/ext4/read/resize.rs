@@ -74,16 +74,23 @@ fn is_right(work: &Work<'_>, block: u64) -> Result<bool, Error> {
     };
     let double = work.read_block(block)?;
     let tables = geometry.descriptor_blocks();
+    let place = |kept: u32| geometry.first_block + 1 + u64::from(tables + kept);
+    let mut expected = vec![0; per_block as usize];
     for kept in 0..geometry.reserved_gdt {
-        let place = geometry.first_block + 1 + u64::from(tables + kept);
-        let at = (tables + kept) % per_block;
-        if names(&double, at as usize) != place {
-            return Ok(false);
-        }
-        let single = work.read_block(place)?;
-        let entries = (0..per_block as usize).map(|at| names(&single, at));
-        let expected = copies.iter().map(|copy| place + copy);
-        if !expected.eq(entries.take(copies.len())) {
+        expected[((tables + kept) % per_block) as usize] = place(kept);
+    }
+    if !(0..expected.len()).all(|at| names(&double, at) == expected[at]) {
+        return Ok(false);
+    }
+    for kept in 0..geometry.reserved_gdt {
+        let single = work.read_block(place(kept))?;
+        let copies = copies.iter().map(|copy| place(kept) + copy);
+        let expected = copies.chain(std::iter::repeat(0));
+        let found = (0..per_block as usize).map(|at| names(&single, at));
+        if found
+            .zip(expected)
+            .any(|(found, expected)| found != expected)
+        {
             return Ok(false);
         }
     }

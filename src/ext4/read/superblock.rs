@@ -2,7 +2,7 @@
 
 use super::fault::SuperblockFault;
 use super::features::Features;
-use super::geometry::Geometry;
+use super::geometry::{Geometry, OLD_INODE_BYTES};
 use super::join;
 use crate::ext4::format::SuperBlock;
 use crate::ext4::inode::Ino;
@@ -44,50 +44,47 @@ impl Super {
 
 fn check(raw: &SuperBlock, geometry: &Geometry) -> Vec<SuperblockFault> {
     let features = geometry.features;
-    let mut faults = Vec::new();
-    let mut exclude = |is_wrong: bool, names| {
-        if is_wrong {
-            faults.push(SuperblockFault::Features(names));
-        }
+    let contradictions = [
+        (
+            features.metadata_csum() && features.gdt_csum(),
+            "metadata_csum, uninit_bg",
+        ),
+        (
+            !features.metadata_csum() && features.csum_seed(),
+            "^metadata_csum, metadata_csum_seed",
+        ),
+        (
+            features.is_64bit() && !features.extents(),
+            "64bit, ^extents",
+        ),
+        (
+            features.resize_inode() && features.meta_bg(),
+            "resize_inode, meta_bg",
+        ),
+    ];
+    let wrong = contradictions.into_iter().filter(|(is_wrong, _)| *is_wrong);
+    let mut faults: Vec<_> = wrong
+        .map(|(_, names)| SuperblockFault::Features(names))
+        .collect();
+    let most = geometry.inode_bytes - OLD_INODE_BYTES;
+    let is_extra = |bytes: u64| {
+        let is_within = (4..=most as u64).contains(&bytes) && bytes.is_multiple_of(4);
+        most == 0 || bytes == 0 || is_within
     };
-    exclude(
-        features.metadata_csum() && features.gdt_csum(),
-        "metadata_csum, uninit_bg",
+    let (least, want) = (
+        raw.s_min_extra_isize.get().into(),
+        raw.s_want_extra_isize.get().into(),
     );
-    exclude(
-        !features.metadata_csum() && features.csum_seed(),
-        "^metadata_csum, metadata_csum_seed",
-    );
-    exclude(
-        features.is_64bit() && !features.extents(),
-        "64bit, ^extents",
-    );
-    exclude(
-        features.resize_inode() && features.meta_bg(),
-        "resize_inode, meta_bg",
-    );
-    let extra = geometry.inode_bytes - super::geometry::OLD_INODE_BYTES;
-    let is_extra =
-        |bytes: u16| bytes == 0 || (4..=extra).contains(&bytes.into()) && bytes.is_multiple_of(4);
-    let large = extra > 0;
-    let reserved_high = if features.is_64bit() {
+    let high = if features.is_64bit() {
         raw.s_r_blocks_count_hi
     } else {
         0.into()
     };
-    let reserved = join(raw.s_r_blocks_count_lo, reserved_high);
-    let gdt = u64::from(geometry.reserved_gdt);
+    let reserved = join(raw.s_r_blocks_count_lo, high);
+    let kept = u64::from(geometry.reserved_gdt);
     let fields = [
-        (
-            "s_min_extra_isize",
-            u64::from(raw.s_min_extra_isize.get()),
-            !large || is_extra(raw.s_min_extra_isize.get()),
-        ),
-        (
-            "s_want_extra_isize",
-            u64::from(raw.s_want_extra_isize.get()),
-            !large || is_extra(raw.s_want_extra_isize.get()),
-        ),
+        ("s_min_extra_isize", least, is_extra(least)),
+        ("s_want_extra_isize", want, is_extra(want)),
         (
             "s_r_blocks_count",
             reserved,
@@ -95,13 +92,8 @@ fn check(raw: &SuperBlock, geometry: &Geometry) -> Vec<SuperblockFault> {
         ),
         (
             "s_reserved_gdt_blocks",
-            gdt,
-            gdt == 0 || features.resize_inode(),
-        ),
-        (
-            "s_desc_size",
-            raw.s_desc_size.get().into(),
-            raw.s_desc_size.get() <= 1024,
+            kept,
+            kept == 0 || features.resize_inode(),
         ),
     ];
     let wrong = fields.into_iter().filter(|(.., is_right)| !is_right);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use imbl::ordmap::DiffItem;
 use imbl::{OrdMap, OrdSet, Vector};
 
-use super::dir_block::key;
+use super::dir_block::{MAX_NAME, key};
 use super::fault::Fault;
 use super::geometry::Geometry;
 use super::group::Group;
@@ -104,6 +104,9 @@ pub(super) enum Unit {
 impl View {
     /// The inode of a name in a directory.
     pub fn lookup(&self, directory: Ino, name: &[u8]) -> Option<Ino> {
+        if name.len() > MAX_NAME {
+            return None;
+        }
         let named = self.names.get(&*key(directory, name))?;
         Some(named.ino)
     }
@@ -224,16 +227,15 @@ impl View {
     pub fn changed_since(&self, parent: &Self) -> impl Iterator<Item = Ino> + use<> {
         let mut changed = BTreeSet::new();
         for item in parent.inodes.diff(&self.inodes) {
-            match item {
-                DiffItem::Add(&ino, _) | DiffItem::Remove(&ino, _) => changed.insert(ino),
-                DiffItem::Update { new: (&ino, _), .. } => changed.insert(ino),
-            };
+            let (DiffItem::Add(&ino, _)
+            | DiffItem::Remove(&ino, _)
+            | DiffItem::Update { new: (&ino, _), .. }) = item;
+            changed.insert(ino);
         }
         for item in parent.names.diff(&self.names) {
-            let key = match item {
-                DiffItem::Add(key, _) | DiffItem::Remove(key, _) => key,
-                DiffItem::Update { new: (key, _), .. } => key,
-            };
+            let (DiffItem::Add(key, _)
+            | DiffItem::Remove(key, _)
+            | DiffItem::Update { new: (key, _), .. }) = item;
             let directory = key.first_chunk().expect("keys start with a number");
             changed.insert(Ino(u32::from_be_bytes(*directory)));
         }

@@ -24,7 +24,7 @@ pub(super) struct Work<'a> {
     changed: Option<Vec<Range<u64>>>,
     /// Groups of which a bit or a bitmap changed.
     pub(super) groups: BTreeSet<u32>,
-    /// Inodes of which the names or the number of links changed.
+    /// Inodes of which the names or the number of links changed; of a whole file system, none are noted.
     pub(super) linked: BTreeSet<Ino>,
     /// Attribute blocks of which the sharers changed.
     pub(super) shared: BTreeSet<u64>,
@@ -59,6 +59,13 @@ impl<'a> Work<'a> {
         };
         let behind = changed.partition_point(|range| range.start <= block);
         behind > 0 && changed[behind - 1].contains(&block)
+    }
+
+    /// Notes that an inode's names have to be looked at.
+    pub(super) fn touch(&mut self, ino: Ino) {
+        if !self.is_whole() {
+            self.linked.insert(ino);
+        }
     }
 
     pub(super) fn changed(&self) -> &[Range<u64>] {

@@ -134,7 +134,7 @@ impl Attached {
         self.make("metadata", &line)
     }
 
-    /// Makes a read-only device; returns its number.
+    /// Makes a device; returns its number.
     fn make(&mut self, what: &str, line: &Line) -> Result<String, Error> {
         let made = Made::new(&self.dm, &self.marks, what, line)?;
         let number = block::number(made.rdev);
@@ -232,7 +232,7 @@ impl Marks {
     }
 }
 
-/// A read-only device of ours.
+/// A device of ours that cannot be written to.
 #[derive(Debug)]
 struct Made {
     dm: Arc<DeviceMapper>,
@@ -250,7 +250,13 @@ impl Made {
     ) -> Result<Self, DmError> {
         let name = marks.name(what);
         let uuid = format!("{}{what}", marks.uuids);
-        let rdev = dm.create_read_only(&name, &uuid, line)?.rdev;
+        // The kernel takes no pool into a table that is read-only; its feature has to do.
+        let created = if line.target == "thin-pool" {
+            dm.create(&name, &uuid, line)
+        } else {
+            dm.create_read_only(&name, &uuid, line)
+        };
+        let rdev = created?.rdev;
         Ok(Self {
             dm: Arc::clone(dm),
             name,

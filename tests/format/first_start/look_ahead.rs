@@ -1,5 +1,7 @@
 //! Each finding where it belongs, and nowhere else.
 
+use std::fs;
+
 use aufs2dm::docker::first_start::{LoopFiles, Severity, Space, Switch, plan_switch};
 use aufs2dm::units::Bytes;
 
@@ -155,7 +157,7 @@ fn no_driver_named_is_judged_by_the_release() {
     assert!(later.outlook().is_refusal());
     // Others beside it, the first by this release's own order.
     let beside = machine();
-    std::fs::create_dir_all(beside.root.at("overlay2/l")).unwrap();
+    fs::create_dir_all(beside.at("/docker/overlay2/l")).unwrap();
     one(
         &beside,
         &["tries overlay2 first", "overlay2, aufs, devicemapper"],
@@ -203,7 +205,7 @@ fn an_administrators_unit_hides_the_packages() {
 #[test]
 fn a_masked_unit_is_a_remark() {
     let machine = Machine::new();
-    std::fs::create_dir_all(machine.at("/etc/systemd/system")).unwrap();
+    fs::create_dir_all(machine.at("/etc/systemd/system")).unwrap();
     std::os::unix::fs::symlink(
         "/dev/null",
         machine.at("/etc/systemd/system/docker.service"),
@@ -527,55 +529,45 @@ fn a_disk_smaller_than_its_sparse_file_is_told() {
 
 #[test]
 fn volumes_of_containers_left_behind_are_named() {
-    let machine = Machine::new();
-    let path = format!("containers/{WEB}/config.v2.json");
-    let config = machine.root.read(&path);
+    let path = format!("/docker/containers/{WEB}/config.v2.json");
+    let machine = Machine::with_containers();
+    let config = fs::read_to_string(machine.at(&path)).unwrap();
     let volumes =
-        r#""MountPoints":{"/data":{"Name":"shop-db","Driver":"local"},"/b":{"Source":"/x"}},"#;
-    let with_volumes = config.replacen('{', &format!("{{{volumes}"), 1);
+        r#""MountPoints":{"/data":{"Name":"shop-db","Driver":"local"},"/b":{"Source":"/x"}}"#;
+    let end = config.rfind('}').unwrap();
+    let with_volumes = format!("{},{volumes}}}", &config[..end]);
     let told = |machine: &Machine| {
         let findings = machine.outlook().findings;
-        findings
+        let mut found = findings
             .into_iter()
-            .find(|one| one.code == "volumes-unprotected")
+            .filter(|one| one.code == "volumes-unprotected");
+        found.find(|one| one.message.contains("shop-db"))
     };
-    machine.root.write(
-        &path,
-        with_volumes.replace(r#""Driver":"aufs""#, r#""Driver":"overlay2""#),
-    );
+    let other = with_volumes.replace(r#""Driver":"aufs""#, r#""Driver":"overlay2""#);
+    let machine = machine.with(&path, &other);
     let message = told(&machine).unwrap().message;
-    for word in [
-        "shop_web_1",
-        "shop-db",
-        "\"overlay2\"",
-        "docker volume prune",
-    ] {
+    for word in ["shop_web_1", "\"overlay2\"", "docker volume prune"] {
         assert!(message.contains(word), "{message}");
     }
-    machine.root.write(&path, with_volumes);
-    assert_eq!(told(&machine), None);
+    assert_eq!(told(&machine.with(&path, &with_volumes)), None);
 }
 
 #[test]
 fn containers_that_start_by_themselves_are_named() {
-    let machine = Machine::new();
-    let path = format!("containers/{WEB}/hostconfig.json");
-    let host = machine.root.read(&path);
+    let path = format!("/docker/containers/{WEB}/hostconfig.json");
+    let machine = Machine::with_containers();
+    let host = fs::read_to_string(machine.at(&path)).unwrap();
     let told = |machine: &Machine| {
         let findings = machine.outlook().findings;
         let found = findings.into_iter().find(|one| one.code == "will-start");
         found.is_some_and(|one| one.message.contains("shop_web_1"))
     };
-    let with = |name: &str| {
-        format!(
-            r#"{{"RestartPolicy":{{"Name":"{name}"}},{}"#,
-            &host[1..].replace("\"RestartPolicy\"", "\"Other\"")
-        )
-    };
-    machine.root.write(&path, with("always"));
+    // Of several members of one name Docker takes the last.
+    let end = host.rfind('}').unwrap();
+    let with = |name: &str| format!(r#"{},"RestartPolicy":{{"Name":"{name}"}}}}"#, &host[..end]);
+    let machine = machine.with(&path, &with("always"));
     assert!(told(&machine));
-    machine.root.write(&path, with("no"));
-    assert!(!told(&machine));
+    assert!(!told(&machine.with(&path, &with("no"))));
 }
 
 #[test]

@@ -7,15 +7,17 @@ mod switch;
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use aufs2dm::docker::daemon::Host;
 use aufs2dm::docker::devicemapper::FileSystem;
 use aufs2dm::docker::first_start::{Outlook, Switch, Target, look_ahead};
-use aufs2dm::docker::{Orphans, Survey};
+use aufs2dm::docker::{Orphans, Root, Survey};
 use aufs2dm::units::Bytes;
 
-use crate::docker_root::SmallRoot;
+use tempfile::TempDir;
+
+use crate::docker_root;
 
 /// The unit of Debian's docker.io 20.10, shortened.
 pub(super) const DEBIAN_UNIT: &str = "[Unit]\nAfter=network-online.target docker.socket\n[Service]\nType=notify\n\
@@ -34,16 +36,43 @@ pub(super) const CENTOS_UNIT: &str = "[Service]\nType=notify\nEnvironmentFile=-/
 /// What makes Docker take the root.
 pub(super) const GOOD_CONFIG: &str = "{\n    \"storage-driver\": \"devicemapper\"\n}\n";
 
-/// A host whose Docker 20.10 is told to use devicemapper, with the small root as its data directory.
+/// A host whose Docker 20.10 is told to use devicemapper.
 pub(super) struct Machine {
-    pub(super) root: SmallRoot,
+    host: TempDir,
     pub(super) target: Target,
 }
 
 impl Machine {
+    /// With a data directory that holds nothing.
     pub(super) fn new() -> Self {
+        let host = TempDir::new().unwrap();
+        for dir in [
+            "aufs/layers",
+            "aufs/diff",
+            "image/aufs/imagedb/content/sha256",
+            "image/aufs/layerdb/sha256",
+            "image/aufs/layerdb/mounts",
+            "containers",
+        ] {
+            fs::create_dir_all(host.path().join("docker").join(dir)).unwrap();
+        }
+        // An empty directory would not count as a driver's.
+        fs::write(
+            host.path().join("docker/image/aufs/repositories.json"),
+            "{}",
+        )
+        .unwrap();
+        Self::on(host)
+    }
+
+    /// With the small root.
+    pub(super) fn with_containers() -> Self {
+        Self::on(docker_root::unpack("small.tar.xz"))
+    }
+
+    fn on(host: TempDir) -> Self {
         let machine = Self {
-            root: SmallRoot::new(),
+            host,
             target: Target {
                 storage_opts: Vec::new(),
                 base_size: Bytes::gib(10),
@@ -103,17 +132,15 @@ impl Machine {
     }
 
     pub(super) fn outlook_after(&self, switch: Option<&Switch>) -> Outlook {
-        let root = self.root.open();
+        let root = Root::open(&self.at("/docker")).unwrap();
         let model = Survey::read(&root).into_model(Orphans::Convert).unwrap();
         look_ahead(&self.host(), &root, &model, &self.target, switch)
     }
 
-    /// The findings, those about containers left out, as `code: message` with the host's own paths.
+    /// The findings as `code: message` with the host's own paths.
     pub(super) fn findings(&self) -> Vec<String> {
-        const OF_CONTAINERS: [&str; 3] = ["volumes-unprotected", "will-start", "will-be-removed"];
         let findings = self.outlook().findings.into_iter();
-        let others = findings.filter(|finding| !OF_CONTAINERS.contains(&finding.code));
-        others
+        findings
             .map(|finding| self.shorten(&format!("{}: {}", finding.code, finding.message)))
             .collect()
     }

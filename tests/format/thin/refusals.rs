@@ -1,7 +1,11 @@
 //! Pools that must not be written.
 
+use std::collections::BTreeMap;
+
 use aufs2dm::thin::{Device, Error, MAX_METADATA_BLOCKS, Mapping, Pool, ThinId};
 use aufs2dm::units::{DataBlocks, MetaBlocks, Sectors};
+
+use super::layers::{Layer, Plan};
 
 /// A base of 300 blocks, and a child that overwrote the first.
 fn pool() -> Pool {
@@ -140,4 +144,59 @@ fn a_failing_sink_is_reported_with_its_reason() {
         .unwrap_err();
     assert!(matches!(error, Error::Write { block: 1, .. }), "{error}");
     assert!(std::error::Error::source(&error).is_some());
+}
+
+/// What the rule says, told block by block: whoever reaches a block that is reached twice was the origin or the result of a
+/// snapshot after the block was mapped, and no time is after the pool's.
+fn keeps_to_the_rule(pool: &Pool) -> bool {
+    let mut reached: BTreeMap<u64, Vec<bool>> = BTreeMap::new();
+    for device in &pool.devices {
+        if device.snapshotted_time > pool.time || device.creation_time > pool.time {
+            return false;
+        }
+        for (_, mapped) in &device.mapping {
+            if mapped.time > pool.time {
+                return false;
+            }
+            let copies = mapped.time < device.snapshotted_time;
+            reached.entry(mapped.data_block).or_default().push(copies);
+        }
+    }
+    let mut shared = reached.values().filter(|by| by.len() > 1);
+    shared.all(|by| by.iter().all(|copies| *copies))
+}
+
+#[test]
+fn changed_times_are_refused_if_and_only_if_they_break_the_rule() {
+    let mut layers = vec![Layer::new(None, 0..300)];
+    layers.extend((0..12).map(|i| Layer::new(Some(i / 2), [i as u64, 290, 400 + i as u64])));
+    let right = Plan::of(&layers).pool;
+    assert!(keeps_to_the_rule(&right));
+    let (mut broken, mut harmless) = (0, 0);
+    for at in 0..right.devices.len() {
+        for time in 0..=right.time + 1 {
+            let mut pool = right.clone();
+            pool.devices[at].snapshotted_time = time;
+            let mut changed = vec![pool];
+            for thin_block in [0, 5, 200, 290, 405] {
+                let mut pool = right.clone();
+                let mapping = &pool.devices[at].mapping;
+                if let Some(mapped) = mapping.get(thin_block) {
+                    pool.devices[at].mapping =
+                        mapping.with(&[(thin_block, mapped.data_block)], time);
+                    changed.push(pool);
+                }
+            }
+            for pool in changed {
+                let keeps = keeps_to_the_rule(&pool);
+                assert_eq!(pool.validate().is_ok(), keeps, "device {at}, time {time}");
+                if keeps {
+                    harmless += 1;
+                } else {
+                    broken += 1;
+                }
+            }
+        }
+    }
+    assert!(broken > 200 && harmless > 200, "{broken}, {harmless}");
 }

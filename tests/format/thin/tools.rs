@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsRawFd;
+use std::path::Path;
 use std::process::{Command, Output};
 
 use aufs2dm::thin::Mapped;
@@ -14,6 +15,14 @@ use super::layers::{Told, ToldPool};
 /// Fails unless `thin_check` finds nothing wrong.
 pub(crate) fn thin_check(file: &File) {
     succeed(Command::new("thin_check").arg(path(file)));
+}
+
+/// What `thin_check` says is wrong with a file, leaks and under-full nodes included; `None` if nothing is.
+pub(crate) fn thin_check_says(path: &Path) -> Option<String> {
+    let output = Command::new("thin_check").arg(path).output();
+    let output = output.expect("thin_check: install thin-provisioning-tools");
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    (!output.status.success()).then_some(words)
 }
 
 /// What `thin_dump` prints.

@@ -12,6 +12,7 @@ mod interrupted;
 mod kernel_claim;
 mod kernel_pool;
 mod kernel_target;
+mod kernel_word;
 mod leftover_removal;
 mod lists;
 mod lvm;
@@ -84,6 +85,7 @@ const ALWAYS: &[(&str, OnVariant)] = named![
     devices::every_device_equals_the_tree_that_aufs_showed,
     lists::docker_lists_what_it_listed_before,
     containers::docker_starts_every_converted_container,
+    kernel_word::the_kernels_word_is_clean_and_changes_no_byte,
 ];
 
 /// Those for the ways of [`IN_FULL`].
@@ -134,6 +136,9 @@ const OF_ITS_PARTS: &[(&str, Plain)] = named![
     leftover_removal::what_a_killed_run_left_is_found_named_and_removed,
     leftover_removal::lookalikes_of_leftovers_stay,
     leftover_removal::a_leftover_in_use_stays_and_is_named_with_its_command,
+    kernel_word::what_is_damaged_the_kernel_names,
+    kernel_word::a_look_that_was_killed_is_taken_down_by_the_next,
+    kernel_word::pools_that_the_kernel_has_used_are_read,
 ];
 
 /// Of the first start.
@@ -201,6 +206,7 @@ fn on(variant: Variant, &(name, check): &(&str, OnVariant)) -> Check {
 }
 
 pub(crate) use kernel_pool::{HOLD_VARIABLE, hold};
+pub(crate) use kernel_word::{LOOK_VARIABLE, hold_look};
 
 /// How many differences a failure shows.
 const SHOWN: usize = 40;
