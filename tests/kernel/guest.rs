@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// In dependency order.
-const MODULES: [&str; 8] = [
+const MODULES: [&str; 9] = [
     "loop",
     "overlay",
     "dm-mod",
@@ -24,6 +24,7 @@ const MODULES: [&str; 8] = [
     "dm-persistent-data",
     "dm-thin-pool",
     "dm-flakey",
+    "dm-log-writes",
 ];
 /// The checks' files live here, on a tmpfs of its own.
 const WORK: &str = "/aufs2dm-lab";

@@ -15,6 +15,7 @@ mod job;
 mod killed;
 mod lab;
 mod leftovers;
+mod log_writes;
 mod lvm;
 mod native;
 mod pool;

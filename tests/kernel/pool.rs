@@ -225,6 +225,17 @@ pub(crate) struct Mounted {
 }
 
 impl Mounted {
+    /// Mounts an ext4 file system. Nothing but the tool writes to it: inode tables are not made ready behind its back.
+    pub(crate) fn ext4(device: &Path, target: &Path) -> Result<Self> {
+        fs::create_dir_all(target)?;
+        let mount = Mount::builder()
+            .fstype("ext4")
+            .data("noinit_itable")
+            .mount(device, target)
+            .with_context(|| format!("{} on {}", device.display(), target.display()))?;
+        Ok(Self { mount: Some(mount) })
+    }
+
     /// Shows a directory at a second place.
     pub(crate) fn bind(source: &Path, target: &Path) -> Result<Self> {
         fs::create_dir_all(target)?;

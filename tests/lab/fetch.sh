@@ -5,14 +5,14 @@
 # A lab that is complete is left alone; a new one appears by one rename, so a half-fetched one is never used.
 set -eu
 
-FORMAT=3 # what a lab contains; raised with the package lists, so that older labs are fetched again
+FORMAT=4 # what a lab contains; raised with the package lists, so that older labs are fetched again
 KERNEL_PACKAGES="user-mode-linux libc6"
 DOCKER_PACKAGES="docker.io containerd runc tini busybox-static dmsetup libdevmapper1.02.1 libsystemd0 libseccomp2
     libapparmor1 libselinux1 libudev1 libpcre2-8-0 libzstd1 liblzma5 liblz4-1 libgcrypt20 libgpg-error0 libcap2
     util-linux libblkid1 libuuid1 libmount1 libsmartcols1 e2fsprogs libext2fs2 libcom-err2 libss2
     xfsprogs libinih1 liburcu8 libedit2 libbsd0 libmd0 libtinfo6 udev libkmod2 libacl1
     lvm2 libdevmapper-event1.02.1 thin-provisioning-tools libaio1 libexpat1 libstdc++6 libgcc-s1 zstd xz-utils zlib1g patchelf"
-MODULES="dm-mod dm-bio-prison dm-bufio dm-persistent-data dm-thin-pool dm-flakey loop overlay"
+MODULES="dm-mod dm-bio-prison dm-bufio dm-persistent-data dm-thin-pool dm-flakey dm-log-writes loop overlay"
 PROGRAMS="dockerd docker containerd containerd-shim-runc-v2 runc docker-init busybox dmsetup blkid e2fsck resize2fs
     mkfs.ext4 mkfs.xfs xfs_repair udevadm lvm thin_check thin_dump zstd xz"
 KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg

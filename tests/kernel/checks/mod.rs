@@ -17,6 +17,7 @@ mod leftover_removal;
 mod lists;
 mod lvm;
 mod machine;
+mod power;
 mod random;
 mod refusals;
 mod resumed;
@@ -171,6 +172,10 @@ const OF_THE_KERNEL_ENGINE: &[(&str, Plain)] = named![
     resumed::after_a_power_cut_the_layers_that_were_done_are_there,
 ];
 
+/// Those about machines that stop.
+const OF_POWER_CUTS: &[(&str, Plain)] =
+    named![power::after_a_power_cut_a_conversion_can_be_finished_and_taken_back];
+
 /// Every check, in the order they run: by the way to convert, so that each root is converted once.
 pub(crate) fn all() -> &'static [Check] {
     static ALL: OnceLock<Vec<Check>> = OnceLock::new();
@@ -188,6 +193,7 @@ pub(crate) fn all() -> &'static [Check] {
         }
         all.extend(OF_THE_FIRST_START.iter().map(plain));
         all.extend(OF_ITS_PARTS.iter().chain(OF_THE_KERNEL_ENGINE).map(plain));
+        all.extend(OF_POWER_CUTS.iter().map(plain));
         all
     })
 }
