@@ -67,7 +67,6 @@ impl Changing {
 macro_rules! changing {
     ($($name:ident $names:expr $(, $property:ident($($value:expr),+))* ;)*) => {
         &[$(
-            #[allow(clippy::useless_conversion)]
             Changing::new(libc::$name, trimmed(stringify!($name)), $names)$(.$property($($value),+))*,
         )*]
     };

@@ -1,6 +1,5 @@
 //! Breaks a command off at each of the calls by which it changes something.
 
-use std::fmt::Debug;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -111,7 +110,7 @@ fn writes(call: &str) -> bool {
 }
 
 /// Does the work for each item, on all processors; what went wrong.
-pub(crate) fn in_parallel<T: Sync + Debug>(
+pub(crate) fn in_parallel<T: Sync>(
     items: &[T],
     work: impl Fn(&Place, &T) -> Result<()> + Sync,
 ) -> Vec<String> {

@@ -76,6 +76,9 @@ pub(crate) struct Traced {
     pub(crate) err: String,
 }
 
+/// `PATH_MAX`. Source: linux v6.6 `include/uapi/linux/limits.h`.
+const LONGEST_PATH: usize = 4096;
+
 /// Longer than any command takes on a machine that has other things to do.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -243,14 +246,14 @@ impl Tracer<'_> {
         match self.due() {
             None => go_on(pid, None),
             Some(Fault::Kill) => self.kill(),
-            Some(Fault::Tear) => match halve(&mut registers, call, &stop.arguments) {
-                false => self.kill(),
-                true => {
-                    ptrace::setregs(pid, registers)?;
-                    self.torn = Some(pid);
-                    Ok(ptrace::syscall(pid, None)?)
+            Some(Fault::Tear) => {
+                if !halve(&mut registers, call, &stop.arguments) {
+                    return self.kill();
                 }
-            },
+                ptrace::setregs(pid, registers)?;
+                self.torn = Some(pid);
+                Ok(ptrace::syscall(pid, None)?)
+            }
             Some(Fault::Fail(errno) | Fault::FailFrom(errno)) => {
                 // Without a number the kernel skips the call and leaves this result. Source: linux v6.6 `kernel/seccomp.c`,
                 // `__seccomp_filter`, `SECCOMP_RET_TRACE`.
@@ -334,7 +337,7 @@ impl Stop {
             bail!("system call {} is in no list of calls.rs", self.number);
         };
         if call.name == "mmap" {
-            let written = self.arguments[2] & libc::PROT_WRITE as u64 != 0;
+            let written = self.arguments[2] & u64::from(libc::PROT_WRITE.cast_unsigned()) != 0;
             ensure!(!written || self.fd(4) < 0, "a shared mapping of a file");
             return Ok(None);
         }
@@ -400,7 +403,7 @@ impl Stop {
     fn path(&self, argument: usize) -> String {
         let mut bytes = Vec::new();
         let mut at = self.arguments[argument];
-        while at != 0 && bytes.len() < libc::PATH_MAX as usize {
+        while at != 0 && bytes.len() < LONGEST_PATH {
             // Not beyond the page: the next one may not be there.
             let size = 4096 - (at % 4096);
             let Ok(read) = self.read(at, usize::try_from(size).unwrap_or(0)) else {

@@ -2,11 +2,7 @@
 //!
 //! Source of the format: linux v6.6 `drivers/md/dm-log-writes.c`, `struct log_write_super`, `struct log_write_entry`.
 
-use std::{
-    fs::File,
-    os::unix::fs::FileExt,
-    path::{Path, PathBuf},
-};
+use std::{fs::File, os::unix::fs::FileExt, path::Path};
 
 use anyhow::{Context, Result, ensure};
 
@@ -42,7 +38,7 @@ struct Entry {
 impl Log {
     /// Reads the log of a target that is closed.
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        let file = File::open(path).with_context(|| PathBuf::from(path).display().to_string())?;
+        let file = File::open(path).with_context(|| path.display().to_string())?;
         let head = words(&file, 0)?;
         ensure!(head[0] == MAGIC && head[1] == 1, "no log: {head:x?}");
         let sector = head[3] & 0xffff_ffff;

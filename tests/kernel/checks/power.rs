@@ -36,7 +36,7 @@ enum Cache {
     /// All are lost.
     Lost,
     /// Each is kept or lost, by the seed.
-    Some(u64),
+    Part(u64),
     /// All are kept up to the moment before the next flush.
     Kept,
 }
@@ -62,7 +62,7 @@ pub(super) fn after_a_power_cut_a_conversion_can_be_finished_and_taken_back(
         applied = flush;
         let cache = match number % 3 {
             0 => Cache::Lost,
-            1 => Cache::Some(number as u64),
+            1 => Cache::Part(number as u64),
             _ => Cache::Kept,
         };
         let next = flushes.get(number + 1).copied().unwrap_or(log.len());
@@ -145,7 +145,7 @@ impl<'a> Disk<'a> {
         for entry in cached {
             let kept = match cache {
                 Cache::Lost => false,
-                Cache::Some(seed) => coin(seed, entry),
+                Cache::Part(seed) => coin(seed, entry),
                 Cache::Kept => true,
             };
             if kept {
@@ -181,7 +181,7 @@ impl<'a> Disk<'a> {
     }
 
     fn broken(&self) -> Broken<'_> {
-        let tool = |words: &[&str]| {
+        let tool = |words: &[&str]| -> Result<Ended> {
             let pid_file = self.mount().join("docker.pid");
             let mut tool = self.lab.tool();
             tool.args(words).arg("--root").arg(self.root());
@@ -203,7 +203,7 @@ impl<'a> Disk<'a> {
 
 /// Heads or tails for each write. Source: S. Vigna, <https://prng.di.unimi.it/splitmix64.c>, the mixing step.
 fn coin(seed: u64, entry: usize) -> bool {
-    let mut z = (seed << 32 | entry as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mut z = ((seed << 32) | entry as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     (z ^ (z >> 31)) & 1 == 1
