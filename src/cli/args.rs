@@ -216,6 +216,7 @@ pub(super) struct WorkArgs {
 
 /// Arguments of `convert`.
 #[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools)] // each is a switch of the command line
 pub(super) struct ConvertArgs {
     /// The root.
     #[command(flatten)]

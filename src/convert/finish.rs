@@ -6,8 +6,9 @@ use super::discard::Discard;
 use super::error::Error;
 use super::held::Held;
 use super::rollback::{RollbackRequest, rollback};
-use crate::commit::{Conversion, State};
+use crate::commit::{Conversion, Leftover, RootLock, State, remove_leftover};
 use crate::docker::daemon::Host;
+use crate::docker::{self, Root};
 
 /// What became of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +33,7 @@ pub enum Finished {
 pub fn finish(root: &Path, host: &Host) -> Result<Finished, Error> {
     let path = root.canonicalize().unwrap_or_else(|_| root.to_owned());
     let Some(conversion) = Conversion::find(&path)? else {
-        return Ok(Finished::Nothing);
+        return finish_removal(&path);
     };
     Ok(match conversion.story().state {
         State::Writing => Finished::Nothing,
@@ -61,4 +62,23 @@ pub fn finish(root: &Path, host: &Host) -> Result<Finished, Error> {
             Finished::Committed
         }
     })
+}
+
+/// The staging directory is the last that goes when the aufs side was removed, and its journal goes before it.
+fn finish_removal(path: &Path) -> Result<Finished, Error> {
+    let has_aufs = !matches!(Root::open(path), Err(docker::Error::NotAufs { .. }));
+    if has_aufs || !path.join("devicemapper").is_dir() {
+        return Ok(Finished::Nothing);
+    }
+    let _lock = RootLock::acquire(path)?;
+    match Leftover::look_for(path)? {
+        Leftover::Stage(stage) => {
+            remove_leftover(&stage)?;
+            Ok(Finished::Committed)
+        }
+        Leftover::None => Err(Error::NothingToResume {
+            path: path.to_owned(),
+        }),
+        Leftover::Conversion(..) => Ok(Finished::Nothing),
+    }
 }

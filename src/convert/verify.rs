@@ -1,6 +1,7 @@
 //! Verification of a root, whichever side it has.
 
 use std::fs;
+use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -135,7 +136,7 @@ pub(super) fn staged_report(
         Work::Direct(_) => &Target::LoopFiles,
         Work::Kernel(work) => &work.kernel.target,
     };
-    let mounts = MountPoints::inside(stage.path())?;
+    let mounts = MountPoints::inside(stage.path(), "verify")?;
     let request = verify::Request {
         stores: StorePaths {
             root,
@@ -180,21 +181,22 @@ pub(super) struct MountPoints(PathBuf);
 
 impl MountPoints {
     fn make(conversion: Option<&Conversion>) -> Result<Self, Error> {
-        match conversion {
-            Some(conversion) => Self::inside(conversion.stage()),
-            None => Self::inside(Path::new("/run")),
+        if let Some(conversion) = conversion {
+            return Self::inside(conversion.stage(), "verify");
         }
+        let own = format!("aufs2dm-{}", std::process::id());
+        Self::inside(Path::new("/run"), &own)
     }
 
-    /// Makes one of a name of its own.
-    pub(super) fn inside(directory: &Path) -> Result<Self, Error> {
-        let path = directory.join(format!("aufs2dm-mnt-{}", std::process::id()));
-        let made = fs::create_dir(&path);
-        made.map_err(|source| Error::MountPoints {
-            path: path.clone(),
-            source,
-        })?;
-        Ok(Self(path))
+    /// Makes it, or takes the one that a killed run left.
+    pub(super) fn inside(directory: &Path, name: &str) -> Result<Self, Error> {
+        let path = directory.join(name);
+        match fs::create_dir(&path) {
+            Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
+                Err(Error::MountPoints { path, source })
+            }
+            _ => Ok(Self(path)),
+        }
     }
 
     pub(super) fn path(&self) -> &Path {

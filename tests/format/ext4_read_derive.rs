@@ -1,6 +1,7 @@
 //! Views derived from their parents' are what reading the child as a whole gives.
 
 #![allow(clippy::unwrap_used)] // a test reports by panicking
+#![allow(clippy::single_range_in_vec_init)] // one range is a list of ranges here
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
@@ -117,7 +118,7 @@ fn what_the_kernel_changed_is_found_too() {
         ],
     ] {
         let made = Made::new(300, options);
-        made.mounted("rw", |root| fill(root));
+        made.mounted("rw", fill);
         let parent = read_clean(&made.path());
         let before = fs::read(made.path()).unwrap();
         made.mounted("rw", |root| {

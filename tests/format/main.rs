@@ -39,6 +39,7 @@ mod ext4_read_kernel;
 mod first_start;
 mod kernel_base;
 mod kernel_leftovers;
+mod plan_again;
 mod populate;
 mod populate_hostile;
 mod populate_refusals;

@@ -194,6 +194,7 @@ fn hideable(branches: &[PathBuf], at: usize, tree: &LayerTree) -> Vec<PathBuf> {
     paths
 }
 
+#[allow(clippy::too_many_lines)] // one arm for each kind of change
 fn apply(change: Change, path: &Path, random: &mut Random) {
     let parent = path.parent().unwrap();
     let of_file = || Times::of(&[path]);

@@ -18,6 +18,9 @@ pub struct Ended {
     pub err: String,
 }
 
+/// Runs the command with these arguments.
+pub type Run<'a> = dyn Fn(&[&str]) -> Result<Ended> + 'a;
+
 /// A root on which a run was broken off.
 pub struct Broken<'a> {
     /// The Docker root.
@@ -25,7 +28,7 @@ pub struct Broken<'a> {
     /// What it was before the first run.
     pub original: &'a Tree,
     /// Runs the tool with a verb and its options on the root.
-    pub tool: Box<dyn Fn(&[&str]) -> Result<Ended> + 'a>,
+    pub tool: Box<Run<'a>>,
 }
 
 /// More turns than any sequence of commands takes: a rollback is finished, the conversion done, and that is it.

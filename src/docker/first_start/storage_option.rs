@@ -135,10 +135,9 @@ pub(super) fn judge(option: &str, target: &Target, version: Option<Version>) -> 
 /// What is wrong with all options together.
 pub(super) fn judge_all(options: &[&str], version: Option<Version>) -> Option<String> {
     let last = |key: &str| {
-        let values = options.iter().filter_map(|option| parse(option));
+        let mut values = options.iter().filter_map(|option| parse(option));
         values
-            .filter(|(name, _)| name == key)
-            .next_back()
+            .rfind(|(name, _)| name == key)
             .and_then(|(_, value)| truth(value))
     };
     let by_default = version.is_none_or(|version| version >= DEFERRED_BY_DEFAULT);
@@ -182,10 +181,9 @@ pub(super) fn min_free_percent(options: &[&str]) -> u64 {
 
 /// Whether the check for udev is switched off.
 pub(super) fn overrides_udev_check(options: &[&str]) -> bool {
-    let values = options.iter().filter_map(|option| parse(option));
+    let mut values = options.iter().filter_map(|option| parse(option));
     values
-        .filter(|(key, _)| key == "dm.override_udev_sync_check")
-        .next_back()
+        .rfind(|(key, _)| key == "dm.override_udev_sync_check")
         .is_some_and(|(_, value)| truth(value) == Some(true))
 }
 

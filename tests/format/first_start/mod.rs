@@ -7,7 +7,7 @@ mod switch;
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use aufs2dm::docker::daemon::Host;
 use aufs2dm::docker::devicemapper::FileSystem;
@@ -27,7 +27,7 @@ pub(super) const DEBIAN_UNIT: &str = "[Unit]\nAfter=network-online.target docker
 /// Upstream's unit, shortened.
 pub(super) const UPSTREAM_UNIT: &str = "[Service]\nType=notify\nExecStart=/usr/bin/dockerd -H fd:// --containerd=/run/containerd/containerd.sock\n";
 
-/// The unit of CentOS 7's docker 1.13, shortened.
+/// The unit of `CentOS` 7's docker 1.13, shortened.
 pub(super) const CENTOS_UNIT: &str = "[Service]\nType=notify\nEnvironmentFile=-/etc/sysconfig/docker\n\
     EnvironmentFile=-/etc/sysconfig/docker-storage\nEnvironment=GOTRACEBACK=crash\n\
     ExecStart=/usr/bin/dockerd-current \\\n          --exec-opt native.cgroupdriver=systemd \\\n          $OPTIONS \\\n          \
@@ -97,11 +97,7 @@ impl Machine {
 
     /// Where a file of the host is.
     pub(super) fn at(&self, path: &str) -> PathBuf {
-        self.root
-            .path
-            .parent()
-            .unwrap()
-            .join(path.trim_start_matches('/'))
+        self.host.path().join(path.trim_start_matches('/'))
     }
 
     pub(super) fn with(self, path: &str, text: &str) -> Self {

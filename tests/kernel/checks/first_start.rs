@@ -164,7 +164,7 @@ fn starts(lab: &Lab, (root, facts): (&Root, &BeforeDamage)) -> Result<()> {
     ensure!(
         started.is_ok(),
         "Docker does not start:\n{}",
-        started.unwrap_err()
+        started.err().unwrap_or_default()
     );
     Ok(())
 }

@@ -170,7 +170,7 @@ impl<'a> Disk<'a> {
             !ended || state != "writing" && state != "switching",
             "what had ended is {state}"
         );
-        let judged = if number % 2 == 0 {
+        let judged = if number.is_multiple_of(2) {
             broken.finish()
         } else {
             broken.take_back()
