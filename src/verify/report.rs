@@ -43,6 +43,8 @@ pub struct Report {
     pub bytes_read: u64,
     /// What is wrong with the stores, the pool and the driver's files, a text each.
     pub faults: Vec<String>,
+    /// What Docker would start with all the same, but the operator should know, a text each.
+    pub remarks: Vec<String>,
     /// Devices in the pool; 0 where there is no pool.
     pub nr_devices: usize,
     /// What the kernel said of it.
@@ -419,6 +421,7 @@ impl fmt::Display for Report {
         }
         self.faults
             .iter()
+            .chain(&self.remarks)
             .try_for_each(|fault| writeln!(f, "{fault}"))?;
         self.layers
             .iter()

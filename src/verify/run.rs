@@ -78,6 +78,7 @@ pub fn verify(request: &Request<'_>, progress: &dyn Progress) -> Result<Report, 
         elapsed_seconds: 0.0,
         bytes_read: 0,
         faults,
+        remarks: Vec::new(),
         nr_devices: pool.as_ref().map_or(0, |pool| pool.thin().devices.len()),
         kernel: KernelWord::No {
             reason: "it was not asked to".to_owned(),
@@ -86,9 +87,9 @@ pub fn verify(request: &Request<'_>, progress: &dyn Progress) -> Result<Report, 
     };
     // A pool that cannot be read leaves nothing to look at.
     if let (Some(place), Some(pool), Some(files)) = (&request.devices, &pool, &files) {
-        report
-            .faults
-            .extend(start::faults(request, place, (pool, files)));
+        let (faults, remarks) = start::faults(request, place, (pool, files));
+        report.faults.extend(faults);
+        report.remarks.extend(remarks);
         report.kernel = kernel_word(request, pool, files, progress)?;
     }
     if request.devices.is_none() || devices.is_some() {

@@ -14,12 +14,12 @@ use crate::ext4::read::ReadAt;
 use crate::thin::ThinId;
 use crate::units::{Bytes, SECTOR_BYTES};
 
-/// Everything that would keep Docker from starting, or make it drop something.
+/// What would keep Docker from starting, and what it would put up with.
 pub(super) fn faults(
     request: &Request<'_>,
     devices: &Devices<'_>,
     (pool, files): (&Pool, &DeviceFiles),
-) -> Vec<String> {
+) -> (Vec<String>, Vec<String>) {
     let home = Home {
         driver: devices.home.to_owned(),
         image: request.stores.image.to_owned(),
@@ -43,11 +43,14 @@ pub(super) fn faults(
         is_given: matches!(devices.target, Target::ThinPool { .. }),
         file_system_of: &|id| identity(pool, id, size),
     };
-    first_start::start_checks(&home, &told)
-        .iter()
-        .filter(|fault| fault.severity() <= Severity::Warning)
-        .map(ToString::to_string)
-        .collect()
+    let all = first_start::start_checks(&home, &told);
+    let of = |severity| {
+        all.iter()
+            .filter(move |fault| fault.severity() == severity)
+            .map(ToString::to_string)
+            .collect()
+    };
+    (of(Severity::Refusal), of(Severity::Warning))
 }
 
 fn sizes(pool: &Pool) -> FileSizes {

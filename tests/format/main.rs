@@ -39,7 +39,6 @@ mod ext4_read_kernel;
 mod first_start;
 mod kernel_base;
 mod kernel_leftovers;
-mod plan_again;
 mod populate;
 mod populate_hostile;
 mod populate_refusals;
