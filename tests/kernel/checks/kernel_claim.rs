@@ -208,7 +208,7 @@ pub(super) fn kernel_claim_is_dealt_with_by_whatever_run_comes_next(
     }
     message(lab, "delete 7")?;
     tells(&["--engine", "direct"], 0, &[named, "is taken down"])?;
-    ensure!(!stage.exists(), "the staging directory stayed");
+    ensure!(Claim::read(&stage)?.is_none(), "the record stayed");
     Target::ThinPool { path: pool.into() }.check()?;
     operator.close()
 }
