@@ -113,7 +113,7 @@ pub(super) struct VerifyArgs {
     /// The root.
     #[command(flatten)]
     pub(super) root: RootArgs,
-    /// All metadata and attributes, and the contents of a sample of the layers [default].
+    /// All metadata and attributes, and the contents of a sample of the layers: the default.
     #[arg(long, conflicts_with = "full")]
     pub(super) quick: bool,
     /// All contents too. Takes as long as reading the pool.
