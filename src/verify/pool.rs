@@ -44,7 +44,7 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] also for a pool that is in use, [`Error::Kind`], [`Error::Metadata`] with what
+    /// [`Error::Active`] for one that is in use, [`Error::Io`], [`Error::Kind`], [`Error::Metadata`] with what
     /// is wrong and where, [`Error::DataTooSmall`].
     pub fn open(home: &Path, target: &Target) -> Result<Self, Error> {
         let active = match target {
