@@ -51,6 +51,7 @@ pub enum Switch {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfigEdit {
     /// The file, symbolic links resolved.
+    #[serde(with = "crate::path_form")]
     pub path: PathBuf,
     /// Its new text.
     pub content: String,
@@ -64,6 +65,7 @@ pub struct ConfigEdit {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// The file.
+    #[serde(with = "crate::path_form")]
     pub path: PathBuf,
     /// SHA-256 of the bytes before; `None` if it did not exist.
     pub old: Option<String>,
