@@ -10,49 +10,38 @@ use crate::docker::first_start::{
 };
 use crate::units::Bytes;
 
-/// What the operator should know of the first start. What is only a remark goes to the log.
-pub(super) fn notices(source: &Source, work: &Work) -> Vec<String> {
+/// Adds what the operator should know of the first start to the notices; what is only a remark goes to the log. Returns
+/// what is to be changed for Docker to take the result, if that was ordered.
+pub(super) fn look(source: &mut Source, work: &Work) -> Option<Switch> {
     let target = target(source, work);
-    let outlook = look_ahead(
-        &source.request.host,
-        &source.root,
-        &source.model,
-        &target,
-        None,
-    );
-    for remark in outlook
-        .findings
-        .iter()
-        .filter(|one| one.severity == Severity::Remark)
-    {
-        log::info!("first start: {remark}");
+    let host = &source.request.host;
+    let switch = source
+        .request
+        .switch_daemon
+        .then(|| plan_switch(host, &target));
+    let outlook = look_ahead(host, &source.root, &source.model, &target, switch.as_ref());
+    for finding in outlook.findings {
+        let text = format!("first start: {finding}");
+        if finding.severity == Severity::Remark {
+            log::info!("{text}");
+        } else {
+            source.notices.push(text);
+        }
     }
-    let serious = outlook.at_least(Severity::Warning);
-    serious
-        .map(|finding| format!("first start: {finding}"))
-        .collect()
-}
-
-/// What is to be changed for Docker to take the result, if that was ordered. What only the operator can change is told.
-pub(super) fn switch(source: &mut Source, work: &Work) -> Option<Switch> {
-    if !source.request.switch_daemon {
-        return None;
-    }
-    let switch = plan_switch(&source.request.host, &target(source, work));
-    match &switch {
-        Switch::Edit(edit) => source.notices.extend(
-            edit.notes
-                .iter()
-                .map(|note| format!("{}: {note}", edit.path.display())),
-        ),
-        Switch::ByHand { lines } => source.notices.extend(
-            lines
-                .iter()
-                .map(|line| format!("--switch-daemon cannot change it, do so by hand: {line}")),
-        ),
-        Switch::Nothing => {}
-    }
-    Some(switch)
+    let changes: Vec<String> = match &switch {
+        Some(Switch::Edit(edit)) => {
+            let path = edit.path.display();
+            let notes = edit.notes.iter();
+            notes.map(|note| format!("{path}: {note}")).collect()
+        }
+        Some(Switch::ByHand { lines }) => lines
+            .iter()
+            .map(|line| format!("--switch-daemon cannot change it, do so by hand: {line}"))
+            .collect(),
+        Some(Switch::Nothing) | None => Vec::new(),
+    };
+    source.notices.extend(changes);
+    switch
 }
 
 /// The root that Docker will find.

@@ -204,8 +204,7 @@ impl Source {
         }
         order.planned = Some(planned);
         self.notices.extend(work.check_room()?);
-        self.notices.extend(first_start::notices(&self, &work));
-        let daemon = first_start::switch(&mut self, &work);
+        let daemon = first_start::look(&mut self, &work);
         let prepared = Prepared {
             source: self,
             work,
