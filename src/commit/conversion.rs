@@ -153,7 +153,10 @@ impl Conversion {
     }
 }
 
-/// Moves a directory out of the root, or empties it where it is a mount point or a link to elsewhere.
+/// What the aufs driver keeps in its directory. Source: moby v20.10 `daemon/graphdriver/aufs/aufs.go`, `Init`.
+const AUFS_PARTS: [&str; 3] = ["diff", "layers", "mnt"];
+
+/// Moves a directory out of the root. Where it is a mount point or a link to elsewhere, only what is the driver's in it goes.
 fn set_out(from: &Path, to: &Path) -> Result<(), Error> {
     let meta = match from.symlink_metadata() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -175,9 +178,36 @@ fn is_mount_point(error: &io::Error) -> bool {
 }
 
 fn empty(path: &Path) -> Result<(), Error> {
-    for entry in fs::read_dir(path).map_err(Error::io(path, "read"))? {
-        let entry = entry.map_err(Error::io(path, "read"))?;
-        remove_all(&entry.path()).map_err(Error::io(&entry.path(), "remove"))?;
+    for part in AUFS_PARTS {
+        let part = path.join(part);
+        match remove_all(&part) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::io(&part, "remove")(error));
+            }
+            _ => {}
+        }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn behind_a_link_only_what_is_the_drivers_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let elsewhere = dir.path().join("elsewhere");
+        for part in ["diff/abc", "layers", "mnt", "precious"] {
+            fs::create_dir_all(elsewhere.join(part)).unwrap();
+        }
+        let (from, to) = (dir.path().join("aufs"), dir.path().join("removed"));
+        std::os::unix::fs::symlink(&elsewhere, &from).unwrap();
+        set_out(&from, &to).unwrap();
+        assert!(from.symlink_metadata().is_err());
+        assert!(elsewhere.join("precious").exists());
+        assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 1);
+        // A kill before the link goes: it is found half done.
+        set_out(&from, &to).unwrap();
+    }
 }
