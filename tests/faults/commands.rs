@@ -196,7 +196,7 @@ fn a_commit_that_is_broken_off_anywhere_can_be_finished_or_has_not_begun() {
 }
 
 #[test]
-#[ignore = "takes an hour: the whole fixture instead of a part of it, and disks that go bad for good"]
+#[ignore = "takes long: the whole fixture instead of a part of it, and disks that go bad for good"]
 fn the_whole_fixture_can_be_finished_and_taken_back_after_any_fault() {
     let original = whole().unwrap();
     for faults in [EACH, FOR_GOOD] {
