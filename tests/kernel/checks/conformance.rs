@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use aufs2dm::commit::STAGE_NAME;
 use serde_json::Value;
 use sys_mount::MountFlags;
 
@@ -65,7 +66,7 @@ struct Made {
     trees: BTreeMap<String, MergedTree>,
     /// Docker's file of each device, and its two others, without what no two file systems have in common.
     files: BTreeMap<String, Value>,
-    /// The root without `devicemapper`.
+    /// The root without `devicemapper` and the record of the conversion, which says how it was made.
     rest: BTreeMap<PathBuf, String>,
 }
 
@@ -89,7 +90,10 @@ impl Made {
             .into_iter()
             .filter_map(|(path, text)| {
                 let path = path.strip_prefix(root.path()).ok()?.to_owned();
-                (!path.starts_with("devicemapper")).then_some((path, text))
+                let left_out = ["devicemapper", STAGE_NAME]
+                    .iter()
+                    .any(|dir| path.starts_with(dir));
+                (!left_out).then_some((path, text))
             });
         Ok(Self {
             trees,
