@@ -46,6 +46,10 @@ pub fn crc64(bytes: &[u8]) -> u64 {
 ///
 /// Takes about a microsecond. `crc_fast`'s own squares matrices, which is too much for what is done for each file.
 pub const fn combine(first: u64, second: u64, second_bytes: u64) -> u64 {
+    // As that of nothing, which is what comes before the only piece of most files; its product is zero.
+    if first == EMPTY {
+        return second;
+    }
     let mut shifted = first;
     let mut bit = 0;
     while bit < 64 {

@@ -5,7 +5,6 @@
 //! the order of names, [`reassemble`] the tar itself, given the layer's files.
 //! Source: vbatts/tar-split v0.12.1 tar/storage/{entry,packer}.go, tar/asm/{assemble,disassemble}.go.
 
-mod base64;
 mod names;
 mod reader;
 mod reassemble;

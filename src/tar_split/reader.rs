@@ -3,10 +3,9 @@
 use std::borrow::Cow;
 use std::io::{self, BufRead, BufReader, Read};
 
+use base64::prelude::{BASE64_STANDARD, Engine};
 use flate2::bufread::MultiGzDecoder;
 use serde::Deserialize;
-
-use super::base64;
 
 /// Longest line accepted. Writers cut raw segments at 1 MiB, older ones keep a tar's trailing padding in one piece,
 /// which is 10 KiB for every writer of tars in use.
@@ -124,7 +123,7 @@ impl Line<'_> {
     fn name(&self, line: u64) -> Result<Vec<u8>, Error> {
         // `name_raw` stands where the name is not UTF-8, and wins when both do.
         let name = match (self.name_raw.as_deref(), self.name.as_deref()) {
-            (Some(raw), _) if !raw.is_empty() => base64::decode(raw.as_bytes()),
+            (Some(raw), _) if !raw.is_empty() => decode(raw.as_bytes()),
             (_, name) => name.map(|name| name.as_bytes().to_vec()),
         };
         name.filter(|name| !name.is_empty())
@@ -138,7 +137,7 @@ impl Line<'_> {
                 name,
                 content: self.content(line, payload)?,
             })),
-            None => base64::decode(payload)
+            None => decode(payload)
                 .map(Record::Segment)
                 .ok_or(Error::BadPayload { line }),
         }
@@ -150,13 +149,18 @@ impl Line<'_> {
         if size == 0 {
             return Ok(None);
         }
-        let crc64 = base64::decode(payload)
+        let crc64 = decode(payload)
             .and_then(|bytes| bytes.try_into().ok())
             .map(u64::from_be_bytes)
             .ok_or_else(bad)?;
         // A link's header may state the size of what it links to, although nothing follows: the checksum of no bytes.
         Ok((crc64 != crate::crc64::EMPTY).then_some(Recorded { size, crc64 }))
     }
+}
+
+/// Bytes as Go writes them in JSON.
+fn decode(text: &[u8]) -> Option<Vec<u8>> {
+    BASE64_STANDARD.decode(text).ok()
 }
 
 /// Reads a tar-split line by line. One line is in memory at a time, whatever the length of the file.
