@@ -7,6 +7,7 @@
 // The figures are what a benchmark is for.
 #![allow(clippy::print_stdout)]
 
+mod layerdb;
 mod root;
 
 use std::fs;
@@ -24,8 +25,9 @@ fn main() {
     let filter = std::env::args()
         .skip(1)
         .find(|argument| !argument.starts_with('-'));
-    let scenarios: [Scenario; 4] = [
+    let scenarios: [Scenario; 5] = [
         ("convert_against_dd", convert_against_dd),
+        ("verification", verification),
         ("chain_of_100_against_one_layer", chain_against_one_layer),
         ("directory_of_200000", large_directory),
         ("memory_of_a_million_files", memory),
@@ -86,6 +88,48 @@ fn convert_against_dd(dir: &Path) {
         println!(
             "| {} | {ratio} | {dd} | {convert} | {space} |",
             if cold { "cold" } else { "warm" }
+        );
+    }
+}
+
+/// What verification costs: at the end of a conversion, and by itself, reading all back.
+fn verification(dir: &Path) {
+    let root = AufsRoot::at(&dir.join("docker"));
+    root.build_once(|root| {
+        root.chain(10, 36_540, &FileSizes::like_installed_software());
+        root.record();
+    });
+    println!(
+        "| cache | verified / not: median (min-max) | not, s | verified, s | verify --full / not |"
+    );
+    println!("|---|---|---|---|---|");
+    for cold in [false, true] {
+        let (mut rounds, mut full) = (Vec::new(), Vec::new());
+        for _ in 0..=ROUNDS {
+            settle(&root, cold);
+            let without = time(
+                tool("convert", &root)
+                    .arg("--no-verify")
+                    .stdout(Stdio::null()),
+            );
+            root.take_back();
+            settle(&root, cold);
+            let (with, _) = convert(&root);
+            settle(&root, cold);
+            let all = time(tool("verify", &root).arg("--full").stdout(Stdio::null()));
+            root.take_back();
+            rounds.push((without, with));
+            full.push((without, all));
+        }
+        rounds.remove(0);
+        full.remove(0);
+        println!(
+            "| {} | {} | {} | {} | {} |",
+            if cold { "cold" } else { "warm" },
+            spread(&rounds, |(without, with)| with / without),
+            spread(&rounds, |(without, _)| without),
+            spread(&rounds, |(_, with)| with),
+            spread(&full, |(without, all)| all / without),
         );
     }
 }
@@ -167,11 +211,8 @@ impl Summary {
 
 fn convert(root: &AufsRoot) -> (f64, Summary) {
     let began = Instant::now();
-    let output = Command::new(env!("CARGO_BIN_EXE_aufs2dm"))
-        .args(["convert", "--json", "--root"])
-        .arg(root.path())
-        .arg("--pidfile")
-        .arg(root.path().with_extension("pid"))
+    let output = tool("convert", root)
+        .arg("--json")
         .stderr(Stdio::inherit())
         .output()
         .expect("the binary runs");
@@ -192,6 +233,16 @@ fn convert(root: &AufsRoot) -> (f64, Summary) {
         peak_kib: number("peak_memory_kib"),
     };
     (elapsed, summary)
+}
+
+/// A command of the tool on the root.
+fn tool(command: &str, root: &AufsRoot) -> Command {
+    let mut tool = Command::new(env!("CARGO_BIN_EXE_aufs2dm"));
+    tool.args([command, "--root"])
+        .arg(root.path())
+        .arg("--pidfile")
+        .arg(root.path().with_extension("pid"));
+    tool
 }
 
 fn time(command: &mut Command) -> f64 {

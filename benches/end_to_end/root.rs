@@ -3,7 +3,9 @@
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+
+use crate::layerdb;
 
 /// A small generator with a fixed seed: sizes and bytes only need to be varied and repeatable. (The generator is `SplitMix64`.)
 struct Numbers(u64);
@@ -105,9 +107,28 @@ impl AufsRoot {
 
     /// Takes a conversion back, for the next round.
     pub(crate) fn take_back(&self) {
-        for name in ["devicemapper", "image/devicemapper"] {
-            fs::remove_dir_all(self.path.join(name)).expect("the conversion's result is there");
+        let status = crate::tool("rollback", self).stdout(Stdio::null()).status();
+        assert!(status.expect("the binary runs").success());
+    }
+
+    /// Gives all layers, in the order in which they were made, Docker's record of them, and an image its name.
+    pub(crate) fn record(&self) {
+        let store = self.path.join("image/aufs");
+        let mut ids: Vec<_> = fs::read_dir(self.path.join("aufs/layers"))
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .expect("the tree is at rest")
+            .iter()
+            .map(|entry| entry.file_name().into_string().expect("the ids are hex"))
+            .collect();
+        ids.sort();
+        let (mut parent, mut diff_ids) = (None, Vec::new());
+        for id in ids {
+            let branch = self.path.join("aufs/diff").join(&id);
+            let (chain, diff_id) = layerdb::record(&store, &branch, &id, parent.as_deref());
+            parent = Some(chain);
+            diff_ids.push(diff_id);
         }
+        layerdb::image(&store, &diff_ids);
     }
 
     pub(crate) fn chain(&self, layers: usize, files: usize, sizes: &FileSizes) {
