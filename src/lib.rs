@@ -13,6 +13,7 @@ pub mod crc64;
 pub mod docker;
 pub mod engine;
 pub mod ext4;
+mod lock;
 pub mod notify;
 mod path_form;
 pub mod plan;

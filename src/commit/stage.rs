@@ -19,7 +19,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::Flock;
 use nix::sys::statvfs::statvfs;
 use serde_json::Value;
 use walkdir::WalkDir;
@@ -33,6 +33,7 @@ use super::switch;
 use super::times::Times;
 use crate::docker::first_start::Switch;
 use crate::engine::kernel::claim;
+use crate::lock;
 use crate::sys::syncfs_tells_errors;
 use crate::units::{BLOCK_BYTES, Bytes};
 
@@ -74,14 +75,14 @@ impl RootLock {
     /// [`Error::Busy`] when another run has it.
     pub fn acquire(root: &Path) -> Result<Self, Error> {
         let directory = File::open(root).map_err(Error::io(root, "open"))?;
-        match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
+        match lock::exclusive(directory) {
             Ok(directory) => Ok(Self {
                 _directory: Some(directory),
             }),
-            Err((_, Errno::EWOULDBLOCK)) => Err(Error::Busy {
+            Err(Errno::EWOULDBLOCK) => Err(Error::Busy {
                 path: root.to_owned(),
             }),
-            Err((_, errno)) => {
+            Err(errno) => {
                 // NFS locks no directories.
                 log::debug!("{}: cannot be locked: {errno}", root.display());
                 Ok(Self { _directory: None })

@@ -6,6 +6,8 @@ use std::process::Command;
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MsFlags, mount, umount};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use super::run::{Tool, large_root, small_root};
@@ -91,7 +93,9 @@ fn a_live_daemon_in_the_pid_file_refuses_and_a_stale_one_does_not() {
     let (tool, root) = (Tool::new(), small_root());
     let dir = TempDir::new().unwrap();
     let dockerd = dir.path().join("dockerd");
-    fs::copy("/bin/sleep", &dockerd).unwrap();
+    // By another program: a file that a test's other thread still had open for writing could not be run.
+    let copied = Command::new("cp").arg("/bin/sleep").arg(&dockerd).status();
+    assert!(copied.unwrap().success());
     let mut daemon = Command::new(&dockerd).arg("100").spawn().unwrap();
     fs::write(tool.pid_file(), daemon.id().to_string()).unwrap();
     let before = contents(&root.path());
@@ -126,14 +130,17 @@ fn of_two_runs_the_second_is_refused_whatever_pid_file_it_is_told() {
     let (tool, other, root) = (Tool::new(), Tool::new(), large_root());
     let mut first = tool.start(&root.path(), &["--jobs", "1"]);
     super::interrupted::wait_for(&root.path().join(".aufs2dm"));
-    let held = fs::read_to_string(tool.pid_file()).unwrap();
-    let same = tool.run("convert", &root.path(), &[]);
-    let second = other.run("convert", &root.path(), &[]);
+    let pid = Pid::from_raw(first.id().try_into().unwrap());
+    kill(pid, Signal::SIGSTOP).unwrap();
     assert_eq!(
         first.try_wait().unwrap(),
         None,
         "the first run was too fast to tell"
     );
+    let held = fs::read_to_string(tool.pid_file()).unwrap();
+    let same = tool.run("convert", &root.path(), &[]);
+    let second = other.run("convert", &root.path(), &[]);
+    kill(pid, Signal::SIGCONT).unwrap();
     assert_eq!(held, first.id().to_string());
     assert!(first.wait().unwrap().success());
     same.expect(1, &["another aufs2dm is at work"]);

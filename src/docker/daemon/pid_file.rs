@@ -10,12 +10,13 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg, OFlag};
+use nix::fcntl::{Flock, OFlag};
 use thiserror::Error;
 
 use super::super::files::shown;
 use super::check::Host;
 use super::processes::{is_live_daemon, parse_pid};
+use crate::lock::exclusive;
 
 /// Why the pid file cannot be taken.
 #[derive(Debug, Error)]
@@ -245,10 +246,10 @@ fn live_daemon(file: &mut File, path: &Path, host: &Host) -> Result<Option<u32>,
 
 /// `None`: someone else has it.
 fn lock(file: File, path: &Path) -> Result<Option<Flock<File>>, LockError> {
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+    match exclusive(file) {
         Ok(file) => Ok(Some(file)),
-        Err((_, Errno::EWOULDBLOCK)) => Ok(None),
-        Err((_, errno)) => Err(io_error("lock", path)(errno.into())),
+        Err(Errno::EWOULDBLOCK) => Ok(None),
+        Err(errno) => Err(io_error("lock", path)(errno.into())),
     }
 }
 

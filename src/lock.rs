@@ -1,0 +1,58 @@
+//! Locks that say who works on something. They are on open files (`flock`) and end with the process.
+
+use std::fs::File;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+
+/// How long a lock is waited for. A child that a run began to start when it was killed has the run's open files until it
+/// becomes another program: it, not a run, has the lock then.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Takes a file for this process alone.
+///
+/// # Errors
+///
+/// `EWOULDBLOCK` when another process has it and keeps it; what `flock` says else.
+pub(crate) fn exclusive(mut file: File) -> Result<Flock<File>, Errno> {
+    let began = Instant::now();
+    loop {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(locked) => return Ok(locked),
+            Err((again, Errno::EWOULDBLOCK)) if began.elapsed() < PATIENCE => file = again,
+            Err((_, errno)) => return Err(errno),
+        }
+        sleep(PAUSE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_is_let_go_soon_is_waited_for() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let held = exclusive(file.reopen().unwrap()).unwrap();
+        let begin = Instant::now();
+        let thread = std::thread::spawn(move || {
+            sleep(PATIENCE / 4);
+            drop(held);
+        });
+        exclusive(file.reopen().unwrap()).unwrap();
+        assert!(begin.elapsed() >= PATIENCE / 4);
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_lock_that_is_kept_is_not_had() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let _held = exclusive(file.reopen().unwrap()).unwrap();
+        let error = exclusive(file.reopen().unwrap()).unwrap_err();
+        assert_eq!(error, Errno::EWOULDBLOCK);
+    }
+}
