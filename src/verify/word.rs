@@ -10,6 +10,7 @@ use super::request::{Ask, Request};
 use crate::chain::Chain;
 use crate::docker::DeviceFiles;
 use crate::docker::devicemapper::{self, FileSystem};
+use crate::engine::kernel::DeviceError;
 use crate::engine::{Phase, Progress};
 use crate::thin::ThinId;
 
@@ -38,6 +39,10 @@ pub(super) fn kernel_word(
             mounted: 0,
             faults: vec![Chain(&fault).to_string()],
         },
+        // That another engine needs none of it is no help here.
+        Err(kernel::Error::CannotAsk(DeviceError::Missing { what, remedy, .. })) => {
+            no(format!("{what} in this kernel: {remedy}"))
+        }
         Err(error) => no(Chain(&error).to_string()),
     })
 }

@@ -1,9 +1,12 @@
 //! Damaged roots, and entries that ext4 cannot hold.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
 
 use super::run::{Tool, small_root};
+use super::support::fixture::unpack;
 use super::support::root::{AufsRoot, container_id};
 use super::support::trace::{assert_same, contents};
 
@@ -114,4 +117,66 @@ fn on_tmpfs(change_base: impl FnOnce(&std::path::Path)) -> super::run::Ended {
     assert!(!disk.root().join(".aufs2dm").exists());
     assert!(!disk.root().join("devicemapper").exists());
     ended
+}
+
+/// Removes the store's record of the topmost layer of an image that nothing else is made of; gives the image's layer.
+fn forget_a_layer(root: &Path) -> String {
+    let store = root.join("image/aufs/layerdb");
+    let parents: Vec<_> = ["sha256", "mounts"]
+        .iter()
+        .flat_map(|part| fs::read_dir(store.join(part)).unwrap())
+        .filter_map(|entry| fs::read_to_string(entry.unwrap().path().join("parent")).ok())
+        .collect();
+    let mut layers: Vec<_> = fs::read_dir(store.join("sha256"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|layer| !parents.iter().any(|parent| parent.contains(layer)))
+        .collect();
+    layers.sort();
+    let layer = layers.swap_remove(0);
+    fs::remove_dir_all(store.join("sha256").join(&layer)).unwrap();
+    layer
+}
+
+#[test]
+fn what_docker_ignores_is_listed_and_the_rest_is_converted() {
+    let (tool, dir) = (Tool::new(), unpack("small.tar.xz"));
+    let root = dir.path().join("docker");
+    let containers = root.join("containers");
+    let mut ids: Vec<_> = fs::read_dir(&containers)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    ids.sort();
+    let [without_config, without_container] = [&ids[0], &ids[1]];
+    fs::remove_file(containers.join(without_config).join("config.v2.json")).unwrap();
+    fs::remove_dir_all(containers.join(without_container)).unwrap();
+    let layer = forget_a_layer(&root);
+    let words = [
+        format!("containers/{without_config}: has no config.v2.json, so Docker ignores it"),
+        format!("mount {without_container}: has no container"),
+        format!("its layer sha256:{layer} is missing, so Docker does not show it"),
+    ];
+
+    let ended = tool.run("convert", &root, &["--json"]);
+    ended.expect(0, &words.each_ref().map(String::as_str));
+    let report: Value = serde_json::from_str(&ended.out).unwrap();
+    let notices = report["notices"].to_string();
+    for word in &words {
+        assert!(notices.contains(word), "{word}: {notices}");
+    }
+    let switched = report["containers"].as_u64();
+    assert_eq!(switched, Some(ids.len() as u64 - 2), "{report}");
+
+    let ended = tool.run("verify", &root, &["--full", "--json"]);
+    ended.expect(0, &[]);
+    let report: Value = serde_json::from_str(&ended.out).unwrap();
+    assert_eq!(report["verdict"], "sound");
+    // Their layers are there too: who repairs the records has not lost them.
+    let of_both = |id: &str| {
+        let mount = root.join("image/devicemapper/layerdb/mounts").join(id);
+        let layer = fs::read_to_string(mount.join("mount-id")).unwrap();
+        root.join("devicemapper/metadata").join(layer).exists()
+    };
+    assert!(of_both(without_config) && of_both(without_container));
 }
