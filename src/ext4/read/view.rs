@@ -177,7 +177,7 @@ impl View {
     }
 
     /// The inodes of which bytes of content lie in these ranges of the device, ascending and not overlapping: regular
-    /// files and symbolic links. The runs are cut to the ranges, up to whole blocks.
+    /// files and symbolic links, but not the file system's own: each mount writes to the journal. The runs are cut to the ranges, up to whole blocks.
     ///
     /// With a device's changed ranges this tells which content has to be compared beside what
     /// [`View::changed_since`] names. Costs what lies in the ranges.
@@ -191,7 +191,12 @@ impl View {
                 let claims = self.claims_in(range.clone());
                 claims.map(move |(start, claim)| (start, claim, range.clone()))
             })
-            .filter(|(_, claim, _)| claim.owner.part == Part::Data)
+            .filter(|(_, claim, _)| {
+                let ino = claim.owner.ino;
+                let is_own =
+                    ino < self.geometry.first_ino || Some(ino) == self.geometry.orphan_file;
+                claim.owner.part == Part::Data && !is_own
+            })
             .filter_map(|(start, claim, range)| {
                 let runs = &self.inode(claim.owner.ino)?.mapping.runs;
                 let at = runs.binary_search_by_key(&claim.owner.logical, |run| run.logical);
