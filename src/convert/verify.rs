@@ -14,7 +14,7 @@ use crate::commit::{self, Conversion, Stage, State, Verified, now};
 use crate::docker::StorePaths;
 use crate::docker::daemon::Host;
 use crate::engine::direct::WrittenRun;
-use crate::engine::kernel::Target;
+use crate::engine::kernel::{self, Target};
 use crate::engine::{Cancel, Progress};
 use crate::verify::{self, Ask, Devices, Mode, Report, Verdict};
 
@@ -54,6 +54,9 @@ pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<Report
     {
         return Err(commit::Error::Unfinished { path, state }.into());
     }
+    // A pool that a killed run left active is not this root's own. What it holds stays.
+    let left = kernel::Previous::find(&path, conversion.as_ref().map(Conversion::stage))?;
+    left.but_its_content().remove()?;
     let report = look(request, &path, conversion.as_ref(), progress)?;
     if let Some(conversion) = conversion.filter(|one| one.story().state == State::Converted)
         && report.verdict != Verdict::Wrong

@@ -50,12 +50,14 @@ impl Mounted {
     }
 
     pub(super) fn close(mut self) -> Result<(), Error> {
-        self.mounted = false;
         let at = &self.at;
+        // Else it is tried once more when it is dropped.
         mounts::unmount(at).map_err(|error| {
             let command = format!("umount {}", quoted(at));
             Error::stuck(format!("{}: {error}", at.display()), command)
-        })
+        })?;
+        self.mounted = false;
+        Ok(())
     }
 }
 
