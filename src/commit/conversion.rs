@@ -13,6 +13,7 @@ use super::moves::Ground;
 use super::since::Changes;
 use super::stage::{Leftover, remove_all, remove_stage};
 use super::switch;
+use crate::chain::Chain;
 
 /// A conversion that was begun in a root.
 #[derive(Debug)]
@@ -106,6 +107,10 @@ impl Conversion {
             cause: Box::new(cause),
         };
         let Some(switching) = &self.story.switching else {
+            match Journal::reopen(&self.stage) {
+                Ok(journal) => journal.note_undone(),
+                Err(error) => log::debug!("{}", Chain(&error)),
+            }
             return Ok(Vec::new());
         };
         Journal::reopen(&self.stage)

@@ -20,6 +20,7 @@ use serde_json::Value;
 use super::error::Error;
 use super::moves::{Ground, Move};
 use super::times::Times;
+use crate::chain::Chain;
 use crate::docker::first_start::Switch;
 
 /// The journal's name in the staging directory.
@@ -42,6 +43,8 @@ pub enum Record {
         /// The places.
         devices: Vec<usize>,
     },
+    /// What was durable is about to be removed: no device is any more.
+    Undone,
     /// All is staged and durable, and is about to be moved in place.
     Switching(Switching),
     /// The move failed and was taken back.
@@ -207,6 +210,10 @@ impl Story {
                 self.durable.extend(devices);
                 self.state
             }
+            Record::Undone => {
+                self.durable.clear();
+                self.state
+            }
             Record::Switching(switching) => {
                 if !switching.moves.iter().all(Move::is_sound) {
                     return Err("it moves what lies outside of the root");
@@ -324,6 +331,14 @@ impl Journal {
         }
         written
     }
+
+    /// Notes that what was durable is about to be removed, so that no run goes on with what a kill leaves of it. Where the disk is
+    /// full that cannot be noted, and is no reason to let it stay full.
+    pub fn note_undone(&self) {
+        if let Err(error) = self.append(&Record::Undone) {
+            log::debug!("{}", Chain(&error));
+        }
+    }
 }
 
 /// The lines that are whole.
@@ -402,6 +417,18 @@ mod tests {
         assert_eq!(story.state, State::Writing);
         assert_eq!(story.begun.order, "order");
         assert_eq!(story.durable, [1, 2, 3].into());
+    }
+
+    #[test]
+    fn what_was_undone_is_not_durable_any_more() {
+        let stage = tempfile::tempdir().unwrap();
+        let journal = begin(stage.path());
+        journal.append(&durable(&[0, 1])).unwrap();
+        journal.append(&Record::Undone).unwrap();
+        journal.append(&durable(&[0])).unwrap();
+        let story = Story::read(stage.path()).unwrap().unwrap();
+        assert_eq!(story.state, State::Writing);
+        assert_eq!(story.durable, [0].into());
     }
 
     #[test]

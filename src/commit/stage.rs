@@ -410,6 +410,7 @@ impl Stage {
 
     fn remove(&mut self) -> Result<(), Error> {
         self.keep = true;
+        self.journal.note_undone();
         remove_stage(&self.path)
     }
 }

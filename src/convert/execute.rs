@@ -111,7 +111,7 @@ impl Prepared {
                 .stage_files(&stage, written.base_uuid)
                 .and_then(|()| self.prove(&stage, written.runs.as_deref(), progress))
                 .and_then(|()| self.move_in_place(&mut stage, progress));
-            written.settle(in_place)
+            written.settle(in_place, stage.journal())
         });
         // What takes no longer than from one note to the next is done again as fast.
         let long =

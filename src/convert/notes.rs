@@ -38,4 +38,9 @@ impl Checkpoint for Notes<'_> {
         self.durable.fetch_add(devices.len(), Ordering::Relaxed);
         Ok(())
     }
+
+    fn undone(&self) {
+        self.journal.note_undone();
+        self.durable.store(0, Ordering::Relaxed);
+    }
 }

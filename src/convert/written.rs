@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::error::Error;
-use crate::commit;
+use crate::commit::{self, Journal};
 use crate::engine::direct::WrittenRun;
 use crate::engine::kernel;
 use crate::plan::Layout;
@@ -46,7 +46,11 @@ impl Written {
     }
 
     /// Takes back what lies outside the staging directory, unless all is in place.
-    pub(super) fn settle(mut self, in_place: Result<(), Error>) -> Result<Self, Error> {
+    pub(super) fn settle(
+        mut self,
+        in_place: Result<(), Error>,
+        journal: &Journal,
+    ) -> Result<Self, Error> {
         let Some(built) = self.outside.take() else {
             return in_place.map(|()| self);
         };
@@ -54,13 +58,16 @@ impl Written {
             Ok(()) => Ok(self),
             // The root refers to the pool in part: what is to become of it the operator decides.
             Err(error @ Error::Commit(commit::Error::HalfWay { .. })) => Err(error),
-            Err(cause) => Err(match built.take_back() {
-                Ok(()) => cause,
-                Err(left) => Error::PoolNotTakenBack {
-                    cause: Box::new(cause),
-                    left,
-                },
-            }),
+            Err(cause) => {
+                journal.note_undone();
+                Err(match built.take_back() {
+                    Ok(()) => cause,
+                    Err(left) => Error::PoolNotTakenBack {
+                        cause: Box::new(cause),
+                        left,
+                    },
+                })
+            }
         }
     }
 }

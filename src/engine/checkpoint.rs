@@ -17,6 +17,9 @@ pub trait Checkpoint: Sync {
     ///
     /// When it cannot be noted; the run stops then.
     fn durable(&self, devices: &[DeviceIndex]) -> io::Result<()>;
+
+    /// All that was durable is about to be removed, by a run that failed.
+    fn undone(&self) {}
 }
 
 /// Notes nothing.

@@ -118,7 +118,10 @@ pub fn write(
         record: claim.as_ref().map(|claim| (claim, place.stage)),
     };
     let made = make(&build, base_uuid);
-    let built = finish(pool, made, (claim, place), progress);
+    if made.is_err() {
+        options.checkpoints.to.undone();
+    }
+    let built = finish(pool, made, (claim, place), options, progress);
     built.inspect_err(|error| begin::forget_claim(place.stage, error))
 }
 
@@ -130,6 +133,7 @@ fn finish(
     pool: Pool,
     made: Result<Made, Error>,
     (claim, place): (Option<Claim>, &Place<'_>),
+    options: &Options<'_>,
     progress: &dyn Progress,
 ) -> Result<Built, Error> {
     let (base_uuid, (used_data, used_metadata)) = match made {
@@ -150,6 +154,7 @@ fn finish(
     let Err(error) = closed else {
         return Ok(built);
     };
+    options.checkpoints.to.undone();
     Err(match built.take_back() {
         Ok(()) => error.into(),
         Err(left) => {

@@ -558,13 +558,15 @@ impl Pool {
 
     fn undo_messages(&self) -> Vec<Stuck> {
         let done = std::mem::take(&mut *lock(&self.done));
+        // The transaction first, as `empty` does it: a pool that has it is known to have all devices.
         let transaction = done
             .transaction
             .map(|(before, now)| format!("set_transaction_id {now} {before}"));
         let deletions = done.ids.iter().rev().map(|id| format!("delete {id}"));
         let pool = &self.shared.name;
-        let sent: Vec<_> = deletions
-            .chain(transaction)
+        let sent: Vec<_> = transaction
+            .into_iter()
+            .chain(deletions)
             .map(|message| (self.shared.dm.message(pool, &message), message))
             .collect();
         // The kernel calls a message done before it is committed, and takes it back when that fails.
