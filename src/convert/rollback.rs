@@ -80,8 +80,10 @@ fn take_back(path: &Path, force: bool, done: &mut RolledBack) -> Result<(), Erro
             changes: Box::new(done.lost.clone()),
         });
     }
-    // Devices and mounts of a killed run first: they hold what is to be moved.
+    // Devices and mounts of a killed run first: they hold what is to be moved. And what cannot be taken back is told as long as
+    // nothing has been moved.
     let previous = kernel::Previous::find(path, Some(conversion.stage()))?;
+    previous.take_down()?;
     done.not_restored = conversion.take_back()?;
     previous.remove()?;
     conversion.remove()?;

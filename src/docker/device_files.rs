@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use super::devicemapper::{
-    BASE_FILE, DEVICE_SET_FILE, DecodeError, Device, DeviceSet, TRANSACTION_FILE,
+    BASE_FILE, DEVICE_SET_FILE, DecodeError, Device, DeviceSet, OpenTransaction, TRANSACTION_FILE,
 };
 use super::files::{Dir, FileKind, ReadError, shown};
 use super::id::CacheId;
@@ -50,6 +50,8 @@ pub struct DeviceFiles {
     pub base: Option<Device>,
     /// The layers' devices.
     pub layers: BTreeMap<CacheId, Device>,
+    /// The transaction that was opened last.
+    pub open: Option<OpenTransaction>,
     /// What could not be read.
     pub faults: Vec<DeviceFileFault>,
 }
@@ -64,6 +66,11 @@ impl DeviceFiles {
         let directory = Dir::open(home)?.dir(DIRECTORY)?;
         let mut files = Self::default();
         for listed in directory.list()? {
+            if listed.name == TRANSACTION_FILE {
+                // Docker puts up with whatever is in it.
+                let text = read(&directory, &listed.name).unwrap_or_default();
+                files.open = OpenTransaction::decode(&text);
+            }
             if listed.kind == FileKind::Directory || is_skipped(&listed.name) {
                 continue;
             }
@@ -152,6 +159,7 @@ mod tests {
         assert_eq!(files.base, Some(Device::base(Bytes::gib(10), 1)));
         let layers: Vec<_> = files.layers.values().collect();
         assert_eq!(layers, [&device]);
+        assert_eq!(files.open, None);
         let faults: Vec<_> = files.faults.iter().map(ToString::to_string).collect();
         assert_eq!(faults.len(), 4, "{faults:?}");
         for (fault, words) in faults

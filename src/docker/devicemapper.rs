@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::id::CacheId;
 use crate::units::Bytes;
 
-pub use decode::DecodeError;
+pub use decode::{DecodeError, OpenTransaction};
 
 /// The base device's file in `devicemapper/metadata`; other devices' files are named by their [`CacheId`].
 pub const BASE_FILE: &str = "base";

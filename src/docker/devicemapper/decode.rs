@@ -81,8 +81,35 @@ impl DeviceSet {
     }
 }
 
+/// What [`TRANSACTION_FILE`](super::TRANSACTION_FILE) says: Docker writes it before it changes the pool, and sets the pool's
+/// transaction id to its number afterwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenTransaction {
+    /// The transaction.
+    pub id: u64,
+    /// The device that it makes or removes.
+    pub device: u32,
+}
+
+impl OpenTransaction {
+    /// Reads the file's contents; `None` for what Docker does not write.
+    pub fn decode(text: &[u8]) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Form {
+            open_transaction_id: u64,
+            device_id: u32,
+        }
+        let form: Form = serde_json::from_slice(text).ok()?;
+        Some(Self {
+            id: form.open_transaction_id,
+            device: form.device_id,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::Transaction;
     use super::*;
     use crate::units::Bytes;
 
@@ -92,6 +119,14 @@ mod tests {
         assert_eq!(Device::decode(&device.encode()).unwrap(), device);
         let base = Device::base(Bytes::gib(20), 1);
         assert_eq!(Device::decode(&base.encode()).unwrap(), base);
+        let transaction = Transaction {
+            id: 9,
+            layer: None,
+            device: DeviceId::MAX,
+        };
+        let open = OpenTransaction::decode(&transaction.encode()).unwrap();
+        assert_eq!((open.id, open.device), (9, DeviceId::MAX.get()));
+        assert_eq!(OpenTransaction::decode(b"whatever"), None);
         let set = DeviceSet {
             last_device: DeviceId::MAX,
             base_uuid: Uuid::from_u128(0x1234_5678_9abc_def0),

@@ -186,7 +186,7 @@ impl Claim {
                 pool.first_thin_id, pool.last_thin_id, pool.name
             ),
             Self::Devices(devices) => {
-                format!("an unfinished pool on {}", devices.metadata.path.display())
+                format!("the pool on {}", devices.metadata.path.display())
             }
         }
     }

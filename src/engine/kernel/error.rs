@@ -27,9 +27,9 @@ pub enum Error {
     /// What a killed run left cannot be found or removed.
     #[error(transparent)]
     Leftovers(#[from] leftovers::Error),
-    /// What an unfinished run made outside the staging directory is still there.
+    /// What an earlier run made outside the staging directory is still there.
     #[error(
-        "{what}: made by an unfinished run, and cannot be taken back; see to that, or if it is of no importance remove {}",
+        "{what}: made by an earlier run, and cannot be taken back; see to that, or if it is of no importance remove {}",
         record.display()
     )]
     NotTakenBack {
@@ -40,7 +40,7 @@ pub enum Error {
         /// Why it cannot be taken back.
         source: Box<Error>,
     },
-    /// The record of an unfinished run does not fit what is there now.
+    /// The record of an earlier run does not fit what is there now.
     #[error("{}: {why}", what.display())]
     NotOurs {
         /// The pool or device.

@@ -11,6 +11,7 @@ mod built;
 pub mod claim;
 mod device_error;
 mod devices;
+mod dockers;
 mod error;
 mod finished;
 mod in_use;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::claim::Claim;
 use super::leftovers::{self, Leftovers};
-use super::take_back::take_back;
+use super::take_back::{expect_ours, take_back};
 use super::{Error, Names};
 
 /// What a killed run left outside of its staging directory. The lock on the root must be held, or what a living run has made is
@@ -49,6 +49,19 @@ impl Previous {
     pub fn but_its_content(mut self) -> Self {
         self.claim = None;
         self
+    }
+
+    /// Takes down what is active: mounts, devices, loop devices. Then it makes sure that what was written to a pool of the
+    /// operator can be taken back, and leaves it there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Leftovers`] with what stays and the commands that remove it; [`Error::NotTakenBack`].
+    pub fn take_down(&self) -> Result<(), Error> {
+        self.leftovers.remove()?;
+        self.claim.as_ref().map_or(Ok(()), |(claim, stage)| {
+            expect_ours(claim, &self.root, stage)
+        })
     }
 
     /// Removes all of it: mounts, devices, loop devices, then what was written to a pool of the operator, and the record.

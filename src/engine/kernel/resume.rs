@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::begin::{Begun, claim_of};
 use super::claim::{self, Claim};
+use super::dockers::Dockers;
 use super::pool::Pool;
 use super::take_back::Made;
 use super::target::{self, Contents};
@@ -117,7 +118,7 @@ fn expect_made(plan: &Plan, held: &Contents, kept: &HashSet<ThinId>) -> Result<(
         first: plan.devices[0].thin_id.value(),
         last: target::last_thin_id(plan),
     };
-    made.expect(held)?;
+    made.expect(held, &Dockers::default())?;
     let held: HashSet<_> = held.ids.iter().copied().collect();
     match kept.difference(&held).min() {
         None => Ok(()),
