@@ -16,6 +16,7 @@ use super::written::Written;
 use crate::aufs::Counts;
 use crate::chain::Chain;
 use crate::commit::{self, EditedConfig, Record, Stage, Verified};
+use crate::docker::daemon::check_devices;
 use crate::docker::devicemapper::{
     BASE_FILE, DEVICE_SET_FILE, Device, DeviceId, DeviceSet, TRANSACTION_FILE, Transaction,
 };
@@ -154,6 +155,8 @@ impl Prepared {
         let owner = (owner.uid, owner.gid);
         let home = stage.create_driver_home(owner)?;
         let request = &self.source.request;
+        // A pool of a directory that is gone may have the name of this one: Docker would take it for the new one.
+        check_devices(&home, &request.host)?;
         match &self.work {
             Work::Direct(layout) => {
                 let (data, metadata) = stage.create_loop_directory(owner)?;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::error::Error;
 use super::keep_out::keep_docker_out;
 use crate::commit::RootLock;
-use crate::docker::daemon::{Hold, Host, PidFileLock};
+use crate::docker::daemon::{Hold, Host, PidFileLock, check_devices};
 use crate::docker::{self, Root};
 
 /// A root, held until it is dropped.
@@ -44,7 +44,11 @@ impl Held {
             // It has no aufs side, or that is damaged, which is what a verification is about.
             Err(Error::Docker(
                 docker::Error::NotAufs { .. } | docker::Error::MissingPart { .. },
-            )) => Self::without_aufs(root, host),
+            )) => {
+                let held = Self::without_aufs(root, host)?;
+                check_devices(&held.path().join("devicemapper"), host)?;
+                Ok(held)
+            }
             opened => opened,
         }
     }

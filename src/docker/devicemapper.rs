@@ -230,28 +230,26 @@ impl PoolName {
         }
     }
 
+    /// What the names of the pool and of all its devices begin with.
+    pub fn prefix(&self) -> String {
+        format!("docker-{}:{}-{}-", self.major, self.minor, self.inode)
+    }
+
     /// The device-mapper name of the base device.
     pub fn base(&self) -> String {
-        format!("docker-{}:{}-{}-base", self.major, self.minor, self.inode)
+        format!("{}base", self.prefix())
     }
 
     /// The device-mapper name of a layer's device.
     pub fn device(&self, layer: &CacheId) -> String {
-        format!(
-            "docker-{}:{}-{}-{layer}",
-            self.major, self.minor, self.inode
-        )
+        format!("{}{layer}", self.prefix())
     }
 }
 
 /// The pool's device-mapper name.
 impl fmt::Display for PoolName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "docker-{}:{}-{}-pool",
-            self.major, self.minor, self.inode
-        )
+        write!(f, "{}pool", self.prefix())
     }
 }
 

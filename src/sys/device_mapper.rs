@@ -12,6 +12,9 @@ use devicemapper::errors::Error as CoreError;
 use devicemapper::{DM, DevId, DeviceInfo, DmError, DmFlags, DmName, DmOptions, DmUuid};
 use nix::errno::Errno;
 
+/// What the UUIDs of all devices begin with that this program makes. No other program uses it.
+pub const OUR_UUIDS: &str = "AUFS2DM-";
+
 /// Through this file every call goes.
 const CONTROL: &str = "/dev/mapper/control";
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
@@ -14,7 +14,7 @@ use super::super::files::{ReadError, shown};
 use super::super::id::ContainerId;
 use super::super::notes::Notes;
 use super::super::root::Root;
-use super::{mounts, processes};
+use super::{devices, mounts, processes};
 
 /// Where the running system is looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +89,30 @@ pub enum Finding {
     BranchInUse {
         /// The layer's branch directory.
         branch: PathBuf,
+    },
+    /// A device of the devicemapper driver is active: a daemon lives that could not be seen, or one was killed.
+    #[error(
+        "device-mapper device {name}: is active: stop docker and its containers; if docker was killed and left it: {command}"
+    )]
+    Device {
+        /// Its name.
+        name: String,
+        /// What takes it down.
+        command: String,
+    },
+    /// A file of the devicemapper driver's pool is attached to a loop device.
+    #[error(
+        "{}: is attached as {}: stop what uses it, then: {command}",
+        shown(file),
+        shown(node)
+    )]
+    LoopDevice {
+        /// The file.
+        file: PathBuf,
+        /// The loop device.
+        node: PathBuf,
+        /// What takes it down.
+        command: String,
     },
     /// A container's process lives, which with live-restore it does without the daemon.
     #[error("container {}: still runs as process {pid}: stop it", NameOrId { id, name })]
@@ -188,7 +212,25 @@ pub fn check_stopped(root: &Root, host: &Host) -> Result<Vec<Notice>, Running> {
         host,
     ));
     if findings.is_empty() {
+        // Whoever lives has them rightly.
+        findings.extend(devices::active(&root.path().join("devicemapper"), host));
+    }
+    if findings.is_empty() {
         Ok(mounts::notices(root, host))
+    } else {
+        Err(Running::Found { findings })
+    }
+}
+
+/// Makes sure that no device is active that Docker has made, or would find, for the devicemapper driver's home: the directory
+/// `devicemapper` of a root, or what is to become it. Changes nothing.
+///
+/// # Errors
+/// [`Running::Found`] with those that are.
+pub fn check_devices(home: &Path, host: &Host) -> Result<(), Running> {
+    let findings = devices::active(home, host);
+    if findings.is_empty() {
+        Ok(())
     } else {
         Err(Running::Found { findings })
     }

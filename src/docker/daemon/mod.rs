@@ -6,11 +6,12 @@
 //! check, so that a daemon that slipped in before the lock is seen.
 
 mod check;
+mod devices;
 mod mounts;
 mod pid_file;
 mod processes;
 
 pub(crate) use mounts::{mount_points, mount_points_of};
 
-pub use check::{Finding, Host, Notice, Running, check_stopped};
+pub use check::{Finding, Host, Notice, Running, check_devices, check_stopped};
 pub use pid_file::{Hold, LockError, PidFileLock};

@@ -12,6 +12,7 @@ use super::device_error::Error;
 use crate::docker::CacheId;
 use crate::docker::devicemapper::PoolName;
 use crate::sys::block;
+use crate::sys::device_mapper::OUR_UUIDS;
 
 /// A thin device of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +97,7 @@ fn numbers(meta: &Metadata) -> (u64, u64) {
 }
 
 fn uuid_prefix(dev: u64, inode: u64) -> String {
-    format!("AUFS2DM-{}-{inode}-", block::number(dev))
+    format!("{OUR_UUIDS}{}-{inode}-", block::number(dev))
 }
 
 #[cfg(test)]
