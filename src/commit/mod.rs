@@ -7,6 +7,7 @@
 mod conversion;
 mod copy;
 mod error;
+mod image_names;
 mod journal;
 mod moves;
 mod since;
@@ -16,6 +17,7 @@ mod times;
 
 pub use conversion::Conversion;
 pub use error::Error;
+pub use image_names::ImageNames;
 pub use journal::{Begun, Journal, Record, State, Story, Switching, Verified, now};
 pub use moves::Move;
 pub use since::{Changes, Written};

@@ -8,17 +8,22 @@ use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::error::Error;
+use super::image_names::ImageNames;
+use super::stage::STAGE_NAME;
 use crate::docker::devicemapper::{DEVICE_SET_FILE, TRANSACTION_FILE};
 
 /// Files compared are small; of a larger one the beginning counts.
 const MAX_FILE_BYTES: u64 = 16 << 20; // 16 MiB
+
+/// The names of images, in an image store.
+const IMAGE_NAMES: &str = "repositories.json";
 
 /// Docker's files as the conversion left them: paths relative to the Docker root, with SHA-256 digests.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +47,8 @@ pub struct Changes {
     pub removed_devices: Vec<String>,
     /// Whether names of images changed.
     pub image_names: bool,
+    /// Which, if that can be told.
+    pub images: ImageNames,
     /// Containers that are new.
     pub new_containers: Vec<String>,
     /// Containers that were started or changed.
@@ -68,6 +75,9 @@ impl fmt::Display for Changes {
             ("containers removed", &self.removed_containers),
             ("new layers", &self.new_devices),
             ("layers removed", &self.removed_devices),
+            ("new names of images", &self.images.new),
+            ("names of images that moved", &self.images.moved),
+            ("names of images removed", &self.images.removed),
         ];
         let mut parts: Vec<String> = lists
             .iter()
@@ -78,7 +88,7 @@ impl fmt::Display for Changes {
                 format!("{} {title} ({shown}{more})", names.len())
             })
             .collect();
-        if self.image_names {
+        if self.image_names && self.images == ImageNames::default() {
             parts.push("names of images changed".to_owned());
         }
         if parts.is_empty() && self.transactions {
@@ -144,8 +154,26 @@ impl Written {
                 None => changes.image_names = true,
             }
         }
+        if changes.image_names {
+            changes.images = self.image_names(root)?.unwrap_or_default();
+        }
         self.containers(root, &mut changes)?;
         Ok(changes)
+    }
+
+    /// The names that changed: the aufs side still has those that the conversion copied.
+    fn image_names(&self, root: &Path) -> Result<Option<ImageNames>, Error> {
+        let before = root.join("image/aufs").join(IMAGE_NAMES);
+        let copied = self.files.get(&format!("image/devicemapper/{IMAGE_NAMES}"));
+        if digest(&before)?.as_ref() != copied {
+            return Ok(None);
+        }
+        let now = root.join("image/devicemapper").join(IMAGE_NAMES);
+        let texts = (contents(&before)?, contents(&now)?);
+        Ok(match texts {
+            (Some(before), Some(now)) => ImageNames::between(&before, &now),
+            _ => None,
+        })
     }
 
     fn containers(&self, root: &Path, changes: &mut Changes) -> Result<(), Error> {
@@ -178,9 +206,8 @@ fn driver_files(parts: &Parts<'_>) -> Result<BTreeMap<String, String>, Error> {
             files.insert(format!("devicemapper/metadata/{name}"), digest);
         }
     }
-    let names = "repositories.json";
-    if let Some(digest) = digest(&parts.image.join(names))? {
-        files.insert(format!("image/devicemapper/{names}"), digest);
+    if let Some(digest) = digest(&parts.image.join(IMAGE_NAMES))? {
+        files.insert(format!("image/devicemapper/{IMAGE_NAMES}"), digest);
     }
     Ok(files)
 }
@@ -209,6 +236,18 @@ fn digest(path: &Path) -> Result<Option<String>, Error> {
     Ok(Some(format!("{:x}", hash.finalize())))
 }
 
+/// The content of a regular file; `None` for anything else.
+fn contents(path: &Path) -> Result<Option<Vec<u8>>, Error> {
+    let Some(file) = open_regular(path)? else {
+        return Ok(None);
+    };
+    let mut content = Vec::new();
+    file.take(MAX_FILE_BYTES)
+        .read_to_end(&mut content)
+        .map_err(Error::io(path, "read"))?;
+    Ok(Some(content))
+}
+
 fn open_regular(path: &Path) -> Result<Option<File>, Error> {
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
     let opened = OpenOptions::new()
@@ -230,21 +269,22 @@ fn is_absent(error: &io::Error) -> bool {
     ) || error.raw_os_error() == Some(nix::errno::Errno::ELOOP as i32)
 }
 
-/// A container's name if it can be found, or the beginning of its id.
+/// A container's name if it can be found, of one that is gone in what is kept of it, or the beginning of its id.
 fn container_name(root: &Path, id: &String) -> String {
+    let kept = root.join(STAGE_NAME).join("originals");
+    let name = name_in(root, id).or_else(|| name_in(&kept, id));
+    name.unwrap_or_else(|| id.chars().take(12).collect())
+}
+
+/// The name in a container's config below a directory.
+fn name_in(top: &Path, id: &String) -> Option<String> {
     #[derive(Deserialize)]
     struct Config {
         #[serde(rename = "Name")]
         name: String,
     }
-    let path: PathBuf = root.join("containers").join(id).join("config.v2.json");
-    let mut text = Vec::new();
-    let read = open_regular(&path).ok().flatten().and_then(|file| {
-        file.take(MAX_FILE_BYTES).read_to_end(&mut text).ok()?;
-        serde_json::from_slice::<Config>(&text).ok()
-    });
-    read.map_or_else(
-        || id.chars().take(12).collect(),
-        |config| config.name.trim_start_matches('/').to_owned(),
-    )
+    let path = top.join("containers").join(id).join("config.v2.json");
+    let text = contents(&path).ok().flatten()?;
+    let config: Config = serde_json::from_slice(&text).ok()?;
+    Some(config.name.trim_start_matches('/').to_owned())
 }

@@ -1,0 +1,68 @@
+//! Names of images that Docker gave, took away or moved since the conversion.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// The names by which images are known, that are not what they were.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ImageNames {
+    /// Not there before.
+    pub new: Vec<String>,
+    /// Names of another image before.
+    pub moved: Vec<String>,
+    /// Not there any more.
+    pub removed: Vec<String>,
+}
+
+/// `repositories.json`: for each repository the images by their names. Source: moby v20.10 `reference/store.go`.
+#[derive(Deserialize)]
+struct Repositories {
+    #[serde(rename = "Repositories")]
+    repositories: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+impl ImageNames {
+    /// The differences between two versions of the file; `None` when one is not as Docker writes it.
+    pub(super) fn between(before: &[u8], now: &[u8]) -> Option<Self> {
+        let (before, now) = (names(before)?, names(now)?);
+        let mut changed = Self::default();
+        for (name, image) in &now {
+            match before.get(name) {
+                None => changed.new.push(name.clone()),
+                Some(other) if other != image => changed.moved.push(name.clone()),
+                Some(_) => {}
+            }
+        }
+        let gone = before.into_keys().filter(|name| !now.contains_key(name));
+        changed.removed = gone.collect();
+        Some(changed)
+    }
+}
+
+fn names(text: &[u8]) -> Option<BTreeMap<String, String>> {
+    let all: Repositories = serde_json::from_slice(text).ok()?;
+    Some(all.repositories.into_values().flatten().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_new_moved_or_gone() {
+        let before = br#"{"Repositories":{"a":{"a:1":"x","a:2":"y"},"b":{"b:1":"z"}}}"#;
+        let now = br#"{"Repositories":{"a":{"a:1":"x","a:2":"q"},"c":{"c:1":"z"}}}"#;
+        let expected = ImageNames {
+            new: vec!["c:1".to_owned()],
+            moved: vec!["a:2".to_owned()],
+            removed: vec!["b:1".to_owned()],
+        };
+        assert_eq!(ImageNames::between(before, now), Some(expected));
+        assert_eq!(
+            ImageNames::between(before, before),
+            Some(ImageNames::default())
+        );
+        assert_eq!(ImageNames::between(before, b"{}"), None);
+    }
+}
