@@ -154,17 +154,62 @@ pub(crate) const CHANGING: &[Changing] = changing![
 /// A mapping through which a file could be changed without a call. The tracer refuses one that can be written.
 const SHARED: u32 = libc::MAP_SHARED.cast_unsigned();
 
-/// Requests of `ioctl` that only ask: of a terminal, of a device's size, of a file's flags and extents. Source: linux v6.6
-/// `include/uapi/asm-generic/ioctls.h`, `include/uapi/linux/fs.h`, `include/uapi/linux/fiemap.h`.
+/// Requests of `ioctl` that only ask: of a terminal, of a device's size, of a file's flags and extents, of loop and
+/// device-mapper devices. Source: linux v6.6 `include/uapi/asm-generic/ioctls.h`, `include/uapi/linux/`: `fs.h`, `fiemap.h`,
+/// `hdreg.h`, `cdrom.h`, `sed-opal.h`, `loop.h`, `dm-ioctl.h`.
 pub(crate) const ASKING: &[u64] = &[
     0x5401,      // TCGETS
     0x5413,      // TIOCGWINSZ
-    0x1268,      // BLKSSZGET
+    0x0301,      // HDIO_GETGEO
+    0x5331,      // CDROM_GET_CAPABILITY
+    0x125e,      // BLKROGET
     0x1260,      // BLKGETSIZE
+    0x1268,      // BLKSSZGET
+    0x1278,      // BLKIOMIN
+    0x1279,      // BLKIOOPT
+    0x127a,      // BLKALIGNOFF
+    0x127b,      // BLKPBSZGET
+    0x127c,      // BLKDISCARDZEROES
     0x8008_1272, // BLKGETSIZE64
+    0x8008_1280, // BLKGETDISKSEQ
+    0x8004_1284, // BLKGETZONESZ
+    0x8004_1285, // BLKGETNRZONES
+    0x8008_70ec, // IOC_OPAL_GET_STATUS
     0x8008_6601, // FS_IOC_GETFLAGS
     0xc020_660b, // FS_IOC_FIEMAP
+    0x4c05,      // LOOP_GET_STATUS64
+    0xc138_fd00, // DM_VERSION
+    0xc138_fd02, // DM_LIST_DEVICES
+    0xc138_fd07, // DM_DEV_STATUS
+    0xc138_fd0b, // DM_TABLE_DEPS
+    // Although a pool may commit before it answers: it is asked in time with the clock too.
+    0xc138_fd0c, // DM_TABLE_STATUS
+    0xc138_fd0d, // DM_LIST_VERSIONS
+    0xc138_fd11, // DM_GET_TARGET_VERSION
 ];
+
+/// Requests that change something, for reports. Source: as above.
+const REQUESTS: &[(u64, &str)] = &[
+    (0x4020_940d, "FICLONERANGE"),
+    (0x1261, "BLKFLSBUF"),
+    (0x4c00, "LOOP_SET_FD"),
+    (0x4c01, "LOOP_CLR_FD"),
+    (0x4c04, "LOOP_SET_STATUS64"),
+    (0x4c08, "LOOP_SET_DIRECT_IO"),
+    (0x4c0a, "LOOP_CONFIGURE"),
+    (0x4c82, "LOOP_CTL_GET_FREE"),
+    (0xc138_fd03, "DM_DEV_CREATE"),
+    (0xc138_fd04, "DM_DEV_REMOVE"),
+    (0xc138_fd06, "DM_DEV_SUSPEND"),
+    (0xc138_fd09, "DM_TABLE_LOAD"),
+    (0xc138_fd0e, "DM_TARGET_MSG"),
+];
+
+/// What a request of `ioctl` is called.
+pub(crate) fn request(number: u64) -> String {
+    let known = REQUESTS.iter().find(|(known, _)| *known == number);
+    known.map_or_else(|| format!("{number:#x}"), |(_, name)| (*name).to_owned())
+}
 
 /// Calls that are known to change nothing that outlives the process, the most frequent ones first. A call in neither list
 /// ends the trace: whoever makes the tool use it says here what it is.
@@ -258,6 +303,8 @@ pub(crate) const HARMLESS: &[i64] = &[
     libc::SYS_set_robust_list,
     libc::SYS_rseq,
     libc::SYS_membarrier,
+    // Whether there are semaphores. Cookies for udev would be made with others, which are in no list.
+    libc::SYS_semctl,
     libc::SYS_arch_prctl,
     libc::SYS_prctl,
     libc::SYS_prlimit64,
@@ -270,10 +317,12 @@ pub(crate) const HARMLESS: &[i64] = &[
     libc::SYS_clock_nanosleep,
     libc::SYS_nanosleep,
     libc::SYS_gettimeofday,
+    libc::SYS_time,
     libc::SYS_times,
     libc::SYS_uname,
     libc::SYS_sysinfo,
     libc::SYS_umask,
+    libc::SYS_setpgid,
     libc::SYS_getuid,
     libc::SYS_geteuid,
     libc::SYS_getgid,

@@ -4,9 +4,11 @@
 // What happens between `fork` and `exec`.
 #![allow(unsafe_code)]
 
+use std::collections::HashSet;
 use std::ffi::CStr;
 use std::fs::{self, File};
 use std::io::{self, IoSliceMut, Read, Seek};
+use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -24,7 +26,7 @@ use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use super::calls::{ASKING, CHANGING, Changing, Names, When};
+use super::calls::{ASKING, CHANGING, Changing, Names, When, request};
 use super::filter;
 
 /// What is done to the run, at a moment of it.
@@ -34,6 +36,8 @@ pub(crate) enum Fault {
     Fail(Errno),
     /// The call and all later ones fail, as on a disk that is full, gone, or read-only since an error.
     FailFrom(Errno),
+    /// The call fails, and the process is killed before the call that is so many after it: in the midst of undoing.
+    FailThenKill(Errno, usize),
     /// The process is killed before the call.
     Kill,
     /// The call writes half of what it should, then the process is killed. Calls that write nothing are as with `Kill`.
@@ -108,11 +112,13 @@ pub(crate) fn run(
         before: fault.map_or(0, |(_, moment)| moment.before),
         met: None,
         torn: None,
+        others: HashSet::new(),
     };
     let code = tracer.follow();
     if code.is_err() {
         tracer.end();
     }
+    tracer.end_others();
     drop(ended);
     let late = watch.join().expect("the watch does not panic");
     let (out, err) = (whole(&mut out)?, whole(&mut err)?);
@@ -179,6 +185,8 @@ struct Tracer<'a> {
     met: Option<usize>,
     /// The thread whose call writes half.
     torn: Option<Pid>,
+    /// Threads and processes that the command has started.
+    others: HashSet<Pid>,
 }
 
 impl Tracer<'_> {
@@ -195,9 +203,15 @@ impl Tracer<'_> {
                 WaitStatus::PtraceEvent(pid, ..) | WaitStatus::PtraceSyscall(pid) => {
                     go_on(pid, None)?;
                 }
-                // How a new thread begins.
-                WaitStatus::Stopped(pid, Signal::SIGSTOP) => go_on(pid, None)?,
+                // How a new thread or process begins.
+                WaitStatus::Stopped(pid, Signal::SIGSTOP) => {
+                    self.others.insert(pid);
+                    go_on(pid, None)?;
+                }
                 WaitStatus::Stopped(pid, signal) => go_on(pid, Some(signal))?,
+                WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..) => {
+                    self.others.remove(&pid);
+                }
                 _ => {}
             }
         }
@@ -216,6 +230,19 @@ impl Tracer<'_> {
                 && matches!(status, WaitStatus::Exited(..) | WaitStatus::Signaled(..))
             {
                 break;
+            }
+        }
+    }
+
+    /// Kills what the command has left running: with no tracer, every call at which it stops would fail.
+    fn end_others(&mut self) {
+        for pid in self.others.drain() {
+            let _ = kill(pid, Signal::SIGKILL);
+            // Threads went with their process.
+            while let Ok(status) = waitpid(pid, Some(WaitPidFlag::__WALL)) {
+                if matches!(status, WaitStatus::Exited(..) | WaitStatus::Signaled(..)) {
+                    break;
+                }
             }
         }
     }
@@ -254,7 +281,7 @@ impl Tracer<'_> {
                 self.torn = Some(pid);
                 Ok(ptrace::syscall(pid, None)?)
             }
-            Some(Fault::Fail(errno) | Fault::FailFrom(errno)) => {
+            Some(Fault::Fail(errno) | Fault::FailFrom(errno) | Fault::FailThenKill(errno, _)) => {
                 // Without a number the kernel skips the call and leaves this result. Source: linux v6.6 `kernel/seccomp.c`,
                 // `__seccomp_filter`, `SECCOMP_RET_TRACE`.
                 registers.orig_rax = u64::MAX;
@@ -268,8 +295,14 @@ impl Tracer<'_> {
     /// What is to be done to the call that was met last.
     fn due(&mut self) -> Option<Fault> {
         let (fault, moment) = self.fault?;
-        if self.met.is_some() {
-            return matches!(fault, Fault::FailFrom(_)).then_some(fault);
+        if let Some(met) = self.met {
+            return match fault {
+                Fault::FailFrom(_) => Some(fault),
+                Fault::FailThenKill(_, after) => {
+                    (self.calls.len() - 1 == met + after).then_some(Fault::Kill)
+                }
+                _ => None,
+            };
         }
         if self.calls.last().is_none_or(|call| call != moment.call) {
             return None;
@@ -285,7 +318,14 @@ impl Tracer<'_> {
     /// The call's name and its files, the same in each run.
     fn identity(&self, call: &Changing, stop: &Stop) -> String {
         let names: Vec<_> = stop.names(call.names);
-        let mut text = format!("{} {}", call.name, names.join(" "));
+        let name = match call.when {
+            When::Request(argument) => {
+                let number = stop.arguments[argument] & 0xffff_ffff;
+                format!("{}({})", call.name, request(number))
+            }
+            _ => call.name.to_owned(),
+        };
+        let mut text = format!("{name} {}", names.join(" "));
         for (path, name) in self.places {
             text = text.replace(&*path.to_string_lossy(), name);
         }
@@ -425,7 +465,15 @@ impl Stop {
             base: usize::try_from(address)?,
             len: size,
         };
-        let read = process_vm_readv(self.pid, &mut [IoSliceMut::new(&mut bytes)], &[remote])?;
+        let read = process_vm_readv(self.pid, &mut [IoSliceMut::new(&mut bytes)], &[remote]);
+        let read = match read {
+            // Not all kernels have it.
+            Err(Errno::ENOSYS) => {
+                let memory = File::open(format!("/proc/{}/mem", self.pid))?;
+                memory.read_at(&mut bytes, address)?
+            }
+            read => read?,
+        };
         ensure!(read == size, "read {read} bytes of the traced process");
         Ok(bytes)
     }

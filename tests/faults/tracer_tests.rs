@@ -77,6 +77,16 @@ fn a_killed_process_makes_all_calls_before_the_one_and_not_that_one() {
 }
 
 #[test]
+fn after_a_call_that_fails_the_process_can_be_killed_so_many_calls_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let fault = Fault::FailThenKill(Errno::EIO, 3);
+    let traced = shell(SCRIPT, dir.path(), Some((fault, "mkdir one")));
+    assert_eq!((traced.code, traced.calls.len()), (None, 4), "{traced:?}");
+    assert!(!dir.path().join("one").exists());
+    assert!(dir.path().join("two").exists());
+}
+
+#[test]
 fn a_torn_call_writes_half() {
     let dir = tempfile::tempdir().unwrap();
     let traced = shell(SCRIPT, dir.path(), Some((Fault::Tear, "write @/two")));

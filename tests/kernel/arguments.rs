@@ -11,6 +11,9 @@ pub(crate) struct Arguments {
     filters: Vec<String>,
     skips: Vec<String>,
     exact: bool,
+    /// Those that take too long for every run: they alone, or they too.
+    ignored: bool,
+    include_ignored: bool,
     /// Only list the tests.
     pub(crate) list: bool,
     /// Show the guest's console while it runs.
@@ -29,6 +32,8 @@ impl Arguments {
         while let Some(word) = words.next() {
             match word.as_str() {
                 "--exact" => parsed.exact = true,
+                "--ignored" => parsed.ignored = true,
+                "--include-ignored" => parsed.include_ignored = true,
                 "--list" => parsed.list = true,
                 "--nocapture" | "--no-capture" | "--show-output" => parsed.nocapture = true,
                 "--report-time" => parsed.report_time = true,
@@ -48,7 +53,16 @@ impl Arguments {
         checks::all()
             .iter()
             .filter(|check| self.wants(&check.name))
+            .filter(|check| self.include_ignored || check.ignored == self.ignored)
             .collect()
+    }
+
+    /// How many are left out because they take too long.
+    pub(crate) fn nr_ignored(&self) -> usize {
+        let left_out = |check: &&Check| {
+            check.ignored && !self.ignored && !self.include_ignored && self.wants(&check.name)
+        };
+        checks::all().iter().filter(left_out).count()
     }
 
     fn wants(&self, name: &str) -> bool {

@@ -11,9 +11,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::{
-    sys::signal::{Signal, kill},
+    sys::{
+        signal::{Signal, kill},
+        wait::{WaitPidFlag, waitpid},
+    },
     unistd::Pid,
 };
 use serde_json::Value;
@@ -53,6 +56,94 @@ pub(crate) fn with_dockerd<T>(
     }
 }
 
+/// Runs `work` with a daemon on `root`, and kills the daemon.
+pub(crate) fn with_killed_dockerd<'lab, T>(
+    lab: &'lab Lab,
+    root: &Root,
+    work: impl FnOnce(&Dockerd<'_>) -> Result<T>,
+) -> Result<(Killed<'lab>, T)> {
+    let before = mount_points()?;
+    let bound = Mounted::bind(root.path(), Path::new(DATA_ROOT))?;
+    let mut daemon = Dockerd::start(lab, root.options())?;
+    let outcome = daemon.wait_ready().and_then(|()| work(&daemon));
+    daemon.process.kill()?;
+    daemon.process.wait()?;
+    let value = outcome.map_err(|error| daemon.with_log(&error))?;
+    let killed = Killed {
+        daemon,
+        bound: Some(bound),
+        before,
+    };
+    Ok((killed, value))
+}
+
+/// What a daemon that was killed left: processes, mounts, devices.
+#[derive(Debug)]
+pub(crate) struct Killed<'lab> {
+    daemon: Dockerd<'lab>,
+    bound: Option<Mounted>,
+    before: Vec<PathBuf>,
+}
+
+impl Killed<'_> {
+    /// Ends the containers, and what Docker has put beside each.
+    pub(crate) fn end_containers(&self, pids: &[i32]) -> Result<()> {
+        for pid in pids.iter().copied().chain(self.helpers()?) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            let end = Instant::now() + PATIENCE;
+            while Path::new("/proc").join(pid.to_string()).exists() {
+                // Whose parent has ended is the first process's, which the guest's is this.
+                let _ = waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG));
+                ensure!(Instant::now() < end, "process {pid} does not end");
+                sleep(Duration::from_millis(5));
+            }
+        }
+        Ok(())
+    }
+
+    /// containerd and its shims.
+    fn helpers(&self) -> Result<Vec<i32>> {
+        let mark = self.daemon.directory.display().to_string();
+        let mut found = Vec::new();
+        for entry in fs::read_dir("/proc")? {
+            let name = entry?.file_name();
+            let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else {
+                continue;
+            };
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            if String::from_utf8_lossy(&line).contains(&mark) {
+                found.push(pid);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Unmounts what the daemon had mounted beside its devices.
+    pub(crate) fn close(mut self) -> Result<()> {
+        let mut left = mount_points()?;
+        for point in &self.before {
+            if let Some(at) = left.iter().position(|left| left == point) {
+                left.remove(at);
+            }
+        }
+        left.retain(|point| point != Path::new(DATA_ROOT));
+        for point in left.iter().rev() {
+            run(self.daemon.lab.command("umount").arg(point))?;
+        }
+        // Its own bind mount over the directory.
+        while nr_mounts(DATA_ROOT)? > 1 {
+            run(self.daemon.lab.command("umount").arg(DATA_ROOT))?;
+        }
+        self.bound.take().context("closed once")?.close()
+    }
+}
+
+fn mount_points() -> Result<Vec<PathBuf>> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    let points = mounts.lines().filter_map(|line| line.split(' ').nth(4));
+    Ok(points.map(PathBuf::from).collect())
+}
+
 /// Whether a daemon starts on `root`: `Err` is what it logged when it ended instead.
 pub(crate) fn try_dockerd(lab: &Lab, root: &Root) -> Result<Result<(), String>> {
     let bound = Mounted::bind(root.path(), Path::new(DATA_ROOT))?;
@@ -74,9 +165,8 @@ pub(crate) fn try_dockerd(lab: &Lab, root: &Root) -> Result<Result<(), String>> 
 }
 
 fn nr_mounts(point: &str) -> Result<usize> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
-    let points = mounts.lines().filter_map(|line| line.split(' ').nth(4));
-    Ok(points.filter(|at| *at == point).count())
+    let points = mount_points()?;
+    Ok(points.iter().filter(|at| *at == Path::new(point)).count())
 }
 
 /// A running daemon; killed when dropped.

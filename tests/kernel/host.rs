@@ -55,8 +55,8 @@ pub(crate) fn main() -> Result<ExitCode> {
         return shell(&job);
     }
     let mut report = Report::begin(
-        chosen.len(),
-        checks::all().len() - chosen.len(),
+        (chosen.len(), checks::all().len()),
+        arguments.nr_ignored(),
         arguments.report_time,
     );
     run_guests(&share(&chosen, nr_guests()?), &job, &arguments, &mut report)?;

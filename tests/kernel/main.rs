@@ -7,8 +7,13 @@
 
 mod arguments;
 mod block;
+#[path = "../faults/calls.rs"]
+mod calls;
 mod checks;
 mod dockerd;
+#[allow(clippy::unwrap_used)] // system calls have small numbers
+#[path = "../faults/filter.rs"]
+mod filter;
 mod guest;
 mod host;
 mod job;
@@ -27,6 +32,9 @@ mod subject;
 #[path = "../support/mod.rs"]
 mod support;
 mod tool;
+#[allow(dead_code)] // of its faults the lab uses some
+#[path = "../faults/tracer.rs"]
+mod tracer;
 mod truth;
 mod udev;
 mod variant;

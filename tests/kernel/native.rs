@@ -32,8 +32,8 @@ pub(crate) fn main() -> Result<ExitCode> {
     );
     let names: Vec<_> = chosen.iter().map(|check| check.name.clone()).collect();
     let mut report = Report::begin(
-        chosen.len(),
-        checks::all().len() - chosen.len(),
+        (chosen.len(), checks::all().len()),
+        arguments.nr_ignored(),
         arguments.report_time,
     );
     runner::run_checks(&lab, &names, &mut |event| {

@@ -220,6 +220,7 @@ pub(crate) fn mount_thin(device: &Active, target: &Path, flags: MountFlags) -> R
 }
 
 /// A mounted file system.
+#[derive(Debug)]
 pub(crate) struct Mounted {
     mount: Option<Mount>,
 }

@@ -9,13 +9,19 @@ use crate::job::Outcome;
 pub(crate) struct Report {
     begin: Instant,
     outcomes: Vec<Outcome>,
+    nr_ignored: usize,
     nr_filtered: usize,
     times: bool,
 }
 
 impl Report {
-    /// Prints the head for `nr_tests` tests, with `nr_filtered` left out by the command line.
-    pub(crate) fn begin(nr_tests: usize, nr_filtered: usize, times: bool) -> Self {
+    /// Prints the head for `nr_tests` tests of `nr_all`, where `nr_ignored` take too long and the rest is left out by the command
+    /// line.
+    pub(crate) fn begin(
+        (nr_tests, nr_all): (usize, usize),
+        nr_ignored: usize,
+        times: bool,
+    ) -> Self {
         println!(
             "\nrunning {nr_tests} test{}",
             if nr_tests == 1 { "" } else { "s" }
@@ -23,7 +29,8 @@ impl Report {
         Self {
             begin: Instant::now(),
             outcomes: Vec::new(),
-            nr_filtered,
+            nr_ignored,
+            nr_filtered: nr_all - nr_tests - nr_ignored,
             times,
         }
     }
@@ -64,10 +71,11 @@ impl Report {
             }
         }
         println!(
-            "\ntest result: {}. {} passed; {} failed; 0 ignored; 0 measured; {} filtered out; finished in {:.2}s\n",
+            "\ntest result: {}. {} passed; {} failed; {} ignored; 0 measured; {} filtered out; finished in {:.2}s\n",
             if failed.is_empty() { "ok" } else { "FAILED" },
             self.outcomes.len() - failed.len(),
             failed.len(),
+            self.nr_ignored,
             self.nr_filtered,
             self.begin.elapsed().as_secs_f64()
         );

@@ -38,6 +38,11 @@ impl Root {
         }
     }
 
+    /// The same, for a daemon with other storage options.
+    pub(crate) fn with_options(self, options: Vec<String>) -> Self {
+        Self { options, ..self }
+    }
+
     /// Docker's data directory.
     pub(crate) fn path(&self) -> &Path {
         &self.path

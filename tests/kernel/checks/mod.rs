@@ -1,5 +1,6 @@
 //! The checks, in the order they run.
 
+mod broken_off;
 mod conformance;
 mod containers;
 mod devices;
@@ -22,6 +23,7 @@ mod random;
 mod refusals;
 mod resumed;
 mod speed;
+mod used;
 
 use std::{fmt::Display, path::Path, sync::OnceLock};
 
@@ -38,6 +40,8 @@ use crate::{
 pub(crate) struct Check {
     /// The claim, as a function name; with the way of converting that it is about.
     pub(crate) name: String,
+    /// Takes too long for every run; `--ignored` runs it.
+    pub(crate) ignored: bool,
     run: Run,
 }
 
@@ -97,6 +101,19 @@ const FURTHER: &[(&str, OnVariant)] = named![
     images::docker_builds_on_a_converted_image,
     images::docker_removes_everything_and_the_pool_is_clean,
     random::random_stacks_equal_the_reference_merge,
+];
+
+/// Those for the ways of [`WORKED_ON`].
+const AFTER_DOCKERS_WORK: &[(&str, OnVariant)] = named![
+    used::what_docker_did_since_is_verified_named_and_lost_only_by_force,
+    used::what_a_killed_docker_left_is_named_and_nothing_is_changed,
+];
+
+/// The ways to convert of which the tool's commands are tried after Docker's work: each target is among them.
+const WORKED_ON: &[Variant] = &[
+    variant::DIRECT,
+    kernel(Target::Devices, FileSystem::Ext4),
+    kernel(Target::Pool, FileSystem::Xfs),
 ];
 
 /// The ways to convert that get every check: each target, each file system and each engine is among them.
@@ -176,24 +193,42 @@ const OF_THE_KERNEL_ENGINE: &[(&str, Plain)] = named![
 const OF_POWER_CUTS: &[(&str, Plain)] =
     named![power::after_a_power_cut_a_conversion_can_be_finished_and_taken_back];
 
+/// Those about a kernel engine that is broken off anywhere, and the same in full.
+const OF_FAULTS: &[(&str, Plain)] =
+    named![broken_off::a_kernel_conversion_that_is_broken_off_can_be_finished_and_taken_back];
+const OF_ALL_FAULTS: &[(&str, Plain)] = named![
+    broken_off::every_call_of_a_kernel_conversion_into_files_can_fail_and_be_the_last,
+    broken_off::every_call_of_a_kernel_conversion_onto_devices_can_fail_and_be_the_last,
+];
+
 /// Every check, in the order they run: by the way to convert, so that each root is converted once.
 pub(crate) fn all() -> &'static [Check] {
     static ALL: OnceLock<Vec<Check>> = OnceLock::new();
     ALL.get_or_init(|| {
         let plain = |&(name, check): &(&str, Plain)| Check {
             name: name.to_owned(),
+            ignored: false,
             run: Run::Plain(check),
         };
         let mut all: Vec<_> = OF_THE_LAB.iter().map(plain).collect();
         for &variant in IN_FULL {
             all.extend(ALWAYS.iter().chain(FURTHER).map(|check| on(variant, check)));
+            if WORKED_ON.contains(&variant) {
+                let further = AFTER_DOCKERS_WORK.iter();
+                all.extend(further.map(|check| on(variant, check)));
+            }
         }
         for &variant in IN_SHORT {
             all.extend(ALWAYS.iter().map(|check| on(variant, check)));
         }
         all.extend(OF_THE_FIRST_START.iter().map(plain));
         all.extend(OF_ITS_PARTS.iter().chain(OF_THE_KERNEL_ENGINE).map(plain));
-        all.extend(OF_POWER_CUTS.iter().map(plain));
+        all.extend(OF_POWER_CUTS.iter().chain(OF_FAULTS).map(plain));
+        let ignored = OF_ALL_FAULTS.iter().map(plain);
+        all.extend(ignored.map(|check| Check {
+            ignored: true,
+            ..check
+        }));
         all
     })
 }
@@ -201,6 +236,7 @@ pub(crate) fn all() -> &'static [Check] {
 fn on(variant: Variant, &(name, check): &(&str, OnVariant)) -> Check {
     Check {
         name: format!("{name}::{variant}"),
+        ignored: false,
         run: Run::On(variant, check),
     }
 }
