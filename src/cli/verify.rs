@@ -18,6 +18,7 @@ pub(super) fn run(args: &VerifyArgs) -> anyhow::Result<()> {
         root: args.root.root.clone(),
         host: host(&args.root),
         mode: if args.full { Mode::Full } else { Mode::Quick },
+        kernel: true,
         target: args.target(),
         jobs: args.jobs(),
         cancel,

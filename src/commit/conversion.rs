@@ -9,11 +9,12 @@ use nix::errno::Errno;
 
 use super::error::Error;
 use super::journal::{Journal, Record, State, Story, Verified, sync_directory};
-use super::moves::Ground;
-use super::since::Changes;
+use super::moves::{Ground, Move};
+use super::since::{Changes, read_regular};
 use super::stage::{Leftover, remove_all, remove_stage};
 use super::switch;
 use crate::chain::Chain;
+use crate::docker::config_with_driver;
 
 /// A conversion that was begun in a root.
 #[derive(Debug)]
@@ -22,6 +23,9 @@ pub struct Conversion {
     stage: PathBuf,
     story: Story,
 }
+
+/// The driver that the containers' configs were given.
+const DRIVER: &str = "devicemapper";
 
 /// The directories of the aufs side, and where they wait for their removal.
 const AUFS_SIDE: [(&str, &str); 2] = [("aufs", "removed/aufs"), ("image/aufs", "removed/image")];
@@ -71,6 +75,36 @@ impl Conversion {
             (Some(switching), State::Converted) => switch::changes(switching, self.ground()),
             _ => Ok(Changes::default()),
         }
+    }
+
+    /// What of the conversion's own files is damaged, a text each: Docker's small files that differ from what was written although
+    /// nobody wrote them since, and the originals that a rollback brings back. Nothing before all is in place.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    pub fn damage(&self) -> Result<Vec<String>, Error> {
+        let (Some(switching), State::Converted) = (&self.story.switching, self.story.state) else {
+            return Ok(Vec::new());
+        };
+        let mut damaged = switching.written.damage(&self.root)?;
+        for step in &switching.moves {
+            let Move::Replace { to, original, .. } = step else {
+                continue;
+            };
+            let path = self.stage.join(original);
+            let edited = match read_regular(&path)? {
+                Some(bytes) => config_with_driver(&bytes, DRIVER).ok().flatten(),
+                None => None,
+            };
+            if !edited.is_some_and(|edited| switching.written.is_config(to, &edited)) {
+                damaged.push(format!(
+                    "{}: is not the original of {to}, which rollback brings back",
+                    path.display()
+                ));
+            }
+        }
+        Ok(damaged)
     }
 
     /// Moves in place what an interrupted run had not yet moved.

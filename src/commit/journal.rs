@@ -2,7 +2,7 @@
 //!
 //! [`FILE`] in the staging directory has one JSON object a line, and each is durable before what it announces is done, or
 //! after what it reports was done (case by case: docs/commit.md). A line that a power cut has torn is the last and has no
-//! end, so it counts for nothing.
+//! end, so it counts for nothing. Each line ends with a checksum of the rest of it, so that a damaged one is told.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -21,6 +21,7 @@ use super::error::Error;
 use super::moves::{Ground, Move};
 use super::times::Times;
 use crate::chain::Chain;
+use crate::crc64::crc64;
 use crate::docker::first_start::Switch;
 
 /// The journal's name in the staging directory.
@@ -168,15 +169,14 @@ impl Story {
             line,
             what,
         };
-        let begun = match serde_json::from_str(first) {
-            Ok(Record::Begun(begun)) if begun.version == VERSION => begun,
-            Ok(Record::Begun(_)) => return Err(malformed(1, "it is of another version")),
+        let begun = match unsealed(first).map_err(|what| malformed(1, what))? {
+            Record::Begun(begun) if begun.version == VERSION => begun,
+            Record::Begun(_) => return Err(malformed(1, "it is of another version")),
             _ => return Err(malformed(1, "it does not begin a conversion")),
         };
         let mut story = Self::new(begun);
         for (at, line) in lines.enumerate() {
-            let record = serde_json::from_str(line)
-                .map_err(|_| malformed(at + 2, "it is no record of a conversion"))?;
+            let record = unsealed(line).map_err(|what| malformed(at + 2, what))?;
             story.add(record).map_err(|what| malformed(at + 2, what))?;
         }
         Ok(Some(story))
@@ -311,8 +311,8 @@ impl Journal {
     ///
     /// [`Error::Io`].
     pub fn append(&self, record: &Record) -> Result<(), Error> {
-        let mut line = serde_json::to_vec(record).expect("records have text keys only");
-        line.push(b'\n');
+        let text = serde_json::to_string(record).expect("records have text keys only");
+        let line = sealed(&text) + "\n";
         let mut file = self
             .file
             .lock()
@@ -321,7 +321,7 @@ impl Journal {
             .stream_position()
             .map_err(Error::io(&self.path, "write"))?;
         let written = file
-            .write_all(&line)
+            .write_all(line.as_bytes())
             .and_then(|()| file.sync_data())
             .map_err(Error::io(&self.path, "write"));
         if written.is_err() {
@@ -339,6 +339,27 @@ impl Journal {
             log::debug!("{}", Chain(&error));
         }
     }
+}
+
+/// What stands between a record and its checksum.
+const SUM: &str = ",\"crc64\":\"";
+
+/// A record with the checksum of its text as one more member.
+fn sealed(record: &str) -> String {
+    let inside = record
+        .strip_suffix('}')
+        .expect("a record is an object with members");
+    format!("{inside}{SUM}{:016x}\"}}", crc64(record.as_bytes()))
+}
+
+/// The record of a line, if the line is what was written.
+fn unsealed(line: &str) -> Result<Record, &'static str> {
+    let (inside, found) = line.rsplit_once(SUM).ok_or("it has no checksum")?;
+    let record = format!("{inside}}}");
+    if found != format!("{:016x}\"}}", crc64(record.as_bytes())) {
+        return Err("its checksum is another");
+    }
+    serde_json::from_str(&record).map_err(|_| "it is no record of a conversion")
 }
 
 /// The lines that are whole.
@@ -457,16 +478,36 @@ mod tests {
     #[test]
     fn what_no_version_writes_is_refused_with_its_line() {
         for text in [
-            "{}\n",
-            "{\"record\":\"switched\",\"at\":1}\n",
-            "{\"record\":\"committing\"}\n",
-            "garbage\n",
+            r#"{"no":"record"}"#,
+            r#"{"record":"switched","at":1}"#,
+            r#"{"record":"committing"}"#,
+            "garbage}",
         ] {
             let stage = tempfile::tempdir().unwrap();
             begin(stage.path());
-            append_raw(stage.path(), text);
+            append_raw(stage.path(), &(sealed(text) + "\n"));
             let error = Story::read(stage.path()).unwrap_err();
             assert!(matches!(error, Error::Journal { line: 2, .. }), "{text}");
+        }
+    }
+
+    #[test]
+    fn any_damage_to_a_line_is_told() {
+        let stage = tempfile::tempdir().unwrap();
+        let journal = begin(stage.path());
+        journal.append(&durable(&[1, 2])).unwrap();
+        let path = stage.path().join(FILE);
+        let whole = std::fs::read(&path).unwrap();
+        for at in 0..whole.len() - 1 {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 1;
+            // Lines that end elsewhere are torn ones, the last of which counts for nothing.
+            if damaged[at] == b'\n' || whole[at] == b'\n' {
+                continue;
+            }
+            std::fs::write(&path, damaged).unwrap();
+            let error = Story::read(stage.path()).unwrap_err();
+            assert!(matches!(error, Error::Journal { .. }), "{at}");
         }
     }
 

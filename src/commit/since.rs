@@ -1,13 +1,14 @@
 //! Whether Docker has used the new root since it was made, and what of that a rollback would lose.
 //!
 //! Docker notes every device that it makes or removes in `devicemapper/metadata`, and every start of a container in that
-//! container's config. What the conversion wrote there is recorded by digest, and compared later.
+//! container's config. What the conversion wrote there is recorded by digest, and compared later. The same record tells
+//! damage: other bytes in a file that nobody wrote since.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use nix::fcntl::OFlag;
@@ -25,15 +26,24 @@ const MAX_FILE_BYTES: u64 = 16 << 20; // 16 MiB
 /// The names of images, in an image store.
 const IMAGE_NAMES: &str = "repositories.json";
 
-/// Docker's files as the conversion left them: paths relative to the Docker root, with SHA-256 digests.
+/// Docker's files as the conversion left them, by paths relative to the Docker root.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Written {
     /// The driver's notes and the names of images.
-    files: BTreeMap<String, String>,
+    files: BTreeMap<String, Noted>,
     /// The containers' configs that were replaced.
-    configs: BTreeMap<String, String>,
+    configs: BTreeMap<String, Noted>,
     /// All containers there were.
     containers: BTreeSet<String>,
+}
+
+/// A file as it was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Noted {
+    /// SHA-256 of its bytes.
+    sha256: String,
+    /// When it was last written: seconds since 1970 and nanoseconds.
+    modified: (i64, i64),
 }
 
 /// What Docker did since. Empty when nothing shows.
@@ -120,8 +130,8 @@ impl Written {
             let directory = format!("containers/{container}");
             for name in names_in(&parts.configs.join(&directory))? {
                 let path = format!("{directory}/{name}");
-                if let Some(digest) = digest(&parts.configs.join(&path))? {
-                    written.configs.insert(path, digest);
+                if let Some(noted) = note(&parts.configs.join(&path))? {
+                    written.configs.insert(path, noted);
                 }
             }
         }
@@ -138,9 +148,11 @@ impl Written {
         };
         let now = driver_files(&parts)?;
         let mut changes = Changes::default();
-        for (path, digest) in &self.files {
+        for (path, noted) in &self.files {
             let name = path.rsplit('/').next().unwrap_or(path);
-            let same = now.get(path) == Some(digest);
+            let same = now
+                .get(path)
+                .is_some_and(|found| found.sha256 == noted.sha256);
             match name {
                 TRANSACTION_FILE | DEVICE_SET_FILE => changes.transactions |= !same,
                 _ if !path.starts_with("devicemapper/") => changes.image_names |= !same,
@@ -165,15 +177,48 @@ impl Written {
     fn image_names(&self, root: &Path) -> Result<Option<ImageNames>, Error> {
         let before = root.join("image/aufs").join(IMAGE_NAMES);
         let copied = self.files.get(&format!("image/devicemapper/{IMAGE_NAMES}"));
-        if digest(&before)?.as_ref() != copied {
+        let noted = note(&before)?;
+        if noted.as_ref().map(|noted| &noted.sha256) != copied.map(|noted| &noted.sha256) {
             return Ok(None);
         }
         let now = root.join("image/devicemapper").join(IMAGE_NAMES);
-        let texts = (contents(&before)?, contents(&now)?);
+        let texts = (read_regular(&before)?, read_regular(&now)?);
         Ok(match texts {
             (Some(before), Some(now)) => ImageNames::between(&before, &now),
             _ => None,
         })
+    }
+
+    /// Files that are not what the conversion wrote although nobody wrote them since, a text each. Docker replaces its files, so
+    /// that what it wrote has a time of its own; a disk that loses bytes leaves the time as it was.
+    pub(super) fn damage(&self, root: &Path) -> Result<Vec<String>, Error> {
+        let mut damaged = Vec::new();
+        for (path, was) in self.files.iter().chain(&self.configs) {
+            let at = root.join(path);
+            let name = path.rsplit('/').next().unwrap_or(path);
+            match note(&at)? {
+                Some(found) if found.sha256 != was.sha256 && found.modified == was.modified => {
+                    damaged.push(format!(
+                        "{}: has other bytes than the conversion wrote, and was not written since",
+                        at.display()
+                    ));
+                }
+                // Docker never removes these two.
+                None if matches!(name, TRANSACTION_FILE | DEVICE_SET_FILE) => {
+                    damaged.push(format!("{}: is missing", at.display()));
+                }
+                _ => {}
+            }
+        }
+        Ok(damaged)
+    }
+
+    /// Whether a config that was replaced became these bytes.
+    pub(super) fn is_config(&self, path: &str, bytes: &[u8]) -> bool {
+        let digest = format!("{:x}", Sha256::digest(bytes));
+        self.configs
+            .get(path)
+            .is_none_or(|noted| noted.sha256 == digest)
     }
 
     fn containers(&self, root: &Path, changes: &mut Changes) -> Result<(), Error> {
@@ -184,7 +229,9 @@ impl Written {
         let mut changed = BTreeSet::new();
         for (path, was) in &self.configs {
             let id = path.split('/').nth(1).unwrap_or(path).to_owned();
-            if now.contains(&id) && digest(&root.join(path))?.as_ref() != Some(was) {
+            let found = note(&root.join(path))?;
+            let same = found.is_some_and(|found| found.sha256 == was.sha256);
+            if now.contains(&id) && !same {
                 changed.insert(id);
             }
         }
@@ -194,7 +241,7 @@ impl Written {
 }
 
 /// The files that Docker changes with every image and container.
-fn driver_files(parts: &Parts<'_>) -> Result<BTreeMap<String, String>, Error> {
+fn driver_files(parts: &Parts<'_>) -> Result<BTreeMap<String, Noted>, Error> {
     let mut files = BTreeMap::new();
     let notes = parts.home.join("metadata");
     for name in names_in(&notes)? {
@@ -202,12 +249,12 @@ fn driver_files(parts: &Parts<'_>) -> Result<BTreeMap<String, String>, Error> {
         if name.starts_with('.') {
             continue;
         }
-        if let Some(digest) = digest(&notes.join(&name))? {
-            files.insert(format!("devicemapper/metadata/{name}"), digest);
+        if let Some(noted) = note(&notes.join(&name))? {
+            files.insert(format!("devicemapper/metadata/{name}"), noted);
         }
     }
-    if let Some(digest) = digest(&parts.image.join(IMAGE_NAMES))? {
-        files.insert(format!("image/devicemapper/{IMAGE_NAMES}"), digest);
+    if let Some(noted) = note(&parts.image.join(IMAGE_NAMES))? {
+        files.insert(format!("image/devicemapper/{IMAGE_NAMES}"), noted);
     }
     Ok(files)
 }
@@ -226,26 +273,30 @@ fn names_in(path: &Path) -> Result<BTreeSet<String>, Error> {
     Ok(names)
 }
 
-/// The digest of a regular file; `None` for anything else.
-fn digest(path: &Path) -> Result<Option<String>, Error> {
+/// What there is to note of a regular file; `None` for anything else.
+fn note(path: &Path) -> Result<Option<Noted>, Error> {
     let Some(file) = open_regular(path)? else {
         return Ok(None);
     };
+    let meta = file.metadata().map_err(Error::io(path, "look at"))?;
     let mut hash = Sha256::new();
     io::copy(&mut file.take(MAX_FILE_BYTES), &mut hash).map_err(Error::io(path, "read"))?;
-    Ok(Some(format!("{:x}", hash.finalize())))
+    Ok(Some(Noted {
+        sha256: format!("{:x}", hash.finalize()),
+        modified: (meta.mtime(), meta.mtime_nsec()),
+    }))
 }
 
-/// The content of a regular file; `None` for anything else.
-fn contents(path: &Path) -> Result<Option<Vec<u8>>, Error> {
+/// The bytes of a small regular file; `None` for anything else.
+pub(super) fn read_regular(path: &Path) -> Result<Option<Vec<u8>>, Error> {
     let Some(file) = open_regular(path)? else {
         return Ok(None);
     };
-    let mut content = Vec::new();
+    let mut bytes = Vec::new();
     file.take(MAX_FILE_BYTES)
-        .read_to_end(&mut content)
+        .read_to_end(&mut bytes)
         .map_err(Error::io(path, "read"))?;
-    Ok(Some(content))
+    Ok(Some(bytes))
 }
 
 fn open_regular(path: &Path) -> Result<Option<File>, Error> {
@@ -284,7 +335,7 @@ fn name_in(top: &Path, id: &String) -> Option<String> {
         name: String,
     }
     let path = top.join("containers").join(id).join("config.v2.json");
-    let text = contents(&path).ok().flatten()?;
+    let text = read_regular(&path).ok().flatten()?;
     let config: Config = serde_json::from_slice(&text).ok()?;
     Some(config.name.trim_start_matches('/').to_owned())
 }

@@ -10,7 +10,8 @@ use super::execute::Prepared;
 use super::held::Held;
 use super::order::Order;
 use super::writer::{Work, Writer};
-use crate::commit::{self, Conversion, Stage, State, Verified, now};
+use crate::chain::Chain;
+use crate::commit::{self, Conversion, STAGE_NAME, Stage, State, Verified, now};
 use crate::docker::StorePaths;
 use crate::docker::daemon::Host;
 use crate::engine::direct::WrittenRun;
@@ -27,6 +28,8 @@ pub struct VerifyRequest {
     pub host: Host,
     /// How much is read.
     pub mode: Mode,
+    /// Whether the kernel is asked too.
+    pub kernel: bool,
     /// Where the pool is; `None`: where the conversion made it, or in loop files.
     pub target: Option<Target>,
     /// Threads.
@@ -47,7 +50,7 @@ pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<Report
         .canonicalize()
         .unwrap_or_else(|_| request.root.clone());
     let held = Held::for_reading(&path, &request.host)?;
-    let conversion = Conversion::find(&path)?;
+    let (conversion, mut faults) = recorded(&path)?;
     if let Some(state @ (State::Switching | State::RollingBack)) = conversion
         .as_ref()
         .map(|conversion| conversion.story().state)
@@ -57,7 +60,11 @@ pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<Report
     // A pool that a killed run left active is not this root's own. What it holds stays.
     let left = kernel::Previous::find(&path, conversion.as_ref().map(Conversion::stage))?;
     left.but_its_content().remove()?;
-    let report = look(request, &path, conversion.as_ref(), progress)?;
+    let mut report = look(request, &path, conversion.as_ref(), progress)?;
+    if let Some(conversion) = &conversion {
+        faults.extend(conversion.damage()?);
+    }
+    report.add_faults(faults);
     if let Some(conversion) = conversion.filter(|one| one.story().state == State::Converted)
         && report.verdict != Verdict::Wrong
     {
@@ -68,6 +75,31 @@ pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<Report
     }
     held.release();
     Ok(report)
+}
+
+/// The conversion as its journal has it, and what is wrong with the journal.
+fn recorded(path: &Path) -> Result<(Option<Conversion>, Vec<String>), Error> {
+    let conversion = match Conversion::find(path) {
+        Err(error @ commit::Error::Journal { .. }) => {
+            return Ok((None, vec![Chain(&error).to_string()]));
+        }
+        found => found?,
+    };
+    // Without an aufs side there is nothing to go back to, and the journal goes before its directory.
+    let is_beside = path.join("devicemapper/metadata").is_dir() && path.join("image/aufs").is_dir();
+    let stage = path.join(STAGE_NAME);
+    let knows = match &conversion {
+        Some(conversion) => conversion.story().state != State::Writing,
+        None => stage.symlink_metadata().is_err(),
+    };
+    let mut faults = Vec::new();
+    if is_beside && !knows {
+        faults.push(format!(
+            "{}: the journal in it knows nothing of the devicemapper side that is in place, so there is no way back by it",
+            stage.display()
+        ));
+    }
+    Ok((conversion, faults))
 }
 
 fn look(
@@ -107,7 +139,7 @@ fn look(
         },
         devices,
         mode: request.mode,
-        kernel: Some(Ask {
+        kernel: request.kernel.then_some(Ask {
             root: path,
             mounts: mounts.path(),
         }),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::container::{Container, Status};
 use super::error::Fault;
-use super::id::{CacheId, ContainerId, ImageId};
+use super::id::{CacheId, ChainId, ContainerId, ImageId};
 use super::image::{Images, Reference};
 use super::layer::Layers;
 use super::model::Use;
@@ -112,6 +112,18 @@ impl Stores {
                 notes.warn(Warning::MountWithoutContainer {
                     container: id.clone(),
                 });
+            }
+        }
+    }
+
+    /// The image's layers that a container names must be there.
+    pub(super) fn check_mount_parents(&self, notes: &mut Notes) {
+        for (id, mount) in &self.mounts.mounts {
+            let missing = |parent: &ChainId| !self.layers.present.contains(parent);
+            if let Some(parent) = mount.parent.filter(missing) {
+                let path = self.mounts.dir_of(id).join("parent");
+                let subject = Subject::Mount(id.clone());
+                notes.fault(subject, Fault::ParentChainMissing { path, parent });
             }
         }
     }

@@ -171,7 +171,7 @@ pub(super) fn read_references(image: &Dir, notes: &mut Notes) -> BTreeMap<Refere
     notes.keep(&subject, references).unwrap_or_default()
 }
 
-fn parse_references(text: &[u8]) -> Result<BTreeMap<Reference, ImageId>, JsonError> {
+pub(super) fn parse_references(text: &[u8]) -> Result<BTreeMap<Reference, ImageId>, JsonError> {
     type Repositories = BTreeMap<String, BTreeMap<String, String>>;
     let wrong = JsonError::WrongType {
         key: "Repositories",

@@ -20,6 +20,7 @@
 
 mod check;
 mod container;
+mod copies;
 pub mod daemon;
 mod device_files;
 pub mod devicemapper;
@@ -44,6 +45,7 @@ mod users;
 mod warning;
 
 pub use container::{CONFIG, Container, LEGACY_CONFIG, RestartPolicy, Status};
+pub use copies::{CopyFault, copy_faults, same_bytes};
 pub use device_files::{DeviceFileFault, DeviceFiles};
 pub use driver::{config_with_driver, driver_of, is_aufs};
 pub use error::{Error, Fault, OldLayout, Problem};
@@ -58,7 +60,7 @@ pub use layer::Layer;
 pub use model::{AufsLayer, Model, OrphanReason, Use};
 pub use mount::Mount;
 pub use root::{Owner, Root};
-pub use store::{KnownLayer, Store, StorePaths};
+pub use store::{KnownLayer, Store, StorePaths, unsound_images};
 pub use survey::{Orphans, Survey};
 pub use users::{Hits, User};
 pub use warning::{Leftover, Warning};

@@ -14,7 +14,7 @@ use super::driver::is_aufs;
 use super::error::Problem;
 use super::files::{Dir, ReadError};
 use super::id::{CacheId, ChainId};
-use super::image::{Images, read_references};
+use super::image::{Images, check_images, read_references};
 use super::layer::Layers;
 use super::model::Use;
 use super::mount::Mounts;
@@ -22,6 +22,7 @@ use super::notes::{Notes, Subject};
 use super::stack::Stack;
 use super::survey::settle;
 use super::users::{Hits, Users};
+use super::warning::Warning;
 
 /// A layer of the driver.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -101,6 +102,7 @@ impl Store {
             buildkit: root.dir_if_any("buildkit")?.is_some(),
         };
         stores.layers.check(&mut notes);
+        stores.check_mount_parents(&mut notes);
         let known = known_layers(&stores);
         let users = stores.users();
         let (problems, _) = settle(notes, &users, &stores.stack);
@@ -142,6 +144,28 @@ impl Store {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Images of a store that Docker drops when it starts, since their configs are not what they are named by, and names of images
+/// that are not there; a text each.
+///
+/// # Errors
+///
+/// The store itself cannot be opened.
+pub fn unsound_images(image: &Path) -> Result<Vec<String>, ReadError> {
+    let image = Dir::open(image)?;
+    let mut notes = Notes::default();
+    let images = Images::read(&image, &mut notes);
+    let references = read_references(&image, &mut notes);
+    check_images(&images.images, &references, |_| true, &mut notes);
+    let is_unsound = |warning: &&Warning| {
+        matches!(
+            warning,
+            Warning::ImageUnverified { .. } | Warning::DanglingReference { .. }
+        )
+    };
+    let unsound = notes.warnings.iter().filter(is_unsound);
+    Ok(unsound.map(ToString::to_string).collect())
 }
 
 fn known_layers(stores: &Stores) -> BTreeMap<CacheId, KnownLayer> {

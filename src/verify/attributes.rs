@@ -15,6 +15,12 @@ pub(super) fn attribute_faults(
     data: impl Fn(&Regular) -> Option<String>,
 ) -> Vec<String> {
     let mut faults = meta_faults(&node.meta, &inode.meta());
+    if inode.attribute_flags() != 0 {
+        faults.push(format!(
+            "has the attribute flags {:#x}, which no layer is given",
+            inode.attribute_flags()
+        ));
+    }
     match &node.kind {
         Kind::Regular(file) if file.size != inode.size() => {
             faults.push(differ("size", inode.size(), file.size));
@@ -137,6 +143,15 @@ impl Regular {
     }
 }
 
+/// Whether mode, owner, attributes and flags of two inodes are the same.
+pub(super) fn same_attributes(below: &Inode, inode: &Inode) -> bool {
+    let kept = |meta: &Meta| (meta.mode, meta.uid, meta.gid);
+    let (before, after) = (below.meta(), inode.meta());
+    kept(&before) == kept(&after)
+        && before.xattrs == after.xattrs
+        && below.attribute_flags() == inode.attribute_flags()
+}
+
 /// Makes sure that an inode which no layer changed differs by no more than what a removed name and reading leave: the count of
 /// links, the times of access and change.
 pub(super) fn unchanged(
@@ -144,12 +159,10 @@ pub(super) fn unchanged(
     (child, inode): (&View, &Inode),
     ino: Ino,
 ) -> Result<(), &'static str> {
-    let kept = |meta: &Meta| (meta.mode, meta.uid, meta.gid, meta.mtime);
-    let (before, after) = (below.meta(), inode.meta());
     if below.file_type() != inode.file_type() {
         return Err("is of another type than on the parent, but the layer has it not");
     }
-    if kept(&before) != kept(&after) || before.xattrs != after.xattrs {
+    if !same_attributes(below, inode) || below.meta().mtime != inode.meta().mtime {
         return Err("has other attributes than on the parent, but the layer has it not");
     }
     let same = match inode.file_type() {

@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::attributes::{attribute_faults, unchanged};
+use super::attributes::{attribute_faults, same_attributes, unchanged};
 use super::device::is_directory;
 use super::report::Faults;
 use crate::ext4::Ino;
@@ -111,6 +111,14 @@ impl Comparison<'_> {
             if child.lookup(Ino::ROOT, name).is_none() {
                 self.fault(&beside(name), "is missing");
             }
+        }
+        if let (Some(below), Some(inode)) = (parent.inode(Ino::ROOT), child.inode(Ino::ROOT))
+            && !same_attributes(below, inode)
+        {
+            self.fault(
+                "/ (beside rootfs)",
+                "has other attributes than on the parent",
+            );
         }
         let rootfs = child.lookup(Ino::ROOT, ROOTFS.as_bytes());
         let Some(ino) = rootfs.filter(|&ino| is_directory(child, ino)) else {

@@ -2,14 +2,16 @@
 
 use std::collections::HashSet;
 use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::branch::read_branch;
 use super::carried;
 use super::compare::{Compared, Sides, compare};
 use super::contents::{How, Subject};
-use super::device::DeviceTree;
+use super::device::{DeviceTree, stretches};
 use super::error::Halt;
 use super::pool::ThinDevice;
 use super::report::{Contents, Faults, LayerReport, Mode, Role, Tree};
@@ -17,10 +19,10 @@ use super::run::Run;
 use super::targets::Target;
 use crate::chain::Chain;
 use crate::docker::devicemapper::FileSystem;
-use crate::docker::{CacheId, Hits};
+use crate::docker::{self, CacheId, ChainId, Hits};
 use crate::ext4::Ino;
-use crate::ext4::read::{Checked, ReadAt, View};
-use crate::plan::Layer;
+use crate::ext4::read::{Checked, ReadAt, Type, View};
+use crate::plan::{ID_FILE, Layer, ROOTFS};
 use crate::tree::escape;
 
 /// A device that was read: what its children are derived from.
@@ -128,7 +130,10 @@ pub(super) fn examine(
         }
         Err(halt) => return look.unreadable_branch(report, &halt),
     };
-    let compared = look.compare(branch);
+    let mut compared = look.compare(branch);
+    if let Some(compared) = &mut compared {
+        look.check_mark(compared);
+    }
     report.tree = look.tree(compared.as_ref(), &report);
     let how = run.how(place);
     report.contents = match look.contents(how, branch, compared.as_ref(), &report.tree) {
@@ -187,7 +192,14 @@ impl<'r, 'a> Look<'r, 'a> {
         };
         let branch = aufs.join("diff").join(self.id.as_str());
         let chain = self.target.known.chain();
-        let tar_split = chain.map(|chain| self.run.store.tar_split(&chain));
+        // Of the two records, the one that no conversion has touched.
+        let tar_split = chain.map(|chain| {
+            let original = self.run.original.as_deref();
+            original.map_or_else(
+                || self.run.store.tar_split(&chain),
+                |store| tar_split_in(store, &chain),
+            )
+        });
         let layer = read_branch(&self.run.work, self.id, &branch, tar_split.as_deref())?;
         Ok(Some(Branch::Read(Box::new(layer))))
     }
@@ -276,37 +288,94 @@ impl<'r, 'a> Look<'r, 'a> {
                 reason: "its container went on with it since the conversion".to_owned(),
             });
         }
-        let device = match self.opened {
-            None if self.run.devices.is_some() => return Ok(Contents::Nothing),
-            None => None,
-            Some(opened) => {
-                let view = opened.checked.as_ref().map(|checked| &checked.view);
-                let Some(tree) = view.and_then(DeviceTree::of) else {
-                    return Ok(Contents::NotVerifiable {
-                        reason: "its file system cannot be read here".to_owned(),
-                    });
-                };
-                Some((opened.device, tree))
-            }
+        let device = match self.on_device() {
+            Ok(device) => device,
+            Err(grade) => return Ok(grade),
         };
         let chain = self.target.known.chain();
         let layer = chain.and_then(|chain| Some((chain, self.run.store.layers.get(&chain)?)));
-        let record = match layer {
-            None => None,
-            Some((chain, layer)) => {
-                let file = self.run.store.open_tar_split(&chain)?;
-                file.map(|file| (layer.diff, file))
-            }
-        };
-        let subject = Subject {
+        let subject = |record| Subject {
             work: &self.run.work,
             record,
             device,
             branch,
             compared,
         };
-        let contents = subject.contents(how)?;
+        let by_record = match layer {
+            None => subject(None).contents(how),
+            Some((chain, layer)) => match self.run.store.open_tar_split(&chain) {
+                Ok(file) => subject(file.map(|file| (layer.diff, file))).contents(how),
+                Err(error) => Err(error.into()),
+            },
+        };
+        let contents = match (by_record, layer) {
+            (Err(halt @ (Halt::TarSplit(_) | Halt::Store(_))), Some((chain, _))) => {
+                let without = subject(None).contents(how)?;
+                self.damaged_record(&chain, &halt, without)
+            }
+            (contents, _) => contents?,
+        };
         self.with_carried(contents, compared)
+    }
+
+    /// The layer's tree on its device; none where there are no devices yet. The grade of a layer whose device has no tree.
+    fn on_device(&self) -> Result<Option<(ThinDevice<'a>, DeviceTree<'r>)>, Contents> {
+        let Some(opened) = self.opened else {
+            return match &self.run.devices {
+                Some(_) => Err(Contents::Nothing),
+                None => Ok(None),
+            };
+        };
+        let view = opened.checked.as_ref().map(|checked| &checked.view);
+        match view.and_then(DeviceTree::of) {
+            Some(tree) => Ok(Some((opened.device, tree))),
+            None => Err(Contents::NotVerifiable {
+                reason: "its file system cannot be read here".to_owned(),
+            }),
+        }
+    }
+
+    /// The grade of a layer of which Docker cannot make the tar any more, whatever its files are by comparison.
+    fn damaged_record(&self, chain: &ChainId, halt: &Halt, without: Contents) -> Contents {
+        let record = self.run.store.tar_split(chain);
+        let what = match halt {
+            Halt::TarSplit(error) => format!("{}: {}", shown(&record), Chain(error)),
+            _ => Chain(halt).to_string(),
+        };
+        let fault = format!("{what}; Docker cannot save or push the layer");
+        let was_so = match &self.run.original {
+            Some(original) => docker::same_bytes(&tar_split_in(original, chain), &record),
+            None => self.run.devices.is_none(),
+        };
+        match without {
+            Contents::Mismatch { mut files } => {
+                files.push(fault);
+                Contents::Mismatch { files }
+            }
+            _ if was_so => Contents::SourceDamaged {
+                files: [fault].into_iter().collect(),
+            },
+            _ => Contents::Mismatch {
+                files: [fault].into_iter().collect(),
+            },
+        }
+    }
+
+    /// The file beside the tree by which Docker marks the first device of a chain: it has the layer's id.
+    fn check_mark(&self, compared: &mut Compared) {
+        let view = |opened: &'r Opened<'a>| opened.checked.as_ref().map(|checked| &checked.view);
+        let (Some(opened), Some(below)) = (self.opened, self.below.and_then(view)) else {
+            return;
+        };
+        let Some(view) = view(opened) else {
+            return;
+        };
+        let is_first = below.lookup(Ino::ROOT, ROOTFS.as_bytes()).is_none();
+        if is_first && let Err(what) = mark_is(self.id.as_str().as_bytes(), opened.device, view) {
+            compared
+                .faults
+                .push(format_args!("{ID_FILE} (beside rootfs): {what}"));
+        }
     }
 
     /// Adds what the device holds of its parent's files in blocks of its own.
@@ -335,6 +404,48 @@ impl<'r, 'a> Look<'r, 'a> {
     }
 }
 
+fn shown(path: &Path) -> String {
+    escape(path.as_os_str().as_bytes())
+}
+
+/// Where a layer's tar-split is in an image store.
+fn tar_split_in(store: &Path, chain: &ChainId) -> PathBuf {
+    let layers = store.join("layerdb/sha256");
+    layers.join(chain.file_name()).join("tar-split.json.gz")
+}
+
+/// Makes sure that the mark of a chain's first device is there as both engines write it.
+fn mark_is(id: &[u8], device: ThinDevice<'_>, view: &View) -> Result<(), &'static str> {
+    let ino = view.lookup(Ino::ROOT, ID_FILE.as_bytes());
+    let Some((ino, inode)) = ino.and_then(|ino| Some((ino, view.inode(ino)?))) else {
+        return Err("is missing");
+    };
+    if inode.file_type() != Some(Type::Regular) || inode.size() != id.len() as u64 {
+        return Err("is not a file with the layer's id");
+    }
+    let meta = inode.meta();
+    if (meta.mode, meta.uid, meta.gid) != (0o600, 0, 0) || inode.attribute_flags() != 0 {
+        return Err("has other attributes than it was given");
+    }
+    let mut found = vec![0; id.len()];
+    for stretch in stretches(view, ino, inode.size()) {
+        let (Some(place), Ok(start), Ok(bytes)) = (
+            stretch.place,
+            usize::try_from(stretch.offset),
+            usize::try_from(stretch.bytes),
+        ) else {
+            continue;
+        };
+        device
+            .read_at(&mut found[start..start + bytes], place)
+            .map_err(|_| "cannot be read")?;
+    }
+    if found != id {
+        return Err("has not the layer's id");
+    }
+    Ok(())
+}
+
 /// When the file system's superblock was last written, in seconds since 1970. Source: linux v6.6 `fs/ext4/ext4.h`,
 /// `struct ext4_super_block`, `s_wtime` and `s_wtime_hi`.
 fn last_write(device: &ThinDevice<'_>) -> Option<i64> {
@@ -344,6 +455,9 @@ fn last_write(device: &ThinDevice<'_>) -> Option<i64> {
     Some(i64::from(superblock[0x274]) << 32 | i64::from(low))
 }
 
+/// What every new file system has.
+const LOST_AND_FOUND: &[u8] = b"lost+found";
+
 /// The base device has nothing but what every new file system has.
 fn base_tree(opened: Option<&Opened<'_>>) -> Tree {
     let Some(checked) = opened.and_then(|opened| opened.checked.as_ref()) else {
@@ -351,11 +465,27 @@ fn base_tree(opened: Option<&Opened<'_>>) -> Tree {
             reason: "its file system cannot be read here".to_owned(),
         };
     };
-    let names = checked.view.names(Ino::ROOT);
-    let entries: Faults = names
-        .filter(|(name, _)| *name != b"lost+found")
+    let view = &checked.view;
+    let names = view.names(Ino::ROOT);
+    let mut entries: Faults = names
+        .filter(|(name, _)| *name != LOST_AND_FOUND)
         .map(|(name, _)| format!("{} does not belong on the base device", escape(name)))
         .collect();
+    let lost_and_found = view.lookup(Ino::ROOT, LOST_AND_FOUND);
+    for (path, ino, mode) in [
+        ("/", Some(Ino::ROOT), 0o755),
+        ("/lost+found", lost_and_found, 0o700),
+    ] {
+        let Some(inode) = ino.and_then(|ino| view.inode(ino)) else {
+            continue;
+        };
+        let meta = inode.meta();
+        if (meta.mode, meta.uid, meta.gid) != (mode, 0, 0) || inode.attribute_flags() != 0 {
+            entries.push(format_args!(
+                "{path} has other attributes than mkfs gives it"
+            ));
+        }
+    }
     if entries.is_empty() {
         Tree::Same { entries: 0 }
     } else {

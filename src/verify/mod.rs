@@ -19,6 +19,7 @@ mod report;
 mod request;
 mod run;
 mod start;
+mod stores;
 mod targets;
 mod word;
 mod work;

@@ -288,8 +288,19 @@ impl fmt::Display for Users<'_> {
 }
 
 impl Report {
+    /// Adds what is wrong besides the layers, unless it is known already, and judges anew.
+    pub(crate) fn add_faults(&mut self, faults: impl IntoIterator<Item = String>) {
+        for fault in faults {
+            if !self.faults.contains(&fault) {
+                self.faults.push(fault);
+            }
+        }
+        self.remarks.retain(|remark| !self.faults.contains(remark));
+        self.verdict = self.judge();
+    }
+
     /// What its parts come to.
-    pub(super) fn judge(&self) -> Verdict {
+    fn judge(&self) -> Verdict {
         let kernel = match &self.kernel {
             KernelWord::Yes { faults, .. } => !faults.is_empty(),
             KernelWord::No { .. } => false,

@@ -1,7 +1,7 @@
 //! A whole verification: reads the stores and the pool, then goes along the devices, parents before children.
 
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -12,6 +12,7 @@ use super::pool::Pool;
 use super::report::{KernelWord, LayerReport, Mode, Report, Verdict};
 use super::request::{Devices, Request};
 use super::start;
+use super::stores;
 use super::targets::{Target, targets};
 use super::word::kernel_word;
 use super::work::Work;
@@ -42,6 +43,8 @@ pub(super) struct Run<'a> {
     pub(super) targets: &'a [Target],
     pub(super) devices: Option<OpenDevices<'a>>,
     pub(super) aufs: Option<&'a Path>,
+    /// The image store that the one beside the devices was copied from.
+    pub(super) original: Option<PathBuf>,
     /// Branches that a conversion has read already.
     pub(super) known_branches: HashMap<&'a CacheId, &'a Layer>,
     written: Option<Written<'a>>,
@@ -62,7 +65,11 @@ pub fn verify(request: &Request<'_>, progress: &dyn Progress) -> Result<Report, 
     let mut faults: Vec<String> = store.problems.iter().map(ToString::to_string).collect();
     let (pool, files) = match &request.devices {
         None => (None, None),
-        Some(devices) => open_pool(devices, &mut faults)?,
+        Some(devices) => {
+            let original = stores::original(request);
+            faults.extend(stores::faults(request.stores.image, original.as_deref())?);
+            open_pool(devices, &mut faults)?
+        }
     };
     let devices = match (&request.devices, &pool, &files) {
         (Some(place), Some(pool), Some(files)) => Some(OpenDevices {
@@ -87,9 +94,9 @@ pub fn verify(request: &Request<'_>, progress: &dyn Progress) -> Result<Report, 
     };
     // A pool that cannot be read leaves nothing to look at.
     if let (Some(place), Some(pool), Some(files)) = (&request.devices, &pool, &files) {
-        let (faults, remarks) = start::faults(request, place, (pool, files));
-        report.faults.extend(faults);
-        report.remarks.extend(remarks);
+        let (faults, remarks) = start::faults(request, place, (pool, files), &store);
+        report.remarks = remarks;
+        report.add_faults(faults);
         report.kernel = kernel_word(request, pool, files, progress)?;
     }
     if request.devices.is_none() || devices.is_some() {
@@ -98,7 +105,7 @@ pub fn verify(request: &Request<'_>, progress: &dyn Progress) -> Result<Report, 
         report.layers = run.all(request, progress)?;
         report.bytes_read = run.bytes_read();
     }
-    report.verdict = report.judge();
+    report.add_faults([]);
     report.elapsed_seconds = began.elapsed().as_secs_f64();
     Ok(report)
 }
@@ -151,6 +158,7 @@ impl<'a> Run<'a> {
             targets,
             devices,
             aufs: request.stores.aufs,
+            original: stores::original(request),
             known_branches: layers
                 .filter_map(|device| device.layer.as_ref())
                 .map(|layer| (&layer.id, layer))

@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::pool::Pool;
 use super::request::{Devices, Request};
-use crate::docker::DeviceFiles;
-use crate::docker::first_start::{self, FileSizes, FileSystemIdentity, Home, Severity};
+use crate::docker::first_start::{self, FileSizes, FileSystemIdentity, Home, Severity, StartFault};
+use crate::docker::{CacheId, DeviceFiles, Store};
 use crate::engine::kernel::Target;
 use crate::ext4::read::ReadAt;
 use crate::thin::ThinId;
@@ -19,6 +19,7 @@ pub(super) fn faults(
     request: &Request<'_>,
     devices: &Devices<'_>,
     (pool, files): (&Pool, &DeviceFiles),
+    store: &Store,
 ) -> (Vec<String>, Vec<String>) {
     let home = Home {
         driver: devices.home.to_owned(),
@@ -44,13 +45,42 @@ pub(super) fn faults(
         file_system_of: &|id| identity(pool, id, size),
     };
     let all = first_start::start_checks(&home, &told);
-    let of = |severity| {
-        all.iter()
-            .filter(move |fault| fault.severity() == severity)
+    let (wrong, others): (Vec<_>, Vec<_>) = all.iter().partition(|fault| is_wrong(fault, store));
+    let is_remark = |fault: &&&StartFault| fault.severity() == Severity::Warning;
+    (
+        wrong.iter().map(ToString::to_string).collect(),
+        others
+            .iter()
+            .filter(is_remark)
             .map(ToString::to_string)
-            .collect()
+            .collect(),
+    )
+}
+
+/// Whether it is damage, also where Docker starts with it. What Docker itself leaves when it is killed is none.
+fn is_wrong(fault: &StartFault, store: &Store) -> bool {
+    let is_used = |layer: &str| {
+        let known = CacheId::parse(layer.as_bytes());
+        known.is_ok_and(|id| {
+            store
+                .known
+                .get(&id)
+                .is_some_and(|known| !known.uses.is_empty())
+        })
     };
-    (of(Severity::Refusal), of(Severity::Warning))
+    match fault {
+        StartFault::NoBase { .. }
+        | StartFault::BaseReplaced { .. }
+        | StartFault::BaseFileSystem { .. }
+        | StartFault::SharedDevice { .. }
+        | StartFault::OtherDriver { .. }
+        | StartFault::TransactionOld { .. } => true,
+        // Docker takes back what it had not finished, and that is in no store yet.
+        StartFault::TransactionUnfinished { layer, .. } => layer.is_empty() || is_used(layer),
+        // And it marks what it is about to delete, which is in no store any more.
+        StartFault::Deleted { layer } => is_used(layer),
+        _ => fault.severity() == Severity::Refusal,
+    }
 }
 
 fn sizes(pool: &Pool) -> FileSizes {

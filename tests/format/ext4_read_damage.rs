@@ -7,30 +7,14 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use aufs2dm::ext4::Ino;
-use aufs2dm::ext4::read::{Fault, Type, View};
+use aufs2dm::ext4::read::{Fault, View};
 
 use crate::ext4::BOTH;
 use crate::ext4_chain::Chain;
 use crate::ext4_layers::{Numbers, Taste, random_layer};
+use crate::ext4_places::{Place, Structure, places};
 use crate::ext4_read::read_clean;
 use crate::ext4_read_images::{Made, fill};
-
-/// A kind of structure that is damaged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Structure {
-    Superblock,
-    Descriptor,
-    BlockBitmap,
-    InodeBitmap,
-    Inode,
-    DirectoryLeaf,
-    Index,
-    ExtentNode,
-    XattrBlock,
-    SymlinkBlock,
-    Journal,
-}
 
 const STRUCTURES: [Structure; 11] = [
     Structure::Superblock,
@@ -50,8 +34,7 @@ const STRUCTURES: [Structure; 11] = [
 struct Subject {
     path: PathBuf,
     device: File,
-    /// Byte ranges by kind.
-    places: Vec<(Structure, u64, u64)>,
+    places: Vec<Place>,
 }
 
 impl Subject {
@@ -62,128 +45,18 @@ impl Subject {
             .open(path)
             .unwrap();
         let view = read_clean(path);
-        let mut subject = Self {
+        let places = places(&device, &view);
+        Self {
             path: path.to_owned(),
             device,
-            places: vec![(Structure::Superblock, 1024, 1024)],
-        };
-        subject.find_tables(&view);
-        subject.find_files(&view);
-        subject
+            places,
+        }
     }
 
     fn bytes(&self, offset: u64, length: usize) -> Vec<u8> {
         let mut bytes = vec![0; length];
         self.device.read_exact_at(&mut bytes, offset).unwrap();
         bytes
-    }
-
-    fn number(&self, offset: u64, bytes: usize) -> u64 {
-        let bytes = self.bytes(offset, bytes);
-        bytes
-            .iter()
-            .rev()
-            .fold(0, |number, &byte| number << 8 | u64::from(byte))
-    }
-
-    /// All are on blocks of 4096 bytes.
-    fn find_tables(&mut self, view: &View) {
-        let is_64bit = self.number(1024 + 0x60, 4) & 0x80 != 0;
-        let desc_bytes = if is_64bit {
-            self.number(1024 + 0xfe, 2)
-        } else {
-            32
-        };
-        let inodes_per_group = self.number(1024 + 0x28, 4);
-        let inode_bytes = self.number(1024 + 0x58, 2);
-        let groups = view.blocks().div_ceil(32_768);
-        for group in 0..groups {
-            let desc = 4096 + group * desc_bytes;
-            self.places.push((Structure::Descriptor, desc, desc_bytes));
-            let flags = self.number(desc + 18, 2);
-            for (structure, at, uninit) in [
-                (Structure::BlockBitmap, 0, 2),
-                (Structure::InodeBitmap, 4, 1),
-            ] {
-                if flags & uninit == 0 {
-                    let block = self.number(desc + at, 4);
-                    self.places.push((structure, block * 4096, 4096));
-                }
-            }
-        }
-        for (ino, _) in view.inodes() {
-            let (group, index) = (
-                u64::from(ino.0 - 1) / inodes_per_group,
-                u64::from(ino.0 - 1) % inodes_per_group,
-            );
-            let table = self.number(4096 + group * desc_bytes + 8, 4) * 4096;
-            let inode = table + index * inode_bytes;
-            self.places.push((Structure::Inode, inode, inode_bytes));
-            let acl = self.number(inode + 104, 4);
-            if acl != 0 {
-                self.places.push((Structure::XattrBlock, acl * 4096, 4096));
-            }
-            self.find_nodes(inode);
-        }
-    }
-
-    fn find_nodes(&mut self, inode: u64) {
-        let is_tree = self.number(inode + 32, 4) & 0x8_0000 != 0;
-        if is_tree && self.number(inode + 46, 2) > 0 {
-            for nth in 0..self.number(inode + 42, 2) {
-                let block = self.number(inode + 52 + 12 * nth + 4, 4);
-                self.places
-                    .push((Structure::ExtentNode, block * 4096, 4096));
-            }
-        }
-        let is_file = self.number(inode, 2) >> 12 == 8;
-        if is_file && !is_tree {
-            for at in [12, 13] {
-                let block = self.number(inode + 40 + 4 * at, 4);
-                if block != 0 {
-                    self.places
-                        .push((Structure::ExtentNode, block * 4096, 4096));
-                }
-            }
-        }
-    }
-
-    fn find_files(&mut self, view: &View) {
-        for (ino, inode) in view.inodes() {
-            let runs = view.extents(ino);
-            let blocks = runs.flat_map(|run| {
-                (0..run.blocks).map(move |at| (run.logical + at, run.physical + u64::from(at)))
-            });
-            match inode.file_type() {
-                Some(Type::Directory) => {
-                    let many = inode.size() > 4096 * 2;
-                    for (logical, block) in blocks {
-                        let is_node = self.number(block * 4096 + 4, 2) == 4096;
-                        let structure = match logical {
-                            0 if many => Structure::Index,
-                            _ if many && is_node => Structure::Index,
-                            _ => Structure::DirectoryLeaf,
-                        };
-                        self.places.push((structure, block * 4096, 4096));
-                    }
-                }
-                Some(Type::Symlink) => {
-                    for (_, block) in blocks {
-                        self.places
-                            .push((Structure::SymlinkBlock, block * 4096, 4096));
-                    }
-                }
-                _ if ino == Ino(8) => {
-                    let (_, block) = view
-                        .extents(ino)
-                        .map(|run| (run.logical, run.physical))
-                        .next()
-                        .unwrap();
-                    self.places.push((Structure::Journal, block * 4096, 1024));
-                }
-                _ => {}
-            }
-        }
     }
 }
 

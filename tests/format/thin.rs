@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // helpers of tests: a failed unwrap is a failed test
 
-mod agreement;
+pub(crate) mod agreement;
 mod damage;
 mod layers;
 mod refusals;

@@ -325,6 +325,44 @@ fn a_layer_without_tar_split_is_compared_with_aufs_or_not_verifiable() {
 }
 
 #[test]
+fn a_damaged_tar_split_is_wrong_unless_aufs_has_the_same() {
+    let (_dir, root) = converted();
+    let (id, _) = some_file(&root);
+    let damage = |store: &str| {
+        let layers = fs::read_dir(root.join(format!("image/{store}/layerdb/sha256"))).unwrap();
+        for layer in layers.map(|layer| layer.unwrap().path()) {
+            if fs::read_to_string(layer.join("cache-id")).unwrap() == id {
+                flip(&layer.join("tar-split.json.gz"), 40);
+            }
+        }
+    };
+    damage("devicemapper");
+    let report = verified(&root, Parts::Both, Mode::Full);
+    assert_eq!(report.verdict, Verdict::Wrong);
+    let wrong = unsound(&report);
+    assert_eq!(wrong.len(), 1, "{report}");
+    assert_eq!(wrong[0].id.as_ref().unwrap().as_str(), id);
+    assert!(
+        report
+            .to_string()
+            .contains("/tar-split.json.gz: differs from"),
+        "{report}"
+    );
+    // The same damage, in what was copied: it was so before.
+    damage("aufs");
+    let report = verified(&root, Parts::Both, Mode::Full);
+    assert_eq!(report.verdict, Verdict::SourceDamaged, "{report}");
+    fs::remove_dir_all(root.join("aufs")).unwrap();
+    fs::remove_dir_all(root.join("image/aufs")).unwrap();
+    let report = verified(&root, Parts::DeviceMapper, Mode::Full);
+    assert_eq!(report.verdict, Verdict::Wrong, "{report}");
+    assert!(
+        report.to_string().contains("cannot save or push"),
+        "{report}"
+    );
+}
+
+#[test]
 fn devices_that_are_gone_or_changed_places_are_found() {
     let (_dir, root) = converted();
     let metadata = root.join("devicemapper/metadata");

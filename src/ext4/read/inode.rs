@@ -25,6 +25,10 @@ pub(super) const FLAG_EA_INODE: u32 = 0x20_0000;
 pub(super) const FLAG_INLINE_DATA: u32 = 0x1000_0000;
 pub(super) const FLAG_CASEFOLD: u32 = 0x4000_0000;
 
+/// How an inode is kept: by extents, by an index, with `i_blocks` in blocks, with its group chosen freely, with blocks behind
+/// its end. Source: linux v6.6 `fs/ext4/ext4.h`, `EXT4_TOPDIR_FL`, `EXT4_EOFBLOCKS_FL`.
+const FLAGS_OF_LAYOUT: u32 = FLAG_EXTENTS | FLAG_INDEX | FLAG_HUGE_FILE | 0x2_0000 | 0x40_0000;
+
 /// Bytes of `i_block`; a symbolic link shorter than that stands in it.
 pub(super) const IN_INODE: usize = 60;
 /// Where the upper half of the checksum ends, counted from the extra bytes' start.
@@ -141,6 +145,11 @@ impl Inode {
     /// All extended attributes, in the form that `getxattr` gives.
     pub fn xattrs(&self) -> &Xattrs {
         &self.xattrs
+    }
+
+    /// `i_flags` as `lsattr` shows them, without those by which the file system tells how it keeps an inode.
+    pub fn attribute_flags(&self) -> u32 {
+        self.own.flags & !FLAGS_OF_LAYOUT
     }
 
     /// `i_links_count`: names of anything but a directory.

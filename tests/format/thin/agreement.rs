@@ -27,19 +27,19 @@ const BITMAP: u32 = 240_779;
 const INDEX: u32 = 160_478;
 
 /// What a block is for.
-type Role = &'static str;
+pub(crate) type Role = &'static str;
 
 /// An image with the role of every block in use.
-struct Image {
+pub(crate) struct Image {
     /// The blocks up to the last in use.
     bytes: Vec<u8>,
     /// Bytes of the file, which has nothing behind them.
     len: u64,
-    roles: BTreeMap<usize, (Role, u32)>,
+    pub(crate) roles: BTreeMap<usize, (Role, u32)>,
 }
 
 impl Image {
-    fn of(bytes: Vec<u8>) -> Self {
+    pub(crate) fn of(bytes: Vec<u8>) -> Self {
         let mut image = Self {
             len: bytes.len() as u64,
             bytes,
@@ -113,21 +113,21 @@ fn seal(block: &mut [u8], salt: u32) {
 }
 
 /// Numbers (by the method `SplitMix64`) that look random and are the same for a seed.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, n: usize) -> usize {
+    pub(crate) fn below(&mut self, n: usize) -> usize {
         usize::try_from(self.next() % n as u64).unwrap()
     }
 
-    fn of<T: Copy>(&mut self, list: &[T]) -> T {
+    pub(crate) fn of<T: Copy>(&mut self, list: &[T]) -> T {
         list[self.below(list.len())]
     }
 }

@@ -240,6 +240,16 @@ pub enum StartFault {
         /// The file and what is wrong.
         message: String,
     },
+    /// A container with layers here whose config names another driver: Docker does not show it.
+    #[error(
+        "container {container}: its {CONFIG} names the driver {driver:?}, but its layers are here, so Docker does not show it"
+    )]
+    OtherDriver {
+        /// The container.
+        container: ContainerId,
+        /// The driver, escaped.
+        driver: String,
+    },
     /// A container that still belongs to aufs: Docker does not show it.
     #[error("container {container}: its {CONFIG} still names aufs, so Docker does not show it")]
     NotSwitched {

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use super::super::super::container::{Status, read_containers};
 use super::super::super::error::Chain;
 use super::super::super::files::{Dir, ReadError};
-use super::super::super::id::CacheId;
+use super::super::super::id::{CacheId, ContainerId};
 use super::super::super::image::{Images, check_images, read_references};
 use super::super::super::layer::Layers;
 use super::super::super::mount::Mounts;
@@ -13,6 +13,7 @@ use super::super::super::notes::Notes;
 use super::Home;
 use super::fault::StartFault;
 use super::files::Devices;
+use crate::tree::escape;
 
 /// Reads the stores as the daemon does.
 pub(super) fn check(
@@ -54,7 +55,8 @@ pub(super) fn check(
         }
     }
     if let Some(root) = &home.root {
-        check_containers(&Dir::open(root)?, faults);
+        let has_mount = |container: &_| mounts.mounts.contains_key(container);
+        check_containers(&Dir::open(root)?, has_mount, faults);
     }
     let damage = notes
         .faults
@@ -66,11 +68,22 @@ pub(super) fn check(
     Ok(())
 }
 
-/// Containers that were to be switched and were not. What else may be wrong with them was so before.
-fn check_containers(root: &Dir, faults: &mut Vec<StartFault>) {
+/// Containers that were to be switched and were not, and those that have their layers here and name another driver. What
+/// else may be wrong with them was so before.
+fn check_containers(
+    root: &Dir,
+    has_mount: impl Fn(&ContainerId) -> bool,
+    faults: &mut Vec<StartFault>,
+) {
     for (container, config) in read_containers(root, &mut Notes::default()) {
-        if config.is_aufs() && config.status != Status::Dead {
+        if config.status == Status::Dead {
+            continue;
+        }
+        if config.is_aufs() {
             faults.push(StartFault::NotSwitched { container });
+        } else if config.driver != "devicemapper" && has_mount(&container) {
+            let driver = escape(config.driver.as_bytes());
+            faults.push(StartFault::OtherDriver { container, driver });
         }
     }
 }
