@@ -227,8 +227,11 @@ fn is_fixed(way: &[OsString]) -> bool {
 /// Whether Docker ever removes it while what it lies in stays.
 fn may_go(way: &[OsString]) -> bool {
     match texts(way)[..] {
-        [b"layerdb", b"sha256" | b"mounts", _, ..] => way.len() == 3,
-        [b"repositories.json" | b"imagedb" | b"layerdb"] => false,
+        [b"layerdb", b"sha256" | b"mounts", _]
+        | [b"layerdb", b"tmp", ..]
+        | [b"imagedb", b"content", _, _]
+        | [b"imagedb", b"metadata", _, _, ..] => true,
+        [b"repositories.json" | b"imagedb" | b"layerdb", ..] => false,
         _ => true,
     }
 }

@@ -60,13 +60,7 @@ pub(super) fn faults(
 /// Whether it is damage, also where Docker starts with it. What Docker itself leaves when it is killed is none.
 fn is_wrong(fault: &StartFault, store: &Store) -> bool {
     let is_used = |layer: &str| {
-        let known = CacheId::parse(layer.as_bytes());
-        known.is_ok_and(|id| {
-            store
-                .known
-                .get(&id)
-                .is_some_and(|known| !known.uses.is_empty())
-        })
+        CacheId::parse(layer.as_bytes()).is_ok_and(|id| !store.users_of(&id).is_empty())
     };
     match fault {
         StartFault::NoBase { .. }
@@ -75,9 +69,9 @@ fn is_wrong(fault: &StartFault, store: &Store) -> bool {
         | StartFault::SharedDevice { .. }
         | StartFault::OtherDriver { .. }
         | StartFault::TransactionOld { .. } => true,
-        // Docker takes back what it had not finished, and that is in no store yet.
+        // Docker takes back what it had not finished, and that nobody uses yet.
         StartFault::TransactionUnfinished { layer, .. } => layer.is_empty() || is_used(layer),
-        // And it marks what it is about to delete, which is in no store any more.
+        // And it marks what it is about to delete, which nobody uses any more.
         StartFault::Deleted { layer } => is_used(layer),
         _ => fault.severity() == Severity::Refusal,
     }
