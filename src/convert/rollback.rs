@@ -54,7 +54,14 @@ pub fn rollback(request: &RollbackRequest) -> Result<RolledBack, Error> {
         not_restored: Vec::new(),
     };
     match Leftover::look_for(&path)? {
-        Leftover::None => return Ok(done),
+        Leftover::None => {
+            // What a run that failed could not take down, and said so.
+            let left = kernel::Previous::find(&path, None)?;
+            if left.describe().is_empty() {
+                return Ok(done);
+            }
+            left.remove()?;
+        }
         Leftover::Stage(stage) => commit::remove_leftover(&stage)?,
         Leftover::Conversion(..) => take_back(&path, request.force, &mut done)?,
     }
