@@ -98,8 +98,20 @@ fn check(raw: &SuperBlock, geometry: &Geometry) -> Vec<SuperblockFault> {
     ];
     let wrong = fields.into_iter().filter(|(.., is_right)| !is_right);
     faults.extend(wrong.map(|(field, value, _)| SuperblockFault::Field { field, value }));
+    faults.extend(other_journal(raw));
     if raw.s_state.get() & STATE_ERRORS != 0 {
         faults.push(SuperblockFault::Errors);
     }
     faults
+}
+
+/// Fields that name a journal on another device, for which `e2fsck` then looks.
+fn other_journal(raw: &SuperBlock) -> impl Iterator<Item = SuperblockFault> {
+    let byte = raw.s_journal_uuid.iter().find(|&&byte| byte != 0);
+    let fields = [
+        ("s_journal_dev", raw.s_journal_dev.get().into()),
+        ("s_journal_uuid", byte.copied().unwrap_or(0).into()),
+    ];
+    let wrong = fields.into_iter().filter(|(_, value)| *value != 0);
+    wrong.map(|(field, value)| SuperblockFault::Field { field, value })
 }

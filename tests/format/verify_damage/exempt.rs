@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::root::Converted;
 
@@ -96,13 +96,22 @@ fn find(text: &[u8], part: &[u8]) -> Option<usize> {
     text.windows(part.len()).position(|window| window == part)
 }
 
-/// Whether both are objects with the same values there.
+/// Whether both are objects with the same values there. Docker reads keys whatever their case.
 fn same_members((before, after): (&[u8], &[u8]), keys: &[&str]) -> bool {
     let [before, after] = [before, after].map(|text| serde_json::from_slice::<Value>(text).ok());
     let (Some(before), Some(after)) = (before, after) else {
         return false;
     };
-    after.is_object() && keys.iter().all(|key| before[key] == after[key])
+    let (Some(before), Some(after)) = (before.as_object(), after.as_object()) else {
+        return false;
+    };
+    let value = |object: &Map<String, Value>, key: &str| {
+        let mut members = object.iter();
+        let member = members.find(|(name, _)| name.eq_ignore_ascii_case(key));
+        member.map(|(_, value)| value.clone())
+    };
+    keys.iter()
+        .all(|key| value(before, key) == value(after, key))
 }
 
 fn all_stand_for_images(root: &Converted, text: &[u8]) -> bool {

@@ -446,18 +446,30 @@ fn what_docker_did_since_is_no_damage() {
     drop(wound);
 }
 
+/// What takes too long for every run.
+const MORE: Effort = Effort {
+    seed: 1000,
+    places: 12,
+    blocks: 6,
+    files: 4,
+    extra: 17 << 20,
+};
+
 #[test]
-#[ignore = "takes many minutes"]
-fn many_more_damages_are_named() {
-    let effort = Effort {
-        seed: 1000,
-        places: 12,
-        blocks: 6,
-        files: 4,
-        extra: 17 << 20,
-    };
-    with_group_sums(effort);
-    with_all_sums(effort);
-    beside_the_aufs_side(effort);
-    after_commit(effort);
+#[ignore = "takes minutes"]
+fn many_more_damages_to_pool_data_are_named() {
+    with_group_sums(MORE);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn many_more_damages_to_pool_data_with_all_checksums_and_to_pool_metadata_are_named() {
+    with_all_sums(MORE);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn many_more_damages_to_small_files_are_named() {
+    beside_the_aufs_side(MORE);
+    after_commit(MORE);
 }
