@@ -43,8 +43,14 @@ pub(crate) const FOR_GOOD: &[fn(usize) -> Fault] = &[
     |_| Fault::FailFrom(Errno::ENOSPC),
 ];
 
+/// `K/N`: of the cases of each sweep only every N-th, from the K-th on. What takes hours is done in shares.
+const SHARE_VARIABLE: &str = "FAULTS_SHARE";
+
 /// How often a run is repeated in which a call does not come, since threads took turns in another way.
 const TRIES: usize = 5;
+
+/// A sweep says how far it is after so many faults.
+const PROGRESS: usize = 250;
 
 impl Sweep<'_> {
     /// Tries every call in every way, and panics with what went wrong.
@@ -56,8 +62,13 @@ impl Sweep<'_> {
             // Where nothing is written it would be the same as a kill.
             .filter(|(call, fault)| *fault != Fault::Tear || writes(&calls[*call]))
             .collect();
-        let others = AtomicUsize::new(0);
+        let (cases, all) = (share_of(&cases), cases.len());
+        let (others, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let wrong = in_parallel(&cases, |place, &(call, fault)| {
+            let nr_done = done.fetch_add(1, Ordering::Relaxed);
+            if nr_done > 0 && nr_done % PROGRESS == 0 {
+                eprintln!("{}: {nr_done} of {} faults", self.name, cases.len());
+            }
             let met = self
                 .broken_off(place, fault, Moment::of(&calls, call))
                 .with_context(|| format!("call {call}, {fault:?}, {}", calls[call]))?;
@@ -65,7 +76,7 @@ impl Sweep<'_> {
             Ok(())
         });
         eprintln!(
-            "{}: {} calls, {} faults ({} at another number), {} exceptions, {} s",
+            "{}: {} calls, {} of {all} faults ({} at another number), {} exceptions, {} s",
             self.name,
             calls.len(),
             cases.len(),
@@ -100,6 +111,24 @@ impl Sweep<'_> {
         }
         bail!("the call was not made in {TRIES} runs")
     }
+}
+
+/// Those of the cases that are asked for.
+fn share_of<T: Copy>(cases: &[T]) -> Vec<T> {
+    let Ok(share) = std::env::var(SHARE_VARIABLE) else {
+        return cases.to_vec();
+    };
+    let parts = share
+        .split_once('/')
+        .and_then(|(from, every)| Some((from.parse().ok()?, every.parse().ok()?)))
+        .filter(|&(from, every): &(usize, usize)| (1..=every).contains(&from));
+    let (from, every) = parts.unwrap_or_else(|| panic!("{SHARE_VARIABLE}={share}: want K/N"));
+    cases
+        .iter()
+        .skip(from - 1)
+        .step_by(every)
+        .copied()
+        .collect()
 }
 
 /// Whether a torn call differs from one that is not made.
