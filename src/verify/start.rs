@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::pool::Pool;
 use super::request::{Devices, Request};
+use super::stores;
 use crate::docker::first_start::{self, FileSizes, FileSystemIdentity, Home, Severity, StartFault};
 use crate::docker::{CacheId, DeviceFiles, Store};
 use crate::engine::kernel::Target;
@@ -45,7 +46,12 @@ pub(super) fn faults(
         file_system_of: &|id| identity(pool, id, size),
     };
     let all = first_start::start_checks(&home, &told);
-    let (wrong, others): (Vec<_>, Vec<_>) = all.iter().partition(|fault| is_wrong(fault, store));
+    let has_original = stores::original(request).is_some();
+    let (wrong, others): (Vec<_>, Vec<_>) = all.iter().partition(|fault| match fault {
+        // With the originals damage to a config shows by its digest, and this was so before.
+        StartFault::OtherDriver { .. } => !has_original,
+        fault => is_wrong(fault, store),
+    });
     let is_remark = |fault: &&&StartFault| fault.severity() == Severity::Warning;
     (
         wrong.iter().map(ToString::to_string).collect(),
@@ -67,7 +73,6 @@ fn is_wrong(fault: &StartFault, store: &Store) -> bool {
         | StartFault::BaseReplaced { .. }
         | StartFault::BaseFileSystem { .. }
         | StartFault::SharedDevice { .. }
-        | StartFault::OtherDriver { .. }
         | StartFault::TransactionOld { .. } => true,
         // Docker takes back what it had not finished, and that nobody uses yet.
         StartFault::TransactionUnfinished { layer, .. } => layer.is_empty() || is_used(layer),

@@ -177,7 +177,8 @@ impl View {
     }
 
     /// The inodes of which bytes of content lie in these ranges of the device, ascending and not overlapping: regular
-    /// files and symbolic links, but not the file system's own: each mount writes to the journal. The runs are cut to the ranges, up to whole blocks.
+    /// files and symbolic links, but not the file system's own: each mount writes to the journal. The runs are cut to the
+    /// ranges, up to whole blocks.
     ///
     /// With a device's changed ranges this tells which content has to be compared beside what
     /// [`View::changed_since`] names. Costs what lies in the ranges.
