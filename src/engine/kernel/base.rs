@@ -9,6 +9,7 @@ mod superblock;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
@@ -199,11 +200,18 @@ pub fn make(programs: &Programs, device: &Path, options: &Options) -> Result<Uui
 /// [`Error::Device`].
 pub fn uuid(device: &Path, kind: FileSystem) -> Result<Option<Uuid>, Error> {
     let file = File::open(device).map_err(device_error(device, "open"))?;
-    let found = match kind {
-        FileSystem::Ext4 => superblock::ext4_uuid(&file),
-        FileSystem::Xfs => superblock::xfs_uuid(&file),
-    };
-    found.map_err(device_error(device, "read"))
+    let mut first = [0; 4096];
+    file.read_exact_at(&mut first, 0)
+        .map_err(device_error(device, "read"))?;
+    Ok(match kind {
+        FileSystem::Ext4 => superblock::ext4_uuid(&first),
+        FileSystem::Xfs => superblock::xfs_uuid(&first),
+    })
+}
+
+/// The UUID of the file system, of either kind, that begins with these bytes.
+pub(super) fn uuid_in(first: &[u8; 4096]) -> Option<Uuid> {
+    superblock::ext4_uuid(first).or_else(|| superblock::xfs_uuid(first))
 }
 
 fn device_error(device: &Path, op: &'static str) -> impl FnOnce(io::Error) -> Error {

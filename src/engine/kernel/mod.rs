@@ -22,6 +22,7 @@ pub mod populate;
 mod previous;
 mod refusal;
 mod resume;
+mod same_pool;
 pub mod schedule;
 mod status;
 mod take_back;

@@ -9,7 +9,7 @@ use super::claim::{self, Claim};
 use super::devices::Candidate;
 use super::dockers::Dockers;
 use super::target::Contents;
-use super::{Error, Names, Pool, devices, target};
+use super::{Error, Names, Pool, devices, same_pool, target};
 use crate::sys::block;
 use crate::thin;
 
@@ -116,15 +116,6 @@ fn expect_our_devices<'c>(
     if !thin::begins_a_pool(&first) {
         return Ok(None);
     }
-    if !same_boot {
-        return Err(not_ours(
-            path,
-            format!(
-                "the system was booted since, and it may be another device now; if it is the same, wipe it: {}",
-                devices::wiping(path)
-            ),
-        ));
-    }
     let unused = devices::expect_unused(path)?;
     let made = Made {
         transaction_id: 0,
@@ -134,6 +125,15 @@ fn expect_our_devices<'c>(
     let held = target::contents_on(path)?;
     made.expect(&held, dockers)
         .map_err(|why| not_ours(path, why))?;
+    if !same_boot && !same_pool::is_of(claim)? {
+        return Err(not_ours(
+            path,
+            format!(
+                "the system was booted since, and nothing tells this pool from another device's; if it is the one, wipe it: {}",
+                devices::wiping(path)
+            ),
+        ));
+    }
     Ok(Some(unused))
 }
 

@@ -460,6 +460,13 @@ pub(super) fn contents_on(metadata: &Path) -> Result<Contents, Error> {
     })
 }
 
+/// Reads all metadata of a pool that is not active.
+pub(super) fn read_metadata(metadata: &Path) -> Result<thin::Pool, Error> {
+    let read = thin::examine(&Metadata(metadata.to_owned()));
+    read.map(|read| read.pool)
+        .map_err(unread(metadata, metadata))
+}
+
 /// The node of the pool's metadata device.
 fn metadata_device(pool: &Found) -> Result<PathBuf, Error> {
     node_of(pool, &pool.table.metadata)

@@ -187,6 +187,7 @@ const OF_THE_KERNEL_ENGINE: &[(&str, Plain)] = named![
     interrupted::what_a_killed_run_left_is_named_and_removed_by_the_next,
     resumed::a_killed_run_goes_on_with_the_layers_that_were_done,
     resumed::after_a_power_cut_the_layers_that_were_done_are_there,
+    resumed::after_a_boot_a_run_into_given_devices_is_taken_back,
 ];
 
 /// Those about machines that stop.

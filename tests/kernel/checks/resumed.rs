@@ -2,9 +2,16 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
-use aufs2dm::{commit::STAGE_NAME, engine::kernel::Previous};
+use anyhow::{Context, Result, bail, ensure};
+use aufs2dm::{
+    commit::STAGE_NAME,
+    engine::kernel::{
+        Previous,
+        claim::{self, Claim},
+    },
+};
 use nix::sys::signal::Signal;
+use uuid::Uuid;
 
 use crate::{
     lab::{Lab, run},
@@ -110,4 +117,48 @@ pub(super) fn after_a_power_cut_the_layers_that_were_done_are_there(
         subject.is_right(lab, storage).with_context(context)?;
     }
     Ok(())
+}
+
+/// By the UUID of the base device; without it nobody knows whose pool it is.
+pub(super) fn after_a_boot_a_run_into_given_devices_is_taken_back(
+    lab: &Lab,
+    scratch: &Path,
+) -> Result<()> {
+    let subject = Subject::new(lab, scratch)?;
+    for file_system in [FileSystem::Ext4, FileSystem::Xfs] {
+        let variant = kernel(Target::Devices, file_system);
+        let met = subject.meet(lab, variant, AMPLE, &at_layer(&subject, 2))?;
+        kill(met.running)?;
+        let rollback = |claim: Claim, code, words: &[&str]| {
+            claim.write(&subject.path().join(STAGE_NAME))?;
+            let at = ("rollback", subject.path());
+            let ended = Running::start(lab.tool(), subject.scratch()?, at, &[])?.end()?;
+            ended.expect(code, words).context(variant)
+        };
+        let devices = left_devices(&subject)?;
+        for base_uuid in [None, Some(Uuid::from_u128(7).to_string())] {
+            let claim = claim::Devices {
+                base_uuid,
+                ..devices.clone()
+            };
+            let words = ["the system was booted since", "dd if=/dev/zero"];
+            rollback(Claim::Devices(claim), 1, &words)?;
+        }
+        rollback(Claim::Devices(devices), 0, &[])?;
+        subject.is_unharmed(&met.before)?;
+        met.storage.expect_unused(lab).context(variant)?;
+        met.storage.close()?;
+    }
+    Ok(())
+}
+
+/// What the killed run's record would be after another boot.
+fn left_devices(subject: &Subject) -> Result<claim::Devices> {
+    match Claim::read(&subject.path().join(STAGE_NAME))? {
+        Some(Claim::Devices(devices)) => Ok(claim::Devices {
+            boot_id: "another".to_owned(),
+            ..devices
+        }),
+        other => bail!("the record is {other:?}"),
+    }
 }
