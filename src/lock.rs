@@ -18,12 +18,21 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// # Errors
 ///
 /// `EWOULDBLOCK` when another process has it and keeps it; what `flock` says else.
-pub(crate) fn exclusive(mut file: File) -> Result<Flock<File>, Errno> {
+pub(crate) fn exclusive(file: File) -> Result<Flock<File>, Errno> {
+    exclusive_within(file, PATIENCE)
+}
+
+/// The same, with patience of one's own.
+///
+/// # Errors
+///
+/// As [`exclusive`].
+pub(crate) fn exclusive_within(mut file: File, patience: Duration) -> Result<Flock<File>, Errno> {
     let began = Instant::now();
     loop {
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(locked) => return Ok(locked),
-            Err((again, Errno::EWOULDBLOCK)) if began.elapsed() < PATIENCE => file = again,
+            Err((again, Errno::EWOULDBLOCK)) if began.elapsed() < patience => file = again,
             Err((_, errno)) => return Err(errno),
         }
         sleep(PAUSE);

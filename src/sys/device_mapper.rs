@@ -96,6 +96,10 @@ impl Error {
 
 /// A device as it is at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "the kernel's flags, each by itself"
+)]
 pub struct State {
     /// Its name.
     pub name: String,
@@ -109,6 +113,8 @@ pub struct State {
     pub live: bool,
     /// Whether it holds all I/O back.
     pub suspended: bool,
+    /// Whether it has a table that is loaded and not yet in use.
+    pub loaded: bool,
     /// Whether it refuses to be written.
     pub read_only: bool,
 }
@@ -123,6 +129,7 @@ impl State {
             open_count: u32::try_from(info.open_count()).unwrap_or(0),
             live: flags.contains(DmFlags::DM_ACTIVE_PRESENT),
             suspended: flags.contains(DmFlags::DM_SUSPEND),
+            loaded: flags.contains(DmFlags::DM_INACTIVE_PRESENT),
             read_only: flags.contains(DmFlags::DM_READONLY),
         }
     }

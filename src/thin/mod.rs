@@ -26,6 +26,8 @@ pub use checksum::BlockKind;
 pub use error::{Error, Fault, Feature, SpaceMap};
 pub use mapping::{Iter, Mapped, MappedRun, Mapping, Runs};
 pub use pool::{Device, MAX_METADATA_BLOCKS, Pool, ThinId};
-pub use reader::{Examined, ReadBlocks, begins_a_pool, device_ids, examine, read, transaction_id};
+pub use reader::{
+    Examined, ReadBlocks, begins_a_pool, device_ids, examine, read, read_steady, transaction_id,
+};
 pub use remarks::Remarks;
 pub use sizing::{Estimate, device_size};

@@ -125,6 +125,33 @@ fn held_mappings(blocks: &mut TreeReader<'_>, held: u64) -> Result<Vec<Pointer>,
     Ok(pointers.collect())
 }
 
+/// Readings of metadata that something commits to meanwhile.
+const READINGS: u32 = 8;
+
+/// Reads the metadata of an active pool in the state of one commit. What one commit frees the next may overwrite, so a reading
+/// during which the superblock changed may be of two of them, and is made again; for good if that goes on.
+///
+/// `superblock` reads that block anew each time, `read` all it needs.
+///
+/// # Errors
+///
+/// Those of `superblock`; those of `read` are part of what it returns.
+pub fn read_steady<T>(
+    mut superblock: impl FnMut() -> io::Result<[u8; 4096]>,
+    mut read: impl FnMut() -> T,
+) -> io::Result<T> {
+    let mut before = superblock()?;
+    for _ in 1..READINGS {
+        let outcome = read();
+        let after = superblock()?;
+        if after == before {
+            return Ok(outcome);
+        }
+        before = after;
+    }
+    Ok(read())
+}
+
 /// Whether a device that begins with this block holds, or held, a pool's metadata.
 pub fn begins_a_pool(block: &[u8; 4096]) -> bool {
     let (raw, _) = RawSuperblock::ref_from_prefix(block).expect("a block has room");
@@ -188,4 +215,44 @@ fn first_difference<A, B>(a: &[(u64, A)], b: &[(u64, B)]) -> Option<u64> {
     let a = a.get(same).map(|entry| entry.0);
     let b = b.get(same).map(|entry| entry.0);
     a.into_iter().chain(b).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// Superblocks that begin with the numbers, one after another; the last again and again.
+    fn superblocks(numbers: &[u8]) -> impl FnMut() -> io::Result<[u8; 4096]> {
+        let mut at = 0;
+        move || {
+            let mut block = [0; 4096];
+            block[0] = numbers[at.min(numbers.len() - 1)];
+            at += 1;
+            Ok(block)
+        }
+    }
+
+    fn readings(numbers: &[u8]) -> u32 {
+        let readings = Cell::new(0);
+        let read = || {
+            readings.set(readings.get() + 1);
+            readings.get()
+        };
+        let kept = read_steady(superblocks(numbers), read).unwrap();
+        assert_eq!(kept, readings.get(), "the last reading is kept");
+        kept
+    }
+
+    #[test]
+    fn metadata_is_read_again_until_nothing_was_committed_meanwhile() {
+        assert_eq!(readings(&[1]), 1);
+        assert_eq!(readings(&[1, 2]), 2);
+        assert_eq!(readings(&[1, 2, 3, 3]), 3);
+        let always: Vec<_> = (0..=255).collect();
+        assert_eq!(readings(&always), READINGS);
+        let failing = || Err(io::ErrorKind::UnexpectedEof.into());
+        read_steady(failing, || panic!("there is nothing to read")).unwrap_err();
+    }
 }

@@ -16,7 +16,7 @@ use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 use self::metadata::Metadata;
 use crate::engine::kernel::{ActivePool, Target};
 use crate::sys::block::{self, Kind};
-use crate::thin::{self, Examined, Remarks, ThinId};
+use crate::thin::{self, Examined, ReadBlocks, Remarks, ThinId};
 use crate::units::Bytes;
 
 pub use device::{Place, ThinDevice};
@@ -130,13 +130,21 @@ fn loop_files(home: &Path) -> [PathBuf; 2] {
     ["data", "metadata"].map(|name| home.join(LOOP_FILES).join(name))
 }
 
+/// LVM may extend an active pool meanwhile.
 fn read_metadata(path: &Path) -> Result<(thin::Pool, Remarks), Error> {
-    let source = Metadata::open(path).map_err(Error::io(path, "open"))?;
-    let read = thin::examine(&source);
-    let Examined { pool, remarks } = read.map_err(|source| Error::Metadata {
-        path: path.to_owned(),
-        source,
-    })?;
+    let open = || Metadata::open(path);
+    let superblock = || {
+        let mut block = [0; 4096];
+        open()?.read_block(0, &mut block).map(|()| block)
+    };
+    let read = || open().map(|source| thin::examine(&source));
+    let read = thin::read_steady(superblock, read).and_then(|read| read);
+    let Examined { pool, remarks } =
+        read.map_err(Error::io(path, "read"))?
+            .map_err(|source| Error::Metadata {
+                path: path.to_owned(),
+                source,
+            })?;
     Ok((pool, remarks))
 }
 

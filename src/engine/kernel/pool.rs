@@ -2,9 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::sleep;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
 use nix::errno::Errno;
 
@@ -12,14 +10,15 @@ use super::backing::Backing;
 use super::device_error::{Error, Stuck};
 use super::in_use;
 use super::names::{Names, What};
+use super::shared::{Shared, lock};
 use super::status::{ERROR_IF_NO_SPACE, ERROR_IF_NO_SPACE_SINCE, PoolTable, Problem, Status};
 use super::target::{self, Contents};
 use super::thin::Thin;
 use crate::shell::quoted;
 use crate::sys::block;
-use crate::sys::device_mapper::{self, Commit, DeviceMapper, Line};
+use crate::sys::device_mapper::{self, DeviceMapper, Line};
 use crate::thin::ThinId;
-use crate::units::{Bytes, SECTOR_BYTES};
+use crate::units::Bytes;
 
 /// The target's type.
 pub(super) const THIN_POOL: &str = "thin-pool";
@@ -30,126 +29,6 @@ const LOW_WATER: u64 = 32768;
 
 /// Docker's only feature argument: a block's content is not read before it is written. Source: as above.
 const SKIP_BLOCK_ZEROING: &str = "skip_block_zeroing";
-
-/// Attempts to activate a thin device of the operator's pool. While LVM extends the pool it is suspended, for some tenths
-/// of a second, and the kernel refuses with `EINVAL`. Source: linux v6.6 `drivers/md/dm-thin.c`, `thin_ctr`.
-const ACTIVATIONS: u32 = 300;
-/// Pause between two of them.
-const ACTIVATION_PAUSE: Duration = Duration::from_millis(100);
-
-/// What everyone knows of a pool who has to do with it: its thin devices and its watch.
-#[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) dm: DeviceMapper,
-    name: String,
-    rdev: u64,
-    data_block: Bytes,
-    /// Whether the kernel can be told to fail writes that find no room.
-    can_error: bool,
-    /// Whether the table got `error_if_no_space`, which it had not.
-    changed: Mutex<bool>,
-    seen: Mutex<Seen>,
-}
-
-/// What a pool said earlier.
-#[derive(Debug, Default)]
-struct Seen {
-    /// The first problem; others follow from it.
-    problem: Option<Problem>,
-    /// Whether metadata blocks were about to run out. A pool that runs out of them may fail altogether, and then tells
-    /// nothing any more (seen with Linux 7.2).
-    metadata_was_short: bool,
-}
-
-impl Shared {
-    fn new(dm: DeviceMapper, found: target::Found) -> Result<Self, Error> {
-        let version = dm.target_version(THIN_POOL)?;
-        Ok(Self {
-            dm,
-            name: found.name,
-            rdev: found.rdev,
-            data_block: Bytes(found.table.block_sectors.saturating_mul(SECTOR_BYTES)),
-            can_error: version >= Some(ERROR_IF_NO_SPACE_SINCE),
-            changed: Mutex::new(false),
-            seen: Mutex::default(),
-        })
-    }
-
-    /// What the pool says of itself, without making it write anything.
-    pub(super) fn status(&self) -> Result<Status, Error> {
-        target::read_status(&self.dm, &self.name, Commit::No)
-    }
-
-    /// What keeps the pool from being written to: the first that was ever seen.
-    pub(super) fn problem(&self) -> Result<Option<Problem>, Error> {
-        let status = self.status()?;
-        let mut seen = lock(&self.seen);
-        let problem = match (status, status.problem()) {
-            (_, Some(Problem::Failed)) if seen.metadata_was_short => Some(Problem::MetadataFull),
-            (_, problem) => problem,
-        };
-        if let Status::Live(live) = status {
-            seen.metadata_was_short |= live.metadata_is_short();
-        }
-        seen.problem = seen.problem.or(problem);
-        Ok(seen.problem)
-    }
-
-    /// Makes writes fail that the pool has no room for, those that wait already among them.
-    pub(super) fn stop_queueing(&self) -> Result<(), Error> {
-        if !self.can_error {
-            return Ok(());
-        }
-        let (sectors, table) = self.table_in_use()?;
-        if table.errors_if_no_space() {
-            return Ok(());
-        }
-        // Also if the call fails: it may have got half-way.
-        *lock(&self.changed) = true;
-        let table = table.with_error_if_no_space();
-        Ok(self.dm.reload(&self.name, &line(sectors, &table))?)
-    }
-
-    /// The size in sectors and the table, as they are now. LVM may extend the pool during the run, and a pool does not
-    /// resume with a size below the one it had.
-    fn table_in_use(&self) -> Result<(u64, PoolTable), Error> {
-        target::read_table(&self.dm, &self.name)
-    }
-
-    fn restore_table(&self) -> Option<Stuck> {
-        let mut changed = lock(&self.changed);
-        if !*changed {
-            return None;
-        }
-        let name = &self.name;
-        let (error, command) = match self.table_in_use() {
-            // LVM may have done it already.
-            Ok((_, table)) if !table.errors_if_no_space() => return None,
-            Ok((sectors, table)) => {
-                let line = line(sectors, &table.without_error_if_no_space());
-                let Err(error) = self.dm.reload(name, &line) else {
-                    *changed = false;
-                    return None;
-                };
-                let command = format!(
-                    "dmsetup reload {name} --table '{line}' && dmsetup suspend --noflush {name} && dmsetup resume {name}"
-                );
-                (error.into(), command)
-            }
-            Err(error) => (error, format!("dmsetup table {name}")),
-        };
-        Some(Stuck {
-            what: format!(
-                "{error}: the pool fails writes that it has no room for, as it did not before"
-            ),
-            command,
-        })
-    }
-}
-
-fn line(sectors: u64, table: &PoolTable) -> Line {
-    Line::only(sectors, THIN_POOL, table.to_string())
-}
 
 /// What a run did in a pool, for undoing it.
 #[derive(Debug, Default)]
@@ -350,20 +229,7 @@ impl Pool {
         let params = format!("{} {id}", block::number(self.shared.rdev));
         let line = Line::only(size.sectors().0, "thin", params);
         let (name, uuid) = (self.names.thin(what), self.names.thin_uuid(what));
-        let mut attempts = 1..ACTIVATIONS;
-        loop {
-            match Thin::activate(&self.shared, (name.clone(), &uuid), &line) {
-                Err(Error::DeviceMapper(error))
-                    if error.errno() == Some(Errno::EINVAL)
-                        && self.own.is_none()
-                        && attempts.next().is_some() =>
-                {
-                    log::debug!("{error}: once more");
-                    sleep(ACTIVATION_PAUSE);
-                }
-                outcome => return outcome,
-            }
-        }
+        Thin::activate(&self.shared, (name, &uuid), &line)
     }
 
     /// What is wrong with the pool, or with what it stands on: the reason behind an I/O error on one of its devices.
@@ -387,10 +253,7 @@ impl Pool {
     ///
     /// What is wrong with the pool.
     pub fn commit(&self) -> Result<(), Error> {
-        let name = &self.shared.name;
-        target::read_status(&self.shared.dm, name, Commit::Yes)?;
-        let problem = self.shared.problem()?;
-        problem.map_or(Ok(()), |problem| Err(Error::problem(name, problem)))
+        self.shared.commit()
     }
 
     /// Ends the run: all that was made stays. The operator's pool stays active, with the table it had; a pool of ours goes,
@@ -608,9 +471,4 @@ fn report(stuck: impl IntoIterator<Item = Stuck>) {
     for stuck in stuck {
         log::warn!("left behind, do this by hand: {stuck}");
     }
-}
-
-/// A thread that panicked while it held the lock left nothing half-done: the values are set as a whole.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -16,6 +16,7 @@ use super::in_use;
 use super::pool::THIN_POOL;
 use super::refusal::Refusal;
 use super::status::{Live, PoolTable, Problem, Status};
+use super::suspended::state_once_resumed;
 use crate::docker::devicemapper::DEFAULT_BLOCK_SIZE;
 use crate::plan::Plan;
 use crate::sys::block::{self, Kind};
@@ -247,7 +248,7 @@ pub(super) fn find(dm: &DeviceMapper, path: &Path) -> Result<Found, Error> {
     if dm.state(&hidden)?.is_some() {
         return Err(refused(Refusal::LvmWrapper { pool: hidden }));
     }
-    let state = dm.state(&name)?.ok_or_else(|| refused(Refusal::Missing))?;
+    let state = state_once_resumed(dm, &name)?.ok_or_else(|| refused(Refusal::Missing))?;
     if name.ends_with("-tpool") && state.uuid.starts_with("LVM-") {
         return Err(refused(Refusal::LvmHidden));
     }
@@ -412,9 +413,16 @@ impl ReadBlocks for Metadata {
 /// The pool's thin devices, also those that nothing was written to.
 ///
 /// The kernel does not tell. Every message that changes the devices is committed before it returns, and nobody has the
-/// pool open, so what is on the disk is what the pool holds.
+/// pool open, so what is on the disk is what the pool holds. LVM may extend it at any time.
 fn device_ids(path: &Path, metadata: &Path) -> Result<Vec<ThinId>, Error> {
-    thin::device_ids(&Metadata(metadata.to_owned())).map_err(unread(path, metadata))
+    let source = Metadata(metadata.to_owned());
+    let superblock = || {
+        let mut block = [0; 4096];
+        source.read_block(0, &mut block).map(|()| block)
+    };
+    thin::read_steady(superblock, || thin::device_ids(&source))
+        .map_err(Error::io(metadata, "read"))?
+        .map_err(unread(path, metadata))
 }
 
 fn unread(path: &Path, metadata: &Path) -> impl FnOnce(thin::Error) -> Error {

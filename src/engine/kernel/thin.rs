@@ -16,7 +16,8 @@ use nix::sys::statvfs::{FsFlags, fstatvfs};
 use nix::unistd::syncfs;
 
 use super::device_error::Error;
-use super::pool::Shared;
+use super::shared::Shared;
+use super::suspended::outlast_suspension;
 use crate::docker::devicemapper::FileSystem;
 use crate::sys::device_mapper::Line;
 use crate::sys::{block, mounts};
@@ -50,7 +51,7 @@ impl Thin {
         (name, uuid): (String, &str),
         line: &Line,
     ) -> Result<Self, Error> {
-        let state = pool.dm.create(&name, uuid, line)?;
+        let state = outlast_suspension(&pool.dm, &pool.name, || pool.dm.create(&name, uuid, line))?;
         let mut thin = Self {
             pool: Arc::clone(pool),
             name,

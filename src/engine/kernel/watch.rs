@@ -10,7 +10,8 @@ use std::time::Duration;
 use nix::sys::signal::SigSet;
 
 use super::device_error::Error;
-use super::pool::{Pool, Shared};
+use super::pool::Pool;
+use super::shared::Shared;
 use super::status::Problem;
 
 /// Time between two looks; each is one call that reads nothing from disk.

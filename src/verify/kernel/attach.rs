@@ -9,6 +9,7 @@ use super::error::{Error, Fault};
 use super::mount::Mounted;
 use crate::engine::kernel::{
     DeviceError, Mode, Names, Status, Stuck, device_mapper_with_pools, expect_loops, leftovers,
+    outlast_suspension,
 };
 use crate::sys::block::{self, Kind};
 use crate::sys::device_mapper::{Commit, DeviceMapper, Error as DmError, Line};
@@ -20,7 +21,9 @@ use crate::verify::pool::Pool;
 /// far as it can.
 #[derive(Debug)]
 pub struct Attached {
-    /// What thin devices are on.
+    /// What thin devices are on, by its name.
+    pool_name: String,
+    /// The same, by its number.
     pool: String,
     marks: Marks,
     mounts: PathBuf,
@@ -58,6 +61,7 @@ impl Attached {
         let marks = Marks::of(root)?;
         leftovers::find(&marks.uuids, root)?.remove()?;
         let mut attached = Self {
+            pool_name: marks.name("pool"),
             pool: String::new(),
             marks,
             mounts: mounts.to_owned(),
@@ -66,7 +70,10 @@ impl Attached {
             dm,
         };
         match pool.active() {
-            Some(active) => attached.pool = block::number(active.rdev),
+            Some(active) => {
+                attached.pool = block::number(active.rdev);
+                attached.pool_name.clone_from(&active.name);
+            }
             None => attached.activate(pool)?,
         }
         Ok(attached)
@@ -94,8 +101,7 @@ impl Attached {
 
     /// The pool's own word on itself.
     fn expect_healthy(&self) -> Result<(), Error> {
-        let name = self.marks.name("pool");
-        let lines = self.dm.status(&name, Commit::No)?;
+        let lines = self.dm.status(&self.pool_name, Commit::No)?;
         let status = lines.first().map_or("", |line| &line.params);
         match Status::parse(status) {
             Some(Status::Live(live)) if live.mode == Mode::ReadOnly && !live.needs_check => Ok(()),
@@ -152,7 +158,9 @@ impl Attached {
         let params = format!("{} {}", self.pool, device.id);
         let line = Line::only(device.size.sectors().0, "thin", params);
         let what = format!("thin-{}", device.id);
-        let thin = Made::new(&self.dm, &self.marks, &what, &line);
+        let thin = outlast_suspension(&self.dm, &self.pool_name, || {
+            Made::new(&self.dm, &self.marks, &what, &line)
+        });
         let thin = thin.map_err(|source| {
             Error::Fault(Fault::Thin {
                 device: device.clone(),

@@ -28,6 +28,8 @@ use crate::{
 
 const DOCUMENT: &str = include_str!("../../../docs/kernel-engine.md");
 const HEADING: &str = "\n## An LVM thin pool, step by step";
+/// Runs into a pool that fills up while it is extended.
+const FILLED: u32 = 3;
 /// The document's disk.
 const DISK: &str = "/dev/sdb";
 
@@ -272,6 +274,79 @@ fn extend(lvm: &Lvm<'_>, subject: &Subject, running: &mut Running) -> Result<()>
     let stage = Stage::Device(subject.layer(1).to_owned());
     ensure!(running.reaches(&stage)?, "the run ended early");
     lvm.run("lvextend -L +8M docker/thinpool").map(drop)
+}
+
+/// Converted into, verified and given back, each while LVM extends the pool all the time and something suspends it.
+pub(super) fn lvm_pool_that_is_extended_and_suspended_time_and_again_serves(
+    lab: &Lab,
+    scratch: &Path,
+) -> Result<()> {
+    let subject = Subject::new(lab, scratch)?;
+    let lvm = Lvm::with_group(lab, scratch)?;
+    lvm.run("lvcreate --type thin-pool -L 320M -n thinpool docker")?;
+    let before = subject.look()?;
+    for (command, arguments) in [
+        ("convert", arguments("/dev/mapper/docker-thinpool")),
+        ("verify", vec!["--full".into()]),
+        ("rollback", Vec::new()),
+    ] {
+        let at = (command, subject.path());
+        let mut running = Running::start(lab.tool(), subject.scratch()?, at, &arguments)?;
+        let rounds = disturb(&lvm, &mut running).context(command)?;
+        running
+            .end()?
+            .expect(0, &[])
+            .with_context(|| format!("{command}, {rounds} rounds"))?;
+        ensure!(rounds > 0, "{command} ended undisturbed");
+    }
+    subject.is_unharmed(&before)?;
+    lvm.close()
+}
+
+/// Extends and suspends the pool until a run ends; returns how often.
+fn disturb(lvm: &Lvm<'_>, running: &mut Running) -> Result<usize> {
+    let mut rounds = 0;
+    while !running.has_ended()? {
+        lvm.run("lvextend -L +4M docker/thinpool")?;
+        lvm.run(&format!("dmsetup suspend --noudevsync {POOL}"))?;
+        sleep(Duration::from_millis(300));
+        lvm.run(&format!("dmsetup resume --noudevsync {POOL}"))?;
+        sleep(Duration::from_millis(100));
+        rounds += 1;
+    }
+    Ok(rounds)
+}
+
+/// However a run into it ends, the pool works, and has the size and the table that LVM gave it.
+pub(super) fn lvm_pool_that_fills_up_while_it_is_extended_is_as_lvm_has_it(
+    lab: &Lab,
+    scratch: &Path,
+) -> Result<()> {
+    let subject = Subject::new(lab, scratch)?;
+    let lvm = Lvm::with_group(lab, scratch)?;
+    let words = arguments("/dev/mapper/docker-thinpool");
+    for round in 0..FILLED {
+        lvm.run("lvcreate --type thin-pool -L 128M -n thinpool docker")?;
+        let first = pool_table(&lvm)?;
+        let mut running = subject.start_with(lab.tool(), &words)?;
+        let mut extensions = 0;
+        while !running.has_ended()? {
+            lvm.run("lvextend -L +4M docker/thinpool")?;
+            extensions += 1;
+        }
+        let ended = running.end()?;
+        let context = || format!("round {round}: {}", ended.stderr);
+        ensure!(matches!(ended.code, Some(0 | 1)), context());
+        let suspended = lvm.run(&format!("dmsetup info -c --noheadings -o suspended {POOL}"))?;
+        ensure!(suspended.trim() == "Active", "{suspended}, {}", context());
+        let size = |megabytes: u32| format!("0 {} ", megabytes << 11);
+        let expected = first.replace(&size(128), &size(128 + 4 * extensions));
+        let table = pool_table(&lvm)?;
+        ensure!(table == expected, "{table}, not {expected}; {}", context());
+        subject.renew(lab)?;
+        lvm.run("lvremove --yes docker/thinpool")?;
+    }
+    lvm.close()
 }
 
 /// The run ends, and the pool has the size that LVM gave it and goes on queueing.
