@@ -28,8 +28,7 @@ check: deps ## formatting, lints, documentation, licences
 	@tests/lab/deny.sh
 
 test: deps lab ## every test: in-file, format, command line, and the lab (real kernel, real Docker)
-	$(CARGO) test --locked
-	$(CARGO) test --locked --features kernel-tests --test kernel
+	$(CARGO) test --locked --features kernel-tests
 
 bench: deps ## the figures of docs/benchmarks.md
 	$(CARGO) bench --locked
