@@ -287,7 +287,7 @@ impl DeviceMapper {
             })?;
         let started = self
             .load(name, line, flags)
-            .and_then(|()| self.resume(name));
+            .and_then(|()| self.resume(name, DmOptions::private()));
         started.inspect_err(|_| {
             if let Err(error) = self.remove(name) {
                 log::warn!(
@@ -373,8 +373,8 @@ impl DeviceMapper {
             .dm
             .device_suspend(&id, DmOptions::default().set_flags(flags))
             .map_err(|error| Error::new(name, "suspend", error));
-        // In any case, lest it stays suspended.
-        let resumed = self.resume(name);
+        // In any case, lest it stays suspended. The device is not ours: udev's rules are to keep all its links.
+        let resumed = self.resume(name, DmOptions::default());
         suspended.and(resumed).map(drop)
     }
 
@@ -413,10 +413,10 @@ impl DeviceMapper {
             .map_err(|error| Error::new(name, &format!("load table {line}"), error))
     }
 
-    fn resume(&self, name: &str) -> Result<State, Error> {
+    fn resume(&self, name: &str, options: DmOptions) -> Result<State, Error> {
         let id = DevId::Name(dm_name(name)?);
         // The crate's resume is a suspend without the flag.
-        let resumed = self.dm.device_suspend(&id, DmOptions::private());
+        let resumed = self.dm.device_suspend(&id, options);
         let Err(error) = resumed else {
             let state = self.state(name)?;
             return state.ok_or_else(|| Error::Other {

@@ -129,19 +129,19 @@ fn held_mappings(blocks: &mut TreeReader<'_>, held: u64) -> Result<Vec<Pointer>,
 const READINGS: u32 = 8;
 
 /// Reads the metadata of an active pool in the state of one commit. What one commit frees the next may overwrite, so a reading
-/// during which the superblock changed may be of two of them, and is made again; for good if that goes on.
+/// during which the superblock changed may be of two of them, and is made again.
 ///
 /// `superblock` reads that block anew each time, `read` all it needs.
 ///
 /// # Errors
 ///
-/// Those of `superblock`; those of `read` are part of what it returns.
+/// Those of `superblock`, `ResourceBusy` when it changes all the time; those of `read` are part of what it returns.
 pub fn read_steady<T>(
     mut superblock: impl FnMut() -> io::Result<[u8; 4096]>,
     mut read: impl FnMut() -> T,
 ) -> io::Result<T> {
     let mut before = superblock()?;
-    for _ in 1..READINGS {
+    for _ in 0..READINGS {
         let outcome = read();
         let after = superblock()?;
         if after == before {
@@ -149,7 +149,8 @@ pub fn read_steady<T>(
         }
         before = after;
     }
-    Ok(read())
+    let message = "something works in the pool all the time";
+    Err(io::Error::new(io::ErrorKind::ResourceBusy, message))
 }
 
 /// Whether a device that begins with this block holds, or held, a pool's metadata.
@@ -251,7 +252,8 @@ mod tests {
         assert_eq!(readings(&[1, 2]), 2);
         assert_eq!(readings(&[1, 2, 3, 3]), 3);
         let always: Vec<_> = (0..=255).collect();
-        assert_eq!(readings(&always), READINGS);
+        let busy = read_steady(superblocks(&always), || ()).unwrap_err();
+        assert_eq!(busy.kind(), io::ErrorKind::ResourceBusy);
         let failing = || Err(io::ErrorKind::UnexpectedEof.into());
         read_steady(failing, || panic!("there is nothing to read")).unwrap_err();
     }

@@ -10,7 +10,7 @@ use super::refusal::Refusal;
 use super::status::{Problem, Status};
 use super::target::{self, Found};
 use crate::sys::block::{self, Kind};
-use crate::sys::device_mapper::{self, Commit, DeviceMapper};
+use crate::sys::device_mapper::{self, DeviceMapper};
 use crate::sys::loops;
 
 /// A pool that is active and that nothing uses: all that it holds is on its disks.
@@ -75,7 +75,7 @@ impl ActivePool {
         let pool = target::find(dm, path)?;
         target::expect_unused(dm, path, &pool.name)?;
         // It writes out what it has not yet.
-        if let Status::Failed = target::read_status(dm, &pool.name, Commit::Yes)? {
+        if let Status::Failed = target::read_committed_status(dm, &pool.name)? {
             let problem = Problem::Failed;
             return Err(Error::refused(path, Refusal::Broken { problem }));
         }

@@ -1,6 +1,6 @@
 //! LVM is held off while a pool of its gets another table.
 //!
-//! To extend a pool LVM suspends it, loads its table, and resumes it. Whoever gives it a table in between makes one of
+//! To extend a pool LVM loads its table, suspends it, and resumes it. Whoever gives it a table in between makes one of
 //! LVM's steps fail, and the extension with it. LVM's commands lock their volume group, and so does this.
 //! Source: lvm2 2.03 `lib/locking/file_locking.c`, `lib/misc/lvm-flock.c`.
 
@@ -8,24 +8,20 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, OFlag};
 
-use super::device_error::Error;
 use crate::lock;
 
 /// Where LVM's locks are unless it is told otherwise (`global/locking_dir`).
 const LOCKS: &str = "/run/lock/lvm";
 
 /// How long LVM's command that has the lock is waited for.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What LVM's device-mapper UUIDs begin with.
 const UUID_PREFIX: &str = "LVM-";
-
-/// Tries to lock a file that LVM removes when it unlocks it.
-const TRIES: u32 = 100;
 
 /// A volume group that LVM's commands wait for as long as this lives.
 #[derive(Debug)]
@@ -34,33 +30,33 @@ pub(super) struct HeldOff {
     file: Flock<File>,
 }
 
-/// Locks the volume group of a device; `None` if the device is not LVM's, or LVM has no locks here.
-///
-/// # Errors
-///
-/// [`Error::Io`], also when a command of LVM keeps the lock.
-pub(super) fn hold_off(name: &str, uuid: &str) -> Result<Option<HeldOff>, Error> {
-    match group_of(name, uuid) {
-        Some(group) => hold_off_in(Path::new(LOCKS), &group),
-        None => Ok(None),
-    }
+/// Locks the volume group of a device; `None` if the device is not LVM's, or the lock cannot be had. One that a command of
+/// LVM keeps that long is not about the pool's table: LVM holds it while it asks its user something.
+pub(super) fn hold_off(name: &str, uuid: &str) -> Option<HeldOff> {
+    let (group, _) = parts(name, uuid)?;
+    hold_off_in(Path::new(LOCKS), &group, PATIENCE)
 }
 
-fn hold_off_in(locks: &Path, group: &str) -> Result<Option<HeldOff>, Error> {
-    if !locks.is_dir() {
-        return Ok(None);
-    }
+fn hold_off_in(locks: &Path, group: &str, patience: Duration) -> Option<HeldOff> {
     let path = locks.join(format!("V_{group}"));
-    for _ in 0..TRIES {
-        let locked = open(&path).and_then(|file| Ok(lock::exclusive_within(file, PATIENCE)?));
-        let locked = locked.map_err(Error::io(&path, "lock"))?;
-        // Whoever had it has removed the file, and the next one makes another.
-        if is_at(&locked, &path) {
-            return Ok(Some(HeldOff { path, file: locked }));
+    let began = Instant::now();
+    loop {
+        let left = patience.saturating_sub(began.elapsed());
+        let locked = open(&path).and_then(|file| Ok(lock::exclusive_within(file, left)?));
+        match locked {
+            // Whoever had it may have removed the file, and the next one makes another.
+            Ok(file) if is_at(&file, &path) => return Some(HeldOff { path, file }),
+            Ok(_) if !left.is_zero() => {}
+            Ok(_) => return None,
+            Err(error) => {
+                log::info!(
+                    "{}: {error}; LVM's commands are not held off",
+                    path.display()
+                );
+                return None;
+            }
         }
     }
-    let busy = io::ErrorKind::ResourceBusy.into();
-    Err(Error::io(&path, "lock")(busy))
 }
 
 fn open(path: &Path) -> io::Result<File> {
@@ -90,21 +86,28 @@ impl Drop for HeldOff {
     }
 }
 
-/// The volume group in a device-mapper name of LVM: what is before the first hyphen that stands alone, with those doubled
-/// that are in the group's own name.
-fn group_of(name: &str, uuid: &str) -> Option<String> {
+/// A device of LVM as LVM's commands name it, `group/volume`.
+pub(super) fn volume(name: &str, uuid: &str) -> Option<String> {
+    let (group, volume) = parts(name, uuid)?;
+    Some(format!("{group}/{volume}"))
+}
+
+/// The volume group and the volume in a device-mapper name of LVM: they are joined by a hyphen, and those in them are
+/// doubled.
+fn parts(name: &str, uuid: &str) -> Option<(String, String)> {
     uuid.strip_prefix(UUID_PREFIX)?;
     let mut group = String::new();
     let mut rest = name;
     loop {
         let (part, behind) = rest.split_once('-')?;
         group.push_str(part);
-        match behind.strip_prefix('-') {
-            None => return (!group.is_empty()).then_some(group),
-            Some(behind) => {
-                group.push('-');
-                rest = behind;
-            }
+        if let Some(behind) = behind.strip_prefix('-') {
+            group.push('-');
+            rest = behind;
+        } else if group.is_empty() || behind.is_empty() {
+            return None;
+        } else {
+            return Some((group, behind.replace("--", "-")));
         }
     }
 }
@@ -114,45 +117,56 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_group_is_read_from_a_name() {
-        for (name, uuid, group) in [
-            ("docker-thinpool", "LVM-x", Some("docker")),
-            ("my--vg-thin--pool", "LVM-x", Some("my-vg")),
-            ("a----b-c", "LVM-x", Some("a--b")),
+    fn group_and_volume_are_read_from_a_name() {
+        for (name, uuid, expected) in [
+            ("docker-thinpool", "LVM-x", Some("docker/thinpool")),
+            ("my--vg-thin--pool", "LVM-x", Some("my-vg/thin-pool")),
+            ("a----b-c", "LVM-x", Some("a--b/c")),
             ("docker-thinpool", "", None),
             ("docker-thinpool", "CRYPT-x", None),
             ("thinpool", "LVM-x", None),
             ("thin--pool", "LVM-x", None),
             ("-pool", "LVM-x", None),
+            ("docker-", "LVM-x", None),
         ] {
-            assert_eq!(group_of(name, uuid).as_deref(), group, "{name} {uuid}");
+            assert_eq!(volume(name, uuid).as_deref(), expected, "{name} {uuid}");
         }
+    }
+
+    fn hold(locks: &Path) -> Option<HeldOff> {
+        hold_off_in(locks, "docker", Duration::from_secs(5))
     }
 
     #[test]
     fn others_are_held_off_until_it_goes_and_no_file_is_left() {
         let locks = tempfile::tempdir().unwrap();
         let path = locks.path().join("V_docker");
-        let held = hold_off_in(locks.path(), "docker").unwrap().unwrap();
+        let held = hold(locks.path()).unwrap();
         let other = File::open(&path).unwrap();
         let other = Flock::lock(other, nix::fcntl::FlockArg::LockExclusiveNonblock);
         assert!(other.is_err());
         drop(held);
         assert!(!path.exists());
-        let none = locks.path().join("none");
-        assert!(hold_off_in(&none, "docker").unwrap().is_none());
+    }
+
+    #[test]
+    fn a_lock_that_is_kept_or_cannot_be_made_is_done_without() {
+        let locks = tempfile::tempdir().unwrap();
+        let _lvms = hold(locks.path()).unwrap();
+        assert!(hold_off_in(locks.path(), "docker", Duration::from_millis(50)).is_none());
+        assert!(hold(&locks.path().join("none")).is_none());
     }
 
     #[test]
     fn a_lock_whose_file_lvm_removed_is_not_taken_for_the_one_that_counts() {
         let locks = tempfile::tempdir().unwrap();
         let path = locks.path().join("V_docker");
-        let lvms = hold_off_in(locks.path(), "docker").unwrap().unwrap();
+        let lvms = hold(locks.path()).unwrap();
         let thread = std::thread::spawn(move || {
             std::thread::sleep(Duration::from_millis(200));
             drop(lvms);
         });
-        let held = hold_off_in(locks.path(), "docker").unwrap().unwrap();
+        let held = hold(locks.path()).unwrap();
         assert!(is_at(&held.file, &path));
         thread.join().unwrap();
     }

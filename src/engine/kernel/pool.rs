@@ -162,7 +162,7 @@ impl Pool {
         own: Option<Own>,
     ) -> Result<Self, Error> {
         Ok(Self {
-            shared: Arc::new(Shared::new(dm, found)?),
+            shared: Arc::new(Shared::new(dm, found, own.is_none())?),
             names,
             own,
             done: Mutex::default(),

@@ -42,6 +42,14 @@ pub enum Refusal {
         /// The pool's name.
         name: String,
     },
+    /// Something is about to give the device another table.
+    #[error(
+        "has another table loaded that is not in use; see what loaded it, or drop it (dmsetup clear {name})"
+    )]
+    Loaded {
+        /// The pool's name.
+        name: String,
+    },
     /// The device has no table.
     #[error("has no table; activate it (lvchange -ay, or dmsetup load and resume)")]
     NotActive,

@@ -1,38 +1,178 @@
 //! Tells the pool of a record from all others, by what is in it: after a boot a device may have another's number and name.
 
+use std::fs::File;
 use std::path::Path;
 
 use uuid::Uuid;
 
-use super::{Error, base, claim, target};
+use super::{DeviceError, Error, Refusal, base, claim, devices};
 use crate::sys::block;
+use crate::thin::{self, Device};
 use crate::units::{Bytes, SECTOR_BYTES};
 
-/// Whether the pool on two devices has the base device that the record says. `mkfs` drew that file system's UUID by chance.
+/// Finds out whether the pool on the two devices is the one of the record: all its devices begin with the file system of the
+/// base device, whose UUID `mkfs` drew by chance, and the data device has the blocks that the metadata says. Metadata of another
+/// run that was cut off before its first layer was written could pass with our data.
+///
 /// Both are read as they are on the disk; nothing is activated, for it may be somebody else's pool.
 ///
-/// A record without a UUID, of a run that ended before the base device was durable, is of no pool for certain.
-pub(super) fn is_of(claim: &claim::Devices) -> Result<bool, Error> {
-    match &claim.base_uuid {
-        None => Ok(false),
-        Some(uuid) => Ok(base_uuid(&claim.data.path, &claim.metadata.path)?
-            .is_some_and(|found| found.to_string() == *uuid)),
+/// # Returns
+///
+/// Why not, if it is not, or if nobody knows: the record of a run that ended before its base device was durable has no UUID.
+pub(super) fn doubt(claim: &claim::Devices) -> Result<Option<String>, Error> {
+    let (data, metadata) = (&claim.data.path, &claim.metadata.path);
+    let Some(uuid) = &claim.base_uuid else {
+        return Ok(Some(format!(
+            "the system was booted since, and it is not known which pool was made; if it is this one, wipe it: {}",
+            devices::wiping(metadata)
+        )));
+    };
+    let pool = read_metadata(metadata)?;
+    let block = Bytes(pool.data_block_size.0 * SECTOR_BYTES);
+    let size = File::open(data).and_then(|file| block::size(&file));
+    let size = size.map_err(Error::io(data, "tell the size of"))?;
+    // More is fine: it may have been extended since.
+    if size.0 / block.0 < pool.nr_data_blocks.0 {
+        return Ok(Some(format!(
+            "the system was booted since, and it is another pool's now: that has {} data blocks, and {} has {}",
+            pool.nr_data_blocks.0,
+            data.display(),
+            size.0 / block.0
+        )));
     }
+    for device in &pool.devices {
+        let found = file_system(data, device, block)?;
+        let found = found.map_or_else(|| "no file system".to_owned(), |uuid| uuid.to_string());
+        if found != *uuid {
+            return Ok(Some(format!(
+                "the system was booted since, and it is another pool's now: its thin device {} has {found}, and what was made \
+                 has {uuid}",
+                device.id
+            )));
+        }
+    }
+    Ok(None)
 }
 
-/// The UUID of the file system on a pool's first device.
-fn base_uuid(data: &Path, metadata: &Path) -> Result<Option<Uuid>, Error> {
-    let pool = target::read_metadata(metadata)?;
-    let block = Bytes(pool.data_block_size.0 * SECTOR_BYTES);
-    let place = pool
-        .devices
-        .first()
-        .and_then(|base| base.mapping.get(0))
-        .and_then(|mapped| mapped.data_block.checked_mul(block.0));
-    let Some(place) = place else {
+fn read_metadata(path: &Path) -> Result<thin::Pool, Error> {
+    let file = File::open(path).map_err(Error::io(path, "open"))?;
+    // Device-mapper writes past it.
+    block::drop_cache(&file).map_err(Error::io(path, "drop what is cached of"))?;
+    let read = thin::examine(&file);
+    read.map(|read| read.pool).map_err(|error| match error {
+        thin::Error::Read { source, .. } => Error::io(path, "read")(source),
+        error => DeviceError::refused(path, Refusal::Metadata(error)).into(),
+    })
+}
+
+/// The UUID of the file system on a thin device.
+fn file_system(data: &Path, device: &Device, block: Bytes) -> Result<Option<Uuid>, Error> {
+    let place = device.mapping.get(0);
+    let Some(place) = place.and_then(|mapped| mapped.data_block.checked_mul(block.0)) else {
         return Ok(None);
     };
     let mut first = [0; 4096];
     block::read_direct(data, place, &mut first).map_err(Error::io(data, "read"))?;
     Ok(base::uuid_in(&first))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::thin::{Mapping, ThinId};
+    use crate::units::{DataBlocks, MetaBlocks, Sectors};
+
+    const OURS: Uuid = Uuid::from_u128(1);
+    const THEIRS: Uuid = Uuid::from_u128(2);
+
+    fn device(number: u32, mapping: Mapping) -> Device {
+        Device {
+            id: ThinId::new(number).unwrap(),
+            mapping,
+            transaction_id: 0,
+            creation_time: number - 1,
+            snapshotted_time: 1,
+        }
+    }
+
+    /// A base device, and a snapshot with a first block of its own; the file systems on them, and the data blocks.
+    fn pool(file_systems: [Uuid; 2], first: [u64; 2]) -> TempDir {
+        let base = Mapping::new().with(&[(0, first[0]), (1, 7)], 0);
+        let child = base.with(&[(0, first[1])], 1);
+        let pool = thin::Pool {
+            data_block_size: Sectors(128),
+            nr_data_blocks: DataBlocks(10),
+            nr_metadata_blocks: MetaBlocks(64),
+            transaction_id: 0,
+            time: 1,
+            devices: vec![device(1, base), device(2, child)],
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let data = File::create(dir.path().join("data")).unwrap();
+        data.set_len(10 << 16).unwrap();
+        for (uuid, nr) in file_systems.iter().zip(first) {
+            data.write_all_at(&[0x53, 0xef], (nr << 16) + 1080).unwrap();
+            data.write_all_at(uuid.as_bytes(), (nr << 16) + 1128)
+                .unwrap();
+        }
+        let metadata = File::create(dir.path().join("metadata")).unwrap();
+        metadata.set_len(64 << 12).unwrap();
+        let mut sink = |first: u64, bytes: &[u8]| metadata.write_all_at(bytes, first * 4096);
+        let superblock = pool.encode(&mut sink).unwrap();
+        metadata.write_all_at(&superblock, 0).unwrap();
+        dir
+    }
+
+    /// Why the pool on `data` and `metadata` is not that of a record with `uuid`.
+    fn doubt_of(data: &TempDir, metadata: &TempDir, uuid: Option<Uuid>) -> Option<String> {
+        let look = |path| claim::Device::look_at(path).unwrap();
+        doubt(&claim::Devices {
+            data: look(&data.path().join("data")),
+            metadata: look(&metadata.path().join("metadata")),
+            last_thin_id: 2,
+            boot_id: String::new(),
+            base_uuid: uuid.map(|uuid| uuid.to_string()),
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn the_pool_of_a_record_is_known_by_its_file_systems() {
+        let ours = pool([OURS; 2], [3, 5]);
+        assert_eq!(doubt_of(&ours, &ours, Some(OURS)), None);
+        let other = doubt_of(&ours, &ours, Some(THEIRS)).unwrap();
+        assert!(other.contains("another pool's now") && !other.contains("dd "));
+        let unknown = doubt_of(&ours, &ours, None).unwrap();
+        assert!(unknown.contains("dd if=/dev/zero"), "{unknown}");
+    }
+
+    #[test]
+    fn metadata_of_another_pool_is_not_taken_for_ours() {
+        let ours = pool([OURS; 2], [3, 5]);
+        // The base devices lie at the same place, the snapshots do not.
+        let theirs = pool([THEIRS; 2], [3, 6]);
+        let crossed = doubt_of(&ours, &theirs, Some(OURS)).unwrap();
+        assert!(
+            crossed.contains("thin device 2 has no file system"),
+            "{crossed}"
+        );
+        let crossed = doubt_of(&theirs, &ours, Some(OURS)).unwrap();
+        assert!(crossed.contains("thin device 1 has"), "{crossed}");
+    }
+
+    #[test]
+    fn a_data_device_that_is_too_small_is_not_ours() {
+        let ours = pool([OURS; 2], [3, 5]);
+        let data = ours.path().join("data");
+        let file = File::options().write(true).open(&data).unwrap();
+        file.set_len(11 << 16).unwrap();
+        assert_eq!(doubt_of(&ours, &ours, Some(OURS)), None);
+        file.set_len(9 << 16).unwrap();
+        let why = doubt_of(&ours, &ours, Some(OURS)).unwrap();
+        assert!(why.contains("10 data blocks"), "{why}");
+    }
 }

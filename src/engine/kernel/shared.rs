@@ -6,9 +6,10 @@ use super::device_error::{Error, Stuck};
 use super::lvm::{self, HeldOff};
 use super::pool::THIN_POOL;
 use super::status::{ERROR_IF_NO_SPACE_SINCE, PoolTable, Problem, Status};
-use super::suspended::{state_once_left_alone, state_once_resumed};
+use super::suspended::{expect_left_alone, outlast_suspension, state_once_left_alone};
 use super::target;
-use crate::sys::device_mapper::{Commit, DeviceMapper, Line};
+use crate::chain::Chain;
+use crate::sys::device_mapper::{Commit, DeviceMapper, Line, State};
 use crate::units::{Bytes, SECTOR_BYTES};
 
 /// What everyone knows of a pool who has to do with it: its thin devices and its watch.
@@ -19,6 +20,8 @@ pub(super) struct Shared {
     uuid: String,
     pub(super) rdev: u64,
     pub(super) data_block: Bytes,
+    /// Whether it is the operator's.
+    is_given: bool,
     /// Whether the kernel can be told to fail writes that find no room.
     can_error: bool,
     /// Whether the table got `error_if_no_space`, which it had not.
@@ -37,7 +40,11 @@ struct Seen {
 }
 
 impl Shared {
-    pub(super) fn new(dm: DeviceMapper, found: target::Found) -> Result<Self, Error> {
+    pub(super) fn new(
+        dm: DeviceMapper,
+        found: target::Found,
+        is_given: bool,
+    ) -> Result<Self, Error> {
         let version = dm.target_version(THIN_POOL)?;
         Ok(Self {
             dm,
@@ -45,6 +52,7 @@ impl Shared {
             uuid: found.uuid,
             rdev: found.rdev,
             data_block: Bytes(found.table.block_sectors.saturating_mul(SECTOR_BYTES)),
+            is_given,
             can_error: version >= Some(ERROR_IF_NO_SPACE_SINCE),
             changed: Mutex::new(false),
             seen: Mutex::default(),
@@ -77,10 +85,7 @@ impl Shared {
     ///
     /// What is wrong with the pool.
     pub(super) fn commit(&self) -> Result<(), Error> {
-        target::read_status(&self.dm, &self.name, Commit::Yes)?;
-        // One that is being suspended does not commit when asked, but as the last step of that. Source: linux v6.6
-        // `drivers/md/dm-thin.c`, `pool_status` and `pool_postsuspend`.
-        state_once_resumed(&self.dm, &self.name)?;
+        target::read_committed_status(&self.dm, &self.name)?;
         let problem = self.problem()?;
         problem.map_or(Ok(()), |problem| Err(Error::problem(&self.name, problem)))
     }
@@ -103,16 +108,17 @@ impl Shared {
     /// The size in sectors and the table, as they are once nobody is changing them. LVM may extend the pool at any moment,
     /// and a pool does not resume with a size below the one it had: LVM is held off.
     fn table_in_use(&self) -> Result<(Option<HeldOff>, u64, PoolTable), Error> {
-        let held_off = lvm::hold_off(&self.name, &self.uuid)?;
+        // Before LVM is held off: it may be the one to end that.
         state_once_left_alone(&self.dm, &self.name)?;
+        let held_off = lvm::hold_off(&self.name, &self.uuid);
+        expect_left_alone(self.dm.state(&self.name)?.as_ref())?;
         let (sectors, table) = target::read_table(&self.dm, &self.name)?;
         Ok((held_off, sectors, table))
     }
 
     /// Gives the table back what [`stop_queueing`](Self::stop_queueing) took.
     pub(super) fn restore_table(&self) -> Option<Stuck> {
-        let mut changed = lock(&self.changed);
-        if !*changed {
+        if !*lock(&self.changed) {
             return None;
         }
         let name = &self.name;
@@ -122,7 +128,7 @@ impl Shared {
             Ok((_held_off, sectors, table)) => {
                 let line = line(sectors, &table.without_error_if_no_space());
                 let Err(error) = self.dm.reload(name, &line) else {
-                    *changed = false;
+                    *lock(&self.changed) = false;
                     return None;
                 };
                 let command = format!(
@@ -132,12 +138,30 @@ impl Shared {
             }
             Err(error) => (error, format!("dmsetup table {name}")),
         };
+        // LVM knows the table, also when it has extended the pool since.
+        let lvms = lvm::volume(name, &self.uuid);
+        let lvms = lvms.map(|volume| format!("lvchange --refresh {volume}"));
         Some(Stuck {
             what: format!(
-                "{error}: the pool fails writes that it has no room for, as it did not before"
+                "{}: the pool fails writes that it has no room for, as it did not before",
+                Chain(&error)
             ),
-            command,
+            command: lvms.unwrap_or(command),
         })
+    }
+
+    /// Makes a device on the pool.
+    pub(super) fn create_on(
+        &self,
+        (name, uuid): (&str, &str),
+        line: &Line,
+    ) -> Result<State, Error> {
+        let create = || self.dm.create(name, uuid, line);
+        if self.is_given {
+            outlast_suspension(&self.dm, &self.name, create)
+        } else {
+            Ok(create()?)
+        }
     }
 }
 

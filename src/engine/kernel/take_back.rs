@@ -125,14 +125,8 @@ fn expect_our_devices<'c>(
     let held = target::contents_on(path)?;
     made.expect(&held, dockers)
         .map_err(|why| not_ours(path, why))?;
-    if !same_boot && !same_pool::is_of(claim)? {
-        return Err(not_ours(
-            path,
-            format!(
-                "the system was booted since, and nothing tells this pool from another device's; if it is the one, wipe it: {}",
-                devices::wiping(path)
-            ),
-        ));
+    if !same_boot && let Some(why) = same_pool::doubt(claim)? {
+        return Err(not_ours(path, why));
     }
     Ok(Some(unused))
 }

@@ -229,6 +229,15 @@ pub(super) fn read_status(dm: &DeviceMapper, pool: &str, commit: Commit) -> Resu
     })
 }
 
+/// The same, after all that was done to the pool has been made durable.
+pub(super) fn read_committed_status(dm: &DeviceMapper, pool: &str) -> Result<Status, Error> {
+    let status = read_status(dm, pool, Commit::Yes)?;
+    // A pool that is being suspended does not commit when asked, but as the last step of that. Source: linux v6.6
+    // `drivers/md/dm-thin.c`, `pool_status` and `pool_postsuspend`.
+    state_once_resumed(dm, pool)?;
+    Ok(status)
+}
+
 /// Length in sectors and table of a device that is known to be a pool.
 pub(super) fn read_table(dm: &DeviceMapper, pool: &str) -> Result<(u64, PoolTable), Error> {
     let lines = dm.table(pool)?;
@@ -446,7 +455,7 @@ pub(super) struct Contents {
 pub(super) fn contents(path: &Path) -> Result<Contents, Error> {
     let dm = device_mapper_with_pools()?;
     let pool = find(&dm, path)?;
-    let Status::Live(live) = read_status(&dm, &pool.name, Commit::Yes)? else {
+    let Status::Live(live) = read_committed_status(&dm, &pool.name)? else {
         let problem = Problem::Failed;
         return Err(Error::refused(path, Refusal::Broken { problem }));
     };
@@ -466,13 +475,6 @@ pub(super) fn contents_on(metadata: &Path) -> Result<Contents, Error> {
         transaction_id: thin::transaction_id(&source).map_err(unread(metadata, metadata))?,
         ids: device_ids(metadata, metadata)?,
     })
-}
-
-/// Reads all metadata of a pool that is not active.
-pub(super) fn read_metadata(metadata: &Path) -> Result<thin::Pool, Error> {
-    let read = thin::examine(&Metadata(metadata.to_owned()));
-    read.map(|read| read.pool)
-        .map_err(unread(metadata, metadata))
 }
 
 /// The node of the pool's metadata device.

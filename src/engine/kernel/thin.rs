@@ -17,7 +17,6 @@ use nix::unistd::syncfs;
 
 use super::device_error::Error;
 use super::shared::Shared;
-use super::suspended::outlast_suspension;
 use crate::docker::devicemapper::FileSystem;
 use crate::sys::device_mapper::Line;
 use crate::sys::{block, mounts};
@@ -51,7 +50,7 @@ impl Thin {
         (name, uuid): (String, &str),
         line: &Line,
     ) -> Result<Self, Error> {
-        let state = outlast_suspension(&pool.dm, &pool.name, || pool.dm.create(&name, uuid, line))?;
+        let state = pool.create_on((&name, uuid), line)?;
         let mut thin = Self {
             pool: Arc::clone(pool),
             name,

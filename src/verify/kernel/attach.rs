@@ -21,10 +21,10 @@ use crate::verify::pool::Pool;
 /// far as it can.
 #[derive(Debug)]
 pub struct Attached {
-    /// What thin devices are on, by its name.
-    pool_name: String,
-    /// The same, by its number.
+    /// What thin devices are on.
     pool: String,
+    /// Its name, if it is not ours.
+    given: Option<String>,
     marks: Marks,
     mounts: PathBuf,
     /// Ours, in the order in which they were made.
@@ -61,8 +61,8 @@ impl Attached {
         let marks = Marks::of(root)?;
         leftovers::find(&marks.uuids, root)?.remove()?;
         let mut attached = Self {
-            pool_name: marks.name("pool"),
             pool: String::new(),
+            given: None,
             marks,
             mounts: mounts.to_owned(),
             made: Vec::new(),
@@ -72,7 +72,7 @@ impl Attached {
         match pool.active() {
             Some(active) => {
                 attached.pool = block::number(active.rdev);
-                attached.pool_name.clone_from(&active.name);
+                attached.given = Some(active.name.clone());
             }
             None => attached.activate(pool)?,
         }
@@ -101,7 +101,8 @@ impl Attached {
 
     /// The pool's own word on itself.
     fn expect_healthy(&self) -> Result<(), Error> {
-        let lines = self.dm.status(&self.pool_name, Commit::No)?;
+        let name = self.marks.name("pool");
+        let lines = self.dm.status(&name, Commit::No)?;
         let status = lines.first().map_or("", |line| &line.params);
         match Status::parse(status) {
             Some(Status::Live(live)) if live.mode == Mode::ReadOnly && !live.needs_check => Ok(()),
@@ -158,15 +159,7 @@ impl Attached {
         let params = format!("{} {}", self.pool, device.id);
         let line = Line::only(device.size.sectors().0, "thin", params);
         let what = format!("thin-{}", device.id);
-        let thin = outlast_suspension(&self.dm, &self.pool_name, || {
-            Made::new(&self.dm, &self.marks, &what, &line)
-        });
-        let thin = thin.map_err(|source| {
-            Error::Fault(Fault::Thin {
-                device: device.clone(),
-                source,
-            })
-        })?;
+        let thin = self.make_thin((&what, &line), device)?;
         let node = block::wait_for_node(thin.rdev);
         let node = node.map_err(Error::io(Path::new(&thin.name), "find the node of"))?;
         let at = self.mounts.join(&what);
@@ -175,6 +168,22 @@ impl Attached {
         visit(&at);
         mounted.close()?;
         thin.close()
+    }
+
+    fn make_thin(&self, (what, line): (&str, &Line), device: &Device) -> Result<Made, Error> {
+        let make = || Made::new(&self.dm, &self.marks, what, line);
+        let made = match &self.given {
+            Some(name) => outlast_suspension(&self.dm, name, make),
+            None => make().map_err(DeviceError::from),
+        };
+        made.map_err(|error| match error {
+            DeviceError::DeviceMapper(source) => Error::Fault(Fault::Thin {
+                device: device.clone(),
+                source,
+            }),
+            // Of the device that says nothing.
+            error => Error::CannotAsk(error),
+        })
     }
 
     /// Takes all of it down.

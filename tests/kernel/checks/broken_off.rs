@@ -291,7 +291,8 @@ impl<'a> Place<'a> {
             let what = || format!("{case:?}, {}", calls[case.call]);
             match self.broken_off(&calls, case) {
                 Ok(true) => {}
-                Ok(false) => not_made.push(what()),
+                Ok(false) if is_of_mkfs(&calls[case.call]) => not_made.push(what()),
+                Ok(false) => wrong.push(format!("{}: was not made", what())),
                 Err(error) => {
                     wrong.push(format!("{}: {error:#}", what()));
                     println!("sweep: {}", wrong[wrong.len() - 1]);
@@ -351,6 +352,11 @@ fn is_of_the_kernel(call: &str) -> bool {
     ["ioctl", "mount", "umount2", "unshare", "move_mount"]
         .iter()
         .any(|name| call.starts_with(name))
+}
+
+/// Whether mkfs makes the call: nothing else writes to a thin device itself.
+fn is_of_mkfs(call: &str) -> bool {
+    call.starts_with("write /dev/dm-")
 }
 
 /// A number for each seed. Source: S. Vigna, <https://prng.di.unimi.it/splitmix64.c>, the mixing step.

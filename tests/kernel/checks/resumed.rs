@@ -9,6 +9,7 @@ use aufs2dm::{
         Previous,
         claim::{self, Claim},
     },
+    sys::block::read_direct,
 };
 use nix::sys::signal::Signal;
 use uuid::Uuid;
@@ -136,13 +137,19 @@ pub(super) fn after_a_boot_a_run_into_given_devices_is_taken_back(
             ended.expect(code, words).context(variant)
         };
         let devices = left_devices(&subject)?;
-        for base_uuid in [None, Some(Uuid::from_u128(7).to_string())] {
+        let start = first_block(&devices)?;
+        let another = Uuid::from_u128(7).to_string();
+        for (base_uuid, words) in [
+            (None, "dd if=/dev/zero"),
+            (Some(another), "it is another pool's now"),
+        ] {
             let claim = claim::Devices {
                 base_uuid,
                 ..devices.clone()
             };
-            let words = ["the system was booted since", "dd if=/dev/zero"];
+            let words = ["the system was booted since", words];
             rollback(Claim::Devices(claim), 1, &words)?;
+            ensure!(first_block(&devices)? == start, "the metadata was changed");
         }
         rollback(Claim::Devices(devices), 0, &[])?;
         subject.is_unharmed(&met.before)?;
@@ -161,4 +168,10 @@ fn left_devices(subject: &Subject) -> Result<claim::Devices> {
         }),
         other => bail!("the record is {other:?}"),
     }
+}
+
+fn first_block(devices: &claim::Devices) -> Result<[u8; 4096]> {
+    let mut block = [0; 4096];
+    read_direct(&devices.metadata.path, 0, &mut block)?;
+    Ok(block)
 }
