@@ -16,9 +16,10 @@ use crate::lab::{Lab, run};
 /// What libraries look at to know that udev runs. Source: systemd v252 src/libudev/libudev-queue.c.
 const CONTROL: &str = "/run/udev/control";
 /// Rules for other hardware than block devices only cost time.
-const RULES: [&str; 6] = [
+const RULES: [&str; 7] = [
     "50-udev-default",
     "55-dm",
+    "56-lvm",
     "60-block",
     "60-persistent-storage",
     "60-persistent-storage-dm",

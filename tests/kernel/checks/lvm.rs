@@ -24,6 +24,7 @@ use crate::{
     storage::Storage,
     subject::Subject,
     tool::{PATIENCE, Running, Stage},
+    udev::Udevd,
 };
 
 const DOCUMENT: &str = include_str!("../../../docs/kernel-engine.md");
@@ -354,6 +355,31 @@ pub(super) fn lvm_pool_that_fills_up_while_it_is_extended_is_as_lvm_has_it(
     }
     ensure!(full > 0, "the pool never got full");
     lvm.close()
+}
+
+/// With udev, which makes the links anew after each change of a device: a run whose pool gets full changes its table twice.
+pub(super) fn lvm_pool_keeps_its_links_when_its_table_is_changed(
+    lab: &Lab,
+    scratch: &Path,
+) -> Result<()> {
+    let subject = Subject::new(lab, scratch)?;
+    let udevd = Udevd::start(lab, scratch)?;
+    let lvm = Lvm::with_group(lab, scratch)?;
+    lvm.run("lvcreate --type thin-pool -L 128M -n thinpool docker")?;
+    for link in ["/dev/docker/thinpool", "/dev/mapper/docker-thinpool"] {
+        let has_link = || -> Result<()> {
+            run(lab.command("udevadm").args(["settle", "--timeout=20"]))?;
+            let meta = fs::symlink_metadata(link).with_context(|| link.to_owned())?;
+            ensure!(meta.is_symlink(), "{link} is no link");
+            Ok(())
+        };
+        has_link()?;
+        let ended = subject.start_with(lab.tool(), &arguments(link))?.end()?;
+        ended.expect(1, &[POOL, "full"])?;
+        has_link().context("after the run")?;
+    }
+    lvm.close()?;
+    udevd.close(lab)
 }
 
 /// The run ends, and the pool has the size that LVM gave it and goes on queueing.

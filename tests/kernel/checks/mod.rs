@@ -183,6 +183,7 @@ const OF_THE_KERNEL_ENGINE: &[(&str, Plain)] = named![
     lvm::lvm_pool_with_volumes_of_its_own_is_refused,
     lvm::lvm_pool_with_default_options_is_converted_into_while_it_grows,
     lvm::lvm_pool_that_is_extended_and_suspended_time_and_again_serves,
+    lvm::lvm_pool_keeps_its_links_when_its_table_is_changed,
     lvm::lvm_pool_that_fills_up_while_it_is_extended_is_as_lvm_has_it,
     lvm::lvm_pool_that_is_extended_and_gets_full_again_is_given_back,
     interrupted::a_run_that_is_told_to_stop_leaves_nothing,
