@@ -1,7 +1,6 @@
 //! The host's side: boots the guest, watches it, turns its lines into the report.
 
 use std::{
-    cmp::Reverse,
     collections::VecDeque,
     env, fs,
     io::{BufRead, BufReader},
@@ -9,10 +8,7 @@ use std::{
     panic::resume_unwind,
     path::{Path, PathBuf},
     process::{Child, Command, ExitCode, Stdio},
-    sync::{
-        Mutex, PoisonError,
-        mpsc::{self, Receiver, RecvTimeoutError, Sender},
-    },
+    sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
     thread,
     time::{Duration, Instant},
 };
@@ -32,11 +28,9 @@ use crate::{
 };
 
 /// Wall-clock limit of one guest, unless `KERNEL_TESTS_TIMEOUT` (seconds) says otherwise.
-const TIMEOUT: Duration = Duration::from_secs(1200);
+const TIMEOUT: Duration = Duration::from_secs(2400);
 /// Guests at a time, unless `KERNEL_TESTS_GUESTS` says otherwise: each may take as much memory as it has.
 const MOST_GUESTS: usize = 2;
-/// Guests that boot one after another on each CPU: the checks' times differ widely, and a boot takes a few seconds.
-const TURNS: usize = 4;
 /// Lines of the console shown when the guest died.
 const CONSOLE_TAIL: usize = 60;
 
@@ -65,9 +59,7 @@ pub(crate) fn main() -> Result<ExitCode> {
         arguments.nr_ignored(),
         arguments.report_time,
     );
-    let nr_guests = nr_guests()?;
-    let shares = share(&chosen, nr_guests * TURNS);
-    run_guests((shares, nr_guests), &job, &arguments, &mut report)?;
+    run_guests(&share(&chosen, nr_guests()?), &job, &arguments, &mut report)?;
     Ok(report.close())
 }
 
@@ -79,49 +71,36 @@ fn nr_guests() -> Result<usize> {
     }
 }
 
-/// Deals the checks out to guests, those of one way to convert to one guest: they share the converted root. The largest share
-/// is the first.
-fn share(chosen: &[&Check], nr_shares: usize) -> VecDeque<Vec<String>> {
-    let mut shares = vec![Vec::new(); nr_shares.max(1)];
+/// Deals the checks out to guests, those of one way to convert to one guest: they share the converted root.
+fn share(chosen: &[&Check], nr_guests: usize) -> Vec<Vec<String>> {
+    let mut shares = vec![Vec::new(); nr_guests.max(1)];
     for group in chosen.chunk_by(|a, b| a.shares_a_root_with(b)) {
         let least = shares.iter_mut().min_by_key(|share| share.len());
         let least = least.expect("there is one guest at least");
         least.extend(group.iter().map(|check| check.name.clone()));
     }
     shares.retain(|share| !share.is_empty());
-    shares.sort_by_key(|share| Reverse(share.len()));
-    shares.into()
+    shares
 }
 
-/// Boots a guest for each share, `nr_guests` at a time, and reports what they tell as it comes.
+/// Boots a guest for each share, and reports what they tell as it comes.
 fn run_guests(
-    (shares, nr_guests): (VecDeque<Vec<String>>, usize),
+    shares: &[Vec<String>],
     job: &Job,
     arguments: &Arguments,
     report: &mut Report,
 ) -> Result<()> {
     let (sender, outcomes) = mpsc::channel();
-    let shares = Mutex::new(shares);
-    let next = || {
-        let mut shares = shares.lock().unwrap_or_else(PoisonError::into_inner);
-        shares.pop_front()
-    };
-    let run = |tell: &Sender<Outcome>| -> Result<()> {
-        while let Some(checks) = next() {
+    thread::scope(|scope| {
+        let run = |share: &Vec<String>| {
             let job = Job {
-                checks,
+                checks: share.clone(),
                 ..job.clone()
             };
-            run_guest(&job, arguments.nocapture, tell)?;
-        }
-        Ok(())
-    };
-    thread::scope(|scope| {
-        let start = |_| {
-            let (run, tell) = (&run, sender.clone());
-            scope.spawn(move || run(&tell))
+            let tell = sender.clone();
+            scope.spawn(move || run_guest(&job, arguments.nocapture, &tell))
         };
-        let guests: Vec<_> = (0..nr_guests.max(1)).map(start).collect();
+        let guests: Vec<_> = shares.iter().map(run).collect();
         drop(sender);
         for outcome in outcomes {
             report.add(outcome);
