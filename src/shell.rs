@@ -1,19 +1,158 @@
-//! Commands that are shown to the operator.
+//! Commands that are shown to the operator, whole: pasted, they do what was meant.
 
-use std::path::Path;
+use std::fmt::{self, Write as _};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+/// Docker's data directory unless it is told of another, and this tool's.
+pub(crate) const DEFAULT_ROOT: &str = "/var/lib/docker";
+
+/// Options that this process was given and that another command on the same root needs too.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Given {
+    /// `--host-root`.
+    pub(crate) host_root: Option<PathBuf>,
+    /// `--pidfile`.
+    pub(crate) pid_file: Option<PathBuf>,
+}
+
+/// What the process was given is the same for all its messages.
+static GIVEN: OnceLock<Given> = OnceLock::new();
+
+/// Notes what the process was given. The first time counts.
+pub(crate) fn remember(given: Given) {
+    let absolute = |path: Option<PathBuf>| path.map(|path| absolute(&path));
+    let _ = GIVEN.set(Given {
+        host_root: absolute(given.host_root),
+        pid_file: absolute(given.pid_file),
+    });
+}
+
+/// A command of this tool on a root, with all options that lead to that root and its host.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Own<'a> {
+    words: &'a str,
+    root: &'a Path,
+}
+
+/// The command `aufs2dm WORDS` on `root`.
+pub(crate) fn own<'a>(words: &'a str, root: &'a Path) -> Own<'a> {
+    Own { words, root }
+}
+
+impl fmt::Display for Own<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let given = GIVEN.get().cloned().unwrap_or_default();
+        write!(f, "{}", command(self.words, self.root, &given))
+    }
+}
+
+fn command(words: &str, root: &Path, given: &Given) -> String {
+    let mut text = format!("aufs2dm {words}");
+    let root = absolute(root);
+    let options = [
+        // Where a host's / is mounted elsewhere, so is its default.
+        (
+            "--root",
+            Some(root).filter(|root| root != Path::new(DEFAULT_ROOT) || given.host_root.is_some()),
+        ),
+        ("--host-root", given.host_root.clone()),
+        ("--pidfile", given.pid_file.clone()),
+    ];
+    for (option, path) in options {
+        if let Some(path) = path {
+            // Writing to a String cannot fail.
+            let _ = write!(text, " {option} {}", word(&path));
+        }
+    }
+    text
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
 
 /// As one word for a shell.
 pub(crate) fn quoted(word: &Path) -> String {
     format!("'{}'", word.display().to_string().replace('\'', r"'\''"))
 }
 
+/// As one word for a shell, without quotes where it needs none, and in printable ASCII whatever the path is made of.
+pub(crate) fn word(path: &Path) -> String {
+    let bytes = path.as_os_str().as_bytes();
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+:,@%=".contains(byte);
+    if !bytes.is_empty() && bytes.iter().all(is_plain) {
+        return path.display().to_string();
+    }
+    if bytes.iter().all(|byte| (b' '..=b'~').contains(byte)) {
+        return quoted(path);
+    }
+    let mut text = String::from("$'");
+    for &byte in bytes {
+        match byte {
+            b'\'' | b'\\' => text.extend(['\\', char::from(byte)]),
+            b' '..=b'~' => text.push(char::from(byte)),
+            // Writing to a String cannot fail.
+            _ => _ = write!(text, "\\x{byte:02x}"),
+        }
+    }
+    text.push('\'');
+    text
+}
+
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+
     use super::*;
 
     #[test]
     fn a_quoted_path_is_one_word() {
         let path = Path::new("/a b/it's $HOME");
         assert_eq!(quoted(path), r"'/a b/it'\''s $HOME'");
+    }
+
+    #[test]
+    fn a_word_is_the_same_path_to_a_shell_whatever_is_in_it() {
+        for path in [
+            &b"/a/b-1"[..],
+            b"/a b",
+            b"/it's $HOME",
+            b"/new\nline'\\",
+            b"/\xff\x1b[2Je",
+            b"",
+        ] {
+            let word = word(Path::new(OsStr::from_bytes(path)));
+            assert!(
+                word.bytes().all(|byte| (b' '..=b'~').contains(&byte)),
+                "{word}"
+            );
+            let script = format!("printf %s {word}");
+            let said = std::process::Command::new("bash")
+                .args(["-c", &script])
+                .output()
+                .unwrap();
+            assert_eq!(said.stdout, path, "{word}");
+        }
+    }
+
+    #[test]
+    fn a_command_has_what_leads_to_the_root_and_no_more() {
+        let here = Given::default();
+        let there = Given {
+            host_root: Some("/mnt/host".into()),
+            pid_file: Some("/mnt/host/run/d p".into()),
+        };
+        let default = Path::new(DEFAULT_ROOT);
+        assert_eq!(command("status", default, &here), "aufs2dm status");
+        assert_eq!(
+            command("verify --full", Path::new("/data/docker"), &here),
+            "aufs2dm verify --full --root /data/docker"
+        );
+        assert_eq!(
+            command("resume", default, &there),
+            "aufs2dm resume --root /var/lib/docker --host-root /mnt/host --pidfile '/mnt/host/run/d p'"
+        );
     }
 }

@@ -85,18 +85,20 @@ pub(super) enum Command {
 /// The root a command works on.
 #[derive(Debug, Args)]
 pub(super) struct RootArgs {
-    /// Docker's data directory, or a userns-remapped root in it (DIR/100000.100000).
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/docker")]
-    pub(super) root: PathBuf,
+    /// Docker's data directory, or a userns-remapped root in it (DIR/100000.100000)
+    /// [default: /var/lib/docker; with --host-root what the daemon there is told, else DIR/var/lib/docker].
+    #[arg(long, value_name = "DIR")]
+    pub(super) root: Option<PathBuf>,
     /// Print the result as JSON.
     #[arg(long)]
     pub(super) json: bool,
-    /// Docker's pid file (its option `pidfile`).
-    #[arg(long, value_name = "FILE", default_value = "/var/run/docker.pid")]
-    pub(super) pidfile: PathBuf,
-    /// The host's /, below which Docker's configuration is: where it is mounted in a rescue system.
-    #[arg(long, value_name = "DIR", default_value = "/")]
-    pub(super) host_root: PathBuf,
+    /// Docker's pid file, its option `pidfile` [default: /var/run/docker.pid].
+    #[arg(long, value_name = "FILE")]
+    pub(super) pidfile: Option<PathBuf>,
+    /// The host's /, below which Docker's configuration is: where it is mounted in a rescue system [default: /, or what
+    /// the conversion was begun with].
+    #[arg(long, value_name = "DIR")]
+    pub(super) host_root: Option<PathBuf>,
 }
 
 /// Arguments of `inspect`.

@@ -6,13 +6,13 @@ use std::path::Path;
 use anyhow::{Context, bail};
 
 use super::args::CommitArgs;
-use super::convert::host;
 use super::output::{print, print_json};
 use crate::convert::Discard;
 
 /// Removes the aufs side.
 pub(super) fn run(args: &CommitArgs) -> anyhow::Result<()> {
-    let discard = Discard::open(&args.root.root, &host(&args.root))?;
+    let place = args.root.place()?;
+    let discard = Discard::open(&place.root, &place.host)?;
     if !args.yes && !confirmed(discard.root())? {
         bail!("not confirmed, nothing was removed");
     }

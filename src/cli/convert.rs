@@ -8,15 +8,15 @@ use std::time::Duration;
 use anyhow::Context;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use super::args::{ConvertArgs, ResumeArgs, RootArgs, WorkArgs};
+use super::args::{ConvertArgs, ResumeArgs, WorkArgs};
 use super::output::{print, print_json};
+use super::place::Place;
 use super::progress::for_stderr;
 use super::quiet::keep_access_times;
 use crate::convert::{
     self, Finished, Prepared, Request, ResumeRequest, Source, Summary, Writer, finish, status,
 };
 use crate::docker::Orphans;
-use crate::docker::daemon::Host;
 use crate::docker::devicemapper::{SetupHint, daemon_settings};
 use crate::engine::Cancel;
 use crate::ext4::Checksums;
@@ -26,9 +26,13 @@ use crate::units::{BLOCK_BYTES, Bytes};
 pub(super) fn run(args: &ConvertArgs) -> anyhow::Result<()> {
     let writer = args.writer()?;
     let cancel = cancel_by_signals()?;
+    let place = args.root.place()?;
+    if args.switch_daemon {
+        place.expect_settings()?;
+    }
     let progress = for_stderr();
-    keep_access_times(&args.root.root);
-    let source = match Source::open(request(args, writer, cancel)) {
+    keep_access_times(&place.root);
+    let source = match Source::open(request(args, place, (writer, cancel))) {
         Err(error @ convert::Error::AlreadyConverted { .. }) => {
             log::warn!("{error}; nothing was done");
             return Ok(());
@@ -48,10 +52,11 @@ pub(super) fn run(args: &ConvertArgs) -> anyhow::Result<()> {
 /// Goes on with an interrupted conversion.
 pub(super) fn resume(args: &ResumeArgs) -> anyhow::Result<()> {
     let cancel = cancel_by_signals()?;
+    let place = args.root.place()?;
     let progress = for_stderr();
     let request = ResumeRequest {
-        root: args.root.root.clone(),
-        host: host(&args.root),
+        root: place.root,
+        host: place.host,
         jobs: args.work.jobs(),
         cancel,
         checkpoint: args.work.checkpoint(),
@@ -66,7 +71,7 @@ pub(super) fn resume(args: &ResumeArgs) -> anyhow::Result<()> {
     if let Some(words) = ended {
         return print_ended(&request.root, words, args.root.json);
     }
-    keep_access_times(&args.root.root);
+    keep_access_times(&request.root);
     let prepared = Source::resume(request)?.plan(&*progress)?;
     tell_notices(&prepared);
     let summary = prepared.execute(&*progress)?;
@@ -112,15 +117,6 @@ pub(super) fn cancel_by_signals() -> anyhow::Result<Cancel> {
     Ok(cancel)
 }
 
-/// The running system, as far as it is looked at.
-pub(super) fn host(args: &RootArgs) -> Host {
-    Host {
-        pid_file: args.pidfile.clone(),
-        root: args.host_root.clone(),
-        ..Host::default()
-    }
-}
-
 /// On a cold disk most threads wait for small files, so there are more of them than cores.
 pub(super) fn default_jobs() -> NonZeroUsize {
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
@@ -137,10 +133,10 @@ impl WorkArgs {
     }
 }
 
-fn request(args: &ConvertArgs, writer: Writer, cancel: Cancel) -> Request {
+fn request(args: &ConvertArgs, place: Place, (writer, cancel): (Writer, Cancel)) -> Request {
     Request {
-        root: args.root.root.clone(),
-        host: host(&args.root),
+        root: place.root,
+        host: place.host,
         dry_run: args.dry_run,
         orphans: if args.skip_orphans {
             Orphans::LeaveOut

@@ -8,6 +8,7 @@ use nix::unistd::geteuid;
 
 use super::log_format::tell_error;
 use crate::docker::daemon::Running;
+use crate::shell::own;
 use crate::{commit, convert, docker, engine};
 
 /// The process's exit code, documented in the README and in `--help`.
@@ -54,10 +55,11 @@ fn message(error: &anyhow::Error) -> String {
             if problems.len() > 1 =>
         {
             let head = format!("{}: {} problems:", path.display(), problems.len());
-            listing(head, problems)
+            let all = own("inspect --json", path);
+            listing(head, problems, &format!(": `{all}` lists all"))
         }
         Some(convert::Error::Running(Running::Found { findings })) if findings.len() > 1 => {
-            listing("docker is not stopped:".to_owned(), findings)
+            listing("docker is not stopped:".to_owned(), findings, "")
         }
         _ => format!("{error:#}"),
     }
@@ -66,17 +68,14 @@ fn message(error: &anyhow::Error) -> String {
 /// As many lines as fit on a screen.
 const SHOWN: usize = 20;
 
-fn listing(mut text: String, items: &[impl Display]) -> String {
+/// `all` says where the rest is.
+fn listing(mut text: String, items: &[impl Display], all: &str) -> String {
     for item in items.iter().take(SHOWN) {
         // Writing to a String cannot fail.
         let _ = write!(text, "\n  {item}");
     }
     if items.len() > SHOWN {
-        let _ = write!(
-            text,
-            "\n  and {} more: `aufs2dm inspect --json` lists all",
-            items.len() - SHOWN
-        );
+        let _ = write!(text, "\n  and {} more{all}", items.len() - SHOWN);
     }
     text
 }

@@ -13,8 +13,9 @@ const SHOWN: usize = 20;
 
 /// Says what is in a root.
 pub(super) fn run(args: &InspectArgs) -> anyhow::Result<()> {
-    keep_access_times(&args.root.root);
-    let root = Root::open(&args.root.root)?;
+    let place = args.root.place()?;
+    keep_access_times(&place.root);
+    let root = Root::open(&place.root)?;
     let inventory = Inventory::new(&root, &Survey::read(&root))?;
     if args.root.json {
         print_json(&inventory)

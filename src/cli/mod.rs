@@ -7,6 +7,7 @@ mod exit;
 mod inspect;
 mod log_format;
 mod output;
+mod place;
 mod progress;
 mod quiet;
 mod rollback;

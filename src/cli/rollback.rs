@@ -1,17 +1,17 @@
 //! `aufs2dm rollback`.
 
 use super::args::RollbackArgs;
-use super::convert::host;
 use super::output::{print, print_json};
 use super::quiet::keep_access_times;
 use crate::convert::{RollbackRequest, RolledBack, rollback};
 
 /// Goes back to aufs.
 pub(super) fn run(args: &RollbackArgs) -> anyhow::Result<()> {
-    keep_access_times(&args.root.root);
+    let place = args.root.place()?;
+    keep_access_times(&place.root);
     let done = rollback(&RollbackRequest {
-        root: args.root.root.clone(),
-        host: host(&args.root),
+        root: place.root,
+        host: place.host,
         force: args.force,
     })?;
     for notice in &done.notices {

@@ -5,10 +5,11 @@ use std::fmt::Write as _;
 use super::args::StatusArgs;
 use super::output::{print, print_json};
 use crate::convert::{Status, status};
+use crate::shell::own;
 
 /// Says where a conversion stands.
 pub(super) fn run(args: &StatusArgs) -> anyhow::Result<()> {
-    let status = status(&args.root.root)?;
+    let status = status(&args.root.place()?.root)?;
     if args.root.json {
         print_json(&status)
     } else {
@@ -27,10 +28,11 @@ fn text(status: &Status) -> String {
         );
     }
     if status.state == "converted" {
+        let verify = own("verify --full", &status.root);
         let verified = match &status.verified {
             Some(verified) if verified.full => "in full",
-            Some(_) => "quickly; `aufs2dm verify --full` reads everything",
-            None => "never; `aufs2dm verify --full` does it",
+            Some(_) => &format!("quickly; `{verify}` reads everything"),
+            None => &format!("never; `{verify}` does it"),
         };
         let _ = writeln!(text, "  verified: {verified}");
         if !status.changes.is_empty() {

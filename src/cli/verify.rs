@@ -1,7 +1,7 @@
 //! `aufs2dm verify`.
 
 use super::args::VerifyArgs;
-use super::convert::{cancel_by_signals, host};
+use super::convert::cancel_by_signals;
 use super::exit::FoundWrong;
 use super::output::{print, print_json};
 use super::progress::for_stderr;
@@ -13,10 +13,11 @@ use crate::verify::{Mode, Verdict};
 pub(super) fn run(args: &VerifyArgs) -> anyhow::Result<()> {
     let cancel = cancel_by_signals()?;
     let progress = for_stderr();
-    keep_access_times(&args.root.root);
+    let place = args.root.place()?;
+    keep_access_times(&place.root);
     let request = VerifyRequest {
-        root: args.root.root.clone(),
-        host: host(&args.root),
+        root: place.root,
+        host: place.host,
         mode: if args.full { Mode::Full } else { Mode::Quick },
         kernel: true,
         target: args.target(),

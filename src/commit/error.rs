@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::journal::State;
 use crate::chain::Chain;
 use crate::docker::first_start::SwitchError;
+use crate::shell::own;
 use crate::units::Bytes;
 
 /// Why staging or moving in place fails.
@@ -32,7 +33,7 @@ pub enum Error {
         free: Bytes,
     },
     /// A conversion is there that has to be ended first.
-    #[error("{path}: {state}")]
+    #[error("{path}: {}", .state.meaning(path))]
     Unfinished {
         /// The Docker root.
         path: PathBuf,
@@ -53,9 +54,12 @@ pub enum Error {
     },
     /// What was staged is neither there nor in its place.
     #[error(
-        "{path}: is gone, and what it was made for is not in place either; `aufs2dm rollback` goes back"
+        "{path}: is gone, and what it was made for is not in place either; `{}` goes back",
+        own("rollback", root)
     )]
     Lost {
+        /// The Docker root.
+        root: PathBuf,
         /// The staged file or directory.
         path: PathBuf,
     },
@@ -76,8 +80,8 @@ pub enum Error {
     },
     /// The conversion cannot be taken back.
     #[error(
-        "{root}: could not be taken back: {cause}; Docker must not start until `aufs2dm rollback`, called again when the cause is \
-         gone, has ended it", root = .root.display(), cause = Chain(&**.cause)
+        "{shown}: could not be taken back: {cause}; Docker must not start until `{rollback}`, called again when the cause is \
+         gone, has ended it", shown = .root.display(), cause = Chain(&**.cause), rollback = own("rollback", root)
     )]
     TakingBack {
         /// The Docker root.
@@ -88,10 +92,12 @@ pub enum Error {
     /// A step failed, and so did taking back the ones before it.
     #[error(
         "{cause}; and it could not be taken back: {left}; the root is between aufs and devicemapper, Docker must not start; \
-         when the cause is gone, `aufs2dm rollback` goes back and `aufs2dm resume` goes on",
-        cause = Chain(&**.cause), left = Chain(&**.left)
+         when the cause is gone, `{rollback}` goes back and `{resume}` goes on",
+        cause = Chain(&**.cause), left = Chain(&**.left), rollback = own("rollback", root), resume = own("resume", root)
     )]
     HalfWay {
+        /// The Docker root.
+        root: PathBuf,
         /// Why the move failed.
         cause: Box<Error>,
         /// Why it could not be taken back.

@@ -5,7 +5,6 @@
 //! end, so it counts for nothing. Each line ends with a checksum of the rest of it, so that a damaged one is told.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -23,6 +22,7 @@ use super::times::Times;
 use crate::chain::Chain;
 use crate::crc64::crc64;
 use crate::docker::first_start::Switch;
+use crate::shell::own;
 
 /// The journal's name in the staging directory.
 pub(crate) const FILE: &str = "journal";
@@ -116,17 +116,28 @@ pub enum State {
     Committing,
 }
 
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Writing => "a conversion was interrupted while it wrote layers: `aufs2dm resume` goes on, `aufs2dm rollback` \
-                              takes it back",
-            Self::Switching => "a conversion was interrupted while it moved its result in place: `aufs2dm resume` goes on, \
-                                `aufs2dm rollback` goes back",
-            Self::Converted => "is converted: `aufs2dm rollback` goes back to aufs, `aufs2dm commit` removes the aufs side",
-            Self::RollingBack => "a rollback was interrupted: `aufs2dm rollback` finishes it",
-            Self::Committing => "the removal of the aufs side was interrupted: `aufs2dm commit` finishes it",
-        })
+impl State {
+    /// The state of `root` in words, with the commands that come next.
+    pub fn meaning(self, root: &Path) -> String {
+        let [resume, rollback, commit] =
+            ["resume", "rollback", "commit"].map(|verb| own(verb, root));
+        match self {
+            Self::Writing => format!(
+                "a conversion was interrupted while it wrote layers: `{resume}` goes on, `{rollback}` takes it back"
+            ),
+            Self::Switching => format!(
+                "a conversion was interrupted while it moved its result in place: `{resume}` goes on, `{rollback}` goes back"
+            ),
+            Self::Converted => format!(
+                "is converted: `{rollback}` goes back to aufs, `{commit}` removes the aufs side"
+            ),
+            Self::RollingBack => {
+                format!("a rollback was interrupted: `{rollback}` finishes it")
+            }
+            Self::Committing => {
+                format!("the removal of the aufs side was interrupted: `{commit}` finishes it")
+            }
+        }
     }
 }
 

@@ -103,7 +103,10 @@ impl Move {
             // Done by a run before.
             return match look(&to)? {
                 Some(_) => Ok(()),
-                None => Err(Error::Lost { path: from }),
+                None => Err(Error::Lost {
+                    root: ground.root.to_owned(),
+                    path: from,
+                }),
             };
         }
         if let Self::Place { stood, .. } = self {

@@ -35,6 +35,7 @@ pub(super) fn forward(
     Err(match taken_back {
         Ok(()) => cause,
         Err(left) => Error::HalfWay {
+            root: ground.root.to_owned(),
             cause: Box::new(cause),
             left: Box::new(left),
         },

@@ -6,6 +6,7 @@ use crate::chain::Chain;
 use crate::docker::daemon::{LockError, Running};
 use crate::docker::{CacheId, Hits, JsonError, ReadError};
 use crate::engine::kernel;
+use crate::shell::own;
 use crate::units::Bytes;
 use crate::{aufs, commit, docker, engine, plan, verify};
 
@@ -99,7 +100,9 @@ pub enum Error {
     Commit(#[from] commit::Error),
     /// It is converted.
     #[error(
-        "{path}: is converted already; `aufs2dm status` tells more, `aufs2dm rollback` goes back to aufs"
+        "{path}: is converted already; `{}` tells more, `{}` goes back to aufs",
+        own("status", path),
+        own("rollback", path)
     )]
     AlreadyConverted {
         /// The Docker root.
@@ -107,7 +110,8 @@ pub enum Error {
     },
     /// No conversion was interrupted.
     #[error(
-        "{path}: no conversion was interrupted there, so there is nothing to go on with; `aufs2dm convert` begins one"
+        "{path}: no conversion was interrupted there, so there is nothing to go on with; `{}` begins one",
+        own("convert", path)
     )]
     NothingToResume {
         /// The Docker root.
@@ -124,15 +128,19 @@ pub enum Error {
         changes: Box<commit::Changes>,
     },
     /// There is no conversion whose aufs side could be removed.
-    #[error("{path}: no finished conversion is there; `aufs2dm status` tells where it stands")]
+    #[error(
+        "{path}: no finished conversion is there; `{}` tells where it stands",
+        own("status", path)
+    )]
     NotConverted {
         /// The Docker root.
         path: PathBuf,
     },
     /// The conversion was not proven in full.
     #[error(
-        "{path}: no full verification has passed since the conversion; `aufs2dm verify --full`, then again: the aufs side is the \
-         only other copy"
+        "{path}: no full verification has passed since the conversion; `{}`, then again: the aufs side is the \
+         only other copy",
+        own("verify --full", path)
     )]
     NotVerified {
         /// The Docker root.
@@ -171,7 +179,8 @@ pub enum Error {
     },
     /// The journal does not tell what was ordered.
     #[error(
-        "{path}: its journal does not tell how the conversion was begun; `aufs2dm rollback` takes back what it did"
+        "{path}: its journal does not tell how the conversion was begun; `{}` takes back what it did",
+        own("rollback", path)
     )]
     Order {
         /// The Docker root.
@@ -179,8 +188,10 @@ pub enum Error {
     },
     /// The source is not what it was when the conversion began.
     #[error(
-        "{path}: {what} changed since the conversion was begun, so what it has written is of no use; `aufs2dm rollback`, then \
-         `aufs2dm convert`"
+        "{path}: {what} changed since the conversion was begun, so what it has written is of no use; `{}`, then \
+         `{}`",
+        own("rollback", path),
+        own("convert", path)
     )]
     SourceChanged {
         /// The Docker root.
@@ -190,9 +201,13 @@ pub enum Error {
     },
     /// It failed or was stopped, and what it has written is kept.
     #[error(
-        "{done} of {all} layers are written and kept: `aufs2dm resume` goes on, `aufs2dm rollback` removes them"
+        "{done} of {all} layers are written and kept: `{}` goes on, `{}` removes them",
+        own("resume", root),
+        own("rollback", root)
     )]
     Resumable {
+        /// The Docker root.
+        root: PathBuf,
         /// Why.
         #[source]
         cause: Box<Error>,

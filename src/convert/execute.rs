@@ -138,6 +138,7 @@ impl Prepared {
             return cause;
         }
         Error::Resumable {
+            root: self.source.path().to_owned(),
             cause: Box::new(cause),
             done: durable,
             all: self.work.plan().devices.len(),

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::error::Error;
 use crate::commit::{Changes, Conversion, State, Verified};
 use crate::docker::{self, Root};
+use crate::shell::own;
 
 /// Where a conversion stands, and what may be done next. The field names are part of the `--json` interface.
 #[derive(Clone, Debug, Serialize)]
@@ -49,7 +50,7 @@ pub fn status(root: &Path) -> Result<Status, Error> {
     let story = conversion.story();
     Ok(Status {
         state: name(story.state),
-        meaning: story.state.to_string(),
+        meaning: story.state.meaning(&path),
         tool: Some(story.begun.tool.clone()),
         begun_at: Some(story.begun.at),
         durable_devices: story.durable.len(),
@@ -64,18 +65,18 @@ fn none(path: PathBuf) -> Result<Status, Error> {
     let meaning = match Root::open(&path) {
         Ok(root) if root.check_target_free().is_err() => {
             "no conversion of aufs2dm; it has a devicemapper side beside the aufs side that aufs2dm did not make, or does not \
-             know any more"
+             know any more".to_owned()
         }
-        Ok(_) => "not converted: `aufs2dm convert` does that",
+        Ok(_) => format!("not converted: `{}` does that", own("convert", &path)),
         Err(docker::Error::NotAufs { .. }) if path.join("devicemapper").is_dir() => {
-            "no conversion of aufs2dm in progress; it is a devicemapper root without an aufs side"
+            "no conversion of aufs2dm in progress; it is a devicemapper root without an aufs side".to_owned()
         }
         Err(error) => return Err(error.into()),
     };
     Ok(Status {
         root: path,
         state: "none",
-        meaning: meaning.to_owned(),
+        meaning,
         tool: None,
         begun_at: None,
         durable_devices: 0,

@@ -49,6 +49,13 @@ pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<Report
         .root
         .canonicalize()
         .unwrap_or_else(|_| request.root.clone());
+    // Before a pid file is made for what is no root at all.
+    if !["aufs", "devicemapper"]
+        .iter()
+        .any(|side| path.join(side).is_dir())
+    {
+        return Err(Error::NothingToVerify { path });
+    }
     let held = Held::for_reading(&path, &request.host)?;
     let (conversion, mut faults) = recorded(&path)?;
     if let Some(state @ (State::Switching | State::RollingBack)) = conversion

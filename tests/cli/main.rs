@@ -7,8 +7,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod commands_complete;
 mod converted;
 mod damage;
+mod host_root;
 mod interrupted;
 mod lifecycle;
 mod machine_log;

@@ -10,6 +10,7 @@
 mod choice;
 mod config_file;
 mod containers;
+mod data_root;
 mod env_file;
 mod flags;
 mod host_files;
@@ -29,6 +30,7 @@ mod version;
 mod words;
 
 pub use config_file::{Change, ConfigError, edit};
+pub use data_root::{DataRoot, data_root};
 pub use look_ahead::look_ahead;
 pub use outlook::{Finding, Outlook, Severity};
 pub use start::{
