@@ -33,6 +33,11 @@ pub(super) enum Exit {
 #[error("the verification found something wrong")]
 pub(super) struct FoundWrong;
 
+/// A verification could not look at what is there, and has said why.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("not verified: there are layers that could not be looked at")]
+pub(super) struct NotVerified;
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)

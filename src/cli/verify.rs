@@ -2,7 +2,7 @@
 
 use super::args::VerifyArgs;
 use super::convert::cancel_by_signals;
-use super::exit::FoundWrong;
+use super::exit::{FoundWrong, NotVerified};
 use super::output::{print, print_json};
 use super::progress::for_stderr;
 use super::quiet::keep_access_times;
@@ -33,5 +33,6 @@ pub(super) fn run(args: &VerifyArgs) -> anyhow::Result<()> {
     match report.verdict {
         Verdict::Sound => Ok(()),
         Verdict::SourceDamaged | Verdict::Wrong => Err(FoundWrong.into()),
+        Verdict::NotVerified => Err(NotVerified.into()),
     }
 }

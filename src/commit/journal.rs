@@ -23,6 +23,7 @@ use crate::chain::Chain;
 use crate::crc64::crc64;
 use crate::docker::first_start::Switch;
 use crate::shell::own;
+use crate::verify::{LayerCounts, Verdict};
 
 /// The journal's name in the staging directory.
 pub(crate) const FILE: &str = "journal";
@@ -91,13 +92,23 @@ pub struct Switching {
     pub daemon: Option<Switch>,
 }
 
-/// A verification that found nothing wrong.
+/// A verification, whatever it found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verified {
     /// Seconds since 1970.
     pub at: u64,
-    /// Whether all contents were read back.
+    /// Whether it was to read all contents back.
     pub full: bool,
+    /// What it came to. A journal of an earlier version does not say, so what it names counts for nothing.
+    #[serde(default = "not_verified")]
+    pub verdict: Verdict,
+    /// How much it looked at.
+    #[serde(default)]
+    pub counts: LayerCounts,
+}
+
+fn not_verified() -> Verdict {
+    Verdict::NotVerified
 }
 
 /// Where a conversion stands.
@@ -523,11 +534,26 @@ mod tests {
     }
 
     #[test]
+    fn a_verification_that_does_not_say_what_it_came_to_counts_for_nothing() {
+        let stage = tempfile::tempdir().unwrap();
+        begin(stage.path());
+        let text = sealed(r#"{"record":"verified","at":1,"full":true}"#) + "\n";
+        append_raw(stage.path(), &text);
+        let story = Story::read(stage.path()).unwrap().unwrap();
+        assert_eq!(story.verified.unwrap().verdict, Verdict::NotVerified);
+    }
+
+    #[test]
     fn a_full_verification_stays_known() {
         let stage = tempfile::tempdir().unwrap();
         let journal = begin(stage.path());
         for full in [true, false] {
-            let record = Record::Verified(Verified { at: 1, full });
+            let record = Record::Verified(Verified {
+                at: 1,
+                full,
+                verdict: Verdict::Sound,
+                counts: LayerCounts::default(),
+            });
             journal.append(&record).unwrap();
         }
         let story = Story::read(stage.path()).unwrap().unwrap();

@@ -10,7 +10,7 @@ use super::notes::Notes;
 use super::order::Order;
 use super::source::Source;
 use super::summary::{Done, Summary};
-use super::verify::staged_report;
+use super::verify::{record, staged_report};
 use super::writer::Work;
 use super::written::Written;
 use crate::aufs::Counts;
@@ -111,7 +111,7 @@ impl Prepared {
             let in_place = self
                 .stage_files(&stage, written.base_uuid)
                 .and_then(|()| self.prove(&stage, written.runs.as_deref(), progress))
-                .and_then(|()| self.move_in_place(&mut stage, progress));
+                .and_then(|proven| self.move_in_place(&mut stage, proven, progress));
             written.settle(in_place, stage.journal())
         });
         // What takes no longer than from one note to the next is done again as fast.
@@ -209,9 +209,9 @@ impl Prepared {
         stage: &Stage,
         runs: Option<&[direct::WrittenRun]>,
         progress: &dyn Progress,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<Verified>, Error> {
         if !self.source.request.verify {
-            return Ok(());
+            return Ok(None);
         }
         let report = staged_report(self, stage, runs, progress)?;
         match report.verdict {
@@ -219,24 +219,29 @@ impl Prepared {
                 let report = Box::new(report);
                 return Err(Error::Wrong { report });
             }
-            Verdict::SourceDamaged => log::warn!("{report}"),
+            Verdict::SourceDamaged | Verdict::NotVerified => log::warn!("{report}"),
             Verdict::Sound => log::info!("{report}"),
         }
-        Ok(())
+        Ok(Some(record(&report)))
     }
 
-    /// Moves all of it in place.
-    fn move_in_place(&self, stage: &mut Stage, progress: &dyn Progress) -> Result<(), Error> {
+    /// Moves all of it in place, and notes what the verification before came to.
+    fn move_in_place(
+        &self,
+        stage: &mut Stage,
+        proven: Option<Verified>,
+        progress: &dyn Progress,
+    ) -> Result<(), Error> {
         progress.start(Phase::Switch, 0);
         if self.source.request.cancel.is_set() {
             return Err(Error::Interrupted);
         }
         stage.switch(&self.configs, self.daemon.clone())?;
         progress.finish();
-        if self.source.request.verify {
+        if let Some(verified) = proven {
             let verified = Record::Verified(Verified {
                 at: commit::now(),
-                full: false,
+                ..verified
             });
             // The conversion is done: an error would say that it is not.
             if let Err(error) = stage.journal().append(&verified) {

@@ -73,15 +73,22 @@ pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<Report
     }
     report.add_faults(faults);
     if let Some(conversion) = conversion.filter(|one| one.story().state == State::Converted)
-        && report.verdict != Verdict::Wrong
+        && report.verdict < Verdict::NotVerified
     {
-        conversion.note_verified(Verified {
-            at: now(),
-            full: request.mode == Mode::Full,
-        })?;
+        conversion.note_verified(record(&report))?;
     }
     held.release();
     Ok(report)
+}
+
+/// What the journal is to say of a verification.
+pub(super) fn record(report: &Report) -> Verified {
+    Verified {
+        at: now(),
+        full: report.mode == Mode::Full,
+        verdict: report.verdict,
+        counts: report.coverage.counts,
+    }
 }
 
 /// The conversion as its journal has it, and what is wrong with the journal.

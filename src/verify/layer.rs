@@ -23,7 +23,7 @@ use crate::docker::{self, CacheId, ChainId, Hits};
 use crate::ext4::Ino;
 use crate::ext4::read::{Checked, ReadAt, Type, View};
 use crate::plan::{ID_FILE, Layer, ROOTFS};
-use crate::tree::escape;
+use crate::tree::{LayerTree, escape};
 
 /// A device that was read: what its children are derived from.
 pub(super) struct Opened<'a> {
@@ -90,21 +90,7 @@ pub(super) fn examine(
 ) -> Result<LayerReport, Halt> {
     let target = &run.targets[place];
     let opened = opened.as_deref();
-    let mut report = LayerReport {
-        id: target.id.clone(),
-        role: target.role(),
-        diff_id: None,
-        device: target.device.map(|(number, _)| number.value()),
-        structure: Faults::default(),
-        contents: Contents::Nothing,
-        tree: Tree::Same { entries: 0 },
-        hits: Hits::default(),
-    };
-    match opened {
-        Ok(opened) => report.structure = structure(opened, below),
-        Err(what) if run.devices.is_some() => report.structure.push(what),
-        Err(_) => {}
-    }
+    let mut report = begun(run, target, opened, below);
     let Some(id) = &target.id else {
         report.tree = base_tree(opened.ok());
         return Ok(report);
@@ -113,6 +99,7 @@ pub(super) fn examine(
     let chain = target.known.chain();
     let layer = chain.and_then(|chain| run.store.layers.get(&chain));
     report.diff_id = layer.map(|layer| layer.diff);
+    report.bytes = layer.map_or(0, |layer| layer.size.0);
     let look = Look {
         run,
         target,
@@ -130,6 +117,9 @@ pub(super) fn examine(
         }
         Err(halt) => return look.unreadable_branch(report, &halt),
     };
+    if let Some(branch) = branch {
+        report.bytes = file_bytes(&branch.tree);
+    }
     let mut compared = look.compare(branch);
     if let Some(compared) = &mut compared {
         look.check_mark(compared);
@@ -147,6 +137,44 @@ pub(super) fn examine(
         Ok(contents) => contents,
     };
     Ok(report)
+}
+
+/// The report of a target, with what can be said without its branch and its contents.
+fn begun(
+    run: &Run<'_>,
+    target: &Target,
+    opened: Result<&Opened<'_>, &String>,
+    below: Option<&Opened<'_>>,
+) -> LayerReport {
+    let structure = match opened {
+        Ok(opened) => structure(opened, below),
+        Err(what) if run.devices.is_some() => std::iter::once(what).collect(),
+        Err(_) => Faults::default(),
+    };
+    let unseen = |opened: &&Opened<'_>| opened.checked.is_none() && opened.unreadable.is_none();
+    LayerReport {
+        id: target.id.clone(),
+        role: target.role(),
+        diff_id: None,
+        device: target.device.map(|(number, _)| number.value()),
+        bytes: 0,
+        not_verified: opened.ok().filter(unseen).map(|_| NO_XFS.to_owned()),
+        structure,
+        contents: Contents::Nothing,
+        tree: Tree::Same { entries: 0 },
+        hits: Hits::default(),
+    }
+}
+
+/// Why a device that is there is not looked at.
+const NO_XFS: &str = "xfs is not read here";
+
+/// The sizes of all regular files of a layer.
+fn file_bytes(tree: &LayerTree) -> u64 {
+    let sizes = tree
+        .nodes()
+        .filter_map(|(node, _)| Some(tree.regular(node)?.size));
+    sizes.fold(0, u64::saturating_add)
 }
 
 /// What is wrong with a device's file system, without what is wrong with its parent's already.
@@ -209,6 +237,8 @@ impl<'r, 'a> Look<'r, 'a> {
             return Err(Halt::Interrupted);
         }
         let reason = Chain(halt).to_string();
+        // Aufs has it, but nothing can be said about it.
+        report.not_verified.get_or_insert_with(|| reason.clone());
         report.tree = Tree::NotCompared {
             reason: reason.clone(),
         };

@@ -8,6 +8,7 @@ mod branch;
 mod carried;
 mod compare;
 mod contents;
+mod coverage;
 mod device;
 mod error;
 pub mod kernel;
@@ -25,6 +26,7 @@ mod word;
 mod work;
 mod written;
 
+pub use coverage::{Coverage, LayerCounts, Missing, Reason};
 pub use error::Error;
 pub use report::{
     Contents, Faults, KernelWord, LayerReport, Mode, Proof, Report, Role, Tree, Verdict,

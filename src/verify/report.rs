@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use super::coverage::Coverage;
 use crate::docker::{CacheId, DiffId, Hits};
 use crate::tree::escape;
 use crate::units::Bytes;
@@ -19,13 +20,15 @@ pub enum Mode {
 }
 
 /// What it comes to, worst last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// Nothing is wrong. What could not be verified is in the layers' grades.
+    /// No fault in what was looked at; how much that was is in the [`Coverage`].
     Sound,
     /// The devices hold what aufs had, but aufs did not have what Docker once unpacked: damage from before the conversion.
     SourceDamaged,
+    /// Layers that are there could not be looked at. It says nothing about them.
+    NotVerified,
     /// Something is wrong with the devices.
     Wrong,
 }
@@ -41,6 +44,8 @@ pub struct Report {
     pub elapsed_seconds: f64,
     /// Bytes of devices and files that were read; what was read twice counts twice.
     pub bytes_read: u64,
+    /// How much of the layers was looked at.
+    pub coverage: Coverage,
     /// What is wrong with the stores, the pool and the driver's files, a text each.
     pub faults: Vec<String>,
     /// What Docker would start with all the same, but the operator should know, a text each.
@@ -82,6 +87,10 @@ pub struct LayerReport {
     pub diff_id: Option<DiffId>,
     /// Its device's number in the pool; `null` where there is no device.
     pub device: Option<u32>,
+    /// The bytes of its own files, as far as known.
+    pub bytes: u64,
+    /// Why it could not be looked at although it is there; `null` where it was.
+    pub not_verified: Option<String>,
     /// What is wrong with the device's file system, a text each.
     pub structure: Faults,
     /// The contents of its files.
@@ -234,6 +243,8 @@ impl LayerReport {
         let wrong = matches!(self.tree, Tree::Different { .. }) || !self.structure.is_empty();
         contents.max(if wrong {
             Verdict::Wrong
+        } else if self.not_verified.is_some() {
+            Verdict::NotVerified
         } else {
             Verdict::Sound
         })
@@ -296,6 +307,7 @@ impl Report {
             }
         }
         self.remarks.retain(|remark| !self.faults.contains(remark));
+        self.coverage = Coverage::of(&self.layers, self.nr_devices > 0);
         self.verdict = self.judge();
     }
 
@@ -378,12 +390,8 @@ impl Report {
 
     /// Why layers could not be verified or compared, each reason once.
     fn write_reasons(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for layer in &self.layers {
-            if let Contents::NotVerifiable { reason } = &layer.contents {
-                writeln!(f, "{}: contents not verified: {reason}", layer.name())?;
-            }
-        }
-        Ok(())
+        let mut reasons = self.coverage.reasons.iter();
+        reasons.try_for_each(|reason| writeln!(f, "{reason}"))
     }
 }
 
@@ -437,13 +445,25 @@ impl fmt::Display for Report {
         self.layers
             .iter()
             .try_for_each(|layer| layer.write_faults(f))?;
-        f.write_str(match self.verdict {
-            Verdict::Sound => "nothing is wrong",
-            Verdict::SourceDamaged => {
-                "the devices hold what aufs had; aufs had damage from before the conversion"
+        let coverage = &self.coverage;
+        match (self.verdict, self.mode) {
+            (Verdict::Sound, Mode::Full) if coverage.is_whole() => f.write_str("nothing is wrong"),
+            (Verdict::Sound, Mode::Full) => {
+                write!(f, "no fault in what could be verified: {coverage}")
             }
-            Verdict::Wrong => "SOMETHING IS WRONG with the devices",
-        })
+            (Verdict::Sound, Mode::Quick) => write!(f, "no fault in what was read: {coverage}"),
+            (Verdict::SourceDamaged, _) => write!(
+                f,
+                "the devices hold what aufs had; aufs had damage from before the conversion: {coverage}"
+            ),
+            (Verdict::NotVerified, _) => {
+                write!(
+                    f,
+                    "NOT VERIFIED: some of it could not be looked at: {coverage}"
+                )
+            }
+            (Verdict::Wrong, _) => f.write_str("SOMETHING IS WRONG with the devices"),
+        }
     }
 }
 

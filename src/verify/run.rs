@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use super::contents::How;
+use super::coverage::Coverage;
 use super::error::{Error, Halt};
 use super::layer::{Opened, examine, open};
 use super::pool::Pool;
@@ -84,6 +85,7 @@ pub fn verify(request: &Request<'_>, progress: &dyn Progress) -> Result<Report, 
         verdict: Verdict::Wrong,
         elapsed_seconds: 0.0,
         bytes_read: 0,
+        coverage: Coverage::default(),
         faults,
         remarks: Vec::new(),
         nr_devices: pool.as_ref().map_or(0, |pool| pool.thin().devices.len()),

@@ -1,0 +1,219 @@
+//! How much of a root a verification has looked at.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::report::{Contents, LayerReport, Role, Tree};
+
+/// Numbers of layers; the base device is none. A layer may be in several of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerCounts {
+    /// All.
+    pub layers: u64,
+    /// Those whose contents were looked at: read back, or proven by checksums of what was written.
+    pub read: u64,
+    /// Those whose contents a quick verification left out.
+    pub not_read: u64,
+    /// Those whose entries were not compared with aufs.
+    pub not_compared: u64,
+    /// Those of whose contents nothing tells what they must be.
+    pub not_verifiable: u64,
+    /// Those that are there but could not be looked at: with one of them the verdict is not better than
+    /// [`NotVerified`](super::Verdict::NotVerified).
+    #[serde(default)]
+    pub not_verified: u64,
+}
+
+/// What a verification has looked at, and what it has not.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Coverage {
+    /// Numbers of layers.
+    #[serde(flatten)]
+    pub counts: LayerCounts,
+    /// The bytes of all layers' files, as far as known.
+    pub bytes: u64,
+    /// Those of the layers whose contents were looked at.
+    pub bytes_read: u64,
+    /// The share of these in all, 0 to 1.
+    pub bytes_read_share: f64,
+    /// Why layers were not looked at, not compared or not verifiable: each reason once, with how many layers have it.
+    pub reasons: Vec<Reason>,
+}
+
+/// What was not done with some layers, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Reason {
+    /// What was not done.
+    pub what: Missing,
+    /// Why.
+    pub reason: String,
+    /// With how many layers.
+    pub layers: u64,
+}
+
+/// What was not done with a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Missing {
+    /// Neither its entries nor its contents were looked at, though they are there.
+    NotVerified,
+    /// Its entries were not compared with aufs.
+    NotCompared,
+    /// Its contents could not be verified.
+    NotVerifiable,
+}
+
+impl Coverage {
+    /// Of the layers of a report. A root without devices has nothing that could be compared with aufs.
+    pub(super) fn of(layers: &[LayerReport], has_devices: bool) -> Self {
+        let mut coverage = Self::default();
+        for layer in layers.iter().filter(|layer| layer.role != Role::Base) {
+            coverage.add(layer, has_devices);
+        }
+        // The base device has no contents, but it can be out of reach like all others.
+        for base in layers.iter().filter(|layer| layer.role == Role::Base) {
+            if let Some(reason) = &base.not_verified {
+                coverage.add_reason(Missing::NotVerified, reason);
+            }
+        }
+        coverage.bytes_read_share = share(coverage.bytes_read, coverage.bytes);
+        coverage
+    }
+
+    fn add(&mut self, layer: &LayerReport, has_devices: bool) {
+        self.counts.layers += 1;
+        self.bytes = self.bytes.saturating_add(layer.bytes);
+        if let Some(reason) = &layer.not_verified {
+            self.counts.not_verified += 1;
+            self.add_reason(Missing::NotVerified, reason);
+        }
+        if let Tree::NotCompared { reason } = &layer.tree
+            && has_devices
+        {
+            self.counts.not_compared += 1;
+            if layer.not_verified.is_none() {
+                self.add_reason(Missing::NotCompared, reason);
+            }
+        }
+        match &layer.contents {
+            Contents::NotRead => self.counts.not_read += 1,
+            Contents::NotVerifiable { reason } => {
+                self.counts.not_verifiable += 1;
+                if layer.not_verified.is_none() {
+                    self.add_reason(Missing::NotVerifiable, reason);
+                }
+            }
+            _ => {
+                self.counts.read += 1;
+                self.bytes_read = self.bytes_read.saturating_add(layer.bytes);
+            }
+        }
+    }
+
+    fn add_reason(&mut self, what: Missing, reason: &str) {
+        let known = self
+            .reasons
+            .iter_mut()
+            .find(|known| known.what == what && known.reason == reason);
+        match known {
+            Some(known) => known.layers += 1,
+            None => self.reasons.push(Reason {
+                what,
+                reason: reason.to_owned(),
+                layers: 1,
+            }),
+        }
+    }
+
+    /// Whether everything was read and compared.
+    pub(super) fn is_whole(&self) -> bool {
+        let counts = &self.counts;
+        counts.not_read + counts.not_compared + counts.not_verifiable + counts.not_verified == 0
+    }
+}
+
+/// Each reason, and how much was looked at, as the end of a sentence.
+impl fmt::Display for Coverage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = &self.counts;
+        let percent = percent(self.bytes_read_share);
+        write!(
+            f,
+            "contents of {} of {} layers, {percent} % of the bytes",
+            counts.read, counts.layers
+        )?;
+        let others = [
+            (counts.not_read, "not read"),
+            (counts.not_compared, "not compared"),
+            (counts.not_verifiable, "not verifiable"),
+            (counts.not_verified, "not verified"),
+        ];
+        for (count, what) in others.iter().filter(|(count, _)| *count > 0) {
+            write!(f, "; {count} {what}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotVerified => "not verified",
+            Self::NotCompared => "names and attributes not compared",
+            Self::NotVerifiable => "contents not verified",
+        })
+    }
+}
+
+/// `2 layers: contents not verified: …`
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (layers, s) = (self.layers, if self.layers == 1 { "" } else { "s" });
+        write!(f, "{layers} layer{s}: {}: {}", self.what, self.reason)
+    }
+}
+
+/// With enough digits, and never 100 of less than all.
+fn percent(share: f64) -> String {
+    let percent = share * 100.0;
+    if percent >= 100.0 || percent <= 0.0 {
+        format!("{percent:.0}")
+    } else if percent < 10.0 {
+        format!("{:.1}", percent.max(0.1))
+    } else {
+        format!("{:.0}", percent.min(99.0))
+    }
+}
+
+/// A part of a whole; all of nothing.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "it is shown with a few digits only"
+)]
+fn share(part: u64, whole: u64) -> f64 {
+    if whole == 0 {
+        1.0
+    } else {
+        part.min(whole) as f64 / whole as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_never_rounded_to_all_or_to_nothing() {
+        for (share, text) in [
+            (0.0, "0"),
+            (0.000_001, "0.1"),
+            (0.004, "0.4"),
+            (0.5, "50"),
+            (0.999_9, "99"),
+            (1.0, "100"),
+        ] {
+            assert_eq!(percent(share), text);
+        }
+    }
+}
