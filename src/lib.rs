@@ -17,6 +17,7 @@ mod lock;
 pub mod notify;
 mod path_form;
 pub mod plan;
+pub mod privileges;
 mod shell;
 pub mod sys;
 pub mod tar_split;

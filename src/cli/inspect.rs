@@ -6,6 +6,7 @@ use super::args::InspectArgs;
 use super::output::{print, print_json};
 use super::quiet::keep_access_times;
 use crate::docker::{ContainerSummary, ImageSummary, Inventory, Reference, Root, Survey};
+use crate::privileges::{self, Purpose};
 use crate::units::Bytes;
 
 /// Lists that are longer are cut in the text; `--json` has them whole.
@@ -16,6 +17,9 @@ pub(super) fn run(args: &InspectArgs) -> anyhow::Result<()> {
     let place = args.root.place()?;
     keep_access_times(&place.root);
     let root = Root::open(&place.root)?;
+    if let Err(error) = privileges::check(&place.host, root.path(), Purpose::Read) {
+        log::warn!("{error}");
+    }
     let inventory = Inventory::new(&root, &Survey::read(&root))?;
     if args.root.json {
         print_json(&inventory)

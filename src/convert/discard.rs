@@ -9,6 +9,7 @@ use super::held::Held;
 use crate::commit::{self, Conversion, State};
 use crate::docker::Survey;
 use crate::docker::daemon::Host;
+use crate::privileges::{self, Purpose};
 
 /// A conversion whose aufs side may be removed. Docker is kept out as long as it lives.
 #[derive(Debug)]
@@ -47,7 +48,10 @@ impl Discard {
         };
         match conversion.story().state {
             State::Committing => {}
-            State::Converted => expect_unneeded(&held, &conversion)?,
+            State::Converted => {
+                privileges::check(host, &path, Purpose::Write)?;
+                expect_unneeded(&held, &conversion)?;
+            }
             State::Writing => return Err(Error::NotConverted { path }),
             state => return Err(commit::Error::Unfinished { path, state }.into()),
         }

@@ -6,6 +6,7 @@ use crate::chain::Chain;
 use crate::docker::daemon::{LockError, Running};
 use crate::docker::{CacheId, Hits, JsonError, ReadError};
 use crate::engine::kernel;
+use crate::privileges::Unprivileged;
 use crate::shell::own;
 use crate::units::Bytes;
 use crate::{aufs, commit, docker, engine, plan, verify};
@@ -16,6 +17,9 @@ pub enum Error {
     /// Only root can read all branches and keep owners.
     #[error("aufs2dm must run as root: it reads every container's files and keeps their owners")]
     NotRoot,
+    /// Not all of the root can be seen or kept.
+    #[error(transparent)]
+    Unprivileged(#[from] Unprivileged),
     /// The root cannot be converted.
     #[error(transparent)]
     Docker(#[from] docker::Error),

@@ -9,6 +9,7 @@ use super::held::Held;
 use crate::commit::{self, Changes, Conversion, Leftover, State};
 use crate::docker::daemon::Host;
 use crate::engine::kernel;
+use crate::privileges::{self, Purpose};
 
 /// What was asked for.
 #[derive(Clone, Debug)]
@@ -46,6 +47,10 @@ pub struct RolledBack {
 pub fn rollback(request: &RollbackRequest) -> Result<RolledBack, Error> {
     let mut held = Held::open(&request.root, &request.host)?;
     let path = held.path().to_owned();
+    // Renames need little, so going back is not refused for what only reading needs.
+    if let Err(error) = privileges::check(&request.host, &path, Purpose::Write) {
+        held.notices.push(error.to_string());
+    }
     let mut done = RolledBack {
         root: path.clone(),
         rolled_back: false,

@@ -20,6 +20,7 @@ use crate::docker::{Model, Orphans, Root, Survey};
 use crate::engine::{Cancel, Phase, Progress, kernel};
 use crate::ext4::Checksums;
 use crate::plan::{self, fingerprint_of_layers};
+use crate::privileges;
 use crate::tree::Timestamp;
 use crate::units::Bytes;
 
@@ -101,6 +102,8 @@ impl Source {
         if !request.dry_run && !nix::unistd::geteuid().is_root() {
             return Err(Error::NotRoot);
         }
+        // Also for a plan: it would be one of what is seen, not of what is there.
+        privileges::check(&request.host, root.path(), request.writer.purpose())?;
         // A plan made beside another run would take what that run has made for leftovers. It keeps no other run out.
         let root_lock = Some(RootLock::acquire(root.path())?).filter(|_| !request.dry_run);
         let leftover = Leftover::look_for(root.path())?;
@@ -150,6 +153,7 @@ impl Source {
         let resumed = Resumed::of(&leftover, root.path())?;
         root.check_target_free()?;
         let request = resumed.request(request);
+        privileges::check(&request.host, root.path(), request.writer.purpose())?;
         let mut notices = Vec::new();
         let lock = keep_docker_out(&root, &request.host, request.dry_run, &mut notices)?;
         let left = kernel::Previous::find(root.path(), leftover.stage())?;

@@ -17,6 +17,7 @@ use crate::docker::daemon::Host;
 use crate::engine::direct::WrittenRun;
 use crate::engine::kernel::{self, Target};
 use crate::engine::{Cancel, Progress};
+use crate::privileges::{self, Purpose};
 use crate::verify::{self, Ask, Devices, Mode, Report, Verdict};
 
 /// What was asked for.
@@ -57,6 +58,7 @@ pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<Report
         return Err(Error::NothingToVerify { path });
     }
     let held = Held::for_reading(&path, &request.host)?;
+    privileges::check(&request.host, &path, Purpose::Read)?;
     let (conversion, mut faults) = recorded(&path)?;
     if let Some(state @ (State::Switching | State::RollingBack)) = conversion
         .as_ref()

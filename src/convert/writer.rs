@@ -9,6 +9,7 @@ use crate::docker::devicemapper::FileSystem;
 use crate::engine::kernel::base::{Programs, find_programs};
 use crate::engine::kernel::{self, Facts, Target};
 use crate::plan::{self, Fingerprint, Layer, Layout, Plan, PoolSizes};
+use crate::privileges::Purpose;
 use crate::units::Bytes;
 
 /// What writes the pool, and where.
@@ -59,6 +60,14 @@ pub(super) struct KernelWork {
 }
 
 impl Writer {
+    /// What it takes to write with it.
+    pub(super) fn purpose(&self) -> Purpose {
+        match self {
+            Self::Direct => Purpose::Write,
+            Self::Kernel { .. } => Purpose::MakeAll,
+        }
+    }
+
     /// Looks whether it can be done here; changes nothing.
     pub(super) fn check(&self) -> Result<Ready, Error> {
         self.ready(Target::check)

@@ -95,7 +95,7 @@ pub enum ReadError {
 }
 
 /// A path for messages, with bytes that are not printable ASCII escaped: names below a root are not to be trusted.
-pub(super) fn shown(path: &Path) -> String {
+pub(crate) fn shown(path: &Path) -> String {
     escape(path.as_os_str().as_bytes())
 }
 

@@ -14,6 +14,7 @@ mod host_root;
 mod interrupted;
 mod lifecycle;
 mod machine_log;
+mod privileges;
 mod refusals;
 mod run;
 mod space;
