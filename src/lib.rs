@@ -10,6 +10,7 @@ pub mod cli;
 pub mod commit;
 pub mod convert;
 pub mod crc64;
+mod date;
 pub mod docker;
 pub mod engine;
 pub mod ext4;

@@ -29,12 +29,14 @@ fn text(status: &Status) -> String {
     }
     if status.state == "converted" {
         let verify = own("verify --full", &status.root);
-        let verified = match &status.verified {
-            Some(verified) if verified.full => "in full",
-            Some(_) => &format!("quickly; `{verify}` reads everything"),
-            None => &format!("never; `{verify}` does it"),
+        let next = match &status.verified {
+            Some(verified) if verified.full && verified.passed() => String::new(),
+            _ => format!("; next: `{verify}`"),
         };
-        let _ = writeln!(text, "  verified: {verified}");
+        let _ = match &status.verified {
+            Some(verified) => writeln!(text, "  verified: {verified}{next}"),
+            None => writeln!(text, "  verified: never{next}"),
+        };
         if !status.changes.is_empty() {
             let _ = writeln!(
                 text,

@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 
 use super::error::Error;
-use super::journal::{Journal, Record, State, Story, Verified, sync_directory};
+use super::journal::{Journal, Record, State, Story, sync_directory};
 use super::moves::{Ground, Move};
 use super::since::{Changes, read_regular};
 use super::stage::{Leftover, remove_all, remove_stage};
 use super::switch;
+use super::verified::Verified;
 use crate::chain::Chain;
 use crate::docker::config_with_driver;
 
@@ -120,7 +121,7 @@ impl Conversion {
         switch::forward(switching, self.ground(), &journal)
     }
 
-    /// Notes that what is in place was proven.
+    /// Notes that what is in place was verified, and what came of it.
     ///
     /// # Errors
     ///

@@ -19,11 +19,11 @@ use serde_json::Value;
 use super::error::Error;
 use super::moves::{Ground, Move};
 use super::times::Times;
+use super::verified::{Verifications, Verified};
 use crate::chain::Chain;
 use crate::crc64::crc64;
 use crate::docker::first_start::Switch;
 use crate::shell::own;
-use crate::verify::{LayerCounts, Verdict};
 
 /// The journal's name in the staging directory.
 pub(crate) const FILE: &str = "journal";
@@ -56,7 +56,7 @@ pub enum Record {
         /// Seconds since 1970.
         at: u64,
     },
-    /// What is in place was proven.
+    /// What is in place was verified, with this outcome.
     Verified(Verified),
     /// All is about to be taken back.
     RollingBack,
@@ -90,25 +90,6 @@ pub struct Switching {
     pub written: super::since::Written,
     /// How the daemon is told of its new driver, where that was asked for.
     pub daemon: Option<Switch>,
-}
-
-/// A verification, whatever it found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Verified {
-    /// Seconds since 1970.
-    pub at: u64,
-    /// Whether it was to read all contents back.
-    pub full: bool,
-    /// What it came to. A journal of an earlier version does not say, so what it names counts for nothing.
-    #[serde(default = "not_verified")]
-    pub verdict: Verdict,
-    /// How much it looked at.
-    #[serde(default)]
-    pub counts: LayerCounts,
-}
-
-fn not_verified() -> Verdict {
-    Verdict::NotVerified
 }
 
 /// Where a conversion stands.
@@ -165,8 +146,8 @@ pub struct Story {
     pub switching: Option<Switching>,
     /// When all was in place, in seconds since 1970.
     pub switched_at: Option<u64>,
-    /// The last verification, and whether any read all contents back.
-    pub verified: Option<Verified>,
+    /// The verifications since.
+    pub verified: Verifications,
 }
 
 impl Story {
@@ -211,7 +192,7 @@ impl Story {
             durable: BTreeSet::new(),
             switching: None,
             switched_at: None,
-            verified: None,
+            verified: Verifications::default(),
         }
     }
 
@@ -252,11 +233,7 @@ impl Story {
                 State::Converted
             }
             Record::Verified(verified) => {
-                let full = self.verified.take().is_some_and(|earlier| earlier.full);
-                self.verified = Some(Verified {
-                    full: full || verified.full,
-                    ..verified
-                });
+                self.verified.add(verified);
                 self.state
             }
             Record::RollingBack => State::RollingBack,
@@ -429,6 +406,7 @@ pub fn now() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::verify::Verdict;
 
     fn begin(stage: &Path) -> Journal {
         let root = Times::of(stage, "").unwrap();
@@ -537,26 +515,10 @@ mod tests {
     fn a_verification_that_does_not_say_what_it_came_to_counts_for_nothing() {
         let stage = tempfile::tempdir().unwrap();
         begin(stage.path());
-        let text = sealed(r#"{"record":"verified","at":1,"full":true}"#) + "\n";
-        append_raw(stage.path(), &text);
+        let line = r#"{"record":"verified","at":1,"full":true}"#;
+        append_raw(stage.path(), &(sealed(line) + "\n"));
         let story = Story::read(stage.path()).unwrap().unwrap();
-        assert_eq!(story.verified.unwrap().verdict, Verdict::NotVerified);
-    }
-
-    #[test]
-    fn a_full_verification_stays_known() {
-        let stage = tempfile::tempdir().unwrap();
-        let journal = begin(stage.path());
-        for full in [true, false] {
-            let record = Record::Verified(Verified {
-                at: 1,
-                full,
-                verdict: Verdict::Sound,
-                counts: LayerCounts::default(),
-            });
-            journal.append(&record).unwrap();
-        }
-        let story = Story::read(stage.path()).unwrap().unwrap();
-        assert!(story.verified.unwrap().full);
+        assert!(story.verified.full.is_none());
+        assert_eq!(story.verified.failed.unwrap().verdict, Verdict::NotVerified);
     }
 }

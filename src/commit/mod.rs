@@ -6,6 +6,7 @@
 
 mod conversion;
 mod copy;
+mod device_side;
 mod error;
 mod image_names;
 mod journal;
@@ -14,12 +15,15 @@ mod since;
 mod stage;
 mod switch;
 mod times;
+mod verified;
 
 pub use conversion::Conversion;
+pub use device_side::DeviceSide;
 pub use error::Error;
 pub use image_names::ImageNames;
-pub use journal::{Begun, Journal, Record, State, Story, Switching, Verified, now};
+pub use journal::{Begun, Journal, Record, State, Story, Switching, now};
 pub use moves::Move;
 pub use since::{Changes, Written};
 pub use stage::{EditedConfig, Leftover, RootLock, STAGE_NAME, Stage, remove_leftover};
 pub use times::Times;
+pub use verified::{Verifications, Verified};

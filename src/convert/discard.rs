@@ -81,12 +81,7 @@ impl Discard {
 
 fn expect_unneeded(held: &Held, conversion: &Conversion) -> Result<(), Error> {
     let path = held.path().to_owned();
-    if !conversion
-        .story()
-        .verified
-        .as_ref()
-        .is_some_and(|verified| verified.full)
-    {
+    if conversion.story().verified.full.is_none() {
         return Err(Error::NotVerified { path });
     }
     let Some(root) = held.root() else {

@@ -10,7 +10,7 @@ use super::notes::Notes;
 use super::order::Order;
 use super::source::Source;
 use super::summary::{Done, Summary};
-use super::verify::{record, staged_report};
+use super::verify::{noted, staged_report};
 use super::writer::Work;
 use super::written::Written;
 use crate::aufs::Counts;
@@ -111,7 +111,7 @@ impl Prepared {
             let in_place = self
                 .stage_files(&stage, written.base_uuid)
                 .and_then(|()| self.prove(&stage, written.runs.as_deref(), progress))
-                .and_then(|proven| self.move_in_place(&mut stage, proven, progress));
+                .and_then(|verified| self.move_in_place(&mut stage, verified, progress));
             written.settle(in_place, stage.journal())
         });
         // What takes no longer than from one note to the next is done again as fast.
@@ -222,14 +222,14 @@ impl Prepared {
             Verdict::SourceDamaged | Verdict::NotVerified => log::warn!("{report}"),
             Verdict::Sound => log::info!("{report}"),
         }
-        Ok(Some(record(&report)))
+        Ok(Some(noted(&report, None)))
     }
 
     /// Moves all of it in place, and notes what the verification before came to.
     fn move_in_place(
         &self,
         stage: &mut Stage,
-        proven: Option<Verified>,
+        verified: Option<Verified>,
         progress: &dyn Progress,
     ) -> Result<(), Error> {
         progress.start(Phase::Switch, 0);
@@ -238,13 +238,9 @@ impl Prepared {
         }
         stage.switch(&self.configs, self.daemon.clone())?;
         progress.finish();
-        if let Some(verified) = proven {
-            let verified = Record::Verified(Verified {
-                at: commit::now(),
-                ..verified
-            });
+        if let Some(verified) = verified {
             // The conversion is done: an error would say that it is not.
-            if let Err(error) = stage.journal().append(&verified) {
+            if let Err(error) = stage.journal().append(&Record::Verified(verified)) {
                 log::warn!("{}", Chain(&error));
             }
         }

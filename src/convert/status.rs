@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::error::Error;
-use crate::commit::{Changes, Conversion, State, Verified};
+use crate::commit::{Changes, Conversion, State, Story, Verifications, Verified};
 use crate::docker::{self, Root};
 use crate::shell::own;
 
@@ -29,7 +29,7 @@ pub struct Status {
     /// When the result was in place, in seconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub switched_at: Option<u64>,
-    /// The last verification.
+    /// The verification that counts: one that failed before a full one before a quick one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verified: Option<Verified>,
     /// What Docker has done on the new root since.
@@ -50,15 +50,37 @@ pub fn status(root: &Path) -> Result<Status, Error> {
     let story = conversion.story();
     Ok(Status {
         state: name(story.state),
-        meaning: story.state.meaning(&path),
+        meaning: meaning(story, &path),
         tool: Some(story.begun.tool.clone()),
         begun_at: Some(story.begun.at),
         durable_devices: story.durable.len(),
         switched_at: story.switched_at,
-        verified: story.verified.clone(),
+        verified: story.verified.decisive().cloned().map(|verified| Verified {
+            seen: None,
+            ..verified
+        }),
         changes: conversion.changes()?,
         root: path,
     })
+}
+
+/// Removing the aufs side is no advice before all was proven.
+fn meaning(story: &Story, path: &Path) -> String {
+    let rollback = own("rollback", path);
+    match (story.state, &story.verified) {
+        (
+            State::Converted,
+            Verifications {
+                failed: Some(_), ..
+            },
+        ) => {
+            format!("is converted, and a verification of it failed: `{rollback}` goes back to aufs")
+        }
+        (State::Converted, Verifications { full: None, .. }) => {
+            format!("is converted: `{rollback}` goes back to aufs")
+        }
+        (state, _) => state.meaning(path),
+    }
 }
 
 fn none(path: PathBuf) -> Result<Status, Error> {

@@ -11,14 +11,14 @@ use super::held::Held;
 use super::order::Order;
 use super::writer::{Work, Writer};
 use crate::chain::Chain;
-use crate::commit::{self, Conversion, STAGE_NAME, Stage, State, Verified, now};
+use crate::commit::{self, Conversion, DeviceSide, STAGE_NAME, Stage, State, Verified, now};
 use crate::docker::StorePaths;
 use crate::docker::daemon::Host;
 use crate::engine::direct::WrittenRun;
 use crate::engine::kernel::{self, Target};
 use crate::engine::{Cancel, Progress};
 use crate::privileges::{self, Purpose};
-use crate::verify::{self, Ask, Devices, Mode, Report, Verdict};
+use crate::verify::{self, Ask, Devices, Mode, Report, pool};
 
 /// What was asked for.
 #[derive(Clone, Debug)]
@@ -39,7 +39,7 @@ pub struct VerifyRequest {
     pub cancel: Cancel,
 }
 
-/// Verifies the devicemapper side if there is one, else the aufs side. Docker's files are not changed; that a verification passed is
+/// Verifies the devicemapper side if there is one, else the aufs side. Docker's files are not changed; what came of it is
 /// noted in the conversion's journal.
 ///
 /// # Errors
@@ -69,28 +69,48 @@ pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<Report
     // A pool that a killed run left active is not this root's own. What it holds stays.
     let left = kernel::Previous::find(&path, conversion.as_ref().map(Conversion::stage))?;
     left.but_its_content().remove()?;
+    // Before, so that what is written meanwhile counts as written since.
+    let seen = conversion
+        .as_ref()
+        .map(|conversion| device_side(&path, conversion, request.target.as_ref()))
+        .transpose()?;
     let mut report = look(request, &path, conversion.as_ref(), progress)?;
     if let Some(conversion) = &conversion {
         faults.extend(conversion.damage()?);
     }
     report.add_faults(faults);
-    if let Some(conversion) = conversion.filter(|one| one.story().state == State::Converted)
-        && report.verdict < Verdict::NotVerified
-    {
-        conversion.note_verified(record(&report))?;
+    if let Some(conversion) = conversion.filter(|one| one.story().state == State::Converted) {
+        conversion.note_verified(noted(&report, seen))?;
     }
     held.release();
     Ok(report)
 }
 
-/// What the journal is to say of a verification.
-pub(super) fn record(report: &Report) -> Verified {
+/// What the journal keeps of a verification.
+pub(super) fn noted(report: &Report, seen: Option<DeviceSide>) -> Verified {
     Verified {
         at: now(),
         full: report.mode == Mode::Full,
         verdict: report.verdict,
         counts: report.coverage.counts,
+        seen,
     }
+}
+
+/// The devicemapper side as it is now.
+pub(super) fn device_side(
+    path: &Path,
+    conversion: &Conversion,
+    target: Option<&Target>,
+) -> Result<DeviceSide, Error> {
+    let recorded = recorded_target(conversion);
+    let target = target.or(recorded.as_ref()).unwrap_or(&Target::LoopFiles);
+    // What is wrong with the pool is for the verification to tell.
+    let superblock = pool::superblock(&path.join("devicemapper"), target).ok();
+    Ok(DeviceSide::of(
+        path,
+        superblock.as_ref().map(|block| &block[..]),
+    )?)
 }
 
 /// The conversion as its journal has it, and what is wrong with the journal.

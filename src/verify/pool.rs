@@ -47,26 +47,7 @@ impl Pool {
     /// [`Error::Active`] for one that is in use, [`Error::Io`], [`Error::Kind`], [`Error::Metadata`] with what
     /// is wrong and where, [`Error::DataTooSmall`].
     pub fn open(home: &Path, target: &Target) -> Result<Self, Error> {
-        let active = match target {
-            Target::ThinPool { path } => Some(ActivePool::find(path)?),
-            Target::Devices { data, metadata } => ActivePool::on(data, metadata)?,
-            Target::LoopFiles => {
-                let [data, metadata] = loop_files(home);
-                open_file(&data)?;
-                open_file(&metadata)?;
-                ActivePool::on(&data, &metadata)?
-            }
-        };
-        let [data_path, metadata_path] = match target {
-            Target::LoopFiles => loop_files(home),
-            Target::Devices { data, metadata } => [data.clone(), metadata.clone()],
-            Target::ThinPool { path } => {
-                let Some(pool) = &active else {
-                    unreachable!("{}: found, or an error", path.display());
-                };
-                [pool.data.clone(), pool.metadata.clone()]
-            }
-        };
+        let (active, [data_path, metadata_path]) = places(home, target)?;
         let (thin, remarks) = read_metadata(&metadata_path)?;
         let data = open_data(&data_path, &thin)?;
         Ok(Self {
@@ -123,6 +104,45 @@ impl Pool {
             size,
         ))
     }
+}
+
+/// The pool as it is active, if it is, and its data and metadata.
+fn places(home: &Path, target: &Target) -> Result<(Option<ActivePool>, [PathBuf; 2]), Error> {
+    let active = match target {
+        Target::ThinPool { path } => Some(ActivePool::find(path)?),
+        Target::Devices { data, metadata } => ActivePool::on(data, metadata)?,
+        Target::LoopFiles => {
+            let [data, metadata] = loop_files(home);
+            open_file(&data)?;
+            open_file(&metadata)?;
+            ActivePool::on(&data, &metadata)?
+        }
+    };
+    let paths = match target {
+        Target::LoopFiles => loop_files(home),
+        Target::Devices { data, metadata } => [data.clone(), metadata.clone()],
+        Target::ThinPool { path } => {
+            let Some(pool) = &active else {
+                unreachable!("{}: found, or an error", path.display());
+            };
+            [pool.data.clone(), pool.metadata.clone()]
+        }
+    };
+    Ok((active, paths))
+}
+
+/// The first block of a pool's metadata, which each of its transactions writes. `home` as for [`Pool::open`].
+///
+/// # Errors
+///
+/// [`Error::Active`], [`Error::Io`], [`Error::Kind`].
+pub fn superblock(home: &Path, target: &Target) -> Result<[u8; 4096], Error> {
+    let (_, [_, path]) = places(home, target)?;
+    let mut block = [0; 4096];
+    Metadata::open(&path)
+        .and_then(|metadata| metadata.read_block(0, &mut block))
+        .map_err(Error::io(&path, "read"))?;
+    Ok(block)
 }
 
 /// The paths of data and metadata.

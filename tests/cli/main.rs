@@ -8,6 +8,7 @@
 mod support;
 
 mod commands_complete;
+mod commit_conditions;
 mod converted;
 mod damage;
 mod host_root;

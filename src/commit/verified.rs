@@ -1,0 +1,148 @@
+//! Verifications as the journal has them, and what they are worth together.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::device_side::DeviceSide;
+use crate::date;
+use crate::verify::{LayerCounts, Verdict};
+
+/// A verification. The field names are part of the `--json` interface, but for `seen`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verified {
+    /// Seconds since 1970.
+    pub at: u64,
+    /// Whether all contents were read back.
+    pub full: bool,
+    /// What it came to. A journal of an earlier version does not say, so what it names counts for nothing.
+    #[serde(default = "not_verified")]
+    pub verdict: Verdict,
+    /// How much it looked at.
+    #[serde(default)]
+    pub counts: LayerCounts,
+    /// What it had before it, to tell later whether that was written to since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<DeviceSide>,
+}
+
+fn not_verified() -> Verdict {
+    Verdict::NotVerified
+}
+
+impl Verified {
+    /// Whether it found nothing wrong with the devices.
+    pub fn passed(&self) -> bool {
+        matches!(self.verdict, Verdict::Sound | Verdict::SourceDamaged)
+    }
+}
+
+/// `in full on 2026-01-31 23:59:59 UTC, nothing wrong (30 layers)`.
+impl fmt::Display for Verified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let how = if self.full { "in full" } else { "quickly" };
+        let found = match self.verdict {
+            Verdict::Sound if self.full => "nothing wrong",
+            Verdict::Sound => "nothing wrong in what was read",
+            Verdict::SourceDamaged => "the devices hold what aufs had, which was damaged before",
+            Verdict::NotVerified => "NOT VERIFIED: layers could not be looked at",
+            Verdict::Wrong => "SOMETHING IS WRONG with the devices",
+        };
+        write!(f, "{how} on {}, {found}", date::utc(self.at))?;
+        let counts = &self.counts;
+        write!(f, " ({} layers", counts.layers)?;
+        for (count, what) in [
+            (counts.not_read, "not read"),
+            (counts.not_compared, "not compared with aufs"),
+            (counts.not_verifiable, "not verifiable"),
+            (counts.not_verified, "NOT VERIFIED"),
+        ] {
+            if count > 0 {
+                write!(f, ", {count} {what}")?;
+            }
+        }
+        f.write_str(")")
+    }
+}
+
+/// All verifications of a journal, as far as they still count.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verifications {
+    /// The latest.
+    pub latest: Option<Verified>,
+    /// The latest full one that passed, unless a later one failed.
+    pub full: Option<Verified>,
+    /// The latest that did not pass, unless a later full one did. A quick one looks at a part only, so it clears nothing up.
+    pub failed: Option<Verified>,
+}
+
+impl Verifications {
+    pub(super) fn add(&mut self, verified: Verified) {
+        if !verified.passed() {
+            self.full = None;
+            self.failed = Some(verified.clone());
+        } else if verified.full {
+            self.full = Some(verified.clone());
+            self.failed = None;
+        }
+        self.latest = Some(verified);
+    }
+
+    /// The one that counts: a failed one before a full one before a quick one.
+    pub fn decisive(&self) -> Option<&Verified> {
+        let latest = self.latest.as_ref();
+        self.failed.as_ref().or(self.full.as_ref()).or(latest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WRONG: Verdict = Verdict::Wrong;
+    const SOUND: Verdict = Verdict::Sound;
+
+    fn after(verifications: &[(bool, Verdict)]) -> Verifications {
+        let mut all = Verifications::default();
+        for (at, &(full, verdict)) in verifications.iter().enumerate() {
+            all.add(Verified {
+                at: at as u64,
+                full,
+                verdict,
+                counts: LayerCounts::default(),
+                seen: None,
+            });
+        }
+        all
+    }
+
+    #[test]
+    fn a_quick_one_that_passes_leaves_the_full_one_before_it() {
+        let all = after(&[(true, SOUND), (false, SOUND)]);
+        assert_eq!(all.full.as_ref().map(|one| one.at), Some(0));
+        assert_eq!(all.latest.as_ref().map(|one| one.at), Some(1));
+        assert_eq!(all.failed, None);
+    }
+
+    #[test]
+    fn any_that_fails_voids_all_before_it_and_only_a_full_one_clears_it_up() {
+        for full in [true, false] {
+            let failed = after(&[(true, SOUND), (full, WRONG)]);
+            assert_eq!(
+                (failed.full.is_some(), failed.failed.is_some()),
+                (false, true)
+            );
+            let quick = after(&[(true, SOUND), (full, WRONG), (false, SOUND)]);
+            assert_eq!(
+                (quick.full.is_some(), quick.failed.is_some()),
+                (false, true)
+            );
+            assert_eq!(quick.decisive().map(|one| one.at), Some(1));
+            let cleared = after(&[(true, SOUND), (full, WRONG), (true, Verdict::SourceDamaged)]);
+            assert_eq!(
+                (cleared.full.is_some(), cleared.failed.is_some()),
+                (true, false)
+            );
+        }
+    }
+}
