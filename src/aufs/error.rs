@@ -1,11 +1,10 @@
 //! What can be wrong with a branch.
 
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::tar_split;
-use crate::tree::escape;
+use crate::tree::shown;
 
 /// Why a branch was not read. Every path is the file's own, so that it can be looked at.
 #[derive(Debug, thiserror::Error)]
@@ -90,14 +89,10 @@ impl Error {
     }
 }
 
-/// The path for messages, in the escaping of [`escape`].
-fn shown(path: &Path) -> String {
-    escape(path.as_os_str().as_bytes())
-}
-
 #[cfg(test)]
 mod tests {
     use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
 
     use super::*;
 

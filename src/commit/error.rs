@@ -7,6 +7,7 @@ use super::journal::State;
 use crate::chain::Chain;
 use crate::docker::first_start::SwitchError;
 use crate::shell::own;
+use crate::tree::shown;
 use crate::units::Bytes;
 
 /// Why staging or moving in place fails.
@@ -70,6 +71,15 @@ pub enum Error {
     #[error("{path}: another aufs2dm is at work")]
     Busy {
         /// The Docker root.
+        path: PathBuf,
+    },
+    /// A file that is to be replaced was written by somebody else.
+    #[error(
+        "{}: changed while the root was converted; it stays as it is; find out what writes there, then convert again",
+        shown(path)
+    )]
+    Changed {
+        /// The file.
         path: PathBuf,
     },
     /// Something stands where the result belongs.

@@ -3,6 +3,7 @@
 
 use std::fs::{self, Metadata};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -109,9 +110,9 @@ impl Move {
                 }),
             };
         }
-        if let Self::Place { stood, .. } = self {
-            let stood = ground.stage.join(stood);
-            set_aside(&to, &stood)?;
+        match self {
+            Self::Place { stood, .. } => set_aside(&to, &ground.stage.join(stood))?,
+            Self::Replace { original, .. } => expect_same(&to, &ground.stage.join(original))?,
         }
         fs::rename(&from, &to).map_err(Error::io(&to, "move the result to"))
     }
@@ -141,6 +142,13 @@ impl Move {
                 if look(parent(&to))?.is_none() {
                     return Ok(Back::DirectoryGone);
                 }
+                if look(&from)?.is_some() {
+                    // Not replaced: what lies there is the original, or what somebody else put there.
+                    return match fs::remove_file(&kept) {
+                        Err(error) => Err(Error::io(&kept, "remove")(error)),
+                        Ok(()) => Ok(Back::Done),
+                    };
+                }
                 fs::rename(&kept, &to).map_err(Error::io(&to, "restore"))?;
                 // Two names of one file: a rename leaves both.
                 match fs::remove_file(&kept) {
@@ -162,6 +170,25 @@ impl Move {
             None => Ok(()),
         }
     }
+}
+
+/// Makes sure that the file which is about to be replaced is the one that was kept: a program that saves a file writes a new one
+/// and renames it.
+fn expect_same(to: &Path, kept: &Path) -> Result<(), Error> {
+    let (Some(now), Some(before)) = (look(to)?, look(kept)?) else {
+        return Ok(());
+    };
+    let same_file = (now.dev(), now.ino()) == (before.dev(), before.ino());
+    let same_bytes = || {
+        let read = |path: &Path| fs::read(path).map_err(Error::io(path, "read"));
+        Ok(now.is_file() && before.is_file() && read(to)? == read(kept)?)
+    };
+    if same_file || same_bytes()? {
+        return Ok(());
+    }
+    Err(Error::Changed {
+        path: to.to_owned(),
+    })
 }
 
 /// Moves an empty directory out of the way, whole, so that it can come back as it was.

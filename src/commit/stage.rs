@@ -56,8 +56,23 @@ pub struct Stage {
 pub struct EditedConfig {
     /// The file, relative to the Docker root: `containers/<id>/config.v2.json`.
     pub path: PathBuf,
+    /// Its content before.
+    pub original: Vec<u8>,
     /// Its new content.
     pub content: Vec<u8>,
+}
+
+impl EditedConfig {
+    /// Makes sure that the file is still the one that was edited.
+    fn expect_original(&self, root: &Path) -> Result<(), Error> {
+        let path = root.join(&self.path);
+        let now = fs::read(&path).map_err(Error::io(&path, "read"))?;
+        if now == self.original {
+            Ok(())
+        } else {
+            Err(Error::Changed { path })
+        }
+    }
 }
 
 /// A root that only this run works on. The lock is on the open directory, leaves no trace and ends with the process.
@@ -344,6 +359,10 @@ impl Stage {
             step.keep_original(ground)?;
         }
         self.sync_staged()?;
+        // As late as can be: whoever wrote one since wants that to stay.
+        configs
+            .iter()
+            .try_for_each(|config| config.expect_original(&self.root))?;
         let kept = self.keep;
         // A kill from here on is told from one before by this record.
         self.journal.append(&Record::Switching(switching.clone()))?;

@@ -8,6 +8,7 @@ use crate::docker::{CacheId, Hits, JsonError, ReadError};
 use crate::engine::kernel;
 use crate::privileges::Unprivileged;
 use crate::shell::own;
+use crate::tree::{Difference, shown};
 use crate::units::Bytes;
 use crate::{aufs, commit, docker, engine, plan, verify};
 
@@ -201,6 +202,30 @@ pub enum Error {
         /// The Docker root.
         path: PathBuf,
         /// What: `the aufs layers`, `the plan`.
+        what: &'static str,
+    },
+    /// A layer is not what it was when it was read.
+    #[error(
+        "layer {layer}: {path} {what} while the root was converted: {hits}; nothing was moved; find out what writes there, then \
+         convert again", path = .difference.path, what = .difference.what
+    )]
+    LayerChanged {
+        /// The layer.
+        layer: CacheId,
+        /// Which images and containers need it.
+        hits: Hits,
+        /// The entry.
+        difference: Difference,
+    },
+    /// One of Docker's own files is not what it was when it was read.
+    #[error(
+        "{}: {what} while the root was converted; nothing was moved; find out what writes there, then convert again",
+        shown(path)
+    )]
+    StoreChanged {
+        /// The file.
+        path: PathBuf,
+        /// What became of it.
         what: &'static str,
     },
     /// It failed or was stopped, and what it has written is kept.

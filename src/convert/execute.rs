@@ -111,7 +111,8 @@ impl Prepared {
             let in_place = self
                 .stage_files(&stage, written.base_uuid)
                 .and_then(|()| self.prove(&stage, written.runs.as_deref(), progress))
-                .and_then(|verified| self.move_in_place(&mut stage, verified, progress));
+                .and_then(|proven| self.expect_unchanged(progress).map(|()| proven))
+                .and_then(|proven| self.move_in_place(&mut stage, proven, progress));
             written.settle(in_place, stage.journal())
         });
         // What takes no longer than from one note to the next is done again as fast.
@@ -128,8 +129,8 @@ impl Prepared {
         }
         let is_kept = match &cause {
             Error::Kernel(error) => matches!(error, kernel::Error::NotResumed(_)),
-            // What is wrong once would be gone on with.
-            Error::Wrong { .. } => false,
+            // What is wrong once would be gone on with; and the plan of a layer that changed is another.
+            Error::Wrong { .. } | Error::LayerChanged { .. } => false,
             _ => matches!(self.work, Work::Direct(_)),
         };
         let keep = durable > 0 && is_kept;
@@ -216,6 +217,8 @@ impl Prepared {
         let report = staged_report(self, stage, runs, progress)?;
         match report.verdict {
             Verdict::Wrong => {
+                // It was compared with what is there now: that says more, if it is not what was read.
+                self.expect_unchanged(progress)?;
                 let report = Box::new(report);
                 return Err(Error::Wrong { report });
             }

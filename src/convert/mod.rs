@@ -18,6 +18,7 @@ mod rollback;
 mod source;
 mod status;
 mod summary;
+mod unchanged;
 mod verify;
 mod writer;
 mod written;

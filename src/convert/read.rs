@@ -1,5 +1,6 @@
 //! Reads the layers' branches, many at a time, and the containers' configurations.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -26,11 +27,7 @@ pub(super) struct Read {
 
 /// Reads every layer's branch.
 pub(super) fn read_layers(source: &Source, progress: &dyn Progress) -> Result<Read, Error> {
-    let jobs = source.request.jobs.get();
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(jobs)
-        .build()
-        .map_err(|source| Error::Threads { jobs, source })?;
+    let pool = threads(source.request.jobs)?;
     let layers = &source.model.aufs;
     progress.start(Phase::Read, layers.len() as u64);
     let branches: Result<Vec<_>, _> = pool.install(|| {
@@ -41,7 +38,17 @@ pub(super) fn read_layers(source: &Source, progress: &dyn Progress) -> Result<Re
     Ok(assemble(source, branches?))
 }
 
-fn read_layer(source: &Source, layer: &AufsLayer) -> Result<Branch, Error> {
+/// Threads to read branches with.
+pub(super) fn threads(jobs: NonZeroUsize) -> Result<rayon::ThreadPool, Error> {
+    let jobs = jobs.get();
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(jobs)
+        .build()
+        .map_err(|source| Error::Threads { jobs, source })
+}
+
+/// Reads one layer's branch.
+pub(super) fn read_layer(source: &Source, layer: &AufsLayer) -> Result<Branch, Error> {
     log::info!("layer {}", layer.id);
     let branch = source.root.branch(&layer.id);
     let tar_split = layer.uses.iter().find_map(|used| match used {
@@ -127,7 +134,11 @@ pub(super) fn switch_configs(root: &Root, model: &Model) -> Result<Vec<EditedCon
                 path: root.path().join(&path),
                 source,
             })?;
-            edited.extend(changed.map(|content| EditedConfig { path, content }));
+            edited.extend(changed.map(|edited| EditedConfig {
+                path,
+                original: content,
+                content: edited,
+            }));
         }
     }
     Ok(edited)

@@ -13,6 +13,7 @@ use super::keep_out::keep_docker_out;
 use super::order::{Order, Planned};
 use super::read::{read_layers, switch_configs};
 use super::resumed::Resumed;
+use super::unchanged::Stores;
 use super::writer::{Ready, Writer};
 use crate::commit::{self, Leftover, RootLock, Stage, State};
 use crate::docker::daemon::{Host, PidFileLock};
@@ -78,6 +79,8 @@ pub struct Source {
     pub(super) request: Request,
     pub(super) root: Root,
     pub(super) model: Model,
+    /// Docker's own files as they were before they were read.
+    pub(super) stores: Stores,
     /// What the operator should know.
     pub(super) notices: Vec<String>,
     /// What will write the pool.
@@ -124,12 +127,14 @@ impl Source {
         if let Ready::Kernel(kernel) = &ready {
             notices.extend(kernel.facts.notices.iter().cloned());
         }
+        let stores = Stores::look(root.path());
         let model = Survey::read(&root).into_model(request.orphans)?;
         notices.extend(model.warnings.iter().map(ToString::to_string));
         Ok(Self {
             request,
             root,
             model,
+            stores,
             notices,
             ready,
             lock,
@@ -166,12 +171,14 @@ impl Source {
                 .writer
                 .check_left(resumed.options.transaction_before)?
         };
+        let stores = Stores::look(root.path());
         let model = Survey::read(&root).into_model(request.orphans)?;
         notices.extend(model.warnings.iter().map(ToString::to_string));
         Ok(Self {
             request,
             root,
             model,
+            stores,
             notices,
             ready,
             lock,

@@ -8,7 +8,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use nix::dir;
@@ -18,7 +18,7 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
 use serde::Serialize;
 use thiserror::Error;
 
-use crate::tree::escape;
+pub(crate) use crate::tree::shown;
 
 /// The largest file that is read whole. Docker's largest, a container's config, is a few hundred KiB at most.
 pub const MAX_FILE_BYTES: u64 = 64 << 20; // 64 MiB
@@ -92,11 +92,6 @@ pub enum ReadError {
         /// The file.
         path: PathBuf,
     },
-}
-
-/// A path for messages, with bytes that are not printable ASCII escaped: names below a root are not to be trusted.
-pub(crate) fn shown(path: &Path) -> String {
-    escape(path.as_os_str().as_bytes())
 }
 
 /// An entry of a directory.

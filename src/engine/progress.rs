@@ -18,6 +18,8 @@ pub enum Phase {
     Verify,
     /// The kernel mounts devices; counted in devices.
     Kernel,
+    /// Reading the branches' directories again, to see whether they changed meanwhile; counted in layers.
+    Recheck,
     /// Moving the result in place; not counted.
     Switch,
 }

@@ -1,6 +1,8 @@
 //! How arbitrary bytes are shown to a person: printable ASCII as it is, the rest as `\xHH`.
 
 use std::fmt::Write as _;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// A name or target for messages: bytes 0x20 to 0x7e except the backslash as they are, others as `\xHH`.
 pub fn escape(bytes: &[u8]) -> String {
@@ -14,6 +16,11 @@ pub fn escape(bytes: &[u8]) -> String {
         }
     }
     text
+}
+
+/// A path for messages, in the escaping of [`escape`]: names below a root are not to be trusted.
+pub fn shown(path: &Path) -> String {
+    escape(path.as_os_str().as_bytes())
 }
 
 /// A path from its components, outermost first: `/a/b`, and `/` for none. Each component is [escaped](escape).

@@ -5,10 +5,12 @@
 //! xattrs are bytes. The form is compact (about a hundred bytes an entry), because a host's layers hold millions of
 //! files and all of them are planned in memory before the first byte is written.
 
+mod difference;
 mod display;
 mod layer;
 mod meta;
 
-pub use display::{escape, escape_path};
+pub use difference::{Difference, first_difference};
+pub use display::{escape, escape_path, shown};
 pub use layer::{Directory, Entry, Kind, LayerTree, Listing, Node, NodeId, Regular, Segment};
 pub use meta::{DeviceNumber, Meta, Timestamp, Xattrs};

@@ -71,6 +71,7 @@ fn name(phase: Phase) -> &'static str {
         Phase::Metadata => "metadata",
         Phase::Verify => "verify",
         Phase::Kernel => "kernel",
+        Phase::Recheck => "recheck",
         Phase::Switch => "switch",
     }
 }

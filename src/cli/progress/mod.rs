@@ -38,6 +38,7 @@ fn title(phase: Phase) -> &'static str {
         Phase::Metadata => "writing pool metadata",
         Phase::Verify => "verifying",
         Phase::Kernel => "mounting devices",
+        Phase::Recheck => "looking for changes",
         Phase::Switch => "moving in place",
     }
 }
@@ -49,7 +50,7 @@ impl Progress for Bar {
     fn start(&self, phase: Phase, total: u64) {
         let template = match phase {
             Phase::Data => "{msg:22} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta} left",
-            Phase::Read | Phase::Verify | Phase::Kernel => {
+            Phase::Read | Phase::Verify | Phase::Kernel | Phase::Recheck => {
                 "{msg:22} {bar:30} {pos}/{len} {eta} left"
             }
             _ => "{msg:22} {spinner} {elapsed}",

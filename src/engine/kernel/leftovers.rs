@@ -12,12 +12,12 @@ mod remove;
 
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 pub use find::find;
 
 use crate::sys::device_mapper;
-use crate::tree::escape;
+use crate::tree::shown;
 
 /// Why what a killed run left cannot be found or removed.
 #[derive(Debug, thiserror::Error)]
@@ -99,10 +99,6 @@ impl fmt::Display for Stays {
         let commands: Vec<_> = self.0.iter().map(|stay| stay.command.as_str()).collect();
         write!(f, "end what uses it, then: {}", commands.join(" && "))
     }
-}
-
-fn shown(path: &Path) -> String {
-    escape(path.as_os_str().as_encoded_bytes())
 }
 
 #[cfg(test)]
