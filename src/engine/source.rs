@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 use super::cursor::Cursor;
 use crate::docker::CacheId;
 use crate::plan::Layer;
-use crate::sys::{CloneRange, clone_range};
+use crate::sys::{CloneRange, clone_range, extents_of};
 use crate::tree::{LayerTree, NodeId, Timestamp};
 
 const BRANCH: OFlag = OFlag::O_PATH
@@ -195,6 +196,11 @@ impl SourceFile<'_> {
     /// Lets `target` share a range of the file's blocks.
     pub(super) fn share(&self, target: &File, range: CloneRange) -> Result<(), Errno> {
         clone_range(&self.file, target, range)
+    }
+
+    /// Where its content is on its device, in bytes.
+    pub(crate) fn extents(&self) -> Result<Vec<Range<u64>>, Errno> {
+        extents_of(&self.file)
     }
 
     /// Length in bytes.

@@ -4,6 +4,7 @@ mod access_times;
 pub mod block;
 mod clone;
 pub mod device_mapper;
+mod extents;
 mod kernel;
 pub mod loops;
 pub mod mounts;
@@ -11,5 +12,6 @@ mod open_files;
 
 pub use access_times::without_access_times;
 pub use clone::{CloneRange, clone_range};
+pub use extents::extents_of;
 pub use kernel::{kernel_version, syncfs_tells_errors};
 pub use open_files::raise_open_files;

@@ -38,7 +38,7 @@ pub(super) fn attribute_faults(
     faults
 }
 
-fn meta_faults(expected: &Meta, found: &Meta) -> Vec<String> {
+pub(super) fn meta_faults(expected: &Meta, found: &Meta) -> Vec<String> {
     let mut faults = Vec::new();
     if found.mode != expected.mode {
         let octal = |mode| format!("{mode:04o}");
@@ -81,7 +81,11 @@ fn xattr_faults(expected: &Xattrs, found: &Xattrs) -> Vec<String> {
     faults
 }
 
-fn differ(what: &str, found: impl std::fmt::Display, expected: impl std::fmt::Display) -> String {
+pub(super) fn differ(
+    what: &str,
+    found: impl std::fmt::Display,
+    expected: impl std::fmt::Display,
+) -> String {
     format!("{what} is {found}, {expected} in aufs")
 }
 

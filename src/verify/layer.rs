@@ -1,6 +1,7 @@
 //! One layer: its device read and checked, compared with its parent and its branch, its contents proven.
 
 use std::collections::HashSet;
+use std::fs::File;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -13,13 +14,13 @@ use super::compare::{Compared, Sides, compare};
 use super::contents::{How, Subject};
 use super::device::{DeviceTree, stretches};
 use super::error::Halt;
+use super::mounted::{self, Held, Stack};
 use super::pool::ThinDevice;
 use super::report::{Contents, Faults, LayerReport, Mode, Role, Tree};
 use super::run::Run;
 use super::targets::Target;
 use crate::chain::Chain;
-use crate::docker::devicemapper::FileSystem;
-use crate::docker::{self, CacheId, ChainId, Hits};
+use crate::docker::{self, CacheId, ChainId, DiffId, Hits};
 use crate::ext4::Ino;
 use crate::ext4::read::{Checked, ReadAt, Type, View};
 use crate::plan::{ID_FILE, Layer, ROOTFS};
@@ -31,7 +32,9 @@ pub(super) struct Opened<'a> {
     /// What there is to read of its file system.
     pub(super) checked: Option<Checked>,
     /// In which ranges of bytes it differs from its parent; `None` without a parent that was read.
-    changed: Option<Vec<Range<u64>>>,
+    pub(super) changed: Option<Vec<Range<u64>>>,
+    /// The branches of it and all below it, of a device that the kernel has to mount.
+    pub(super) stack: Stack<'a>,
     /// Why there is nothing to read.
     unreadable: Option<String>,
 }
@@ -39,9 +42,10 @@ pub(super) struct Opened<'a> {
 /// Opens and checks a target's device. `Err` tells why there is none.
 pub(super) fn open<'a>(
     run: &Run<'a>,
-    target: &Target,
+    place: usize,
     below: Option<&Opened<'a>>,
 ) -> Result<Opened<'a>, String> {
+    let target = &run.targets[place];
     let Some(devices) = &run.devices else {
         return Err("the root has no devices".to_owned());
     };
@@ -51,15 +55,12 @@ pub(super) fn open<'a>(
     let Some(device) = devices.pool.device(number, size) else {
         return Err(format!("its device {number} is not in the pool"));
     };
-    if devices
-        .files
-        .set
-        .is_some_and(|set| set.file_system == FileSystem::Xfs)
-    {
+    if run.reach.is_some() {
         return Ok(Opened {
             device,
             checked: None,
-            changed: None,
+            changed: below.map(|below| device.changed(&below.device)),
+            stack: stack_of(run, place, below),
             unreadable: None,
         });
     }
@@ -76,9 +77,37 @@ pub(super) fn open<'a>(
     Ok(Opened {
         device,
         changed: changed.filter(|_| base.is_some()),
+        stack: Err("it is read without the kernel".to_owned()),
         checked,
         unreadable,
     })
+}
+
+/// The branches that the kernel's view of a device is compared with.
+fn stack_of<'a>(run: &Run<'a>, place: usize, below: Option<&Opened<'a>>) -> Stack<'a> {
+    let target = &run.targets[place];
+    let Some(id) = &target.id else {
+        return Ok(Vec::new());
+    };
+    if !run.needs_stack(place) {
+        return Err("it was not read".to_owned());
+    }
+    let look = Look {
+        run,
+        target,
+        id,
+        opened: None,
+        below: None,
+    };
+    let own = match run.known_branches.get(id) {
+        Some(&layer) => Ok(Held::Known(layer)),
+        None => match look.branch() {
+            Ok(Some(Branch::Read(layer))) => Ok(Held::Read(Arc::from(layer))),
+            Ok(_) => Err(look.why_no_branch().to_owned()),
+            Err(halt) => Err(Chain(&halt).to_string()),
+        },
+    };
+    mounted::stack(own, below)
 }
 
 /// All that is known of a target.
@@ -91,15 +120,13 @@ pub(super) fn examine(
     let target = &run.targets[place];
     let opened = opened.as_deref();
     let mut report = begun(run, target, opened, below);
+    if let (Some(reach), Ok(opened)) = (run.reach, opened) {
+        return mounted::examine(run, (place, opened), reach, report);
+    }
     let Some(id) = &target.id else {
         report.tree = base_tree(opened.ok());
         return Ok(report);
     };
-    report.hits = run.store.users_of(id);
-    let chain = target.known.chain();
-    let layer = chain.and_then(|chain| run.store.layers.get(&chain));
-    report.diff_id = layer.map(|layer| layer.diff);
-    report.bytes = layer.map_or(0, |layer| layer.size.0);
     let look = Look {
         run,
         target,
@@ -151,26 +178,25 @@ fn begun(
         Err(what) if run.devices.is_some() => std::iter::once(what).collect(),
         Err(_) => Faults::default(),
     };
-    let unseen = |opened: &&Opened<'_>| opened.checked.is_none() && opened.unreadable.is_none();
+    let chain = target.known.chain();
+    let layer = chain.and_then(|chain| run.store.layers.get(&chain));
+    let users = |id: &CacheId| run.store.users_of(id);
     LayerReport {
         id: target.id.clone(),
         role: target.role(),
-        diff_id: None,
+        diff_id: layer.map(|layer| layer.diff),
         device: target.device.map(|(number, _)| number.value()),
-        bytes: 0,
-        not_verified: opened.ok().filter(unseen).map(|_| NO_XFS.to_owned()),
+        bytes: layer.map_or(0, |layer| layer.size.0),
+        not_verified: None,
         structure,
         contents: Contents::Nothing,
         tree: Tree::Same { entries: 0 },
-        hits: Hits::default(),
+        hits: target.id.as_ref().map_or_else(Hits::default, users),
     }
 }
 
-/// Why a device that is there is not looked at.
-const NO_XFS: &str = "xfs is not read here";
-
 /// The sizes of all regular files of a layer.
-fn file_bytes(tree: &LayerTree) -> u64 {
+pub(super) fn file_bytes(tree: &LayerTree) -> u64 {
     let sizes = tree
         .nodes()
         .filter_map(|(node, _)| Some(tree.regular(node)?.size));
@@ -201,12 +227,12 @@ enum Branch<'a> {
 }
 
 /// A layer, looked at.
-struct Look<'r, 'a> {
-    run: &'r Run<'a>,
-    target: &'r Target,
-    id: &'r CacheId,
-    opened: Option<&'r Opened<'a>>,
-    below: Option<&'r Opened<'a>>,
+pub(super) struct Look<'r, 'a> {
+    pub(super) run: &'r Run<'a>,
+    pub(super) target: &'r Target,
+    pub(super) id: &'r CacheId,
+    pub(super) opened: Option<&'r Opened<'a>>,
+    pub(super) below: Option<&'r Opened<'a>>,
 }
 
 impl<'r, 'a> Look<'r, 'a> {
@@ -280,13 +306,20 @@ impl<'r, 'a> Look<'r, 'a> {
         }
     }
 
+    /// Why aufs has no branch of it.
+    fn why_no_branch(&self) -> &'static str {
+        if self.run.aufs.is_none() {
+            "the aufs side is gone"
+        } else {
+            "it was made after the conversion"
+        }
+    }
+
     fn why_not_compared(&self) -> &'static str {
         if self.run.devices.is_none() {
             "there are no devices yet"
-        } else if self.run.aufs.is_none() {
-            "the aufs side is gone"
-        } else if !self.target.known.in_aufs {
-            "it was made after the conversion"
+        } else if self.run.aufs.is_none() || !self.target.known.in_aufs {
+            self.why_no_branch()
         } else if self.opened.is_none_or(|opened| opened.checked.is_none()) {
             "its file system cannot be read here"
         } else {
@@ -362,6 +395,26 @@ impl<'r, 'a> Look<'r, 'a> {
             None => Err(Contents::NotVerifiable {
                 reason: "its file system cannot be read here".to_owned(),
             }),
+        }
+    }
+
+    /// What Docker recorded of the layer's tar.
+    pub(super) fn record(&self) -> Result<Option<(DiffId, File)>, Halt> {
+        let Some(chain) = self.target.known.chain() else {
+            return Ok(None);
+        };
+        let Some(layer) = self.run.store.layers.get(&chain) else {
+            return Ok(None);
+        };
+        let file = self.run.store.open_tar_split(&chain)?;
+        Ok(file.map(|file| (layer.diff, file)))
+    }
+
+    /// The grade of a layer whose record cannot be read.
+    pub(super) fn unrecorded(&self, halt: &Halt, without: Contents) -> Contents {
+        match self.target.known.chain() {
+            Some(chain) => self.damaged_record(&chain, halt, without),
+            None => without,
         }
     }
 

@@ -14,6 +14,7 @@ mod error;
 pub mod kernel;
 mod layer;
 mod lookup;
+mod mounted;
 pub mod pool;
 mod proof;
 mod report;

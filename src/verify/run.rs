@@ -9,6 +9,7 @@ use super::contents::How;
 use super::coverage::Coverage;
 use super::error::{Error, Halt};
 use super::layer::{Opened, examine, open};
+use super::mounted::Reach;
 use super::pool::Pool;
 use super::report::{KernelWord, LayerReport, Mode, Report, Verdict};
 use super::request::{Devices, Request};
@@ -19,7 +20,9 @@ use super::word::kernel_word;
 use super::work::Work;
 use super::written::Written;
 use crate::chain::Chain;
+use crate::docker::devicemapper::FileSystem;
 use crate::docker::{CacheId, DeviceFiles, Store};
+use crate::engine::kernel::schedule::block_signals;
 use crate::engine::{Phase, Progress};
 use crate::plan::Layer;
 use crate::units::Bytes;
@@ -33,7 +36,6 @@ const SAMPLE_BYTES: Bytes = Bytes::mib(256);
 pub(super) struct OpenDevices<'a> {
     pub(super) home: &'a Path,
     pub(super) pool: &'a Pool,
-    pub(super) files: &'a DeviceFiles,
 }
 
 /// A verification under way.
@@ -48,9 +50,13 @@ pub(super) struct Run<'a> {
     pub(super) original: Option<PathBuf>,
     /// Branches that a conversion has read already.
     pub(super) known_branches: HashMap<&'a CacheId, &'a Layer>,
+    /// The pool in the kernel, where only that reads the devices.
+    pub(super) reach: Option<&'a Reach>,
     written: Option<Written<'a>>,
     /// Targets whose contents are read in quick mode.
     sample: HashSet<usize>,
+    /// These and all that lie below them.
+    below_sample: HashSet<usize>,
     children: Vec<Vec<usize>>,
     done: Vec<OnceLock<LayerReport>>,
 }
@@ -72,44 +78,68 @@ pub fn verify(request: &Request<'_>, progress: &dyn Progress) -> Result<Report, 
             open_pool(devices, &mut faults)?
         }
     };
-    let devices = match (&request.devices, &pool, &files) {
-        (Some(place), Some(pool), Some(files)) => Some(OpenDevices {
-            home: place.home,
-            pool,
-            files,
-        }),
-        _ => None,
-    };
-    let mut report = Report {
-        mode: request.mode,
+    let devices = request.devices.as_ref().zip(pool.as_ref());
+    let devices = devices.map(|(place, pool)| OpenDevices {
+        home: place.home,
+        pool,
+    });
+    let mut report = begun(request.mode, faults, pool.as_ref());
+    let mut reach = None;
+    // A pool that cannot be read leaves nothing to look at.
+    if let (Some(place), Some(pool), Some(files)) = (&request.devices, &pool, &files) {
+        let (faults, remarks) = start::faults(request, place, (pool, files), &store);
+        report.remarks = remarks;
+        report.add_faults(faults);
+        if is_xfs(files) {
+            reach = Some(Reach::open(request, pool));
+        } else {
+            report.kernel = kernel_word(request, pool, files, progress)?;
+        }
+    }
+    if request.devices.is_none() || devices.is_some() {
+        let targets = targets(&store, files.as_ref());
+        let run = Run::new(
+            request,
+            progress,
+            (&store, &targets),
+            (devices, reach.as_ref()),
+        );
+        let layers = run.all(request, progress);
+        report.bytes_read = run.bytes_read();
+        drop(run);
+        if let Some(reach) = reach {
+            report.kernel = reach.close();
+        }
+        report.layers = layers?;
+    }
+    report.add_faults([]);
+    report.elapsed_seconds = began.elapsed().as_secs_f64();
+    Ok(report)
+}
+
+/// A report without its layers.
+fn begun(mode: Mode, faults: Vec<String>, pool: Option<&Pool>) -> Report {
+    Report {
+        mode,
         verdict: Verdict::Wrong,
         elapsed_seconds: 0.0,
         bytes_read: 0,
         coverage: Coverage::default(),
         faults,
         remarks: Vec::new(),
-        nr_devices: pool.as_ref().map_or(0, |pool| pool.thin().devices.len()),
+        nr_devices: pool.map_or(0, |pool| pool.thin().devices.len()),
         kernel: KernelWord::No {
-            reason: "it was not asked to".to_owned(),
+            reason: "there are no devices".to_owned(),
         },
         layers: Vec::new(),
-    };
-    // A pool that cannot be read leaves nothing to look at.
-    if let (Some(place), Some(pool), Some(files)) = (&request.devices, &pool, &files) {
-        let (faults, remarks) = start::faults(request, place, (pool, files), &store);
-        report.remarks = remarks;
-        report.add_faults(faults);
-        report.kernel = kernel_word(request, pool, files, progress)?;
     }
-    if request.devices.is_none() || devices.is_some() {
-        let targets = targets(&store, files.as_ref());
-        let run = Run::new(request, progress, (&store, &targets), devices);
-        report.layers = run.all(request, progress)?;
-        report.bytes_read = run.bytes_read();
-    }
-    report.add_faults([]);
-    report.elapsed_seconds = began.elapsed().as_secs_f64();
-    Ok(report)
+}
+
+/// Whether only the kernel can read the devices.
+fn is_xfs(files: &DeviceFiles) -> bool {
+    files
+        .set
+        .is_some_and(|set| set.file_system == FileSystem::Xfs)
 }
 
 type Opening = (Option<Pool>, Option<DeviceFiles>);
@@ -143,7 +173,7 @@ impl<'a> Run<'a> {
         request: &'a Request<'_>,
         progress: &'a dyn Progress,
         (store, targets): (&'a Store, &'a [Target]),
-        devices: Option<OpenDevices<'a>>,
+        (devices, reach): (Option<OpenDevices<'a>>, Option<&'a Reach>),
     ) -> Self {
         let mut children = vec![Vec::new(); targets.len()];
         for (place, target) in targets.iter().enumerate() {
@@ -151,6 +181,7 @@ impl<'a> Run<'a> {
                 children[parent].push(place);
             }
         }
+        let sample = sample(store, targets);
         let conversion = request.conversion.as_ref();
         let layers = conversion.into_iter().flat_map(|known| &known.plan.devices);
         Self {
@@ -165,8 +196,10 @@ impl<'a> Run<'a> {
                 .filter_map(|device| device.layer.as_ref())
                 .map(|layer| (&layer.id, layer))
                 .collect(),
+            reach,
             written: conversion.and_then(|known| known.written).map(Written::new),
-            sample: sample(store, targets),
+            below_sample: with_all_below(&sample, targets),
+            sample,
             children,
             done: targets.iter().map(|_| OnceLock::new()).collect(),
         }
@@ -182,6 +215,16 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Whether a quick verification looks at a target's contents; it always looks at the base device.
+    pub(super) fn is_sampled(&self, place: usize) -> bool {
+        self.sample.contains(&place) || self.targets[place].id.is_none()
+    }
+
+    /// Whether a target's branch is part of what a device that is looked at is compared with.
+    pub(super) fn needs_stack(&self, place: usize) -> bool {
+        self.mode == Mode::Full || self.below_sample.contains(&place)
+    }
+
     fn bytes_read(&self) -> u64 {
         self.work.bytes_read()
     }
@@ -195,6 +238,8 @@ impl<'a> Run<'a> {
         let jobs = request.jobs.get();
         let threads = rayon::ThreadPoolBuilder::new()
             .num_threads(jobs)
+            // No call by which a device is mounted must be interrupted. The thread that waits gets the signals.
+            .start_handler(|_| block_signals())
             .build()
             .map_err(|source| Error::Threads { jobs, source })?;
         progress.start(Phase::Verify, self.targets.len() as u64);
@@ -227,7 +272,7 @@ impl<'a> Run<'a> {
         if self.work.is_cancelled() {
             return;
         }
-        let opened = open(self, &self.targets[place], below.as_deref()).map(Arc::new);
+        let opened = open(self, place, below.as_deref()).map(Arc::new);
         for &child in &self.children[place] {
             let opened = opened.as_ref().ok().cloned();
             // Spawned, not called: a chain may be deeper than a thread's stack.
@@ -256,6 +301,18 @@ impl<'a> Run<'a> {
         }
         order
     }
+}
+
+/// Some targets and all that they lie on.
+fn with_all_below(sample: &HashSet<usize>, targets: &[Target]) -> HashSet<usize> {
+    let mut all = HashSet::new();
+    for &place in sample {
+        let mut at = Some(place);
+        while let Some(place) = at.filter(|&place| all.insert(place)) {
+            at = targets[place].parent;
+        }
+    }
+    all
 }
 
 /// The targets whose contents quick verification reads: evenly spread among the images' layers that are not large.

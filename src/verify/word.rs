@@ -32,19 +32,26 @@ pub(super) fn kernel_word(
         return Ok(no("it was not to be asked".to_owned()));
     };
     let heard = hear(request, how, (pool, files), progress);
-    Ok(match heard {
-        Ok(word) => word,
-        Err(kernel::Error::Interrupted) => return Err(Error::Interrupted),
-        Err(kernel::Error::Fault(fault)) => KernelWord::Yes {
+    match heard {
+        Ok(word) => Ok(word),
+        Err(kernel::Error::Interrupted) => Err(Error::Interrupted),
+        Err(error) => Ok(word_of(error)),
+    }
+}
+
+/// What the kernel said, or why it said nothing.
+pub(super) fn word_of(error: kernel::Error) -> KernelWord {
+    match error {
+        kernel::Error::Fault(fault) => KernelWord::Yes {
             mounted: 0,
             faults: vec![Chain(&fault).to_string()],
         },
         // That another engine needs none of it is no help here.
-        Err(kernel::Error::CannotAsk(DeviceError::Missing { what, remedy, .. })) => {
+        kernel::Error::CannotAsk(DeviceError::Missing { what, remedy, .. }) => {
             no(format!("{what} in this kernel: {remedy}"))
         }
-        Err(error) => no(Chain(&error).to_string()),
-    })
+        error => no(Chain(&error).to_string()),
+    }
 }
 
 fn no(reason: String) -> KernelWord {

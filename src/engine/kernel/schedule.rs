@@ -70,7 +70,8 @@ pub fn run_parents_first<E: Send>(
 /// Why the lock is never poisoned.
 const NO_PANIC: &str = "nothing panics while it holds the lock";
 
-fn block_signals() {
+/// Blocks SIGINT, SIGTERM and SIGHUP in this thread, so that no system call of it is interrupted.
+pub(crate) fn block_signals() {
     let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]
         .into_iter()
         .collect();

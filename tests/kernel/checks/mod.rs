@@ -24,6 +24,7 @@ mod refusals;
 mod resumed;
 mod speed;
 mod used;
+mod xfs;
 
 use std::{fmt::Display, path::Path, sync::OnceLock};
 
@@ -108,6 +109,11 @@ const AFTER_DOCKERS_WORK: &[(&str, OnVariant)] = named![
     used::what_docker_did_since_is_verified_named_and_lost_only_by_force,
     used::what_a_killed_docker_left_is_named_and_nothing_is_changed,
 ];
+
+/// Those for xfs, on the first of its ways.
+const OF_XFS: &[(&str, OnVariant)] =
+    named![xfs::every_byte_of_an_xfs_root_is_verified_and_damage_named];
+const ON_XFS: Variant = kernel(Target::Files, FileSystem::Xfs);
 
 /// The ways to convert of which the tool's commands are tried after Docker's work: each target is among them.
 const WORKED_ON: &[Variant] = &[
@@ -217,6 +223,9 @@ pub(crate) fn all() -> &'static [Check] {
         let mut all: Vec<_> = OF_THE_LAB.iter().map(plain).collect();
         for &variant in IN_FULL {
             all.extend(ALWAYS.iter().chain(FURTHER).map(|check| on(variant, check)));
+            if variant == ON_XFS {
+                all.extend(OF_XFS.iter().map(|check| on(variant, check)));
+            }
             if WORKED_ON.contains(&variant) {
                 let further = AFTER_DOCKERS_WORK.iter();
                 all.extend(further.map(|check| on(variant, check)));

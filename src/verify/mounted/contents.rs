@@ -1,0 +1,215 @@
+//! The bytes of a mounted device's files, against the layer's digest and the branches.
+
+use std::fs::File;
+use std::ops::Range;
+
+use super::compare::{Merged, Origin};
+use crate::chain::Chain;
+use crate::docker::DiffId;
+use crate::engine::BranchReader;
+use crate::plan::Layer;
+use crate::tar_split::{Contents as Source, Found, Recorded};
+use crate::tree::NodeId;
+use crate::verify::branch::BranchFiles;
+use crate::verify::error::Halt;
+use crate::verify::layer::Look;
+use crate::verify::proof::by_digest;
+use crate::verify::report::{Contents, Faults, Mode, Proof, Tree};
+use crate::verify::run::Run;
+
+/// A mounted device with all that its files are compared with.
+pub(super) struct Files<'r, 'a> {
+    pub(super) run: &'r Run<'a>,
+    /// Its tree, and where it is mounted.
+    pub(super) mounted: &'r Layer,
+    /// The branches, the topmost first; none if they are not all there.
+    pub(super) layers: &'r [&'r Layer],
+    pub(super) merged: Option<&'r Merged>,
+    /// In which ranges of bytes the device differs from its parent.
+    pub(super) changed: Option<&'r [Range<u64>]>,
+}
+
+impl Files<'_, '_> {
+    /// The grade of the layer's contents.
+    pub(super) fn contents(&self, look: &Look<'_, '_>, tree: &Tree) -> Result<Contents, Halt> {
+        if let Tree::ChangedSince { .. } = tree {
+            return Ok(Contents::NotVerifiable {
+                reason: "its container went on with it since the conversion".to_owned(),
+            });
+        }
+        let contents = match look.record() {
+            Ok(Some((diff, record))) => match self.by_digest(diff, record) {
+                Err(halt @ Halt::TarSplit(_)) => {
+                    let without = self.by_comparison()?;
+                    look.unrecorded(&halt, without)
+                }
+                contents => contents?,
+            },
+            Ok(None) => self.by_comparison()?,
+            Err(halt) => {
+                let without = self.by_comparison()?;
+                look.unrecorded(&halt, without)
+            }
+        };
+        self.with_those_from_below(contents)
+    }
+
+    fn by_digest(&self, diff: DiffId, record: File) -> Result<Contents, Halt> {
+        let mut files = OnDevice(BranchFiles::new(&self.run.work, self.mounted)?);
+        let proven = by_digest(record, diff, &mut files)?;
+        if !proven.is_wrong() {
+            return Ok(proven.grade());
+        }
+        let files = proven.faults();
+        // As in aufs, it was so before the conversion.
+        let as_in_aufs = match self.merged {
+            Some(merged) if merged.faults.is_empty() => {
+                self.differing(|layer| layer == 0)?.2.is_empty()
+            }
+            _ => false,
+        };
+        Ok(if as_in_aufs {
+            Contents::SourceDamaged { files }
+        } else {
+            Contents::Mismatch { files }
+        })
+    }
+
+    fn by_comparison(&self) -> Result<Contents, Halt> {
+        if self.merged.is_none() {
+            return Ok(Contents::NotVerifiable {
+                reason: "Docker keeps no digest of it, and aufs has it not".to_owned(),
+            });
+        }
+        let (files, bytes, faults) = self.differing(|layer| layer == 0)?;
+        Ok(if !faults.is_empty() {
+            Contents::Mismatch { files: faults }
+        } else if files == 0 {
+            Contents::Nothing
+        } else {
+            Contents::Verified {
+                by: Proof::Comparison,
+                files,
+                bytes,
+            }
+        })
+    }
+
+    /// Adds what the device holds of the files from below in blocks of its own.
+    fn with_those_from_below(&self, contents: Contents) -> Result<Contents, Halt> {
+        let is_wrong = matches!(contents, Contents::Mismatch { .. });
+        if self.run.mode != Mode::Full || is_wrong || self.merged.is_none() {
+            return Ok(contents);
+        }
+        let (_, _, faults) = self.differing(|layer| layer > 0)?;
+        Ok(if faults.is_empty() {
+            contents
+        } else {
+            Contents::Mismatch { files: faults }
+        })
+    }
+
+    /// Compares the bytes of the files of some layers; returns how many there are, their bytes, and the files that differ.
+    fn differing(&self, which: impl Fn(usize) -> bool) -> Result<(u64, u64, Faults), Halt> {
+        let Some(merged) = self.merged else {
+            return Ok((0, 0, Faults::default()));
+        };
+        let mut by_layer: Vec<Vec<(NodeId, NodeId)>> = vec![Vec::new(); self.layers.len()];
+        for &((layer, node), child) in &merged.files {
+            if which(layer) {
+                by_layer[layer].push((node, child));
+            }
+        }
+        let mut reader = BranchReader::new(self.mounted).map_err(|error| unreadable(&error))?;
+        let (mut files, mut bytes, mut faults) = (0, 0, Faults::default());
+        for (layer, pairs) in by_layer
+            .iter()
+            .enumerate()
+            .filter(|(_, pairs)| !pairs.is_empty())
+        {
+            let mut branch = BranchFiles::new(&self.run.work, self.layers[layer])?;
+            for &(node, child) in pairs {
+                let origin = (layer, node);
+                if let Some(size) =
+                    self.file(origin, child, (&mut branch, &mut reader), &mut faults)?
+                {
+                    files += 1;
+                    bytes += size;
+                }
+            }
+        }
+        Ok((files, bytes, faults))
+    }
+
+    /// Compares one file; its size, if it was read.
+    fn file(
+        &self,
+        (layer, node): Origin,
+        child: NodeId,
+        (branch, reader): (&mut BranchFiles<'_>, &mut BranchReader<'_>),
+        faults: &mut Faults,
+    ) -> Result<Option<u64>, Halt> {
+        let file = reader.open(child).map_err(|error| unreadable(&error))?;
+        if layer > 0 && !self.has_blocks_of_its_own(&file.extents()) {
+            return Ok(None);
+        }
+        let (mut other, mut differs) = (Vec::new(), None);
+        branch.read(node, &mut |offset, bytes| {
+            if differs.is_some() {
+                return Ok(());
+            }
+            other.resize(bytes.len(), 0);
+            file.read_at(&mut other, offset)
+                .map_err(|error| unreadable(&error))?;
+            self.run.work.read(bytes.len() as u64);
+            let at = bytes.iter().zip(&other).position(|(a, b)| a != b);
+            differs = at.map(|at| offset + at as u64);
+            Ok(())
+        })?;
+        if let Some(at) = differs {
+            let path = self.mounted.tree.display_path(child);
+            faults.push(format_args!("{path}: differs from aufs from byte {at} on"));
+        }
+        Ok(Some(file.size()))
+    }
+
+    /// Whether a file's content may lie in blocks that the device does not share with its parent. Where that is not told, it may.
+    fn has_blocks_of_its_own(&self, extents: &Result<Vec<Range<u64>>, nix::errno::Errno>) -> bool {
+        let (Some(changed), Ok(extents)) = (self.changed, extents) else {
+            return true;
+        };
+        extents.iter().any(|extent| {
+            let next = changed.partition_point(|range| range.end <= extent.start);
+            changed
+                .get(next)
+                .is_some_and(|range| range.start < extent.end)
+        })
+    }
+}
+
+/// A file of the device that the kernel cannot read.
+fn unreadable(error: &crate::engine::SourceError) -> Halt {
+    Halt::Device {
+        path: "its file system".to_owned(),
+        source: std::io::Error::other(Chain(error).to_string()),
+    }
+}
+
+/// The files of a tar as the device has them.
+struct OnDevice<'a>(BranchFiles<'a>);
+
+impl Source for OnDevice<'_> {
+    type Error = Halt;
+
+    fn content(
+        &mut self,
+        path: &[u8],
+        recorded: Recorded,
+        sink: &mut dyn FnMut(&[u8]),
+    ) -> Result<Found, Halt> {
+        match self.0.content(path, recorded, sink) {
+            Err(Halt::Source(error)) => Err(unreadable(&error)),
+            found => found,
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! Devices whose file system is not read here: the kernel mounts them, read-only, and what it shows is compared.
+//!
+//! Of xfs that is all there is. Each device is compared as a whole with the merge of its layers, so nothing rests on what was
+//! found of its parent. Bytes are read of the files that the layer brings; of those from below it only where the device has
+//! blocks of its own for them.
+
+mod compare;
+mod contents;
+mod read;
+mod top;
+
+use std::fs::File;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+
+use self::compare::{Merged, compare};
+use self::contents::Files;
+use self::read::{Found, read_tree};
+use super::error::Halt;
+use super::kernel::{self, Attached, Device, Fault};
+use super::layer::{Look, Opened, file_bytes};
+use super::pool::Pool;
+use super::report::{Contents, Faults, KernelWord, LayerReport, Mode, Role, Tree};
+use super::request::Request;
+use super::run::Run;
+use super::targets::Target;
+use super::word::word_of;
+use crate::chain::Chain;
+use crate::docker::CacheId;
+use crate::docker::devicemapper::FileSystem;
+use crate::plan::{Layer, ROOTFS};
+use crate::tree::LayerTree;
+
+/// What a quick verification says of a device that is not in its sample.
+const LEFT_OUT: &str = "it was not in the sample of a quick verification";
+
+/// The pool as the kernel has it, or why it has it not.
+#[derive(Debug)]
+pub(super) struct Reach {
+    attached: Result<Attached, KernelWord>,
+    mounted: AtomicUsize,
+}
+
+impl Reach {
+    /// Activates a pool.
+    pub(super) fn open(request: &Request<'_>, pool: &Pool) -> Self {
+        let attached = match request.kernel {
+            None => Err(KernelWord::No {
+                reason: "the kernel, which alone reads xfs, was not to be asked".to_owned(),
+            }),
+            Some(how) => Attached::open(how.root, pool, how.mounts).map_err(word_of),
+        };
+        Self {
+            attached,
+            mounted: AtomicUsize::new(0),
+        }
+    }
+
+    /// Takes the pool down. What the kernel said of all of it; of single devices it is in the layers' reports.
+    pub(super) fn close(self) -> KernelWord {
+        match self.attached {
+            Err(word) => word,
+            Ok(attached) => match attached.close() {
+                Ok(()) => KernelWord::Yes {
+                    mounted: self.mounted.into_inner(),
+                    faults: Vec::new(),
+                },
+                Err(error) => word_of(error),
+            },
+        }
+    }
+}
+
+/// A branch, known or read.
+#[derive(Clone, Debug)]
+pub(super) enum Held<'a> {
+    Known(&'a Layer),
+    Read(Arc<Layer>),
+}
+
+impl Held<'_> {
+    fn layer(&self) -> &Layer {
+        match self {
+            Held::Known(layer) => layer,
+            Held::Read(layer) => layer,
+        }
+    }
+}
+
+/// The branches that a device holds the merge of, the topmost first, or why they are not all there.
+pub(super) type Stack<'a> = Result<Vec<Held<'a>>, String>;
+
+/// The stack of a target, whose own branch is `own`.
+pub(super) fn stack<'a>(own: Result<Held<'a>, String>, below: Option<&Opened<'a>>) -> Stack<'a> {
+    let own = own?;
+    let below = match below {
+        Some(below) => below.stack.as_ref().map_err(Clone::clone)?,
+        None => return Err("its parent cannot be read".to_owned()),
+    };
+    let mut all = Vec::with_capacity(below.len() + 1);
+    all.push(own);
+    all.extend(below.iter().cloned());
+    Ok(all)
+}
+
+/// Looks at a device through the kernel.
+pub(super) fn examine(
+    run: &Run<'_>,
+    (place, opened): (usize, &Opened<'_>),
+    reach: &Reach,
+    mut report: LayerReport,
+) -> Result<LayerReport, Halt> {
+    let target = &run.targets[place];
+    if run.mode == Mode::Quick && !run.is_sampled(place) {
+        report.tree = not_compared(LEFT_OUT);
+        report.contents = Contents::NotRead;
+        return Ok(report);
+    }
+    let attached = match &reach.attached {
+        Ok(attached) => attached,
+        Err(KernelWord::No { reason }) => return Ok(out_of_reach(report, reason)),
+        Err(KernelWord::Yes { .. }) => {
+            return Ok(out_of_reach(
+                report,
+                "the kernel does not activate the pool",
+            ));
+        }
+    };
+    let Some(device) = device(target) else {
+        return Ok(out_of_reach(report, "it has no device"));
+    };
+    let mut seen = Ok(());
+    let heard = attached.with_mounted(&device, &mut |root| {
+        reach.mounted.fetch_add(1, Ordering::Relaxed);
+        seen = inside(run, (place, opened), root, &mut report);
+    });
+    match heard {
+        Ok(()) => seen.map(|()| report),
+        Err(kernel::Error::Fault(fault)) if !cannot_mount(&fault) => {
+            report.structure.push(Chain(&fault));
+            report.tree = not_compared("the kernel does not mount it");
+            report.contents = Contents::NotVerifiable {
+                reason: "the kernel does not mount it".to_owned(),
+            };
+            Ok(report)
+        }
+        Err(error) => {
+            seen?;
+            Ok(out_of_reach(report, &Chain(&error).to_string()))
+        }
+    }
+}
+
+fn not_compared(reason: &str) -> Tree {
+    Tree::NotCompared {
+        reason: reason.to_owned(),
+    }
+}
+
+/// The report of a device that is there, but of which nothing can be said.
+fn out_of_reach(mut report: LayerReport, reason: &str) -> LayerReport {
+    report.tree = not_compared(reason);
+    if report.role != Role::Base {
+        report.contents = Contents::NotVerifiable {
+            reason: reason.to_owned(),
+        };
+    }
+    report.not_verified = Some(reason.to_owned());
+    report
+}
+
+fn device(target: &Target) -> Option<Device> {
+    let (id, size) = target.device?;
+    let name = target.id.as_ref();
+    Some(Device {
+        id,
+        size,
+        name: name.map_or_else(|| "base".to_owned(), ToString::to_string),
+        file_system: FileSystem::Xfs,
+    })
+}
+
+/// Whether this kernel or process mounts no such file system at all, which says nothing about the device.
+fn cannot_mount(fault: &Fault) -> bool {
+    let Fault::Mount { source, .. } = fault else {
+        return false;
+    };
+    let errno = source.raw_os_error().map(Errno::from_raw);
+    matches!(errno, Some(Errno::ENODEV | Errno::EPERM | Errno::EACCES))
+}
+
+fn open_directory(path: &Path) -> std::io::Result<File> {
+    File::options()
+        .read(true)
+        .custom_flags((OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW).bits())
+        .open(path)
+}
+
+/// Looks at a mounted device.
+fn inside(
+    run: &Run<'_>,
+    (place, opened): (usize, &Opened<'_>),
+    root: &Path,
+    report: &mut LayerReport,
+) -> Result<(), Halt> {
+    let stack = opened.stack.as_ref();
+    let bottom = stack.ok().and_then(|stack| stack.last());
+    let beside = top::faults(root, bottom.map(|layer| &layer.layer().id));
+    let target = &run.targets[place];
+    let Some(id) = &target.id else {
+        report.tree = base_tree(top::base_faults(root, beside));
+        return Ok(());
+    };
+    let Some(mounted) = read(run, id, root, report)? else {
+        report.tree = not_compared("it has no tree that can be read");
+        return Ok(());
+    };
+    let layers = stack.map(|all| all.iter().map(Held::layer).collect::<Vec<_>>());
+    let merged = layers.as_ref().ok().map(|layers| {
+        let trees: Vec<&LayerTree> = layers.iter().map(|layer| &layer.tree).collect();
+        let mut merged = compare(&trees, &mounted.tree);
+        let beside = beside.first.iter();
+        beside.for_each(|fault| merged.faults.push(fault));
+        merged
+    });
+    report.tree = match (&merged, &layers) {
+        (Some(merged), _) => grade(run, report.role, &mounted, merged),
+        (None, why) => not_compared(why.as_ref().err().map_or("", |reason| reason)),
+    };
+    if let Some(own) = layers.as_ref().ok().and_then(|layers| layers.first()) {
+        report.bytes = file_bytes(&own.tree);
+    }
+    let files = Files {
+        run,
+        mounted: &mounted,
+        layers: layers.as_deref().unwrap_or_default(),
+        merged: merged.as_ref(),
+        changed: opened.changed.as_deref(),
+    };
+    let look = Look {
+        run,
+        target,
+        id,
+        opened: Some(opened),
+        below: None,
+    };
+    report.contents = graded(files.contents(&look, &report.tree))?;
+    Ok(())
+}
+
+fn base_tree(entries: Faults) -> Tree {
+    if entries.is_empty() {
+        Tree::Same { entries: 0 }
+    } else {
+        Tree::Different { entries }
+    }
+}
+
+/// Reads a layer's merged tree; what the kernel cannot read is a fault of the file system.
+fn read(
+    run: &Run<'_>,
+    id: &CacheId,
+    root: &Path,
+    report: &mut LayerReport,
+) -> Result<Option<Layer>, Halt> {
+    let branch = root.join(ROOTFS);
+    let directory = match open_directory(&branch) {
+        Ok(directory) => directory,
+        Err(error) => {
+            report.structure.push(format_args!("rootfs: {error}"));
+            return Ok(None);
+        }
+    };
+    let Found { tree, faults } = read_tree(&run.work, directory)?;
+    for fault in faults.first {
+        report.structure.push(fault);
+    }
+    report.structure.more += faults.more;
+    Ok(Some(Layer {
+        id: id.clone(),
+        parent: None,
+        branch,
+        tree,
+    }))
+}
+
+fn graded(contents: Result<Contents, Halt>) -> Result<Contents, Halt> {
+    Ok(match contents {
+        Err(Halt::Interrupted) => return Err(Halt::Interrupted),
+        Err(halt @ Halt::Device { .. }) => Contents::Mismatch {
+            files: std::iter::once(Chain(&halt)).collect(),
+        },
+        Err(halt) => Contents::NotVerifiable {
+            reason: Chain(&halt).to_string(),
+        },
+        Ok(contents) => contents,
+    })
+}
+
+fn grade(run: &Run<'_>, role: Role, mounted: &Layer, merged: &Merged) -> Tree {
+    let faults: &Faults = &merged.faults;
+    if faults.is_empty() {
+        return Tree::Same {
+            entries: merged.entries,
+        };
+    }
+    if role == Role::Writable && written_since(run, mounted) {
+        return Tree::ChangedSince {
+            differences: faults.count(),
+        };
+    }
+    Tree::Different {
+        entries: faults.clone(),
+    }
+}
+
+/// Whether anything on the device was changed after the conversion noted it: a container went on with it. Damage leaves no
+/// such time.
+fn written_since(run: &Run<'_>, mounted: &Layer) -> bool {
+    let note = run.devices.as_ref().map(|devices| {
+        let metadata = devices.home.join("metadata");
+        metadata.join(mounted.id.as_str()).symlink_metadata()
+    });
+    let Some(Ok(note)) = note else {
+        return false;
+    };
+    let mut nodes = mounted.tree.nodes();
+    nodes.any(|(_, node)| node.meta.ctime.sec() > note.mtime())
+}
+
+#[cfg(test)]
+mod tests;

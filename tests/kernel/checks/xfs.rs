@@ -1,0 +1,154 @@
+//! Verification of devices that only the kernel reads: every byte is compared, and damage has a name.
+
+use std::{
+    fs::{self, File, Permissions},
+    os::unix::fs::{FileExt, PermissionsExt},
+    path::Path,
+};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use sys_mount::MountFlags;
+
+use crate::{
+    lab::Lab,
+    pool::Pool,
+    roots::{self, Root},
+    runner::directory,
+    variant::Variant,
+};
+
+/// A file of a layer's image.
+const FILE: &str = "etc/passwd";
+
+fn verify(lab: &Lab, root: &Root, options: &[&str]) -> Result<(Option<i32>, Value)> {
+    let mut tool = lab.tool();
+    tool.args(["verify", "--json"]).args(options);
+    tool.arg("--root").arg(root.path());
+    tool.arg("--pidfile")
+        .arg(root.path().with_file_name("docker.pid"));
+    let ended = tool.output()?;
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    Ok((
+        ended.status.code(),
+        serde_json::from_slice(&ended.stdout).context(said)?,
+    ))
+}
+
+fn layers(report: &Value) -> Result<&Vec<Value>> {
+    report["layers"].as_array().context("no layers")
+}
+
+/// The grades of a layer with all their texts.
+fn of<'a>(report: &'a Value, id: &str) -> Result<&'a Value> {
+    let mut all = layers(report)?.iter();
+    all.find(|layer| layer["id"] == id).context("no such layer")
+}
+
+/// All is compared of a root that is whole; what is changed on single devices is found and named, and nothing else is.
+pub(super) fn every_byte_of_an_xfs_root_is_verified_and_damage_named(
+    lab: &Lab,
+    scratch: &Path,
+    variant: Variant,
+) -> Result<()> {
+    let root = roots::converted(lab, scratch, variant)?;
+    let (code, report) = verify(lab, &root, &["--full"])?;
+    let coverage = &report["coverage"];
+    ensure!(
+        code == Some(0) && report["verdict"] == "sound",
+        "{report:#}"
+    );
+    ensure!(
+        coverage["read"] == coverage["layers"]
+            && coverage["not_compared"] == 0
+            && coverage["not_verifiable"] == 0
+            && coverage["bytes_read_share"] == 1.0,
+        "{coverage:#}"
+    );
+    let without_proof =
+        |layer: &&Value| layer["role"] == "image" && layer["contents"]["by"] != "diff-id";
+    let some: Vec<_> = layers(&report)?.iter().filter(without_proof).collect();
+    ensure!(some.is_empty(), "{some:#?}");
+    let (code, quick) = verify(lab, &root, &["--quick"])?;
+    ensure!(
+        code == Some(0) && quick["coverage"]["not_read"] != 0,
+        "{quick:#}"
+    );
+
+    let [own, other] = damage(&root, &report, scratch)?;
+    let (code, report) = verify(lab, &root, &["--full"])?;
+    ensure!(
+        code == Some(3) && report["verdict"] == "wrong",
+        "{report:#}"
+    );
+    let text = of(&report, &own)?.to_string();
+    ensure!(text.contains("/etc/passwd: "), "{text}");
+    let text = of(&report, &other)?.to_string();
+    for named in [
+        "/etc/group: is missing",
+        "/etc: mode is 0700",
+        "/added: is there, but not in aufs",
+    ] {
+        ensure!(text.contains(named), "{named}: {text}");
+    }
+    let is_wrong = |layer: &&Value| {
+        layer["contents"]["grade"] == "mismatch" || layer["tree"]["grade"] == "different"
+    };
+    let wrong = layers(&report)?.iter().filter(is_wrong).count();
+    ensure!(wrong == 2, "{wrong} layers are wrong: {report:#}");
+    Ok(())
+}
+
+/// Changes a byte of a file that one image layer brings, and names and attributes that another has from below, if there is one.
+fn damage(root: &Root, report: &Value, scratch: &Path) -> Result<[String; 2]> {
+    let images: Vec<&str> = layers(report)?
+        .iter()
+        .filter(|layer| layer["role"] == "image")
+        .filter_map(|layer| layer["id"].as_str())
+        .collect();
+    let brings = |id: &&&str| root.path().join("aufs/diff").join(id).join(FILE).is_file();
+    let own = *images.iter().find(brings).context("no layer brings it")?;
+    let pool = Pool::activate(root)?;
+    let at = directory(scratch, "damaged")?;
+    let on_device = |id: &str, change: &dyn Fn(&Path) -> Result<bool>| -> Result<bool> {
+        let thin = pool.thin(id)?;
+        let mounted = thin.mount(&at, MountFlags::empty())?;
+        let changed = change(&at.join("rootfs"));
+        mounted.close()?;
+        thin.close()?;
+        changed
+    };
+    on_device(own, &|rootfs| {
+        flip(&rootfs.join(FILE))?;
+        Ok(true)
+    })?;
+    let mut other = None;
+    for &id in images.iter().filter(|id| **id != own) {
+        if on_device(id, &others)? {
+            other = Some(id);
+            break;
+        }
+    }
+    pool.close()?;
+    Ok([own, other.context("no other layer has it")?].map(str::to_owned))
+}
+
+fn flip(path: &Path) -> Result<()> {
+    let file = File::options().read(true).write(true).open(path)?;
+    let time = file.metadata()?.modified()?;
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, 1)?;
+    file.write_all_at(&[byte[0] ^ 0x20], 1)?;
+    file.set_modified(time)?;
+    Ok(file.sync_all()?)
+}
+
+fn others(rootfs: &Path) -> Result<bool> {
+    if !rootfs.join("etc/group").is_file() {
+        return Ok(false);
+    }
+    fs::remove_file(rootfs.join("etc/group"))?;
+    fs::set_permissions(rootfs.join("etc"), Permissions::from_mode(0o700))?;
+    fs::write(rootfs.join("added"), "x")?;
+    Ok(true)
+}
