@@ -184,10 +184,14 @@ pub(super) struct RollbackArgs {
     /// Go back although what Docker did on the converted root since is lost.
     #[arg(long)]
     pub(super) force: bool,
+    /// Go back although parts of the aufs side are missing or damaged: what they held is lost.
+    #[arg(long)]
+    pub(super) onto_damaged: bool,
 }
 
 /// Arguments of `commit`.
 #[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools)] // each is a switch of the command line
 pub(super) struct CommitArgs {
     /// The root.
     #[command(flatten)]
@@ -195,6 +199,15 @@ pub(super) struct CommitArgs {
     /// Do not ask.
     #[arg(short, long)]
     pub(super) yes: bool,
+    /// Remove layers, too, that the conversion left out.
+    #[arg(long)]
+    pub(super) drop_left_out: bool,
+    /// Remove the aufs side although it is not what was converted: a Docker worked on it since, or it is damaged.
+    #[arg(long)]
+    pub(super) drop_aufs_changes: bool,
+    /// Take a full verification that could not look at all layers for enough.
+    #[arg(long)]
+    pub(super) unverified: bool,
 }
 
 /// Arguments of `status`.

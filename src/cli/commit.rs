@@ -1,19 +1,26 @@
 //! `aufs2dm commit`.
 
 use std::io::{self, BufRead, IsTerminal, Write};
-use std::path::Path;
 
 use anyhow::{Context, bail};
 
 use super::args::CommitArgs;
 use super::output::{print, print_json};
-use crate::convert::Discard;
+use crate::convert::{Discard, MayLose};
 
 /// Removes the aufs side.
 pub(super) fn run(args: &CommitArgs) -> anyhow::Result<()> {
     let place = args.root.place()?;
-    let discard = Discard::open(&place.root, &place.host)?;
-    if !args.yes && !confirmed(discard.root())? {
+    let may_lose = MayLose {
+        left_out: args.drop_left_out,
+        aufs_changes: args.drop_aufs_changes,
+        unverified: args.unverified,
+    };
+    let discard = Discard::open(&place.root, &place.host, may_lose)?;
+    if let Some(verified) = discard.verified() {
+        log::info!("verified: {verified}");
+    }
+    if !args.yes && !confirmed(&discard)? {
         bail!("not confirmed, nothing was removed");
     }
     let done = discard.execute()?;
@@ -28,15 +35,17 @@ pub(super) fn run(args: &CommitArgs) -> anyhow::Result<()> {
     }
 }
 
-fn confirmed(root: &Path) -> anyhow::Result<bool> {
+fn confirmed(discard: &Discard) -> anyhow::Result<bool> {
     if !io::stdin().is_terminal() {
         bail!("stdin is no terminal to ask on, nothing was removed: --yes removes without asking");
     }
     let mut stderr = io::stderr().lock();
+    let verified = discard.verified();
+    let verified = verified.map_or_else(String::new, |one| format!("verified: {one}\n"));
     write!(
         stderr,
-        "{}: aufs/ and image/aufs/ will be removed for good. Type yes to go on: ",
-        root.display()
+        "{verified}{}: aufs/ and image/aufs/ will be removed for good. Type yes to go on: ",
+        discard.root().display()
     )
     .and_then(|()| stderr.flush())
     .context("stderr: cannot ask")?;

@@ -13,6 +13,7 @@ pub(super) fn run(args: &RollbackArgs) -> anyhow::Result<()> {
         root: place.root,
         host: place.host,
         force: args.force,
+        onto_damaged: args.onto_damaged,
     })?;
     for notice in &done.notices {
         log::warn!("{notice}");

@@ -37,6 +37,20 @@ fn text(status: &Status) -> String {
             Some(verified) => writeln!(text, "  verified: {verified}{next}"),
             None => writeln!(text, "  verified: never{next}"),
         };
+        let aufs = &status.aufs_changes;
+        if !aufs.is_same() {
+            let _ = writeln!(text, "  the aufs side is not what was converted: {aufs}");
+        }
+        if !aufs.is_whole() {
+            let _ = writeln!(text, "  THE WAY BACK IS BROKEN: `rollback` refuses");
+        }
+        if !aufs.left_out.is_empty() {
+            let _ = writeln!(
+                text,
+                "  left out of the conversion: {}",
+                aufs.left_out.join(", ")
+            );
+        }
         if !status.changes.is_empty() {
             let _ = writeln!(
                 text,

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
+use super::aufs_changes::AufsChanges;
+use super::aufs_side::Depth;
 use super::error::Error;
 use super::journal::{Journal, Record, State, Story, sync_directory};
 use super::moves::{Ground, Move};
@@ -75,6 +77,25 @@ impl Conversion {
         match (&self.story.switching, self.story.state) {
             (Some(switching), State::Converted) => switch::changes(switching, self.ground()),
             _ => Ok(Changes::default()),
+        }
+    }
+
+    /// What became of the aufs side since it was converted; `None` where that was not noted, or nothing is in place.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    pub fn aufs_changes(&self, depth: Depth) -> Result<Option<AufsChanges>, Error> {
+        let aufs = self
+            .story
+            .switching
+            .as_ref()
+            .and_then(|one| one.aufs.as_ref());
+        match (aufs, self.story.state) {
+            (Some(aufs), State::Switching | State::Converted) => {
+                aufs.changes(&self.root, depth).map(Some)
+            }
+            _ => Ok(None),
         }
     }
 

@@ -88,6 +88,9 @@ pub struct Switching {
     pub times: Vec<Times>,
     /// The devicemapper side as it is moved in place, to tell later whether Docker has used it.
     pub written: super::since::Written,
+    /// The aufs side as it was converted. Earlier versions did not note it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aufs: Option<super::aufs_side::AufsSide>,
     /// How the daemon is told of its new driver, where that was asked for.
     pub daemon: Option<Switch>,
 }

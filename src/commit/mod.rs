@@ -4,6 +4,8 @@
 //! there. The move itself is a short list of renames. A journal in that directory knows at every moment what was begun and
 //! what was moved, so that any interruption has a way on and a way back: `docs/commit.md`.
 
+mod aufs_changes;
+mod aufs_side;
 mod conversion;
 mod copy;
 mod device_side;
@@ -17,6 +19,8 @@ mod switch;
 mod times;
 mod verified;
 
+pub use aufs_changes::AufsChanges;
+pub use aufs_side::{AufsSide, Depth};
 pub use conversion::Conversion;
 pub use device_side::DeviceSide;
 pub use error::Error;

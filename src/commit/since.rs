@@ -260,7 +260,7 @@ fn driver_files(parts: &Parts<'_>) -> Result<BTreeMap<String, Noted>, Error> {
 }
 
 /// The names in a directory; none where there is no directory. Docker's own names are text.
-fn names_in(path: &Path) -> Result<BTreeSet<String>, Error> {
+pub(super) fn names_in(path: &Path) -> Result<BTreeSet<String>, Error> {
     let entries = match fs::read_dir(path) {
         Err(error) if is_absent(&error) => return Ok(BTreeSet::new()),
         entries => entries.map_err(Error::io(path, "read"))?,
@@ -299,7 +299,7 @@ pub(super) fn read_regular(path: &Path) -> Result<Option<Vec<u8>>, Error> {
     Ok(Some(bytes))
 }
 
-fn open_regular(path: &Path) -> Result<Option<File>, Error> {
+pub(super) fn open_regular(path: &Path) -> Result<Option<File>, Error> {
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
     let opened = OpenOptions::new()
         .read(true)

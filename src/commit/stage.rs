@@ -24,11 +24,12 @@ use nix::sys::statvfs::statvfs;
 use serde_json::Value;
 use walkdir::WalkDir;
 
+use super::aufs_side::AufsSide;
 use super::copy::{copy_tree, write_file};
 use super::error::Error;
 use super::journal::{self, Journal, Record, State, Story, Switching};
 use super::moves::{Ground, Move};
-use super::since::{Parts, Written};
+use super::since::{Parts, Written, names_in};
 use super::switch;
 use super::times::Times;
 use crate::docker::first_start::Switch;
@@ -416,6 +417,11 @@ impl Stage {
             moves,
             times,
             written: Written::of(&parts)?,
+            aufs: Some(AufsSide::of(
+                &self.root,
+                parts.image,
+                &names_in(&parts.home.join("metadata"))?,
+            )?),
             daemon,
         })
     }

@@ -172,6 +172,7 @@ mod tests {
                     root: self.dir.path(),
                 })
                 .unwrap(),
+                aufs: None,
                 daemon: None,
             }
         }

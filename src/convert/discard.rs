@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::conditions::expect_whole_copy;
 use super::error::Error;
 use super::held::Held;
-use crate::commit::{self, Conversion, State};
+use crate::commit::{self, Conversion, State, Verified};
 use crate::docker::Survey;
 use crate::docker::daemon::Host;
 use crate::privileges::{self, Purpose};
@@ -16,6 +17,17 @@ use crate::privileges::{self, Purpose};
 pub struct Discard {
     held: Held,
     conversion: Conversion,
+}
+
+/// What may go although it has no other copy.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MayLose {
+    /// Layers that the conversion left out.
+    pub left_out: bool,
+    /// What is on the aufs side and was not converted, and what is missing there.
+    pub aufs_changes: bool,
+    /// Layers that the full verification could not look at.
+    pub unverified: bool,
 }
 
 /// What was removed. The field names are part of the `--json` interface.
@@ -33,7 +45,7 @@ impl Discard {
     /// # Errors
     ///
     /// [`Error::NotConverted`], [`Error::NotVerified`], [`Error::AufsInUse`], or that Docker runs.
-    pub fn open(root: &Path, host: &Host) -> Result<Self, Error> {
+    pub fn open(root: &Path, host: &Host, may_lose: MayLose) -> Result<Self, Error> {
         // An interrupted removal has left no root of aufs to look at.
         let state = Conversion::find(root)?.map(|conversion| conversion.story().state);
         let held = if state == Some(State::Committing) {
@@ -50,12 +62,18 @@ impl Discard {
             State::Committing => {}
             State::Converted => {
                 privileges::check(host, &path, Purpose::Write)?;
-                expect_unneeded(&held, &conversion)?;
+                expect_unneeded(&held)?;
+                expect_whole_copy(host, (&path, &conversion), may_lose)?;
             }
             State::Writing => return Err(Error::NotConverted { path }),
             state => return Err(commit::Error::Unfinished { path, state }.into()),
         }
         Ok(Self { held, conversion })
+    }
+
+    /// The verification that it stands on.
+    pub fn verified(&self) -> Option<&Verified> {
+        self.conversion.story().verified.decisive()
     }
 
     /// The root.
@@ -79,11 +97,8 @@ impl Discard {
     }
 }
 
-fn expect_unneeded(held: &Held, conversion: &Conversion) -> Result<(), Error> {
+fn expect_unneeded(held: &Held) -> Result<(), Error> {
     let path = held.path().to_owned();
-    if conversion.story().verified.full.is_none() {
-        return Err(Error::NotVerified { path });
-    }
     let Some(root) = held.root() else {
         return Ok(());
     };

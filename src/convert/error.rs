@@ -151,6 +151,28 @@ pub enum Error {
         /// The Docker root.
         path: PathBuf,
     },
+    /// The aufs side may be needed still.
+    #[error(
+        "{path}: the aufs side stays, for it is not certain that it is not needed: {}", why.join("; ")
+    )]
+    StillNeeded {
+        /// The Docker root.
+        path: PathBuf,
+        /// Each reason, with the command that leads on.
+        why: Vec<String>,
+    },
+    /// What a rollback would go back to is not whole.
+    #[error(
+        "{path}: the aufs side is not what was converted: {broken}; the devicemapper side may be the only good copy, and \
+         going back removes it: `{}` does it all the same",
+        own("rollback --onto-damaged", path)
+    )]
+    WayBackBroken {
+        /// The Docker root.
+        path: PathBuf,
+        /// What is missing or damaged.
+        broken: String,
+    },
     /// Containers still belong to aufs.
     #[error("{path}: containers of the aufs driver are there: {}", containers.join(", "))]
     AufsInUse {

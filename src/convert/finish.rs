@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::discard::Discard;
+use super::discard::{Discard, MayLose};
 use super::error::Error;
 use super::held::Held;
 use super::rollback::{RollbackRequest, rollback};
@@ -54,11 +54,12 @@ pub fn finish(root: &Path, host: &Host) -> Result<Finished, Error> {
                 root: path,
                 host: host.clone(),
                 force: false,
+                onto_damaged: false,
             })?;
             Finished::RolledBack
         }
         State::Committing => {
-            Discard::open(&path, host)?.execute()?;
+            Discard::open(&path, host, MayLose::default())?.execute()?;
             Finished::Committed
         }
     })

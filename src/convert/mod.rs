@@ -3,6 +3,7 @@
 //! [`Source::open`] finds out whether the root can be converted, [`Source::plan`] reads the layers and computes the plan without
 //! writing anything, [`Prepared::execute`] writes it and moves it in place.
 
+mod conditions;
 mod discard;
 mod error;
 mod execute;
@@ -23,7 +24,7 @@ mod verify;
 mod writer;
 mod written;
 
-pub use discard::{Discard, Discarded};
+pub use discard::{Discard, Discarded, MayLose};
 pub use error::Error;
 pub use execute::Prepared;
 pub use finish::{Finished, finish};

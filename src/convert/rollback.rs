@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::error::Error;
 use super::held::Held;
-use crate::commit::{self, Changes, Conversion, Leftover, State};
+use crate::commit::{self, Changes, Conversion, Depth, Leftover, State};
 use crate::docker::daemon::Host;
 use crate::engine::kernel;
 use crate::privileges::{self, Purpose};
@@ -20,6 +20,8 @@ pub struct RollbackRequest {
     pub host: Host,
     /// Go back although Docker has worked on the new root since.
     pub force: bool,
+    /// Go back although the aufs side is not whole.
+    pub onto_damaged: bool,
 }
 
 /// What a rollback did. The field names are part of the `--json` interface.
@@ -68,14 +70,14 @@ pub fn rollback(request: &RollbackRequest) -> Result<RolledBack, Error> {
             left.remove()?;
         }
         Leftover::Stage(stage) => commit::remove_leftover(&stage)?,
-        Leftover::Conversion(..) => take_back(&path, request.force, &mut done)?,
+        Leftover::Conversion(..) => take_back(&path, request, &mut done)?,
     }
     done.rolled_back = true;
     held.release();
     Ok(done)
 }
 
-fn take_back(path: &Path, force: bool, done: &mut RolledBack) -> Result<(), Error> {
+fn take_back(path: &Path, request: &RollbackRequest, done: &mut RolledBack) -> Result<(), Error> {
     let Some(conversion) = Conversion::find(path)? else {
         return Ok(());
     };
@@ -86,10 +88,19 @@ fn take_back(path: &Path, force: bool, done: &mut RolledBack) -> Result<(), Erro
         }));
     }
     done.lost = conversion.changes()?;
-    if !done.lost.is_empty() && !force {
+    if !done.lost.is_empty() && !request.force {
         return Err(Error::DockerHasRun {
             path: path.to_owned(),
             changes: Box::new(done.lost.clone()),
+        });
+    }
+    if !request.onto_damaged
+        && let Some(changes) = conversion.aufs_changes(Depth::Entries)?
+        && !changes.is_whole()
+    {
+        return Err(Error::WayBackBroken {
+            path: path.to_owned(),
+            broken: changes.broken(),
         });
     }
     // Devices and mounts of a killed run first: they hold what is to be moved. And what cannot be taken back is told as long as

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::error::Error;
-use crate::commit::{Changes, Conversion, State, Story, Verifications, Verified};
+use crate::commit::{
+    AufsChanges, Changes, Conversion, Depth, State, Story, Verifications, Verified,
+};
 use crate::docker::{self, Root};
 use crate::shell::own;
 
@@ -35,6 +37,9 @@ pub struct Status {
     /// What Docker has done on the new root since.
     #[serde(skip_serializing_if = "Changes::is_empty")]
     pub changes: Changes,
+    /// What became of the aufs side since it was converted.
+    #[serde(skip_serializing_if = "AufsChanges::is_empty")]
+    pub aufs_changes: AufsChanges,
 }
 
 /// Looks; changes nothing.
@@ -60,6 +65,7 @@ pub fn status(root: &Path) -> Result<Status, Error> {
             ..verified
         }),
         changes: conversion.changes()?,
+        aufs_changes: conversion.aufs_changes(Depth::Names)?.unwrap_or_default(),
         root: path,
     })
 }
@@ -105,6 +111,7 @@ fn none(path: PathBuf) -> Result<Status, Error> {
         switched_at: None,
         verified: None,
         changes: Changes::default(),
+        aufs_changes: AufsChanges::default(),
     })
 }
 

@@ -11,7 +11,7 @@ use super::held::Held;
 use super::order::Order;
 use super::writer::{Work, Writer};
 use crate::chain::Chain;
-use crate::commit::{self, Conversion, DeviceSide, STAGE_NAME, Stage, State, Verified, now};
+use crate::commit::{self, Conversion, Depth, DeviceSide, STAGE_NAME, Stage, State, Verified, now};
 use crate::docker::StorePaths;
 use crate::docker::daemon::Host;
 use crate::engine::direct::WrittenRun;
@@ -77,6 +77,7 @@ pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<Report
     let mut report = look(request, &path, conversion.as_ref(), progress)?;
     if let Some(conversion) = &conversion {
         faults.extend(conversion.damage()?);
+        report.remarks.extend(way_back(conversion, request.mode)?);
     }
     report.add_faults(faults);
     if let Some(conversion) = conversion.filter(|one| one.story().state == State::Converted) {
@@ -84,6 +85,22 @@ pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<Report
     }
     held.release();
     Ok(report)
+}
+
+/// That there is no way back, if there is none any more. That is nothing against the devices.
+fn way_back(conversion: &Conversion, mode: Mode) -> Result<Option<String>, Error> {
+    let depth = match mode {
+        Mode::Quick => Depth::Names,
+        Mode::Full => Depth::Entries,
+    };
+    let changes = conversion.aufs_changes(depth)?;
+    let broken = changes.filter(|changes| !changes.is_whole());
+    Ok(broken.map(|changes| {
+        format!(
+            "THE WAY BACK IS BROKEN, the aufs side is not what was converted: {}",
+            changes.broken()
+        )
+    }))
 }
 
 /// What the journal keeps of a verification.
@@ -138,7 +155,7 @@ fn recorded(path: &Path) -> Result<(Option<Conversion>, Vec<String>), Error> {
     Ok((conversion, faults))
 }
 
-fn look(
+pub(super) fn look(
     request: &VerifyRequest,
     path: &Path,
     conversion: Option<&Conversion>,

@@ -10,6 +10,6 @@ mod source;
 
 pub use checkpoint::{Checkpoint, Checkpoints, NoCheckpoint, NotNoted};
 pub use left_file::Error as LeftFileError;
-pub use progress::{Cancel, Phase, Progress};
+pub use progress::{Cancel, Phase, Progress, Silent};
 pub(crate) use source::BranchReader;
 pub use source::Error as SourceError;

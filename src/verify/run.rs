@@ -23,8 +23,10 @@ use crate::chain::Chain;
 use crate::docker::devicemapper::FileSystem;
 use crate::docker::{CacheId, DeviceFiles, Store};
 use crate::engine::kernel::schedule::block_signals;
-use crate::engine::{Phase, Progress};
+use crate::engine::{Phase, Progress, kernel};
 use crate::plan::Layer;
+use crate::shell::word;
+use crate::thin;
 use crate::units::Bytes;
 
 /// Of so many layers, quick verification reads the contents of one.
@@ -152,6 +154,7 @@ fn open_pool(devices: &Devices<'_>, faults: &mut Vec<String>) -> Result<Opening,
         Ok(pool) => {
             let fault = pool.fault().map(|fault| Chain(fault).to_string());
             faults.extend(fault);
+            faults.extend(needs_check(&pool, devices));
             Some(pool)
         }
         Err(error) => {
@@ -166,6 +169,25 @@ fn open_pool(devices: &Devices<'_>, faults: &mut Vec<String>) -> Result<Opening,
         ));
     }
     Ok((pool, Some(files)))
+}
+
+/// The mark that keeps the kernel from writing to the pool, and the command that takes it away.
+fn needs_check(pool: &Pool, devices: &Devices<'_>) -> Option<String> {
+    let is_marked = |remark: &thin::Error| matches!(remark, thin::Error::NeedsCheck);
+    if !pool.remarks().first().iter().any(is_marked) {
+        return None;
+    }
+    let path = pool.metadata_path();
+    let command = match devices.target {
+        kernel::Target::ThinPool { .. } => {
+            "deactivate the pool, then `lvconvert --repair VG/POOL`".to_owned()
+        }
+        _ => format!("`thin_check --clear-needs-check-flag {}`", word(path)),
+    };
+    Some(format!(
+        "{}: the pool is marked as needing a check, so the kernel lets nothing be written: {command}",
+        path.display()
+    ))
 }
 
 impl<'a> Run<'a> {

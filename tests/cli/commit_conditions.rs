@@ -1,6 +1,6 @@
 //! `commit` removes the only other copy: each of its conditions is broken alone.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -19,11 +19,15 @@ struct Ready {
 
 impl Ready {
     fn new() -> Self {
+        Self::of(Self::root())
+    }
+
+    fn root() -> AufsRoot {
         let root = AufsRoot::new()
             .layer("base", |l| l.file("etc/motd", "hello"))
             .layer("app", |l| l.whiteout("etc/motd").dir("app"))
             .image("lab/app:1", "app");
-        Self::of(root.container("web", ("lab/app:1", "app"), |l| l.file("data", [7; 9000])))
+        root.container("web", ("lab/app:1", "app"), |l| l.file("data", [7; 9000]))
     }
 
     fn of(root: AufsRoot) -> Self {
@@ -108,4 +112,217 @@ fn a_full_verification_that_fails_voids_the_one_before_it_and_status_says_so() {
     let status: Value = serde_json::from_str(&status.out).unwrap();
     assert_eq!(status["verified"]["verdict"], "wrong");
     ready.refused(1, &["verification", "verify --full"]);
+}
+
+/// The id of the only image.
+fn image(root: &Path) -> String {
+    let store = root.join("image/aufs/imagedb/content/sha256");
+    let mut names = fs::read_dir(store).unwrap().map(|entry| entry.unwrap());
+    names.next().unwrap().file_name().into_string().unwrap()
+}
+
+#[test]
+fn a_devicemapper_side_that_is_gone_or_cut_keeps_aufs() {
+    let harms: [fn(&Path); 6] = [
+        |root| fs::remove_dir_all(root.join("devicemapper")).unwrap(),
+        |root| fs::remove_file(root.join("devicemapper/devicemapper/data")).unwrap(),
+        |root| fs::remove_file(root.join("devicemapper/devicemapper/metadata")).unwrap(),
+        |root| {
+            let data = root.join("devicemapper/devicemapper/data");
+            File::options()
+                .write(true)
+                .open(data)
+                .unwrap()
+                .set_len(0)
+                .unwrap();
+        },
+        |root| fs::remove_file(root.join("devicemapper/metadata/base")).unwrap(),
+        |root| fs::remove_dir_all(root.join("image/devicemapper")).unwrap(),
+    ];
+    for harm in harms {
+        let ready = Ready::new();
+        harm(&ready.root.path());
+        ready.refused(
+            1,
+            &[
+                "the devicemapper side was written to after",
+                "verify --full --root",
+            ],
+        );
+    }
+}
+
+#[test]
+fn what_docker_did_on_the_devices_after_the_proof_must_be_verified_first() {
+    let ready = Ready::new();
+    let config = ready
+        .path("containers")
+        .join(super::support::root::container_id("web"));
+    let config = config.join("config.v2.json");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(config.with_extension("new"), text.replace('}', " }")).unwrap();
+    fs::rename(config.with_extension("new"), &config).unwrap();
+    ready.refused(
+        1,
+        &[
+            "written to after",
+            "the containers' configs",
+            "verify --full --root",
+        ],
+    );
+    ready.run("verify", &[]).expect(0, &[]);
+    ready.refused(1, &["written to after"]);
+    ready.run("verify", &["--full"]).expect(0, &[]);
+    ready.committed(&[]);
+}
+
+#[test]
+fn what_docker_did_on_aufs_is_listed_and_only_a_word_of_its_own_drops_it() {
+    let ready = Ready::new();
+    let root = ready.root.path();
+    // The least that a build leaves: one more config of the same layers, and its name.
+    let id = image(&root);
+    let store = root.join("image/aufs/imagedb/content/sha256");
+    let text = fs::read_to_string(store.join(&id)).unwrap();
+    fs::write(store.join("0".repeat(64)), text.replace("2020", "2021")).unwrap();
+    let names = root.join("image/aufs/repositories.json");
+    let text = fs::read_to_string(&names).unwrap();
+    let name = format!("\"lab/app:2\":\"sha256:{}\",\"lab/app:1\"", "0".repeat(64));
+    fs::write(&names, text.replace("\"lab/app:1\"", &name)).unwrap();
+    let words = ["lab/app:2", "imagedb/content/sha256/00000"];
+    let status = ready.run("status", &[]);
+    for word in words {
+        assert!(status.out.contains(word), "{word}: {}", status.out);
+    }
+    ready.refused(1, &[words[0], words[1], "commit --drop-aufs-changes"]);
+    ready.run("verify", &["--full"]).expect(0, &[]);
+    ready.refused(1, &[words[0]]);
+    ready.committed(&["--drop-aufs-changes"]);
+}
+
+#[test]
+fn a_branch_or_list_that_is_new_gone_or_changed_keeps_aufs() {
+    let changes: [fn(&AufsRoot); 5] = [
+        |root| {
+            let branch = root.path().join("aufs/diff").join("1".repeat(64));
+            fs::create_dir(&branch).unwrap();
+            fs::write(branch.join("file"), "x").unwrap();
+        },
+        |root| fs::write(root.path().join("aufs/layers").join("1".repeat(64)), "").unwrap(),
+        |root| fs::write(root.branch("base").join("etc/new"), "").unwrap(),
+        |root| fs::remove_file(root.path().join("aufs/layers").join(root.id("app"))).unwrap(),
+        |root| fs::write(root.path().join("aufs/precious"), "x").unwrap(),
+    ];
+    for change in changes {
+        let ready = Ready::new();
+        change(&ready.root);
+        ready.refused(1, &["the aufs side is not what was converted"]);
+    }
+}
+
+#[test]
+fn what_was_left_out_of_the_conversion_is_named_and_dropped_by_its_own_word_alone() {
+    let root = Ready::root();
+    let left = root
+        .path()
+        .join("aufs/diff")
+        .join(format!("{}-removing", "1".repeat(64)));
+    fs::create_dir(&left).unwrap();
+    fs::write(left.join("file"), "x").unwrap();
+    // Without data it is no loss.
+    fs::create_dir(
+        root.path()
+            .join("aufs/diff")
+            .join(format!("{}-removing", "2".repeat(64))),
+    )
+    .unwrap();
+    let ready = Ready::of(root);
+    ready.refused(
+        1,
+        &[
+            "1 with data were left out",
+            "1111-removing",
+            "commit --drop-left-out",
+        ],
+    );
+    ready
+        .run("commit", &["--yes", "--drop-aufs-changes"])
+        .expect(1, &["left out"]);
+    ready.committed(&["--drop-left-out"]);
+}
+
+/// Sets the mark of the pool's superblock that a check is needed. Source: linux v6.6 `drivers/md/dm-thin-metadata.c`,
+/// `struct thin_disk_superblock`, and `persistent-data/dm-space-map-common.c` for the checksum's constant.
+fn mark_as_needing_a_check(root: &Path) {
+    const SUPERBLOCK_CSUM_XOR: u32 = 160_774;
+    let file = root.join("devicemapper/devicemapper/metadata");
+    let file = File::options().read(true).write(true).open(file).unwrap();
+    let mut block = [0; 4096];
+    file.read_exact_at(&mut block, 0).unwrap();
+    block[4] |= 1;
+    let sum = !crc32c_of(&block[4..]) ^ SUPERBLOCK_CSUM_XOR;
+    block[..4].copy_from_slice(&sum.to_le_bytes());
+    file.write_all_at(&block, 0).unwrap();
+}
+
+/// CRC-32C as it is commonly given, bit by bit.
+fn crc32c_of(bytes: &[u8]) -> u32 {
+    let mut sum = u32::MAX;
+    for &byte in bytes {
+        sum ^= u32::from(byte);
+        for _ in 0..8 {
+            sum = if sum & 1 == 1 {
+                sum >> 1 ^ 0x82f6_3b78
+            } else {
+                sum >> 1
+            };
+        }
+    }
+    !sum
+}
+
+#[test]
+fn a_pool_that_needs_a_check_is_a_fault_and_keeps_aufs() {
+    let ready = Ready::new();
+    mark_as_needing_a_check(&ready.root.path());
+    let ended = ready.run("verify", &["--full"]);
+    ended.expect(3, &[]);
+    let command = "thin_check --clear-needs-check-flag";
+    assert!(ended.out.contains(command), "{}", ended.out);
+    ready.refused(1, &["SOMETHING IS WRONG"]);
+}
+
+#[test]
+fn rollback_does_not_end_on_an_aufs_side_that_is_damaged() {
+    let harms: [fn(&AufsRoot); 4] = [
+        |root| fs::remove_dir_all(root.branch("base")).unwrap(),
+        |root| fs::remove_file(root.branch("web rw").join("data")).unwrap(),
+        |root| fs::remove_file(root.path().join("aufs/layers").join(root.id("app"))).unwrap(),
+        |root| fs::remove_dir_all(root.layerdb("app")).unwrap(),
+    ];
+    for (at, harm) in harms.into_iter().enumerate() {
+        let ready = Ready::new();
+        harm(&ready.root);
+        ready
+            .run("rollback", &[])
+            .expect(1, &["only good copy", "rollback --onto-damaged --root"]);
+        assert!(ready.path("devicemapper/devicemapper/data").exists());
+        let verified = ready.run("verify", &["--full"]);
+        assert!(
+            verified.out.contains("THE WAY BACK IS BROKEN"),
+            "{at}: {}",
+            verified.out
+        );
+        // Entries of branches are not gone through for it.
+        if at != 1 {
+            let status = ready.run("status", &[]);
+            assert!(
+                status.out.contains("THE WAY BACK IS BROKEN"),
+                "{}",
+                status.out
+            );
+        }
+        ready.run("rollback", &["--onto-damaged"]).expect(0, &[]);
+        assert!(!ready.path("devicemapper").exists());
+    }
 }

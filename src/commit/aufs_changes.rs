@@ -1,0 +1,74 @@
+//! What became of the aufs side since it was converted.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// Differences from the aufs side that was converted, by paths relative to the root. The field names are part of the `--json`
+/// interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct AufsChanges {
+    /// Branches, parent lists and objects of the image store that are gone.
+    pub missing: Vec<String>,
+    /// Those that are not what they were, although Docker never changes them.
+    pub changed: Vec<String>,
+    /// What is there and was not converted, since it came later.
+    pub new: Vec<String>,
+    /// New names of images.
+    pub names: Vec<String>,
+    /// What was there and was left out of the conversion, and has data.
+    pub left_out: Vec<String>,
+}
+
+impl AufsChanges {
+    /// Whether it is what was converted, but for what was left out.
+    pub fn is_same(&self) -> bool {
+        self.is_whole() && self.new.is_empty() && self.names.is_empty()
+    }
+
+    /// Whether all that was converted is still there.
+    pub fn is_whole(&self) -> bool {
+        self.missing.is_empty() && self.changed.is_empty()
+    }
+
+    /// Whether there is nothing to tell.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// What is missing or not what it was, for people.
+    pub fn broken(&self) -> String {
+        lists(&[
+            ("missing", &self.missing),
+            ("not what was converted", &self.changed),
+        ])
+    }
+}
+
+/// As many names as fit on a line.
+const SHOWN: usize = 5;
+
+fn lists(lists: &[(&str, &Vec<String>)]) -> String {
+    let parts: Vec<String> = lists
+        .iter()
+        .filter(|(_, names)| !names.is_empty())
+        .map(|(title, names)| {
+            let shown = names[..names.len().min(SHOWN)].join(", ");
+            let more = if names.len() > SHOWN { ", …" } else { "" };
+            format!("{} {title} ({shown}{more})", names.len())
+        })
+        .collect();
+    parts.join("; ")
+}
+
+/// All but what was left out.
+impl fmt::Display for AufsChanges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&lists(&[
+            ("new names of images", &self.names),
+            ("new or written since", &self.new),
+            ("missing", &self.missing),
+            ("not what was converted", &self.changed),
+        ]))
+    }
+}

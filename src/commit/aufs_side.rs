@@ -1,0 +1,289 @@
+//! The aufs side as it was converted, and what became of it since.
+//!
+//! A rollback goes back to it, and `commit` removes it: the first must not end on something that is gone, and the second must
+//! not take what the conversion never had, be it of a Docker that ran on aufs since or of a layer that was left out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use walkdir::WalkDir;
+
+use super::aufs_changes::AufsChanges;
+use super::error::Error;
+use super::image_names::ImageNames;
+use super::since::{names_in, read_regular};
+use crate::docker::CacheId;
+use crate::tree::escape;
+
+/// How closely is looked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// Whether all branches are there, and the stores' bytes.
+    Names,
+    /// All entries of all branches too.
+    Entries,
+}
+
+/// The aufs side as it was converted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AufsSide {
+    /// A digest of the entries of each branch that was converted, by the branch's name.
+    branches: BTreeMap<String, String>,
+    /// Digests of the parent lists.
+    lists: BTreeMap<String, String>,
+    /// Digests of the image store's objects: of a layer's or mount's directory, or of a file.
+    store: BTreeMap<String, String>,
+    /// What else there was in `aufs`, by paths relative to the root.
+    others: BTreeSet<String>,
+}
+
+/// Names of images, in an image store.
+const IMAGE_NAMES: &str = "repositories.json";
+/// The parts of an image store that Docker changes: all else is named by its own digest.
+const CHANGING: [&str; 2] = [IMAGE_NAMES, "distribution/"];
+/// What the driver keeps in its directory.
+const PARTS: [&str; 3] = ["diff", "layers", "mnt"];
+
+impl AufsSide {
+    /// Takes down what `root` has. `store` is the copy of its image store that was made, `layers` are the converted ones.
+    pub(super) fn of(root: &Path, store: &Path, layers: &BTreeSet<String>) -> Result<Self, Error> {
+        let diff = root.join("aufs/diff");
+        let branches: Result<BTreeMap<_, _>, Error> = names_in(&diff)?
+            .into_par_iter()
+            .filter(|name| layers.contains(name))
+            .map(|name| Ok((name.clone(), entries_of(&diff.join(name)))))
+            .collect();
+        let mut side = Self {
+            branches: branches?,
+            lists: lists(root)?,
+            store: objects(store)?,
+            others: BTreeSet::new(),
+        };
+        side.others = side.with_data(root)?;
+        Ok(side)
+    }
+
+    /// What became of it.
+    pub(super) fn changes(&self, root: &Path, depth: Depth) -> Result<AufsChanges, Error> {
+        let mut changes = AufsChanges::default();
+        self.branches(root, depth, &mut changes);
+        differences("aufs/layers", (&self.lists, &lists(root)?), &mut changes);
+        let now = objects(&root.join("image/aufs"))?;
+        differences("image/aufs", (&self.store, &now), &mut changes);
+        if now.get(IMAGE_NAMES) != self.store.get(IMAGE_NAMES) {
+            changes.names = new_names(root)?;
+        }
+        for path in self.with_data(root)? {
+            let text = shown(&path);
+            if self.others.contains(&path) {
+                changes.left_out.push(text);
+            } else {
+                changes.new.push(text);
+            }
+        }
+        Ok(changes)
+    }
+
+    fn branches(&self, root: &Path, depth: Depth, changes: &mut AufsChanges) {
+        let looked: Vec<(&String, Option<bool>)> = self
+            .branches
+            .par_iter()
+            .map(|(name, before)| {
+                let path = root.join("aufs/diff").join(name);
+                let is_there = path.symlink_metadata().is_ok_and(|meta| meta.is_dir());
+                let same = || depth == Depth::Names || entries_of(&path) == *before;
+                (name, is_there.then(same))
+            })
+            .collect();
+        for (name, same) in looked {
+            let path = shown(&format!("aufs/diff/{name}"));
+            match same {
+                None => changes.missing.push(path),
+                Some(false) => changes.changed.push(path),
+                Some(true) => {}
+            }
+        }
+    }
+
+    /// What else is in `aufs` and has data: no directory, or one with something in it that is none.
+    fn with_data(&self, root: &Path) -> Result<BTreeSet<String>, Error> {
+        let aufs = root.join("aufs");
+        let mut found = BTreeSet::new();
+        let mut look = |inner: String| {
+            if has_data(&root.join(&inner)) {
+                found.insert(inner);
+            }
+        };
+        for name in names_in(&aufs)? {
+            if !PARTS.contains(&name.as_str()) {
+                look(format!("aufs/{name}"));
+            }
+        }
+        for name in names_in(&aufs.join("diff"))? {
+            if !self.branches.contains_key(&name) {
+                look(format!("aufs/diff/{name}"));
+            }
+        }
+        // A list without a branch names parents, and no more.
+        for name in names_in(&aufs.join("layers"))? {
+            if CacheId::parse(name.as_bytes()).is_err()
+                || !aufs.join("layers").join(&name).is_file()
+            {
+                look(format!("aufs/layers/{name}"));
+            }
+        }
+        for name in names_in(&aufs.join("mnt"))? {
+            look(format!("aufs/mnt/{name}"));
+        }
+        Ok(found)
+    }
+}
+
+fn differences(
+    top: &str,
+    (before, now): (&BTreeMap<String, String>, &BTreeMap<String, String>),
+    changes: &mut AufsChanges,
+) {
+    let is_changing = |name: &str| CHANGING.iter().any(|part| name.starts_with(part));
+    for (name, digest) in before {
+        let path = shown(&format!("{top}/{name}"));
+        match now.get(name) {
+            Some(found) if found == digest => {}
+            Some(_) if is_changing(name) => changes.new.push(path),
+            Some(_) => changes.changed.push(path),
+            None => changes.missing.push(path),
+        }
+    }
+    let new = now.keys().filter(|name| !before.contains_key(*name));
+    changes
+        .new
+        .extend(new.map(|name| shown(&format!("{top}/{name}"))));
+}
+
+/// Names of images that the converted side has not.
+fn new_names(root: &Path) -> Result<Vec<String>, Error> {
+    let read = |store: &str| read_regular(&root.join(store).join(IMAGE_NAMES));
+    let names = match (read("image/devicemapper")?, read("image/aufs")?) {
+        (Some(before), Some(now)) => ImageNames::between(&before, &now).unwrap_or_default(),
+        _ => ImageNames::default(),
+    };
+    let all = names.new.into_iter().chain(names.moved);
+    Ok(all.map(|name| shown(&name)).collect())
+}
+
+fn shown(text: &str) -> String {
+    escape(text.as_bytes())
+}
+
+fn lists(root: &Path) -> Result<BTreeMap<String, String>, Error> {
+    let directory = root.join("aufs/layers");
+    let mut lists = BTreeMap::new();
+    for name in names_in(&directory)? {
+        if let Some(bytes) = read_regular(&directory.join(&name))? {
+            lists.insert(name, format!("{:x}", Sha256::digest(bytes)));
+        }
+    }
+    Ok(lists)
+}
+
+/// Digests of a store's objects. A layer's files count as one.
+fn objects(store: &Path) -> Result<BTreeMap<String, String>, Error> {
+    let mut sums: BTreeMap<String, Sha256> = BTreeMap::new();
+    for entry in WalkDir::new(store).sort_by_file_name() {
+        let entry = match entry {
+            Err(error) if error.depth() == 0 => break,
+            entry => entry.map_err(|error| Error::io(store, "read")(error.into()))?,
+        };
+        if entry.file_type().is_dir() {
+            continue;
+        }
+        let inner = entry.path().strip_prefix(store).unwrap_or(entry.path());
+        let inner = inner.to_string_lossy().into_owned();
+        let sum = sums.entry(object(&inner)).or_default();
+        sum.update((inner.len() as u64).to_le_bytes());
+        sum.update(&inner);
+        sum.update(file_sum(entry.path())?);
+    }
+    let finish = |(name, sum): (String, Sha256)| (name, format!("{:x}", sum.finalize()));
+    Ok(sums.into_iter().map(finish).collect())
+}
+
+fn file_sum(path: &Path) -> Result<Vec<u8>, Error> {
+    let mut sum = Sha256::new();
+    if let Some(mut file) = super::since::open_regular(path)? {
+        io::copy(&mut file, &mut sum).map_err(Error::io(path, "read"))?;
+    }
+    Ok(sum.finalize().to_vec())
+}
+
+/// `layerdb/sha256/<chain>` of a file in it.
+fn object(inner: &str) -> String {
+    let parts: Vec<&str> = inner.split('/').collect();
+    let deep = parts.first() == Some(&"layerdb") && parts.len() > 3;
+    if deep {
+        parts[..3].join("/")
+    } else {
+        inner.to_owned()
+    }
+}
+
+/// A digest of all entries of a branch: names, kinds, owners, sizes, times. What cannot be read has a digest that no branch has.
+fn entries_of(branch: &Path) -> String {
+    let mut sum = Sha256::new();
+    for entry in WalkDir::new(branch)
+        .same_file_system(true)
+        .sort_by_file_name()
+    {
+        let Ok((path, meta)) = entry.and_then(|entry| {
+            let meta = entry.metadata()?;
+            Ok((entry.into_path(), meta))
+        }) else {
+            return "unreadable".to_owned();
+        };
+        let inner = path
+            .strip_prefix(branch)
+            .unwrap_or(&path)
+            .as_os_str()
+            .as_bytes();
+        sum.update((inner.len() as u64).to_le_bytes());
+        sum.update(inner);
+        attributes(&mut sum, &meta);
+        if meta.is_symlink()
+            && let Ok(target) = fs::read_link(&path)
+        {
+            sum.update(target.as_os_str().as_bytes());
+        }
+    }
+    format!("{:x}", sum.finalize())
+}
+
+fn attributes(sum: &mut Sha256, meta: &Metadata) {
+    for number in [meta.mode(), meta.uid(), meta.gid()] {
+        sum.update(number.to_le_bytes());
+    }
+    // A directory's size is the file system's own affair.
+    let size = if meta.is_dir() { 0 } else { meta.len() };
+    for number in [size, meta.rdev()] {
+        sum.update(number.to_le_bytes());
+    }
+    for number in [meta.mtime(), meta.mtime_nsec()] {
+        sum.update(number.to_le_bytes());
+    }
+}
+
+/// Whether something is no directory, or one with something in it that is none. What cannot be looked at counts as data.
+fn has_data(path: &Path) -> bool {
+    let own = |name: &std::ffi::OsStr| name.as_bytes().starts_with(b".wh..wh.");
+    WalkDir::new(path).into_iter().any(|entry| {
+        entry.map_or(true, |entry| {
+            !entry.file_type().is_dir() && !own(entry.file_name())
+        })
+    })
+}

@@ -1,0 +1,146 @@
+//! What `commit` makes sure of a moment before it removes the only other copy.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use super::discard::MayLose;
+use super::error::Error;
+use super::verify::{VerifyRequest, device_side, look, noted};
+use crate::commit::{AufsChanges, Conversion, Depth, Verified};
+use crate::docker::daemon::Host;
+use crate::engine::{Cancel, Silent};
+use crate::shell::own;
+use crate::verify::{Mode, Verdict};
+
+/// Makes sure that the devicemapper side is whole and proven, and that the aufs side has nothing besides.
+///
+/// # Errors
+///
+/// [`Error::NotVerified`], [`Error::StillNeeded`].
+pub(super) fn expect_whole_copy(
+    host: &Host,
+    (path, conversion): (&Path, &Conversion),
+    may_lose: MayLose,
+) -> Result<(), Error> {
+    let proof = proof(path, conversion, may_lose)?;
+    let mut why = Vec::new();
+    why.extend(written_since(path, conversion, proof)?);
+    match conversion.aufs_changes(Depth::Entries)? {
+        Some(changes) => why.extend(not_converted(path, &changes, may_lose)),
+        None if may_lose.aufs_changes => {}
+        None => why.push(format!(
+            "the journal does not tell what the aufs side was when it was converted: `{}` removes it all the same",
+            own("commit --drop-aufs-changes", path)
+        )),
+    }
+    // It takes longest, so it comes last.
+    if why.is_empty() {
+        why.extend(not_sound(host, path, conversion)?);
+    }
+    if why.is_empty() {
+        return Ok(());
+    }
+    Err(Error::StillNeeded {
+        path: path.to_owned(),
+        why,
+    })
+}
+
+/// The full verification that all stands on.
+fn proof<'c>(
+    path: &Path,
+    conversion: &'c Conversion,
+    may_lose: MayLose,
+) -> Result<&'c Verified, Error> {
+    let verified = &conversion.story().verified;
+    let unverified = verified
+        .failed
+        .as_ref()
+        .filter(|one| one.full && one.verdict == Verdict::NotVerified);
+    let path = path.to_owned();
+    match (&verified.full, &verified.failed) {
+        (Some(full), None) => Ok(full),
+        (_, Some(_)) if unverified.is_some() && may_lose.unverified => {
+            Ok(unverified.expect("just seen"))
+        }
+        (_, Some(failed)) => Err(Error::StillNeeded {
+            why: vec![format!(
+                "the latest verification that counts: {failed}; `{}` must pass first{}",
+                own("verify --full", &path),
+                unverified.map_or("", |_| ", or --unverified takes it for enough")
+            )],
+            path,
+        }),
+        (None, None) => Err(Error::NotVerified { path }),
+    }
+}
+
+/// What was written to the devicemapper side since the proof.
+fn written_since(
+    path: &Path,
+    conversion: &Conversion,
+    proof: &Verified,
+) -> Result<Option<String>, Error> {
+    let next = own("verify --full", path);
+    let Some(seen) = &proof.seen else {
+        return Ok(Some(format!(
+            "the journal does not tell what the last full verification had before it: `{next}`"
+        )));
+    };
+    // A pool elsewhere than the conversion made it shows as another superblock.
+    let written = seen.written_until(&device_side(path, conversion, None)?);
+    Ok((!written.is_empty()).then(|| {
+        format!(
+            "the devicemapper side was written to after the last full verification ({}): `{next}`",
+            written.join(", ")
+        )
+    }))
+}
+
+/// What the aufs side has and the devicemapper side has not.
+fn not_converted(path: &Path, changes: &AufsChanges, may_lose: MayLose) -> Vec<String> {
+    let mut why = Vec::new();
+    if !changes.is_same() && !may_lose.aufs_changes {
+        why.push(format!(
+            "the aufs side is not what was converted, a Docker may have worked on it: {changes}; `{}` loses that",
+            own("commit --drop-aufs-changes", path)
+        ));
+    }
+    if !changes.left_out.is_empty() && !may_lose.left_out {
+        why.push(format!(
+            "{} with data were left out of the conversion ({}): `{}` loses them",
+            changes.left_out.len(),
+            changes.left_out.join(", "),
+            own("commit --drop-left-out", path)
+        ));
+    }
+    why
+}
+
+/// What is wrong with the devicemapper side right now. It is noted, like any other verification that fails.
+fn not_sound(host: &Host, path: &Path, conversion: &Conversion) -> Result<Option<String>, Error> {
+    for part in ["devicemapper", "image/devicemapper"] {
+        if !path.join(part).is_dir() {
+            return Ok(Some(format!("{}: is missing", path.join(part).display())));
+        }
+    }
+    let request = VerifyRequest {
+        root: path.to_owned(),
+        host: host.clone(),
+        mode: Mode::Quick,
+        kernel: false,
+        target: None,
+        jobs: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+        cancel: Cancel::default(),
+    };
+    let mut report = look(&request, path, Some(conversion), &Silent)?;
+    report.add_faults(conversion.damage()?);
+    if report.verdict != Verdict::Wrong {
+        return Ok(None);
+    }
+    conversion.note_verified(noted(&report, None))?;
+    Ok(Some(format!(
+        "a quick verification just now found this:\n{report}\nNext: `{}`",
+        own("verify --full", path)
+    )))
+}
