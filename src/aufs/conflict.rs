@@ -53,7 +53,7 @@ fn kept_names(conflicts: &[Box<[u8]>], tar_split: &Path) -> Result<HashSet<Box<[
 
 /// Of `conflicts`, paths relative to the branch, those that `names`, the layer's tar in order, has after their whiteout.
 ///
-/// A name or whiteout that the tar does not have counts as hidden, as under aufs.
+/// An entry below a name is one for the name as well. A name or whiteout that the tar does not have counts as hidden, as under aufs.
 fn kept_by_tar_order<'a>(
     conflicts: impl Iterator<Item = &'a [u8]>,
     names: impl Iterator<Item = Result<Vec<u8>, tar_split::Error>>,
@@ -66,7 +66,15 @@ fn kept_by_tar_order<'a>(
         orders.push(Order::new(path));
     }
     for (position, name) in names.enumerate() {
-        match interesting.get(&tar_split::clean_name(&name?)) {
+        let name = tar_split::clean_name(&name?);
+        // Whatever unpacks a name makes the directories that lead to it: some builders write no entries for those.
+        let above = name.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+        for directory in above.map(|(end, _)| &name[..end]) {
+            if let Some(&(at, Part::Name)) = interesting.get(directory) {
+                orders[at].name = Some(position);
+            }
+        }
+        match interesting.get(&name) {
             Some(&(at, Part::Name)) => orders[at].name = Some(position),
             Some(&(at, Part::Whiteout)) => orders[at].whiteout = Some(position),
             None => {}
@@ -115,6 +123,11 @@ mod tests {
             (&["etc/foo"], false),
             (&["etc/.wh.foo"], false),
             (&["etc/.wh.foo", "foo"], false),
+            (&["etc/.wh.foo", "etc/foo/new"], true),
+            (&["etc/.wh.foo", "./etc/foo/a/b/"], true),
+            (&["etc/foo/old", "etc/.wh.foo"], false),
+            (&["etc/.wh.foo", "etc/foobar"], false),
+            (&["etc/.wh.foo", "etc/foobar/new"], false),
             (&[], false),
         ] {
             let names = tar.iter().map(|name| Ok(name.as_bytes().to_vec()));

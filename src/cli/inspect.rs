@@ -7,6 +7,7 @@ use super::output::{print, print_json};
 use super::quiet::keep_access_times;
 use crate::docker::{ContainerSummary, ImageSummary, Inventory, Reference, Root, Survey};
 use crate::privileges::{self, Purpose};
+use crate::tree::escape;
 use crate::units::Bytes;
 
 /// Lists that are longer are cut in the text; `--json` has them whole.
@@ -97,7 +98,7 @@ fn section<T>(text: &mut String, title: &str, items: &[T], line: impl Fn(&T) -> 
 }
 
 fn image(image: &ImageSummary) -> String {
-    let names: Vec<_> = image.references.iter().map(Reference::as_str).collect();
+    let names: Vec<_> = image.references.iter().map(Reference::to_string).collect();
     let names = if names.is_empty() {
         "<none>".to_owned()
     } else {
@@ -115,7 +116,7 @@ fn container(container: &ContainerSummary) -> String {
     let image = container
         .image_name
         .as_ref()
-        .map_or_else(|| "<no name>".to_owned(), |name| name.as_str().to_owned());
+        .map_or_else(|| "<no name>".to_owned(), Reference::to_string);
     let restart = match container.restart {
         crate::docker::RestartPolicy::No => String::new(),
         policy => format!(", restart {policy}"),
@@ -128,7 +129,7 @@ fn container(container: &ContainerSummary) -> String {
     format!(
         "{:.12} {:24} {image} ({}{restart}{stays})",
         container.id.to_string(),
-        container.name,
+        escape(container.name.as_bytes()),
         container.status
     )
 }

@@ -9,6 +9,8 @@ use log::{Level, LevelFilter};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::printable::printable;
+
 use crate::date::of_days;
 
 /// The form of messages and progress.
@@ -43,7 +45,13 @@ pub(super) fn start(format: LogFormat, verbose: u8) {
     let mut builder = env_logger::Builder::new();
     builder.filter_level(level);
     match format {
-        LogFormat::Text => builder.format_timestamp(None).format_target(false),
+        LogFormat::Text => builder.format(|buffer, record| {
+            let style = buffer.default_level_style(record.level());
+            let message = record.args().to_string();
+            // Lines that go on are indented, so that none looks like another message.
+            let message = printable(&message).replace('\n', "\n    ");
+            writeln!(buffer, "[{style}{:<5}{style:#}] {message}", record.level())
+        }),
         LogFormat::Json => builder.format(|buffer, record| {
             let line = line(record.level(), &record.args().to_string(), &Map::new());
             buffer.write_all(line.as_bytes())
@@ -85,7 +93,7 @@ pub(super) fn tell_error(message: &str, hints: &[&str]) {
     let mut text = String::new();
     match LogFormat::chosen() {
         LogFormat::Text => {
-            text = format!("error: {message}\n");
+            text = format!("error: {}\n", printable(message));
             text.extend(hints.iter().map(|hint| format!("hint: {hint}\n")));
         }
         LogFormat::Json => {

@@ -8,6 +8,7 @@ mod inspect;
 mod log_format;
 mod output;
 mod place;
+mod printable;
 mod progress;
 mod quiet;
 mod rollback;

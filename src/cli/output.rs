@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use anyhow::Context;
 use serde::Serialize;
 
+use super::printable::printable;
+
 /// Marks an error as one of stdout, so that a closed pipe is told from one of the run.
 #[derive(Debug)]
 pub(super) struct Closed;
@@ -17,6 +19,10 @@ impl std::fmt::Display for Closed {
 
 /// Prints text.
 pub(super) fn print(text: &str) -> anyhow::Result<()> {
+    print_raw(&printable(text))
+}
+
+fn print_raw(text: &str) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
     stdout
         .write_all(text.as_bytes())
@@ -28,5 +34,5 @@ pub(super) fn print(text: &str) -> anyhow::Result<()> {
 pub(super) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
     let mut text = serde_json::to_string_pretty(value).context("result as JSON")?;
     text.push('\n');
-    print(&text)
+    print_raw(&text)
 }

@@ -19,6 +19,7 @@ use super::error::Error;
 use super::image_names::ImageNames;
 use super::stage::STAGE_NAME;
 use crate::docker::devicemapper::{DEVICE_SET_FILE, TRANSACTION_FILE};
+use crate::tree::escape;
 
 /// Files compared are small; of a larger one the beginning counts.
 const MAX_FILE_BYTES: u64 = 16 << 20; // 16 MiB
@@ -93,7 +94,12 @@ impl fmt::Display for Changes {
             .iter()
             .filter(|(_, names)| !names.is_empty())
             .map(|(title, names)| {
-                let shown = names[..names.len().min(SHOWN)].join(", ");
+                let shown: Vec<_> = names
+                    .iter()
+                    .take(SHOWN)
+                    .map(|name| escape(name.as_bytes()))
+                    .collect();
+                let shown = shown.join(", ");
                 let more = if names.len() > SHOWN { ", …" } else { "" };
                 format!("{} {title} ({shown}{more})", names.len())
             })

@@ -8,7 +8,7 @@ use crate::docker::{CacheId, Hits, JsonError, ReadError};
 use crate::engine::kernel;
 use crate::privileges::Unprivileged;
 use crate::shell::own;
-use crate::tree::{Difference, shown};
+use crate::tree::{Difference, escape, shown};
 use crate::units::Bytes;
 use crate::{aufs, commit, docker, engine, plan, verify};
 
@@ -174,7 +174,10 @@ pub enum Error {
         broken: String,
     },
     /// Containers still belong to aufs.
-    #[error("{path}: containers of the aufs driver are there: {}", containers.join(", "))]
+    #[error(
+        "{path}: containers of the aufs driver are there: {}",
+        escaped(containers)
+    )]
     AufsInUse {
         /// The Docker root.
         path: PathBuf,
@@ -278,4 +281,10 @@ pub enum Error {
     /// The run was told to stop.
     #[error("interrupted, the root is as it was")]
     Interrupted,
+}
+
+/// Names from the root, for messages.
+fn escaped(names: &[String]) -> String {
+    let names: Vec<_> = names.iter().map(|name| escape(name.as_bytes())).collect();
+    names.join(", ")
 }

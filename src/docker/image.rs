@@ -12,6 +12,7 @@ use super::id::{ChainId, DiffId, ImageId};
 use super::json::{JsonError, Object};
 use super::notes::{Notes, Subject};
 use super::warning::{Leftover, Warning};
+use crate::tree::escape;
 
 /// A name for an image as Docker stores it: `name:tag` or `name@sha256:…`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -37,7 +38,7 @@ impl Reference {
 
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&escape(self.0.as_bytes()))
     }
 }
 

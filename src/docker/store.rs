@@ -35,6 +35,8 @@ pub struct KnownLayer {
     pub uses: Vec<Use>,
     /// Whether aufs has it.
     pub in_aufs: bool,
+    /// Whether only a container that is half removed names it: marked dead, or without a config. Docker works without its layers.
+    pub of_removed: bool,
 }
 
 impl KnownLayer {
@@ -103,8 +105,17 @@ impl Store {
         };
         stores.layers.check(&mut notes);
         stores.check_mount_parents(&mut notes);
-        let known = known_layers(&stores);
         let users = stores.users();
+        let mut known = known_layers(&stores);
+        for layer in known.values_mut() {
+            let of_removed = |used: &Use| match used {
+                Use::Init(id) | Use::Writable(id) => {
+                    users.hits(&Subject::Mount(id.clone())).is_empty()
+                }
+                _ => false,
+            };
+            layer.of_removed = !layer.uses.is_empty() && layer.uses.iter().all(of_removed);
+        }
         let (problems, _) = settle(notes, &users, &stores.stack);
         Ok(Self {
             layers: stores.layers.sound,

@@ -8,6 +8,7 @@ use serde::{Serialize, Serializer};
 use super::id::{CacheId, ContainerId, ImageId};
 use super::image::Reference;
 use super::notes::Subject;
+use crate::tree::escape;
 
 /// How many users a [`Hits`] names; on a base layer there can be ten thousand.
 const NAMED: usize = 4;
@@ -37,10 +38,12 @@ impl fmt::Display for User {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Container { id, name } if name.is_empty() => write!(f, "container {id}"),
-            Self::Container { id, name } => write!(f, "container {name} ({id})"),
+            Self::Container { id, name } => {
+                write!(f, "container {} ({id})", escape(name.as_bytes()))
+            }
             Self::Image { id, references } if references.is_empty() => write!(f, "image {id}"),
             Self::Image { id, references } => {
-                let names: Vec<_> = references.iter().map(Reference::as_str).collect();
+                let names: Vec<_> = references.iter().map(Reference::to_string).collect();
                 write!(f, "image {} ({id})", names.join(", "))
             }
             Self::BuildKit => f.write_str("BuildKit's build cache"),

@@ -78,6 +78,11 @@ fn is_wrong(fault: &StartFault, store: &Store) -> bool {
         StartFault::TransactionUnfinished { layer, .. } => layer.is_empty() || is_used(layer),
         // And it marks what it is about to delete, which nobody uses any more.
         StartFault::Deleted { layer } => is_used(layer),
+        // It cannot be started, and could not before: it is half removed, and aufs has not got its layers either.
+        StartFault::MountWithoutDevice { cache, .. } => !store
+            .known
+            .get(cache)
+            .is_some_and(|layer| layer.of_removed && !layer.in_aufs),
         _ => fault.severity() == Severity::Refusal,
     }
 }

@@ -64,7 +64,9 @@ pub(super) fn targets(store: &Store, devices: Option<&DeviceFiles>) -> Vec<Targe
     }
     for (id, known) in all {
         let device = devices.and_then(|devices| devices.layers.get(id));
-        if devices.is_some() && device.is_none() && known.uses.is_empty() {
+        // Nor does the survey ask for the layers of a container that is half removed, where aufs has lost them.
+        let unneeded = known.uses.is_empty() || known.of_removed && !known.in_aufs;
+        if devices.is_some() && device.is_none() && unneeded {
             continue;
         }
         targets.push(Target {

@@ -12,6 +12,8 @@ mod commands_complete;
 mod commit_conditions;
 mod converted;
 mod damage;
+mod escapes;
+mod half_removed;
 mod host_root;
 mod interrupted;
 mod lifecycle;
