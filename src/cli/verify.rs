@@ -1,5 +1,7 @@
 //! `aufs2dm verify`.
 
+use std::path::Path;
+
 use super::args::VerifyArgs;
 use super::convert::cancel_by_signals;
 use super::exit::{FoundWrong, NotVerified};
@@ -7,7 +9,8 @@ use super::output::{print, print_json};
 use super::progress::for_stderr;
 use super::quiet::keep_access_times;
 use crate::convert::{VerifyRequest, verify};
-use crate::verify::{Mode, Verdict};
+use crate::shell::own;
+use crate::verify::{Mode, Report, Verdict};
 
 /// Verifies a root.
 pub(super) fn run(args: &VerifyArgs) -> anyhow::Result<()> {
@@ -15,6 +18,7 @@ pub(super) fn run(args: &VerifyArgs) -> anyhow::Result<()> {
     let progress = for_stderr();
     let place = args.root.place()?;
     keep_access_times(&place.root);
+    let root = place.root.clone();
     let request = VerifyRequest {
         root: place.root,
         host: place.host,
@@ -28,11 +32,34 @@ pub(super) fn run(args: &VerifyArgs) -> anyhow::Result<()> {
     if args.root.json {
         print_json(&report)?;
     } else {
-        print(&format!("{report}\n"))?;
+        print(&format!("{report}\n{}", next(&report, &root)))?;
     }
     match report.verdict {
         Verdict::Sound => Ok(()),
         Verdict::SourceDamaged | Verdict::Wrong => Err(FoundWrong.into()),
         Verdict::NotVerified => Err(NotVerified.into()),
+    }
+}
+
+/// What comes next, a line with a whole command; nothing where there is nothing to do.
+fn next(report: &Report, root: &Path) -> String {
+    let has_way_back = report.nr_devices > 0 && root.join("aufs").is_dir();
+    match (report.verdict, report.mode) {
+        (Verdict::Sound, Mode::Quick) => {
+            format!("next: `{}` reads everything\n", own("verify --full", root))
+        }
+        (Verdict::Wrong, _) if has_way_back => format!(
+            "next: keep the aufs side; `{}` goes back to it, then convert again\n",
+            own("rollback", root)
+        ),
+        (Verdict::NotVerified, Mode::Full) => format!(
+            "next: remove the cause that is named above, then `{}`\n",
+            own("verify --full", root)
+        ),
+        (Verdict::NotVerified, Mode::Quick) => format!(
+            "next: remove the cause that is named above, then `{}`\n",
+            own("verify", root)
+        ),
+        _ => String::new(),
     }
 }

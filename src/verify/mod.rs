@@ -20,6 +20,7 @@ mod proof;
 mod report;
 mod request;
 mod run;
+mod sample;
 mod start;
 mod stores;
 mod targets;

@@ -429,10 +429,11 @@ impl fmt::Display for Report {
         }
         match &self.kernel {
             KernelWord::Yes { mounted, faults } if faults.is_empty() => {
-                writeln!(f, "kernel: mounted {mounted} devices")?;
+                writeln!(f, "kernel check: mounted {mounted} devices")?;
             }
-            KernelWord::Yes { faults, .. } => writeln!(f, "kernel: {} WRONG", faults.len())?,
-            KernelWord::No { reason } => writeln!(f, "kernel: not asked: {reason}")?,
+            KernelWord::Yes { faults, .. } => writeln!(f, "kernel check: {} WRONG", faults.len())?,
+            KernelWord::No { .. } if self.nr_devices == 0 => {}
+            KernelWord::No { reason } => writeln!(f, "kernel check: not done: {reason}")?,
         }
         self.write_reasons(f)?;
         if let KernelWord::Yes { faults, .. } = &self.kernel {

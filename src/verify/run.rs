@@ -13,6 +13,7 @@ use super::mounted::Reach;
 use super::pool::Pool;
 use super::report::{KernelWord, LayerReport, Mode, Report, Verdict};
 use super::request::{Devices, Request};
+use super::sample::sample;
 use super::start;
 use super::stores;
 use super::targets::{Target, targets};
@@ -27,12 +28,6 @@ use crate::engine::{Phase, Progress, kernel};
 use crate::plan::Layer;
 use crate::shell::word;
 use crate::thin;
-use crate::units::Bytes;
-
-/// Of so many layers, quick verification reads the contents of one.
-const SAMPLE: usize = 16;
-/// Layers above this size are not taken for it.
-const SAMPLE_BYTES: Bytes = Bytes::mib(256);
 
 /// The devices, opened.
 pub(super) struct OpenDevices<'a> {
@@ -335,19 +330,4 @@ fn with_all_below(sample: &HashSet<usize>, targets: &[Target]) -> HashSet<usize>
         }
     }
     all
-}
-
-/// The targets whose contents quick verification reads: evenly spread among the images' layers that are not large.
-fn sample(store: &Store, targets: &[Target]) -> HashSet<usize> {
-    let small = |target: &Target| {
-        let layer = target
-            .known
-            .chain()
-            .and_then(|chain| store.layers.get(&chain));
-        layer.is_some_and(|layer| layer.size <= SAMPLE_BYTES)
-    };
-    (0..targets.len())
-        .filter(|&place| small(&targets[place]))
-        .step_by(SAMPLE)
-        .collect()
 }

@@ -29,7 +29,7 @@ pub(super) fn kernel_word(
     progress: &dyn Progress,
 ) -> Result<KernelWord, Error> {
     let Some(how) = request.kernel else {
-        return Ok(no("it was not to be asked".to_owned()));
+        return Ok(no("it was not asked for".to_owned()));
     };
     let heard = hear(request, how, (pool, files), progress);
     match heard {

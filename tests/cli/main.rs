@@ -24,3 +24,4 @@ mod run;
 mod space;
 mod traceless;
 mod usage;
+mod verdict;

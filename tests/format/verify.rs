@@ -437,3 +437,76 @@ fn a_report_is_json_with_its_documented_names() {
     assert_eq!(image["tree"]["grade"], "not-compared");
     assert!(image["diff_id"].as_str().unwrap().starts_with("sha256:"));
 }
+
+#[test]
+fn a_verdict_says_no_more_than_what_was_looked_at() {
+    let (_dir, root) = converted();
+    let full = verified(&root, Parts::Both, Mode::Full);
+    assert!(full.to_string().ends_with("nothing is wrong"), "{full}");
+    assert_eq!(full.coverage.counts.read, full.coverage.counts.layers);
+    let read = |report: &Report| -> Vec<String> {
+        let layers = of_role(report, Role::Image);
+        let read = layers.filter(|layer| layer.contents != Contents::NotRead);
+        read.map(|layer| layer.id.as_ref().unwrap().to_string())
+            .collect()
+    };
+    let mut samples = Vec::new();
+    for _ in 0..6 {
+        let quick = verified(&root, Parts::Both, Mode::Quick);
+        let text = quick.to_string();
+        assert!(!text.contains("nothing is wrong"), "{text}");
+        assert!(text.contains("no fault in what was read: "), "{text}");
+        let share = quick.coverage.bytes_read_share;
+        assert!(share > 0.0 && share < 1.0, "{text}");
+        assert_eq!(quick.coverage.counts.not_compared, 0, "{text}");
+        samples.push(read(&quick));
+    }
+    samples.dedup();
+    assert!(samples.len() > 1, "always the same sample: {samples:?}");
+    fs::remove_dir_all(root.join("aufs")).unwrap();
+    fs::remove_dir_all(root.join("image/aufs")).unwrap();
+    let text = verified(&root, Parts::DeviceMapper, Mode::Full).to_string();
+    assert!(!text.contains("nothing is wrong"), "{text}");
+    let reason = "30 layers: names and attributes not compared: the aufs side is gone";
+    assert_eq!(text.matches(reason).count(), 1, "{text}");
+}
+
+/// Makes a converted root one whose devices have xfs by all that tells without mounting them.
+fn as_xfs(root: &Path) {
+    let home = root.join("devicemapper");
+    let note = home.join("metadata/deviceset-metadata");
+    let text = fs::read_to_string(&note).unwrap();
+    assert!(text.contains("\"ext4\""), "{text}");
+    fs::write(&note, text.replace("\"ext4\"", "\"xfs\"")).unwrap();
+    let base = DeviceFiles::read(&home).unwrap().base.unwrap();
+    let pool = Pool::open(&home, &Target::LoopFiles).unwrap();
+    let number = ThinId::new(base.id().get()).unwrap();
+    let device = pool.device(number, base.size()).unwrap();
+    let start = device.places(0..4096).next().unwrap().data_offset;
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(home.join("devicemapper/data"))
+        .unwrap();
+    let mut uuid = [0; 16];
+    file.read_exact_at(&mut uuid, start + 1128).unwrap();
+    file.write_all_at(&[0; 2], start + 1080).unwrap();
+    file.write_all_at(b"XFSB", start).unwrap();
+    file.write_all_at(&uuid, start + 32).unwrap();
+}
+
+#[test]
+fn devices_that_no_kernel_can_be_asked_to_mount_are_not_verified() {
+    let (_dir, root) = converted();
+    as_xfs(&root);
+    for mode in [Mode::Quick, Mode::Full] {
+        let report = verified(&root, Parts::Both, mode);
+        assert_eq!(report.verdict, Verdict::NotVerified, "{report}");
+        let counts = report.coverage.counts;
+        assert_eq!(counts.read, 0, "{report}");
+        assert_eq!(counts.not_compared, counts.layers, "{report}");
+        assert!(counts.not_verified > 0, "{report}");
+        assert!(report.to_string().contains("NOT VERIFIED"), "{report}");
+        assert!(!report.to_string().contains("nothing is wrong"), "{report}");
+    }
+}
