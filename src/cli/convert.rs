@@ -41,11 +41,11 @@ pub(super) fn run(args: &ConvertArgs) -> anyhow::Result<()> {
     };
     let prepared = source.plan(&*progress)?;
     tell_notices(&prepared);
-    let summary = if args.dry_run {
-        prepared.summary()
-    } else {
-        prepared.execute(&*progress)?
-    };
+    if args.dry_run {
+        print_summary(&prepared.summary(), args.root.json)?;
+        return Ok(prepared.expect_no_obstacles()?);
+    }
+    let summary = prepared.execute(&*progress)?;
     print_summary(&summary, args.root.json)
 }
 

@@ -66,6 +66,13 @@ fn message(error: &anyhow::Error) -> String {
         Some(convert::Error::Running(Running::Found { findings })) if findings.len() > 1 => {
             listing("docker is not stopped:".to_owned(), findings, "")
         }
+        Some(convert::Error::Obstacles { path, obstacles }) if obstacles.len() > 1 => {
+            let head = format!(
+                "{}: cannot be converted as it is, and nothing was written:",
+                path.display()
+            );
+            listing(head, obstacles, "")
+        }
         _ => format!("{error:#}"),
     }
 }

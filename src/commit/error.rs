@@ -24,7 +24,10 @@ pub enum Error {
         source: io::Error,
     },
     /// The file system with the Docker root is too full.
-    #[error("{path}: the conversion writes {needed}, and {free} are free")]
+    #[error(
+        "{path}: the conversion writes {needed}, and {free} are free; free {}: start Docker and `docker image prune`, or leave out what \
+         nothing refers to: --skip-orphans, or write elsewhere: --thin-pool", Bytes(needed.0.saturating_sub(free.0))
+    )]
     Space {
         /// The Docker root.
         path: PathBuf,

@@ -36,6 +36,14 @@ pub enum Error {
         /// What was found.
         notice: docker::daemon::Notice,
     },
+    /// Things stand in the way that were found before anything was written.
+    #[error("{path}: cannot be converted as it is, and nothing was written: {}", obstacles.join("; "))]
+    Obstacles {
+        /// The Docker root.
+        path: PathBuf,
+        /// Each with its way on; at least one.
+        obstacles: Vec<String>,
+    },
     /// A branch cannot be read.
     #[error("layer {layer}: {hits}")]
     Branch {

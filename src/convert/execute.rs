@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::error::Error;
 use super::notes::Notes;
 use super::order::Order;
+use super::preflight;
 use super::source::Source;
 use super::summary::{Done, Summary};
 use super::verify::{noted, staged_report};
@@ -59,6 +60,35 @@ impl Prepared {
         Summary::new(self, None)
     }
 
+    /// What a run would refuse; only of a dry run there is any.
+    pub fn obstacles(&self) -> &[String] {
+        &self.source.obstacles
+    }
+
+    /// Fails if a run would refuse.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Obstacles`].
+    pub fn expect_no_obstacles(&self) -> Result<(), Error> {
+        preflight::expect_none(self.source.path(), &self.source.obstacles)
+    }
+
+    /// With what is known now that the plan is made. A run ends here if anything stands in its way.
+    pub(super) fn checked(mut self) -> Result<Self, Error> {
+        let space = Stage::check_space(self.source.path(), self.bytes_needed()?);
+        match space {
+            Err(error @ commit::Error::Space { .. }) => {
+                self.source.obstacles.push(error.to_string());
+            }
+            checked => checked?,
+        }
+        if !self.source.request.dry_run {
+            self.expect_no_obstacles()?;
+        }
+        Ok(self)
+    }
+
     /// Bytes that the conversion writes: the pool's two files, and the copies of the image store and the configurations.
     pub(super) fn bytes_needed(&self) -> Result<Bytes, Error> {
         let configs: usize = self.configs.iter().map(|config| config.content.len()).sum();
@@ -74,6 +104,7 @@ impl Prepared {
     ///
     /// [`Error::Engine`], [`Error::Kernel`], [`Error::Commit`], [`Error::Interrupted`].
     pub fn execute(self, progress: &dyn Progress) -> Result<Summary, Error> {
+        self.expect_no_obstacles()?;
         let began = Instant::now();
         let written = self.write_and_move(began, progress)?;
         let done = Done {

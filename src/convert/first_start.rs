@@ -34,11 +34,8 @@ pub(super) fn look(source: &mut Source, work: &Work) -> Option<Switch> {
             let notes = edit.notes.iter();
             notes.map(|note| format!("{path}: {note}")).collect()
         }
-        Some(Switch::ByHand { lines }) => lines
-            .iter()
-            .map(|line| format!("--switch-daemon cannot change it, do so by hand: {line}"))
-            .collect(),
-        Some(Switch::Nothing) | None => Vec::new(),
+        // What cannot be done is refused.
+        Some(Switch::ByHand { .. } | Switch::Nothing) | None => Vec::new(),
     };
     source.notices.extend(changes);
     switch

@@ -13,6 +13,7 @@ mod held;
 mod keep_out;
 mod notes;
 mod order;
+mod preflight;
 mod read;
 mod resumed;
 mod rollback;

@@ -11,11 +11,12 @@ use super::execute::Prepared;
 use super::first_start;
 use super::keep_out::keep_docker_out;
 use super::order::{Order, Planned};
+use super::preflight;
 use super::read::{read_layers, switch_configs};
 use super::resumed::Resumed;
 use super::unchanged::Stores;
 use super::writer::{Ready, Writer};
-use crate::commit::{self, Leftover, RootLock, Stage, State};
+use crate::commit::{self, Leftover, RootLock, State};
 use crate::docker::daemon::{Host, PidFileLock};
 use crate::docker::{Model, Orphans, Root, Survey};
 use crate::engine::{Cancel, Phase, Progress, kernel};
@@ -83,6 +84,8 @@ pub struct Source {
     pub(super) stores: Stores,
     /// What the operator should know.
     pub(super) notices: Vec<String>,
+    /// What a run would refuse; a run has none.
+    pub(super) obstacles: Vec<String>,
     /// What will write the pool.
     pub(super) ready: Ready,
     /// Held until the conversion ends.
@@ -112,6 +115,10 @@ impl Source {
         let leftover = Leftover::look_for(root.path())?;
         expect_no_conversion(root.path(), &leftover)?;
         root.check_target_free()?;
+        let mut obstacles = preflight::of_the_root(&root, &request.host);
+        if !request.dry_run {
+            preflight::expect_none(root.path(), &obstacles)?;
+        }
         let mut notices = Vec::new();
         let lock = keep_docker_out(&root, &request.host, request.dry_run, &mut notices)?;
         let left = deal_with_leftovers(&root, &leftover, request.dry_run, &mut notices)?;
@@ -130,12 +137,17 @@ impl Source {
         let stores = Stores::look(root.path());
         let model = Survey::read(&root).into_model(request.orphans)?;
         notices.extend(model.warnings.iter().map(ToString::to_string));
+        obstacles.extend(preflight::of_the_containers(&root, &model));
+        if !request.dry_run {
+            preflight::expect_none(root.path(), &obstacles)?;
+        }
         Ok(Self {
             request,
             root,
             model,
             stores,
             notices,
+            obstacles,
             ready,
             lock,
             resumed: None,
@@ -158,6 +170,8 @@ impl Source {
         let resumed = Resumed::of(&leftover, root.path())?;
         root.check_target_free()?;
         let request = resumed.request(request);
+        let obstacles = preflight::of_the_root(&root, &request.host);
+        preflight::expect_none(root.path(), &obstacles)?;
         privileges::check(&request.host, root.path(), request.writer.purpose())?;
         let mut notices = Vec::new();
         let lock = keep_docker_out(&root, &request.host, request.dry_run, &mut notices)?;
@@ -174,12 +188,17 @@ impl Source {
         let stores = Stores::look(root.path());
         let model = Survey::read(&root).into_model(request.orphans)?;
         notices.extend(model.warnings.iter().map(ToString::to_string));
+        let obstacles: Vec<_> = preflight::of_the_containers(&root, &model)
+            .into_iter()
+            .collect();
+        preflight::expect_none(root.path(), &obstacles)?;
         Ok(Self {
             request,
             root,
             model,
             stores,
             notices,
+            obstacles,
             ready,
             lock,
             resumed: Some(resumed),
@@ -216,6 +235,10 @@ impl Source {
         order.planned = Some(planned);
         self.notices.extend(work.check_room()?);
         let daemon = first_start::look(&mut self, &work);
+        let root = self.root.path();
+        let mut obstacles = preflight::of_the_pool(root, &work);
+        obstacles.extend(preflight::of_the_daemon(root, daemon.as_ref()));
+        self.obstacles.extend(obstacles);
         let prepared = Prepared {
             source: self,
             work,
@@ -225,8 +248,7 @@ impl Source {
             counts: layers.counts,
         };
         if !prepared.source.request.cancel.is_set() {
-            Stage::check_space(prepared.source.root.path(), prepared.bytes_needed()?)?;
-            return Ok(prepared);
+            return prepared.checked();
         }
         Err(Error::Interrupted)
     }

@@ -74,6 +74,8 @@ pub struct Summary {
     pub peak_memory_kib: u64,
     /// What the operator should know.
     pub notices: Vec<String>,
+    /// What a run would refuse, each with its way on.
+    pub obstacles: Vec<String>,
     /// Each thin device.
     pub devices: Vec<DeviceSummary>,
 }
@@ -148,6 +150,7 @@ impl Summary {
             elapsed_ms: pool.elapsed_ms,
             peak_memory_kib: peak_memory_kib(),
             notices: source.notices.clone(),
+            obstacles: source.obstacles.clone(),
             devices: devices(work),
         }
     }

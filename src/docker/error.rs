@@ -9,6 +9,7 @@ use super::files::{FileKind, ReadError, shown};
 use super::id::{CacheId, ChainId, IdError};
 use super::json::JsonError;
 use super::users::Hits;
+use crate::shell::word;
 
 /// A root that is not converted.
 #[derive(Debug, Error)]
@@ -58,6 +59,20 @@ pub enum Error {
     /// The root's own directories cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// A part in which files are replaced is behind a link.
+    #[error(
+        "{}: is a symbolic link, and what is behind it cannot be replaced safely: put the directory itself there: \
+         `cp -a {} {name}.copy && rm {name} && mv {name}.copy {name}`",
+        shown(path),
+        word(target),
+        name = word(path)
+    )]
+    LinkedPart {
+        /// The link.
+        path: PathBuf,
+        /// Where it leads.
+        target: PathBuf,
+    },
     /// The root's contents are damaged.
     #[error("{}: {}", shown(path), Listing(problems))]
     Damaged {

@@ -139,6 +139,11 @@ impl Dir {
         Self::opened(fd, self.join(name))
     }
 
+    /// [`dir_following`](Self::dir_following), or `None` where there is nothing of that name, or a link to nothing.
+    pub(super) fn dir_following_if_any(&self, name: &str) -> Result<Option<Self>, ReadError> {
+        absent_is_none(self.dir_following(name))
+    }
+
     /// [`dir`](Self::dir), or `None` where there is nothing of that name.
     pub(super) fn dir_if_any(&self, name: impl AsRef<OsStr>) -> Result<Option<Self>, ReadError> {
         absent_is_none(self.dir(name))

@@ -130,7 +130,11 @@ impl Inventory {
                 reason,
             })
         });
-        let volumes = root.dir.list_if_any("volumes")?;
+        // No business of ours: it may be a link to another disk.
+        let volumes = match root.dir.dir_following_if_any("volumes")? {
+            Some(volumes) => volumes.list()?,
+            None => Vec::new(),
+        };
         Ok(Self {
             root: root.path().to_path_buf(),
             driver: "aufs",

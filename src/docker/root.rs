@@ -71,6 +71,13 @@ impl Root {
     pub fn open(path: &Path) -> Result<Self, Error> {
         let dir = open_top(path)?;
         let path = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+        for name in ["image", "containers"] {
+            if dir.kind(name)? == Some(FileKind::Symlink) {
+                let path = dir.join(name);
+                let target = path.canonicalize().unwrap_or_else(|_| path.clone());
+                return Err(Error::LinkedPart { path, target });
+            }
+        }
         let image = match dir.dir_if_any("image")? {
             Some(image) => image.dir_if_any("aufs")?,
             None => None,

@@ -101,7 +101,7 @@ impl Store {
             own: |driver| is_aufs(driver) || driver == "devicemapper",
             stack: aufs.map_or_else(Stack::default, |aufs| Stack::read(&aufs, &mut notes)),
             graph: BTreeSet::new(),
-            buildkit: root.dir_if_any("buildkit")?.is_some(),
+            buildkit: root.dir_following_if_any("buildkit")?.is_some(),
         };
         stores.layers.check(&mut notes);
         stores.check_mount_parents(&mut notes);

@@ -178,7 +178,7 @@ fn read_graph(root: &Dir, notes: &mut Notes) -> BTreeSet<CacheId> {
 
 fn has_build_cache(root: &Dir, notes: &mut Notes) -> bool {
     let buildkit = notes
-        .keep(&Subject::Root, root.dir_if_any("buildkit"))
+        .keep(&Subject::Root, root.dir_following_if_any("buildkit"))
         .flatten();
     let database = buildkit.and_then(|dir| notes.keep(&Subject::Root, dir.kind("snapshots.db")));
     database.flatten() == Some(FileKind::Regular)

@@ -18,6 +18,7 @@ mod host_root;
 mod interrupted;
 mod lifecycle;
 mod machine_log;
+mod preflight;
 mod privileges;
 mod refusals;
 mod run;

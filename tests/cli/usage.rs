@@ -161,6 +161,7 @@ fn json_is_all_there_is_on_stdout_and_has_its_names() {
         "transaction_id",
         "peak_memory_kib",
         "notices",
+        "obstacles",
         "devices",
         "engine",
         "file_system",

@@ -279,8 +279,9 @@ fn locked(root: &Root) -> Result<Vec<Finding>, ReadError> {
     let mut findings = Vec::new();
     for (dir, name) in DATABASES {
         let mut at = Some(root.dir.dir(".")?);
+        // As the daemon does, which finds them behind links too.
         for part in dir.split('/') {
-            at = at.map_or(Ok(None), |dir| dir.dir_if_any(part))?;
+            at = at.map_or(Ok(None), |dir| dir.dir_following_if_any(part))?;
         }
         let Some(dir) = at.filter(|dir| matches!(dir.kind(name), Ok(Some(_)))) else {
             continue;

@@ -14,6 +14,8 @@ use super::processes::Process;
 /// A line of `mountinfo`.
 struct Mount {
     device: Vec<u8>,
+    /// Which directory of the file system is mounted.
+    root: PathBuf,
     point: PathBuf,
     kind: Vec<u8>,
 }
@@ -72,15 +74,17 @@ fn parse_mounts(text: &[u8]) -> impl Iterator<Item = Mount> {
     text.split(|byte| *byte == b'\n').filter_map(parse_mount)
 }
 
-/// Source: linux `Documentation/filesystems/proc.rst`, 3.5: the third field is the device, the fifth the mount point, the type follows a
+/// Source: linux `Documentation/filesystems/proc.rst`, 3.5: the third field is the device, the fourth its directory, the fifth the mount point, the type follows a
 /// single dash after fields of varying number.
 fn parse_mount(line: &[u8]) -> Option<Mount> {
     let mut fields = line.split(|byte| *byte == b' ');
     let device = fields.nth(2)?.to_vec();
-    let point = PathBuf::from(OsString::from_vec(unescape(fields.nth(1)?)));
+    let root = PathBuf::from(OsString::from_vec(unescape(fields.next()?)));
+    let point = PathBuf::from(OsString::from_vec(unescape(fields.next()?)));
     let kind = fields.skip_while(|field| *field != b"-").nth(1)?.to_vec();
     Some(Mount {
         device,
+        root,
         point,
         kind,
     })
@@ -146,6 +150,56 @@ fn is_branch_of(root: &Root, path: &Path) -> bool {
         .and_then(|name| fs::symlink_metadata(diff.join(name)).ok());
     let identity = |meta: &fs::Metadata| (meta.dev(), meta.ino());
     own.is_some_and(|own| fs::metadata(path).is_ok_and(|there| identity(&there) == identity(&own)))
+}
+
+/// A mount point in a root, in our own namespace, to which something would have to be renamed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountPlace {
+    /// The directory or file.
+    pub path: PathBuf,
+    /// Whether what is mounted is what is there without the mount, as old daemons do.
+    pub on_itself: bool,
+}
+
+/// Mount points of the root that are in the way of renames. Changes nothing.
+pub fn mounts_in_the_way(root: &Root, host: &Host) -> Vec<MountPlace> {
+    let all = read_mounts(&host.proc.join("self"));
+    let mut found: Vec<MountPlace> = Vec::new();
+    for mount in &all {
+        let Ok(inner) = mount.point.strip_prefix(root.path()) else {
+            continue;
+        };
+        if !hinders_renames(inner) || found.iter().any(|one| one.path == mount.point) {
+            continue;
+        }
+        // The mount below it: the last one that is the longest part of its path.
+        let below = all
+            .iter()
+            .filter(|one| one.point != mount.point && mount.point.starts_with(&one.point))
+            .max_by_key(|one| one.point.as_os_str().len());
+        let on_itself = below.is_some_and(|below| {
+            let inside = mount.point.strip_prefix(&below.point);
+            below.device == mount.device
+                && inside.is_ok_and(|inside| below.root.join(inside) == mount.root)
+        });
+        found.push(MountPlace {
+            path: mount.point.clone(),
+            on_itself,
+        });
+    }
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    found
+}
+
+/// The type of the file system that a path is on, as the kernel names it.
+pub fn mount_of(path: &Path) -> Option<Vec<u8>> {
+    let path = path.canonicalize().ok()?;
+    let all = read_mounts(Path::new("/proc/self"));
+    let on = all
+        .into_iter()
+        .filter(|mount| path.starts_with(&mount.point));
+    on.max_by_key(|mount| mount.point.as_os_str().len())
+        .map(|mount| mount.kind)
 }
 
 /// Directories of the root that are mount points in our own namespace.

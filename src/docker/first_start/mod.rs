@@ -13,6 +13,7 @@ mod containers;
 mod data_root;
 mod env_file;
 mod flags;
+mod hindrances;
 mod host_files;
 mod installed;
 mod look_ahead;
@@ -31,6 +32,7 @@ mod words;
 
 pub use config_file::{Change, ConfigError, edit};
 pub use data_root::{DataRoot, data_root};
+pub use hindrances::hindrances;
 pub use look_ahead::look_ahead;
 pub use outlook::{Finding, Outlook, Severity};
 pub use start::{

@@ -320,6 +320,26 @@ fn unit_path(files: &HostFiles) -> Option<PathBuf> {
     paths.into_iter().find(|path| files.exists(path))
 }
 
+/// A unit of another name than Docker's own whose command is a dockerd.
+pub(super) fn other_unit(files: &HostFiles) -> Option<PathBuf> {
+    for dir in UNIT_DIRECTORIES.map(Path::new) {
+        for name in files.names(dir) {
+            let path = dir.join(&name);
+            if !name.as_bytes().ends_with(b".service") || name == UNIT {
+                continue;
+            }
+            let Ok(Some(text)) = files.read(&path) else {
+                continue;
+            };
+            let starts = |one: &Assignment| one.key == "ExecStart" && one.value.contains("dockerd");
+            if unit::parse(&text).iter().any(starts) {
+                return Some(files.place(&path));
+            }
+        }
+    }
+    None
+}
+
 /// Ubuntu 14.04 installs units for a systemd that it does not have. Without any init at all a unit is the best guess.
 fn has_systemd(files: &HostFiles) -> bool {
     let init = Path::new("/sbin/init");

@@ -21,13 +21,14 @@ use super::choice::DRIVER;
 use super::config_file::{Change, Config, edit};
 use super::host_files::HostFiles;
 use super::installed::Installed;
+use super::service::other_unit;
 use super::settings::Settings;
 use super::storage_option::{self as option, Verdict};
 use super::target::Target;
 use super::told::{Directive, Told, Way};
 
 /// What the old file is called beside the new one.
-const ORIGINAL: &str = "aufs2dm-original";
+pub(super) const ORIGINAL: &str = "aufs2dm-original";
 
 /// What the new file is called until it is complete.
 const NEW: &str = "aufs2dm-new";
@@ -127,6 +128,9 @@ impl Switch {
 pub fn plan_switch(host: &Host, target: &Target) -> Switch {
     let files = HostFiles::new(&host.root);
     let settings = Settings::read(&files);
+    if let Some(line) = unknown_start(&files, &settings) {
+        return Switch::ByHand { lines: vec![line] };
+    }
     let version = Installed::find(&files, settings.service.program.as_deref()).version;
     let place = files.place(&settings.config_path);
     let options: Vec<_> = settings.options();
@@ -163,6 +167,27 @@ pub fn plan_switch(host: &Host, target: &Target) -> Switch {
     }
     let notes = notes(&change, &unfit);
     planned_edit(&files, &settings.config_path, &change, notes)
+}
+
+/// Where nothing is known of how Docker is started, nor is there a file that it reads, a new one may be read by nobody.
+fn unknown_start(files: &HostFiles, settings: &Settings) -> Option<String> {
+    if settings.service.path.is_some() {
+        return None;
+    }
+    let advice = "name devicemapper as storage-driver where Docker is told its settings";
+    if let Some(unit) = other_unit(files) {
+        return Some(format!(
+            "{}: starts a dockerd, and is not a unit that is known, so which settings it reads is not known: {advice}",
+            shown(&unit)
+        ));
+    }
+    let place = files.place(&settings.config_path);
+    place.symlink_metadata().is_err().then(|| {
+        format!(
+            "{}: is not there, and nothing was found that starts Docker and would read it: {advice}",
+            shown(&place)
+        )
+    })
 }
 
 fn planned_edit(files: &HostFiles, path: &Path, change: &Change, notes: Vec<String>) -> Switch {
@@ -392,7 +417,7 @@ fn present(path: &Path) -> Result<Option<String>, SwitchError> {
     Ok(Some(digest(&bytes)))
 }
 
-fn is_same_file(a: &Path, b: &Path) -> bool {
+pub(super) fn is_same_file(a: &Path, b: &Path) -> bool {
     let identity = |path: &Path| {
         fs::symlink_metadata(path)
             .ok()
@@ -402,7 +427,7 @@ fn is_same_file(a: &Path, b: &Path) -> bool {
     a.is_some() && a == b
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".");
     name.push(suffix);
