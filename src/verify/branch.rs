@@ -11,7 +11,7 @@ use crate::docker::CacheId;
 use crate::engine::BranchReader;
 use crate::plan::Layer;
 use crate::tar_split::{Contents, Found, Recorded};
-use crate::tree::{Kind, LayerTree, NodeId};
+use crate::tree::{Kind, LayerTree, NodeId, Segment};
 
 /// Bytes that are read at a time.
 pub(super) const PIECE: usize = 1 << 20; // 1 MiB: large enough for any disk, small enough for every thread
@@ -81,18 +81,34 @@ impl<'a> BranchFiles<'a> {
 
     /// Gives a regular file's bytes to `sink`, piece by piece, each with its place in the file.
     pub(super) fn read(&mut self, node: NodeId, sink: &mut Sink<'_>) -> Result<(), Halt> {
+        let size = self.layer.tree.regular(node).map_or(0, |file| file.size);
+        let whole = Segment {
+            start: 0,
+            end: size,
+        };
+        self.read_parts(node, &[whole], sink)
+    }
+
+    /// Gives parts of a regular file to `sink` likewise.
+    pub(super) fn read_parts(
+        &mut self,
+        node: NodeId,
+        parts: &[Segment],
+        sink: &mut Sink<'_>,
+    ) -> Result<(), Halt> {
         let file = self.reader.open(node)?;
-        let size = file.size();
-        let mut at = 0;
-        while at < size {
-            self.work.go_on()?;
-            let bytes = (size - at).min(PIECE as u64);
-            let length = usize::try_from(bytes).expect("at most a piece");
-            self.buffer.resize(length, 0);
-            file.read_at(&mut self.buffer, at)?;
-            self.work.read(bytes);
-            sink(at, &self.buffer)?;
-            at += bytes;
+        for part in parts {
+            let mut at = part.start;
+            while at < part.end {
+                self.work.go_on()?;
+                let bytes = (part.end - at).min(PIECE as u64);
+                let length = usize::try_from(bytes).expect("at most a piece");
+                self.buffer.resize(length, 0);
+                file.read_at(&mut self.buffer, at)?;
+                self.work.read(bytes);
+                sink(at, &self.buffer)?;
+                at += bytes;
+            }
         }
         file.check()?;
         Ok(())

@@ -13,6 +13,7 @@ use super::work::Work;
 use super::written::Written;
 use crate::docker::DiffId;
 use crate::plan::Layer;
+use crate::tree::{Regular, Segment};
 
 /// How a layer's contents are looked at.
 #[derive(Clone, Copy, Debug)]
@@ -136,7 +137,8 @@ impl Subject<'_> {
             let size = layer.tree.regular(node).map_or(0, |file| file.size);
             files.open(ino, size);
             let mut differs = None;
-            branch.read(node, &mut |offset, bytes| {
+            let parts = either_has_data(layer.tree.regular(node), files.data());
+            branch.read_parts(node, &parts, &mut |offset, bytes| {
                 if differs.is_some() {
                     return Ok(());
                 }
@@ -176,5 +178,64 @@ impl Subject<'_> {
         } else {
             proven.grade()
         })
+    }
+}
+
+/// The parts of a file in which aufs or the device has data: holes on both sides are zeros on both, however large they are.
+fn either_has_data(file: Option<&Regular>, device: impl Iterator<Item = Segment>) -> Vec<Segment> {
+    let Some(file) = file else {
+        return Vec::new();
+    };
+    let whole = [Segment {
+        start: 0,
+        end: file.size,
+    }];
+    let aufs = file.segments.as_ref().map_or(&whole[..], |all| &all[..]);
+    let mut all: Vec<Segment> = aufs.iter().copied().chain(device).collect();
+    all.sort_unstable_by_key(|part| part.start);
+    let mut parts: Vec<Segment> = Vec::with_capacity(all.len());
+    for part in all {
+        let end = part.end.min(file.size);
+        match parts.last_mut() {
+            Some(last) if part.start <= last.end => last.end = last.end.max(end),
+            _ if part.start < end => parts.push(Segment { end, ..part }),
+            _ => {}
+        }
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn segment((start, end): (u64, u64)) -> Segment {
+        Segment { start, end }
+    }
+
+    #[test]
+    fn only_what_is_a_hole_on_both_sides_is_left_out() {
+        let parts = |aufs: Option<&[(u64, u64)]>, device: &[(u64, u64)]| {
+            let segments = aufs.map(|all| Box::new(all.iter().copied().map(segment).collect()));
+            let file = Regular {
+                size: 100,
+                segments,
+            };
+            let parts = either_has_data(Some(&file), device.iter().copied().map(segment));
+            let ends = |part: &Segment| (part.start, part.end);
+            parts.iter().map(ends).collect::<Vec<_>>()
+        };
+        assert_eq!(parts(None, &[]), [(0, 100)]);
+        assert_eq!(parts(Some(&[]), &[]), []);
+        assert_eq!(parts(Some(&[(10, 20)]), &[]), [(10, 20)]);
+        assert_eq!(
+            parts(Some(&[(10, 20)]), &[(60, 140)]),
+            [(10, 20), (60, 100)]
+        );
+        assert_eq!(
+            parts(Some(&[(10, 20), (40, 50)]), &[(0, 12), (20, 30)]),
+            [(0, 30), (40, 50)]
+        );
+        assert_eq!(parts(Some(&[(10, 20)]), &[(100, 104)]), [(10, 20)]);
     }
 }

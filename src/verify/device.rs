@@ -11,7 +11,7 @@ use crate::ext4::Ino;
 use crate::ext4::read::{ReadAt, Type, View};
 use crate::plan::ROOTFS;
 use crate::tar_split::{Contents, Found, Recorded};
-use crate::tree::escape;
+use crate::tree::{Segment, escape};
 
 /// A layer's merged tree on its device.
 #[derive(Clone, Copy)]
@@ -136,6 +136,15 @@ impl<'a> DeviceFiles<'a> {
     /// Goes to a file of `size` bytes.
     pub(super) fn open(&mut self, ino: Ino, size: u64) {
         self.open = stretches(self.tree.view, ino, size);
+    }
+
+    /// Where the open file has data, ascending.
+    pub(super) fn data(&self) -> impl Iterator<Item = Segment> {
+        let stretches = self.open.iter().filter(|stretch| stretch.place.is_some());
+        stretches.map(|stretch| Segment {
+            start: stretch.offset,
+            end: stretch.end(),
+        })
     }
 
     /// Fills the whole of `buffer` with the open file's bytes from `offset` on.

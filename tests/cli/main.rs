@@ -14,6 +14,7 @@ mod converted;
 mod damage;
 mod escapes;
 mod half_removed;
+mod holes;
 mod host_root;
 mod interrupted;
 mod lifecycle;
