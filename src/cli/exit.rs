@@ -2,11 +2,13 @@
 
 use std::fmt::{Display, Write as _};
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
 use nix::unistd::geteuid;
 
 use super::log_format::tell_error;
+use crate::commit::Committed;
 use crate::docker::daemon::Running;
 use crate::shell::own;
 use crate::{commit, convert, docker, engine};
@@ -73,8 +75,22 @@ fn message(error: &anyhow::Error) -> String {
             );
             listing(head, obstacles, "")
         }
-        _ => format!("{error:#}"),
+        _ => match committed(error) {
+            Some((root, record)) => format!("{}: {}", root.display(), record.meaning()),
+            None => format!("{error:#}"),
+        },
     }
+}
+
+/// The record of a root that has no aufs side any more, where the error is that it has none.
+fn committed(error: &anyhow::Error) -> Option<(&Path, Committed)> {
+    #[allow(clippy::manual_let_else)] // one pattern of both would be harder to read
+    let root = match (docker_error(error), error.downcast_ref()) {
+        (Some(docker::Error::NotAufs { path, .. }), _)
+        | (_, Some(convert::Error::NothingToResume { path })) => path,
+        _ => return None,
+    };
+    Committed::read(root).map(|record| (root.as_path(), record))
 }
 
 /// As many lines as fit on a screen.
@@ -153,6 +169,7 @@ fn hints(error: &anyhow::Error) -> Vec<&'static str> {
         | docker::Error::NotADirectory { .. }
         | docker::Error::NotAufs { .. },
     ) = docker_error(error)
+        && committed(error).is_none()
     {
         hints.push("--root names Docker's data directory (`docker info` calls it Docker Root Dir)");
     }

@@ -9,6 +9,7 @@ use nix::errno::Errno;
 
 use super::aufs_changes::AufsChanges;
 use super::aufs_side::Depth;
+use super::committed::Committed;
 use super::error::Error;
 use super::journal::{Journal, Record, State, Story, sync_directory};
 use super::moves::{Ground, Move};
@@ -210,6 +211,7 @@ impl Conversion {
         sync_directory(&self.root)?;
         sync_directory(&self.root.join("image"))?;
         remove_all(&waiting).map_err(Error::io(&waiting, "remove"))?;
+        Committed::of(&self.story).write(&self.root, &self.stage)?;
         remove_stage(&self.stage)
     }
 }

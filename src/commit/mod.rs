@@ -6,6 +6,7 @@
 
 mod aufs_changes;
 mod aufs_side;
+mod committed;
 mod conversion;
 mod copy;
 mod device_side;
@@ -21,6 +22,7 @@ mod verified;
 
 pub use aufs_changes::AufsChanges;
 pub use aufs_side::{AufsSide, Depth};
+pub use committed::Committed;
 pub use conversion::Conversion;
 pub use device_side::DeviceSide;
 pub use error::Error;

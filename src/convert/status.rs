@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::error::Error;
 use crate::commit::{
-    AufsChanges, Changes, Conversion, Depth, State, Story, Verifications, Verified,
+    AufsChanges, Changes, Committed, Conversion, Depth, State, Story, Verifications, Verified,
 };
 use crate::docker::{self, Root};
 use crate::shell::own;
@@ -16,7 +16,7 @@ use crate::shell::own;
 pub struct Status {
     /// The root.
     pub root: PathBuf,
-    /// Where it stands: `none`, `writing`, `switching`, `converted`, `rolling-back`, `committing`.
+    /// Where it stands: `none`, `writing`, `switching`, `converted`, `rolling-back`, `committing`, `committed`.
     pub state: &'static str,
     /// The same in words, with the commands that come next.
     pub meaning: String,
@@ -90,12 +90,17 @@ fn meaning(story: &Story, path: &Path) -> String {
 }
 
 fn none(path: PathBuf) -> Result<Status, Error> {
+    let mut state = "none";
     let meaning = match Root::open(&path) {
         Ok(root) if root.check_target_free().is_err() => {
             "no conversion of aufs2dm; it has a devicemapper side beside the aufs side that aufs2dm did not make, or does not \
              know any more".to_owned()
         }
         Ok(_) => format!("not converted: `{}` does that", own("convert", &path)),
+        Err(docker::Error::NotAufs { .. }) if Committed::read(&path).is_some() => {
+            state = "committed";
+            Committed::read(&path).map_or_else(String::new, |record| record.meaning())
+        }
         Err(docker::Error::NotAufs { .. }) if path.join("devicemapper").is_dir() => {
             "no conversion of aufs2dm in progress; it is a devicemapper root without an aufs side".to_owned()
         }
@@ -103,7 +108,7 @@ fn none(path: PathBuf) -> Result<Status, Error> {
     };
     Ok(Status {
         root: path,
-        state: "none",
+        state,
         meaning,
         tool: None,
         begun_at: None,

@@ -326,3 +326,21 @@ fn rollback_does_not_end_on_an_aufs_side_that_is_damaged() {
         assert!(!ready.path("devicemapper").exists());
     }
 }
+
+#[test]
+fn after_commit_every_command_knows_what_was_done() {
+    let ready = Ready::new();
+    ready.committed(&[]);
+    let status = ready.run("status", &["--json"]);
+    let status: Value = serde_json::from_str(&status.out).unwrap();
+    assert_eq!(status["state"], "committed");
+    for verb in ["convert", "resume", "rollback", "commit", "inspect"] {
+        let ended = ready.run(verb, &[]);
+        ended.expect(1, &["committed on 20", "there is no way back"]);
+        assert!(!ended.err.contains("hint:"), "{}", ended.err);
+    }
+    let record = fs::read_to_string(ready.path(".aufs2dm.json")).unwrap();
+    let record: Value = serde_json::from_str(&record).unwrap();
+    assert_eq!(record["verified"]["verdict"], "sound");
+    ready.run("verify", &["--full"]).expect(0, &[]);
+}

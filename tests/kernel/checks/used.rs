@@ -287,7 +287,7 @@ fn commits(lab: &Lab, scratch: &Path, root: &Root) -> Result<()> {
         ensure!(!copy.join(name).exists(), "{name} is there");
     }
     let status = json(lab, &copy, &["status"])?;
-    ensure!(status["state"] == "none", "{status:#}");
+    ensure!(status["state"] == "committed", "{status:#}");
     let copy = Root::new(copy, Storage::files(), Vec::new());
     with_dockerd(lab, &copy, |daemon| {
         let wanted = "since\n";

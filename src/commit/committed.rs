@@ -1,0 +1,75 @@
+//! What stays of a conversion when its aufs side is gone: by which version it was made, and on which proof the other copy went.
+//!
+//! It lies beside the staging directory, which goes. Docker takes no notice of a file of that name.
+
+use std::fs;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::Error;
+use super::journal::{Story, now, sync_directory};
+use super::since::read_regular;
+use super::verified::Verified;
+use crate::date;
+
+/// The record's name in the Docker root.
+const FILE: &str = ".aufs2dm.json";
+
+/// A conversion whose aufs side was removed. Times are in seconds since 1970.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Committed {
+    /// The version of the tool that began it.
+    pub tool: String,
+    /// When it was begun.
+    pub begun_at: u64,
+    /// When the result was in place.
+    pub switched_at: Option<u64>,
+    /// The proof.
+    pub verified: Option<Verified>,
+    /// When the aufs side was removed.
+    pub committed_at: u64,
+}
+
+impl Committed {
+    /// The record in a root, if there is one that can be read.
+    pub fn read(root: &Path) -> Option<Self> {
+        let bytes = read_regular(&root.join(FILE)).ok().flatten()?;
+        serde_json::from_slice(&bytes).ok()
+    }
+
+    pub(super) fn of(story: &Story) -> Self {
+        let verified = story.verified.decisive().cloned();
+        Self {
+            tool: story.begun.tool.clone(),
+            begun_at: story.begun.at,
+            switched_at: story.switched_at,
+            verified: verified.map(|verified| Verified {
+                seen: None,
+                ..verified
+            }),
+            committed_at: now(),
+        }
+    }
+
+    /// Durable on return.
+    pub(super) fn write(&self, root: &Path, stage: &Path) -> Result<(), Error> {
+        let text = serde_json::to_string_pretty(self).expect("records have text keys only");
+        let (new, path) = (stage.join("committed.json"), root.join(FILE));
+        fs::write(&new, text + "\n").map_err(Error::io(&new, "write"))?;
+        fs::File::open(&new)
+            .and_then(|file| file.sync_all())
+            .map_err(Error::io(&new, "sync"))?;
+        fs::rename(&new, &path).map_err(Error::io(&path, "write"))?;
+        sync_directory(root)
+    }
+
+    /// What there is to say of the root.
+    pub fn meaning(&self) -> String {
+        format!(
+            "was converted by aufs2dm {}, and committed on {}: the aufs side is gone, and there is no way back",
+            self.tool.escape_debug(),
+            date::utc(self.committed_at)
+        )
+    }
+}
