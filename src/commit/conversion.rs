@@ -11,7 +11,7 @@ use super::aufs_changes::AufsChanges;
 use super::aufs_side::Depth;
 use super::committed::Committed;
 use super::error::Error;
-use super::journal::{Journal, Record, State, Story, sync_directory};
+use super::journal::{Journal, Record, State, Story, Switching, sync_directory};
 use super::moves::{Ground, Move};
 use super::since::{Changes, read_regular};
 use super::stage::{Leftover, remove_all, remove_stage};
@@ -19,6 +19,8 @@ use super::switch;
 use super::verified::Verified;
 use crate::chain::Chain;
 use crate::docker::config_with_driver;
+use crate::docker::daemon::Host;
+use crate::docker::first_start::check_recorded;
 
 /// A conversion that was begun in a root.
 #[derive(Debug)]
@@ -130,6 +132,50 @@ impl Conversion {
         Ok(damaged)
     }
 
+    /// Makes sure that the devicemapper side lies where a journal says that it replaces the aufs side.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotInPlace`].
+    pub fn expect_in_place(&self) -> Result<(), Error> {
+        let is_staged =
+            |one: &Switching| one.moves.iter().any(|step| step.is_staged(self.ground()));
+        let staged = self.story.switching.as_ref().is_none_or(is_staged);
+        let missing = IN_PLACE
+            .iter()
+            .map(|name| self.root.join(name))
+            .find(|path| {
+                let found = path.symlink_metadata();
+                !found.is_ok_and(|meta| meta.is_dir() || meta.is_file() && meta.len() > 0)
+            });
+        match missing {
+            None if !staged => Ok(()),
+            _ => Err(Error::NotInPlace {
+                path: missing.unwrap_or_else(|| self.root.join("devicemapper")),
+            }),
+        }
+    }
+
+    /// Makes sure that what the journal has of `daemon.json` is what a conversion for this host writes there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Daemon`].
+    pub fn check_daemon_file(&self, host: &Host) -> Result<(), Error> {
+        let switching = self.story.switching.as_ref();
+        match switching.and_then(|switching| switching.daemon.as_ref()) {
+            Some(daemon) => check_recorded(daemon, host).map_err(Error::Daemon),
+            None => Ok(()),
+        }
+    }
+
+    /// Leaves `daemon.json` as it is, whatever is moved.
+    pub fn leave_daemon_file(&mut self) {
+        if let Some(switching) = &mut self.story.switching {
+            switching.daemon = None;
+        }
+    }
+
     /// Moves in place what an interrupted run had not yet moved.
     ///
     /// # Errors
@@ -215,6 +261,14 @@ impl Conversion {
         remove_stage(&self.stage)
     }
 }
+
+/// What Docker's devicemapper driver cannot do without.
+const IN_PLACE: [&str; 4] = [
+    "devicemapper",
+    "devicemapper/metadata",
+    "devicemapper/metadata/base",
+    "image/devicemapper/layerdb",
+];
 
 /// What the aufs driver keeps in its directory. Source: moby v20.10 `daemon/graphdriver/aufs/aufs.go`, `Init`.
 const AUFS_PARTS: [&str; 3] = ["diff", "layers", "mnt"];

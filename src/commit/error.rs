@@ -85,6 +85,25 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// On the way to a file that is to be moved there is something else than a directory.
+    #[error(
+        "{}: is not a directory, though files below it are to be moved; nothing below it was changed: find out what it is, and \
+         put the directory back",
+        shown(path)
+    )]
+    NoDirectory {
+        /// What lies there, often a symbolic link.
+        path: PathBuf,
+    },
+    /// The aufs side is to be removed, and what replaces it is not there.
+    #[error(
+        "{}: is not there, though the journal says that the aufs side is being removed because it is; nothing was removed",
+        shown(path)
+    )]
+    NotInPlace {
+        /// What is missing.
+        path: PathBuf,
+    },
     /// Something stands where the result belongs.
     #[error("{path}: already exists")]
     Exists {

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::error::Error;
+use super::expected;
 use super::moves::{Ground, Move};
 use super::times::Times;
 use super::verified::{Verifications, Verified};
@@ -176,6 +177,9 @@ impl Story {
             what,
         };
         let begun = match unsealed(first).map_err(|what| malformed(1, what))? {
+            Record::Begun(begun) if !begun.root.path.is_empty() => {
+                return Err(malformed(1, "it names another directory than the root"));
+            }
             Record::Begun(begun) if begun.version == VERSION => begun,
             Record::Begun(_) => return Err(malformed(1, "it is of another version")),
             _ => return Err(malformed(1, "it does not begin a conversion")),
@@ -221,15 +225,22 @@ impl Story {
                 self.state
             }
             Record::Switching(switching) => {
-                if !switching.moves.iter().all(Move::is_sound) {
-                    return Err("it moves what lies outside of the root");
-                }
+                expected::check(&switching)?;
                 self.switching = Some(switching);
                 State::Switching
             }
             Record::TakenBack => {
                 self.switching = None;
                 State::Writing
+            }
+            // Moved in place is only what was about to be: a line alone proves nothing.
+            Record::Switched { .. }
+                if !matches!(self.state, State::Switching | State::Converted) =>
+            {
+                return Err("it does not follow a move");
+            }
+            Record::Committing if !matches!(self.state, State::Converted | State::Committing) => {
+                return Err("it removes the aufs side of what is not converted");
             }
             Record::Switched { at } => {
                 self.switched_at = Some(at);

@@ -11,6 +11,7 @@ mod conversion;
 mod copy;
 mod device_side;
 mod error;
+mod expected;
 mod image_names;
 mod journal;
 mod moves;

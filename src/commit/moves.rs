@@ -4,7 +4,7 @@
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -52,24 +52,6 @@ pub(super) struct Ground<'a> {
 }
 
 impl Move {
-    /// Whether it stays within the staging directory and the root, whoever wrote it.
-    pub(super) fn is_sound(&self) -> bool {
-        let (Self::Place {
-            from,
-            to,
-            stood: kept,
-        }
-        | Self::Replace {
-            from,
-            to,
-            original: kept,
-        }) = self;
-        [from, to, kept].into_iter().all(|path| {
-            let mut parts = Path::new(path).components().peekable();
-            parts.peek().is_some() && parts.all(|part| matches!(part, Component::Normal(_)))
-        })
-    }
-
     /// Its place, relative to the Docker root.
     pub(super) fn to(&self) -> &str {
         let (Self::Place { to, .. } | Self::Replace { to, .. }) = self;
@@ -87,6 +69,7 @@ impl Move {
         let Self::Replace { to, original, .. } = self else {
             return Ok(());
         };
+        self.expect_no_links(ground)?;
         let (to, original) = (ground.root.join(to), ground.stage.join(original));
         create_parent(&original)?;
         fs::hard_link(&to, &original).map_err(Error::io(&to, "keep"))
@@ -98,6 +81,7 @@ impl Move {
     ///
     /// [`Error::Exists`] when something stands in the way, [`Error::Lost`] when it can neither be done nor has been.
     pub(super) fn forward(&self, ground: Ground<'_>) -> Result<(), Error> {
+        self.expect_no_links(ground)?;
         let (Self::Place { from, to, .. } | Self::Replace { from, to, .. }) = self;
         let (from, to) = (ground.stage.join(from), ground.root.join(to));
         if look(&from)?.is_none() {
@@ -123,6 +107,7 @@ impl Move {
             Self::Place { from, to, stood } => (from, to, stood),
             Self::Replace { from, to, original } => (from, to, original),
         };
+        self.expect_no_links(ground)?;
         let from = ground.stage.join(from);
         let (to, kept) = (ground.root.join(to), ground.stage.join(kept));
         match self {
@@ -160,6 +145,27 @@ impl Move {
             }
         }
         Ok(Back::Done)
+    }
+
+    /// Makes sure that no directory on the way to what is moved is a symbolic link: a rename follows those.
+    fn expect_no_links(&self, ground: Ground<'_>) -> Result<(), Error> {
+        let (from, to, kept) = match self {
+            Self::Place { from, to, stood } => (from, to, stood),
+            Self::Replace { from, to, original } => (from, to, original),
+        };
+        for (top, path) in [
+            (ground.root, to),
+            (ground.stage, from),
+            (ground.stage, kept),
+        ] {
+            let above = Path::new(path).ancestors().skip(1);
+            for directory in above.map(|inner| top.join(inner)) {
+                if look(&directory)?.is_some_and(|meta| !meta.is_dir()) {
+                    return Err(Error::NoDirectory { path: directory });
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Makes it durable, forward or back.

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::error::Error;
+use super::expected::directory_of_config;
 use super::image_names::ImageNames;
 use super::stage::STAGE_NAME;
 use crate::docker::devicemapper::{DEVICE_SET_FILE, TRANSACTION_FILE};
@@ -217,6 +218,16 @@ impl Written {
             }
         }
         Ok(damaged)
+    }
+
+    /// Whether it names only files that a conversion writes.
+    pub(super) fn is_sound(&self) -> bool {
+        let is_driver_file = |path: &String| match path.strip_prefix("devicemapper/metadata/") {
+            Some(name) => !name.is_empty() && !name.contains('/') && name != "..",
+            None => path.strip_prefix("image/devicemapper/") == Some(IMAGE_NAMES),
+        };
+        let is_config = |path: &String| directory_of_config(path).is_some();
+        self.files.keys().all(is_driver_file) && self.configs.keys().all(is_config)
     }
 
     /// Whether a config that was replaced became these bytes.

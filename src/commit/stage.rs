@@ -440,7 +440,7 @@ impl Stage {
     }
 }
 
-fn place(from: &str, to: &str) -> Move {
+pub(super) fn place(from: &str, to: &str) -> Move {
     Move::Place {
         from: from.to_owned(),
         to: to.to_owned(),
@@ -448,7 +448,7 @@ fn place(from: &str, to: &str) -> Move {
     }
 }
 
-fn replace(path: &str) -> Move {
+pub(super) fn replace(path: &str) -> Move {
     Move::Replace {
         from: path.to_owned(),
         to: path.to_owned(),

@@ -59,7 +59,7 @@ impl Discard {
             return Err(Error::NotConverted { path });
         };
         match conversion.story().state {
-            State::Committing => {}
+            State::Committing => conversion.expect_in_place()?,
             State::Converted => {
                 privileges::check(host, &path, Purpose::Write)?;
                 expect_unneeded(&held)?;

@@ -44,6 +44,7 @@ pub fn finish(root: &Path, host: &Host) -> Result<Finished, Error> {
             if let Some(conversion) = Conversion::find(&path)?
                 && conversion.story().state == State::Switching
             {
+                conversion.check_daemon_file(host)?;
                 conversion.finish_switch()?;
             }
             held.release();

@@ -78,7 +78,7 @@ pub fn rollback(request: &RollbackRequest) -> Result<RolledBack, Error> {
 }
 
 fn take_back(path: &Path, request: &RollbackRequest, done: &mut RolledBack) -> Result<(), Error> {
-    let Some(conversion) = Conversion::find(path)? else {
+    let Some(mut conversion) = Conversion::find(path)? else {
         return Ok(());
     };
     if conversion.story().state == State::Committing {
@@ -107,7 +107,14 @@ fn take_back(path: &Path, request: &RollbackRequest, done: &mut RolledBack) -> R
     // nothing has been moved.
     let previous = kernel::Previous::find(path, Some(conversion.stage()))?;
     previous.take_down()?;
+    // The root matters more than the daemon's file, which an operator can edit.
+    let left_alone = conversion.check_daemon_file(&request.host).err();
+    if left_alone.is_some() {
+        conversion.leave_daemon_file();
+    }
     done.not_restored = conversion.take_back()?;
+    done.not_restored
+        .extend(left_alone.map(|error| error.to_string()));
     previous.remove()?;
     conversion.remove()?;
     Ok(())

@@ -13,6 +13,7 @@ mod commit_conditions;
 mod converted;
 mod damage;
 mod escapes;
+mod forged_journal;
 mod half_removed;
 mod holes;
 mod host_root;

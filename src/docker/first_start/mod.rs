@@ -18,6 +18,7 @@ mod host_files;
 mod installed;
 mod look_ahead;
 mod outlook;
+mod recorded;
 mod service;
 mod settings;
 mod space;
@@ -35,6 +36,7 @@ pub use data_root::{DataRoot, data_root};
 pub use hindrances::hindrances;
 pub use look_ahead::look_ahead;
 pub use outlook::{Finding, Outlook, Severity};
+pub use recorded::check_recorded;
 pub use start::{
     DeviceFileError, FileSizes, FileSystemIdentity, Home, Pool, StartFault, start_checks,
 };

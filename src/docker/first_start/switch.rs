@@ -102,6 +102,28 @@ pub enum SwitchError {
         /// The name.
         path: PathBuf,
     },
+    /// A journal names a file that is not the daemon's.
+    #[error(
+        "{}: is not the daemon.json of this host, which is {}, so it is left as it is; if the conversion was for another host's \
+         root, name that host's / with --host-root",
+        shown(path),
+        shown(expected)
+    )]
+    OtherFile {
+        /// The file that is named.
+        path: PathBuf,
+        /// The daemon's.
+        expected: PathBuf,
+    },
+    /// A journal orders another change than that of the storage driver.
+    #[error(
+        "{}: is to get more changes than the storage driver and its options, which aufs2dm never makes, so it is left as it is",
+        shown(path)
+    )]
+    OtherChange {
+        /// The file.
+        path: PathBuf,
+    },
     /// The old file is not beside the new one any more.
     #[error("{}: is gone or was changed, so it cannot be put back", shown(path))]
     OriginalGone {
@@ -452,7 +474,7 @@ fn sync_if_any(dir: &Path) -> Result<(), SwitchError> {
     if dir.exists() { sync(dir) } else { Ok(()) }
 }
 
-fn digest(bytes: &[u8]) -> String {
+pub(super) fn digest(bytes: &[u8]) -> String {
     format!("{:x}", Sha256::digest(bytes))
 }
 
