@@ -11,8 +11,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::docker::daemon::{Host, mount_points};
+use crate::docker::daemon::Host;
 use crate::docker::shown;
+use crate::mount_table::mount_points;
 
 /// What the privileges are wanted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

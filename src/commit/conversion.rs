@@ -13,14 +13,19 @@ use super::committed::Committed;
 use super::error::Error;
 use super::journal::{Journal, Record, State, Story, Switching, sync_directory};
 use super::moves::{Ground, Move};
+use super::remove::{
+    all_removed, expect_changeable, expect_unmounted_aufs_side, expect_unmounted_result,
+    remove_stage,
+};
 use super::since::{Changes, read_regular};
-use super::stage::{Leftover, remove_all, remove_stage};
+use super::stage::Leftover;
 use super::switch;
 use super::verified::Verified;
 use crate::chain::Chain;
 use crate::docker::config_with_driver;
 use crate::docker::daemon::Host;
 use crate::docker::first_start::check_recorded;
+use crate::removal::{Kept, remove};
 
 /// A conversion that was begun in a root.
 #[derive(Debug)]
@@ -33,8 +38,13 @@ pub struct Conversion {
 /// The driver that the containers' configs were given.
 const DRIVER: &str = "devicemapper";
 
-/// The directories of the aufs side, and where they wait for their removal.
-const AUFS_SIDE: [(&str, &str); 2] = [("aufs", "removed/aufs"), ("image/aufs", "removed/image")];
+/// The directories of the aufs side, where they wait for their removal, and what of them goes where they cannot be moved since they
+/// are on another file system: nothing, for all. What the aufs driver keeps in its directory:
+/// moby v20.10 `daemon/graphdriver/aufs/aufs.go`, `Init`.
+const AUFS_SIDE: [(&str, &str, &[&str]); 2] = [
+    ("aufs", "removed/aufs", &["diff", "layers", "mnt"]),
+    ("image/aufs", "removed/image", &[]),
+];
 
 impl Conversion {
     /// Takes up the conversion in `root`; `None` if none was begun. [`RootLock`](super::RootLock) must be held before anything is
@@ -226,22 +236,47 @@ impl Conversion {
     ///
     /// # Errors
     ///
-    /// [`Error::TakingBack`]: it can be called again.
+    /// [`Error::NotRemoved`] and [`Error::TakingBack`]: it can be called again.
     pub fn remove(self) -> Result<(), Error> {
-        remove_stage(&self.stage).map_err(|cause| Error::TakingBack {
-            root: self.root.clone(),
-            cause: Box::new(cause),
+        remove_stage(&self.stage).map_err(|cause| match cause {
+            // All is back, and what is left is in nobody's way.
+            Error::NotRemoved { .. } => cause,
+            cause => Error::TakingBack {
+                root: self.root.clone(),
+                cause: Box::new(cause),
+            },
         })?;
         self.story.begun.root.put_back(&self.root);
         Ok(())
+    }
+
+    /// Makes sure that all that a rollback moves and removes is free of mounts.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Mounted`].
+    pub fn expect_unmounted(&self) -> Result<(), Error> {
+        expect_unmounted_result(&self.root)
+    }
+
+    /// Makes sure that nothing stands in the way of removing the aufs side that would be seen only on the way: mounts, and directories
+    /// that cannot be moved.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Mounted`], [`Error::Unchangeable`]; nothing has been changed.
+    pub fn expect_removable(&self) -> Result<(), Error> {
+        expect_unmounted_aufs_side(&self.root)?;
+        expect_changeable(&self.root)
     }
 
     /// Removes the aufs side, and the conversion's own traces after it. It can be called again after a failure or a kill.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`].
+    /// As [`expect_removable`](Self::expect_removable), [`Error::Io`], and [`Error::NotRemoved`] when all is removed that can be.
     pub fn remove_aufs_side(self) -> Result<(), Error> {
+        self.expect_removable()?;
         if self.story.state != State::Committing {
             Journal::reopen(&self.stage)?.append(&Record::Committing)?;
         }
@@ -250,13 +285,15 @@ impl Conversion {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             created => created.map_err(Error::io(&waiting, "create"))?,
         }
+        let mut kept = Kept::default();
         // Renamed first: whatever happens while millions of files are removed, no daemon takes the rest for a root of aufs.
-        for (from, to) in AUFS_SIDE {
-            set_out(&self.root.join(from), &self.stage.join(to))?;
+        for (from, to, parts) in AUFS_SIDE {
+            kept.extend(set_out(&self.root.join(from), &self.stage.join(to), parts)?);
         }
         sync_directory(&self.root)?;
         sync_directory(&self.root.join("image"))?;
-        remove_all(&waiting).map_err(Error::io(&waiting, "remove"))?;
+        kept.extend(remove(&waiting));
+        all_removed(&self.root.join("aufs"), kept)?;
         Committed::of(&self.story).write(&self.root, &self.stage)?;
         remove_stage(&self.stage)
     }
@@ -270,21 +307,25 @@ const IN_PLACE: [&str; 4] = [
     "image/devicemapper/layerdb",
 ];
 
-/// What the aufs driver keeps in its directory. Source: moby v20.10 `daemon/graphdriver/aufs/aufs.go`, `Init`.
-const AUFS_PARTS: [&str; 3] = ["diff", "layers", "mnt"];
-
-/// Moves a directory out of the root. Where it is a mount point or a link to elsewhere, only what is the driver's in it goes.
-fn set_out(from: &Path, to: &Path) -> Result<(), Error> {
+/// Moves a directory out of the root. Where it is a link to elsewhere, or cannot be moved since it is a mount point, what is the
+/// driver's in it goes, and nothing else.
+fn set_out(from: &Path, to: &Path, parts: &[&str]) -> Result<Kept, Error> {
     let meta = match from.symlink_metadata() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Kept::default()),
         meta => meta.map_err(Error::io(from, "look at"))?,
     };
     if meta.is_symlink() {
-        empty(from)?;
+        let kept = empty(from, parts)?;
+        // Without the link the rest would not be found again.
+        if !kept.is_empty() {
+            return Ok(kept);
+        }
     }
     match fs::rename(from, to) {
-        Err(error) if is_mount_point(&error) => empty(from),
-        renamed => renamed.map_err(Error::io(from, "move out of the root")),
+        Err(error) if is_mount_point(&error) => empty(from, parts),
+        renamed => renamed
+            .map(|()| Kept::default())
+            .map_err(Error::io(from, "move out of the root")),
     }
 }
 
@@ -294,17 +335,19 @@ fn is_mount_point(error: &io::Error) -> bool {
         .any(|errno| error.raw_os_error() == Some(*errno as i32))
 }
 
-fn empty(path: &Path) -> Result<(), Error> {
-    for part in AUFS_PARTS {
-        let part = path.join(part);
-        match remove_all(&part) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(Error::io(&part, "remove")(error));
-            }
-            _ => {}
-        }
+fn empty(path: &Path, parts: &[&str]) -> Result<Kept, Error> {
+    if parts.is_empty() {
+        return Ok(remove(path));
     }
-    Ok(())
+    let mut kept = Kept::default();
+    let real = match path.canonicalize() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(kept),
+        real => real.map_err(Error::io(path, "look at"))?,
+    };
+    for part in parts {
+        kept.extend(remove(&real.join(part)));
+    }
+    Ok(kept)
 }
 
 #[cfg(test)]
@@ -320,11 +363,11 @@ mod tests {
         }
         let (from, to) = (dir.path().join("aufs"), dir.path().join("removed"));
         std::os::unix::fs::symlink(&elsewhere, &from).unwrap();
-        set_out(&from, &to).unwrap();
+        set_out(&from, &to, AUFS_SIDE[0].2).unwrap();
         assert!(from.symlink_metadata().is_err());
         assert!(elsewhere.join("precious").exists());
         assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 1);
         // A kill before the link goes: it is found half done.
-        set_out(&from, &to).unwrap();
+        set_out(&from, &to, AUFS_SIDE[0].2).unwrap();
     }
 }

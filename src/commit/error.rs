@@ -1,13 +1,16 @@
 //! Why staging or moving in place fails.
 
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::journal::State;
 use crate::chain::Chain;
 use crate::docker::first_start::SwitchError;
+use crate::mount_table::{Found, told};
+use crate::removal::Kept;
 use crate::shell::own;
-use crate::tree::shown;
+use crate::tree::{escape, shown};
 use crate::units::Bytes;
 
 /// Why staging or moving in place fails.
@@ -103,6 +106,32 @@ pub enum Error {
     NotInPlace {
         /// What is missing.
         path: PathBuf,
+    },
+    /// Something is mounted inside what would be removed or moved.
+    #[error(
+        "{}",
+        told(mounts, "inside what would be removed, so nothing was changed")
+    )]
+    Mounted {
+        /// At least one.
+        mounts: Vec<Found>,
+    },
+    /// A directory cannot be moved, or loses no names.
+    #[error("{kept}, then the same command again; nothing was changed")]
+    Unchangeable {
+        /// Which, and what to do.
+        kept: Kept,
+    },
+    /// Not all could be removed.
+    #[error(
+        "{}: not all of it can be removed; all else is:\n  {kept}\nthe same command again removes the rest; Docker may start before",
+        escape(path.as_os_str().as_bytes())
+    )]
+    NotRemoved {
+        /// What was to be removed.
+        path: PathBuf,
+        /// What stays, and what to do.
+        kept: Kept,
     },
     /// Something stands where the result belongs.
     #[error("{path}: already exists")]

@@ -27,8 +27,9 @@ use walkdir::WalkDir;
 use super::aufs_side::AufsSide;
 use super::copy::{copy_tree, write_file};
 use super::error::Error;
-use super::journal::{self, Journal, Record, State, Story, Switching};
+use super::journal::{Journal, Record, State, Story, Switching};
 use super::moves::{Ground, Move};
+use super::remove::{expect_unmounted_stage, remove_leftover, remove_part, remove_stage};
 use super::since::{Parts, Written, names_in};
 use super::switch;
 use super::times::Times;
@@ -177,14 +178,14 @@ impl Stage {
             });
         }
         if let Some(path) = leftover.stage() {
-            remove_all(path).map_err(Error::io(path, "remove"))?;
+            remove_leftover(path)?;
         }
         let path = root.join(STAGE_NAME);
         let times = Times::of(root, "").map_err(Error::io(root, "look at"))?;
         create_dir(&path, 0o700)?;
         let journal = Journal::create(&path, times, order).inspect_err(|_| {
             // Nothing is in it that anybody could go on with.
-            let _ = fs::remove_dir_all(&path);
+            drop(remove_leftover(&path));
         })?;
         Ok(Self {
             root: root.to_owned(),
@@ -201,15 +202,10 @@ impl Stage {
     /// [`Error::Io`].
     pub fn reopen(root: &Path) -> Result<Self, Error> {
         let path = root.join(STAGE_NAME);
+        expect_unmounted_stage(root)?;
         let journal = Journal::reopen(&path)?;
         for name in ["image", "containers", "originals", "devicemapper/metadata"] {
-            let old = path.join(name);
-            match remove_all(&old) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(Error::io(&old, "remove")(error));
-                }
-                _ => {}
-            }
+            remove_part(&path.join(name))?;
         }
         Ok(Self {
             root: root.to_owned(),
@@ -456,46 +452,6 @@ pub(super) fn replace(path: &str) -> Move {
     }
 }
 
-/// Removes a staging directory in which no conversion was begun, or whatever has its name.
-///
-/// # Errors
-///
-/// [`Error::Io`].
-pub fn remove_leftover(path: &Path) -> Result<(), Error> {
-    remove_all(path).map_err(Error::io(path, "remove"))
-}
-
-/// Removes a staging directory. The journal goes last: as long as it is there, a later run knows what the rest is.
-pub(super) fn remove_stage(path: &Path) -> Result<(), Error> {
-    let entries = match fs::read_dir(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        entries => entries.map_err(Error::io(path, "read"))?,
-    };
-    // First, lest a kill leaves a record of what is in use by then.
-    let record = path.join(claim::FILE);
-    match fs::remove_file(&record) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(Error::io(&record, "remove")(error));
-        }
-        _ => {}
-    }
-    for entry in entries {
-        let entry = entry.map_err(Error::io(path, "read"))?;
-        if entry.file_name() == journal::FILE || entry.file_name() == claim::FILE {
-            continue;
-        }
-        remove_all(&entry.path()).map_err(Error::io(&entry.path(), "remove"))?;
-    }
-    let journal = path.join(journal::FILE);
-    match fs::remove_file(&journal) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(Error::io(&journal, "remove")(error));
-        }
-        _ => {}
-    }
-    fs::remove_dir(path).map_err(Error::io(path, "remove"))
-}
-
 impl Drop for Stage {
     fn drop(&mut self) {
         if self.keep {
@@ -514,18 +470,13 @@ impl Drop for Stage {
 
 /// Bytes on disk below a directory that may not be there, or may be going away.
 fn bytes_held_by(path: &Path) -> u64 {
-    let files = WalkDir::new(path).follow_links(false).into_iter().flatten();
+    let files = WalkDir::new(path)
+        .follow_links(false)
+        .same_file_system(true)
+        .into_iter()
+        .flatten();
     let blocks = files.filter_map(|entry| entry.metadata().ok()?.blocks().into());
     512 * blocks.sum::<u64>()
-}
-
-/// Removes a directory, or whatever else is there; a symbolic link itself, not what it leads to.
-pub(super) fn remove_all(path: &Path) -> io::Result<()> {
-    if path.symlink_metadata()?.is_dir() {
-        fs::remove_dir_all(path)
-    } else {
-        fs::remove_file(path)
-    }
 }
 
 /// An error with its source.

@@ -46,8 +46,15 @@ impl Discard {
     ///
     /// [`Error::NotConverted`], [`Error::NotVerified`], [`Error::AufsInUse`], or that Docker runs.
     pub fn open(root: &Path, host: &Host, may_lose: MayLose) -> Result<Self, Error> {
+        let begun = Conversion::find(root)?;
+        // Before the root is looked at: what is mounted in it hides what lies there.
+        if let Some(conversion) = &begun
+            && let State::Committing | State::Converted = conversion.story().state
+        {
+            conversion.expect_removable()?;
+        }
         // An interrupted removal has left no root of aufs to look at.
-        let state = Conversion::find(root)?.map(|conversion| conversion.story().state);
+        let state = begun.map(|conversion| conversion.story().state);
         let held = if state == Some(State::Committing) {
             Held::without_aufs(root, host)?
         } else {

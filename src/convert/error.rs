@@ -6,8 +6,9 @@ use crate::chain::Chain;
 use crate::docker::daemon::{LockError, Running};
 use crate::docker::{CacheId, Hits, JsonError, ReadError};
 use crate::engine::kernel;
+use crate::mount_table::{Found, told};
 use crate::privileges::Unprivileged;
-use crate::shell::own;
+use crate::shell::{own, word};
 use crate::tree::{Difference, escape, shown};
 use crate::units::Bytes;
 use crate::{aufs, commit, docker, engine, plan, verify};
@@ -31,10 +32,14 @@ pub enum Error {
     #[error(transparent)]
     Lock(#[from] LockError),
     /// A directory to be renamed is a mount point.
-    #[error("{notice}: unmount it first")]
+    #[error(
+        "{}: is a mount point, so it cannot be renamed; nothing was changed. Next: `umount {}`",
+        shown(path),
+        word(path)
+    )]
     MountPoint {
-        /// What was found.
-        notice: docker::daemon::Notice,
+        /// The directory.
+        path: PathBuf,
     },
     /// Things stand in the way that were found before anything was written.
     #[error("{path}: cannot be converted as it is, and nothing was written: {}", obstacles.join("; "))]
@@ -43,6 +48,18 @@ pub enum Error {
         path: PathBuf,
         /// Each with its way on; at least one.
         obstacles: Vec<String>,
+    },
+    /// Something is mounted inside what is read.
+    #[error(
+        "{}",
+        told(
+            mounts,
+            "inside what is read, so its files would be taken for the root's; nothing was changed"
+        )
+    )]
+    Mounted {
+        /// At least one.
+        mounts: Vec<Found>,
     },
     /// A branch cannot be read.
     #[error("layer {layer}: {hits}")]

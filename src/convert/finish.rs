@@ -6,7 +6,9 @@ use super::discard::{Discard, MayLose};
 use super::error::Error;
 use super::held::Held;
 use super::rollback::{RollbackRequest, rollback};
-use crate::commit::{Conversion, Leftover, RootLock, State, remove_leftover};
+use crate::commit::{
+    Conversion, Leftover, RootLock, State, expect_unmounted_stage, remove_leftover,
+};
 use crate::docker::daemon::Host;
 use crate::docker::{self, Root};
 
@@ -40,6 +42,7 @@ pub fn finish(root: &Path, host: &Host) -> Result<Finished, Error> {
         State::Converted => Finished::Converted,
         State::Switching => {
             let held = Held::open(&path, host)?;
+            expect_unmounted_stage(&path)?;
             // Again, now that nobody else works on it.
             if let Some(conversion) = Conversion::find(&path)?
                 && conversion.story().state == State::Switching

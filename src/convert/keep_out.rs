@@ -34,7 +34,7 @@ pub(super) fn keep_docker_out(
     for notice in check_stopped(root, host)? {
         let Notice::MountPoint { path } = &notice;
         if takes_part_in_renames(root.path(), path) {
-            return Err(Error::MountPoint { notice });
+            return Err(Error::MountPoint { path: path.clone() });
         }
         log::debug!("{notice}; it stays where it is");
     }

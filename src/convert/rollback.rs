@@ -87,6 +87,7 @@ fn take_back(path: &Path, request: &RollbackRequest, done: &mut RolledBack) -> R
             state: State::Committing,
         }));
     }
+    conversion.expect_unmounted()?;
     done.lost = conversion.changes()?;
     if !done.lost.is_empty() && !request.force {
         return Err(Error::DockerHasRun {

@@ -10,13 +10,14 @@ use super::error::Error;
 use super::execute::Prepared;
 use super::first_start;
 use super::keep_out::keep_docker_out;
+use super::mounted::expect_unmounted;
 use super::order::{Order, Planned};
 use super::preflight;
 use super::read::{read_layers, switch_configs};
 use super::resumed::Resumed;
 use super::unchanged::Stores;
 use super::writer::{Ready, Writer};
-use crate::commit::{self, Leftover, RootLock, State};
+use crate::commit::{self, Leftover, RootLock, State, expect_unmounted_stage};
 use crate::docker::daemon::{Host, PidFileLock};
 use crate::docker::{Model, Orphans, Root, Survey};
 use crate::engine::{Cancel, Phase, Progress, kernel};
@@ -121,6 +122,8 @@ impl Source {
         }
         let mut notices = Vec::new();
         let lock = keep_docker_out(&root, &request.host, request.dry_run, &mut notices)?;
+        expect_unmounted_stage(root.path())?;
+        expect_unmounted(root.path(), &request.host)?;
         let left = deal_with_leftovers(&root, &leftover, request.dry_run, &mut notices)?;
         let ready = request.writer.check().map_err(|error| {
             if left.is_empty() {
@@ -175,6 +178,8 @@ impl Source {
         privileges::check(&request.host, root.path(), request.writer.purpose())?;
         let mut notices = Vec::new();
         let lock = keep_docker_out(&root, &request.host, request.dry_run, &mut notices)?;
+        expect_unmounted_stage(root.path())?;
+        expect_unmounted(root.path(), &request.host)?;
         let left = kernel::Previous::find(root.path(), leftover.stage())?;
         let ready = if resumed.done.is_empty() {
             left.remove()?;

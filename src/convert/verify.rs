@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::error::Error;
 use super::execute::Prepared;
 use super::held::Held;
+use super::mounted::expect_unmounted;
 use super::order::Order;
 use super::writer::{Work, Writer};
 use crate::chain::Chain;
@@ -59,6 +60,7 @@ pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<Report
     }
     let held = Held::for_reading(&path, &request.host)?;
     privileges::check(&request.host, &path, Purpose::Read)?;
+    expect_unmounted(&path, &request.host)?;
     let (conversion, mut faults) = recorded(&path)?;
     if let Some(state @ (State::Switching | State::RollingBack)) = conversion
         .as_ref()

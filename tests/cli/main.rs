@@ -23,6 +23,7 @@ mod machine_log;
 mod preflight;
 mod privileges;
 mod refusals;
+mod removal;
 mod run;
 mod space;
 mod traceless;

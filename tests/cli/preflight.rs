@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use super::run::{Ended, Tool, small_root};
 use super::support::root::{AufsRoot, container_id};
 use super::support::trace::{assert_same, contents};
+use super::support::unmounted::wait_until_nobody_sees;
 
 const NONE: Option<&str> = None;
 
@@ -39,6 +40,7 @@ impl Mounted {
 impl Drop for Mounted {
     fn drop(&mut self) {
         umount(&self.0).unwrap();
+        wait_until_nobody_sees(&self.0);
     }
 }
 

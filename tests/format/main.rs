@@ -43,6 +43,7 @@ mod kernel_leftovers;
 mod populate;
 mod populate_hostile;
 mod populate_refusals;
+mod removal;
 mod support_root;
 mod thin;
 mod verify;

@@ -21,4 +21,5 @@ pub mod root;
 pub mod trace;
 pub mod tree;
 pub mod truth;
+pub mod unmounted;
 pub mod walk;

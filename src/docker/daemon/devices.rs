@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::devicemapper::PoolName;
 use super::check::{Finding, Host};
-use super::mounts::mount_points_of;
+use crate::mount_table::mount_points_of;
 use crate::shell::quoted;
 use crate::sys::device_mapper::{self, DeviceMapper, OUR_UUIDS, State};
 use crate::sys::{block, loops};

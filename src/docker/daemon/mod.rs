@@ -11,8 +11,6 @@ mod mounts;
 mod pid_file;
 mod processes;
 
-pub(crate) use mounts::{mount_points, mount_points_of};
-
 pub use check::{Finding, Host, Notice, Running, check_devices, check_stopped};
 pub use mounts::{MountPlace, mount_of, mounts_in_the_way};
 pub use pid_file::{Hold, LockError, PidFileLock};

@@ -10,15 +10,7 @@ use std::path::{Path, PathBuf};
 use super::super::root::Root;
 use super::check::{Finding, Host, Notice};
 use super::processes::Process;
-
-/// A line of `mountinfo`.
-struct Mount {
-    device: Vec<u8>,
-    /// Which directory of the file system is mounted.
-    root: PathBuf,
-    point: PathBuf,
-    kind: Vec<u8>,
-}
+use crate::mount_table::{Mount, parse};
 
 /// aufs mounts on the root's mount points. Daemons up to 1.12 kept them in a namespace of their own, so each process's
 /// view counts; those of one namespace are read once.
@@ -56,55 +48,7 @@ pub(super) fn mounted(processes: &[Process], root: &Root, host: &Host) -> Vec<Fi
 
 fn read_mounts(process: &Path) -> Vec<Mount> {
     let text = fs::read(process.join("mountinfo")).unwrap_or_default();
-    parse_mounts(&text).collect()
-}
-
-/// The mount points that a `mountinfo` file tells of, in its order.
-pub(crate) fn mount_points(text: &[u8]) -> Vec<PathBuf> {
-    parse_mounts(text).map(|mount| mount.point).collect()
-}
-
-/// Where file systems of a block device are mounted, by its `major:minor`.
-pub(crate) fn mount_points_of(text: &[u8], device: &str) -> Vec<PathBuf> {
-    let mounts = parse_mounts(text).filter(|mount| mount.device == device.as_bytes());
-    mounts.map(|mount| mount.point).collect()
-}
-
-fn parse_mounts(text: &[u8]) -> impl Iterator<Item = Mount> {
-    text.split(|byte| *byte == b'\n').filter_map(parse_mount)
-}
-
-/// Source: linux `Documentation/filesystems/proc.rst`, 3.5: the third field is the device, the fourth its directory, the fifth the mount point, the type follows a
-/// single dash after fields of varying number.
-fn parse_mount(line: &[u8]) -> Option<Mount> {
-    let mut fields = line.split(|byte| *byte == b' ');
-    let device = fields.nth(2)?.to_vec();
-    let root = PathBuf::from(OsString::from_vec(unescape(fields.next()?)));
-    let point = PathBuf::from(OsString::from_vec(unescape(fields.next()?)));
-    let kind = fields.skip_while(|field| *field != b"-").nth(1)?.to_vec();
-    Some(Mount {
-        device,
-        root,
-        point,
-        kind,
-    })
-}
-
-/// The kernel writes space, tab, newline and backslash as three octal digits.
-fn unescape(field: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((&byte, tail)) = rest.split_first() {
-        let digits = tail
-            .get(..3)
-            .and_then(|digits| std::str::from_utf8(digits).ok());
-        let code = digits
-            .and_then(|digits| u8::from_str_radix(digits, 8).ok())
-            .filter(|_| byte == b'\\');
-        bytes.push(code.unwrap_or(byte));
-        rest = if code.is_some() { &tail[3..] } else { tail };
-    }
-    bytes
+    parse(&text).collect()
 }
 
 /// Branches of this root in live aufs mounts, which sysfs shows whatever namespace they are in.
@@ -180,7 +124,7 @@ pub fn mounts_in_the_way(root: &Root, host: &Host) -> Vec<MountPlace> {
         let on_itself = below.is_some_and(|below| {
             let inside = mount.point.strip_prefix(&below.point);
             below.device == mount.device
-                && inside.is_ok_and(|inside| below.root.join(inside) == mount.root)
+                && inside.is_ok_and(|inside| below.top.join(inside) == mount.top)
         });
         found.push(MountPlace {
             path: mount.point.clone(),
@@ -236,17 +180,6 @@ fn hinders_renames(inner: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn mount_points_are_read_with_their_escapes() {
-        let line =
-            b"36 35 98:0 /mnt1 /a\\040b\\134c rw,noatime master:1 shared:2 - aufs none rw,si=1";
-        let mount = parse_mount(line).unwrap();
-        assert_eq!(mount.point, Path::new("/a b\\c"));
-        assert_eq!(mount.kind, b"aufs");
-        assert!(parse_mount(b"").is_none());
-        assert!(parse_mount(b"1 2 3 4 /x rw").is_none());
-    }
 
     #[test]
     fn a_branch_path_may_hold_an_equals_sign() {

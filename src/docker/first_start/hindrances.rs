@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 
-use super::super::daemon::mount_points;
 use super::super::files::shown;
 use super::switch::{ORIGINAL, Switch, beside, is_same_file};
+use crate::mount_table::mount_points;
 use crate::sys::{Frozen, frozen};
 
 /// What would keep [`apply`](super::apply) from its work, each with its path.

@@ -12,8 +12,8 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
 use super::{Device, Error, Leftovers};
-use crate::commit::STAGE_NAME;
-use crate::docker::daemon::{mount_points, mount_points_of};
+use crate::commit::{OWN_MOUNTS, STAGE_NAME};
+use crate::mount_table::{mount_points, mount_points_of};
 use crate::sys::device_mapper::{self, DeviceMapper, Line};
 use crate::sys::{block, loops};
 
@@ -72,15 +72,22 @@ fn find_mounts(stage: &Path, devices: &[String]) -> Result<Vec<PathBuf>, Error> 
     Ok(mounts_of_ours(stage, devices, &text))
 }
 
-/// Mount points below a directory, not the directory itself, and those of devices by their numbers; innermost first, and
-/// of two in one place the upper one.
+/// Mount points of ours in a staging directory, and those of devices by their numbers; innermost first, and of two in one place the
+/// upper one. What else is mounted there is an operator's.
 fn mounts_of_ours(stage: &Path, devices: &[String], mountinfo: &[u8]) -> Vec<PathBuf> {
     let mut points = mount_points(mountinfo);
     let on_devices = devices
         .iter()
         .flat_map(|device| mount_points_of(mountinfo, device));
     let on_devices: HashSet<_> = on_devices.collect();
-    points.retain(|point| point.starts_with(stage) && point != stage || on_devices.contains(point));
+    let is_ours = |point: &Path| {
+        let inside = |ours| {
+            let top = stage.join(ours);
+            point.starts_with(&top) && point != top
+        };
+        OWN_MOUNTS.into_iter().any(inside)
+    };
+    points.retain(|point| is_ours(point) || on_devices.contains(point));
     points.reverse();
     points.sort_by_key(|point| std::cmp::Reverse(point.components().count()));
     points

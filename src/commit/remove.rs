@@ -1,0 +1,167 @@
+//! What is removed in a root, and what is made sure of before.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::error::Error;
+use super::journal;
+use super::stage::STAGE_NAME;
+use crate::engine::kernel::claim;
+use crate::mount_table::{Seen, Table};
+use crate::removal::{Cause, Kept, Stuck, remove};
+use crate::sys::Identity;
+
+/// The process file system: what is really mounted counts.
+const PROC: &str = "/proc";
+
+/// What the kernel engine and the verification mount, inside these directories of the staging directory, is ours to unmount.
+pub const OWN_MOUNTS: [&str; 2] = ["mnt", "verify"];
+
+/// Makes sure that nothing is mounted on or inside the staging directory, for any process, but for what the tool itself mounts there.
+///
+/// # Errors
+///
+/// [`Error::Mounted`]; nothing has been changed.
+pub fn expect_unmounted_stage(root: &Path) -> Result<(), Error> {
+    expect_unmounted(root, &|inner, _| is_in_stage(inner))
+}
+
+/// The same of all that a rollback moves and removes.
+pub(super) fn expect_unmounted_result(root: &Path) -> Result<(), Error> {
+    expect_unmounted(root, &|inner, _| {
+        is_in_stage(inner)
+            || inner.starts_with("devicemapper")
+            || inner.starts_with("image/devicemapper")
+    })
+}
+
+/// The same of all that `commit` removes. `aufs` itself may be a mount point here, of which only what is inside goes.
+pub(super) fn expect_unmounted_aufs_side(root: &Path) -> Result<(), Error> {
+    expect_unmounted(root, &|inner, seen| {
+        inner.starts_with(STAGE_NAME)
+            || inner.starts_with("image/aufs")
+            || inner.starts_with("aufs") && (inner != Path::new("aufs") || seen == Seen::Elsewhere)
+    })
+}
+
+fn is_in_stage(inner: &Path) -> bool {
+    let Ok(inner) = inner.strip_prefix(STAGE_NAME) else {
+        return false;
+    };
+    !OWN_MOUNTS
+        .iter()
+        .any(|ours| inner.starts_with(ours) && inner != Path::new(ours))
+}
+
+fn expect_unmounted(root: &Path, wanted: &dyn Fn(&Path, Seen) -> bool) -> Result<(), Error> {
+    let table = Table::everywhere(Path::new(PROC));
+    let mut mounts = Vec::new();
+    // What is inside `aufs` lies elsewhere if that is a link or a mount point.
+    for top in ["", "aufs"] {
+        let Ok(place) = root.join(top).canonicalize() else {
+            continue;
+        };
+        for mount in table.inside(&place, &|inner, seen| {
+            wanted(&Path::new(top).join(inner), seen)
+        }) {
+            if !mounts.contains(&mount) {
+                mounts.push(mount);
+            }
+        }
+    }
+    if mounts.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Mounted { mounts })
+    }
+}
+
+/// Makes sure that the directories that `commit` moves or takes names from bear no flag that forbids it.
+pub(super) fn expect_changeable(root: &Path) -> Result<(), Error> {
+    let mut kept = Kept::default();
+    for inner in ["", "image", STAGE_NAME] {
+        look_at_flag(&root.join(inner), Cause::FlagAbove, &mut kept);
+    }
+    for inner in ["aufs", "image/aufs"] {
+        look_at_flag(&root.join(inner), Cause::Flag, &mut kept);
+    }
+    if kept.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Unchangeable { kept })
+    }
+}
+
+fn look_at_flag(path: &Path, cause: fn(crate::sys::Flag) -> Cause, kept: &mut Kept) {
+    let is_directory = path.symlink_metadata().is_ok_and(|meta| meta.is_dir());
+    let open = File::open(path).ok().filter(|_| is_directory);
+    if let Some((_, Some(flag))) = open.and_then(|open| Identity::of(&open).ok()) {
+        kept.add(Stuck {
+            path: path.to_owned(),
+            cause: cause(flag),
+        });
+    }
+}
+
+/// Removes a staging directory in which no conversion was begun, or whatever has its name.
+///
+/// # Errors
+///
+/// [`Error::Mounted`], [`Error::NotRemoved`].
+pub fn remove_leftover(path: &Path) -> Result<(), Error> {
+    expect_unmounted_stage(above(path))?;
+    all_removed(path, remove(path))
+}
+
+/// Removes a staging directory. The journal goes last: as long as it is there, a later run knows what the rest is.
+pub(super) fn remove_stage(path: &Path) -> Result<(), Error> {
+    expect_unmounted_stage(above(path))?;
+    // First, lest a kill leaves a record of what is in use by then.
+    let mut kept = remove(&path.join(claim::FILE));
+    for entry in entries(path)? {
+        if entry != path.join(journal::FILE) && entry != path.join(claim::FILE) {
+            kept.extend(remove(&entry));
+        }
+    }
+    if kept.is_empty() {
+        kept = remove(&path.join(journal::FILE));
+    }
+    if kept.is_empty() {
+        kept = remove(path);
+    }
+    all_removed(path, kept)
+}
+
+fn above(path: &Path) -> &Path {
+    path.parent().unwrap_or(path)
+}
+
+fn entries(path: &Path) -> Result<Vec<PathBuf>, Error> {
+    let is_directory = path.symlink_metadata().is_ok_and(|meta| meta.is_dir());
+    if !is_directory {
+        return Ok(Vec::new());
+    }
+    let listed = path.read_dir().and_then(|entries| {
+        entries
+            .map(|entry| Ok(entry?.path()))
+            .collect::<io::Result<_>>()
+    });
+    listed.map_err(Error::io(path, "read"))
+}
+
+/// Removes one thing in the staging directory, if it is there.
+pub(super) fn remove_part(path: &Path) -> Result<(), Error> {
+    all_removed(path, remove(path))
+}
+
+/// An error if something was kept.
+pub(super) fn all_removed(path: &Path, kept: Kept) -> Result<(), Error> {
+    if kept.is_empty() {
+        return Ok(());
+    }
+    Err(Error::NotRemoved {
+        path: path.to_owned(),
+        kept,
+    })
+}

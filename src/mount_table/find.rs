@@ -1,0 +1,186 @@
+//! Mounts inside a directory, in whatever namespace.
+
+use std::cmp::Reverse;
+use std::collections::HashSet;
+use std::fmt;
+use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::entry::Mount;
+use super::view::{Place, View, place_in, views};
+use crate::shell::word;
+use crate::sys::Identity;
+use crate::tree::escape;
+
+/// A mount.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Found {
+    /// Where, in its namespace.
+    pub point: PathBuf,
+    /// A process in that namespace; `None`: this process sees it too.
+    pub pid: Option<u32>,
+}
+
+/// By whom a mount is seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// By this process.
+    Here,
+    /// By others, in another mount namespace, and not by this one.
+    Elsewhere,
+}
+
+/// What is mounted, as it was when it was read.
+#[derive(Debug)]
+pub struct Table {
+    /// This process's own first.
+    views: Vec<View>,
+    /// On what something is mounted that this process sees.
+    here: HashSet<Place>,
+}
+
+impl Table {
+    /// Reads what this process sees, from the process file system.
+    pub fn here(proc: &Path) -> Self {
+        Self::of(views(proc, false))
+    }
+
+    /// Reads what any process sees that can be asked.
+    pub fn everywhere(proc: &Path) -> Self {
+        Self::of(views(proc, true))
+    }
+
+    fn of(views: Vec<View>) -> Self {
+        let own = &views[0];
+        let mounts = own.mounts().iter();
+        let here = mounts.filter_map(|mount| own.place(mount)).collect();
+        Self { views, here }
+    }
+
+    /// Mounts inside `top`, a directory without symbolic links in its path, for which `wanted` is true, given the path within `top`;
+    /// and whatever is mounted on those. Innermost first, as they have to be unmounted. What is mounted on the same directory here
+    /// and elsewhere is found once, here; elsewhere, a directory that is mounted on itself is none.
+    ///
+    /// A directory is known by its device and the path from the root of that, so it does not matter by which name a namespace shows
+    /// it. Where that cannot be told, since a process's root is no mount point, its path decides.
+    pub fn inside(&self, top: &Path, wanted: &dyn Fn(&Path, Seen) -> bool) -> Vec<Found> {
+        let search = Search {
+            top,
+            place: place_of(top, &self.views[0]),
+            here: &self.here,
+            wanted,
+        };
+        let mut found: Vec<_> = self
+            .views
+            .iter()
+            .flat_map(|view| search.in_view(view))
+            .collect();
+        let mut told = HashSet::new();
+        found.retain(|mount| told.insert(mount.clone()));
+        found.sort_by_key(|mount| (mount.pid, Reverse(mount.point.components().count())));
+        found
+    }
+}
+
+/// Where a directory lies, by the mount through which it is seen.
+fn place_of(directory: &Path, own: &View) -> Option<Place> {
+    let open = File::open(directory).ok()?;
+    let (identity, _) = Identity::of(&open).ok()?;
+    place_in(own.by_id(identity.mount)?, directory)
+}
+
+struct Search<'a> {
+    top: &'a Path,
+    place: Option<Place>,
+    here: &'a HashSet<Place>,
+    wanted: &'a dyn Fn(&Path, Seen) -> bool,
+}
+
+impl Search<'_> {
+    fn in_view(&self, view: &View) -> Vec<Found> {
+        let mounts = view.mounts();
+        let wanted = mounts.iter().filter(|mount| self.is_wanted(view, mount));
+        let mut ids: HashSet<_> = wanted.map(|mount| mount.id).collect();
+        // What is mounted on them has to go before them.
+        let mut before = 0;
+        while before < ids.len() {
+            before = ids.len();
+            let on = mounts.iter().filter(|mount| ids.contains(&mount.parent));
+            let on: Vec<_> = on.map(|mount| mount.id).collect();
+            ids.extend(on);
+        }
+        let found = mounts.iter().filter(|mount| ids.contains(&mount.id));
+        found
+            .map(|mount| Found {
+                point: view.path(mount),
+                pid: view.pid,
+            })
+            .collect()
+    }
+
+    fn is_wanted(&self, view: &View, mount: &Mount) -> bool {
+        let place = view.place(mount);
+        let seen = match (view.pid, &place) {
+            (None, _) => Seen::Here,
+            (_, Some(place)) if self.here.contains(place) || shows(mount, place) => return false,
+            _ => Seen::Elsewhere,
+        };
+        let inner = match (&self.place, place) {
+            (Some(top), Some(place)) => {
+                if place.device != top.device {
+                    return false;
+                }
+                place.path.strip_prefix(&top.path).map(Path::to_owned)
+            }
+            _ => view.path(mount).strip_prefix(self.top).map(Path::to_owned),
+        };
+        inner.is_ok_and(|inner| (self.wanted)(&inner, seen))
+    }
+}
+
+/// Whether what is mounted on a directory is that directory itself.
+fn shows(mount: &Mount, place: &Place) -> bool {
+    mount.device == place.device && mount.top == place.path
+}
+
+impl Found {
+    /// The command that unmounts it.
+    pub fn command(&self) -> String {
+        let point = word(&self.point);
+        match self.pid {
+            None => format!("umount {point}"),
+            Some(pid) => format!("nsenter -t {pid} -m umount {point}"),
+        }
+    }
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", Told(self, ""))
+    }
+}
+
+/// A mount, what is to be said of it, and its command.
+struct Told<'a>(&'a Found, &'a str);
+
+impl fmt::Display for Told<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(mount, what) = self;
+        let point = escape(mount.point.as_os_str().as_bytes());
+        write!(f, "{point}: is a mount point")?;
+        if let Some(pid) = mount.pid {
+            write!(f, " in the mount namespace of process {pid}")?;
+        }
+        write!(f, "{what}: {}", mount.command())
+    }
+}
+
+/// The mounts for a message, each with its command; `what` follows "mount point".
+pub(crate) fn told(mounts: &[Found], what: &str) -> String {
+    if let [mount] = mounts {
+        return Told(mount, &format!(" {what}")).to_string();
+    }
+    let lines = mounts.iter().map(|mount| format!("\n  {mount}"));
+    format!("mount points {what}:{}", lines.collect::<String>())
+}

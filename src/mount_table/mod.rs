@@ -1,0 +1,11 @@
+//! What is mounted where: in this process's mount namespace and in all others that can be seen.
+//!
+//! It knows nothing of Docker.
+
+mod entry;
+mod find;
+mod view;
+
+pub(crate) use entry::{Mount, mount_points, mount_points_of, parse};
+pub(crate) use find::told;
+pub use find::{Found, Seen, Table};

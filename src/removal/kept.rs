@@ -1,0 +1,124 @@
+//! What could not be removed, and what to do about it.
+
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+
+use crate::shell::word;
+use crate::sys::Flag;
+use crate::tree::escape;
+
+/// As many are told one by one. An immutable directory counts once, whatever is in it, but a million immutable files are possible.
+const SHOWN: usize = 20;
+
+/// What could not be removed.
+#[derive(Debug, Default)]
+pub struct Kept {
+    first: Vec<Stuck>,
+    more: u64,
+}
+
+/// A file or directory that could not be removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stuck {
+    /// Its path.
+    pub path: PathBuf,
+    /// Why.
+    pub cause: Cause,
+}
+
+/// Why something could not be removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// `chattr +i` or `+a`.
+    Flag(Flag),
+    /// The directory above what is to be removed bears it.
+    FlagAbove(Flag),
+    /// Something is mounted there.
+    MountPoint,
+    /// It lies on another device than its parent, although on the same mount: a subvolume.
+    Subvolume,
+    /// It was moved elsewhere meanwhile.
+    Moved,
+    /// The system said so.
+    Errno(&'static str, Errno),
+}
+
+impl Kept {
+    /// Whether all was removed.
+    pub fn is_empty(&self) -> bool {
+        self.first.is_empty()
+    }
+
+    /// Takes in what was kept elsewhere.
+    pub fn extend(&mut self, other: Self) {
+        self.more += other.more;
+        for stuck in other.first {
+            self.add(stuck);
+        }
+    }
+
+    /// Takes in one more.
+    pub fn add(&mut self, stuck: Stuck) {
+        if self.first.contains(&stuck) {
+            return; // the directory above several of them
+        }
+        if self.first.len() < SHOWN {
+            self.first.push(stuck);
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// The first of them.
+    pub fn first(&self) -> &[Stuck] {
+        &self.first
+    }
+}
+
+impl From<Stuck> for Kept {
+    fn from(stuck: Stuck) -> Self {
+        Self {
+            first: vec![stuck],
+            more: 0,
+        }
+    }
+}
+
+impl fmt::Display for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, stuck) in self.first.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "\n  " };
+            write!(f, "{separator}{stuck}")?;
+        }
+        match self.more {
+            0 => Ok(()),
+            more => write!(f, "\n  and {more} more"),
+        }
+    }
+}
+
+impl fmt::Display for Stuck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", escape(self.path.as_os_str().as_bytes()))?;
+        let word = word(&self.path);
+        match self.cause {
+            Cause::Flag(flag) => write!(f, "is {}: chattr -R -i -a {word}", adjective(flag)),
+            // Whatever else lies there keeps its flags.
+            Cause::FlagAbove(flag) => write!(f, "is {}: chattr -i -a {word}", adjective(flag)),
+            Cause::MountPoint => write!(f, "is a mount point: umount {word}"),
+            Cause::Subvolume => write!(f, "is a subvolume: btrfs subvolume delete {word}"),
+            Cause::Moved => f.write_str("was moved while it was removed"),
+            Cause::Errno(op, errno) => write!(f, "cannot {op}: {}", errno.desc()),
+        }
+    }
+}
+
+fn adjective(flag: Flag) -> &'static str {
+    match flag {
+        Flag::Immutable => "immutable",
+        Flag::AppendOnly => "append-only",
+    }
+}

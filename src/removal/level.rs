@@ -1,0 +1,119 @@
+//! The directories from the top down to the one that is being emptied.
+
+use std::collections::HashSet;
+use std::ffi::{CStr, CString};
+
+use nix::dir::{Dir, Type};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
+
+use super::kept::Cause;
+use crate::sys::{Flag, Identity};
+
+pub(super) const DIRECTORY: OFlag = OFlag::O_RDONLY
+    .union(OFlag::O_DIRECTORY)
+    .union(OFlag::O_NOFOLLOW)
+    .union(OFlag::O_CLOEXEC);
+
+/// How many names are listed at once: at first, and at most. A listing begins anew each time, and file systems pass over what was
+/// removed before.
+const NAMES: (usize, usize) = (1 << 10, 1 << 16);
+
+/// A directory that is being emptied.
+pub(super) struct Level {
+    /// `None` where too many others are open.
+    pub(super) dir: Option<Dir>,
+    pub(super) identity: Identity,
+    /// Its name in the directory above.
+    pub(super) name: CString,
+    /// It loses no names; what lies in directories below it can go.
+    pub(super) flag: Option<Flag>,
+    /// What stays here was told of already.
+    pub(super) told: bool,
+    /// Names that stay, or that are listed without being there.
+    passed: HashSet<CString>,
+    names: Vec<(CString, Option<Type>)>,
+    at_once: usize,
+    unreadable: bool,
+}
+
+impl Level {
+    /// Of a directory that was opened as `name`.
+    pub(super) fn new(dir: Dir, name: CString) -> Result<Self, Errno> {
+        let (identity, flag) = Identity::of(&dir)?;
+        Ok(Self {
+            dir: Some(dir),
+            identity,
+            name,
+            flag,
+            told: false,
+            passed: HashSet::new(),
+            names: Vec::new(),
+            at_once: NAMES.0,
+            unreadable: false,
+        })
+    }
+
+    /// A directory of which nothing but one name goes.
+    pub(super) fn with_one_name(dir: Dir, name: CString) -> Result<Self, Errno> {
+        let mut level = Self::new(dir, c"".to_owned())?;
+        level.names.push((name, None));
+        level.unreadable = true;
+        Ok(level)
+    }
+
+    pub(super) fn open(&self) -> Result<&Dir, Errno> {
+        self.dir.as_ref().ok_or(Errno::EBADF)
+    }
+
+    /// Opens it again from the one below, if that still lies in it.
+    pub(super) fn reopen(&mut self, below: &Dir) -> Result<(), Cause> {
+        if self.dir.is_some() {
+            return Ok(());
+        }
+        let failed = |errno| Cause::Errno("open", errno);
+        let dir = openat(below, c"..", DIRECTORY, Mode::empty()).and_then(Dir::from_fd);
+        let dir = dir.map_err(failed)?;
+        let (identity, _) = Identity::of(&dir).map_err(failed)?;
+        if identity != self.identity {
+            return Err(Cause::Moved);
+        }
+        self.dir = Some(dir);
+        Ok(())
+    }
+
+    /// The next name that was not passed over; `None` when nothing is left to try.
+    pub(super) fn next(&mut self) -> Result<Option<(CString, Option<Type>)>, Errno> {
+        if self.names.is_empty() && !self.unreadable {
+            let listed = self.list();
+            self.unreadable = listed.is_err();
+            listed?;
+        }
+        Ok(self.names.pop())
+    }
+
+    fn list(&mut self) -> Result<(), Errno> {
+        let Some(dir) = &mut self.dir else {
+            return Err(Errno::EBADF);
+        };
+        for entry in dir.iter() {
+            let entry = entry?;
+            let name = entry.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") || self.passed.contains(name) {
+                continue;
+            }
+            self.names.push((name.to_owned(), entry.file_type()));
+            if self.names.len() >= self.at_once {
+                break;
+            }
+        }
+        self.at_once = (2 * self.at_once).min(NAMES.1);
+        Ok(())
+    }
+
+    /// It is not tried again.
+    pub(super) fn pass(&mut self, name: &CStr) {
+        self.passed.insert(name.to_owned());
+    }
+}

@@ -1,0 +1,221 @@
+//! Which directory this is, and on which mount. `st_dev` alone does not tell a bind mount of the same file system.
+#![allow(unsafe_code)]
+
+use std::ffi::CStr;
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::libc;
+use nix::sys::stat::{Mode, SFlag, fstat, fstatat};
+
+/// A file or directory, told from every other by where it lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The mount that it was reached through, by the kernel's number.
+    pub mount: u64,
+    /// Its file system.
+    pub device: u64,
+    /// Its inode number.
+    pub inode: u64,
+}
+
+/// An attribute flag that keeps a file from being removed, and a directory from losing names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flag {
+    /// `chattr +i`.
+    Immutable,
+    /// `chattr +a`.
+    AppendOnly,
+}
+
+/// `struct statx` up to the mount. Source: linux v6.6 `include/uapi/linux/stat.h`.
+#[repr(C)]
+#[derive(Default)]
+struct Statx {
+    mask: u32,
+    block_size: u32,
+    attributes: u64,
+    links_to_mode: [u32; 4],
+    inode: u64,
+    size_to_attributes_mask: [u64; 3],
+    times: [u64; 8],
+    device_of_node: [u32; 2],
+    device_major: u32,
+    device_minor: u32,
+    mount: u64,
+    rest: [u64; 13],
+}
+
+const _: () = assert!(size_of::<Statx>() == 256);
+
+const STATX_INO: u32 = 0x100;
+const STATX_MNT_ID: u32 = 0x1000;
+const STATX_ATTR_IMMUTABLE: u64 = 0x10;
+const STATX_ATTR_APPEND: u64 = 0x20;
+
+impl Identity {
+    /// Of an open directory, and the flag that it bears.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's; `ENOTSUP` where nothing tells the mount.
+    pub fn of(directory: impl AsFd) -> Result<(Self, Option<Flag>), Errno> {
+        let fd = directory.as_fd();
+        match statx(fd, c"") {
+            Ok(stat) if stat.mask & STATX_MNT_ID != 0 => Ok((stat.identity(), stat.flag())),
+            // Before Linux 5.8, 4.11, or where a filter refuses what it does not know.
+            Ok(_) | Err(Errno::ENOSYS | Errno::EPERM) => {
+                let stat = fstat(fd)?;
+                let identity = Self {
+                    mount: mount_by_handle(fd).or_else(|_| mount_by_fdinfo(fd))?,
+                    device: stat.st_dev,
+                    inode: stat.st_ino,
+                };
+                Ok((identity, flag_of_open(fd)))
+            }
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Of a name in a directory that may be anything, links not followed; nothing where only opening would tell.
+    pub fn of_name(directory: impl AsFd, name: &CStr) -> Option<Self> {
+        let stat = statx(directory.as_fd(), name).ok()?;
+        (stat.mask & STATX_MNT_ID != 0).then(|| stat.identity())
+    }
+}
+
+/// The flag that a name in a directory bears, links not followed.
+pub fn flag_of(directory: impl AsFd, name: &CStr) -> Option<Flag> {
+    let fd = directory.as_fd();
+    if let Some(flag) = statx(fd, name).ok().and_then(|stat| stat.flag()) {
+        return Some(flag);
+    }
+    // What opening does to devices and pipes is not wanted.
+    let stat = fstatat(fd, name, AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
+    let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
+    if kind != SFlag::S_IFREG && kind != SFlag::S_IFDIR {
+        return None;
+    }
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let file = openat(fd, name, flags, Mode::empty()).ok()?;
+    flag_of_open(file.as_fd())
+}
+
+impl Statx {
+    fn identity(&self) -> Identity {
+        Identity {
+            mount: self.mount,
+            device: libc::makedev(self.device_major, self.device_minor),
+            inode: self.inode,
+        }
+    }
+
+    fn flag(&self) -> Option<Flag> {
+        if self.attributes & STATX_ATTR_IMMUTABLE != 0 {
+            Some(Flag::Immutable)
+        } else if self.attributes & STATX_ATTR_APPEND != 0 {
+            Some(Flag::AppendOnly)
+        } else {
+            None
+        }
+    }
+}
+
+/// Of a name in a directory, or of the open file itself where the name is empty.
+fn statx(fd: BorrowedFd<'_>, name: &CStr) -> Result<Statx, Errno> {
+    let mut stat = Statx::default();
+    let flags = libc::AT_SYMLINK_NOFOLLOW | libc::AT_NO_AUTOMOUNT | libc::AT_EMPTY_PATH;
+    // SAFETY: the descriptor and the name outlive the call, and `stat` has the size that the kernel fills.
+    let code = unsafe {
+        libc::syscall(
+            libc::SYS_statx,
+            fd.as_raw_fd(),
+            name.as_ptr(),
+            flags,
+            STATX_INO | STATX_MNT_ID,
+            &raw mut stat,
+        )
+    };
+    Errno::result(code).map(|_| stat)
+}
+
+/// `struct file_handle` without room for a handle. Source: linux v6.6 `include/linux/fs.h`.
+#[repr(C)]
+struct Handle {
+    bytes: u32,
+    kind: i32,
+}
+
+/// The kernel tells the mount also where it has no room to tell the handle.
+/// Source: linux v3.10 `fs/fhandle.c`, `do_sys_name_to_handle`.
+fn mount_by_handle(fd: BorrowedFd<'_>) -> Result<u64, Errno> {
+    let mut handle = Handle { bytes: 0, kind: 0 };
+    let mut mount: libc::c_int = -1;
+    // SAFETY: all pointers are to live values; `bytes` says that the handle has room for none.
+    let code = unsafe {
+        libc::syscall(
+            libc::SYS_name_to_handle_at,
+            fd.as_raw_fd(),
+            c"".as_ptr(),
+            &raw mut handle,
+            &raw mut mount,
+            libc::AT_EMPTY_PATH,
+        )
+    };
+    match Errno::result(code) {
+        Ok(_) | Err(Errno::EOVERFLOW) => u64::try_from(mount).map_err(|_| Errno::ENOTSUP),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Since Linux 3.15.
+fn mount_by_fdinfo(fd: BorrowedFd<'_>) -> Result<u64, Errno> {
+    let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()))
+        .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or_default()))?;
+    let told = text.lines().find_map(|line| line.strip_prefix("mnt_id:"));
+    told.and_then(|number| number.trim().parse().ok())
+        .ok_or(Errno::ENOTSUP)
+}
+
+mod ioctl {
+    nix::ioctl_read!(fs_ioc_getflags, b'f', 1, nix::libc::c_long);
+}
+
+/// Source: linux v6.6 `include/uapi/linux/fs.h`, `FS_IMMUTABLE_FL`, `FS_APPEND_FL`.
+fn flag_of_open(fd: BorrowedFd<'_>) -> Option<Flag> {
+    let raw: RawFd = fd.as_raw_fd();
+    let mut flags: libc::c_long = 0;
+    // SAFETY: the descriptor is open, and the kernel writes no more than a long.
+    unsafe { ioctl::fs_ioc_getflags(raw, &raw mut flags) }.ok()?;
+    if flags & 0x10 != 0 {
+        Some(Flag::Immutable)
+    } else if flags & 0x20 != 0 {
+        Some(Flag::AppendOnly)
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[test]
+    fn every_way_of_asking_tells_the_same_mount() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = File::open(dir.path()).unwrap();
+        let (identity, flag) = Identity::of(&open).unwrap();
+        let meta = open.metadata().unwrap();
+        assert_eq!((identity.device, identity.inode), (meta.dev(), meta.ino()));
+        assert_eq!(flag, None);
+        assert_eq!(mount_by_fdinfo(open.as_fd()).unwrap(), identity.mount);
+        assert_eq!(mount_by_handle(open.as_fd()).unwrap(), identity.mount);
+        let proc = File::open("/proc").unwrap();
+        assert_ne!(Identity::of(&proc).unwrap().0.mount, identity.mount);
+    }
+}
