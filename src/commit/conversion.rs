@@ -1,8 +1,9 @@
 //! A conversion that was begun, taken up by a later command: to go on with the move, to go back, or to do without the
 //! aufs side.
 
-use std::fs;
+use std::fs::{self, DirBuilder};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -12,13 +13,13 @@ use super::aufs_side::Depth;
 use super::committed::Committed;
 use super::error::Error;
 use super::journal::{Journal, Record, State, Story, Switching, sync_directory};
+use super::leftover::Leftover;
 use super::moves::{Ground, Move};
 use super::remove::{
     all_removed, expect_changeable, expect_unmounted_aufs_side, expect_unmounted_result,
     remove_stage,
 };
 use super::since::{Changes, read_regular};
-use super::stage::Leftover;
 use super::switch;
 use super::verified::Verified;
 use crate::chain::Chain;
@@ -281,7 +282,7 @@ impl Conversion {
             Journal::reopen(&self.stage)?.append(&Record::Committing)?;
         }
         let waiting = self.stage.join("removed");
-        match fs::create_dir(&waiting) {
+        match DirBuilder::new().mode(0o700).create(&waiting) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             created => created.map_err(Error::io(&waiting, "create"))?,
         }

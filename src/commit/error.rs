@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::journal::State;
 use crate::chain::Chain;
+use crate::docker::ReadError;
 use crate::docker::first_start::SwitchError;
 use crate::mount_table::{Found, told};
 use crate::removal::Kept;
@@ -49,7 +50,8 @@ pub enum Error {
     },
     /// A journal that no version of this tool has written.
     #[error(
-        "{path}: line {line}: {what}; it was written by another version of aufs2dm, or damaged"
+        "{path}: line {line}: {what}; it was written by another version of aufs2dm, or damaged: nothing was done, and Docker must \
+         not start; what to do by hand is in docs/operations.md, \"When the journal is lost\""
     )]
     Journal {
         /// The file.
@@ -59,6 +61,32 @@ pub enum Error {
         /// What is wrong with it.
         what: &'static str,
     },
+    /// A journal that is missing, empty or cut, although a conversion is there.
+    #[error(
+        "{path}: is missing or damaged: it does not know of {found}, which a conversion has made; nothing was done, and Docker \
+         must not start; what to do by hand is in docs/operations.md, \"When the journal is lost\"",
+        path = shown(path), found = shown(found)
+    )]
+    JournalLost {
+        /// The journal.
+        path: PathBuf,
+        /// What shows it.
+        found: PathBuf,
+    },
+    /// Something in the staging directory that is not as this tool makes it.
+    #[error(
+        "{path}: {why}; aufs2dm makes nothing like it there, so nothing was done: find out what it is, and move it out of the way",
+        path = shown(path)
+    )]
+    Foreign {
+        /// What it is.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A directory cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
     /// What was staged is neither there nor in its place.
     #[error(
         "{path}: is gone, and what it was made for is not in place either; `{}` goes back",

@@ -305,7 +305,7 @@ impl Journal {
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
-            .custom_flags(OFlag::O_NOFOLLOW.bits())
+            .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
             .open(&path)
             .map_err(Error::io(&path, "open"))?;
         let whole = read_lines(&mut file, &path)?.len() as u64;
@@ -399,7 +399,7 @@ fn open(path: &Path, new: bool) -> io::Result<File> {
         .write(new)
         .create_new(new)
         .mode(0o600)
-        .custom_flags(OFlag::O_NOFOLLOW.bits())
+        .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
         .open(path)
 }
 

@@ -4,6 +4,7 @@
 //! there. The move itself is a short list of renames. A journal in that directory knows at every moment what was begun and
 //! what was moved, so that any interruption has a way on and a way back: `docs/commit.md`.
 
+mod area;
 mod aufs_changes;
 mod aufs_side;
 mod committed;
@@ -14,6 +15,7 @@ mod error;
 mod expected;
 mod image_names;
 mod journal;
+mod leftover;
 mod moves;
 mod remove;
 mod since;
@@ -30,9 +32,10 @@ pub use device_side::DeviceSide;
 pub use error::Error;
 pub use image_names::ImageNames;
 pub use journal::{Begun, Journal, Record, State, Story, Switching, now};
+pub use leftover::Leftover;
 pub use moves::Move;
 pub use remove::{OWN_MOUNTS, expect_unmounted_stage, remove_leftover};
 pub use since::{Changes, Written};
-pub use stage::{EditedConfig, Leftover, RootLock, STAGE_NAME, Stage};
+pub use stage::{EditedConfig, RootLock, STAGE_NAME, Stage};
 pub use times::Times;
 pub use verified::{Verifications, Verified};

@@ -1,9 +1,9 @@
 //! The steps that move the result in place. Each is a rename, and each can be done and taken back any number of times:
 //! what of it is done shows in what lies where.
 
-use std::fs::{self, Metadata};
+use std::fs::{self, DirBuilder, Metadata};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -185,7 +185,7 @@ fn expect_same(to: &Path, kept: &Path) -> Result<(), Error> {
         return Ok(());
     };
     let same_file = (now.dev(), now.ino()) == (before.dev(), before.ino());
-    let same_bytes = || {
+    let same_bytes = || -> Result<bool, Error> {
         let read = |path: &Path| fs::read(path).map_err(Error::io(path, "read"));
         Ok(now.is_file() && before.is_file() && read(to)? == read(kept)?)
     };
@@ -236,7 +236,16 @@ fn parent(path: &Path) -> &Path {
         .expect("it lies below the Docker root or the staging directory")
 }
 
+/// Makes directories of the staging directory, closed to others like itself.
+pub(super) fn create_private_dirs(path: &Path) -> Result<(), Error> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(Error::io(path, "create"))
+}
+
 fn create_parent(path: &Path) -> Result<(), Error> {
     let parent: PathBuf = parent(path).to_owned();
-    fs::create_dir_all(&parent).map_err(Error::io(&parent, "create"))
+    create_private_dirs(&parent)
 }

@@ -27,8 +27,9 @@ use walkdir::WalkDir;
 use super::aufs_side::AufsSide;
 use super::copy::{copy_tree, write_file};
 use super::error::Error;
-use super::journal::{Journal, Record, State, Story, Switching};
-use super::moves::{Ground, Move};
+use super::journal::{Journal, Record, State, Switching};
+use super::leftover::Leftover;
+use super::moves::{Ground, Move, create_private_dirs};
 use super::remove::{expect_unmounted_stage, remove_leftover, remove_part, remove_stage};
 use super::since::{Parts, Written, names_in};
 use super::switch;
@@ -104,60 +105,6 @@ impl RootLock {
                 log::debug!("{}: cannot be locked: {errno}", root.display());
                 Ok(Self { _directory: None })
             }
-        }
-    }
-}
-
-/// What an earlier run left in a root.
-#[derive(Debug)]
-pub enum Leftover {
-    /// Nothing.
-    None,
-    /// A staging directory in which no conversion was begun: it can be replaced.
-    Stage(PathBuf),
-    /// A conversion, wherever it stands, with its staging directory.
-    Conversion(PathBuf, Box<Story>),
-}
-
-impl Leftover {
-    /// Looks for it in `root`; changes nothing.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Io`], and [`Error::Journal`] when what is there cannot be understood.
-    pub fn look_for(root: &Path) -> Result<Self, Error> {
-        let path = root.join(STAGE_NAME);
-        let meta = match path.symlink_metadata() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::None),
-            meta => meta.map_err(Error::io(&path, "look at"))?,
-        };
-        let story = if meta.is_dir() {
-            Story::read(&path)?
-        } else {
-            None
-        };
-        Ok(match story {
-            Some(mut story) => {
-                story.settle(Ground { root, stage: &path });
-                Self::Conversion(path, Box::new(story))
-            }
-            None => Self::Stage(path),
-        })
-    }
-
-    /// The staging directory.
-    pub fn stage(&self) -> Option<&Path> {
-        match self {
-            Self::None => None,
-            Self::Stage(path) | Self::Conversion(path, _) => Some(path),
-        }
-    }
-
-    /// Where the conversion stands, if one was begun.
-    pub fn state(&self) -> Option<State> {
-        match self {
-            Self::Conversion(_, story) => Some(story.state),
-            _ => None,
         }
     }
 }
@@ -333,7 +280,7 @@ impl Stage {
             let parent = staged
                 .parent()
                 .expect("a config lies in its container's directory");
-            fs::create_dir_all(parent).map_err(Error::io(parent, "create"))?;
+            create_private_dirs(parent)?;
             write_file(&staged, &config.content, &like)?;
         }
         Ok(())

@@ -1,8 +1,9 @@
 //! Verification of a root, whichever side it has.
 
-use std::fs;
+use std::fs::{self, DirBuilder};
 use std::io;
 use std::num::NonZeroUsize;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use super::error::Error;
@@ -135,7 +136,7 @@ pub(super) fn device_side(
 /// The conversion as its journal has it, and what is wrong with the journal.
 fn recorded(path: &Path) -> Result<(Option<Conversion>, Vec<String>), Error> {
     let conversion = match Conversion::find(path) {
-        Err(error @ commit::Error::Journal { .. }) => {
+        Err(error @ (commit::Error::Journal { .. } | commit::Error::JournalLost { .. })) => {
             return Ok((None, vec![Chain(&error).to_string()]));
         }
         found => found?,
@@ -281,7 +282,7 @@ impl MountPoints {
     /// Makes it, or takes the one that a killed run left.
     pub(super) fn inside(directory: &Path, name: &str) -> Result<Self, Error> {
         let path = directory.join(name);
-        match fs::create_dir(&path) {
+        match DirBuilder::new().mode(0o700).create(&path) {
             Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
                 Err(Error::MountPoints { path, source })
             }

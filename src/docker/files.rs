@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use nix::dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use serde::Serialize;
 use thiserror::Error;
 
@@ -96,27 +96,27 @@ pub enum ReadError {
 
 /// An entry of a directory.
 #[derive(Debug)]
-pub(super) struct Listed {
-    pub(super) name: OsString,
-    pub(super) kind: FileKind,
+pub(crate) struct Listed {
+    pub(crate) name: OsString,
+    pub(crate) kind: FileKind,
 }
 
 /// An open directory.
 #[derive(Debug)]
-pub(super) struct Dir {
+pub(crate) struct Dir {
     fd: OwnedFd,
     path: PathBuf,
 }
 
 impl Dir {
     /// Opens a directory by path, symbolic links followed: for the root alone.
-    pub(super) fn open(path: &Path) -> Result<Self, ReadError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, ReadError> {
         let fd = open_quietly(nix::fcntl::AT_FDCWD, path.as_os_str(), OFlag::O_DIRECTORY);
         Self::opened(fd, path.to_path_buf())
     }
 
     /// Opens a directory below this one, which must not be a symbolic link.
-    pub(super) fn dir(&self, name: impl AsRef<OsStr>) -> Result<Self, ReadError> {
+    pub(crate) fn dir(&self, name: impl AsRef<OsStr>) -> Result<Self, ReadError> {
         let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
         let fd = open_quietly(self.fd.as_fd(), name.as_ref(), flags);
         // With O_DIRECTORY a link is ENOTDIR, which says less than what is there.
@@ -134,7 +134,7 @@ impl Dir {
     }
 
     /// Opens a directory below this one, symbolic links followed: for `aufs`, which is moved to other disks by a link.
-    pub(super) fn dir_following(&self, name: &str) -> Result<Self, ReadError> {
+    pub(crate) fn dir_following(&self, name: &str) -> Result<Self, ReadError> {
         let fd = open_quietly(self.fd.as_fd(), OsStr::new(name), OFlag::O_DIRECTORY);
         Self::opened(fd, self.join(name))
     }
@@ -145,7 +145,7 @@ impl Dir {
     }
 
     /// [`dir`](Self::dir), or `None` where there is nothing of that name.
-    pub(super) fn dir_if_any(&self, name: impl AsRef<OsStr>) -> Result<Option<Self>, ReadError> {
+    pub(crate) fn dir_if_any(&self, name: impl AsRef<OsStr>) -> Result<Option<Self>, ReadError> {
         absent_is_none(self.dir(name))
     }
 
@@ -156,18 +156,23 @@ impl Dir {
         }
     }
 
+    /// Its own status.
+    pub(crate) fn stat(&self) -> Result<FileStat, ReadError> {
+        fstat(&self.fd).map_err(|errno| io_error("stat", self.path.clone(), errno))
+    }
+
     /// Its path, for messages.
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// The path of a name in it, for messages.
-    pub(super) fn join(&self, name: impl AsRef<OsStr>) -> PathBuf {
+    pub(crate) fn join(&self, name: impl AsRef<OsStr>) -> PathBuf {
         self.path.join(name.as_ref())
     }
 
     /// The status of a name in it, links not followed. `None`: nothing of that name.
-    pub(super) fn stat_of(&self, name: impl AsRef<OsStr>) -> Result<Option<FileStat>, ReadError> {
+    pub(crate) fn stat_of(&self, name: impl AsRef<OsStr>) -> Result<Option<FileStat>, ReadError> {
         match fstatat(&self.fd, name.as_ref(), AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(stat)),
             Err(Errno::ENOENT) => Ok(None),
@@ -176,17 +181,17 @@ impl Dir {
     }
 
     /// What a name in it is, links not followed. `None`: nothing of that name.
-    pub(super) fn kind(&self, name: impl AsRef<OsStr>) -> Result<Option<FileKind>, ReadError> {
+    pub(crate) fn kind(&self, name: impl AsRef<OsStr>) -> Result<Option<FileKind>, ReadError> {
         Ok(self.stat_of(name)?.as_ref().map(FileKind::of))
     }
 
     /// Whether there is a directory (not a link to one) of that name.
-    pub(super) fn has_dir(&self, name: impl AsRef<OsStr>) -> Result<bool, ReadError> {
+    pub(crate) fn has_dir(&self, name: impl AsRef<OsStr>) -> Result<bool, ReadError> {
         Ok(self.kind(name)? == Some(FileKind::Directory))
     }
 
     /// Opens a regular file for reading. It is looked at first, because only opening a device can have effects.
-    pub(super) fn file(&self, name: impl AsRef<OsStr>) -> Result<File, ReadError> {
+    pub(crate) fn file(&self, name: impl AsRef<OsStr>) -> Result<File, ReadError> {
         let path = self.join(&name);
         let expected = FileKind::Regular;
         let found = self.kind(&name)?.unwrap_or(expected);
@@ -208,7 +213,7 @@ impl Dir {
     ///
     /// # Errors
     /// [`ReadError::TooLarge`] above [`MAX_FILE_BYTES`]; absent is [`ReadError::Io`].
-    pub(super) fn read(&self, name: impl AsRef<OsStr>) -> Result<Vec<u8>, ReadError> {
+    pub(crate) fn read(&self, name: impl AsRef<OsStr>) -> Result<Vec<u8>, ReadError> {
         let file = self.file(&name)?;
         let mut bytes = Vec::new();
         let read = file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes);
@@ -225,7 +230,7 @@ impl Dir {
     }
 
     /// [`read`](Self::read), or `None` where there is nothing of that name.
-    pub(super) fn read_if_any(
+    pub(crate) fn read_if_any(
         &self,
         name: impl AsRef<OsStr>,
     ) -> Result<Option<Vec<u8>>, ReadError> {
@@ -233,7 +238,7 @@ impl Dir {
     }
 
     /// Its entries but `.` and `..`, sorted by name so that reports do not depend on the file system.
-    pub(super) fn list(&self) -> Result<Vec<Listed>, ReadError> {
+    pub(crate) fn list(&self) -> Result<Vec<Listed>, ReadError> {
         let failed = |errno| io_error("list", self.path.clone(), errno);
         let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
         let fd = open_quietly(self.fd.as_fd(), OsStr::new("."), flags).map_err(failed)?;
@@ -259,7 +264,7 @@ impl Dir {
     }
 
     /// The entries of a directory in it; none where there is no such directory.
-    pub(super) fn list_if_any(&self, name: &str) -> Result<Vec<Listed>, ReadError> {
+    pub(crate) fn list_if_any(&self, name: &str) -> Result<Vec<Listed>, ReadError> {
         self.dir_if_any(name)?
             .map_or(Ok(Vec::new()), |dir| dir.list())
     }

@@ -49,7 +49,7 @@ pub use copies::{CopyFault, copy_faults, same_bytes};
 pub use device_files::{DeviceFileFault, DeviceFiles};
 pub use driver::{config_with_driver, driver_of, is_aufs};
 pub use error::{Error, Fault, OldLayout, Problem};
-pub(crate) use files::shown;
+pub(crate) use files::{Dir, shown};
 pub use files::{FileKind, MAX_FILE_BYTES, ReadError};
 pub use id::{CacheId, ChainId, ContainerId, DiffId, IdError, ImageId, MountId};
 pub use image::{Image, Reference};

@@ -10,12 +10,12 @@ use super::run::{Tool, small_root};
 use super::support::root::container_id;
 use super::support::trace::{assert_same, contents};
 
-const BEGUN: &str = r#"{"record":"begun","version":1,"tool":"x","at":1,"root":{"path":"","accessed":[1,0],"modified":[1,0]},"order":null}"#;
+pub(crate) const BEGUN: &str = r#"{"record":"begun","version":1,"tool":"x","at":1,"root":{"path":"","accessed":[1,0],"modified":[1,0]},"order":null}"#;
 const SWITCHED: &str = r#"{"record":"switched","at":1}"#;
 const COMMITTING: &str = r#"{"record":"committing"}"#;
 
 /// Writes a journal of these lines.
-fn forge(root: &Path, lines: &[&str]) {
+pub(crate) fn forge(root: &Path, lines: &[&str]) {
     let stage = root.join(".aufs2dm");
     fs::create_dir(&stage).unwrap();
     let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o700);

@@ -83,18 +83,6 @@ fn what_a_killed_run_left_is_reported_and_replaced() {
 }
 
 #[test]
-fn a_symlink_in_the_staging_directorys_place_is_removed_and_not_followed() {
-    let (tool, root) = (Tool::new(), super::run::small_root());
-    let victim = tempfile::tempdir().unwrap();
-    fs::write(victim.path().join("precious"), "1").unwrap();
-    std::os::unix::fs::symlink(victim.path(), root.path().join(".aufs2dm")).unwrap();
-    tool.run("convert", &root.path(), &[]).expect(0, &[]);
-    assert!(victim.path().join("precious").exists());
-    let stage = root.path().join(".aufs2dm").symlink_metadata().unwrap();
-    assert!(stage.is_dir());
-}
-
-#[test]
 fn a_file_that_changes_or_goes_while_data_is_written_is_named() {
     for goes in [false, true] {
         let (tool, root) = (Tool::new(), large_root());

@@ -1,12 +1,14 @@
 //! Too little space, before and during a run.
 
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::mount::{MsFlags, mount, umount};
 use tempfile::TempDir;
 
+use super::forged_journal::{BEGUN, forge};
 use super::run::{Ended, Tool, large_root, small_root};
 use super::support::trace::{assert_same, contents};
 
@@ -66,11 +68,13 @@ fn too_little_space_is_refused_before_anything_is_written() {
 fn what_an_earlier_run_left_counts_as_free() {
     let (tool, root) = (Tool::new(), large_root());
     let disk = Disk::tmpfs("224m", &root.path());
-    fs::create_dir(disk.root().join(".aufs2dm")).unwrap();
-    fs::write(disk.root().join(".aufs2dm/data"), vec![1; 50 << 20]).unwrap();
+    forge(&disk.root(), &[BEGUN]);
+    let left = disk.root().join(".aufs2dm/data");
+    fs::write(&left, vec![1; 50 << 20]).unwrap();
+    fs::set_permissions(&left, fs::Permissions::from_mode(0o600)).unwrap();
     tool.run("convert", &disk.root(), &[])
         .expect(0, &["left by a run that was interrupted"]);
-    assert!(!disk.root().join(".aufs2dm/data").exists());
+    assert!(!left.exists());
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! How a run begins: the target as it was found fit, the record of what is about to be made, and the pool.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
@@ -68,7 +68,7 @@ pub(super) fn forget_claim(stage: &Path, failed: &Error) {
 /// The directory for mount points: new, or that of an earlier run without what that left there.
 pub(super) fn mount_points(stage: &Path, checkpoints: &Checkpoints<'_>) -> Result<PathBuf, Error> {
     let mounts = stage.join("mnt");
-    match fs::create_dir(&mounts) {
+    match DirBuilder::new().mode(0o700).create(&mounts) {
         Err(error)
             if error.kind() == io::ErrorKind::AlreadyExists && checkpoints.done.is_some() => {}
         created => {

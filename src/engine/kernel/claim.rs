@@ -17,7 +17,7 @@ use uuid::Uuid;
 pub const FILE: &str = "claim.json";
 
 /// Written first and then renamed, so that a kill leaves a whole record or none.
-const NEW_FILE: &str = "claim.json.new";
+pub(crate) const NEW_FILE: &str = "claim.json.new";
 
 /// No record is nearly as large: paths have 4 KiB at most.
 const MAX_BYTES: u64 = 128 << 10; // 128 KiB

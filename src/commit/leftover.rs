@@ -1,0 +1,105 @@
+//! What an earlier run left in a root.
+
+use std::path::{Path, PathBuf};
+
+use super::area;
+use super::error::Error;
+use super::journal::{self, State, Story};
+use super::moves::Ground;
+use super::remove::expect_unmounted_stage;
+use super::stage::STAGE_NAME;
+use crate::docker::{Dir, FileKind};
+
+/// What an earlier run left in a root.
+#[derive(Debug)]
+pub enum Leftover {
+    /// Nothing.
+    None,
+    /// A staging directory in which no conversion was begun: it can be replaced.
+    Stage(PathBuf),
+    /// A conversion, wherever it stands, with its staging directory.
+    Conversion(PathBuf, Box<Story>),
+}
+
+impl Leftover {
+    /// Looks for it in `root`; changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Foreign`] when something in the staging directory is not as this tool makes it, [`Error::Journal`] when the journal
+    /// cannot be understood, [`Error::Mounted`], [`Error::JournalLost`] when it does not know of a conversion that is there, and [`Error::Io`].
+    pub fn look_for(root: &Path) -> Result<Self, Error> {
+        // First: what is mounted there hides what lies there, and is not this tool's.
+        expect_unmounted_stage(root)?;
+        let path = root.join(STAGE_NAME);
+        let Some(area) = area::open(root)? else {
+            return Ok(Self::None);
+        };
+        let lost = |found| Error::JournalLost {
+            path: path.join(journal::FILE),
+            found,
+        };
+        match Story::read(&path)? {
+            Some(mut story) => {
+                story.settle(Ground { root, stage: &path });
+                if let Some(found) = moved_unknown_to(&story, root, &area)? {
+                    return Err(lost(found));
+                }
+                Ok(Self::Conversion(path, Box::new(story)))
+            }
+            None => match begun_without_journal(root, &area)? {
+                Some(found) => Err(lost(found)),
+                None => Ok(Self::Stage(path)),
+            },
+        }
+    }
+
+    /// The staging directory.
+    pub fn stage(&self) -> Option<&Path> {
+        match self {
+            Self::None => None,
+            Self::Stage(path) | Self::Conversion(path, _) => Some(path),
+        }
+    }
+
+    /// Where the conversion stands, if one was begun.
+    pub fn state(&self) -> Option<State> {
+        match self {
+            Self::Conversion(_, story) => Some(story.state),
+            _ => None,
+        }
+    }
+}
+
+/// What shows that a conversion was begun, although no journal says so. The journal is the first that is made in the staging
+/// directory and the last that goes, so nothing is beside it unless it was lost.
+fn begun_without_journal(root: &Path, area: &Dir) -> Result<Option<PathBuf>, Error> {
+    let entries = area.list()?;
+    let beside = entries.iter().find(|entry| entry.name != journal::FILE);
+    match beside {
+        Some(entry) => Ok(Some(area.join(&entry.name))),
+        None => devicemapper_beside_aufs(root),
+    }
+}
+
+/// What shows that more was moved than the journal knows: its end is missing. While layers are written, the driver's home is in
+/// the staging directory.
+fn moved_unknown_to(story: &Story, root: &Path, area: &Dir) -> Result<Option<PathBuf>, Error> {
+    if story.state != State::Writing || area.has_dir("devicemapper")? {
+        return Ok(None);
+    }
+    devicemapper_beside_aufs(root)
+}
+
+/// The devicemapper side, if it is in place and the aufs side is there too.
+fn devicemapper_beside_aufs(root: &Path) -> Result<Option<PathBuf>, Error> {
+    let root = Dir::open(root)?;
+    let has_aufs = root
+        .dir_if_any("image")
+        .is_ok_and(|image| image.is_some_and(|image| image.has_dir("aufs").unwrap_or(true)));
+    if !has_aufs || root.kind("devicemapper")? != Some(FileKind::Directory) {
+        return Ok(None);
+    }
+    let home = root.dir("devicemapper")?;
+    Ok((!home.list()?.is_empty()).then(|| home.path().to_owned()))
+}

@@ -1,0 +1,123 @@
+//! A conversion whose journal was lost: nothing is guessed, nothing is touched.
+
+use std::fs::{self, OpenOptions};
+use std::path::Path;
+
+use super::run::{Tool, small_root};
+use super::support::trace::{assert_same, contents};
+
+/// A name for it, and what does it.
+type Loss = (&'static str, fn(&Path));
+
+/// What a disk, or `fsck`, makes of a journal.
+const LOSSES: [Loss; 5] = [
+    ("gone", |journal| fs::remove_file(journal).unwrap()),
+    ("empty", |journal| cut(journal, 0)),
+    ("torn in its first line", |journal| cut(journal, 100)),
+    ("zeros", |journal| {
+        cut(journal, 0);
+        cut(journal, 4000);
+    }),
+    ("a flipped bit", |journal| {
+        let mut bytes = fs::read(journal).unwrap();
+        bytes[20] ^= 1;
+        fs::write(journal, bytes).unwrap();
+    }),
+];
+
+fn cut(journal: &Path, length: u64) {
+    let file = OpenOptions::new().write(true).open(journal).unwrap();
+    file.set_len(length).unwrap();
+}
+
+/// Every command that could change something, and `status`, refuses and changes nothing.
+#[track_caller]
+fn refused_by_all(tool: &Tool, root: &Path, how: &str) {
+    let before = contents(root);
+    for (verb, options) in [
+        ("status", &[][..]),
+        ("convert", &[]),
+        ("convert", &["--dry-run"]),
+        ("resume", &[]),
+        ("rollback", &[]),
+        ("rollback", &["--force"]),
+        ("commit", &["--yes"]),
+    ] {
+        let ended = tool.run(verb, root, options);
+        assert_eq!(ended.code, Some(1), "{verb}, {how}: {ended:?}");
+        for word in [".aufs2dm/journal", "When the journal is lost"] {
+            assert!(ended.err.contains(word), "{verb}, {how}: {ended:?}");
+        }
+        assert_same(&before, &contents(root));
+    }
+    assert!(!tool.pid_file().exists());
+}
+
+#[test]
+fn a_converted_root_without_its_journal_is_left_alone() {
+    for (how, lose) in LOSSES {
+        let (tool, root) = (Tool::new(), small_root());
+        tool.run("convert", &root.path(), &[]).expect(0, &[]);
+        lose(&root.path().join(".aufs2dm/journal"));
+        refused_by_all(&tool, &root.path(), how);
+        assert!(root.path().join(".aufs2dm/originals").exists(), "{how}");
+    }
+}
+
+#[test]
+fn a_journal_that_ends_before_the_move_is_not_believed() {
+    let (tool, root) = (Tool::new(), small_root());
+    tool.run("convert", &root.path(), &[]).expect(0, &[]);
+    let journal = root.path().join(".aufs2dm/journal");
+    let text = fs::read_to_string(&journal).unwrap();
+    let first = text.lines().next().unwrap().len() as u64 + 1;
+    cut(&journal, first);
+    refused_by_all(&tool, &root.path(), "cut after its first line");
+}
+
+#[test]
+fn each_part_of_a_conversion_shows_that_a_journal_was_lost() {
+    for part in [
+        "originals",
+        "devicemapper",
+        "image",
+        "containers",
+        "removed",
+        "claim.json",
+    ] {
+        let (tool, root) = (Tool::new(), small_root());
+        let stage = root.path().join(".aufs2dm");
+        private_dir(&stage);
+        if part == "claim.json" {
+            private_file(&stage.join(part), "{}");
+        } else {
+            private_dir(&stage.join(part));
+        }
+        refused_by_all(&tool, &root.path(), part);
+    }
+}
+
+#[test]
+fn a_start_that_was_interrupted_before_anything_was_made_is_replaced() {
+    for journal in [None, Some(""), Some("{\"record\":\"beg")] {
+        let (tool, root) = (Tool::new(), small_root());
+        let stage = root.path().join(".aufs2dm");
+        private_dir(&stage);
+        if let Some(text) = journal {
+            private_file(&stage.join("journal"), text);
+        }
+        tool.run("convert", &root.path(), &[]).expect(0, &[]);
+        assert!(root.path().join("devicemapper/metadata/base").exists());
+    }
+}
+
+fn private_dir(path: &Path) {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new().mode(0o700).create(path).unwrap();
+}
+
+fn private_file(path: &Path, text: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+}
