@@ -93,7 +93,7 @@ pub(super) fn expect_changeable(root: &Path) -> Result<(), Error> {
     }
 }
 
-fn look_at_flag(path: &Path, cause: fn(crate::sys::Flag) -> Cause, kept: &mut Kept) {
+fn look_at_flag(path: &Path, cause: fn(crate::sys::Frozen) -> Cause, kept: &mut Kept) {
     let is_directory = path.symlink_metadata().is_ok_and(|meta| meta.is_dir());
     let open = File::open(path).ok().filter(|_| is_directory);
     if let Some((_, Some(flag))) = open.and_then(|open| Identity::of(&open).ok()) {

@@ -46,25 +46,21 @@ impl Discard {
     ///
     /// [`Error::NotConverted`], [`Error::NotVerified`], [`Error::AufsInUse`], or that Docker runs.
     pub fn open(root: &Path, host: &Host, may_lose: MayLose) -> Result<Self, Error> {
-        let begun = Conversion::find(root)?;
-        // Before the root is looked at: what is mounted in it hides what lies there.
-        if let Some(conversion) = &begun
-            && let State::Committing | State::Converted = conversion.story().state
-        {
-            conversion.expect_removable()?;
-        }
         // An interrupted removal has left no root of aufs to look at.
-        let state = begun.map(|conversion| conversion.story().state);
+        let state = Conversion::find(root)?.map(|conversion| conversion.story().state);
         let held = if state == Some(State::Committing) {
             Held::without_aufs(root, host)?
         } else {
-            Held::open(root, host)?
+            Held::open(root, host).map_err(|error| mounts_first(root, error))?
         };
         let path = held.path().to_owned();
         let conversion = Conversion::find(&path)?;
         let Some(conversion) = conversion else {
             return Err(Error::NotConverted { path });
         };
+        if let State::Committing | State::Converted = conversion.story().state {
+            conversion.expect_removable()?;
+        }
         match conversion.story().state {
             State::Committing => conversion.expect_in_place()?,
             State::Converted => {
@@ -101,6 +97,20 @@ impl Discard {
         self.conversion.remove_aufs_side()?;
         self.held.release();
         Ok(done)
+    }
+}
+
+/// What is mounted over a part of the aufs side can be why that looks as if it were gone.
+fn mounts_first(root: &Path, error: Error) -> Error {
+    if !matches!(error, Error::Docker(_)) {
+        return error;
+    }
+    match Conversion::find(root) {
+        Ok(Some(conversion)) => match conversion.expect_removable() {
+            Err(mounted @ commit::Error::Mounted { .. }) => mounted.into(),
+            _ => error,
+        },
+        _ => error,
     }
 }
 

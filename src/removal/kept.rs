@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use nix::errno::Errno;
 
 use crate::shell::word;
-use crate::sys::Flag;
+use crate::sys::Frozen;
 use crate::tree::escape;
 
 /// As many are told one by one. An immutable directory counts once, whatever is in it, but a million immutable files are possible.
@@ -33,9 +33,9 @@ pub struct Stuck {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// `chattr +i` or `+a`.
-    Flag(Flag),
+    Flag(Frozen),
     /// The directory above what is to be removed bears it.
-    FlagAbove(Flag),
+    FlagAbove(Frozen),
     /// Something is mounted there.
     MountPoint,
     /// It lies on another device than its parent, although on the same mount: a subvolume.
@@ -116,9 +116,9 @@ impl fmt::Display for Stuck {
     }
 }
 
-fn adjective(flag: Flag) -> &'static str {
+fn adjective(flag: Frozen) -> &'static str {
     match flag {
-        Flag::Immutable => "immutable",
-        Flag::AppendOnly => "append-only",
+        Frozen::Immutable => "immutable",
+        Frozen::AppendOnly => "append-only",
     }
 }

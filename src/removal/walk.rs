@@ -13,7 +13,7 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::kept::{Cause, Kept, Stuck};
 use super::level::{DIRECTORY, Level};
-use crate::sys::{Identity, flag_of};
+use crate::sys::{Identity, frozen_name};
 
 /// As many directories are open at once, or fewer where the process may not have so many.
 const OPEN: usize = 32;
@@ -157,7 +157,7 @@ impl Walk {
             return Cause::Errno("remove", errno);
         };
         match errno {
-            Errno::EPERM => flag_of(dir, name).map(Cause::Flag),
+            Errno::EPERM => frozen_name(dir, name).map(Cause::Flag),
             Errno::EBUSY => {
                 let elsewhere = |there: Identity| there.mount != level.identity.mount;
                 let is_mount = Identity::of_name(dir, name).is_none_or(elsewhere);

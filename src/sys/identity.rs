@@ -3,12 +3,14 @@
 
 use std::ffi::CStr;
 use std::fs;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::libc;
 use nix::sys::stat::{Mode, SFlag, fstat, fstatat};
+
+use super::inode_flags::{Frozen, frozen_open};
 
 /// A file or directory, told from every other by where it lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,15 +21,6 @@ pub struct Identity {
     pub device: u64,
     /// Its inode number.
     pub inode: u64,
-}
-
-/// An attribute flag that keeps a file from being removed, and a directory from losing names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flag {
-    /// `chattr +i`.
-    Immutable,
-    /// `chattr +a`.
-    AppendOnly,
 }
 
 /// `struct statx` up to the mount. Source: linux v6.6 `include/uapi/linux/stat.h`.
@@ -61,7 +54,7 @@ impl Identity {
     /// # Errors
     ///
     /// The kernel's; `ENOTSUP` where nothing tells the mount.
-    pub fn of(directory: impl AsFd) -> Result<(Self, Option<Flag>), Errno> {
+    pub fn of(directory: impl AsFd) -> Result<(Self, Option<Frozen>), Errno> {
         let fd = directory.as_fd();
         match statx(fd, c"") {
             Ok(stat) if stat.mask & STATX_MNT_ID != 0 => Ok((stat.identity(), stat.flag())),
@@ -73,7 +66,7 @@ impl Identity {
                     device: stat.st_dev,
                     inode: stat.st_ino,
                 };
-                Ok((identity, flag_of_open(fd)))
+                Ok((identity, frozen_open(fd)))
             }
             Err(errno) => Err(errno),
         }
@@ -87,7 +80,7 @@ impl Identity {
 }
 
 /// The flag that a name in a directory bears, links not followed.
-pub fn flag_of(directory: impl AsFd, name: &CStr) -> Option<Flag> {
+pub fn frozen_name(directory: impl AsFd, name: &CStr) -> Option<Frozen> {
     let fd = directory.as_fd();
     if let Some(flag) = statx(fd, name).ok().and_then(|stat| stat.flag()) {
         return Some(flag);
@@ -100,7 +93,7 @@ pub fn flag_of(directory: impl AsFd, name: &CStr) -> Option<Flag> {
     }
     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let file = openat(fd, name, flags, Mode::empty()).ok()?;
-    flag_of_open(file.as_fd())
+    frozen_open(file.as_fd())
 }
 
 impl Statx {
@@ -112,11 +105,11 @@ impl Statx {
         }
     }
 
-    fn flag(&self) -> Option<Flag> {
+    fn flag(&self) -> Option<Frozen> {
         if self.attributes & STATX_ATTR_IMMUTABLE != 0 {
-            Some(Flag::Immutable)
+            Some(Frozen::Immutable)
         } else if self.attributes & STATX_ATTR_APPEND != 0 {
-            Some(Flag::AppendOnly)
+            Some(Frozen::AppendOnly)
         } else {
             None
         }
@@ -177,25 +170,6 @@ fn mount_by_fdinfo(fd: BorrowedFd<'_>) -> Result<u64, Errno> {
     let told = text.lines().find_map(|line| line.strip_prefix("mnt_id:"));
     told.and_then(|number| number.trim().parse().ok())
         .ok_or(Errno::ENOTSUP)
-}
-
-mod ioctl {
-    nix::ioctl_read!(fs_ioc_getflags, b'f', 1, nix::libc::c_long);
-}
-
-/// Source: linux v6.6 `include/uapi/linux/fs.h`, `FS_IMMUTABLE_FL`, `FS_APPEND_FL`.
-fn flag_of_open(fd: BorrowedFd<'_>) -> Option<Flag> {
-    let raw: RawFd = fd.as_raw_fd();
-    let mut flags: libc::c_long = 0;
-    // SAFETY: the descriptor is open, and the kernel writes no more than a long.
-    unsafe { ioctl::fs_ioc_getflags(raw, &raw mut flags) }.ok()?;
-    if flags & 0x10 != 0 {
-        Some(Flag::Immutable)
-    } else if flags & 0x20 != 0 {
-        Some(Flag::AppendOnly)
-    } else {
-        None
-    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::fs::OpenOptions;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -42,6 +42,11 @@ pub fn frozen(path: &Path) -> Option<Frozen> {
         .custom_flags(flags.bits())
         .open(path)
         .ok()?;
+    frozen_open(file.as_fd())
+}
+
+/// The same of what is open.
+pub(super) fn frozen_open(file: BorrowedFd<'_>) -> Option<Frozen> {
     let mut flags: c_int = 0;
     // SAFETY: the descriptor is open for the duration of the call, and `flags` is a live int, which is what the kernel writes for this
     // request whatever its number says.
