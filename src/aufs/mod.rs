@@ -16,4 +16,5 @@ mod pseudo_link;
 pub use branch::{Branch, Counts, read_branch, read_branch_unless};
 pub use error::Error;
 pub use finding::Finding;
+pub(crate) use names::Name;
 pub use opaque::{DoubleOpaque, OpaqueDirs};

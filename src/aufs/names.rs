@@ -15,7 +15,7 @@ pub(super) const PSEUDO_LINKS: &[u8] = b".wh..wh.plnk";
 
 /// What a name in a branch means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Name<'a> {
+pub(crate) enum Name<'a> {
     /// A file of the layer.
     Own,
     /// The layer deletes this name.
@@ -30,7 +30,7 @@ pub(super) enum Name<'a> {
 
 impl<'a> Name<'a> {
     /// What `name` means, at any depth of a branch.
-    pub(super) fn parse(name: &'a [u8]) -> Self {
+    pub(crate) fn parse(name: &'a [u8]) -> Self {
         if name == OPAQUE_MARKER {
             return Self::Opaque;
         }

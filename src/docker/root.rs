@@ -34,7 +34,7 @@ pub struct Owner {
 impl Owner {
     /// The owner in a root named `<uid>.<gid>`, as `--userns-remap` names them; otherwise 0:0.
     /// Source: moby v20.10 `daemon/daemon_unix.go`, `setupDaemonRoot`.
-    fn of_root(path: &Path) -> Self {
+    pub(crate) fn of_root(path: &Path) -> Self {
         path.file_name()
             .and_then(Self::from_name)
             .unwrap_or(Self { uid: 0, gid: 0 })

@@ -2,13 +2,18 @@
 //!
 //! The file is a gzip stream of JSON objects, one per line, in the order of the tar: `{"type":1,"name":…}` for an
 //! entry with the size and checksum of its content, `{"type":2,"payload":…}` for bytes between contents. [`Names`] gives
-//! the order of names, [`reassemble`] the tar itself, given the layer's files.
+//! the order of names, [`reassemble`] the tar itself, given the layer's files, with the [`Header`] of each entry.
 //! Source: vbatts/tar-split v0.12.1 tar/storage/{entry,packer}.go, tar/asm/{assemble,disassemble}.go.
 
+mod budget;
+mod header;
 mod names;
 mod reader;
 mod reassemble;
 
+pub use header::{Header, HeaderError, HeaderKind};
 pub use names::{Names, clean_name};
 pub use reader::{Error, Record, Recorded, Records, TarEntry};
-pub use reassemble::{Contents, Difference, Excuse, Found, Reassembled, reassemble};
+pub use reassemble::{
+    Contents, Difference, Excuse, Found, Observer, Reassembled, headers, reassemble,
+};

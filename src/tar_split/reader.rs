@@ -7,6 +7,8 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use flate2::bufread::MultiGzDecoder;
 use serde::Deserialize;
 
+use super::budget::{Budget, Counted};
+
 /// Longest line accepted. Writers cut raw segments at 1 MiB, older ones keep a tar's trailing padding in one piece,
 /// which is 10 KiB for every writer of tars in use.
 pub(super) const MAX_LINE: usize = 16 * 1024 * 1024; // base64 of nearly 12 MiB
@@ -60,6 +62,14 @@ pub enum Error {
     BadChecksum {
         /// The line.
         line: u64,
+    },
+    /// More than what the compressed file, or the layer, can come to: no writer of tars leaves that.
+    #[error("line {line}: {what}, which no layer comes to")]
+    Unjustified {
+        /// The line.
+        line: u64,
+        /// What there is too much of.
+        what: &'static str,
     },
     /// Raw bytes that are not base64.
     #[error("line {line}: raw bytes that are not base64")]
@@ -166,7 +176,8 @@ fn decode(text: &[u8]) -> Option<Vec<u8>> {
 /// Reads a tar-split line by line. One line is in memory at a time, whatever the length of the file.
 #[derive(Debug)]
 pub(super) struct Lines<R: Read> {
-    input: BufReader<MultiGzDecoder<BufReader<R>>>,
+    input: BufReader<MultiGzDecoder<BufReader<Counted<R>>>>,
+    budget: Budget,
     line: Vec<u8>,
     number: u64,
 }
@@ -174,11 +185,14 @@ pub(super) struct Lines<R: Read> {
 impl<R: Read> Lines<R> {
     /// The lines of a `tar-split.json.gz`.
     pub(super) fn new(gzip: R) -> Self {
+        let budget = Budget::default();
+        let gzip = Counted::new(gzip, &budget);
         Self {
             input: BufReader::with_capacity(
                 64 * 1024,
                 MultiGzDecoder::new(BufReader::with_capacity(64 * 1024, gzip)),
             ),
+            budget,
             line: Vec::new(),
             number: 0,
         }
@@ -210,6 +224,7 @@ impl<R: Read> Lines<R> {
         if self.line.len() > MAX_LINE {
             return Err(Error::LongLine { line });
         }
+        self.budget.line(line, self.line.len())?;
         Ok(!self.line.is_empty())
     }
 }
@@ -228,6 +243,11 @@ impl<R: Read> Records<R> {
             lines: Lines::new(gzip),
             ended: false,
         }
+    }
+
+    /// The number of the line that was read last.
+    pub(super) fn line(&self) -> u64 {
+        self.lines.number
     }
 
     fn read(&mut self) -> Result<Option<Record>, Error> {

@@ -3,11 +3,16 @@
 use std::collections::HashMap;
 use std::io::Read;
 
+use super::header::{Header, HeaderError, HeaderKind, Headers};
 use super::names::clean_name;
 use super::reader::{Error, Record, Recorded, Records, TarEntry};
 
 /// How many differences are kept; the rest is counted.
 const MAX_DIFFERENCES: usize = 64;
+
+/// Most bytes between two entries. Only what follows the last entry is longer than a few kilobytes: zeros, 10 KiB of them for every
+/// writer of tars in use.
+const MAX_GAP: u64 = 64 * 1024 * 1024;
 
 /// How the names begin that aufs and Docker keep for themselves: no driver but aufs has files of them.
 const MARKER_PREFIX: &[u8] = b".wh.";
@@ -28,6 +33,8 @@ pub enum Found {
     Absent,
     /// Nothing, and a component of the path is no directory.
     Blocked,
+    /// A file that other names of the tar have led to, so often that it is not read once more.
+    Again,
 }
 
 /// Where a tar's files are.
@@ -86,16 +93,25 @@ pub struct Reassembled {
     pub differences: Vec<Difference>,
     /// How many more there are.
     pub more: u64,
+    /// The file at which the work was given up, since it came [`Again`](Found::Again) and again: no file after it was looked at.
+    pub given_up: Option<Vec<u8>>,
 }
 
 impl Reassembled {
     /// Whether every file is as it was recorded: only then was all of the tar given out.
     pub fn is_whole(&self) -> bool {
-        self.differences.is_empty()
+        self.differences.is_empty() && self.given_up.is_none()
     }
 }
 
-/// Makes a layer's tar again: `gzip` is its `tar-split.json.gz`, its files come from `contents`, the bytes go to `sink`.
+/// Is given the header of each entry, in the tar's order, up to the first one that cannot be read.
+pub trait Observer {
+    /// The next entry's header.
+    fn header(&mut self, header: Result<Header, HeaderError>);
+}
+
+/// Makes a layer's tar again: `gzip` is its `tar-split.json.gz`, its files come from `contents`, the bytes go to `sink`, the
+/// entries' headers to `observer`.
 ///
 /// A file that differs does not end the work, so that all of them are found, but from there on nothing goes to `sink`.
 ///
@@ -105,16 +121,50 @@ impl Reassembled {
 pub fn reassemble<C: Contents>(
     gzip: impl Read,
     contents: &mut C,
+    observer: &mut dyn Observer,
     sink: &mut dyn FnMut(&[u8]),
 ) -> Result<Reassembled, C::Error> {
-    let mut work = Work::default();
-    for record in Records::new(gzip) {
+    let mut work = Work {
+        headers: Some(Headers::default()),
+        ..Work::default()
+    };
+    let mut records = Records::new(gzip);
+    while let Some(record) = records.next() {
         match record? {
-            Record::Segment(bytes) => work.give(&bytes, sink),
-            Record::Entry(entry) => work.entry(&entry, contents, sink)?,
+            Record::Segment(bytes) => work.segment(&bytes, records.line(), sink)?,
+            Record::Entry(entry) => {
+                work.header(&entry, observer);
+                work.entry(&entry, contents, sink)?;
+            }
         }
     }
     Ok(work.done)
+}
+
+/// Gives a tar's headers to `observer`, and looks at no file.
+///
+/// # Errors
+///
+/// The tar-split is damaged.
+pub fn headers(gzip: impl Read, observer: &mut dyn Observer) -> Result<(), Error> {
+    reassemble(gzip, &mut Unread, observer, &mut |_| {}).map(|_| ())
+}
+
+/// Files that are taken to be as they were recorded.
+struct Unread;
+
+impl Contents for Unread {
+    type Error = Error;
+
+    fn content(
+        &mut self,
+        _path: &[u8],
+        recorded: Recorded,
+        _sink: &mut dyn FnMut(&[u8]),
+    ) -> Result<Found, Error> {
+        let crc64 = recorded.crc64;
+        Ok(Found::Content { crc64 })
+    }
 }
 
 /// A tar on the way.
@@ -123,9 +173,51 @@ struct Work {
     done: Reassembled,
     /// Paths that, when they come, excuse differences; by their place among those.
     watched: HashMap<Vec<u8>, Vec<(usize, Excuse)>>,
+    /// What was not yet given to the observer; `None` after a header that cannot be read.
+    headers: Option<Headers>,
+    /// Bytes since the last entry.
+    gap: u64,
 }
 
 impl Work {
+    fn segment(
+        &mut self,
+        bytes: &[u8],
+        line: u64,
+        sink: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), Error> {
+        self.gap += bytes.len() as u64;
+        if self.gap > MAX_GAP {
+            let what = "more bytes between two entries than any tar has";
+            return Err(Error::Unjustified { line, what });
+        }
+        if let Some(headers) = &mut self.headers {
+            headers.segment(bytes);
+        }
+        self.give(bytes, sink);
+        Ok(())
+    }
+
+    fn header(&mut self, entry: &TarEntry, observer: &mut dyn Observer) {
+        self.gap = 0;
+        let Some(headers) = &mut self.headers else {
+            return;
+        };
+        let content = entry.content.map_or(0, |recorded| recorded.size);
+        let header = headers.entry(content).and_then(|header| {
+            let is_it = || clean_name(&header.name) == clean_name(&entry.name);
+            if header.kind == HeaderKind::Global || is_it() {
+                Ok(header)
+            } else {
+                Err(HeaderError::OtherName)
+            }
+        });
+        if header.is_err() {
+            self.headers = None;
+        }
+        observer.header(header);
+    }
+
     fn give(&self, bytes: &[u8], sink: &mut dyn FnMut(&[u8])) {
         if self.done.is_whole() {
             sink(bytes);
@@ -148,7 +240,14 @@ impl Work {
         let Some(recorded) = entry.content else {
             return Ok(());
         };
+        if self.done.given_up.is_some() {
+            return Ok(());
+        }
         let found = contents.content(&path, recorded, &mut |bytes| self.give(bytes, sink))?;
+        if found == Found::Again {
+            self.done.given_up = Some(path);
+            return Ok(());
+        }
         self.done.files += 1;
         self.done.bytes = self.done.bytes.saturating_add(recorded.size);
         let same = matches!(found, Found::Content { crc64 } if crc64 == recorded.crc64);

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::error::Halt;
 use super::lookup::{Finder, Names, Place, Step};
+use super::once::Once;
 use super::work::Work;
 use crate::aufs;
 use crate::crc64::Crc64;
@@ -66,6 +67,7 @@ pub(super) struct BranchFiles<'a> {
     finder: Finder<'a, LayerTree>,
     reader: BranchReader<'a>,
     buffer: Vec<u8>,
+    once: Once<NodeId>,
 }
 
 impl<'a> BranchFiles<'a> {
@@ -76,6 +78,7 @@ impl<'a> BranchFiles<'a> {
             finder: Finder::new(&layer.tree),
             reader: BranchReader::new(layer)?,
             buffer: Vec::new(),
+            once: Once::default(),
         })
     }
 
@@ -127,6 +130,7 @@ impl Contents for BranchFiles<'_> {
         let node = match self.finder.find(path) {
             Place::Absent => return Ok(Found::Absent),
             Place::Blocked => return Ok(Found::Blocked),
+            Place::Far => return Ok(Found::Again),
             Place::Entry(node) => node,
         };
         let Some(file) = self.layer.tree.regular(node) else {
@@ -134,6 +138,9 @@ impl Contents for BranchFiles<'_> {
         };
         if file.size != recorded.size {
             return Ok(Found::OtherSize(file.size));
+        }
+        if !self.once.may_read(node, file.size) {
+            return Ok(Found::Again);
         }
         let mut crc = Crc64::new();
         self.read(node, &mut |_, bytes| {

@@ -1,4 +1,5 @@
-//! Compares a device with its parent and its branch: the difference of the two devices is exactly what the branch says.
+//! Compares a device with its parent and its branch: the difference of the two devices is exactly what the branch says. Where
+//! there is no branch any more, the layer's tar takes its place.
 //!
 //! By induction all devices are then what their stacks of branches say, and each comparison costs what its layer changes.
 //! Nothing here comes from the writers: the parent and the child are what was read from the disk, the branch is read by
@@ -8,7 +9,9 @@ use std::collections::{HashMap, HashSet};
 
 use super::attributes::{attribute_faults, same_attributes, unchanged};
 use super::device::is_directory;
+use super::recorded;
 use super::report::Faults;
+use super::unpack::Unpacked;
 use crate::ext4::Ino;
 use crate::ext4::read::{Inode, Type, View};
 use crate::plan::{ID_FILE, ROOTFS};
@@ -20,6 +23,19 @@ pub(super) struct Sides<'a> {
     pub(super) parent: &'a View,
     pub(super) child: &'a View,
     pub(super) branch: &'a LayerTree,
+    /// The tar that `branch` was unpacked from in memory; `None`: it is what aufs has.
+    pub(super) tar: Option<&'a Unpacked>,
+}
+
+impl Sides<'_> {
+    /// What the device is compared with.
+    fn other(&self) -> &'static str {
+        if self.tar.is_some() {
+            recorded::TAR
+        } else {
+            "aufs"
+        }
+    }
 }
 
 /// What a comparison found.
@@ -145,9 +161,13 @@ impl Comparison<'_> {
         let Some(inode) = self.sides.child.inode(ino) else {
             return; // the file system's own check names it
         };
-        let faults = attribute_faults(self.sides.branch.node(node), inode, |layout| {
-            layout.differs(self.sides.child, ino)
-        });
+        let expected = self.sides.branch.node(node);
+        let faults = match self.sides.tar {
+            Some(tar) => recorded::inode_faults(expected, tar.unsure(node), inode),
+            None => attribute_faults(expected, inode, |layout| {
+                layout.differs(self.sides.child, ino)
+            }),
+        };
         if !faults.is_empty() {
             let path = self.sides.branch.display_path(node);
             for what in &faults {
@@ -162,6 +182,7 @@ impl Comparison<'_> {
             parent,
             child,
             branch,
+            ..
         } = self.sides;
         let directory = branch
             .directory(at.node)
@@ -207,11 +228,11 @@ impl Comparison<'_> {
             .and_then(|below| self.sides.parent.lookup(below, name));
         let what = match (below, self.sides.child.lookup(at.ino, name)) {
             (below, found) if below == found => return,
-            (Some(_), None) => "is missing; no layer removed it",
-            (None, _) => "is there, but not in aufs",
-            (Some(_), Some(_)) => "is another file than in the layer below",
+            (Some(_), None) => "is missing; no layer removed it".to_owned(),
+            (None, _) => format!("is there, but not in {}", self.sides.other()),
+            (Some(_), Some(_)) => "is another file than in the layer below".to_owned(),
         };
-        self.name_fault(at.node, name, what);
+        self.name_fault(at.node, name, &what);
     }
 
     fn name_fault(&mut self, directory: NodeId, name: &[u8], what: &str) {
@@ -231,7 +252,8 @@ impl Comparison<'_> {
         let found = self.sides.child.inode(ino).and_then(Inode::file_type);
         if found != Some(type_of(kind)) {
             self.found.explained.insert(ino);
-            self.name_fault(name.0, name.1, "is of another type than in aufs");
+            let what = format!("is of another type than in {}", self.sides.other());
+            self.name_fault(name.0, name.1, &what);
             return;
         }
         if matches!(kind, Kind::Directory(_)) {
@@ -247,7 +269,8 @@ impl Comparison<'_> {
                 placed.names += 1;
                 if placed.ino != ino {
                     let first = self.sides.branch.display_path(node);
-                    let what = format!("is not the same file as {first}, which it is in aufs");
+                    let other = self.sides.other();
+                    let what = format!("is not the same file as {first}, which it is in {other}");
                     self.name_fault(name.0, name.1, &what);
                     self.found.explained.insert(ino);
                 }
@@ -255,8 +278,9 @@ impl Comparison<'_> {
             slot @ None => {
                 *slot = Some(Placed { ino, names: 1 });
                 if !self.found.explained.insert(ino) {
-                    let what = "is the same file as another, which it is not in aufs";
-                    self.name_fault(name.0, name.1, what);
+                    let other = self.sides.other();
+                    let what = format!("is the same file as another, which it is not in {other}");
+                    self.name_fault(name.0, name.1, &what);
                 }
                 self.attributes(node, ino);
                 self.note_content(node, ino);
@@ -288,7 +312,8 @@ impl Comparison<'_> {
             let links = child.inode(ino).map_or(0, |inode| u64::from(inode.links()));
             if links != names {
                 let path = self.sides.branch.display_path(node);
-                self.fault(&path, format_args!("has {links} names, {names} in aufs"));
+                let other = self.sides.other();
+                self.fault(&path, format_args!("has {links} names, {names} in {other}"));
             }
         }
     }

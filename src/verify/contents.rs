@@ -5,15 +5,20 @@ use std::fs::File;
 use super::branch::BranchFiles;
 use super::compare::Compared;
 use super::device::{DeviceFiles, DeviceTree, TarFiles};
+use super::entries::Entries;
 use super::error::Halt;
 use super::pool::ThinDevice;
 use super::proof::{Proven, by_checksums, by_digest};
+use super::recorded::nr_names;
 use super::report::{Contents, Faults, Proof};
+use super::unpack::Unpack;
 use super::work::Work;
 use super::written::Written;
-use crate::docker::DiffId;
+use crate::docker::{DiffId, Owner};
+use crate::ext4::read::{Inode, View};
 use crate::plan::Layer;
-use crate::tree::{Regular, Segment};
+use crate::tar_split;
+use crate::tree::{LayerTree, Regular, Segment};
 
 /// How a layer's contents are looked at.
 #[derive(Clone, Copy, Debug)]
@@ -37,38 +42,63 @@ pub(super) struct Subject<'a> {
     pub(super) branch: Option<&'a Layer>,
     /// What the comparison of the two found.
     pub(super) compared: Option<&'a Compared>,
+    /// What its device is a snapshot of.
+    pub(super) below: Option<&'a View>,
+    /// The owner of container root, by the root's name.
+    pub(super) owner: Owner,
 }
 
 impl Subject<'_> {
-    /// Looks at the contents.
-    pub(super) fn contents(self, how: How<'_>) -> Result<Contents, Halt> {
+    /// Looks at the contents, and at the entries that the layer's tar has.
+    pub(super) fn contents(mut self, how: How<'_>) -> Result<Contents, Halt> {
+        let record = self.record.take();
         let Some((device, tree)) = self.device else {
-            return self.of_branch();
+            return self.of_branch(record);
         };
-        if let How::Not = how {
-            return Ok(Contents::NotRead);
-        }
-        let Some((diff, tar_split)) = self.record else {
+        let Some((diff, tar_split)) = record else {
             return match how {
                 How::Read => self.by_comparison(device, tree),
                 _ => Ok(Contents::NotRead),
             };
         };
+        let mut unpack = self.unpack();
         let files = DeviceFiles::new(self.work, device, tree);
+        let tar_files = |written| TarFiles::new(files, &tree, (written, self.below));
         let proven = match how {
             How::Checksums(written) => {
-                by_checksums(tar_split, &mut TarFiles::new(files, &tree, Some(written)))?
+                by_checksums(tar_split, &mut tar_files(Some(written)), &mut unpack)?
             }
-            _ => by_digest(tar_split, diff, &mut TarFiles::new(files, &tree, None))?,
+            How::Read => by_digest((tar_split, diff), &mut tar_files(None), &mut unpack)?,
+            How::Not => {
+                tar_split::headers(tar_split, &mut unpack)?;
+                return Ok(self.entries(unpack, None).added_to(Contents::NotRead));
+            }
         };
-        if !proven.is_wrong() {
-            return Ok(proven.grade());
+        let entries = self.entries(unpack, proven.is_layer);
+        if proven.is_wrong() {
+            let contents = self.whose_fault(&proven, device, tree)?;
+            return Ok(entries.added_to(contents));
         }
-        Self {
-            record: None,
-            ..self
-        }
-        .whose_fault(&proven, device, tree)
+        self.or_compared(entries.added_to(proven.grade()), device, tree)
+    }
+
+    /// The files of a layer that its record does not prove, compared with the branch.
+    fn or_compared(
+        &self,
+        contents: Contents,
+        device: ThinDevice<'_>,
+        tree: DeviceTree<'_>,
+    ) -> Result<Contents, Halt> {
+        let Contents::NotVerifiable { reason } = contents else {
+            return Ok(contents);
+        };
+        Ok(match self.by_comparison(device, tree)? {
+            Contents::Verified { files, .. } => Contents::NotVerifiable {
+                reason: format!("{reason}; aufs has the same content in its {files} files"),
+            },
+            Contents::Mismatch { files, before } => Contents::Mismatch { files, before },
+            _ => Contents::NotVerifiable { reason },
+        })
     }
 
     /// Whether what is wrong was so before the conversion: aufs has the same then, every entry and every byte.
@@ -88,7 +118,7 @@ impl Subject<'_> {
         Ok(if as_in_aufs {
             Contents::SourceDamaged { files }
         } else {
-            Contents::Mismatch { files }
+            Contents::mismatch(files)
         })
     }
 
@@ -112,9 +142,10 @@ impl Subject<'_> {
                 by: Proof::Comparison,
                 files: compared.files.len() as u64,
                 bytes,
+                entries: None,
             }
         } else {
-            Contents::Mismatch { files: faults }
+            Contents::mismatch(faults)
         })
     }
 
@@ -163,21 +194,62 @@ impl Subject<'_> {
     }
 
     /// What aufs has, where there is no device yet: damage that is there before any conversion.
-    fn of_branch(self) -> Result<Contents, Halt> {
-        let (Some((diff, tar_split)), Some(layer)) = (self.record, self.branch) else {
+    fn of_branch(&self, record: Option<(DiffId, File)>) -> Result<Contents, Halt> {
+        let (Some((diff, tar_split)), Some(layer)) = (record, self.branch) else {
             return Ok(Contents::NotVerifiable {
                 reason: "it has no tar-split".to_owned(),
             });
         };
         let mut files = BranchFiles::new(self.work, layer)?;
-        let proven = by_digest(tar_split, diff, &mut files)?;
-        Ok(if proven.is_wrong() {
+        let mut unpack = self.unpack();
+        let proven = by_digest((tar_split, diff), &mut files, &mut unpack)?;
+        let entries = self.entries(unpack, proven.is_layer);
+        Ok(entries.added_to(if proven.is_wrong() {
             Contents::SourceDamaged {
                 files: proven.faults(),
             }
         } else {
             proven.grade()
-        })
+        }))
+    }
+
+    /// Where the layer's tar is unpacked.
+    fn unpack(&self) -> Unpack {
+        let (root, names) = match (self.branch, self.device) {
+            (Some(layer), _) => {
+                let meta = &layer.tree.node(LayerTree::ROOT).meta;
+                (Some((meta.uid, meta.gid)), nr_names(&layer.tree))
+            }
+            (None, Some((_, tree))) => {
+                let root = tree.view.inode(tree.rootfs).map(Inode::meta);
+                let changed = |below| tree.view.changed_names(below).count();
+                (
+                    root.map(|meta| (meta.uid, meta.gid)),
+                    self.below.map_or(0, changed),
+                )
+            }
+            (None, None) => (None, 0),
+        };
+        // A directory may be called like one of `--userns-remap` and be none.
+        let is_shifted = root == Some((self.owner.uid, self.owner.gid));
+        let unshifted = Owner { uid: 0, gid: 0 };
+        Unpack::new(if is_shifted { self.owner } else { unshifted }, names)
+    }
+
+    fn entries(&self, unpack: Unpack, is_layer: Option<bool>) -> Entries {
+        if is_layer == Some(false) {
+            return Entries::unknown("the recorded tar is not the one of the layer's DiffID");
+        }
+        let view = self.device.map(|(_, tree)| tree.view);
+        match unpack.finish() {
+            Err(why) => Entries::unknown(why),
+            Ok(tar) => Entries::compare(
+                &tar,
+                self.branch.map(|layer| &layer.tree),
+                (self.below, view),
+                self.compared,
+            ),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use super::branch::PIECE;
 use super::error::Halt;
 use super::lookup::{Finder, Names, Place, Step};
+use super::once::Once;
 use super::pool::ThinDevice;
 use super::work::Work;
 use super::written::Written;
@@ -230,19 +231,35 @@ pub(super) struct TarFiles<'a> {
     finder: Finder<'a, DeviceTree<'a>>,
     /// Checksums of what was written, to go by instead of reading.
     written: Option<Written<'a>>,
+    /// What the device is a snapshot of.
+    below: Option<&'a View>,
+    once: Once<Ino>,
 }
 
 impl<'a> TarFiles<'a> {
     pub(super) fn new(
         files: DeviceFiles<'a>,
         tree: &'a DeviceTree<'a>,
-        written: Option<Written<'a>>,
+        (written, below): (Option<Written<'a>>, Option<&'a View>),
     ) -> Self {
         Self {
             files,
             finder: Finder::new(tree),
             written,
+            below,
+            once: Once::default(),
         }
+    }
+
+    /// Whether a file is to be looked at: one of the layer's own, once. Its record may name others.
+    fn may_read(&mut self, ino: Ino, size: u64) -> bool {
+        let view = self.files.tree.view;
+        let is_same =
+            |below: &View| below.inode(ino).is_some() && below.inode(ino) == view.inode(ino);
+        if self.below.is_some_and(is_same) {
+            self.once.note(ino);
+        }
+        self.once.may_read(ino, size)
     }
 }
 
@@ -259,6 +276,7 @@ impl Contents for TarFiles<'_> {
         let ino = match self.finder.find(path) {
             Place::Absent => return Ok(Found::Absent),
             Place::Blocked => return Ok(Found::Blocked),
+            Place::Far => return Ok(Found::Again),
             Place::Entry(ino) => ino,
         };
         let inode = self.files.tree.view.inode(ino);
@@ -267,6 +285,9 @@ impl Contents for TarFiles<'_> {
         };
         if inode.size() != recorded.size {
             return Ok(Found::OtherSize(inode.size()));
+        }
+        if !self.may_read(ino, recorded.size) {
+            return Ok(Found::Again);
         }
         self.files.open(ino, recorded.size);
         let crc64 = match &self.written {

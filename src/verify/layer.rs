@@ -24,6 +24,7 @@ use crate::docker::{self, CacheId, ChainId, DiffId, Hits};
 use crate::ext4::Ino;
 use crate::ext4::read::{Checked, ReadAt, Type, View};
 use crate::plan::{ID_FILE, Layer, ROOTFS};
+use crate::tar_split;
 use crate::tree::{LayerTree, escape};
 
 /// A device that was read: what its children are derived from.
@@ -155,9 +156,9 @@ pub(super) fn examine(
     let how = run.how(place);
     report.contents = match look.contents(how, branch, compared.as_ref(), &report.tree) {
         Err(Halt::Interrupted) => return Err(Halt::Interrupted),
-        Err(halt @ Halt::Device { .. }) => Contents::Mismatch {
-            files: std::iter::once(Chain(&halt)).collect(),
-        },
+        Err(halt @ Halt::Device { .. }) => {
+            Contents::mismatch(std::iter::once(Chain(&halt)).collect())
+        }
         Err(halt) => Contents::NotVerifiable {
             reason: Chain(&halt).to_string(),
         },
@@ -276,12 +277,18 @@ impl<'r, 'a> Look<'r, 'a> {
         Ok(report)
     }
 
+    fn below_view(&self) -> Option<&'r View> {
+        let checked = self.below.and_then(|below| below.checked.as_ref());
+        checked.map(|checked| &checked.view)
+    }
+
     fn compare(&self, branch: Option<&Layer>) -> Option<Compared> {
         let view = |opened: &'r Opened<'a>| opened.checked.as_ref().map(|checked| &checked.view);
         Some(compare(Sides {
             parent: self.below.and_then(view)?,
             child: self.opened.and_then(view)?,
             branch: &branch?.tree,
+            tar: None,
         }))
     }
 
@@ -363,6 +370,8 @@ impl<'r, 'a> Look<'r, 'a> {
             device,
             branch,
             compared,
+            below: self.below_view(),
+            owner: self.run.owner,
         };
         let by_record = match layer {
             None => subject(None).contents(how),
@@ -373,6 +382,10 @@ impl<'r, 'a> Look<'r, 'a> {
         };
         let contents = match (by_record, layer) {
             (Err(halt @ (Halt::TarSplit(_) | Halt::Store(_))), Some((chain, _))) => {
+                let how = match how {
+                    How::Not => How::Not,
+                    _ => How::Read,
+                };
                 let without = subject(None).contents(how)?;
                 self.damaged_record(&chain, &halt, without)
             }
@@ -425,22 +438,23 @@ impl<'r, 'a> Look<'r, 'a> {
             Halt::TarSplit(error) => format!("{}: {}", shown(&record), Chain(error)),
             _ => Chain(halt).to_string(),
         };
+        if let Halt::TarSplit(tar_split::Error::Unjustified { .. }) = halt {
+            return unbelieved(what, without);
+        }
         let fault = format!("{what}; Docker cannot save or push the layer");
         let was_so = match &self.run.original {
             Some(original) => docker::same_bytes(&tar_split_in(original, chain), &record),
             None => self.run.devices.is_none(),
         };
         match without {
-            Contents::Mismatch { mut files } => {
+            Contents::Mismatch { mut files, before } => {
                 files.push(fault);
-                Contents::Mismatch { files }
+                Contents::Mismatch { files, before }
             }
             _ if was_so => Contents::SourceDamaged {
                 files: [fault].into_iter().collect(),
             },
-            _ => Contents::Mismatch {
-                files: [fault].into_iter().collect(),
-            },
+            _ => Contents::mismatch([fault].into_iter().collect()),
         }
     }
 
@@ -482,8 +496,26 @@ impl<'r, 'a> Look<'r, 'a> {
         Ok(if differing.is_empty() {
             contents
         } else {
-            Contents::Mismatch { files: differing }
+            let before = match contents {
+                Contents::SourceDamaged { files } => files,
+                _ => Faults::default(),
+            };
+            Contents::Mismatch {
+                files: differing,
+                before,
+            }
         })
+    }
+}
+
+/// The grade of a layer whose record is not to be believed, with what the comparison with aufs said instead.
+fn unbelieved(what: String, without: Contents) -> Contents {
+    match without {
+        Contents::Mismatch { .. } => without,
+        Contents::Verified { files, .. } => Contents::NotVerifiable {
+            reason: format!("{what}; aufs has the same content in its {files} files"),
+        },
+        _ => Contents::NotVerifiable { reason: what },
     }
 }
 

@@ -5,6 +5,9 @@ use std::collections::VecDeque;
 /// As many symbolic links on one way as Linux follows.
 const MAX_LINKS: usize = 40;
 
+/// Names that may be walked through beyond 256 for each path.
+const FREE_STEPS: u64 = 1_000_000;
+
 /// What a name leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step<'a, N> {
@@ -37,6 +40,8 @@ pub(super) enum Place<N> {
     Absent,
     /// To nothing, and something on the way is no directory.
     Blocked,
+    /// Nobody knows where: the paths lead through more symbolic links than any layer has.
+    Far,
 }
 
 /// Finds paths in a tree. The next path is mostly in the same directory, so the last one is remembered.
@@ -44,15 +49,22 @@ pub(super) enum Place<N> {
 pub(super) struct Finder<'t, T: Names> {
     tree: &'t T,
     last: Option<(Box<[u8]>, T::Node)>,
+    /// Names that may still be walked through.
+    steps: u64,
 }
 
 impl<'t, T: Names> Finder<'t, T> {
     pub(super) fn new(tree: &'t T) -> Self {
-        Self { tree, last: None }
+        Self {
+            tree,
+            last: None,
+            steps: FREE_STEPS,
+        }
     }
 
     /// What `path` leads to: relative, without `.`, `..` and empty components.
     pub(super) fn find(&mut self, path: &[u8]) -> Place<T::Node> {
+        self.steps = self.steps.saturating_add(256);
         if path.is_empty() {
             return Place::Entry(self.tree.root());
         }
@@ -63,7 +75,7 @@ impl<'t, T: Names> Finder<'t, T> {
         };
         let directory = match &self.last {
             Some((known, node)) if **known == *above => *node,
-            _ => match walk(self.tree, above) {
+            _ => match walk(self.tree, above, &mut self.steps) {
                 Ok(node) => {
                     self.last = Some((above.into(), node));
                     node
@@ -81,7 +93,7 @@ impl<'t, T: Names> Finder<'t, T> {
 }
 
 /// Goes to a directory, through symbolic links that stay in the tree as they would in a chroot.
-fn walk<T: Names>(tree: &T, path: &[u8]) -> Result<T::Node, Place<T::Node>> {
+fn walk<T: Names>(tree: &T, path: &[u8], steps: &mut u64) -> Result<T::Node, Place<T::Node>> {
     let components = |path: &[u8]| -> Vec<Box<[u8]>> {
         let all = path.split(|&byte| byte == b'/');
         all.filter(|name| !matches!(*name, b"" | b"."))
@@ -92,6 +104,7 @@ fn walk<T: Names>(tree: &T, path: &[u8]) -> Result<T::Node, Place<T::Node>> {
     let mut ahead: VecDeque<_> = components(path).into();
     let mut links = 0;
     while let Some(name) = ahead.pop_front() {
+        *steps = steps.checked_sub(1).ok_or(Place::Far)?;
         if *name == *b".." {
             way.truncate(way.len().saturating_sub(1).max(1));
             continue;

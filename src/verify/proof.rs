@@ -6,6 +6,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::error::Halt;
 use super::report::{Contents as Grade, Faults, Proof, shown_path};
+use super::unpack::Unpack;
 use crate::docker::DiffId;
 use crate::tar_split::{Contents, Difference, Excuse, Found, Reassembled, reassemble};
 
@@ -20,12 +21,14 @@ pub(super) struct Proven {
 
 /// Makes a layer's tar again of files whose bytes can be read, and digests it.
 pub(super) fn by_digest<C: Contents<Error = Halt>>(
-    tar_split: File,
-    diff: DiffId,
+    (tar_split, diff): (File, DiffId),
     contents: &mut C,
+    unpack: &mut Unpack,
 ) -> Result<Proven, Halt> {
     let mut digest = Sha256::new();
-    let files = reassemble(tar_split, contents, &mut |bytes| digest.update(bytes))?;
+    let files = reassemble(tar_split, contents, unpack, &mut |bytes| {
+        digest.update(bytes);
+    })?;
     let is_layer = files
         .is_whole()
         .then(|| diff.is_of(digest.finalize().into()));
@@ -36,8 +39,9 @@ pub(super) fn by_digest<C: Contents<Error = Halt>>(
 pub(super) fn by_checksums<C: Contents<Error = Halt>>(
     tar_split: File,
     contents: &mut C,
+    unpack: &mut Unpack,
 ) -> Result<Proven, Halt> {
-    let files = reassemble(tar_split, contents, &mut |_| {})?;
+    let files = reassemble(tar_split, contents, unpack, &mut |_| {})?;
     Ok(Proven {
         files,
         is_layer: None,
@@ -54,6 +58,14 @@ impl Proven {
     /// The grade, of files that are not [wrong](Self::is_wrong).
     pub(super) fn grade(&self) -> Grade {
         let (files, bytes) = (self.files.files, self.files.bytes);
+        if let Some(path) = &self.files.given_up {
+            let path = shown_path(path);
+            return Grade::NotVerifiable {
+                reason: format!(
+                    "by its record, {path} is one of many names of the same content, which no tar that Docker recorded has"
+                ),
+            };
+        }
         if let Some(excused) = self.files.differences.first() {
             return Grade::NotVerifiable {
                 reason: excuse(excused, files - self.files.differences.len() as u64),
@@ -69,12 +81,14 @@ impl Proven {
                 by: Proof::DiffId,
                 files,
                 bytes,
+                entries: None,
             },
             None if files == 0 => Grade::Nothing,
             None => Grade::Verified {
                 by: Proof::Checksums,
                 files,
                 bytes,
+                entries: None,
             },
         }
     }
@@ -103,7 +117,7 @@ fn describe(difference: &Difference) -> String {
             format!("{path}: has {size} bytes, {} were recorded", recorded.size)
         }
         Found::NotRegular => format!("{path}: is no regular file"),
-        Found::Absent | Found::Blocked => format!("{path}: is missing"),
+        Found::Absent | Found::Blocked | Found::Again => format!("{path}: is missing"),
     }
 }
 

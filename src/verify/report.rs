@@ -93,9 +93,9 @@ pub struct LayerReport {
     pub not_verified: Option<String>,
     /// What is wrong with the device's file system, a text each.
     pub structure: Faults,
-    /// The contents of its files.
+    /// The contents of its files and, where Docker recorded the layer's tar, all that the tar says of its entries.
     pub contents: Contents,
-    /// Its entries and their attributes.
+    /// Its entries and their attributes, compared with aufs.
     pub tree: Tree,
     /// Who needs it.
     pub hits: Hits,
@@ -122,6 +122,12 @@ impl Faults {
     /// How many there are.
     pub fn count(&self) -> u64 {
         self.first.len() as u64 + self.more
+    }
+
+    /// Adds all of another list.
+    pub fn append(&mut self, other: Self) {
+        other.first.into_iter().for_each(|fault| self.push(fault));
+        self.more += other.more;
     }
 
     /// Adds one.
@@ -166,6 +172,10 @@ pub enum Contents {
         files: u64,
         /// Their bytes.
         bytes: u64,
+        /// Entries of the layer's tar that were compared, with all that the tar says of them; `None`: there is no tar to go by, and
+        /// the branch was compared alone.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        entries: Option<u64>,
     },
     /// There is nothing to verify: no files with content, or no layer.
     Nothing,
@@ -180,12 +190,25 @@ pub enum Contents {
     Mismatch {
         /// Where.
         files: Faults,
+        /// Where else aufs has the same, so that it was so before the conversion.
+        #[serde(skip_serializing_if = "Faults::is_empty")]
+        before: Faults,
     },
     /// They are not what Docker once unpacked, but aufs had the same.
     SourceDamaged {
         /// Where.
         files: Faults,
     },
+}
+
+impl Contents {
+    /// These differ, and aufs is not known to have the same.
+    pub(super) fn mismatch(files: Faults) -> Self {
+        Self::Mismatch {
+            files,
+            before: Faults::default(),
+        }
+    }
 }
 
 /// What is known of a layer's entries and attributes.
@@ -270,13 +293,13 @@ impl LayerReport {
         };
         write("", &self.structure)?;
         match &self.contents {
-            Contents::Mismatch { files } => write("", files)?,
-            Contents::SourceDamaged { files } => {
-                write(
-                    "; aufs had the same, so it was so before the conversion",
-                    files,
-                )?;
+            Contents::Mismatch { files, before } => {
+                write("", files)?;
+                write(BEFORE, before)?;
             }
+            // Of a root that was not converted there is nothing to tell apart.
+            Contents::SourceDamaged { files } if self.device.is_none() => write("", files)?,
+            Contents::SourceDamaged { files } => write(BEFORE, files)?,
             _ => {}
         }
         match &self.tree {
@@ -285,6 +308,9 @@ impl LayerReport {
         }
     }
 }
+
+/// What is said of damage that is no fault of the conversion.
+const BEFORE: &str = "; aufs had the same, so it was so before the conversion";
 
 /// Who is hit, as the end of a line.
 struct Users<'a>(&'a Hits);

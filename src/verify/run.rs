@@ -22,7 +22,7 @@ use super::work::Work;
 use super::written::Written;
 use crate::chain::Chain;
 use crate::docker::devicemapper::FileSystem;
-use crate::docker::{CacheId, DeviceFiles, Store};
+use crate::docker::{CacheId, DeviceFiles, Owner, Store};
 use crate::engine::kernel::schedule::block_signals;
 use crate::engine::{Phase, Progress, kernel};
 use crate::plan::Layer;
@@ -43,6 +43,8 @@ pub(super) struct Run<'a> {
     pub(super) targets: &'a [Target],
     pub(super) devices: Option<OpenDevices<'a>>,
     pub(super) aufs: Option<&'a Path>,
+    /// The owner of container root, by the root's name.
+    pub(super) owner: Owner,
     /// The image store that the one beside the devices was copied from.
     pub(super) original: Option<PathBuf>,
     /// Branches that a conversion has read already.
@@ -208,6 +210,7 @@ impl<'a> Run<'a> {
             targets,
             devices,
             aufs: request.stores.aufs,
+            owner: Owner::of_root(request.stores.root),
             original: stores::original(request),
             known_branches: layers
                 .filter_map(|device| device.layer.as_ref())

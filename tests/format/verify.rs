@@ -256,7 +256,7 @@ fn a_flipped_byte_of_a_file_is_found_in_its_layer_alone() {
     let wrong = unsound(&report);
     assert_eq!(wrong.len(), 1, "{report}");
     assert_eq!(wrong[0].id.as_ref().unwrap().as_str(), id);
-    let Contents::Mismatch { files } = &wrong[0].contents else {
+    let Contents::Mismatch { files, .. } = &wrong[0].contents else {
         panic!("{report}");
     };
     assert_eq!(

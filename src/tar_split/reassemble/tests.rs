@@ -42,6 +42,12 @@ impl Contents for Files {
     }
 }
 
+struct NoHeaders;
+
+impl Observer for NoHeaders {
+    fn header(&mut self, _header: Result<Header, HeaderError>) {}
+}
+
 fn files<const N: usize>(files: [(&'static str, &'static str); N]) -> Files {
     let file = |text: &'static str| (text != "/").then_some(text);
     Files(files.map(|(path, text)| (path, file(text))).into())
@@ -84,7 +90,8 @@ fn tar_split(entries: &[(&str, &str)]) -> Vec<u8> {
 
 fn run(entries: &[(&str, &str)], mut files: Files) -> (Reassembled, String) {
     let mut tar = Vec::new();
-    let done = reassemble(&tar_split(entries)[..], &mut files, &mut |bytes| {
+    let gzip = &tar_split(entries)[..];
+    let done = reassemble(gzip, &mut files, &mut NoHeaders, &mut |bytes| {
         tar.extend_from_slice(bytes);
     });
     (done.unwrap(), String::from_utf8(tar).unwrap())

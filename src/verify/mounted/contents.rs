@@ -5,17 +5,20 @@ use std::ops::Range;
 
 use super::compare::{Merged, Origin};
 use crate::chain::Chain;
-use crate::docker::DiffId;
+use crate::docker::{DiffId, Owner};
 use crate::engine::BranchReader;
 use crate::plan::Layer;
 use crate::tar_split::{Contents as Source, Found, Recorded};
-use crate::tree::NodeId;
+use crate::tree::{LayerTree, NodeId};
 use crate::verify::branch::BranchFiles;
+use crate::verify::entries::Entries;
 use crate::verify::error::Halt;
 use crate::verify::layer::Look;
 use crate::verify::proof::by_digest;
+use crate::verify::recorded::nr_names;
 use crate::verify::report::{Contents, Faults, Mode, Proof, Tree};
 use crate::verify::run::Run;
+use crate::verify::unpack::Unpack;
 
 /// A mounted device with all that its files are compared with.
 pub(super) struct Files<'r, 'a> {
@@ -56,9 +59,11 @@ impl Files<'_, '_> {
 
     fn by_digest(&self, diff: DiffId, record: File) -> Result<Contents, Halt> {
         let mut files = OnDevice(BranchFiles::new(&self.run.work, self.mounted)?);
-        let proven = by_digest(record, diff, &mut files)?;
+        let mut unpack = self.unpack();
+        let proven = by_digest((record, diff), &mut files, &mut unpack)?;
+        let entries = self.entries(unpack, proven.is_layer);
         if !proven.is_wrong() {
-            return Ok(proven.grade());
+            return Ok(entries.added_to(proven.grade()));
         }
         let files = proven.faults();
         // As in aufs, it was so before the conversion.
@@ -68,11 +73,42 @@ impl Files<'_, '_> {
             }
             _ => false,
         };
-        Ok(if as_in_aufs {
+        Ok(entries.added_to(if as_in_aufs {
             Contents::SourceDamaged { files }
         } else {
-            Contents::Mismatch { files }
-        })
+            Contents::mismatch(files)
+        }))
+    }
+
+    /// Where the layer's tar is unpacked.
+    fn unpack(&self) -> Unpack {
+        let tree = self
+            .layers
+            .first()
+            .map_or(&self.mounted.tree, |own| &own.tree);
+        let root = &tree.node(LayerTree::ROOT).meta;
+        let is_shifted = (root.uid, root.gid) == (self.run.owner.uid, self.run.owner.gid);
+        let unshifted = Owner { uid: 0, gid: 0 };
+        let owner = if is_shifted {
+            self.run.owner
+        } else {
+            unshifted
+        };
+        Unpack::new(owner, nr_names(tree))
+    }
+
+    /// The tar's entries by the branch, which stands for the device where both are the same.
+    fn entries(&self, unpack: Unpack, is_layer: Option<bool>) -> Entries {
+        let are_same = self.merged.is_some_and(|merged| merged.faults.is_empty());
+        let branch = self.layers.first().filter(|_| are_same);
+        match (branch, unpack.finish()) {
+            _ if is_layer == Some(false) => {
+                Entries::unknown("the recorded tar is not the one of the layer's DiffID")
+            }
+            (_, Err(why)) => Entries::unknown(why),
+            (None, Ok(_)) => Entries::unknown("a mounted device is compared with aufs alone"),
+            (Some(branch), Ok(tar)) => Entries::of_branch(&tar, &branch.tree),
+        }
     }
 
     fn by_comparison(&self) -> Result<Contents, Halt> {
@@ -83,7 +119,7 @@ impl Files<'_, '_> {
         }
         let (files, bytes, faults) = self.differing(|layer| layer == 0)?;
         Ok(if !faults.is_empty() {
-            Contents::Mismatch { files: faults }
+            Contents::mismatch(faults)
         } else if files == 0 {
             Contents::Nothing
         } else {
@@ -91,6 +127,7 @@ impl Files<'_, '_> {
                 by: Proof::Comparison,
                 files,
                 bytes,
+                entries: None,
             }
         })
     }
@@ -105,7 +142,7 @@ impl Files<'_, '_> {
         Ok(if faults.is_empty() {
             contents
         } else {
-            Contents::Mismatch { files: faults }
+            Contents::mismatch(faults)
         })
     }
 

@@ -292,9 +292,9 @@ fn read(
 fn graded(contents: Result<Contents, Halt>) -> Result<Contents, Halt> {
     Ok(match contents {
         Err(Halt::Interrupted) => return Err(Halt::Interrupted),
-        Err(halt @ Halt::Device { .. }) => Contents::Mismatch {
-            files: std::iter::once(Chain(&halt)).collect(),
-        },
+        Err(halt @ Halt::Device { .. }) => {
+            Contents::mismatch(std::iter::once(Chain(&halt)).collect())
+        }
         Err(halt) => Contents::NotVerifiable {
             reason: Chain(&halt).to_string(),
         },

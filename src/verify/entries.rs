@@ -1,0 +1,166 @@
+//! What the headers of a layer's tar prove of its entries, on the device and in aufs.
+
+use std::collections::HashSet;
+
+use super::compare::{Compared, Sides, compare};
+use super::recorded::branch_faults;
+use super::report::{Contents, Faults};
+use super::unpack::Unpacked;
+use crate::ext4::read::View;
+use crate::tree::LayerTree;
+
+/// What a comparison with a layer's tar found.
+#[derive(Debug, Default)]
+pub(super) struct Entries {
+    /// How many the tar has.
+    count: u64,
+    /// What aufs has otherwise than the tar, and the device likewise.
+    before: Faults,
+    /// What only the device has otherwise.
+    wrong: Faults,
+    /// Why nothing was compared.
+    unknown: Option<String>,
+}
+
+impl Entries {
+    /// They cannot be compared.
+    pub(super) fn unknown(why: impl Into<String>) -> Self {
+        Self {
+            unknown: Some(why.into()),
+            ..Self::default()
+        }
+    }
+
+    /// Compares a tar with what there is of its layer: the branch, and the device with the one it is a snapshot of. Where both are
+    /// the same, as `compared` says, the branch stands for both.
+    pub(super) fn compare(
+        tar: &Unpacked,
+        branch: Option<&LayerTree>,
+        (parent, child): (Option<&View>, Option<&View>),
+        compared: Option<&Compared>,
+    ) -> Self {
+        let in_aufs = branch.map(|branch| branch_faults(tar, branch));
+        let are_same = compared.is_some_and(|compared| compared.faults.is_empty());
+        let device = match (parent, child) {
+            _ if branch.is_some() && (are_same || child.is_none()) => None,
+            (Some(parent), Some(child)) => Some((parent, child)),
+            _ => return Self::unknown("the layer below cannot be read"),
+        };
+        let found = Self {
+            count: tar.entries,
+            ..Self::default()
+        };
+        let Some((parent, child)) = device else {
+            let before = in_aufs.unwrap_or_default();
+            return Self { before, ..found };
+        };
+        let sides = Sides {
+            parent,
+            child,
+            branch: &tar.tree,
+            tar: Some(tar),
+        };
+        let (before, wrong) = apart(&in_aufs.unwrap_or_default(), compare(sides).faults);
+        Self {
+            before,
+            wrong,
+            ..found
+        }
+    }
+
+    /// Compares a tar with a branch that is known to be what the device has.
+    pub(super) fn of_branch(tar: &Unpacked, branch: &LayerTree) -> Self {
+        Self {
+            count: tar.entries,
+            before: branch_faults(tar, branch),
+            ..Self::default()
+        }
+    }
+
+    /// The grade of a layer's contents with what is known of its entries.
+    pub(super) fn added_to(self, contents: Contents) -> Contents {
+        let Self {
+            count,
+            before: more,
+            wrong,
+            unknown,
+        } = self;
+        match contents {
+            Contents::Mismatch {
+                mut files,
+                mut before,
+            } => {
+                files.append(wrong);
+                before.append(more);
+                Contents::Mismatch { files, before }
+            }
+            Contents::SourceDamaged { files: mut before } => {
+                before.append(more);
+                damaged(wrong, before)
+            }
+            _ if !wrong.is_empty() || !more.is_empty() => damaged(wrong, more),
+            Contents::Verified { files, .. } if unknown.is_some() => Contents::NotVerifiable {
+                reason: format!(
+                    "its {files} files have the recorded content, but of its entries nothing can be said: {}",
+                    unknown.unwrap_or_default()
+                ),
+            },
+            Contents::Nothing if unknown.is_some() => Contents::NotVerifiable {
+                reason: unknown.unwrap_or_default(),
+            },
+            Contents::Verified {
+                by, files, bytes, ..
+            } => Contents::Verified {
+                by,
+                files,
+                bytes,
+                entries: Some(count),
+            },
+            other => other,
+        }
+    }
+}
+
+fn damaged(wrong: Faults, before: Faults) -> Contents {
+    if wrong.is_empty() {
+        Contents::SourceDamaged { files: before }
+    } else {
+        Contents::Mismatch {
+            files: wrong,
+            before,
+        }
+    }
+}
+
+/// What both sides have in common, and what only the device has. Damage to aufs alone is no damage to the layer.
+fn apart(in_aufs: &Faults, on_device: Faults) -> (Faults, Faults) {
+    let known: HashSet<String> = in_aufs
+        .first
+        .iter()
+        .map(|fault| as_on_device(fault))
+        .collect();
+    let (both, wrong) = on_device
+        .first
+        .into_iter()
+        .partition(|fault| known.contains(fault));
+    let before = Faults {
+        first: both,
+        more: in_aufs.more.min(on_device.more),
+    };
+    let wrong = Faults {
+        first: wrong,
+        more: on_device.more - before.more,
+    };
+    (before, wrong)
+}
+
+/// A whiteout that is missing shows on a device by what it deletes.
+fn as_on_device(fault: &str) -> String {
+    match fault.split_once("/.wh.") {
+        Some((directory, rest)) => match rest.strip_suffix(": is missing") {
+            Some(name) => format!("{directory}/{name}: is there, but the layer removes it"),
+            None => fault.to_owned(),
+        },
+        None => fault.to_owned(),
+    }
+}

@@ -1,0 +1,56 @@
+//! Whether a file is read once more.
+
+use std::collections::HashSet;
+use std::hash::Hash;
+
+/// Bytes that a layer's record may have read a second time. A tar whose names lead to one file through symbolic links may exist.
+const ROOM: u64 = 64 * 1024 * 1024;
+
+/// Files that were read, so that a record with a million names for one file costs no more than that file.
+#[derive(Debug)]
+pub(super) struct Once<N> {
+    read: HashSet<N>,
+    room: u64,
+}
+
+impl<N> Default for Once<N> {
+    fn default() -> Self {
+        Self {
+            read: HashSet::new(),
+            room: ROOM,
+        }
+    }
+}
+
+impl<N: Eq + Hash> Once<N> {
+    /// Takes a file as read already.
+    pub(super) fn note(&mut self, file: N) {
+        self.read.insert(file);
+    }
+
+    /// Whether a file of so many bytes may be read now.
+    pub(super) fn may_read(&mut self, file: N, bytes: u64) -> bool {
+        if self.read.insert(file) {
+            return true;
+        }
+        let room = self.room.checked_sub(bytes);
+        self.room = room.unwrap_or(self.room);
+        room.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_again_as_long_as_there_is_room() {
+        let mut once = Once::default();
+        assert!(once.may_read(1, u64::MAX));
+        assert!(once.may_read(1, ROOM - 1));
+        assert!(!once.may_read(1, 2));
+        assert!(once.may_read(2, u64::MAX));
+        once.note(3);
+        assert!(!once.may_read(3, 2));
+    }
+}
