@@ -172,7 +172,9 @@ mod tests {
         differs(
             |tree, listing| {
                 let other = tree.add(Meta::default(), Kind::Symlink(b"x".as_slice().into()));
-                listing.entries[0].1 = other;
+                for entry in &mut listing.entries {
+                    entry.1 = other;
+                }
             },
             "/d/a",
             "changed",

@@ -22,6 +22,7 @@ mod interrupted;
 mod lifecycle;
 mod lost_journal;
 mod machine_log;
+mod names_missing;
 mod preflight;
 mod privileges;
 mod refusals;
