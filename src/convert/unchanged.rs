@@ -48,7 +48,7 @@ impl Stores {
                 files.insert(entry.into_path(), None);
             } else if is_config {
                 // Logs and the like are not taken along: who trims them does no harm.
-                let file = entry.metadata().ok().map(|meta| identity(&meta));
+                let file = entry.metadata().ok().map(|meta| config_identity(&meta));
                 files.insert(entry.into_path(), file);
             }
         }
@@ -98,6 +98,13 @@ fn identity(meta: &Metadata) -> File {
         meta.len(),
         times,
     )
+}
+
+/// The change time left out: a second name of the config, which an interrupted run has made for the way back and which a resumed one
+/// removes, moves it. Its bytes are compared before it is replaced.
+fn config_identity(meta: &Metadata) -> File {
+    let (inode, mode, uid, gid, size, [modified, _]) = identity(meta);
+    (inode, mode, uid, gid, size, [modified, (0, 0)])
 }
 
 fn is_directory(file: Option<File>) -> bool {

@@ -33,10 +33,7 @@ fn is_whiteout(entry: &DirEntry) -> bool {
 
 fn is_own(entry: &DirEntry) -> bool {
     !entry.file_name().as_bytes().starts_with(b".wh.")
-        && entry
-            .file_name()
-            .to_str()
-            .is_some_and(|name| name.is_ascii())
+        && entry.file_name().to_str().is_some_and(str::is_ascii)
 }
 
 fn is_plain_file(entry: &DirEntry) -> bool {
@@ -101,6 +98,6 @@ fn another_mode_and_another_owner_are_named() {
         fs::set_permissions(at, fs::Permissions::from_mode(0o4111)).unwrap();
     });
     named(is_plain_file, |at| {
-        lchown(at, Some(4321), Some(1234)).unwrap()
+        lchown(at, Some(4321), Some(1234)).unwrap();
     });
 }

@@ -1,12 +1,14 @@
 //! What a killed run made outside its root is taken back by its record, unless it is somebody else's by now.
 
 use std::{
-    fs,
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, ensure};
 use aufs2dm::{
+    crc64::crc64,
     engine::kernel::{
         Previous, Target,
         claim::{self, Claim},
@@ -24,6 +26,18 @@ use crate::{
 const NAME: &str = "aufs2dm-test-operator";
 /// The rest of its table, as Docker would make it.
 const TABLE: &str = "128 0 1 skip_block_zeroing";
+
+/// Makes the staging directory one in which a conversion was begun.
+fn begin_journal(stage: &Path) -> Result<()> {
+    let line = r#"{"record":"begun","version":1,"tool":"x","at":1,"root":{"path":"","accessed":[1,0],"modified":[1,0]},"order":null}"#;
+    let inside = line.strip_suffix('}').context("an object")?;
+    let sum = crc64(line.as_bytes());
+    let journal = stage.join("journal");
+    fs::write(&journal, format!("{inside},\"crc64\":\"{sum:016x}\"}}\n"))?;
+    fs::set_permissions(&journal, Permissions::from_mode(0o600))?;
+    fs::set_permissions(stage, Permissions::from_mode(0o700))?;
+    Ok(())
+}
 
 /// As a run leaves it that was killed.
 fn write(claim: &Claim, home: &Home) -> Result<PathBuf> {
@@ -177,6 +191,7 @@ pub(super) fn kernel_claim_is_dealt_with_by_whatever_run_comes_next(
     let root = directory(scratch, "aufs")?.join("docker");
     lab.copy(&roots::aufs(lab)?, &root)?;
     let stage = directory(&root, ".aufs2dm")?;
+    begin_journal(&stage)?;
     let claim = claim_of(None, 2);
     claim.write(&stage)?;
     message(lab, "create_thin 1")?;
