@@ -2,9 +2,12 @@
 //!
 //! It lies beside the staging directory, which goes. Docker takes no notice of a file of that name.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
@@ -56,10 +59,18 @@ impl Committed {
     pub(super) fn write(&self, root: &Path, stage: &Path) -> Result<(), Error> {
         let text = serde_json::to_string_pretty(self).expect("records have text keys only");
         let (new, path) = (stage.join("committed.json"), root.join(FILE));
-        fs::write(&new, text + "\n").map_err(Error::io(&new, "write"))?;
-        fs::File::open(&new)
-            .and_then(|file| file.sync_all())
-            .map_err(Error::io(&new, "sync"))?;
+        // Closed to others like all in the staging directory; one that a kill has torn is written anew.
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .custom_flags(OFlag::O_NOFOLLOW.bits())
+            .open(&new)
+            .map_err(Error::io(&new, "create"))?;
+        file.write_all((text + "\n").as_bytes())
+            .map_err(Error::io(&new, "write"))?;
+        file.sync_all().map_err(Error::io(&new, "sync"))?;
         fs::rename(&new, &path).map_err(Error::io(&path, "write"))?;
         sync_directory(root)
     }
