@@ -1,19 +1,11 @@
 //! Compares inodes: what an entry of a branch says of one, and what one was on the parent.
 
-use super::device::stretches;
 use crate::ext4::Ino;
 use crate::ext4::read::{Inode, Type, View};
-use crate::tree::{Kind, Meta, Node, Regular, Segment, Xattrs, escape};
+use crate::tree::{Kind, Meta, Node, Xattrs, escape};
 
-/// A hole in aufs of at least so many bytes must be one on the device; shorter ones may have been filled.
-const HOLE: u64 = 64 * 1024;
-
-/// What differs, a text each. `data` compares a regular file's holes.
-pub(super) fn attribute_faults(
-    node: &Node,
-    inode: &Inode,
-    data: impl Fn(&Regular) -> Option<String>,
-) -> Vec<String> {
+/// What differs, a text each.
+pub(super) fn attribute_faults(node: &Node, inode: &Inode) -> Vec<String> {
     let mut faults = meta_faults(&node.meta, &inode.meta());
     if inode.attribute_flags() != 0 {
         faults.push(format!(
@@ -25,7 +17,6 @@ pub(super) fn attribute_faults(
         Kind::Regular(file) if file.size != inode.size() => {
             faults.push(differ("size", inode.size(), file.size));
         }
-        Kind::Regular(file) => faults.extend(data(file)),
         Kind::Symlink(target) if inode.target() != Some(target) => {
             let found = inode.target().map_or_else(|| "nothing".to_owned(), escape);
             faults.push(differ("target", found, escape(target)));
@@ -87,64 +78,6 @@ pub(super) fn differ(
     expected: impl std::fmt::Display,
 ) -> String {
     format!("{what} is {found}, {expected} in aufs")
-}
-
-impl Regular {
-    /// How the device's blocks differ from the file's holes: data in a large hole, or a hole in data.
-    pub(super) fn differs(&self, view: &View, ino: Ino) -> Option<String> {
-        let block = u64::from(view.block_bytes());
-        let holes = self.holes();
-        // Blocks that were taken in a hole, written or not.
-        for run in view.extents(ino) {
-            let start = u64::from(run.logical) * block;
-            let end = start + u64::from(run.blocks) * block;
-            let first = holes.partition_point(|hole| hole.1 <= start);
-            for &(from, to) in &holes[first..] {
-                if from >= end {
-                    break;
-                }
-                let whole = from.next_multiple_of(block)..to - to % block;
-                if to - from >= HOLE && start.max(whole.start) < end.min(whole.end) {
-                    return Some(format!("the hole at byte {from} takes space"));
-                }
-            }
-        }
-        // No writer looks whether data is zeros, so none may have become a hole.
-        let whole = [Segment {
-            start: 0,
-            end: self.size,
-        }];
-        let data = self.segments.as_ref().map_or(&whole[..], |all| &all[..]);
-        for stretch in stretches(view, ino, self.size) {
-            let (start, end) = (stretch.offset, stretch.offset + stretch.bytes);
-            let next = data.partition_point(|segment| segment.end <= start);
-            let overlaps = data.get(next).is_some_and(|segment| segment.start < end);
-            if stretch.place.is_none() && overlaps {
-                let at = data[next].start.max(start);
-                return Some(format!("there is a hole at byte {at}, data in aufs"));
-            }
-        }
-        None
-    }
-
-    /// The file's holes: where they begin and end, ascending.
-    fn holes(&self) -> Vec<(u64, u64)> {
-        let Some(segments) = &self.segments else {
-            return Vec::new();
-        };
-        let mut holes = Vec::with_capacity(segments.len() + 1);
-        let mut at = 0;
-        for segment in segments.iter() {
-            if segment.start > at {
-                holes.push((at, segment.start));
-            }
-            at = segment.end;
-        }
-        if at < self.size {
-            holes.push((at, self.size));
-        }
-        holes
-    }
 }
 
 /// Whether mode, owner, attributes and flags of two inodes are the same.

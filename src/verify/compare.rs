@@ -48,6 +48,8 @@ pub(super) struct Compared {
     /// The branch's regular files with their inodes on the device, as far as both are of one size: their bytes are still to
     /// be compared.
     pub(super) files: Vec<(NodeId, Ino)>,
+    /// Files that take space on one side only, each with its path; they are zeros there.
+    pub(super) space: Faults,
     /// Inodes whose difference from the parent the branch explains.
     pub(super) explained: HashSet<Ino>,
 }
@@ -164,9 +166,7 @@ impl Comparison<'_> {
         let expected = self.sides.branch.node(node);
         let faults = match self.sides.tar {
             Some(tar) => recorded::inode_faults(expected, tar.unsure(node), inode),
-            None => attribute_faults(expected, inode, |layout| {
-                layout.differs(self.sides.child, ino)
-            }),
+            None => attribute_faults(expected, inode),
         };
         if !faults.is_empty() {
             let path = self.sides.branch.display_path(node);

@@ -18,6 +18,7 @@ use super::mounted::{self, Held, Stack};
 use super::pool::ThinDevice;
 use super::report::{Contents, Faults, LayerReport, Mode, Role, Tree};
 use super::run::Run;
+use super::space::compare_space;
 use super::targets::Target;
 use crate::chain::Chain;
 use crate::docker::{self, CacheId, ChainId, DiffId, Hits};
@@ -151,6 +152,12 @@ pub(super) fn examine(
     let mut compared = look.compare(branch);
     if let Some(compared) = &mut compared {
         look.check_mark(compared);
+        match look.compare_space(branch, compared) {
+            Ok(()) => {}
+            Err(halt @ Halt::Device { .. }) => compared.faults.push(Chain(&halt)),
+            Err(halt) => return look.unreadable_branch(report, &halt),
+        }
+        report.space = std::mem::take(&mut compared.space);
     }
     report.tree = look.tree(compared.as_ref(), &report);
     let how = run.how(place);
@@ -192,6 +199,7 @@ fn begun(
         structure,
         contents: Contents::Nothing,
         tree: Tree::Same { entries: 0 },
+        space: Faults::default(),
         hits: target.id.as_ref().map_or_else(Hits::default, users),
     }
 }
@@ -290,6 +298,15 @@ impl<'r, 'a> Look<'r, 'a> {
             branch: &branch?.tree,
             tar: None,
         }))
+    }
+
+    fn compare_space(&self, branch: Option<&Layer>, compared: &mut Compared) -> Result<(), Halt> {
+        match (self.on_device(), branch) {
+            (Ok(Some(device)), Some(branch)) => {
+                compare_space(&self.run.work, device, branch, self.run.mode, compared)
+            }
+            _ => Ok(()),
+        }
     }
 
     fn tree(&self, compared: Option<&Compared>, report: &LayerReport) -> Tree {

@@ -24,6 +24,7 @@ mod report;
 mod request;
 mod run;
 mod sample;
+mod space;
 mod start;
 mod stores;
 mod targets;

@@ -97,6 +97,8 @@ pub struct LayerReport {
     pub contents: Contents,
     /// Its entries and their attributes, compared with aufs.
     pub tree: Tree,
+    /// Files that are a hole on one side where the other takes space for zeros. That is no fault.
+    pub space: Faults,
     /// Who needs it.
     pub hits: Hits,
 }
@@ -414,6 +416,22 @@ impl Report {
         write_counts(f, "trees", &counts)
     }
 
+    /// How many files are a hole on one side only, with the first.
+    fn write_space(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count: u64 = self.layers.iter().map(|layer| layer.space.count()).sum();
+        let mut all = self.layers.iter();
+        let first = all.find_map(|layer| Some((layer.name(), layer.space.first.first()?)));
+        let Some((name, first)) = first else {
+            return Ok(());
+        };
+        let s = if count == 1 { "" } else { "s" };
+        writeln!(
+            f,
+            "{count} file{s} with holes in other places than in aufs, zeros on both sides, as a copy of the root leaves it; the \
+             first: {name}: {first}"
+        )
+    }
+
     /// Why layers could not be verified or compared, each reason once.
     fn write_reasons(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut reasons = self.coverage.reasons.iter();
@@ -465,6 +483,7 @@ impl fmt::Display for Report {
         if let KernelWord::Yes { faults, .. } = &self.kernel {
             faults.iter().try_for_each(|fault| writeln!(f, "{fault}"))?;
         }
+        self.write_space(f)?;
         self.faults
             .iter()
             .chain(&self.remarks)

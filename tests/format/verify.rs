@@ -155,6 +155,7 @@ fn a_converted_root_is_proven_layer_by_layer() {
     }
     for layer in &report.layers {
         assert!(matches!(layer.tree, Tree::Same { .. }), "{layer:?}");
+        assert!(layer.space.is_empty(), "{layer:?}");
         let left_out = matches!(
             layer.contents,
             Contents::NotRead | Contents::NotVerifiable { .. }

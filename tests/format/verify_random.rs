@@ -303,6 +303,8 @@ fn converted_stacks_differ_in_nothing() {
         convert(&root.path());
         let report = check(&root);
         assert_eq!(report.verdict, Verdict::Sound, "seed {seed}: {report}");
+        let spaced = report.layers.iter().find(|layer| !layer.space.is_empty());
+        assert!(spaced.is_none(), "seed {seed}: {spaced:?}");
         let same = report
             .layers
             .iter()

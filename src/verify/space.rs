@@ -1,0 +1,279 @@
+//! Space is not content: a file may take blocks where aufs has a hole, or have a hole where aufs has zeros. A copy of a root
+//! leaves it so, or a backup that was restored. What takes space on one side only must be zeros there.
+
+use super::branch::{BranchFiles, PIECE};
+use super::compare::Compared;
+use super::device::{DeviceFiles, DeviceTree, stretches};
+use super::error::Halt;
+use super::pool::ThinDevice;
+use super::report::Mode;
+use super::work::Work;
+use crate::ext4::Ino;
+use crate::ext4::read::View;
+use crate::plan::Layer;
+use crate::tree::{NodeId, Regular, Segment};
+
+/// Shorter holes of aufs are not looked at: a writer may fill them.
+const HOLE: u64 = 64 * 1024;
+
+/// Where one side of a file has a hole and the other has not, ascending.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Space {
+    /// Taken on the device, a hole in aufs.
+    on_device: Vec<Segment>,
+    /// Taken in aufs, a hole on the device.
+    in_aufs: Vec<Segment>,
+}
+
+/// Looks where the files that were compared take space on one side only. What is no zero there is a fault, all else a remark.
+/// A quick verification looks at the first piece of each such stretch.
+pub(super) fn compare_space(
+    work: &Work<'_>,
+    (device, tree): (ThinDevice<'_>, DeviceTree<'_>),
+    layer: &Layer,
+    mode: Mode,
+    compared: &mut Compared,
+) -> Result<(), Halt> {
+    let mut sides = None;
+    for at in 0..compared.files.len() {
+        let (node, ino) = compared.files[at];
+        let Some(file) = layer.tree.regular(node) else {
+            continue;
+        };
+        let space = Space::of(file, tree.view, ino);
+        if space == Space::default() {
+            continue;
+        }
+        let sides = match &mut sides {
+            Some(sides) => sides,
+            none => none.insert(Sides {
+                branch: BranchFiles::new(work, layer)?,
+                files: DeviceFiles::new(work, device, tree),
+                work,
+                layer,
+            }),
+        };
+        let looked_at = space.looked_at(mode);
+        let path = layer.tree.display_path(node);
+        match sides.first_byte((node, ino), file.size, &looked_at)? {
+            Some(what) => compared.faults.push(format_args!("{path}: {what}")),
+            None => compared
+                .space
+                .push(format_args!("{path}: {}", space.told())),
+        }
+    }
+    Ok(())
+}
+
+impl Space {
+    fn of(file: &Regular, view: &View, ino: Ino) -> Self {
+        let block = u64::from(view.block_bytes());
+        // Blocks that were taken in a hole, written or not.
+        let runs = view.extents(ino).map(|run| Segment {
+            start: u64::from(run.logical).saturating_mul(block),
+            end: (u64::from(run.logical) + u64::from(run.blocks)).saturating_mul(block),
+        });
+        let holes: Vec<Segment> = holes(file)
+            .into_iter()
+            .filter(|hole| hole.end - hole.start >= HOLE)
+            .map(|hole| Segment {
+                start: hole.start.next_multiple_of(block),
+                end: hole.end - hole.end % block,
+            })
+            .collect();
+        let gaps = stretches(view, ino, file.size)
+            .into_iter()
+            .filter(|stretch| stretch.place.is_none())
+            .map(|stretch| Segment {
+                start: stretch.offset,
+                end: stretch.offset + stretch.bytes,
+            });
+        let whole = [Segment {
+            start: 0,
+            end: file.size,
+        }];
+        let data = file.segments.as_ref().map_or(&whole[..], |all| &all[..]);
+        Self {
+            on_device: common(runs, &holes),
+            in_aufs: common(gaps, data),
+        }
+    }
+
+    fn looked_at(&self, mode: Mode) -> Self {
+        let first_piece = |part: &Segment| Segment {
+            start: part.start,
+            end: part.end.min(part.start + PIECE as u64),
+        };
+        let cut = |parts: &[Segment]| match mode {
+            Mode::Full => parts.to_vec(),
+            Mode::Quick => parts.iter().map(first_piece).collect(),
+        };
+        Self {
+            on_device: cut(&self.on_device),
+            in_aufs: cut(&self.in_aufs),
+        }
+    }
+
+    fn told(&self) -> String {
+        match (self.on_device.first(), self.in_aufs.first()) {
+            (Some(part), _) => format!("the hole at byte {} takes space", part.start),
+            (None, Some(part)) => format!("the zeros at byte {} are a hole", part.start),
+            (None, None) => String::new(),
+        }
+    }
+}
+
+/// The two sides of a layer's files.
+struct Sides<'a> {
+    branch: BranchFiles<'a>,
+    files: DeviceFiles<'a>,
+    work: &'a Work<'a>,
+    layer: &'a Layer,
+}
+
+impl Sides<'_> {
+    /// The first byte of some stretches that is no zero, as a fault.
+    fn first_byte(
+        &mut self,
+        (node, ino): (NodeId, Ino),
+        size: u64,
+        space: &Space,
+    ) -> Result<Option<String>, Halt> {
+        if let Some(at) = self.on_device((node, ino), size, &space.on_device)? {
+            return Ok(Some(format!(
+                "has data at byte {at}, where aufs has a hole"
+            )));
+        }
+        let mut found = None;
+        if !space.in_aufs.is_empty() {
+            self.branch
+                .read_parts(node, &space.in_aufs, &mut |offset, bytes| {
+                    found = found.or(first_of(offset, bytes));
+                    Ok(())
+                })?;
+        }
+        Ok(found.map(|at| format!("there is a hole at byte {at}, data in aufs")))
+    }
+
+    fn on_device(
+        &mut self,
+        (node, ino): (NodeId, Ino),
+        size: u64,
+        parts: &[Segment],
+    ) -> Result<Option<u64>, Halt> {
+        if parts.is_empty() {
+            return Ok(None);
+        }
+        self.files.open(ino, size);
+        let mut buffer = Vec::new();
+        for part in parts {
+            let mut at = part.start;
+            while at < part.end {
+                self.work.go_on()?;
+                let bytes = (part.end - at).min(PIECE as u64);
+                buffer.resize(usize::try_from(bytes).expect("at most a piece"), 0);
+                self.files
+                    .read_at(&mut buffer, at)
+                    .map_err(|source| Halt::Device {
+                        path: self.layer.tree.display_path(node),
+                        source,
+                    })?;
+                if let Some(found) = first_of(at, &buffer) {
+                    return Ok(Some(found));
+                }
+                at += bytes;
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Where bytes that begin at `offset` have the first that is no zero.
+fn first_of(offset: u64, bytes: &[u8]) -> Option<u64> {
+    let at = bytes.iter().position(|&byte| byte != 0)?;
+    Some(offset + at as u64)
+}
+
+/// A file's holes in aufs, ascending.
+fn holes(file: &Regular) -> Vec<Segment> {
+    let Some(segments) = &file.segments else {
+        return Vec::new();
+    };
+    let mut holes = Vec::with_capacity(segments.len() + 1);
+    let mut start = 0;
+    let end = Segment {
+        start: file.size,
+        end: file.size,
+    };
+    for segment in segments.iter().chain([&end]) {
+        if segment.start > start {
+            holes.push(Segment {
+                start,
+                end: segment.start,
+            });
+        }
+        start = start.max(segment.end);
+    }
+    holes
+}
+
+/// What stretches have in common with others that are ascending and apart.
+fn common(some: impl Iterator<Item = Segment>, others: &[Segment]) -> Vec<Segment> {
+    let mut all = Vec::new();
+    for part in some {
+        let first = others.partition_point(|other| other.end <= part.start);
+        let overlapping = others[first..]
+            .iter()
+            .take_while(|other| other.start < part.end);
+        all.extend(overlapping.filter_map(|other| {
+            let (start, end) = (part.start.max(other.start), part.end.min(other.end));
+            (start < end).then_some(Segment { start, end })
+        }));
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn segment((start, end): (u64, u64)) -> Segment {
+        Segment { start, end }
+    }
+
+    fn segments(parts: &[(u64, u64)]) -> Vec<Segment> {
+        parts.iter().copied().map(segment).collect()
+    }
+
+    #[test]
+    fn what_two_lists_have_in_common_is_found_in_every_position() {
+        let others = segments(&[(10, 20), (30, 40), (40, 50)]);
+        for (some, expected) in [
+            (vec![(0, 10)], vec![]),
+            (vec![(0, 11)], vec![(10, 11)]),
+            (vec![(15, 35)], vec![(15, 20), (30, 35)]),
+            (vec![(20, 30), (49, 99)], vec![(49, 50)]),
+            (vec![(0, 99)], vec![(10, 20), (30, 40), (40, 50)]),
+        ] {
+            let found = common(segments(&some).into_iter(), &others);
+            assert_eq!(found, segments(&expected), "{some:?}");
+        }
+    }
+
+    #[test]
+    fn holes_are_what_lies_between_the_data() {
+        let of = |parts: Option<&[(u64, u64)]>| {
+            holes(&Regular {
+                size: 100,
+                segments: parts.map(|all| Box::new(segments(all))),
+            })
+        };
+        assert_eq!(of(None), []);
+        assert_eq!(of(Some(&[])), segments(&[(0, 100)]));
+        assert_eq!(
+            of(Some(&[(0, 10), (20, 30)])),
+            segments(&[(10, 20), (30, 100)])
+        );
+        assert_eq!(of(Some(&[(5, 100)])), segments(&[(0, 5)]));
+    }
+}
