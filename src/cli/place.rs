@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use super::args::RootArgs;
 use crate::docker::daemon::Host;
-use crate::docker::first_start::data_root;
+use crate::docker::first_start::{data_root, default_pid_file};
 use crate::shell::{DEFAULT_ROOT, Given, remember};
 
 /// The root and its host, as far as that is looked at.
@@ -58,11 +58,13 @@ impl RootArgs {
             pid_file: self.pidfile.clone(),
         });
         let usual = Host::default();
+        let host_root = self.host_root.clone().unwrap_or(usual.root);
+        let pid_file = self.pidfile.clone();
         Ok(Place {
             root: self.the_root(),
             host: Host {
-                pid_file: self.pidfile.clone().unwrap_or(usual.pid_file),
-                root: self.host_root.clone().unwrap_or(usual.root),
+                pid_file: pid_file.unwrap_or_else(|| default_pid_file(&host_root)),
+                root: host_root,
                 ..Host::default()
             },
         })

@@ -20,7 +20,7 @@ use super::remove::{
     remove_stage,
 };
 use super::since::{Changes, read_regular};
-use super::switch;
+use super::switch::{self, ExpectAlone, not_alone};
 use super::verified::Verified;
 use crate::chain::Chain;
 use crate::docker::config_with_driver;
@@ -191,11 +191,12 @@ impl Conversion {
     ///
     /// # Errors
     ///
-    /// As [`Stage::switch`](super::Stage::switch).
-    pub fn finish_switch(&self) -> Result<(), Error> {
+    /// As [`Stage::switch`](super::Stage::switch). With [`Error::NotAlone`] all stays where it is.
+    pub fn finish_switch(&self, alone: ExpectAlone<'_>) -> Result<(), Error> {
         let Some(switching) = &self.story.switching else {
             return Ok(());
         };
+        alone().map_err(not_alone(&self.root, "resume"))?;
         let journal = Journal::reopen(&self.stage)?;
         switch::forward(switching, self.ground(), &journal)
     }
@@ -214,8 +215,9 @@ impl Conversion {
     ///
     /// # Errors
     ///
-    /// [`Error::TakingBack`]: it can be called again.
-    pub fn take_back(&self) -> Result<Vec<String>, Error> {
+    /// [`Error::NotAlone`]: nothing has been changed. [`Error::TakingBack`]: it can be called again.
+    pub fn take_back(&self, alone: ExpectAlone<'_>) -> Result<Vec<String>, Error> {
+        alone().map_err(not_alone(&self.root, "rollback"))?;
         let taking_back = |cause| Error::TakingBack {
             root: self.root.clone(),
             cause: Box::new(cause),
@@ -275,9 +277,10 @@ impl Conversion {
     ///
     /// # Errors
     ///
-    /// As [`expect_removable`](Self::expect_removable), [`Error::Io`], and [`Error::NotRemoved`] when all is removed that can be.
-    pub fn remove_aufs_side(self) -> Result<(), Error> {
+    /// As [`expect_removable`](Self::expect_removable), [`Error::NotAlone`], [`Error::Io`], and [`Error::NotRemoved`] when all is removed that can be.
+    pub fn remove_aufs_side(self, alone: ExpectAlone<'_>) -> Result<(), Error> {
         self.expect_removable()?;
+        alone().map_err(not_alone(&self.root, "commit"))?;
         if self.story.state != State::Committing {
             Journal::reopen(&self.stage)?.append(&Record::Committing)?;
         }

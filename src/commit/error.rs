@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::journal::State;
 use crate::chain::Chain;
 use crate::docker::ReadError;
+use crate::docker::daemon::NotAlone;
 use crate::docker::first_start::SwitchError;
 use crate::mount_table::{Found, told};
 use crate::removal::Kept;
@@ -97,6 +98,20 @@ pub enum Error {
         root: PathBuf,
         /// The staged file or directory.
         path: PathBuf,
+    },
+    /// Right before something was to be moved or removed, somebody else was found at work.
+    #[error(
+        "{}; nothing was moved. When that is settled: `{}`",
+        Chain(cause),
+        own(words, root)
+    )]
+    NotAlone {
+        /// The Docker root.
+        root: PathBuf,
+        /// Who.
+        cause: NotAlone,
+        /// The command that goes on.
+        words: &'static str,
     },
     /// The daemon's settings cannot be changed.
     #[error(transparent)]

@@ -32,7 +32,7 @@ use super::leftover::Leftover;
 use super::moves::{Ground, Move, create_private_dirs};
 use super::remove::{expect_unmounted_stage, remove_leftover, remove_part, remove_stage};
 use super::since::{Parts, Written, names_in};
-use super::switch;
+use super::switch::{self, ExpectAlone};
 use super::times::Times;
 use crate::docker::first_start::Switch;
 use crate::engine::kernel::claim;
@@ -286,16 +286,18 @@ impl Stage {
         Ok(())
     }
 
-    /// Makes all that is staged durable, then moves it in place, and tells the daemon if so ordered. The staging directory stays, for the way back.
+    /// Makes all that is staged durable, then moves it in place, and tells the daemon if so ordered, unless somebody else is at
+    /// work. The staging directory stays, for the way back.
     ///
     /// # Errors
     ///
-    /// [`Error::Exists`] and [`Error::Io`]: nothing has moved. [`Error::HalfWay`]: the root is in between, and the error says
+    /// [`Error::NotAlone`], [`Error::Exists`] and [`Error::Io`]: nothing has moved. [`Error::HalfWay`]: the root is in between, and the error says
     /// what leads out of that.
     pub fn switch(
         &mut self,
         configs: &[EditedConfig],
         daemon: Option<Switch>,
+        alone: ExpectAlone<'_>,
     ) -> Result<(), Error> {
         let ground = self.ground();
         let switching = self.prepare_switch(configs, daemon)?;
@@ -310,7 +312,7 @@ impl Stage {
         let kept = self.keep;
         // A kill from here on is told from one before by this record.
         self.journal.append(&Record::Switching(switching.clone()))?;
-        let switched = switch::forward(&switching, self.ground(), &self.journal);
+        let switched = switch::begin(&switching, self.ground(), &self.journal, alone);
         self.keep = match &switched {
             Ok(()) | Err(Error::HalfWay { .. }) => true,
             Err(_) => kept,

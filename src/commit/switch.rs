@@ -1,10 +1,42 @@
 //! Moves the staged result in place, and takes it back.
 
+use std::path::Path;
+
 use super::error::Error;
 use super::journal::{Journal, Record, Switching, now};
 use super::moves::{Back, Ground};
 use super::since::Changes;
+use crate::docker::daemon::NotAlone;
 use crate::docker::first_start::{self, Switch, SwitchError};
+
+/// Looks whether nobody else is at work on the root.
+pub type ExpectAlone<'a> = &'a dyn Fn() -> Result<(), NotAlone>;
+
+/// The error for somebody else's being at work; `words` is the command that goes on.
+pub(super) fn not_alone(root: &Path, words: &'static str) -> impl FnOnce(NotAlone) -> Error {
+    let root = root.to_owned();
+    move |cause| Error::NotAlone { root, cause, words }
+}
+
+/// Does all steps of a move that was not begun. If somebody else is at work, none is done, and what was prepared for them is taken back.
+///
+/// # Errors
+///
+/// [`Error::NotAlone`], and as [`forward`].
+pub(super) fn begin(
+    switching: &Switching,
+    ground: Ground<'_>,
+    journal: &Journal,
+    alone: ExpectAlone<'_>,
+) -> Result<(), Error> {
+    match alone() {
+        Ok(()) => forward(switching, ground, journal),
+        Err(cause) => {
+            let cause = not_alone(ground.root, "convert")(cause);
+            Err(undo(cause, switching, ground, journal))
+        }
+    }
+}
 
 /// Does all steps, or those that are left. Durable on return, and recorded.
 ///
@@ -31,15 +63,20 @@ pub(super) fn forward(
     let Err(cause) = moved else {
         return Ok(());
     };
+    Err(undo(cause, switching, ground, journal))
+}
+
+/// Takes back what was done of a move that failed. Gives the cause, with what else failed.
+fn undo(cause: Error, switching: &Switching, ground: Ground<'_>, journal: &Journal) -> Error {
     let taken_back = back(switching, ground).and_then(|_| journal.append(&Record::TakenBack));
-    Err(match taken_back {
+    match taken_back {
         Ok(()) => cause,
         Err(left) => Error::HalfWay {
             root: ground.root.to_owned(),
             cause: Box::new(cause),
             left: Box::new(left),
         },
-    })
+    }
 }
 
 /// Takes all steps back, latest first, and makes that durable. What cannot come back is told.
@@ -97,7 +134,7 @@ pub(super) fn changes(switching: &Switching, ground: Ground<'_>) -> Result<Chang
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::path::{Path, PathBuf};
+    use std::path::PathBuf;
 
     use serde_json::Value;
 
@@ -105,6 +142,7 @@ mod tests {
     use crate::commit::moves::Move;
     use crate::commit::since::{Parts, Written};
     use crate::commit::times::Times;
+    use crate::docker::daemon::{Finding, Running};
 
     struct Fixture {
         dir: tempfile::TempDir,
@@ -262,6 +300,36 @@ mod tests {
         let error = fixture.forward(&switching).unwrap_err();
         assert!(matches!(error, Error::Lost { .. }), "{error}");
         assert_eq!(fixture.files(), before);
+    }
+
+    #[test]
+    fn nothing_is_moved_where_somebody_else_is_at_work() {
+        let fixture = Fixture::new();
+        let before = fixture.files();
+        let switching = fixture.begin();
+        let stage = fixture.path("stage");
+        let daemon = || {
+            let findings = vec![Finding::Daemon { pid: 7 }];
+            Err(Running::Found { findings }.into())
+        };
+        let error = begin(
+            &switching,
+            fixture.ground(&stage),
+            &fixture.journal,
+            &daemon,
+        )
+        .unwrap_err();
+        assert!(matches!(error, Error::NotAlone { .. }), "{error}");
+        assert_eq!(fixture.files(), before);
+        for name in ["devicemapper", "image", "containers/c1/config.v2.json"] {
+            assert!(stage.join(name).exists(), "{name}");
+        }
+        let journal = fixture.read("stage/journal");
+        assert!(journal.lines().last().unwrap().contains("taken-back"));
+        let alone = || Ok(());
+        fixture.begin();
+        begin(&switching, fixture.ground(&stage), &fixture.journal, &alone).unwrap();
+        fixture.is_in_place();
     }
 
     #[test]

@@ -94,7 +94,8 @@ impl Discard {
             root: self.root().to_owned(),
             notices: std::mem::take(&mut self.held.notices),
         };
-        self.conversion.remove_aufs_side()?;
+        let held = &self.held;
+        self.conversion.remove_aufs_side(&|| held.expect_alone())?;
         self.held.release();
         Ok(done)
     }

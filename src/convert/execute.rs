@@ -112,11 +112,8 @@ impl Prepared {
             elapsed: began.elapsed(),
         };
         let summary = Summary::new(&self, Some(done));
-        if let Some(lock) = self.source.lock
-            && let Err(error) = lock.release()
-        {
-            // The conversion is done: an error would say that it is not.
-            log::warn!("{error}: remove it by hand before Docker starts");
+        if let Some(files) = self.source.pid_files {
+            files.release();
         }
         Ok(summary)
     }
@@ -169,6 +166,13 @@ impl Prepared {
         if !keep {
             return cause;
         }
+        let cause = match cause {
+            Error::Commit(commit::Error::NotAlone { root, cause, .. }) => {
+                let words = "resume";
+                Error::Commit(commit::Error::NotAlone { root, cause, words })
+            }
+            cause => cause,
+        };
         Error::Resumable {
             root: self.source.path().to_owned(),
             cause: Box::new(cause),
@@ -270,7 +274,8 @@ impl Prepared {
         if self.source.request.cancel.is_set() {
             return Err(Error::Interrupted);
         }
-        stage.switch(&self.configs, self.daemon.clone())?;
+        let alone = || self.source.expect_alone();
+        stage.switch(&self.configs, self.daemon.clone(), &alone)?;
         progress.finish();
         if let Some(verified) = verified {
             // The conversion is done: an error would say that it is not.

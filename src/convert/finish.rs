@@ -48,7 +48,7 @@ pub fn finish(root: &Path, host: &Host) -> Result<Finished, Error> {
                 && conversion.story().state == State::Switching
             {
                 conversion.check_daemon_file(host)?;
-                conversion.finish_switch()?;
+                conversion.finish_switch(&|| held.expect_alone())?;
             }
             held.release();
             Finished::Switched

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::error::Error;
 use super::keep_out::keep_docker_out;
 use crate::commit::RootLock;
-use crate::docker::daemon::{Hold, Host, PidFileLock, check_devices};
+use crate::docker::daemon::{Host, NotAlone, PidFiles, check_devices};
 use crate::docker::{self, Root};
 
 /// A root, held until it is dropped.
@@ -15,7 +15,8 @@ pub(super) struct Held {
     root: Option<Root>,
     /// What the operator should know.
     pub(super) notices: Vec<String>,
-    lock: Option<PidFileLock>,
+    host: Host,
+    pid_files: Option<PidFiles>,
     _root_lock: RootLock,
 }
 
@@ -28,12 +29,13 @@ impl Held {
         let root = Root::open(root)?;
         let root_lock = RootLock::acquire(root.path())?;
         let mut notices = Vec::new();
-        let lock = keep_docker_out(&root, host, false, &mut notices)?;
+        let pid_files = keep_docker_out(&root, host, false, &mut notices)?;
         Ok(Self {
             path: root.path().to_owned(),
             root: Some(root),
             notices,
-            lock,
+            host: host.clone(),
+            pid_files,
             _root_lock: root_lock,
         })
     }
@@ -59,15 +61,13 @@ impl Held {
             return Err(Error::NotRoot);
         }
         let root_lock = RootLock::acquire(root)?;
-        let lock = match PidFileLock::acquire(host)? {
-            Hold::Held(lock) => Some(lock),
-            Hold::NoDirectory { .. } => None,
-        };
+        let pid_files = PidFiles::acquire(host, &mut Vec::new())?;
         Ok(Self {
             path: root.canonicalize().unwrap_or_else(|_| root.to_owned()),
             root: None,
             notices: Vec::new(),
-            lock,
+            host: host.clone(),
+            pid_files: Some(pid_files),
             _root_lock: root_lock,
         })
     }
@@ -82,13 +82,18 @@ impl Held {
         self.root.as_ref()
     }
 
+    /// Makes sure that nobody else is at work on it still.
+    pub(super) fn expect_alone(&self) -> Result<(), NotAlone> {
+        match &self.pid_files {
+            Some(files) => files.expect_alone(self.root(), &self.host),
+            None => Ok(()),
+        }
+    }
+
     /// Lets Docker start again.
     pub(super) fn release(self) {
-        if let Some(lock) = self.lock
-            && let Err(error) = lock.release()
-        {
-            // The work is done: an error would say that it is not.
-            log::warn!("{error}: remove it by hand before Docker starts");
+        if let Some(files) = self.pid_files {
+            files.release();
         }
     }
 }

@@ -4,15 +4,15 @@ use std::path::Path;
 
 use super::error::Error;
 use crate::docker::Root;
-use crate::docker::daemon::{Hold, Host, Notice, PidFileLock, check_stopped};
+use crate::docker::daemon::{Host, Notice, PidFiles, check_stopped};
 
-/// Takes Docker's pid file first and looks for signs of life then: a daemon that starts in between is seen.
+/// Takes Docker's pid files first and looks for signs of life then: a daemon that starts in between is seen.
 pub(super) fn keep_docker_out(
     root: &Root,
     host: &Host,
     dry_run: bool,
     notices: &mut Vec<String>,
-) -> Result<Option<PidFileLock>, Error> {
+) -> Result<Option<PidFiles>, Error> {
     if dry_run {
         if let Err(running) = check_stopped(root, host) {
             notices.push(format!(
@@ -21,16 +21,7 @@ pub(super) fn keep_docker_out(
         }
         return Ok(None);
     }
-    let lock = match PidFileLock::acquire(host)? {
-        Hold::Held(lock) => Some(lock),
-        Hold::NoDirectory { dir } => {
-            notices.push(format!(
-                "{}: does not exist, so nothing keeps a Docker from starting",
-                dir.display()
-            ));
-            None
-        }
-    };
+    let pid_files = PidFiles::acquire(host, notices)?;
     for notice in check_stopped(root, host)? {
         let Notice::MountPoint { path } = &notice;
         if takes_part_in_renames(root.path(), path) {
@@ -38,7 +29,7 @@ pub(super) fn keep_docker_out(
         }
         log::debug!("{notice}; it stays where it is");
     }
-    Ok(lock)
+    Ok(Some(pid_files))
 }
 
 /// Whether the result is moved to this place or below: no rename leads from one mount to another, be it of the same file

@@ -1,6 +1,6 @@
 //! The way back: the root as it was before the conversion.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Serialize;
 
@@ -70,14 +70,15 @@ pub fn rollback(request: &RollbackRequest) -> Result<RolledBack, Error> {
             left.remove()?;
         }
         Leftover::Stage(stage) => commit::remove_leftover(&stage)?,
-        Leftover::Conversion(..) => take_back(&path, request, &mut done)?,
+        Leftover::Conversion(..) => take_back(&held, request, &mut done)?,
     }
     done.rolled_back = true;
     held.release();
     Ok(done)
 }
 
-fn take_back(path: &Path, request: &RollbackRequest, done: &mut RolledBack) -> Result<(), Error> {
+fn take_back(held: &Held, request: &RollbackRequest, done: &mut RolledBack) -> Result<(), Error> {
+    let path = held.path();
     let Some(mut conversion) = Conversion::find(path)? else {
         return Ok(());
     };
@@ -113,7 +114,7 @@ fn take_back(path: &Path, request: &RollbackRequest, done: &mut RolledBack) -> R
     if left_alone.is_some() {
         conversion.leave_daemon_file();
     }
-    done.not_restored = conversion.take_back()?;
+    done.not_restored = conversion.take_back(&|| held.expect_alone())?;
     done.not_restored
         .extend(left_alone.map(|error| error.to_string()));
     previous.remove()?;

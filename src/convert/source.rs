@@ -18,7 +18,7 @@ use super::resumed::Resumed;
 use super::unchanged::Stores;
 use super::writer::{Ready, Writer};
 use crate::commit::{self, Leftover, RootLock, State, expect_unmounted_stage};
-use crate::docker::daemon::{Host, PidFileLock};
+use crate::docker::daemon::{Host, NotAlone, PidFiles};
 use crate::docker::{Model, Orphans, Root, Survey};
 use crate::engine::{Cancel, Phase, Progress, kernel};
 use crate::ext4::Checksums;
@@ -90,7 +90,7 @@ pub struct Source {
     /// What will write the pool.
     pub(super) ready: Ready,
     /// Held until the conversion ends.
-    pub(super) lock: Option<PidFileLock>,
+    pub(super) pid_files: Option<PidFiles>,
     /// The conversion that is gone on with.
     pub(super) resumed: Option<Resumed>,
     /// Keeps other runs out; `None` when only a plan is wanted.
@@ -121,7 +121,7 @@ impl Source {
             preflight::expect_none(root.path(), &obstacles)?;
         }
         let mut notices = Vec::new();
-        let lock = keep_docker_out(&root, &request.host, request.dry_run, &mut notices)?;
+        let pid_files = keep_docker_out(&root, &request.host, request.dry_run, &mut notices)?;
         expect_unmounted_stage(root.path())?;
         expect_unmounted(root.path(), &request.host)?;
         let left = deal_with_leftovers(&root, &leftover, request.dry_run, &mut notices)?;
@@ -152,7 +152,7 @@ impl Source {
             notices,
             obstacles,
             ready,
-            lock,
+            pid_files,
             resumed: None,
             _root_lock: root_lock,
         })
@@ -177,7 +177,7 @@ impl Source {
         preflight::expect_none(root.path(), &obstacles)?;
         privileges::check(&request.host, root.path(), request.writer.purpose())?;
         let mut notices = Vec::new();
-        let lock = keep_docker_out(&root, &request.host, request.dry_run, &mut notices)?;
+        let pid_files = keep_docker_out(&root, &request.host, request.dry_run, &mut notices)?;
         expect_unmounted_stage(root.path())?;
         expect_unmounted(root.path(), &request.host)?;
         let left = kernel::Previous::find(root.path(), leftover.stage())?;
@@ -205,7 +205,7 @@ impl Source {
             notices,
             obstacles,
             ready,
-            lock,
+            pid_files,
             resumed: Some(resumed),
             _root_lock: root_lock,
         })
@@ -261,6 +261,14 @@ impl Source {
     /// The root's path, symbolic links resolved.
     pub fn path(&self) -> &Path {
         self.root.path()
+    }
+
+    /// Makes sure that nobody else is at work on the root.
+    pub(super) fn expect_alone(&self) -> Result<(), NotAlone> {
+        match &self.pid_files {
+            Some(files) => files.expect_alone(Some(&self.root), &self.request.host),
+            None => Ok(()),
+        }
     }
 
     fn plan_options(&self) -> plan::Options {

@@ -7,6 +7,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod alone;
 mod changing_source;
 mod commands_complete;
 mod commit_conditions;

@@ -16,6 +16,8 @@ const BINARY: &str = env!("CARGO_BIN_EXE_aufs2dm");
 #[derive(Debug)]
 pub(crate) struct Place {
     dir: TempDir,
+    /// The host's `/`, with no Docker: that of this machine is held by nobody here.
+    host: TempDir,
 }
 
 impl Place {
@@ -29,7 +31,8 @@ impl Place {
         let dir = tempfile::Builder::new()
             .prefix("aufs2dm-faults-")
             .tempdir_in(parent)?;
-        Ok(Self { dir })
+        let host = TempDir::new()?;
+        Ok(Self { dir, host })
     }
 
     /// The place itself.
@@ -60,6 +63,7 @@ impl Place {
         let mut command = Command::new(BINARY);
         command.args(words).arg("--root").arg(self.root());
         command.arg("--pidfile").arg(self.pid_file());
+        command.arg("--host-root").arg(self.host.path());
         command
     }
 

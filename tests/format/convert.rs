@@ -23,6 +23,8 @@ pub(crate) fn request(root: &Path, checksums: Checksums) -> Request {
         root: root.to_owned(),
         host: Host {
             pid_file: root.with_file_name("docker.pid"),
+            // None: what this machine's daemon would be told is nothing to a test.
+            root: root.with_file_name("host"),
             ..Host::default()
         },
         dry_run: false,

@@ -218,6 +218,7 @@ fn reading_changes_nothing_not_even_access_times() {
     Inventory::new(&opened, &survey).unwrap();
     let host = Host {
         pid_file: root.path.with_file_name("docker.pid"),
+        root: root.path.with_file_name("host"),
         ..Host::default()
     };
     check_stopped(&opened, &host).unwrap();

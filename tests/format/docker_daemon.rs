@@ -28,7 +28,7 @@ impl Machine {
             proc: at("proc"),
             sys_aufs: at("sys"),
             pid_file: at("run").join("docker.pid"),
-            ..Host::default()
+            root: at("host"),
         };
         let machine = Self {
             root: SmallRoot::new(),
@@ -250,7 +250,8 @@ fn a_directory_mounted_on_itself_is_noted() {
 #[test]
 fn our_own_lock_is_not_taken_for_a_daemon() {
     let machine = Machine::new();
-    let Hold::Held(lock) = PidFileLock::acquire(&machine.host).unwrap() else {
+    let Hold::Held(lock) = PidFileLock::acquire(&machine.host.pid_file, &machine.host).unwrap()
+    else {
         panic!("the directory is there");
     };
     assert_eq!(machine.findings(), []);

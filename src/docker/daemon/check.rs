@@ -14,6 +14,7 @@ use super::super::files::{ReadError, shown};
 use super::super::id::ContainerId;
 use super::super::notes::Notes;
 use super::super::root::Root;
+use super::pid_files::candidates;
 use super::{devices, mounts, processes};
 
 /// Where the running system is looked at.
@@ -23,7 +24,7 @@ pub struct Host {
     pub proc: PathBuf,
     /// aufs's directory in sysfs.
     pub sys_aufs: PathBuf,
-    /// Docker's pid file, by its `-p` or `pidfile` setting.
+    /// A pid file of Docker's, looked at beside those that the host's settings name: the default one, or what the operator told.
     pub pid_file: PathBuf,
     /// The host's `/`: in a rescue system where it is mounted. Docker's configuration is looked for below it.
     pub root: PathBuf,
@@ -200,7 +201,7 @@ impl fmt::Display for Notice {
 /// # Errors
 /// [`Running::Found`] with every sign found.
 pub fn check_stopped(root: &Root, host: &Host) -> Result<Vec<Notice>, Running> {
-    let mut findings = processes::in_pid_file(host);
+    let mut findings = processes::in_pid_files(&candidates(host), host);
     let processes = processes::list(&host.proc);
     findings.extend(processes::on_root(&processes, root, host));
     findings.extend(locked(root)?);

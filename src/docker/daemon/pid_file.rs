@@ -4,6 +4,8 @@
 //! that process is alive; a stale file is overwritten. Daemons do not lock the file, so among runs of this program the
 //! file's own lock (`flock`) decides who has it.
 
+use std::ffi::OsString;
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -35,6 +37,14 @@ pub enum LockError {
         /// The pid file.
         path: PathBuf,
     },
+    /// Somebody else has put another file in its place, or written to ours.
+    #[error("{}: is not what this run has put there: {}, so a docker may be starting", shown(path), Content(pid.as_ref()))]
+    Taken {
+        /// The pid file.
+        path: PathBuf,
+        /// The process that it names now.
+        pid: Option<u32>,
+    },
     /// The file cannot be read or written.
     #[error("{}: cannot {op}", shown(path))]
     Io {
@@ -47,6 +57,17 @@ pub enum LockError {
     },
 }
 
+struct Content<'a>(Option<&'a u32>);
+
+impl fmt::Display for Content<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(pid) => write!(f, "it names process {pid}"),
+            None => f.write_str("it names no process"),
+        }
+    }
+}
+
 /// Whether daemons are kept out.
 #[derive(Debug)]
 pub enum Hold {
@@ -57,6 +78,10 @@ pub enum Hold {
         /// The missing directory.
         dir: PathBuf,
     },
+    /// Nobody can write a file there, so no daemon that uses it can start either.
+    ReadOnly,
+    /// What lies there is no pid file, by its kind or size. It is left as it is.
+    Other,
 }
 
 /// Docker's pid file with our own process id in it.
@@ -69,20 +94,30 @@ pub struct PidFileLock {
 }
 
 impl PidFileLock {
-    /// Takes the pid file. A stale one is replaced in one step, so that there is no moment without a file.
+    /// Takes a pid file. A stale one is replaced in one step, so that there is no moment without a file.
     ///
     /// A daemon that starts at this very moment may still slip in before: [`check_stopped`](super::check_stopped) comes
     /// after this.
     ///
     /// # Errors
     /// [`LockError`]; nothing is changed then.
-    pub fn acquire(host: &Host) -> Result<Hold, LockError> {
-        let path = host.pid_file.clone();
+    pub fn acquire(path: &Path, host: &Host) -> Result<Hold, LockError> {
+        let path = path.to_path_buf();
         let dir = path.parent().unwrap_or(Path::new("/")).to_path_buf();
         if !dir.is_dir() {
             return Ok(Hold::NoDirectory { dir });
         }
-        let ours = Draft::write(&path)?;
+        if fs::symlink_metadata(&path).is_ok_and(|meta| is_other(&meta)) {
+            return Ok(Hold::Other);
+        }
+        let ours = match Draft::write(&path) {
+            Err(LockError::Io { source, .. })
+                if source.kind() == io::ErrorKind::ReadOnlyFilesystem =>
+            {
+                return Ok(Hold::ReadOnly);
+            }
+            written => written?,
+        };
         // Each round ends unless someone else changed the file in between.
         for _ in 0..16 {
             match fs::hard_link(&ours.path, &path) {
@@ -98,6 +133,40 @@ impl PidFileLock {
         Err(LockError::Busy { path })
     }
 
+    /// The file's path.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the file is there. It is an error if what is there is not what was put there.
+    pub(super) fn is_there(&mut self) -> Result<bool, LockError> {
+        match fs::symlink_metadata(&self.path) {
+            Err(error) if is_absence(&error) => return Ok(false),
+            found => drop(found.map_err(io_error("look at", &self.path))?),
+        }
+        let is_same = is_same(&self.path, &self.file);
+        let pid = if is_same {
+            named(&mut self.file, &self.path)?
+        } else {
+            // Not ours, so perhaps a pipe.
+            let mut options = OpenOptions::new();
+            let opened = options
+                .read(true)
+                .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
+                .open(&self.path);
+            opened
+                .ok()
+                .and_then(|mut file| named(&mut file, &self.path).ok().flatten())
+        };
+        if is_same && pid == Some(std::process::id()) {
+            return Ok(true);
+        }
+        Err(LockError::Taken {
+            path: self.path.clone(),
+            pid,
+        })
+    }
+
     /// Removes the file, so that Docker can start.
     ///
     /// # Errors
@@ -108,7 +177,12 @@ impl PidFileLock {
     }
 
     fn remove(&self) -> Result<(), LockError> {
-        if is_same(&self.path, &self.file) {
+        // Somebody else's words in our file make it theirs.
+        let is_ours = || {
+            let mut file = self.file.try_clone()?;
+            Ok(named(&mut file, &self.path).ok().flatten() == Some(std::process::id()))
+        };
+        if is_same(&self.path, &self.file) && is_ours().unwrap_or_else(|_: io::Error| true) {
             fs::remove_file(&self.path).map_err(io_error("remove", &self.path))?;
         }
         Ok(())
@@ -136,7 +210,9 @@ impl Draft {
     fn write(pid_file: &Path) -> Result<Self, LockError> {
         let pid = std::process::id();
         for attempt in 0_u32.. {
-            let path = PathBuf::from(format!("{}.aufs2dm-{pid}-{attempt}", pid_file.display()));
+            let mut name = OsString::from(pid_file);
+            name.push(format!(".aufs2dm-{pid}-{attempt}"));
+            let path = PathBuf::from(name);
             let mut options = OpenOptions::new();
             let file = match options
                 .read(true)
@@ -233,15 +309,34 @@ impl Stale {
     }
 }
 
+/// As long as a pid file is at most, in bytes: a number needs ten.
+const MAX_BYTES: u64 = 64;
+
+/// Whether this cannot be a pid file, so that it must not be replaced. A link is for the one who opens it to refuse.
+fn is_other(meta: &fs::Metadata) -> bool {
+    !(meta.is_file() || meta.is_symlink()) || meta.is_file() && meta.len() > MAX_BYTES
+}
+
 /// The daemon that an open pid file names, if it is alive.
 fn live_daemon(file: &mut File, path: &Path, host: &Host) -> Result<Option<u32>, LockError> {
-    const MAX_BYTES: u64 = 64; // a number needs ten
+    Ok(named(file, path)?.filter(|pid| is_live_daemon(&host.proc, *pid)))
+}
+
+/// The process that an open pid file names.
+fn named(file: &mut File, path: &Path) -> Result<Option<u32>, LockError> {
     let mut text = Vec::new();
     file.rewind().map_err(io_error("read", path))?;
     file.take(MAX_BYTES)
         .read_to_end(&mut text)
         .map_err(io_error("read", path))?;
-    Ok(parse_pid(&text).filter(|pid| is_live_daemon(&host.proc, *pid)))
+    Ok(parse_pid(&text))
+}
+
+fn is_absence(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
 }
 
 /// `None`: someone else has it.
@@ -293,9 +388,9 @@ mod tests {
     }
 
     fn take(host: &Host) -> PidFileLock {
-        match PidFileLock::acquire(host).unwrap() {
+        match PidFileLock::acquire(&host.pid_file, host).unwrap() {
             Hold::Held(lock) => lock,
-            Hold::NoDirectory { dir } => panic!("{} is there", dir.display()),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -324,7 +419,7 @@ mod tests {
     fn a_live_daemon_keeps_its_file() {
         let (_temp, host) = host();
         fs::write(&host.pid_file, "77").unwrap();
-        let error = PidFileLock::acquire(&host).unwrap_err();
+        let error = PidFileLock::acquire(&host.pid_file, &host).unwrap_err();
         assert!(
             matches!(error, LockError::DockerRuns { pid: 77, .. }),
             "{error}"
@@ -353,7 +448,7 @@ mod tests {
         let (_temp, host) = host();
         let _lock = take(&host);
         assert!(matches!(
-            PidFileLock::acquire(&host),
+            PidFileLock::acquire(&host.pid_file, &host),
             Err(LockError::Busy { .. })
         ));
         assert_eq!(names_in_run(&host), 1);
@@ -372,7 +467,7 @@ mod tests {
                     .map(|_| {
                         scope.spawn(|| {
                             start.wait();
-                            let lock = PidFileLock::acquire(&host);
+                            let lock = PidFileLock::acquire(&host.pid_file, &host);
                             end.wait();
                             lock.is_ok()
                         })
@@ -394,7 +489,7 @@ mod tests {
         fs::write(temp.path().join("victim"), "1").unwrap();
         std::os::unix::fs::symlink("../victim", &host.pid_file).unwrap();
         assert!(matches!(
-            PidFileLock::acquire(&host),
+            PidFileLock::acquire(&host.pid_file, &host),
             Err(LockError::Io { op: "open", .. })
         ));
         assert_eq!(fs::read_to_string(temp.path().join("victim")).unwrap(), "1");
@@ -405,10 +500,48 @@ mod tests {
         let (temp, mut host) = host();
         host.pid_file = temp.path().join("gone/docker.pid");
         assert!(matches!(
-            PidFileLock::acquire(&host),
+            PidFileLock::acquire(&host.pid_file, &host),
             Ok(Hold::NoDirectory { .. })
         ));
         assert!(!temp.path().join("gone").exists());
+    }
+
+    #[test]
+    fn what_is_no_pid_file_is_left() {
+        for make in [
+            |path: &Path| fs::write(path, [b'1'; 65]).unwrap(),
+            |path: &Path| fs::create_dir(path).unwrap(),
+            |path: &Path| nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap(),
+        ] {
+            let (_temp, host) = host();
+            make(&host.pid_file);
+            let before = fs::symlink_metadata(&host.pid_file).unwrap();
+            let hold = PidFileLock::acquire(&host.pid_file, &host);
+            assert!(matches!(hold, Ok(Hold::Other)), "{hold:?}");
+            let after = fs::symlink_metadata(&host.pid_file).unwrap();
+            assert_eq!((before.ino(), before.len()), (after.ino(), after.len()));
+            assert_eq!(names_in_run(&host), 1);
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_written_to_or_replaced_is_told_and_left() {
+        for replace in [true, false] {
+            let (_temp, host) = host();
+            let mut lock = take(&host);
+            assert!(lock.is_there().unwrap());
+            if replace {
+                fs::remove_file(&host.pid_file).unwrap();
+            }
+            fs::write(&host.pid_file, "77").unwrap();
+            let error = lock.is_there().unwrap_err();
+            assert!(
+                matches!(error, LockError::Taken { pid: Some(77), .. }),
+                "{error}"
+            );
+            drop(lock);
+            assert_eq!(fs::read_to_string(&host.pid_file).unwrap(), "77");
+        }
     }
 
     #[test]

@@ -1,11 +1,15 @@
 //! Processes that are a Docker daemon or belong to a container.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::OFlag;
+
+use super::super::first_start::data_root_of_daemon;
 use super::super::id::ContainerId;
 use super::super::root::Root;
 use super::check::{Finding, Host, Known};
@@ -52,16 +56,30 @@ pub(super) fn is_live_daemon(proc: &Path, pid: u32) -> bool {
     command_line(proc, pid).is_some_and(|args| is_daemon(&args))
 }
 
-/// The daemon that the pid file names.
-pub(super) fn in_pid_file(host: &Host) -> Vec<Finding> {
-    let pid = fs::read(&host.pid_file).ok().as_deref().and_then(parse_pid);
-    let live = pid.filter(|pid| is_live_daemon(&host.proc, *pid));
-    live.map(|pid| Finding::PidFile {
-        pid,
-        pid_file: host.pid_file.clone(),
-    })
-    .into_iter()
-    .collect()
+/// The daemons that pid files name.
+pub(super) fn in_pid_files(pid_files: &[PathBuf], host: &Host) -> Vec<Finding> {
+    let finding = |pid_file: &PathBuf| {
+        let pid = read_pid(pid_file).filter(|pid| is_live_daemon(&host.proc, *pid))?;
+        Some(Finding::PidFile {
+            pid,
+            pid_file: pid_file.clone(),
+        })
+    };
+    pid_files.iter().filter_map(finding).collect()
+}
+
+/// What a pid file names. It may be anything that somebody's settings name.
+fn read_pid(path: &Path) -> Option<u32> {
+    const MAX_BYTES: u64 = 64; // a number needs ten
+    let is_file = fs::metadata(path).is_ok_and(|meta| meta.is_file());
+    let mut options = OpenOptions::new();
+    options
+        .read(true)
+        .custom_flags((OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits());
+    let file = is_file.then(|| options.open(path).ok()).flatten()?;
+    let mut text = Vec::new();
+    file.take(MAX_BYTES).read_to_end(&mut text).ok()?;
+    parse_pid(&text)
 }
 
 /// `dockerd` since 1.12 (with a suffix in some distributions), `docker daemon` from 1.8, `docker -d` before.
@@ -100,20 +118,39 @@ fn is_daemon_command(args: &[Vec<u8>]) -> bool {
     false
 }
 
-/// The root directory that a daemon was told to use, else the default.
-fn data_root(args: &[Vec<u8>]) -> PathBuf {
-    const FLAGS: [&[u8]; 3] = [b"--data-root", b"--graph", b"-g"];
-    let mut root = PathBuf::from("/var/lib/docker");
+/// Flags that name the root directory.
+const ROOT_FLAGS: [&[u8]; 3] = [b"--data-root", b"--graph", b"-g"];
+
+/// The path that the last of these flags gives a daemon.
+fn told(args: &[Vec<u8>], flags: &[&[u8]]) -> Option<PathBuf> {
+    let mut path = None;
     for (index, arg) in args.iter().enumerate() {
         let mut parts = arg.splitn(2, |byte| *byte == b'=');
-        if !FLAGS.contains(&parts.next().unwrap_or_default()) {
+        if !flags.contains(&parts.next().unwrap_or_default()) {
             continue;
         }
         if let Some(value) = parts.next().or(args.get(index + 1).map(Vec::as_slice)) {
-            root = PathBuf::from(std::ffi::OsStr::from_bytes(value));
+            path = Some(PathBuf::from(std::ffi::OsStr::from_bytes(value)));
         }
     }
-    root
+    path
+}
+
+/// The root directory that a daemon was told to use, by a flag or its `daemon.json`, else the default. `proc_root` is its file
+/// system root.
+fn data_root(args: &[Vec<u8>], proc_root: &Path) -> PathBuf {
+    told(args, &ROOT_FLAGS)
+        .or_else(|| data_root_of_daemon(proc_root, told(args, &[b"--config-file"]).as_deref()))
+        .unwrap_or_else(|| PathBuf::from("/var/lib/docker"))
+}
+
+/// Whether a process has a file of this root open. What a daemon was told may have changed since it began.
+fn has_open(process: &Path, root: &Path) -> bool {
+    let files = fs::read_dir(process.join("fd")).into_iter().flatten();
+    files
+        .flatten()
+        .filter_map(|file| fs::read_link(file.path()).ok())
+        .any(|path| path.starts_with(root))
 }
 
 /// Daemons that use this root, whatever their pid file is called and whichever mount namespace they are in: the
@@ -129,16 +166,11 @@ pub(super) fn on_root(processes: &[Process], root: &Root, host: &Host) -> Vec<Fi
         .filter(|_| root.owner().uid != 0);
     let daemons = processes.iter().filter(|process| is_daemon(&process.args));
     let users = daemons.filter(|process| {
-        let told = data_root(&process.args);
+        let dir = host.proc.join(process.pid.to_string());
+        let told = data_root(&process.args, &dir.join("root"));
         let inside = told.strip_prefix("/").unwrap_or(&told);
-        let seen = identity(
-            &host
-                .proc
-                .join(process.pid.to_string())
-                .join("root")
-                .join(inside),
-        );
-        seen.is_some() && (seen == own || seen == above)
+        let seen = identity(&dir.join("root").join(inside));
+        seen.is_some() && (seen == own || seen == above) || has_open(&dir, root.path())
     });
     users
         .map(|process| Finding::Daemon { pid: process.pid })
@@ -233,7 +265,29 @@ mod tests {
     }
 
     #[test]
-    fn the_daemons_root_is_read_from_its_flags() {
+    fn the_daemons_root_is_read_from_its_flags_then_from_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("etc/docker")).unwrap();
+        for (line, text, root) in [
+            ("dockerd", r#"{"data-root": "/a"}"#, "/a"),
+            ("dockerd", r#"{"graph": "/b"}"#, "/b"),
+            ("dockerd --data-root /c", r#"{"data-root": "/a"}"#, "/c"),
+            ("dockerd", "{}", "/var/lib/docker"),
+            ("dockerd", "{ # no", "/var/lib/docker"),
+            (
+                "dockerd --config-file /x",
+                r#"{"data-root": "/a"}"#,
+                "/x-root",
+            ),
+        ] {
+            fs::write(dir.path().join("etc/docker/daemon.json"), text).unwrap();
+            fs::write(dir.path().join("x"), r#"{"data-root": "/x-root"}"#).unwrap();
+            assert_eq!(
+                data_root(&args(line), dir.path()),
+                Path::new(root),
+                "{line} {text}"
+            );
+        }
         for (line, root) in [
             ("dockerd", "/var/lib/docker"),
             ("dockerd --data-root /a", "/a"),
@@ -242,7 +296,11 @@ mod tests {
             ("docker -d --graph=/c", "/c"),
             ("dockerd -g", "/var/lib/docker"),
         ] {
-            assert_eq!(data_root(&args(line)), Path::new(root), "{line}");
+            assert_eq!(
+                data_root(&args(line), Path::new("/none")),
+                Path::new(root),
+                "{line}"
+            );
         }
     }
 

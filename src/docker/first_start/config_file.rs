@@ -13,12 +13,13 @@ use super::super::json::{JsonError, Member, Object, decode_string};
 use super::told::{Directive, Origin, Told, Way};
 
 /// The directives that are looked at.
-const DIRECTIVES: [Directive; 5] = [
+const DIRECTIVES: [Directive; 6] = [
     Directive::Driver,
     Directive::Options,
     Directive::Graph,
     Directive::DataRoot,
     Directive::UsernsRemap,
+    Directive::PidFile,
 ];
 
 /// Why a `daemon.json` cannot be read or edited.

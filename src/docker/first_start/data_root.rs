@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::super::files::shown;
+use super::config_file::Config;
 use super::host_files::HostFiles;
-use super::settings::Settings;
+use super::settings::{CONFIG_FILE, Settings};
 use super::told::Directive;
 
 /// A daemon's root, and why it is that one.
@@ -14,6 +15,21 @@ pub struct DataRoot {
     pub path: PathBuf,
     /// The setting that names it, with its file, or that none does.
     pub why: String,
+}
+
+/// The root that a living daemon reads from its `daemon.json`: one told by no flag. `proc_root` is its file system root, and
+/// `config_file` what it was told of another file. `None` where the file says nothing of it.
+pub(in crate::docker) fn data_root_of_daemon(
+    proc_root: &Path,
+    config_file: Option<&Path>,
+) -> Option<PathBuf> {
+    let path = config_file.unwrap_or(Path::new(CONFIG_FILE));
+    let text = HostFiles::new(proc_root).read(path).ok().flatten()?;
+    let config = Config::parse(&text).ok()?;
+    let told: Vec<_> = config.told(path).collect();
+    let of = |directive| told.iter().rfind(|one| one.directive == directive);
+    let one = of(Directive::DataRoot).or_else(|| of(Directive::Graph))?;
+    Some(PathBuf::from(&one.value))
 }
 
 /// The root that the daemon of the host below `host_root` is told to use.

@@ -11,7 +11,7 @@ pub(super) struct Argument {
 
 /// The flags of interest and what each sets. `-s` and `-g` are as old as the daemon, `--data-root` came with 17.05.
 /// Source: moby v20.10 `cmd/dockerd/config.go`, `config_common_unix.go`.
-const FLAGS: [(&str, Directive); 8] = [
+const FLAGS: [(&str, Directive); 10] = [
     ("-s", Directive::Driver),
     ("--storage-driver", Directive::Driver),
     ("--storage-opt", Directive::Options),
@@ -20,6 +20,8 @@ const FLAGS: [(&str, Directive); 8] = [
     ("--data-root", Directive::DataRoot),
     ("--config-file", Directive::ConfigFile),
     ("--userns-remap", Directive::UsernsRemap),
+    ("-p", Directive::PidFile),
+    ("--pidfile", Directive::PidFile),
 ];
 
 /// What these arguments (without the program's name) tell the daemon.

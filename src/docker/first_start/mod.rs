@@ -18,6 +18,7 @@ mod host_files;
 mod installed;
 mod look_ahead;
 mod outlook;
+mod pid_files;
 mod recorded;
 mod service;
 mod settings;
@@ -32,10 +33,12 @@ mod version;
 mod words;
 
 pub use config_file::{Change, ConfigError, edit};
+pub(super) use data_root::data_root_of_daemon;
 pub use data_root::{DataRoot, data_root};
 pub use hindrances::hindrances;
 pub use look_ahead::look_ahead;
 pub use outlook::{Finding, Outlook, Severity};
+pub use pid_files::{default_pid_file, pid_files};
 pub use recorded::check_recorded;
 pub use start::{
     DeviceFileError, FileSizes, FileSystemIdentity, Home, Pool, StartFault, start_checks,

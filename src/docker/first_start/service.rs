@@ -4,7 +4,7 @@
 //! moby v20.10 `contrib/init/`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -97,6 +97,19 @@ impl Service {
         service
     }
 
+    /// Every unit that could start a daemon on this host, whether or not it is the one in use: each directory's unit of Docker's
+    /// name, and those of other names whose command is a dockerd.
+    pub(super) fn every_unit(files: &HostFiles) -> Vec<Self> {
+        let own = UNIT_DIRECTORIES.map(|dir| Path::new(dir).join(UNIT));
+        let own = own.into_iter().filter(|path| files.exists(path));
+        let units = own.chain(other_units(files)).map(|path| {
+            let mut service = Self::default();
+            service.read_unit(files, &path);
+            service
+        });
+        units.collect()
+    }
+
     fn read_unit(&mut self, files: &HostFiles, path: &Path) {
         self.path = Some(files.place(path));
         self.is_unit = true;
@@ -109,7 +122,7 @@ impl Service {
             self.masked = main.as_ref().is_some_and(Vec::is_empty);
             self.apply(files, (path, main.unwrap_or_default()), &mut commands);
         }
-        for path in drop_ins(files) {
+        for path in drop_ins(files, path.file_name().unwrap_or_default()) {
             let found = self.assignments(files, &path).unwrap_or_default();
             self.apply(files, (&path, found), &mut commands);
         }
@@ -322,6 +335,13 @@ fn unit_path(files: &HostFiles) -> Option<PathBuf> {
 
 /// A unit of another name than Docker's own whose command is a dockerd.
 pub(super) fn other_unit(files: &HostFiles) -> Option<PathBuf> {
+    let first = other_units(files).into_iter().next();
+    first.map(|path| files.place(&path))
+}
+
+/// All of them, as the host names them.
+fn other_units(files: &HostFiles) -> Vec<PathBuf> {
+    let mut found = Vec::new();
     for dir in UNIT_DIRECTORIES.map(Path::new) {
         for name in files.names(dir) {
             let path = dir.join(&name);
@@ -333,11 +353,11 @@ pub(super) fn other_unit(files: &HostFiles) -> Option<PathBuf> {
             };
             let starts = |one: &Assignment| one.key == "ExecStart" && one.value.contains("dockerd");
             if unit::parse(&text).iter().any(starts) {
-                return Some(files.place(&path));
+                found.push(path);
             }
         }
     }
-    None
+    found
 }
 
 /// Ubuntu 14.04 installs units for a systemd that it does not have. Without any init at all a unit is the best guess.
@@ -347,11 +367,13 @@ fn has_systemd(files: &HostFiles) -> bool {
     !files.exists(init) || program.file_name().is_some_and(|name| name == "systemd")
 }
 
-/// The unit's drop-ins in the order they apply: by name, and of one name the first directory's.
-fn drop_ins(files: &HostFiles) -> Vec<PathBuf> {
+/// A unit's drop-ins in the order they apply: by name, and of one name the first directory's.
+fn drop_ins(files: &HostFiles, unit: &OsStr) -> Vec<PathBuf> {
+    let mut below = unit.to_owned();
+    below.push(".d");
     let mut found: BTreeMap<OsString, PathBuf> = BTreeMap::new();
     for dir in UNIT_DIRECTORIES {
-        let dir = Path::new(dir).join(format!("{UNIT}.d"));
+        let dir = Path::new(dir).join(&below);
         for name in files.names(&dir) {
             if name.as_bytes().ends_with(b".conf") {
                 let path = dir.join(&name);

@@ -11,7 +11,7 @@ use super::service::{Service, arguments, read_variables};
 use super::told::{Directive, Told, Way};
 
 /// Where `daemon.json` is unless a flag says otherwise.
-const CONFIG_FILE: &str = "/etc/docker/daemon.json";
+pub(super) const CONFIG_FILE: &str = "/etc/docker/daemon.json";
 
 /// Where the daemon keeps its root unless told otherwise.
 const DATA_ROOT: &str = "/var/lib/docker";

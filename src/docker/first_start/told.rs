@@ -14,6 +14,7 @@ pub(super) enum Directive {
     DataRoot,
     ConfigFile,
     UsernsRemap,
+    PidFile,
 }
 
 impl Directive {
@@ -26,6 +27,7 @@ impl Directive {
             Self::DataRoot => "data-root",
             Self::ConfigFile => "config-file",
             Self::UsernsRemap => "userns-remap",
+            Self::PidFile => "pidfile",
         }
     }
 }

@@ -97,6 +97,7 @@ impl Converted {
             root: self.root.clone(),
             host: Host {
                 pid_file: self.root.with_file_name("docker.pid"),
+                root: self.root.with_file_name("host"),
                 ..Host::default()
             },
             mode: Mode::Full,
