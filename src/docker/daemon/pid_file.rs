@@ -142,7 +142,8 @@ impl PidFileLock {
     pub(super) fn is_there(&mut self) -> Result<bool, LockError> {
         match fs::symlink_metadata(&self.path) {
             Err(error) if is_absence(&error) => return Ok(false),
-            found => drop(found.map_err(io_error("look at", &self.path))?),
+            Err(error) => return Err(io_error("look at", &self.path)(error)),
+            Ok(_) => {}
         }
         let is_same = is_same(&self.path, &self.file);
         let pid = if is_same {
@@ -178,11 +179,10 @@ impl PidFileLock {
 
     fn remove(&self) -> Result<(), LockError> {
         // Somebody else's words in our file make it theirs.
-        let is_ours = || {
-            let mut file = self.file.try_clone()?;
-            Ok(named(&mut file, &self.path).ok().flatten() == Some(std::process::id()))
-        };
-        if is_same(&self.path, &self.file) && is_ours().unwrap_or_else(|_: io::Error| true) {
+        let is_ours = self.file.try_clone().is_ok_and(|mut file| {
+            named(&mut file, &self.path).is_ok_and(|pid| pid == Some(std::process::id()))
+        });
+        if is_ours && is_same(&self.path, &self.file) {
             fs::remove_file(&self.path).map_err(io_error("remove", &self.path))?;
         }
         Ok(())
