@@ -11,6 +11,7 @@ mod finish;
 mod first_start;
 mod held;
 mod keep_out;
+mod left;
 mod mounted;
 mod notes;
 mod order;

@@ -1,12 +1,14 @@
 //! What a conversion was ordered to do, as its journal keeps it: all that a later run must know to plan the same again.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::source::Request;
 use super::writer::Writer;
 use crate::docker::Orphans;
-use crate::engine::kernel::Target;
+use crate::engine::kernel::{Ordered, Target};
 use crate::ext4::Checksums;
 use crate::plan::{self, Fingerprint};
 use crate::tree::Timestamp;
@@ -19,6 +21,9 @@ pub(super) struct Order {
     pub(super) writer: Writer,
     pub(super) switch_daemon: bool,
     pub(super) verify: bool,
+    /// How many thin devices were planned. Earlier versions did not note it.
+    #[serde(default)]
+    pub(super) devices: Option<u32>,
     options: Options,
     /// What was planned from these options.
     pub(super) planned: Option<Planned>,
@@ -49,6 +54,7 @@ impl Order {
     pub(super) fn new(request: &Request, options: &plan::Options) -> Self {
         Self {
             planned: None,
+            devices: None,
             orphans: request.orphans,
             writer: absolute(request.writer.clone()),
             switch_daemon: request.switch_daemon,
@@ -63,6 +69,36 @@ impl Order {
                 hash_seed: options.hash_seed,
                 created: (options.created.sec(), options.created.nsec()),
             },
+        }
+    }
+
+    /// What is made outside of the root, if anything is.
+    pub(super) fn outside(&self) -> Option<Ordered> {
+        match &self.writer {
+            Writer::Direct
+            | Writer::Kernel {
+                target: Target::LoopFiles,
+                ..
+            } => None,
+            Writer::Kernel { target, .. } => Some(Ordered {
+                target: target.clone(),
+                transaction_before: self.options.transaction_before,
+                devices: self.devices,
+            }),
+        }
+    }
+
+    /// Names the operator's pool as device-mapper does: a path such as `/dev/dm-3` may lead to another after a boot.
+    pub(super) fn name_pool(&mut self, name: Option<&str>) {
+        if let (
+            Some(name),
+            Writer::Kernel {
+                target: Target::ThinPool { path },
+                ..
+            },
+        ) = (name, &mut self.writer)
+        {
+            *path = Path::new("/dev/mapper").join(name);
         }
     }
 

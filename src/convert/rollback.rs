@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::error::Error;
 use super::held::Held;
+use super::left::left_by_conversion;
 use crate::commit::{self, Changes, Conversion, Depth, Leftover, State};
 use crate::docker::daemon::Host;
 use crate::engine::kernel;
@@ -107,7 +108,7 @@ fn take_back(held: &Held, request: &RollbackRequest, done: &mut RolledBack) -> R
     }
     // Devices and mounts of a killed run first: they hold what is to be moved. And what cannot be taken back is told as long as
     // nothing has been moved.
-    let previous = kernel::Previous::find(path, Some(conversion.stage()))?;
+    let previous = left_by_conversion(path, Some(&conversion))?;
     previous.take_down()?;
     // The root matters more than the daemon's file, which an operator can edit.
     let left_alone = conversion.check_daemon_file(&request.host).err();

@@ -10,6 +10,7 @@ use super::error::Error;
 use super::execute::Prepared;
 use super::first_start;
 use super::keep_out::keep_docker_out;
+use super::left::left_by;
 use super::mounted::expect_unmounted;
 use super::order::{Order, Planned};
 use super::preflight;
@@ -20,7 +21,7 @@ use super::writer::{Ready, Writer};
 use crate::commit::{self, Leftover, RootLock, State, expect_unmounted_stage};
 use crate::docker::daemon::{Host, NotAlone, PidFiles};
 use crate::docker::{Model, Orphans, Root, Survey};
-use crate::engine::{Cancel, Phase, Progress, kernel};
+use crate::engine::{Cancel, Phase, Progress};
 use crate::ext4::Checksums;
 use crate::plan::{self, fingerprint_of_layers};
 use crate::privileges;
@@ -180,7 +181,7 @@ impl Source {
         let pid_files = keep_docker_out(&root, &request.host, request.dry_run, &mut notices)?;
         expect_unmounted_stage(root.path())?;
         expect_unmounted(root.path(), &request.host)?;
-        let left = kernel::Previous::find(root.path(), leftover.stage())?;
+        let left = left_by(root.path(), &leftover)?;
         let ready = if resumed.done.is_empty() {
             left.remove()?;
             request.writer.check()?
@@ -225,6 +226,7 @@ impl Source {
             None => self.plan_options(),
         };
         let mut order = Order::new(&self.request, &options);
+        order.name_pool(self.ready.pool());
         let source = fingerprint_of_layers(layers.layers.iter());
         progress.start(Phase::Plan, 0);
         let work = self.ready.plan(layers.layers, &options);
@@ -238,6 +240,7 @@ impl Source {
             resumed.expect_same(&planned, self.root.path())?;
         }
         order.planned = Some(planned);
+        order.devices = u32::try_from(work.plan().devices.len()).ok();
         self.notices.extend(work.check_room()?);
         let daemon = first_start::look(&mut self, &work);
         let root = self.root.path();
@@ -311,7 +314,7 @@ fn deal_with_leftovers(
     notices: &mut Vec<String>,
 ) -> Result<Vec<String>, Error> {
     let stage = leftover.stage();
-    let left = kernel::Previous::find(root.path(), stage)?;
+    let left = left_by(root.path(), leftover)?;
     let (becomes, taken) = if dry_run {
         ("would be replaced", "would be taken down")
     } else {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use super::error::Error;
 use super::execute::Prepared;
 use super::held::Held;
+use super::left::left_by_conversion;
 use super::mounted::expect_unmounted;
 use super::order::Order;
 use super::writer::{Work, Writer};
@@ -17,7 +18,7 @@ use crate::commit::{self, Conversion, Depth, DeviceSide, STAGE_NAME, Stage, Stat
 use crate::docker::StorePaths;
 use crate::docker::daemon::Host;
 use crate::engine::direct::WrittenRun;
-use crate::engine::kernel::{self, Target};
+use crate::engine::kernel::Target;
 use crate::engine::{Cancel, Progress};
 use crate::privileges::{self, Purpose};
 use crate::verify::{self, Ask, Devices, Mode, Report, pool};
@@ -70,7 +71,7 @@ pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<Report
         return Err(commit::Error::Unfinished { path, state }.into());
     }
     // A pool that a killed run left active is not this root's own. What it holds stays.
-    let left = kernel::Previous::find(&path, conversion.as_ref().map(Conversion::stage))?;
+    let left = left_by_conversion(&path, conversion.as_ref())?;
     left.but_its_content().remove()?;
     // Before, so that what is written meanwhile counts as written since.
     let seen = conversion

@@ -132,6 +132,14 @@ impl Kernel {
 }
 
 impl Ready {
+    /// The device-mapper name of the operator's pool, if that is where the layers go.
+    pub(super) fn pool(&self) -> Option<&str> {
+        match self {
+            Self::Direct => None,
+            Self::Kernel(kernel) => kernel.facts.pool.as_deref(),
+        }
+    }
+
     /// The pool's transaction id before the first device is made.
     pub(super) fn transaction_before(&self) -> u64 {
         match self {

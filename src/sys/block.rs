@@ -1,8 +1,10 @@
 //! Block devices and the files that stand in for them.
 
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
@@ -186,6 +188,16 @@ pub fn is_read_only(rdev: u64) -> bool {
 pub fn device_mapper_name(rdev: u64) -> Option<String> {
     let text = fs::read_to_string(sysfs(rdev).join("dm/name")).ok()?;
     Some(text.trim_end_matches('\n').to_owned())
+}
+
+/// The file that a loop device is attached to, as the kernel names it; `None` for what is no loop device, or not attached.
+/// Source: linux v6.6 `drivers/block/loop.c`, `loop_attr_backing_file_show`.
+pub fn loop_file(rdev: u64) -> Option<PathBuf> {
+    let mut name = fs::read(sysfs(rdev).join("loop/backing_file")).ok()?;
+    if name.ends_with(b"\n") {
+        name.pop();
+    }
+    Some(OsString::from_vec(name).into())
 }
 
 fn sysfs(rdev: u64) -> PathBuf {

@@ -27,7 +27,7 @@ pub use error::{Error, Fault, Feature, SpaceMap};
 pub use mapping::{Iter, Mapped, MappedRun, Mapping, Runs};
 pub use pool::{Device, MAX_METADATA_BLOCKS, Pool, ThinId};
 pub use reader::{
-    Examined, ReadBlocks, begins_a_pool, device_ids, examine, read, read_steady, transaction_id,
+    Examined, ReadBlocks, begins_a_pool, devices_made, examine, read, read_steady, transaction_id,
 };
 pub use remarks::Remarks;
 pub use sizing::{Estimate, device_size};

@@ -168,16 +168,18 @@ pub fn transaction_id(source: &dyn ReadBlocks) -> Result<u64, Error> {
     Ok(superblock(source)?.transaction_id)
 }
 
-/// The ids of a pool's devices, ascending; reads no more than the superblock and the two trees of devices.
+/// The ids of a pool's devices, ascending, each with the pool's transaction id when it was made; reads no more than the superblock and
+/// the two trees of devices.
 ///
 /// # Errors
 ///
 /// As [`read`], for the blocks it reads.
-pub fn device_ids(source: &dyn ReadBlocks) -> Result<Vec<ThinId>, Error> {
+pub fn devices_made(source: &dyn ReadBlocks) -> Result<Vec<(ThinId, u64)>, Error> {
     let superblock = superblock(source)?;
     let mut blocks = TreeReader::new(source, superblock.metadata.nr_blocks);
     let (details, _) = device_trees(&mut blocks, &superblock)?;
-    Ok(details.into_iter().map(|(id, _)| id).collect())
+    let made = |(id, details): (ThinId, RawDeviceDetails)| (id, details.transaction_id.get());
+    Ok(details.into_iter().map(made).collect())
 }
 
 fn superblock(source: &dyn ReadBlocks) -> Result<Superblock, Error> {

@@ -14,6 +14,7 @@ mod commit_conditions;
 mod converted;
 mod damage;
 mod escapes;
+mod forged_claim;
 mod forged_journal;
 mod half_removed;
 mod holes;

@@ -77,6 +77,9 @@ pub struct ThinPool {
     pub first_thin_id: u32,
     /// The last.
     pub last_thin_id: u32,
+    /// The boot during which that was so; empty where an earlier version wrote the record.
+    #[serde(default)]
+    pub boot_id: String,
     /// The UUID of the base device's file system, once that is durable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_uuid: Option<String>,
@@ -128,6 +131,19 @@ pub enum Identity {
     },
 }
 
+impl Identity {
+    /// Of what the attributes are of; `None` for what is neither block device nor file.
+    pub(super) fn of(meta: &fs::Metadata) -> Option<Self> {
+        if meta.file_type().is_block_device() {
+            return Some(Self::BlockDevice { rdev: meta.rdev() });
+        }
+        meta.is_file().then(|| Self::File {
+            dev: meta.dev(),
+            inode: meta.ino(),
+        })
+    }
+}
+
 impl Device {
     /// Looks at the device or file behind a path, links followed.
     ///
@@ -136,17 +152,10 @@ impl Device {
     /// The system's, and `InvalidInput` for what is neither block device nor file.
     pub fn look_at(path: &Path) -> io::Result<Self> {
         let meta = fs::metadata(path)?;
-        let identity = if meta.file_type().is_block_device() {
-            Identity::BlockDevice { rdev: meta.rdev() }
-        } else if meta.is_file() {
-            Identity::File {
-                dev: meta.dev(),
-                inode: meta.ino(),
-            }
-        } else {
+        let identity = Identity::of(&meta).ok_or_else(|| {
             let message = "neither a block device nor a file";
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
-        };
+            io::Error::new(io::ErrorKind::InvalidInput, message)
+        })?;
         Ok(Self {
             path: path.to_owned(),
             identity,
@@ -196,7 +205,10 @@ impl Claim {
     pub fn is_of(&self, now: &Self) -> bool {
         let mut then = self.clone();
         match (&mut then, now) {
-            (Self::ThinPool(then), Self::ThinPool(_)) => then.base_uuid = None,
+            (Self::ThinPool(then), Self::ThinPool(now)) => {
+                then.base_uuid = None;
+                then.boot_id.clone_from(&now.boot_id);
+            }
             (Self::Devices(then), Self::Devices(now)) => {
                 then.base_uuid = None;
                 then.boot_id.clone_from(&now.boot_id);
@@ -208,14 +220,29 @@ impl Claim {
         then == *now
     }
 
+    /// Whether it was written since the system was booted. No disk that was prepared before knows this boot's id.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub(super) fn is_of_this_boot(&self) -> io::Result<bool> {
+        let (Self::ThinPool(ThinPool { boot_id: then, .. })
+        | Self::Devices(Devices { boot_id: then, .. })) = self;
+        Ok(boot_id()? == *then)
+    }
+
     /// The UUID of the base device's file system, once that is durable. It is drawn by chance, so a pool whose base device has
     /// it is the run's, whatever number or name its devices have by now.
     pub fn base_uuid(&self) -> Option<Uuid> {
-        let text = match self {
-            Self::ThinPool(pool) => &pool.base_uuid,
-            Self::Devices(devices) => &devices.base_uuid,
-        };
-        text.as_deref().and_then(|text| text.parse().ok())
+        self.base_uuid_as_written()
+            .and_then(|text| text.parse().ok())
+    }
+
+    fn base_uuid_as_written(&self) -> Option<&str> {
+        match self {
+            Self::ThinPool(pool) => pool.base_uuid.as_deref(),
+            Self::Devices(devices) => devices.base_uuid.as_deref(),
+        }
     }
 
     /// The same, with the base device durable.
@@ -310,7 +337,13 @@ impl Claim {
     /// What follows from a record is deleted or zeroed, so it must make sense.
     fn check(&self) -> Result<(), &'static str> {
         match self {
-            Self::ThinPool(pool) if pool.name.is_empty() => Err("names no pool"),
+            _ if self.base_uuid_as_written().is_some() && self.base_uuid().is_none() => {
+                Err("has a UUID that is none")
+            }
+            // It becomes a part of a path.
+            Self::ThinPool(pool) if pool.name.is_empty() || pool.name.contains('/') => {
+                Err("names no pool")
+            }
             Self::ThinPool(pool)
                 if pool.first_thin_id > pool.last_thin_id || pool.last_thin_id > MAX_THIN_ID =>
             {
@@ -365,6 +398,7 @@ mod tests {
             transaction_id: 0,
             first_thin_id: 1,
             last_thin_id: 40,
+            boot_id: "b".to_owned(),
             base_uuid: None,
         }
     }
@@ -421,6 +455,9 @@ mod tests {
         }
         let pool = Claim::ThinPool(thin_pool());
         assert!(!then.is_of(&pool));
+        let mut before_a_boot = thin_pool();
+        before_a_boot.boot_id = "another".to_owned();
+        assert!(Claim::ThinPool(before_a_boot).is_of(&pool));
         assert!(pool.clone().with_base(Uuid::from_u128(1)).is_of(&pool));
         let mut later = thin_pool();
         later.transaction_id += 1;
@@ -444,11 +481,15 @@ mod tests {
         large.last_thin_id = MAX_THIN_ID + 1;
         let mut nameless = thin_pool();
         nameless.name.clear();
+        let mut path = thin_pool();
+        path.name = "../../dev/sda".to_owned();
+        let mut no_uuid = thin_pool();
+        no_uuid.base_uuid = Some("x".to_owned());
         let mut same = devices();
         same.metadata = same.data.clone();
         let mut relative = devices();
         relative.data.path = "data".into();
-        let pools = [ids, large, nameless].map(Claim::ThinPool);
+        let pools = [ids, large, nameless, path, no_uuid].map(Claim::ThinPool);
         let strange = [same, relative].map(Claim::Devices);
         let mut texts: Vec<_> = pools
             .iter()

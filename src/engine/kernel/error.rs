@@ -8,6 +8,8 @@ use nix::errno::Errno;
 use super::{base, claim, device_error, leftovers, populate};
 use crate::chain::Chain;
 use crate::engine::{NotNoted, left_file};
+use crate::shell::word;
+use crate::tree::shown;
 
 /// Why the kernel engine stops. What it had made is taken down again, unless the error lists what is left.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +41,21 @@ pub enum Error {
         record: PathBuf,
         /// Why it cannot be taken back.
         source: Box<Error>,
+    },
+    /// A record of what the conversion did not make.
+    #[error(
+        "{}: is a record of {what}, but {why}; nothing was done, for nobody knows who wrote it: if none of that is to be removed, \
+         remove the record, then the same command again: `rm {}`",
+        shown(record),
+        word(record)
+    )]
+    NotOrdered {
+        /// What it says was made.
+        what: String,
+        /// The record.
+        record: PathBuf,
+        /// What was ordered.
+        why: String,
     },
     /// The record of an earlier run does not fit what is there now.
     #[error("{}: {why}", what.display())]

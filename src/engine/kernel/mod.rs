@@ -18,6 +18,8 @@ mod in_use;
 pub mod leftovers;
 mod lvm;
 mod names;
+mod ordered;
+mod other_root;
 mod pool;
 pub mod populate;
 mod previous;
@@ -52,8 +54,9 @@ pub use device_error::{Error as DeviceError, Full, Stuck};
 pub use error::Error;
 pub use finished::ActivePool;
 pub use names::{Names, What};
+pub use ordered::Ordered;
 pub use pool::Pool;
-pub use previous::Previous;
+pub use previous::{Previous, Record};
 pub use refusal::Refusal;
 pub use status::{Live, Mode, PoolTable, Problem, Status, Usage};
 pub(crate) use suspended::outlast_suspension;
@@ -150,7 +153,7 @@ fn finish(
         base_uuid,
         used_data,
         used_metadata,
-        claim,
+        claim: claim.map(|claim| claim.with_base(base_uuid)),
         root: place.root.to_owned(),
         stage: place.stage.to_owned(),
     };

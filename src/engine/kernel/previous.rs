@@ -1,11 +1,22 @@
 //! What an earlier run on the same root left when it was killed: in the kernel, and in a pool of the operator.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
-use super::claim::Claim;
+use super::claim::{self, Claim};
 use super::leftovers::{self, Leftovers};
 use super::take_back::{expect_ours, take_back};
-use super::{Error, Names};
+use super::{Error, Names, Ordered, other_root};
+use crate::tree::shown;
+
+/// The staging directory of an earlier run, and what its journal says that the run was ordered to make outside of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// The staging directory.
+    pub stage: &'a Path,
+    /// `None` for a conversion that makes nothing outside of its root.
+    pub ordered: Option<&'a Ordered>,
+}
 
 /// What a killed run left outside of its staging directory. The lock on the root must be held, or what a living run has made is
 /// taken for it.
@@ -18,15 +29,15 @@ pub struct Previous {
 }
 
 impl Previous {
-    /// Looks for it; changes nothing. `stage` is the staging directory that is there, if there is one.
+    /// Looks for it; changes nothing. `record` is of the staging directory that is there, if there is one.
     ///
     /// # Errors
     ///
-    /// [`Error::Leftovers`], [`Error::Claim`].
-    pub fn find(root: &Path, stage: Option<&Path>) -> Result<Self, Error> {
+    /// [`Error::Leftovers`], [`Error::Claim`]; [`Error::NotOrdered`] for a record that says otherwise than the journal.
+    pub fn find(root: &Path, record: Option<Record<'_>>) -> Result<Self, Error> {
         let prefix = Names::uuid_prefix_of(root)?;
-        let claim = match stage {
-            Some(stage) => Claim::read(stage)?.map(|claim| (claim, stage.to_owned())),
+        let claim = match record {
+            Some(record) => read(record)?.map(|claim| (claim, record.stage.to_owned())),
             None => None,
         };
         Ok(Self {
@@ -76,4 +87,38 @@ impl Previous {
             take_back(&claim, &self.root, &stage)
         })
     }
+}
+
+/// The record, if it is of what was ordered.
+fn read(record: Record<'_>) -> Result<Option<Claim>, Error> {
+    let Some(claim) = Claim::read(record.stage)? else {
+        return Ok(None);
+    };
+    let path = record.stage.join(claim::FILE);
+    let why = match record.ordered {
+        None => Some("the conversion was to loop files".to_owned()),
+        Some(ordered) => match ordered.doubt(&claim) {
+            None => foreign(&claim).map_err(Error::io(&path, "look at the devices of"))?,
+            why => why,
+        },
+    };
+    match why {
+        None => Ok(Some(claim)),
+        Some(why) => Err(Error::NotOrdered {
+            what: claim.describe(),
+            record: path,
+            why,
+        }),
+    }
+}
+
+fn foreign(claim: &Claim) -> io::Result<Option<String>> {
+    let found = other_root::of_claim(claim)?;
+    Ok(found.map(|(device, root)| {
+        format!(
+            "{} is a loop file of the Docker root {}",
+            shown(device),
+            shown(&root)
+        )
+    }))
 }

@@ -5,28 +5,21 @@ use std::path::Path;
 
 use uuid::Uuid;
 
-use super::{DeviceError, Error, Refusal, base, claim, devices};
+use super::{DeviceError, Error, Refusal, base};
 use crate::sys::block;
 use crate::thin::{self, Device};
 use crate::units::{Bytes, SECTOR_BYTES};
 
-/// Finds out whether the pool on the two devices is the one of the record: all its devices begin with the file system of the
-/// base device, whose UUID `mkfs` drew by chance, and the data device has the blocks that the metadata says. Metadata of another
-/// run that was cut off before its first layer was written could pass with our data.
+/// Finds out whether the pool on two devices, data and metadata, is the one of a record: it has devices, all of them begin with the
+/// file system of the base device, whose UUID `mkfs` drew by chance, and the data device has the blocks that the metadata says. Metadata
+/// of another run that was cut off before its first layer was written could pass with our data.
 ///
 /// Both are read as they are on the disk; nothing is activated, for it may be somebody else's pool.
 ///
 /// # Returns
 ///
-/// Why not, if it is not, or if nobody knows: the record of a run that ended before its base device was durable has no UUID.
-pub(super) fn doubt(claim: &claim::Devices) -> Result<Option<String>, Error> {
-    let (data, metadata) = (&claim.data.path, &claim.metadata.path);
-    let Some(uuid) = &claim.base_uuid else {
-        return Ok(Some(format!(
-            "the system was booted since, and it is not known which pool was made; if it is this one, wipe it: {}",
-            devices::wiping(metadata)
-        )));
-    };
+/// Why not, if it is not.
+pub(super) fn doubt((data, metadata): (&Path, &Path), uuid: Uuid) -> Result<Option<String>, Error> {
     let pool = read_metadata(metadata)?;
     let block = Bytes(pool.data_block_size.0 * SECTOR_BYTES);
     let size = File::open(data).and_then(|file| block::size(&file));
@@ -34,19 +27,22 @@ pub(super) fn doubt(claim: &claim::Devices) -> Result<Option<String>, Error> {
     // More is fine: it may have been extended since.
     if size.0 / block.0 < pool.nr_data_blocks.0 {
         return Ok(Some(format!(
-            "the system was booted since, and it is another pool's now: that has {} data blocks, and {} has {}",
+            "it is another pool's now: that has {} data blocks, and {} has {}",
             pool.nr_data_blocks.0,
             data.display(),
             size.0 / block.0
         )));
     }
+    if pool.devices.is_empty() {
+        let why = "it is another pool's now: that has no thin devices, and what was made has some";
+        return Ok(Some(why.to_owned()));
+    }
     for device in &pool.devices {
         let found = file_system(data, device, block)?;
-        let found = found.map_or_else(|| "no file system".to_owned(), |uuid| uuid.to_string());
-        if found != *uuid {
+        if found != Some(uuid) {
+            let found = found.map_or_else(|| "no file system".to_owned(), |uuid| uuid.to_string());
             return Ok(Some(format!(
-                "the system was booted since, and it is another pool's now: its thin device {} has {found}, and what was made \
-                 has {uuid}",
+                "it is another pool's now: its thin device {} has {found}, and what was made has {uuid}",
                 device.id
             )));
         }
@@ -128,26 +124,37 @@ mod tests {
     }
 
     /// Why the pool on `data` and `metadata` is not that of a record with `uuid`.
-    fn doubt_of(data: &TempDir, metadata: &TempDir, uuid: Option<Uuid>) -> Option<String> {
-        let look = |path| claim::Device::look_at(path).unwrap();
-        doubt(&claim::Devices {
-            data: look(&data.path().join("data")),
-            metadata: look(&metadata.path().join("metadata")),
-            last_thin_id: 2,
-            boot_id: String::new(),
-            base_uuid: uuid.map(|uuid| uuid.to_string()),
-        })
-        .unwrap()
+    fn doubt_of(data: &TempDir, metadata: &TempDir, uuid: Uuid) -> Option<String> {
+        let parts = (data.path().join("data"), metadata.path().join("metadata"));
+        doubt((&parts.0, &parts.1), uuid).unwrap()
     }
 
     #[test]
     fn the_pool_of_a_record_is_known_by_its_file_systems() {
         let ours = pool([OURS; 2], [3, 5]);
-        assert_eq!(doubt_of(&ours, &ours, Some(OURS)), None);
-        let other = doubt_of(&ours, &ours, Some(THEIRS)).unwrap();
-        assert!(other.contains("another pool's now") && !other.contains("dd "));
-        let unknown = doubt_of(&ours, &ours, None).unwrap();
-        assert!(unknown.contains("dd if=/dev/zero"), "{unknown}");
+        assert_eq!(doubt_of(&ours, &ours, OURS), None);
+        let other = doubt_of(&ours, &ours, THEIRS).unwrap();
+        assert!(other.contains("another pool's now"), "{other}");
+    }
+
+    #[test]
+    fn a_pool_without_devices_is_not_ours() {
+        let ours = pool([OURS; 2], [3, 5]);
+        let empty = thin::Pool {
+            data_block_size: Sectors(128),
+            nr_data_blocks: DataBlocks(10),
+            nr_metadata_blocks: MetaBlocks(64),
+            transaction_id: 0,
+            time: 0,
+            devices: vec![],
+        };
+        let path = ours.path().join("metadata");
+        let metadata = File::options().write(true).open(&path).unwrap();
+        let mut sink = |first: u64, bytes: &[u8]| metadata.write_all_at(bytes, first * 4096);
+        let superblock = empty.encode(&mut sink).unwrap();
+        metadata.write_all_at(&superblock, 0).unwrap();
+        let why = doubt_of(&ours, &ours, OURS).unwrap();
+        assert!(why.contains("no thin devices"), "{why}");
     }
 
     #[test]
@@ -155,12 +162,12 @@ mod tests {
         let ours = pool([OURS; 2], [3, 5]);
         // The base devices lie at the same place, the snapshots do not.
         let theirs = pool([THEIRS; 2], [3, 6]);
-        let crossed = doubt_of(&ours, &theirs, Some(OURS)).unwrap();
+        let crossed = doubt_of(&ours, &theirs, OURS).unwrap();
         assert!(
             crossed.contains("thin device 2 has no file system"),
             "{crossed}"
         );
-        let crossed = doubt_of(&theirs, &ours, Some(OURS)).unwrap();
+        let crossed = doubt_of(&theirs, &ours, OURS).unwrap();
         assert!(crossed.contains("thin device 1 has"), "{crossed}");
     }
 
@@ -170,9 +177,9 @@ mod tests {
         let data = ours.path().join("data");
         let file = File::options().write(true).open(&data).unwrap();
         file.set_len(11 << 16).unwrap();
-        assert_eq!(doubt_of(&ours, &ours, Some(OURS)), None);
+        assert_eq!(doubt_of(&ours, &ours, OURS), None);
         file.set_len(9 << 16).unwrap();
-        let why = doubt_of(&ours, &ours, Some(OURS)).unwrap();
+        let why = doubt_of(&ours, &ours, OURS).unwrap();
         assert!(why.contains("10 data blocks"), "{why}");
     }
 }

@@ -1,15 +1,16 @@
 //! Takes back what a run made outside its staging directory, complete or not, and what Docker has made of it since; and only
 //! that: what does not look as the two must have left it is somebody else's by now.
 
-use std::fs::OpenOptions;
-use std::os::unix::fs::FileExt;
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use super::claim::{self, Claim};
+use super::claim::{self, Claim, Identity};
 use super::devices::Candidate;
 use super::dockers::Dockers;
 use super::target::Contents;
-use super::{Error, Names, Pool, devices, same_pool, target};
+use super::{ActivePool, Error, Names, Pool, devices, same_pool, target};
+use crate::shell::word;
 use crate::sys::block;
 use crate::thin;
 
@@ -21,8 +22,8 @@ use crate::thin;
 pub(super) fn take_back(claim: &Claim, root: &Path, stage: &Path) -> Result<(), Error> {
     let dockers = Dockers::read(root, stage);
     let taken = match claim {
-        Claim::ThinPool(pool) => empty_pool(pool, &dockers, root),
-        Claim::Devices(devices) => wipe(devices, &dockers),
+        Claim::ThinPool(pool) => empty_pool(claim, pool, &dockers, root),
+        Claim::Devices(devices) => wipe(claim, devices, &dockers),
     };
     taken.map_err(not_taken_back(claim, stage))?;
     log::info!("{}: taken back", claim.describe());
@@ -37,8 +38,8 @@ pub(super) fn take_back(claim: &Claim, root: &Path, stage: &Path) -> Result<(), 
 pub(super) fn expect_ours(claim: &Claim, root: &Path, stage: &Path) -> Result<(), Error> {
     let dockers = Dockers::read(root, stage);
     let looked = match claim {
-        Claim::ThinPool(pool) => expect_our_pool(pool, &dockers).map(drop),
-        Claim::Devices(devices) => expect_our_devices(devices, &dockers).map(drop),
+        Claim::ThinPool(pool) => expect_our_pool(claim, pool, &dockers).map(drop),
+        Claim::Devices(devices) => expect_our_devices(claim, devices, &dockers).map(drop),
     };
     looked.map_err(not_taken_back(claim, stage))
 }
@@ -62,55 +63,107 @@ fn path_of(claim: &claim::ThinPool) -> PathBuf {
     Path::new("/dev/mapper").join(&claim.name)
 }
 
-fn expect_our_pool(claim: &claim::ThinPool, dockers: &Dockers) -> Result<Contents, Error> {
-    let path = path_of(claim);
+fn expect_our_pool(
+    claim: &Claim,
+    pool: &claim::ThinPool,
+    dockers: &Dockers,
+) -> Result<Contents, Error> {
+    let path = path_of(pool);
     let held = target::contents(&path)?;
-    if held.uuid != claim.uuid {
+    if held.uuid != pool.uuid {
         return Err(not_ours(&path, "it is another pool of that name"));
     }
     let made = Made {
-        transaction_id: claim.transaction_id,
-        first: claim.first_thin_id,
-        last: claim.last_thin_id,
+        transaction_id: pool.transaction_id,
+        first: pool.first_thin_id,
+        last: pool.last_thin_id,
     };
     made.expect(&held, dockers)
         .map_err(|why| not_ours(&path, why))?;
-    Ok(held)
+    // Then nothing is deleted.
+    if held.ids.is_empty() {
+        return Ok(held);
+    }
+    let doubt = match claim.base_uuid() {
+        Some(uuid) => {
+            let active = ActivePool::find(&path)?;
+            same_pool::doubt((&active.data, &active.metadata), uuid)?
+        }
+        None => doubt_without_base(claim, &held, &|| {
+            format!("dmsetup message {} 0 'delete {}'", word(&path), made.first)
+        })?,
+    };
+    match doubt {
+        None => Ok(held),
+        Some(why) => Err(not_ours(&path, why)),
+    }
 }
 
-fn empty_pool(claim: &claim::ThinPool, dockers: &Dockers, root: &Path) -> Result<(), Error> {
-    let held = expect_our_pool(claim, dockers)?;
+/// Before its base device is durable a run makes no other device, and nothing on the disk tells its pool from another's: only that it
+/// was this boot during which it began.
+fn doubt_without_base(
+    claim: &Claim,
+    held: &Contents,
+    by_hand: &dyn Fn() -> String,
+) -> Result<Option<String>, Error> {
+    if held.ids.len() > 1 {
+        return Ok(Some(format!(
+            "it holds {} thin devices, and a run whose record has no base device had made one at most",
+            held.ids.len()
+        )));
+    }
+    let same_boot = claim.is_of_this_boot();
+    if same_boot.map_err(Error::io(Path::new("/proc"), "find out the boot by"))? {
+        return Ok(None);
+    }
+    Ok(Some(format!(
+        "the system was booted since, and it is not known which pool was made; if it is this one: {}",
+        by_hand()
+    )))
+}
+
+fn empty_pool(
+    claim: &Claim,
+    pool: &claim::ThinPool,
+    dockers: &Dockers,
+    root: &Path,
+) -> Result<(), Error> {
+    let held = expect_our_pool(claim, pool, dockers)?;
     // No device is made, so the names are of no meaning.
-    let pool = Pool::adopt(Names::new(root, root)?, &path_of(claim))?;
-    Ok(pool.empty(&held.ids, (held.transaction_id, claim.transaction_id))?)
+    let adopted = Pool::adopt(Names::new(root, root)?, &path_of(pool))?;
+    Ok(adopted.empty(&held.ids, (held.transaction_id, pool.transaction_id))?)
 }
 
 /// Makes the metadata device begin with zeros again: then there is no pool on it.
-fn wipe(claim: &claim::Devices, dockers: &Dockers) -> Result<(), Error> {
+fn wipe(claim: &Claim, devices: &claim::Devices, dockers: &Dockers) -> Result<(), Error> {
     // Until it is wiped.
-    let Some(_unused) = expect_our_devices(claim, dockers)? else {
+    let Some((_unused, identity)) = expect_our_devices(claim, devices, dockers)? else {
         return Ok(());
     };
-    let path = &claim.metadata.path;
+    let path = &devices.metadata.path;
     let file = OpenOptions::new().write(true).open(path);
     let file = file.map_err(Error::io(path, "open"))?;
+    let meta = file.metadata().map_err(Error::io(path, "look at"))?;
+    if Identity::of(&meta) != Some(identity) {
+        return Err(not_ours(path, "it is another device or file now"));
+    }
     file.write_all_at(&[0; 4096], 0)
         .and_then(|()| file.sync_all())
         .map_err(Error::io(path, "wipe"))
 }
 
-/// The metadata device, held; `None` where it begins with zeros already, as the run got no further.
+/// The metadata device, held, and which one that is; `None` where it begins with zeros already, as the run got no further.
 fn expect_our_devices<'c>(
-    claim: &'c claim::Devices,
+    claim: &Claim,
+    devices: &'c claim::Devices,
     dockers: &Dockers,
-) -> Result<Option<Candidate<'c>>, Error> {
-    let path = &claim.metadata.path;
+) -> Result<Option<(Candidate<'c>, Identity)>, Error> {
+    let path = &devices.metadata.path;
     let io = |op| Error::io(path, op);
-    let same = claim.metadata.is_there().map_err(io("look at"))?;
-    let same_boot = claim::boot_id().map_err(io("find out the boot of"))? == claim.boot_id;
-    if same_boot && !same {
-        return Err(not_ours(path, "it is another device or file now"));
-    }
+    let same_boot = claim
+        .is_of_this_boot()
+        .map_err(io("find out the boot of"))?;
+    let now = expect_same_devices(devices, same_boot)?;
     let mut first = [0; 4096];
     block::read_direct(path, 0, &mut first).map_err(io("read"))?;
     if !thin::begins_a_pool(&first) {
@@ -120,15 +173,40 @@ fn expect_our_devices<'c>(
     let made = Made {
         transaction_id: 0,
         first: 1,
-        last: claim.last_thin_id,
+        last: devices.last_thin_id,
     };
     let held = target::contents_on(path)?;
     made.expect(&held, dockers)
         .map_err(|why| not_ours(path, why))?;
-    if !same_boot && let Some(why) = same_pool::doubt(claim)? {
+    let doubt = match claim.base_uuid() {
+        Some(uuid) => same_pool::doubt((&devices.data.path, path), uuid)?,
+        None => doubt_without_base(claim, &held, &|| devices::wiping(path))?,
+    };
+    match doubt {
+        None => Ok(Some((unused, now))),
+        Some(why) => Err(not_ours(path, why)),
+    }
+}
+
+/// Numbers are given anew with each boot; that of a file counts as long as it has one name.
+fn expect_same_devices(devices: &claim::Devices, same_boot: bool) -> Result<Identity, Error> {
+    for device in [&devices.data, &devices.metadata] {
+        let path = &device.path;
+        let is_there = device.is_there().map_err(Error::io(path, "look at"))?;
+        if same_boot && !is_there {
+            return Err(not_ours(path, "it is another device or file now"));
+        }
+    }
+    let path = &devices.metadata.path;
+    let meta = fs::metadata(path).map_err(Error::io(path, "look at"))?;
+    if meta.is_file() && meta.nlink() > 1 {
+        let why = format!(
+            "it has {} names, so it may be a file of something else",
+            meta.nlink()
+        );
         return Err(not_ours(path, why));
     }
-    Ok(Some(unused))
+    Identity::of(&meta).ok_or_else(|| not_ours(path, "it is neither a block device nor a file"))
 }
 
 /// What a run makes in a pool: the first device first, and when all are there their number is added to the transaction id.
@@ -157,10 +235,21 @@ impl Made {
             ));
         }
         let ids = held.ids.iter().map(|id| id.value());
-        let is_known = |id: &u32| all.contains(id) || docker_worked && dockers.has(*id);
-        if let Some(id) = ids.clone().find(|id| !is_known(id)) {
+        for (id, made_in) in ids.zip(held.made_in.iter().copied()) {
+            let is_later =
+                docker_worked && dockers.has(id) && done.is_some_and(|done| made_in >= done);
+            if is_later || all.contains(&id) && made_in == self.transaction_id {
+                continue;
+            }
+            if !all.contains(&id) {
+                return Err(format!(
+                    "something else has used the pool since: it holds the thin device {id}"
+                ));
+            }
+            // A run makes all its devices in one transaction, Docker and LVM each device in one of its own.
             return Err(format!(
-                "something else has used the pool since: it holds the thin device {id}"
+                "something else made its thin device {id}: in transaction {made_in}, not {}",
+                self.transaction_id
             ));
         }
         // Docker never removes the base device.
@@ -185,9 +274,17 @@ mod tests {
     };
 
     fn held(transaction_id: u64, ids: &[u32]) -> Contents {
+        let made_in = |id: &u32| {
+            if *id <= MADE.last {
+                MADE.transaction_id
+            } else {
+                10
+            }
+        };
         Contents {
             uuid: None,
             transaction_id,
+            made_in: ids.iter().map(made_in).collect(),
             ids: ids.iter().map(|id| ThinId::new(*id).unwrap()).collect(),
         }
     }
@@ -225,6 +322,23 @@ mod tests {
                 assert!(why.contains(words), "{transaction_id} {ids:?}: {why}");
             }
         }
+    }
+
+    #[test]
+    fn devices_that_were_made_one_by_one_are_not_ours() {
+        let mut dockers_own = held(7, &[1, 2]);
+        dockers_own.made_in = vec![7, 8];
+        for dockers in [Dockers::default(), Dockers::with(&[1, 2], 13)] {
+            let why = MADE.expect(&dockers_own, &dockers).unwrap_err();
+            assert!(why.contains("made its thin device 2"), "{why}");
+        }
+        // Docker's driver makes none before the conversion is done.
+        let mut early = held(13, &[1, 4]);
+        early.made_in = vec![7, 9];
+        let why = MADE
+            .expect(&early, &Dockers::with(&[1, 4], 13))
+            .unwrap_err();
+        assert!(why.contains("thin device 4"), "{why}");
     }
 
     #[test]

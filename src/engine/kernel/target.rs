@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::claim::ThinPool;
+use super::claim::{self, ThinPool};
 use super::device_error::Error;
 use super::devices;
 use super::in_use;
@@ -301,6 +301,7 @@ pub(super) fn claim(path: &Path, plan: &Plan) -> Result<ThinPool, Error> {
         transaction_id: plan.transaction_before,
         first_thin_id: 1,
         last_thin_id: last_thin_id(plan),
+        boot_id: claim::boot_id().map_err(Error::io(path, "find out the boot of"))?,
         base_uuid: None,
     })
 }
@@ -311,7 +312,7 @@ pub(super) fn last_thin_id(plan: &Plan) -> u32 {
     last.thin_id.value()
 }
 
-fn pool_name(path: &Path) -> Result<String, Error> {
+pub(super) fn pool_name(path: &Path) -> Result<String, Error> {
     match block::kind(path) {
         Ok(Kind::Block { rdev }) => block::device_mapper_name(rdev)
             .ok_or_else(|| Error::refused(path, Refusal::NotDeviceMapper)),
@@ -364,9 +365,9 @@ fn check_pool(dm: &DeviceMapper, path: &Path) -> Result<Facts, Error> {
     if live.held_root.is_some() {
         return Err(refused(Refusal::HeldRoot { pool: pool.name }));
     }
-    let ids = device_ids(path, &metadata_device(&pool)?)?;
-    if let Some(first) = ids.first() {
-        let (count, first, pool) = (ids.len(), *first, pool.name);
+    let devices = devices_made(path, &metadata_device(&pool)?)?;
+    if let Some((first, _)) = devices.first() {
+        let (count, first, pool) = (devices.len(), *first, pool.name);
         return Err(refused(Refusal::HoldsDevices { count, first, pool }));
     }
     Ok(Facts {
@@ -423,13 +424,13 @@ impl ReadBlocks for Metadata {
 ///
 /// The kernel does not tell. Every message that changes the devices is committed before it returns, and nobody has the
 /// pool open, so what is on the disk is what the pool holds. LVM may extend it at any time.
-fn device_ids(path: &Path, metadata: &Path) -> Result<Vec<ThinId>, Error> {
+fn devices_made(path: &Path, metadata: &Path) -> Result<Vec<(ThinId, u64)>, Error> {
     let source = Metadata(metadata.to_owned());
     let superblock = || {
         let mut block = [0; 4096];
         source.read_block(0, &mut block).map(|()| block)
     };
-    thin::read_steady(superblock, || thin::device_ids(&source))
+    thin::read_steady(superblock, || thin::devices_made(&source))
         .map_err(Error::io(metadata, "read"))?
         .map_err(unread(path, metadata))
 }
@@ -449,6 +450,9 @@ pub(super) struct Contents {
     pub(super) transaction_id: u64,
     /// Of its thin devices, ascending.
     pub(super) ids: Vec<ThinId>,
+    /// The pool's transaction id when each of them was made, in the same order.
+    /// Source: linux v6.6 `drivers/md/dm-thin-metadata.c`, `__open_device`.
+    pub(super) made_in: Vec<u64>,
 }
 
 /// Looks into an active pool.
@@ -460,8 +464,12 @@ pub(super) fn contents(path: &Path) -> Result<Contents, Error> {
         return Err(Error::refused(path, Refusal::Broken { problem }));
     };
     expect_unused(&dm, path, &pool.name)?;
+    let (ids, made_in) = devices_made(path, &metadata_device(&pool)?)?
+        .into_iter()
+        .unzip();
     Ok(Contents {
-        ids: device_ids(path, &metadata_device(&pool)?)?,
+        ids,
+        made_in,
         transaction_id: live.transaction_id,
         uuid: Some(pool.uuid).filter(|uuid| !uuid.is_empty()),
     })
@@ -470,10 +478,12 @@ pub(super) fn contents(path: &Path) -> Result<Contents, Error> {
 /// Looks into a pool that is not active, by its metadata device.
 pub(super) fn contents_on(metadata: &Path) -> Result<Contents, Error> {
     let source = Metadata(metadata.to_owned());
+    let (ids, made_in) = devices_made(metadata, metadata)?.into_iter().unzip();
     Ok(Contents {
+        ids,
+        made_in,
         uuid: None,
         transaction_id: thin::transaction_id(&source).map_err(unread(metadata, metadata))?,
-        ids: device_ids(metadata, metadata)?,
     })
 }
 

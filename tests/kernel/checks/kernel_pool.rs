@@ -37,7 +37,7 @@ pub(crate) const HOLD_VARIABLE: &str = "AUFS2DM_HOLD_POOL";
 /// Data blocks of all pools here.
 pub(super) const BLOCK: Bytes = Bytes(64 << 10);
 /// Size of the thin devices here.
-const THIN: Bytes = Bytes::mib(64);
+pub(super) const THIN: Bytes = Bytes::mib(64);
 /// What a full pool may take until it is named; the kernel's own patience is a minute.
 const SECONDS: Duration = Duration::from_secs(20);
 
@@ -92,7 +92,7 @@ pub(super) fn id(number: u32) -> ThinId {
     ThinId::new(number).expect("small")
 }
 
-fn mkfs(lab: &Lab, device: &Path) -> Result<()> {
+pub(super) fn mkfs(lab: &Lab, device: &Path) -> Result<()> {
     run(lab.command("mkfs.ext4").args(["-q", "-F"]).arg(device)).map(drop)
 }
 

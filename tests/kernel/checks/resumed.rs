@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use aufs2dm::{
     commit::STAGE_NAME,
     engine::kernel::{
-        Previous,
+        Previous, Record,
         claim::{self, Claim},
     },
     sys::block::read_direct,
@@ -15,6 +15,7 @@ use aufs2dm::{
 use nix::sys::signal::Signal;
 use uuid::Uuid;
 
+use super::kernel_claim::order_of;
 use crate::{
     lab::{Lab, run},
     storage::{AMPLE, Fault, Storage, Target, Which},
@@ -109,7 +110,13 @@ pub(super) fn after_a_power_cut_the_layers_that_were_done_are_there(
         }
         kill(met.running)?;
         let stage = subject.path().join(STAGE_NAME);
-        let left = Previous::find(subject.path(), Some(&stage))?;
+        let claim = Claim::read(&stage)?.context("no record")?;
+        let ordered = Some(&order_of(&claim));
+        let record = Record {
+            stage: &stage,
+            ordered,
+        };
+        let left = Previous::find(subject.path(), Some(record))?;
         left.but_its_content().remove()?;
         met.storage.close()?;
         let storage = Storage::attach(target, subject.scratch()?, AMPLE.block)?;
@@ -140,15 +147,14 @@ pub(super) fn after_a_boot_a_run_into_given_devices_is_taken_back(
         let devices = left_devices(&subject)?;
         let another = Uuid::from_u128(7).to_string();
         for (base_uuid, words) in [
-            (None, "dd if=/dev/zero"),
+            (None, "had made one at most"),
             (Some(another), "it is another pool's now"),
         ] {
             let claim = claim::Devices {
                 base_uuid,
                 ..devices.clone()
             };
-            let words = ["the system was booted since", words];
-            rollback(Claim::Devices(claim), 1, &words)?;
+            rollback(Claim::Devices(claim), 1, &[words])?;
             ensure!(is_a_pool(&devices)?, "the metadata was wiped");
         }
         rollback(Claim::Devices(devices), 0, &[])?;

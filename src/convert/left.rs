@@ -1,0 +1,48 @@
+//! What an earlier run left outside of the staging directory, as far as its journal bears it out.
+
+use std::path::Path;
+
+use super::error::Error;
+use super::order::Order;
+use crate::commit::{Conversion, Leftover, Story};
+use crate::engine::kernel::{Ordered, Previous, Record};
+
+/// Looks for what a run left; changes nothing.
+///
+/// # Errors
+///
+/// As [`Previous::find`].
+pub(super) fn left_by(root: &Path, leftover: &Leftover) -> Result<Previous, Error> {
+    let story = match leftover {
+        Leftover::Conversion(_, story) => Some(&**story),
+        Leftover::None | Leftover::Stage(_) => None,
+    };
+    find(root, leftover.stage(), story)
+}
+
+/// The same of a conversion that was taken up, if there is one.
+pub(super) fn left_by_conversion(
+    root: &Path,
+    conversion: Option<&Conversion>,
+) -> Result<Previous, Error> {
+    find(
+        root,
+        conversion.map(Conversion::stage),
+        conversion.map(Conversion::story),
+    )
+}
+
+fn find(root: &Path, stage: Option<&Path>, story: Option<&Story>) -> Result<Previous, Error> {
+    let ordered = story.and_then(outside);
+    let record = stage.map(|stage| Record {
+        stage,
+        ordered: ordered.as_ref(),
+    });
+    Ok(Previous::find(root, record)?)
+}
+
+/// An order that cannot be understood allows nothing.
+fn outside(story: &Story) -> Option<Ordered> {
+    let order: Order = serde_json::from_value(story.begun.order.clone()).ok()?;
+    order.outside()
+}
