@@ -41,8 +41,12 @@ fn text(status: &Status) -> String {
         if !aufs.is_same() {
             let _ = writeln!(text, "  the aufs side is not what was converted: {aufs}");
         }
-        if !aufs.is_whole() {
-            let _ = writeln!(text, "  THE WAY BACK IS BROKEN: `rollback` refuses");
+        if status.way_back_broken {
+            let _ = writeln!(
+                text,
+                "  THE WAY BACK IS BROKEN: `rollback` refuses; `{}` removes the aufs side once a full verification finds the devices right",
+                own("commit --drop-aufs-changes", &status.root)
+            );
         }
         if !aufs.left_out.is_empty() {
             let _ = writeln!(

@@ -36,7 +36,7 @@ pub(super) fn run(args: &VerifyArgs) -> anyhow::Result<()> {
     }
     match report.verdict {
         Verdict::Sound => Ok(()),
-        Verdict::SourceDamaged | Verdict::Wrong => Err(FoundWrong.into()),
+        Verdict::SourceDamaged | Verdict::AufsChanged | Verdict::Wrong => Err(FoundWrong.into()),
         Verdict::NotVerified => Err(NotVerified.into()),
     }
 }
@@ -48,6 +48,18 @@ fn next(report: &Report, root: &Path) -> String {
         (Verdict::Sound, Mode::Quick) => {
             format!("next: `{}` reads everything\n", own("verify --full", root))
         }
+        (Verdict::AufsChanged, Mode::Quick) => format!(
+            "next: keep the devicemapper side, `rollback` would end on what aufs is now; `{}` reads everything\n",
+            own("verify --full", root)
+        ),
+        (Verdict::AufsChanged, Mode::Full) => format!(
+            "next: keep the devicemapper side, `rollback` would end on what aufs is now; `{}` removes that\n",
+            own("commit --drop-aufs-changes", root)
+        ),
+        (Verdict::Wrong, _) if has_way_back && report.has_aufs_changed() => format!(
+            "next: save a copy of both sides; `{}` goes back to what aufs is now\n",
+            own("rollback --onto-damaged", root)
+        ),
         (Verdict::Wrong, _) if has_way_back => format!(
             "next: keep the aufs side; `{}` goes back to it, then convert again\n",
             own("rollback", root)

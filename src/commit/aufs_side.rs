@@ -21,6 +21,7 @@ use super::image_names::ImageNames;
 use super::since::{names_in, read_regular};
 use crate::docker::CacheId;
 use crate::tree::escape;
+use crate::verify::BranchNow;
 
 /// How closely is looked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,24 +93,27 @@ impl AufsSide {
     }
 
     fn branches(&self, root: &Path, depth: Depth, changes: &mut AufsChanges) {
-        let looked: Vec<(&String, Option<bool>)> = self
+        let looked: Vec<(&String, BranchNow)> = self
             .branches
             .par_iter()
-            .map(|(name, before)| {
-                let path = root.join("aufs/diff").join(name);
-                let is_there = path.symlink_metadata().is_ok_and(|meta| meta.is_dir());
-                let same = || depth == Depth::Names || entries_of(&path) == *before;
-                (name, is_there.then(same))
-            })
+            .map(|(name, before)| (name, branch_now(root, name, before, depth)))
             .collect();
-        for (name, same) in looked {
+        for (name, now) in looked {
             let path = shown(&format!("aufs/diff/{name}"));
-            match same {
-                None => changes.missing.push(path),
-                Some(false) => changes.changed.push(path),
-                Some(true) => {}
+            match now {
+                BranchNow::Missing => changes.missing.push(path),
+                BranchNow::Changed => changes.changed.push(path),
+                BranchNow::Same | BranchNow::Unknown => {}
             }
         }
+    }
+
+    /// What became of one branch, by all its entries.
+    pub(super) fn branch(&self, root: &Path, name: &str) -> BranchNow {
+        let before = self.branches.get(name);
+        before.map_or(BranchNow::Unknown, |before| {
+            branch_now(root, name, before, Depth::Entries)
+        })
     }
 
     /// What else is in `aufs` and has data: no directory, or one with something in it that is none.
@@ -143,6 +147,17 @@ impl AufsSide {
             look(format!("aufs/mnt/{name}"));
         }
         Ok(found)
+    }
+}
+
+fn branch_now(root: &Path, name: &str, before: &str, depth: Depth) -> BranchNow {
+    let path = root.join("aufs/diff").join(name);
+    if !path.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
+        BranchNow::Missing
+    } else if depth == Depth::Names || entries_of(&path) == before {
+        BranchNow::Same
+    } else {
+        BranchNow::Changed
     }
 }
 

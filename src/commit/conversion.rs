@@ -23,10 +23,11 @@ use super::since::{Changes, read_regular};
 use super::switch::{self, ExpectAlone, not_alone};
 use super::verified::Verified;
 use crate::chain::Chain;
-use crate::docker::config_with_driver;
 use crate::docker::daemon::Host;
 use crate::docker::first_start::check_recorded;
+use crate::docker::{CacheId, config_with_driver};
 use crate::removal::{Kept, remove};
+use crate::verify::BranchNow;
 
 /// A conversion that was begun in a root.
 #[derive(Debug)]
@@ -110,6 +111,15 @@ impl Conversion {
                 aufs.changes(&self.root, depth).map(Some)
             }
             _ => Ok(None),
+        }
+    }
+
+    /// What became of a branch since it was converted.
+    pub fn branch_now(&self, id: &CacheId) -> BranchNow {
+        let switching = self.story.switching.as_ref();
+        match switching.and_then(|one| one.aufs.as_ref()) {
+            Some(aufs) => aufs.branch(&self.root, id.as_str()),
+            None => BranchNow::Unknown,
         }
     }
 

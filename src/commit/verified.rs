@@ -21,6 +21,9 @@ pub struct Verified {
     /// How much it looked at.
     #[serde(default)]
     pub counts: LayerCounts,
+    /// Whether it found the aufs side to be not what was converted, whatever it found of the devices.
+    #[serde(default)]
+    pub aufs_changed: bool,
     /// What it had before it, to tell later whether that was written to since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<DeviceSide>,
@@ -33,7 +36,10 @@ fn not_verified() -> Verdict {
 impl Verified {
     /// Whether it found nothing wrong with the devices.
     pub fn passed(&self) -> bool {
-        matches!(self.verdict, Verdict::Sound | Verdict::SourceDamaged)
+        matches!(
+            self.verdict,
+            Verdict::Sound | Verdict::SourceDamaged | Verdict::AufsChanged
+        )
     }
 }
 
@@ -45,6 +51,9 @@ impl fmt::Display for Verified {
             Verdict::Sound if self.full => "nothing wrong",
             Verdict::Sound => "nothing wrong in what was read",
             Verdict::SourceDamaged => "the devices hold what aufs had, which was damaged before",
+            Verdict::AufsChanged => {
+                "the devices are right, THE AUFS SIDE IS NOT WHAT WAS CONVERTED"
+            }
             Verdict::NotVerified => "NOT VERIFIED: layers could not be looked at",
             Verdict::Wrong => "SOMETHING IS WRONG with the devices",
         };
@@ -110,6 +119,7 @@ mod tests {
                 full,
                 verdict,
                 counts: LayerCounts::default(),
+                aufs_changed: false,
                 seen: None,
             });
         }

@@ -26,6 +26,9 @@ pub(super) fn expect_whole_copy(
     let mut why = Vec::new();
     why.extend(written_since(path, conversion, proof)?);
     match conversion.aufs_changes(Depth::Entries)? {
+        Some(changes) if changes.is_same() && proof.aufs_changed && !may_lose.aufs_changes => {
+            why.push(aufs_changed(path, "the full verification"));
+        }
         Some(changes) => why.extend(not_converted(path, &changes, may_lose)),
         None if may_lose.aufs_changes => {}
         None => why.push(format!(
@@ -35,7 +38,7 @@ pub(super) fn expect_whole_copy(
     }
     // It takes longest, so it comes last.
     if why.is_empty() {
-        why.extend(not_sound(host, path, conversion)?);
+        why.extend(not_sound(host, (path, conversion), may_lose)?);
     }
     if why.is_empty() {
         return Ok(());
@@ -97,6 +100,14 @@ fn written_since(
     }))
 }
 
+/// That the aufs side differs from the devices, which are right.
+fn aufs_changed(path: &Path, found_by: &str) -> String {
+    format!(
+        "the aufs side is not what was converted, as {found_by} found: `{}` removes it all the same",
+        own("commit --drop-aufs-changes", path)
+    )
+}
+
 /// What the aufs side has and the devicemapper side has not.
 fn not_converted(path: &Path, changes: &AufsChanges, may_lose: MayLose) -> Vec<String> {
     let mut why = Vec::new();
@@ -118,7 +129,11 @@ fn not_converted(path: &Path, changes: &AufsChanges, may_lose: MayLose) -> Vec<S
 }
 
 /// What is wrong with the devicemapper side right now. It is noted, like any other verification that fails.
-fn not_sound(host: &Host, path: &Path, conversion: &Conversion) -> Result<Option<String>, Error> {
+fn not_sound(
+    host: &Host,
+    (path, conversion): (&Path, &Conversion),
+    may_lose: MayLose,
+) -> Result<Option<String>, Error> {
     for part in ["devicemapper", "image/devicemapper"] {
         if !path.join(part).is_dir() {
             return Ok(Some(format!("{}: is missing", path.join(part).display())));
@@ -136,7 +151,11 @@ fn not_sound(host: &Host, path: &Path, conversion: &Conversion) -> Result<Option
     let mut report = look(&request, path, Some(conversion), &Silent)?;
     report.add_faults(conversion.damage()?);
     if report.verdict != Verdict::Wrong {
-        return Ok(None);
+        let may_go = may_lose.aufs_changes || !report.has_aufs_changed();
+        return Ok((!may_go).then(|| {
+            let by = "a quick verification just now";
+            format!("{}\n{report}", aufs_changed(path, by))
+        }));
     }
     conversion.note_verified(noted(&report, None))?;
     Ok(Some(format!(

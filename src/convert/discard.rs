@@ -48,11 +48,13 @@ impl Discard {
     pub fn open(root: &Path, host: &Host, may_lose: MayLose) -> Result<Self, Error> {
         // An interrupted removal has left no root of aufs to look at.
         let state = Conversion::find(root)?.map(|conversion| conversion.story().state);
-        let held = if state == Some(State::Committing) {
-            Held::without_aufs(root, host)?
-        } else {
-            Held::open(root, host).map_err(|error| mounts_first(root, error))?
+        let held = match state {
+            Some(State::Committing) => Held::without_aufs(root, host),
+            // What is missing of it is for the conditions to tell.
+            Some(State::Converted) => Held::for_reading(root, host),
+            _ => Held::open(root, host),
         };
+        let held = held.map_err(|error| mounts_first(root, error))?;
         let path = held.path().to_owned();
         let conversion = Conversion::find(&path)?;
         let Some(conversion) = conversion else {

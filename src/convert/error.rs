@@ -198,6 +198,20 @@ pub enum Error {
         /// What is missing or damaged.
         broken: String,
     },
+    /// What a rollback would go back to is gone.
+    #[error(
+        "{path}: there is no way back: {} is missing, which was there when the root was converted; the devicemapper side \
+         stays: `{}` removes what is left of the aufs side, once `{}` finds the devices right",
+        shown(missing),
+        own("commit --drop-aufs-changes", path),
+        own("verify --full", path)
+    )]
+    NoWayBack {
+        /// The Docker root.
+        path: PathBuf,
+        /// What is missing.
+        missing: PathBuf,
+    },
     /// Containers still belong to aufs.
     #[error(
         "{path}: containers of the aufs driver are there: {}",

@@ -257,7 +257,9 @@ impl Prepared {
                 let report = Box::new(report);
                 return Err(Error::Wrong { report });
             }
-            Verdict::SourceDamaged | Verdict::NotVerified => log::warn!("{report}"),
+            Verdict::SourceDamaged | Verdict::AufsChanged | Verdict::NotVerified => {
+                log::warn!("{report}");
+            }
             Verdict::Sound => log::info!("{report}"),
         }
         Ok(Some(noted(&report, None)))

@@ -1,6 +1,6 @@
 //! The way back: the root as it was before the conversion.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -8,6 +8,7 @@ use super::error::Error;
 use super::held::Held;
 use super::left::left_by_conversion;
 use crate::commit::{self, Changes, Conversion, Depth, Leftover, State};
+use crate::docker;
 use crate::docker::daemon::Host;
 use crate::engine::kernel;
 use crate::privileges::{self, Purpose};
@@ -48,7 +49,8 @@ pub struct RolledBack {
 /// [`Error::DockerHasRun`] unless forced, [`Error::Commit`] with [`commit::Error::TakingBack`] when the root is in between,
 /// or what stands in the way; nothing has been changed then.
 pub fn rollback(request: &RollbackRequest) -> Result<RolledBack, Error> {
-    let mut held = Held::open(&request.root, &request.host)?;
+    let held = Held::open(&request.root, &request.host);
+    let mut held = held.map_err(|error| no_way_back(&request.root, error))?;
     let path = held.path().to_owned();
     // Renames need little, so going back is not refused for what only reading needs.
     if let Err(error) = privileges::check(&request.host, &path, Purpose::Write) {
@@ -98,12 +100,11 @@ fn take_back(held: &Held, request: &RollbackRequest, done: &mut RolledBack) -> R
         });
     }
     if !request.onto_damaged
-        && let Some(changes) = conversion.aufs_changes(Depth::Entries)?
-        && !changes.is_whole()
+        && let Some(broken) = broken(&conversion)?
     {
         return Err(Error::WayBackBroken {
             path: path.to_owned(),
-            broken: changes.broken(),
+            broken,
         });
     }
     // Devices and mounts of a killed run first: they hold what is to be moved. And what cannot be taken back is told as long as
@@ -121,4 +122,32 @@ fn take_back(held: &Held, request: &RollbackRequest, done: &mut RolledBack) -> R
     previous.remove()?;
     conversion.remove()?;
     Ok(())
+}
+
+/// What of the aufs side is not what was converted. Not all of it shows in what the journal noted: the latest verification
+/// compared the entries with the devices.
+fn broken(conversion: &Conversion) -> Result<Option<String>, Error> {
+    let changes = conversion.aufs_changes(Depth::Entries)?;
+    if let Some(changes) = changes.filter(|changes| !changes.is_whole()) {
+        return Ok(Some(changes.broken()));
+    }
+    let latest = conversion.story().verified.latest.as_ref();
+    let found = latest.filter(|verified| verified.aufs_changed);
+    Ok(found.map(|verified| format!("as the latest verification found ({verified})")))
+}
+
+/// Where the aufs side of a converted root is gone, that is what there is to tell.
+fn no_way_back(root: &Path, error: Error) -> Error {
+    let missing = match &error {
+        Error::Docker(docker::Error::MissingPart { path }) => Some(path.clone()),
+        Error::Docker(docker::Error::NotAufs { path, .. }) => Some(path.join("aufs")),
+        _ => None,
+    };
+    let path = root.canonicalize().unwrap_or_else(|_| root.to_owned());
+    let found = Conversion::find(&path).ok().flatten();
+    let is_converted = found.is_some_and(|one| one.story().state == State::Converted);
+    match missing {
+        Some(missing) if is_converted => Error::NoWayBack { path, missing },
+        _ => error,
+    }
 }

@@ -40,6 +40,8 @@ pub struct Status {
     /// What became of the aufs side since it was converted.
     #[serde(skip_serializing_if = "AufsChanges::is_empty")]
     pub aufs_changes: AufsChanges,
+    /// Whether the aufs side is not whole any more, or not what was converted.
+    pub way_back_broken: bool,
 }
 
 /// Looks; changes nothing.
@@ -53,9 +55,13 @@ pub fn status(root: &Path) -> Result<Status, Error> {
         return none(path);
     };
     let story = conversion.story();
+    let aufs_changes = conversion.aufs_changes(Depth::Names)?.unwrap_or_default();
+    let latest = story.verified.latest.as_ref();
+    let way_back_broken = story.state == State::Converted
+        && (!aufs_changes.is_whole() || latest.is_some_and(|verified| verified.aufs_changed));
     Ok(Status {
         state: name(story.state),
-        meaning: meaning(story, &path),
+        meaning: meaning(story, way_back_broken, &path),
         tool: Some(story.begun.tool.clone()),
         begun_at: Some(story.begun.at),
         durable_devices: story.durable.len(),
@@ -65,15 +71,19 @@ pub fn status(root: &Path) -> Result<Status, Error> {
             ..verified
         }),
         changes: conversion.changes()?,
-        aufs_changes: conversion.aufs_changes(Depth::Names)?.unwrap_or_default(),
+        aufs_changes,
+        way_back_broken,
         root: path,
     })
 }
 
 /// Removing the aufs side is no advice before all was proven.
-fn meaning(story: &Story, path: &Path) -> String {
+fn meaning(story: &Story, way_back_broken: bool, path: &Path) -> String {
     let rollback = own("rollback", path);
     match (story.state, &story.verified) {
+        (State::Converted, _) if way_back_broken => format!(
+            "is converted, and the aufs side is not what was converted: `{rollback}` refuses to go back to it"
+        ),
         (
             State::Converted,
             Verifications {
@@ -117,6 +127,7 @@ fn none(path: PathBuf) -> Result<Status, Error> {
         verified: None,
         changes: Changes::default(),
         aufs_changes: AufsChanges::default(),
+        way_back_broken: false,
     })
 }
 

@@ -15,13 +15,14 @@ use super::order::Order;
 use super::writer::{Work, Writer};
 use crate::chain::Chain;
 use crate::commit::{self, Conversion, Depth, DeviceSide, STAGE_NAME, Stage, State, Verified, now};
-use crate::docker::StorePaths;
 use crate::docker::daemon::Host;
+use crate::docker::{CacheId, StorePaths};
 use crate::engine::direct::WrittenRun;
 use crate::engine::kernel::Target;
 use crate::engine::{Cancel, Progress};
 use crate::privileges::{self, Purpose};
-use crate::verify::{self, Ask, Devices, Mode, Report, pool};
+use crate::tree::shown;
+use crate::verify::{self, Ask, BranchNow, Devices, Mode, Noted, Report, pool};
 
 /// What was asked for.
 #[derive(Clone, Debug)]
@@ -81,7 +82,9 @@ pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<Report
     let mut report = look(request, &path, conversion.as_ref(), progress)?;
     if let Some(conversion) = &conversion {
         faults.extend(conversion.damage()?);
-        report.remarks.extend(way_back(conversion, request.mode)?);
+        report
+            .aufs
+            .extend(way_back(&path, conversion, request.mode)?);
     }
     report.add_faults(faults);
     if let Some(conversion) = conversion.filter(|one| one.story().state == State::Converted) {
@@ -92,7 +95,14 @@ pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<Report
 }
 
 /// That there is no way back, if there is none any more. That is nothing against the devices.
-fn way_back(conversion: &Conversion, mode: Mode) -> Result<Option<String>, Error> {
+fn way_back(path: &Path, conversion: &Conversion, mode: Mode) -> Result<Option<String>, Error> {
+    let is_converted = conversion.story().state == State::Converted;
+    if is_converted && path.join("aufs").symlink_metadata().is_err() {
+        return Ok(Some(format!(
+            "THERE IS NO WAY BACK: {}: is missing",
+            shown(&path.join("aufs"))
+        )));
+    }
     let depth = match mode {
         Mode::Quick => Depth::Names,
         Mode::Full => Depth::Entries,
@@ -114,6 +124,7 @@ pub(super) fn noted(report: &Report, seen: Option<DeviceSide>) -> Verified {
         full: report.mode == Mode::Full,
         verdict: report.verdict,
         counts: report.coverage.counts,
+        aufs_changed: report.has_aufs_changed(),
         seen,
     }
 }
@@ -188,6 +199,9 @@ pub(super) fn look(
     };
     let image = path.join(side);
     let mounts = MountPoints::make(conversion)?;
+    let branch = |id: &CacheId| {
+        conversion.map_or(BranchNow::Unknown, |conversion| conversion.branch_now(id))
+    };
     let request = verify::Request {
         stores: StorePaths {
             root: path,
@@ -201,6 +215,12 @@ pub(super) fn look(
             mounts: mounts.path(),
         }),
         conversion: None,
+        noted: conversion.and_then(|conversion| {
+            Some(Noted {
+                switched_at: conversion.story().switched_at?,
+                branch: &branch,
+            })
+        }),
         jobs: request.jobs,
         cancel: request.cancel.clone(),
     };
@@ -239,6 +259,7 @@ pub(super) fn staged_report(
             home: &home,
             target,
         }),
+        noted: None,
         mode: Mode::Quick,
         kernel: Some(Ask {
             root,

@@ -1,7 +1,7 @@
 //! Why a root cannot be read or converted.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
@@ -294,6 +294,30 @@ pub enum Fault {
         /// The parent by Docker's stores.
         expected: Option<CacheId>,
     },
+}
+
+impl Fault {
+    /// The file or directory that it is in.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Read(error) => error.path(),
+            Self::Empty { path }
+            | Self::Missing { path }
+            | Self::BadId { path, .. }
+            | Self::BadName { path, .. }
+            | Self::BadJson { path, .. }
+            | Self::BadNumber { path }
+            | Self::WrongKind { path, .. }
+            | Self::ChainMismatch { path, .. }
+            | Self::ParentChainMissing { path, .. }
+            | Self::NotInAufs { path, .. }
+            | Self::BranchMissing { path }
+            | Self::ParentMissing { path, .. }
+            | Self::ParentCycle { path }
+            | Self::ParentListMismatch { path, .. }
+            | Self::ParentDiffers { path, .. } => path,
+        }
+    }
 }
 
 struct Named<'a>(Option<&'a CacheId>);

@@ -94,6 +94,15 @@ pub enum ReadError {
     },
 }
 
+impl ReadError {
+    /// The file or directory that cannot be read.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Io { path, .. } | Self::WrongKind { path, .. } | Self::TooLarge { path } => path,
+        }
+    }
+}
+
 /// An entry of a directory.
 #[derive(Debug)]
 pub(crate) struct Listed {

@@ -45,6 +45,10 @@ pub(super) struct Compared {
     pub(super) entries: u64,
     /// What is wrong, each with its path.
     pub(super) faults: Faults,
+    /// How many of the faults are of entries that both sides have, with another attribute, size, target or device number.
+    pub(super) attribute_faults: u64,
+    /// These entries.
+    pub(super) unlike: Vec<(NodeId, Ino)>,
     /// The branch's regular files with their inodes on the device, as far as both are of one size: their bytes are still to
     /// be compared.
     pub(super) files: Vec<(NodeId, Ino)>,
@@ -169,6 +173,8 @@ impl Comparison<'_> {
             None => attribute_faults(expected, inode),
         };
         if !faults.is_empty() {
+            self.found.attribute_faults += faults.len() as u64;
+            self.found.unlike.push((node, ino));
             let path = self.sides.branch.display_path(node);
             for what in &faults {
                 self.fault(&path, what);

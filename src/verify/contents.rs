@@ -1,7 +1,9 @@
 //! The grade of a layer's contents.
 
 use std::fs::File;
+use std::io::Seek;
 
+use super::blame::Undecided;
 use super::branch::BranchFiles;
 use super::compare::Compared;
 use super::device::{DeviceFiles, DeviceTree, TarFiles};
@@ -17,7 +19,7 @@ use super::written::Written;
 use crate::docker::{DiffId, Owner};
 use crate::ext4::read::{Inode, View};
 use crate::plan::Layer;
-use crate::tar_split;
+use crate::tar_split::{self, Difference, Found};
 use crate::tree::{LayerTree, Regular, Segment};
 
 /// How a layer's contents are looked at.
@@ -48,20 +50,45 @@ pub(super) struct Subject<'a> {
     pub(super) owner: Owner,
 }
 
+/// What there is to say of a layer's contents and entries.
+pub(super) struct Judged {
+    /// The grade.
+    pub(super) contents: Contents,
+    /// What only aufs has otherwise than the layer's tar.
+    pub(super) aufs: Faults,
+    /// In what aufs and the device differ and nothing tells which is right; `None`: the device is not what the tar says.
+    pub(super) undecided: Option<Undecided>,
+}
+
+impl From<Contents> for Judged {
+    fn from(contents: Contents) -> Self {
+        Self {
+            contents,
+            aufs: Faults::default(),
+            undecided: None,
+        }
+    }
+}
+
 impl Subject<'_> {
     /// Looks at the contents, and at the entries that the layer's tar has.
-    pub(super) fn contents(mut self, how: How<'_>) -> Result<Contents, Halt> {
+    pub(super) fn contents(mut self, how: How<'_>) -> Result<Judged, Halt> {
         let record = self.record.take();
         let Some((device, tree)) = self.device else {
-            return self.of_branch(record);
+            return self.of_branch(record).map(Judged::from);
         };
         let Some((diff, tar_split)) = record else {
-            return match how {
-                How::Read => self.by_comparison(device, tree),
-                _ => Ok(Contents::NotRead),
+            let contents = match how {
+                How::Read => self.by_comparison(device, tree)?,
+                _ => Contents::NotRead,
             };
+            return Ok(Judged {
+                undecided: self.undecided(tree),
+                ..contents.into()
+            });
         };
         let mut unpack = self.unpack();
+        let again = tar_split.try_clone().map_err(unreadable)?;
         let files = DeviceFiles::new(self.work, device, tree);
         let tar_files = |written| TarFiles::new(files, &tree, (written, self.below));
         let proven = match how {
@@ -71,15 +98,37 @@ impl Subject<'_> {
             How::Read => by_digest((tar_split, diff), &mut tar_files(None), &mut unpack)?,
             How::Not => {
                 tar_split::headers(tar_split, &mut unpack)?;
-                return Ok(self.entries(unpack, None).added_to(Contents::NotRead));
+                return Ok(judged(self.entries(unpack, None), Contents::NotRead));
             }
         };
         let entries = self.entries(unpack, proven.is_layer);
-        if proven.is_wrong() {
-            let contents = self.whose_fault(&proven, device, tree)?;
-            return Ok(entries.added_to(contents));
+        if !proven.is_wrong() {
+            let mut judged = judged(entries, proven.grade());
+            judged.contents = self.or_compared(judged.contents, device, tree)?;
+            return Ok(judged);
         }
-        self.or_compared(entries.added_to(proven.grade()), device, tree)
+        let Whose {
+            before,
+            wrong,
+            aufs,
+        } = self.whose_fault(&proven, again, (device, tree))?;
+        let contents = if wrong.is_empty() {
+            Contents::SourceDamaged { files: before }
+        } else {
+            Contents::Mismatch {
+                files: wrong,
+                before,
+            }
+        };
+        let mut judged = judged(entries, contents);
+        judged.aufs.append(aufs);
+        Ok(judged)
+    }
+
+    /// What aufs and the device differ in, of a layer without a tar.
+    fn undecided(&self, tree: DeviceTree<'_>) -> Option<Undecided> {
+        let (compared, layer) = (self.compared?, self.branch?);
+        Some(Undecided::of(compared, &layer.tree, tree.view, None))
     }
 
     /// The files of a layer that its record does not prove, compared with the branch.
@@ -101,25 +150,42 @@ impl Subject<'_> {
         })
     }
 
-    /// Whether what is wrong was so before the conversion: aufs has the same then, every entry and every byte.
+    /// Tells the files that were so before the conversion, since aufs has the same, from those that only one side has wrong.
     fn whose_fault(
         &self,
         proven: &Proven,
-        device: ThinDevice<'_>,
-        tree: DeviceTree<'_>,
-    ) -> Result<Contents, Halt> {
-        let files = proven.faults();
-        let as_in_aufs = match self.compared {
-            Some(compared) if compared.faults.is_empty() => {
-                self.differing_bytes(compared, device, tree)?.1.is_empty()
-            }
-            _ => false,
+        mut tar_split: File,
+        device: (ThinDevice<'_>, DeviceTree<'_>),
+    ) -> Result<Whose, Halt> {
+        let (Some(compared), Some(layer)) = (self.compared, self.branch) else {
+            return Ok(Whose {
+                wrong: proven.faults(),
+                ..Whose::default()
+            });
         };
-        Ok(if as_in_aufs {
-            Contents::SourceDamaged { files }
+        tar_split.rewind().map_err(unreadable)?;
+        let mut files = BranchFiles::new(self.work, layer)?;
+        let in_aufs = by_checksums(tar_split, &mut files, &mut self.unpack())?;
+        // Files of another size than recorded were not read, and of too many the names are not known.
+        let has_other_size =
+            |one: &Difference| matches!(one.found, Found::OtherSize(_)) && in_aufs.has(one);
+        let more = proven.files.more;
+        let must_compare = more > 0 || proven.files.differences.iter().any(has_other_size);
+        let (device, tree) = device;
+        let same_bytes =
+            !must_compare || self.differing_bytes(compared, device, tree)?.1.is_empty();
+        let is_before = |one: &Difference| in_aufs.has(one) && (same_bytes || !has_other_size(one));
+        let mut whose = Whose {
+            before: proven.faults_of(is_before),
+            wrong: proven.faults_of(|one| !is_before(one)),
+            aufs: in_aufs.faults_of(|one| !proven.has(one)),
+        };
+        if same_bytes && proven.files.differences == in_aufs.files.differences {
+            whose.before.more += more;
         } else {
-            Contents::mismatch(files)
-        })
+            whose.wrong.more += more;
+        }
+        Ok(whose)
     }
 
     /// The files of a layer of which nothing was recorded, compared with the branch.
@@ -215,18 +281,20 @@ impl Subject<'_> {
 
     /// Where the layer's tar is unpacked.
     fn unpack(&self) -> Unpack {
+        // A branch may have lost more than the device, or the other way round.
+        let on_device = self.device.map_or(0, |(_, tree)| {
+            let changed = |below| tree.view.changed_names(below).count();
+            self.below.map_or(0, changed)
+        });
         let (root, names) = match (self.branch, self.device) {
             (Some(layer), _) => {
                 let meta = &layer.tree.node(LayerTree::ROOT).meta;
-                (Some((meta.uid, meta.gid)), nr_names(&layer.tree))
+                let names = nr_names(&layer.tree).max(on_device);
+                (Some((meta.uid, meta.gid)), names)
             }
             (None, Some((_, tree))) => {
                 let root = tree.view.inode(tree.rootfs).map(Inode::meta);
-                let changed = |below| tree.view.changed_names(below).count();
-                (
-                    root.map(|meta| (meta.uid, meta.gid)),
-                    self.below.map_or(0, changed),
-                )
+                (root.map(|meta| (meta.uid, meta.gid)), on_device)
             }
             (None, None) => (None, 0),
         };
@@ -250,6 +318,29 @@ impl Subject<'_> {
                 self.compared,
             ),
         }
+    }
+}
+
+/// Files that are not what Docker recorded: of both sides, of the device alone, of aufs alone.
+#[derive(Default)]
+struct Whose {
+    before: Faults,
+    wrong: Faults,
+    aufs: Faults,
+}
+
+fn unreadable(source: std::io::Error) -> tar_split::Error {
+    tar_split::Error::Io { line: 0, source }
+}
+
+fn judged(entries: Entries, contents: Contents) -> Judged {
+    let undecided = entries.undecided();
+    let aufs = entries.aufs.clone();
+    let contents = entries.added_to(contents);
+    Judged {
+        undecided: undecided.filter(|_| !matches!(contents, Contents::Mismatch { .. })),
+        contents,
+        aufs,
     }
 }
 

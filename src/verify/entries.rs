@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::blame::Undecided;
 use super::compare::{Compared, Sides, compare};
 use super::recorded::branch_faults;
 use super::report::{Contents, Faults};
@@ -18,6 +19,10 @@ pub(super) struct Entries {
     before: Faults,
     /// What only the device has otherwise.
     wrong: Faults,
+    /// What only aufs has otherwise.
+    pub(super) aufs: Faults,
+    /// What aufs and the device differ in, and the tar does not tell.
+    undecided: Undecided,
     /// Why nothing was compared.
     unknown: Option<String>,
 }
@@ -39,7 +44,7 @@ impl Entries {
         (parent, child): (Option<&View>, Option<&View>),
         compared: Option<&Compared>,
     ) -> Self {
-        let in_aufs = branch.map(|branch| branch_faults(tar, branch));
+        let in_aufs = branch.map_or_else(Faults::default, |branch| branch_faults(tar, branch));
         let are_same = compared.is_some_and(|compared| compared.faults.is_empty());
         let device = match (parent, child) {
             _ if branch.is_some() && (are_same || child.is_none()) => None,
@@ -51,8 +56,10 @@ impl Entries {
             ..Self::default()
         };
         let Some((parent, child)) = device else {
-            let before = in_aufs.unwrap_or_default();
-            return Self { before, ..found };
+            return Self {
+                before: in_aufs,
+                ..found
+            };
         };
         let sides = Sides {
             parent,
@@ -60,12 +67,27 @@ impl Entries {
             branch: &tar.tree,
             tar: Some(tar),
         };
-        let (before, wrong) = apart(&in_aufs.unwrap_or_default(), compare(sides).faults);
+        let Apart {
+            before,
+            wrong,
+            aufs,
+        } = apart(in_aufs, compare(sides).faults);
+        let undecided = match (compared, branch) {
+            (Some(compared), Some(branch)) => Undecided::of(compared, branch, child, Some(tar)),
+            _ => Undecided::default(),
+        };
         Self {
             before,
             wrong,
+            aufs,
+            undecided,
             ..found
         }
+    }
+
+    /// What the tar leaves undecided, if the device is what it says, but for what was so before the conversion.
+    pub(super) fn undecided(&self) -> Option<Undecided> {
+        (self.unknown.is_none() && self.wrong.is_empty()).then_some(self.undecided)
     }
 
     /// Compares a tar with a branch that is known to be what the device has.
@@ -84,6 +106,7 @@ impl Entries {
             before: more,
             wrong,
             unknown,
+            ..
         } = self;
         match contents {
             Contents::Mismatch {
@@ -132,26 +155,44 @@ fn damaged(wrong: Faults, before: Faults) -> Contents {
     }
 }
 
-/// What both sides have in common, and what only the device has. Damage to aufs alone is no damage to the layer.
-fn apart(in_aufs: &Faults, on_device: Faults) -> (Faults, Faults) {
-    let known: HashSet<String> = in_aufs
-        .first
-        .iter()
-        .map(|fault| as_on_device(fault))
-        .collect();
+/// What both sides have otherwise than the tar, and what one alone.
+struct Apart {
+    before: Faults,
+    wrong: Faults,
+    aufs: Faults,
+}
+
+fn apart(in_aufs: Faults, on_device: Faults) -> Apart {
+    let as_shown = |faults: &Faults| -> HashSet<String> {
+        faults
+            .first
+            .iter()
+            .map(|fault| as_on_device(fault))
+            .collect()
+    };
+    let (in_both, shown) = (as_shown(&in_aufs), as_shown(&on_device));
     let (both, wrong) = on_device
         .first
         .into_iter()
-        .partition(|fault| known.contains(fault));
+        .partition(|fault| in_both.contains(fault));
     let before = Faults {
         first: both,
         more: in_aufs.more.min(on_device.more),
     };
-    let wrong = Faults {
-        first: wrong,
-        more: on_device.more - before.more,
-    };
-    (before, wrong)
+    let alone = in_aufs.first.into_iter();
+    Apart {
+        wrong: Faults {
+            first: wrong,
+            more: on_device.more - before.more,
+        },
+        aufs: Faults {
+            first: alone
+                .filter(|fault| !shown.contains(&as_on_device(fault)))
+                .collect(),
+            more: in_aufs.more - before.more,
+        },
+        before,
+    }
 }
 
 /// A whiteout that is missing shows on a device by what it deletes.

@@ -8,15 +8,16 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::blame::BranchNow;
 use super::branch::read_branch;
 use super::carried;
 use super::compare::{Compared, Sides, compare};
-use super::contents::{How, Subject};
+use super::contents::{How, Judged, Subject};
 use super::device::{DeviceTree, stretches};
 use super::error::Halt;
 use super::mounted::{self, Held, Stack};
 use super::pool::ThinDevice;
-use super::report::{Contents, Faults, LayerReport, Mode, Role, Tree};
+use super::report::{Contents, Faults, LayerReport, Mode, Proof, Role, Tree};
 use super::run::Run;
 use super::space::compare_space;
 use super::targets::Target;
@@ -40,6 +41,10 @@ pub(super) struct Opened<'a> {
     /// Why there is nothing to read.
     unreadable: Option<String>,
 }
+
+/// Why a container's layer that aufs has changed since is not compared.
+const CHANGED_IN_AUFS: &str =
+    "aufs has changed it since the conversion, and Docker keeps no digest of it";
 
 /// Opens and checks a target's device. `Err` tells why there is none.
 pub(super) fn open<'a>(
@@ -161,16 +166,18 @@ pub(super) fn examine(
     }
     report.tree = look.tree(compared.as_ref(), &report);
     let how = run.how(place);
-    report.contents = match look.contents(how, branch, compared.as_ref(), &report.tree) {
+    let judged = match look.contents(how, branch, compared.as_ref(), &report.tree) {
         Err(Halt::Interrupted) => return Err(Halt::Interrupted),
         Err(halt @ Halt::Device { .. }) => {
-            Contents::mismatch(std::iter::once(Chain(&halt)).collect())
+            Contents::mismatch(std::iter::once(Chain(&halt)).collect()).into()
         }
         Err(halt) => Contents::NotVerifiable {
             reason: Chain(&halt).to_string(),
-        },
-        Ok(contents) => contents,
+        }
+        .into(),
+        Ok(judged) => judged,
     };
+    look.conclude(&mut report, judged);
     Ok(report)
 }
 
@@ -199,6 +206,7 @@ fn begun(
         structure,
         contents: Contents::Nothing,
         tree: Tree::Same { entries: 0 },
+        aufs: Faults::default(),
         space: Faults::default(),
         hits: target.id.as_ref().map_or_else(Hits::default, users),
     }
@@ -250,10 +258,13 @@ impl<'r, 'a> Look<'r, 'a> {
         if let Some(layer) = self.run.known_branches.get(self.id) {
             return Ok(Some(Branch::Known(layer)));
         }
-        let Some(aufs) = self.run.aufs.filter(|_| self.target.known.in_aufs) else {
+        let Some(aufs) = self.run.aufs.filter(|_| self.is_in_aufs()) else {
             return Ok(None);
         };
         let branch = aufs.join("diff").join(self.id.as_str());
+        if branch.symlink_metadata().is_err() && self.branch_now() == BranchNow::Missing {
+            return Ok(None);
+        }
         let chain = self.target.known.chain();
         // Of the two records, the one that no conversion has touched.
         let tar_split = chain.map(|chain| {
@@ -267,6 +278,53 @@ impl<'r, 'a> Look<'r, 'a> {
         Ok(Some(Branch::Read(Box::new(layer))))
     }
 
+    /// Fills in what was found of the contents, and says of what differs which side is at fault.
+    fn conclude(&self, report: &mut LayerReport, judged: Judged) {
+        report.contents = judged.contents;
+        report.aufs = judged.aufs;
+        let of_aufs = judged
+            .undecided
+            .is_some_and(|undecided| undecided.is_of_aufs(self.run.noted, self.id));
+        let Tree::Different { entries } = &report.tree else {
+            return;
+        };
+        if !of_aufs {
+            return;
+        }
+        report.tree = Tree::AufsChanged {
+            entries: entries.clone(),
+        };
+        // Without a record it was compared with what aufs has.
+        let by_aufs = matches!(
+            report.contents,
+            Contents::Mismatch { .. }
+                | Contents::Nothing
+                | Contents::Verified {
+                    by: Proof::Comparison,
+                    ..
+                }
+        );
+        if self.target.known.chain().is_none() && by_aufs {
+            report.contents = Contents::NotVerifiable {
+                reason: CHANGED_IN_AUFS.to_owned(),
+            };
+        }
+    }
+
+    /// What became of a branch that the conversion noted.
+    fn branch_now(&self) -> BranchNow {
+        match self.run.noted.filter(|_| self.run.aufs.is_some()) {
+            Some(noted) => (noted.branch)(self.id),
+            None => BranchNow::Unknown,
+        }
+    }
+
+    /// Whether there is a branch, whatever became of aufs's lists of parents since.
+    fn is_in_aufs(&self) -> bool {
+        let is_there = || matches!(self.branch_now(), BranchNow::Same | BranchNow::Changed);
+        self.target.known.in_aufs || is_there()
+    }
+
     fn unreadable_branch(&self, mut report: LayerReport, halt: &Halt) -> Result<LayerReport, Halt> {
         if let Halt::Interrupted = halt {
             return Err(Halt::Interrupted);
@@ -278,7 +336,7 @@ impl<'r, 'a> Look<'r, 'a> {
             reason: reason.clone(),
         };
         report.contents = match self.contents(How::Read, None, None, &report.tree) {
-            Ok(contents) => contents,
+            Ok(judged) => judged.contents,
             Err(Halt::Interrupted) => return Err(Halt::Interrupted),
             Err(_) => Contents::NotVerifiable { reason },
         };
@@ -311,6 +369,12 @@ impl<'r, 'a> Look<'r, 'a> {
 
     fn tree(&self, compared: Option<&Compared>, report: &LayerReport) -> Tree {
         let Some(compared) = compared else {
+            if self.opened.is_some() && self.branch_now() == BranchNow::Missing {
+                let lost = format!("aufs/diff/{}: is missing", self.id);
+                return Tree::AufsChanged {
+                    entries: std::iter::once(lost).collect(),
+                };
+            }
             return Tree::NotCompared {
                 reason: self.why_not_compared().to_owned(),
             };
@@ -334,6 +398,8 @@ impl<'r, 'a> Look<'r, 'a> {
     fn why_no_branch(&self) -> &'static str {
         if self.run.aufs.is_none() {
             "the aufs side is gone"
+        } else if self.branch_now() == BranchNow::Missing {
+            "its branch is gone from the aufs side"
         } else {
             "it was made after the conversion"
         }
@@ -342,7 +408,7 @@ impl<'r, 'a> Look<'r, 'a> {
     fn why_not_compared(&self) -> &'static str {
         if self.run.devices.is_none() {
             "there are no devices yet"
-        } else if self.run.aufs.is_none() || !self.target.known.in_aufs {
+        } else if self.run.aufs.is_none() || !self.is_in_aufs() {
             self.why_no_branch()
         } else if self.opened.is_none_or(|opened| opened.checked.is_none()) {
             "its file system cannot be read here"
@@ -369,15 +435,15 @@ impl<'r, 'a> Look<'r, 'a> {
         branch: Option<&Layer>,
         compared: Option<&Compared>,
         tree: &Tree,
-    ) -> Result<Contents, Halt> {
+    ) -> Result<Judged, Halt> {
         if let Tree::ChangedSince { .. } = tree {
-            return Ok(Contents::NotVerifiable {
+            return Ok(Judged::from(Contents::NotVerifiable {
                 reason: "its container went on with it since the conversion".to_owned(),
-            });
+            }));
         }
         let device = match self.on_device() {
             Ok(device) => device,
-            Err(grade) => return Ok(grade),
+            Err(grade) => return Ok(grade.into()),
         };
         let chain = self.target.known.chain();
         let layer = chain.and_then(|chain| Some((chain, self.run.store.layers.get(&chain)?)));
@@ -397,18 +463,19 @@ impl<'r, 'a> Look<'r, 'a> {
                 Err(error) => Err(error.into()),
             },
         };
-        let contents = match (by_record, layer) {
+        let mut judged = match (by_record, layer) {
             (Err(halt @ (Halt::TarSplit(_) | Halt::Store(_))), Some((chain, _))) => {
                 let how = match how {
                     How::Not => How::Not,
                     _ => How::Read,
                 };
                 let without = subject(None).contents(how)?;
-                self.damaged_record(&chain, &halt, without)
+                self.damaged_record(&chain, &halt, without.contents).into()
             }
-            (contents, _) => contents?,
+            (judged, _) => judged?,
         };
-        self.with_carried(contents, compared)
+        judged.contents = self.with_carried(judged.contents, compared)?;
+        Ok(judged)
     }
 
     /// The layer's tree on its device; none where there are no devices yet. The grade of a layer whose device has no tree.

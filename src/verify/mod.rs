@@ -4,6 +4,7 @@
 //! so a mistake of the writers is not repeated here. What is proven and how: `docs/verification.md`.
 
 mod attributes;
+mod blame;
 mod branch;
 mod carried;
 mod compare;
@@ -33,6 +34,7 @@ mod word;
 mod work;
 mod written;
 
+pub use blame::{BranchNow, Noted};
 pub use coverage::{Coverage, LayerCounts, Missing, Reason};
 pub use error::Error;
 pub use report::{

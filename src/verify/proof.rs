@@ -95,16 +95,23 @@ impl Proven {
 
     /// What is wrong, a text for each file.
     pub(super) fn faults(&self) -> Faults {
-        let unexcused = |one: &&Difference| one.excuse.is_none();
-        let mut faults: Faults = self
-            .files
-            .differences
-            .iter()
-            .filter(unexcused)
-            .map(describe)
-            .collect();
+        let mut faults = self.faults_of(|_| true);
         faults.more += self.files.more;
         faults
+    }
+
+    /// What is wrong with some of the files that are told by name.
+    pub(super) fn faults_of(&self, which: impl Fn(&Difference) -> bool) -> Faults {
+        let differences = self.files.differences.iter();
+        differences
+            .filter(|one| one.excuse.is_none() && which(one))
+            .map(describe)
+            .collect()
+    }
+
+    /// Whether a file was found as it was elsewhere.
+    pub(super) fn has(&self, difference: &Difference) -> bool {
+        self.files.differences.contains(difference)
     }
 }
 

@@ -27,6 +27,9 @@ pub enum Verdict {
     Sound,
     /// The devices hold what aufs had, but aufs did not have what Docker once unpacked: damage from before the conversion.
     SourceDamaged,
+    /// The devices are right; the aufs side is not what was converted, be it damaged or used since: a way back leads to other than
+    /// what there was.
+    AufsChanged,
     /// Layers that are there could not be looked at. It says nothing about them.
     NotVerified,
     /// Something is wrong with the devices.
@@ -48,6 +51,8 @@ pub struct Report {
     pub coverage: Coverage,
     /// What is wrong with the stores, the pool and the driver's files, a text each.
     pub faults: Vec<String>,
+    /// What of the aufs side is not what was converted, besides layers' entries, a text each.
+    pub aufs: Vec<String>,
     /// What Docker would start with all the same, but the operator should know, a text each.
     pub remarks: Vec<String>,
     /// Devices in the pool; 0 where there is no pool.
@@ -97,6 +102,8 @@ pub struct LayerReport {
     pub contents: Contents,
     /// Its entries and their attributes, compared with aufs.
     pub tree: Tree,
+    /// What of the layer's tar aufs alone has otherwise, and the device has right; where there are devices.
+    pub aufs: Faults,
     /// Files that are a hole on one side where the other takes space for zeros. That is no fault.
     pub space: Faults,
     /// Who needs it.
@@ -118,7 +125,7 @@ impl Faults {
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.first.is_empty()
+        self.count() == 0
     }
 
     /// How many there are.
@@ -232,6 +239,11 @@ pub enum Tree {
         /// In how many places.
         differences: u64,
     },
+    /// It differs, and aufs is at fault: it is not what was converted.
+    AufsChanged {
+        /// Where.
+        entries: Faults,
+    },
     /// It differs.
     Different {
         /// Where.
@@ -270,9 +282,16 @@ impl LayerReport {
             Verdict::Wrong
         } else if self.not_verified.is_some() {
             Verdict::NotVerified
+        } else if self.has_aufs_changed() {
+            Verdict::AufsChanged
         } else {
             Verdict::Sound
         })
+    }
+
+    /// Whether aufs has it otherwise than it was converted, and the device not.
+    fn has_aufs_changed(&self) -> bool {
+        matches!(self.tree, Tree::AufsChanged { .. }) || !self.aufs.is_empty()
     }
 
     fn name(&self) -> String {
@@ -305,14 +324,20 @@ impl LayerReport {
             _ => {}
         }
         match &self.tree {
-            Tree::Different { entries } => write("", entries),
-            _ => Ok(()),
+            Tree::Different { entries } => write("", entries)?,
+            // What the tar says of the branch is the same once more.
+            Tree::AufsChanged { entries } if self.aufs.is_empty() => write(SINCE, entries)?,
+            _ => {}
         }
+        write(SINCE, &self.aufs)
     }
 }
 
 /// What is said of damage that is no fault of the conversion.
 const BEFORE: &str = "; aufs had the same, so it was so before the conversion";
+
+/// What is said of damage that the devices have not.
+const SINCE: &str = "; aufs alone, since the conversion";
 
 /// Who is hit, as the end of a line.
 struct Users<'a>(&'a Hits);
@@ -347,11 +372,18 @@ impl Report {
         };
         let whole = if kernel || !self.faults.is_empty() {
             Verdict::Wrong
+        } else if !self.aufs.is_empty() {
+            Verdict::AufsChanged
         } else {
             Verdict::Sound
         };
         let layers = self.layers.iter().map(LayerReport::verdict);
         layers.fold(whole, Verdict::max)
+    }
+
+    /// Whether the aufs side is not what was converted, as far as it is known.
+    pub fn has_aufs_changed(&self) -> bool {
+        !self.aufs.is_empty() || self.layers.iter().any(LayerReport::has_aufs_changed)
     }
 
     fn count(&self, what: impl Fn(&LayerReport) -> bool) -> usize {
@@ -405,6 +437,10 @@ impl Report {
                 self.count(of(|tree| matches!(tree, Tree::ChangedSince { .. }))),
             ),
             (
+                "changed in aufs since",
+                self.count(LayerReport::has_aufs_changed),
+            ),
+            (
                 "not compared",
                 self.count(of(|tree| matches!(tree, Tree::NotCompared { .. }))),
             ),
@@ -414,6 +450,36 @@ impl Report {
             ),
         ];
         write_counts(f, "trees", &counts)
+    }
+
+    /// The last line.
+    fn write_verdict(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let coverage = &self.coverage;
+        match (self.verdict, self.mode) {
+            (Verdict::Sound, Mode::Full) if coverage.is_whole() => f.write_str("nothing is wrong"),
+            (Verdict::Sound, Mode::Full) => {
+                write!(f, "no fault in what could be verified: {coverage}")
+            }
+            (Verdict::Sound, Mode::Quick) => write!(f, "no fault in what was read: {coverage}"),
+            (Verdict::SourceDamaged, _) => write!(
+                f,
+                "the devices hold what aufs had; aufs had damage from before the conversion: {coverage}"
+            ),
+            (Verdict::AufsChanged, _) => write!(
+                f,
+                "the devices are right, and THE AUFS SIDE IS NOT WHAT WAS CONVERTED: {coverage}"
+            ),
+            (Verdict::NotVerified, _) => {
+                write!(
+                    f,
+                    "NOT VERIFIED: some of it could not be looked at: {coverage}"
+                )
+            }
+            (Verdict::Wrong, _) if self.has_aufs_changed() => f.write_str(
+                "SOMETHING IS WRONG with the devices, and the aufs side is not what was converted either",
+            ),
+            (Verdict::Wrong, _) => f.write_str("SOMETHING IS WRONG with the devices"),
+        }
     }
 
     /// How many files are a hole on one side only, with the first.
@@ -486,30 +552,13 @@ impl fmt::Display for Report {
         self.write_space(f)?;
         self.faults
             .iter()
+            .chain(&self.aufs)
             .chain(&self.remarks)
             .try_for_each(|fault| writeln!(f, "{fault}"))?;
         self.layers
             .iter()
             .try_for_each(|layer| layer.write_faults(f))?;
-        let coverage = &self.coverage;
-        match (self.verdict, self.mode) {
-            (Verdict::Sound, Mode::Full) if coverage.is_whole() => f.write_str("nothing is wrong"),
-            (Verdict::Sound, Mode::Full) => {
-                write!(f, "no fault in what could be verified: {coverage}")
-            }
-            (Verdict::Sound, Mode::Quick) => write!(f, "no fault in what was read: {coverage}"),
-            (Verdict::SourceDamaged, _) => write!(
-                f,
-                "the devices hold what aufs had; aufs had damage from before the conversion: {coverage}"
-            ),
-            (Verdict::NotVerified, _) => {
-                write!(
-                    f,
-                    "NOT VERIFIED: some of it could not be looked at: {coverage}"
-                )
-            }
-            (Verdict::Wrong, _) => f.write_str("SOMETHING IS WRONG with the devices"),
-        }
+        self.write_verdict(f)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::Path;
 
+use super::blame::Noted;
 use super::report::Mode;
 use crate::docker::StorePaths;
 use crate::engine::Cancel;
@@ -49,6 +50,8 @@ pub struct Request<'a> {
     pub mode: Mode,
     /// What a conversion that has just ended knows.
     pub conversion: Option<Conversion<'a>>,
+    /// What the conversion that is in place noted of the aufs side.
+    pub noted: Option<Noted<'a>>,
     /// Whether the kernel is asked to mount the devices too.
     pub kernel: Option<Ask<'a>>,
     /// Threads.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use super::blame::Noted;
 use super::contents::How;
 use super::coverage::Coverage;
 use super::error::{Error, Halt};
@@ -22,7 +23,7 @@ use super::work::Work;
 use super::written::Written;
 use crate::chain::Chain;
 use crate::docker::devicemapper::FileSystem;
-use crate::docker::{CacheId, DeviceFiles, Owner, Store};
+use crate::docker::{CacheId, DeviceFiles, Owner, Problem, Store};
 use crate::engine::kernel::schedule::block_signals;
 use crate::engine::{Phase, Progress, kernel};
 use crate::plan::Layer;
@@ -47,6 +48,8 @@ pub(super) struct Run<'a> {
     pub(super) owner: Owner,
     /// The image store that the one beside the devices was copied from.
     pub(super) original: Option<PathBuf>,
+    /// What the conversion in place noted of the aufs side.
+    pub(super) noted: Option<Noted<'a>>,
     /// Branches that a conversion has read already.
     pub(super) known_branches: HashMap<&'a CacheId, &'a Layer>,
     /// The pool in the kernel, where only that reads the devices.
@@ -68,7 +71,7 @@ pub(super) struct Run<'a> {
 pub fn verify(request: &Request<'_>, progress: &dyn Progress) -> Result<Report, Error> {
     let began = Instant::now();
     let store = Store::read(request.stores)?;
-    let mut faults: Vec<String> = store.problems.iter().map(ToString::to_string).collect();
+    let (of_aufs, mut faults) = problems(request, &store);
     let (pool, files) = match &request.devices {
         None => (None, None),
         Some(devices) => {
@@ -83,6 +86,7 @@ pub fn verify(request: &Request<'_>, progress: &dyn Progress) -> Result<Report, 
         pool,
     });
     let mut report = begun(request.mode, faults, pool.as_ref());
+    report.aufs = of_aufs;
     let mut reach = None;
     // A pool that cannot be read leaves nothing to look at.
     if let (Some(place), Some(pool), Some(files)) = (&request.devices, &pool, &files) {
@@ -116,6 +120,17 @@ pub fn verify(request: &Request<'_>, progress: &dyn Progress) -> Result<Report, 
     Ok(report)
 }
 
+/// What is wrong with the stores: of the aufs side, which the devices do not rest on, and of all else.
+fn problems(request: &Request<'_>, store: &Store) -> (Vec<String>, Vec<String>) {
+    let aufs = request.devices.and(request.stores.aufs);
+    let (of_aufs, others): (Vec<_>, Vec<_>) = store
+        .problems
+        .iter()
+        .partition(|problem| aufs.is_some_and(|aufs| problem.fault.path().starts_with(aufs)));
+    let texts = |problems: Vec<&Problem>| problems.iter().map(ToString::to_string).collect();
+    (texts(of_aufs), texts(others))
+}
+
 /// A report without its layers.
 fn begun(mode: Mode, faults: Vec<String>, pool: Option<&Pool>) -> Report {
     Report {
@@ -125,6 +140,7 @@ fn begun(mode: Mode, faults: Vec<String>, pool: Option<&Pool>) -> Report {
         bytes_read: 0,
         coverage: Coverage::default(),
         faults,
+        aufs: Vec::new(),
         remarks: Vec::new(),
         nr_devices: pool.map_or(0, |pool| pool.thin().devices.len()),
         kernel: KernelWord::No {
@@ -212,6 +228,7 @@ impl<'a> Run<'a> {
             aufs: request.stores.aufs,
             owner: Owner::of_root(request.stores.root),
             original: stores::original(request),
+            noted: request.noted,
             known_branches: layers
                 .filter_map(|device| device.layer.as_ref())
                 .map(|layer| (&layer.id, layer))

@@ -8,6 +8,7 @@
 mod support;
 
 mod alone;
+mod aufs_changed;
 mod changing_source;
 mod commands_complete;
 mod commit_conditions;
