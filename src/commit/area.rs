@@ -14,6 +14,7 @@ use std::path::Path;
 use nix::sys::stat::{FileStat, SFlag};
 use nix::unistd::geteuid;
 
+use super::beside;
 use super::error::Error;
 use super::journal;
 use super::stage::STAGE_NAME;
@@ -49,6 +50,49 @@ pub(super) fn open(root: &Path) -> Result<Option<Dir>, Error> {
     Ok(Some(area.stage))
 }
 
+/// The same of the place for configs in `containers`, where there is one.
+///
+/// # Errors
+///
+/// As [`open`].
+pub(super) fn open_beside(root: &Path) -> Result<Option<Dir>, Error> {
+    let root = match Dir::open(root) {
+        Err(ReadError::Io { source, .. }) if is_absence(&source) => return Ok(None),
+        opened => opened?,
+    };
+    // What else may lie there is refused by whoever reads containers.
+    if root.kind(OsStr::new(beside::CONTAINERS))? != Some(FileKind::Directory) {
+        return Ok(None);
+    }
+    let containers = root.dir(beside::CONTAINERS)?;
+    let Some(place) = subdirectory(&containers, OsStr::new(STAGE_NAME))? else {
+        return Ok(None);
+    };
+    expect_closed(&place)?;
+    expect_no_mount(&place, &containers)?;
+    for entry in place.list()? {
+        let name = entry.name.as_os_str();
+        match name.to_str() {
+            Some("containers") => check_configs(&expect_ours(&place, name)?, Links::One)?,
+            Some("originals") => check_originals(&expect_ours(&place, name)?)?,
+            Some(beside::MARK) => expect_file(&place, name)?,
+            _ => expect_file_or_directory(&place, name)?,
+        }
+    }
+    Ok(Some(place))
+}
+
+fn expect_no_mount(stage: &Dir, above: &Dir) -> Result<(), Error> {
+    if stage.stat()?.st_dev == above.stat()?.st_dev {
+        return Ok(());
+    }
+    let why = format!(
+        "is a mount point, and nothing is made in one or removed through it: `umount {}`",
+        word(stage.path())
+    );
+    Err(foreign(stage.path(), why))
+}
+
 fn is_absence(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -66,13 +110,7 @@ impl Area {
     fn check(&self, root: &Dir) -> Result<(), Error> {
         let stage = &self.stage;
         expect_closed(stage)?;
-        if stage.stat()?.st_dev != root.stat()?.st_dev {
-            let why = format!(
-                "is a mount point, and nothing is made in one or removed through it: `umount {}`",
-                word(stage.path())
-            );
-            return Err(foreign(stage.path(), why));
-        }
+        expect_no_mount(stage, root)?;
         for entry in stage.list()? {
             let name = entry.name.as_os_str();
             match name.to_str() {

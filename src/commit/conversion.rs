@@ -10,6 +10,7 @@ use nix::errno::Errno;
 
 use super::aufs_changes::AufsChanges;
 use super::aufs_side::Depth;
+use super::beside;
 use super::committed::Committed;
 use super::error::Error;
 use super::journal::{Journal, Record, State, Story, Switching, sync_directory};
@@ -34,6 +35,8 @@ use crate::verify::BranchNow;
 pub struct Conversion {
     root: PathBuf,
     stage: PathBuf,
+    /// Where the containers' configs are staged.
+    configs: PathBuf,
     story: Story,
 }
 
@@ -59,6 +62,7 @@ impl Conversion {
         Ok(match Leftover::look_for(root)? {
             Leftover::Conversion(stage, story) => Some(Self {
                 root: root.to_owned(),
+                configs: beside::configs(root, &stage, story.beside.as_ref()),
                 stage,
                 story: *story,
             }),
@@ -80,6 +84,7 @@ impl Conversion {
         Ground {
             root: &self.root,
             stage: &self.stage,
+            configs: &self.configs,
         }
     }
 
@@ -138,7 +143,7 @@ impl Conversion {
             let Move::Replace { to, original, .. } = step else {
                 continue;
             };
-            let path = self.stage.join(original);
+            let path = self.configs.join(original);
             let edited = match read_regular(&path)? {
                 Some(bytes) => config_with_driver(&bytes, DRIVER).ok().flatten(),
                 None => None,

@@ -11,7 +11,7 @@ use crate::docker::daemon::NotAlone;
 use crate::docker::first_start::SwitchError;
 use crate::mount_table::{Found, told};
 use crate::removal::Kept;
-use crate::shell::own;
+use crate::shell::{own, word};
 use crate::tree::{escape, shown};
 use crate::units::Bytes;
 
@@ -40,6 +40,48 @@ pub enum Error {
         needed: Bytes,
         /// What there is.
         free: Bytes,
+    },
+    /// The file system with the containers is too full.
+    #[error(
+        "{}: the containers' configs are written anew there, which takes {needed}, and {free} are free: free {}, then again",
+        shown(path), Bytes(needed.0.saturating_sub(free.0))
+    )]
+    SpaceBeside {
+        /// The containers' directory.
+        path: PathBuf,
+        /// What will be written.
+        needed: Bytes,
+        /// What there is.
+        free: Bytes,
+    },
+    /// The containers' file system is not there.
+    #[error(
+        "{path}: its file system is not mounted: the conversion keeps the containers' configs in {place}, which is not there; nothing was \
+         done: mount its file system, then the same command again", path = shown(path), place = shown(&path.join(".aufs2dm"))
+    )]
+    ContainersNotMounted {
+        /// The containers' directory.
+        path: PathBuf,
+    },
+    /// What is mounted as the containers is not what was converted.
+    #[error(
+        "{path}: is not the file system that was there when the root was converted: {place} is of another conversion; nothing was done: \
+         mount its own file system, then the same command again", path = shown(path), place = shown(&path.join(".aufs2dm"))
+    )]
+    OtherContainers {
+        /// The containers' directory.
+        path: PathBuf,
+    },
+    /// Something is mounted over the containers that were converted.
+    #[error(
+        "{}: is a mount point, and was none when the root was converted; nothing was done: unmount it, then the same command again: \
+         `umount {}`",
+        shown(path),
+        word(path)
+    )]
+    ContainersHidden {
+        /// The containers' directory.
+        path: PathBuf,
     },
     /// A conversion is there that has to be ended first.
     #[error("{path}: {}", .state.meaning(path))]

@@ -16,6 +16,7 @@ use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::beside::Beside;
 use super::error::Error;
 use super::expected;
 use super::moves::{Ground, Move};
@@ -46,6 +47,10 @@ pub enum Record {
         /// The places.
         devices: Vec<usize>,
     },
+    /// The containers' configs are staged beside them, where they are on a mount of their own.
+    Beside(Beside),
+    /// What is beside them is about to be removed, and needed no more.
+    NothingBeside,
     /// What was durable is about to be removed: no device is any more.
     Undone,
     /// All is staged and durable, and is about to be moved in place.
@@ -146,6 +151,8 @@ pub struct Story {
     pub state: State,
     /// The devices whose content is durable, by their places in the plan.
     pub durable: BTreeSet<usize>,
+    /// Where the containers' configs are staged, if that is beside them.
+    pub beside: Option<Beside>,
     /// How it is moved in place, as soon as that was decided.
     pub switching: Option<Switching>,
     /// When all was in place, in seconds since 1970.
@@ -197,6 +204,7 @@ impl Story {
             begun,
             state: State::Writing,
             durable: BTreeSet::new(),
+            beside: None,
             switching: None,
             switched_at: None,
             verified: Verifications::default(),
@@ -218,6 +226,20 @@ impl Story {
             Record::Begun(_) => return Err("it begins a second conversion"),
             Record::Durable { devices } => {
                 self.durable.extend(devices);
+                self.state
+            }
+            Record::Beside(beside) => {
+                if self.state != State::Writing || !beside.is_sound() {
+                    return Err("it stages configs where no conversion does");
+                }
+                self.beside = Some(beside);
+                self.state
+            }
+            Record::NothingBeside if matches!(self.state, State::Switching | State::Converted) => {
+                return Err("it removes the originals of what is in place");
+            }
+            Record::NothingBeside => {
+                self.beside = None;
                 self.state
             }
             Record::Undone => {

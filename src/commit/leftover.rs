@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::area;
 use super::error::Error;
 use super::journal::{self, State, Story};
 use super::moves::Ground;
 use super::remove::expect_unmounted_stage;
 use super::stage::STAGE_NAME;
+use super::{area, beside};
 use crate::docker::{Dir, FileKind};
 
 /// What an earlier run left in a root.
@@ -27,27 +27,37 @@ impl Leftover {
     /// # Errors
     ///
     /// [`Error::Foreign`] when something in the staging directory is not as this tool makes it, [`Error::Journal`] when the journal
-    /// cannot be understood, [`Error::Mounted`], [`Error::JournalLost`] when it does not know of a conversion that is there, and [`Error::Io`].
+    /// cannot be understood, [`Error::Mounted`], [`Error::JournalLost`] when it does not know of a conversion that is there,
+    /// [`Error::ContainersNotMounted`] and its like when the containers are not those that were converted, and [`Error::Io`].
     pub fn look_for(root: &Path) -> Result<Self, Error> {
         // First: what is mounted there hides what lies there, and is not this tool's.
         expect_unmounted_stage(root)?;
         let path = root.join(STAGE_NAME);
-        let Some(area) = area::open(root)? else {
-            return Ok(Self::None);
-        };
         let lost = |found| Error::JournalLost {
             path: path.join(journal::FILE),
             found,
         };
+        let place = area::open_beside(root)?;
+        let Some(area) = area::open(root)? else {
+            return match place {
+                Some(place) if beside::is_begun(&place)? => Err(lost(place.path().to_owned())),
+                _ => Ok(Self::None),
+            };
+        };
         match Story::read(&path)? {
             Some(mut story) => {
-                story.settle(Ground { root, stage: &path });
+                beside::check(root, &story, place.as_ref())?;
+                story.settle(Ground {
+                    root,
+                    stage: &path,
+                    configs: &beside::configs(root, &path, story.beside.as_ref()),
+                });
                 if let Some(found) = moved_unknown_to(&story, root, &area)? {
                     return Err(lost(found));
                 }
                 Ok(Self::Conversion(path, Box::new(story)))
             }
-            None => match begun_without_journal(root, &area)? {
+            None => match begun_without_journal(root, &area, place.as_ref())? {
                 Some(found) => Err(lost(found)),
                 None => Ok(Self::Stage(path)),
             },
@@ -73,7 +83,16 @@ impl Leftover {
 
 /// What shows that a conversion was begun, although no journal says so. The journal is the first that is made in the staging
 /// directory and the last that goes, so nothing is beside it unless it was lost.
-fn begun_without_journal(root: &Path, area: &Dir) -> Result<Option<PathBuf>, Error> {
+fn begun_without_journal(
+    root: &Path,
+    area: &Dir,
+    place: Option<&Dir>,
+) -> Result<Option<PathBuf>, Error> {
+    if let Some(place) = place
+        && beside::is_begun(place)?
+    {
+        return Ok(Some(place.path().to_owned()));
+    }
     let entries = area.list()?;
     let beside = entries.iter().find(|entry| entry.name != journal::FILE);
     match beside {

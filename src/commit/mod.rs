@@ -7,6 +7,7 @@
 mod area;
 mod aufs_changes;
 mod aufs_side;
+mod beside;
 mod committed;
 mod conversion;
 mod copy;
@@ -26,6 +27,7 @@ mod verified;
 
 pub use aufs_changes::AufsChanges;
 pub use aufs_side::{AufsSide, Depth};
+pub use beside::{Beside, check_space as check_space_beside, has_own_mount};
 pub use committed::Committed;
 pub use conversion::Conversion;
 pub use device_side::DeviceSide;

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::error::Error;
 use super::journal::sync_directory;
 
-/// One step. Paths are relative: `from`, `stood` and `original` to the staging directory, `to` to the Docker root.
+/// One step. Paths are relative: `from`, `stood` and `original` to the staging directory, that of the configs for a file, and `to` to
+/// the Docker root.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "move")]
 pub enum Move {
@@ -49,6 +50,8 @@ pub(super) enum Back {
 pub(super) struct Ground<'a> {
     pub(super) root: &'a Path,
     pub(super) stage: &'a Path,
+    /// Where the containers' configs are staged and their originals kept: there too, or in `containers`.
+    pub(super) configs: &'a Path,
 }
 
 impl Move {
@@ -61,7 +64,15 @@ impl Move {
     /// Whether its result still waits in the staging directory.
     pub(super) fn is_staged(&self, ground: Ground<'_>) -> bool {
         let (Self::Place { from, .. } | Self::Replace { from, .. }) = self;
-        ground.stage.join(from).symlink_metadata().is_ok()
+        self.staged_in(ground).join(from).symlink_metadata().is_ok()
+    }
+
+    /// The directory to which `from`, `stood` and `original` are relative.
+    fn staged_in<'g>(&self, ground: Ground<'g>) -> &'g Path {
+        match self {
+            Self::Place { .. } => ground.stage,
+            Self::Replace { .. } => ground.configs,
+        }
     }
 
     /// Gives the file that is replaced its second name.
@@ -70,7 +81,7 @@ impl Move {
             return Ok(());
         };
         self.expect_no_links(ground)?;
-        let (to, original) = (ground.root.join(to), ground.stage.join(original));
+        let (to, original) = (ground.root.join(to), ground.configs.join(original));
         create_parent(&original)?;
         fs::hard_link(&to, &original).map_err(Error::io(&to, "keep"))
     }
@@ -83,7 +94,7 @@ impl Move {
     pub(super) fn forward(&self, ground: Ground<'_>) -> Result<(), Error> {
         self.expect_no_links(ground)?;
         let (Self::Place { from, to, .. } | Self::Replace { from, to, .. }) = self;
-        let (from, to) = (ground.stage.join(from), ground.root.join(to));
+        let (from, to) = (self.staged_in(ground).join(from), ground.root.join(to));
         if look(&from)?.is_none() {
             // Done by a run before.
             return match look(&to)? {
@@ -96,7 +107,7 @@ impl Move {
         }
         match self {
             Self::Place { stood, .. } => set_aside(&to, &ground.stage.join(stood))?,
-            Self::Replace { original, .. } => expect_same(&to, &ground.stage.join(original))?,
+            Self::Replace { original, .. } => expect_same(&to, &ground.configs.join(original))?,
         }
         fs::rename(&from, &to).map_err(Error::io(&to, "move the result to"))
     }
@@ -108,8 +119,9 @@ impl Move {
             Self::Replace { from, to, original } => (from, to, original),
         };
         self.expect_no_links(ground)?;
-        let from = ground.stage.join(from);
-        let (to, kept) = (ground.root.join(to), ground.stage.join(kept));
+        let staged = self.staged_in(ground);
+        let from = staged.join(from);
+        let (to, kept) = (ground.root.join(to), staged.join(kept));
         match self {
             Self::Place { .. } => {
                 if look(&from)?.is_none() && look(&to)?.is_some() {
@@ -153,11 +165,8 @@ impl Move {
             Self::Place { from, to, stood } => (from, to, stood),
             Self::Replace { from, to, original } => (from, to, original),
         };
-        for (top, path) in [
-            (ground.root, to),
-            (ground.stage, from),
-            (ground.stage, kept),
-        ] {
+        let staged = self.staged_in(ground);
+        for (top, path) in [(ground.root, to), (staged, from), (staged, kept)] {
             let above = Path::new(path).ancestors().skip(1);
             for directory in above.map(|inner| top.join(inner)) {
                 if look(&directory)?.is_some_and(|meta| !meta.is_dir()) {

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::beside;
 use super::error::Error;
 use super::journal;
 use super::stage::STAGE_NAME;
@@ -40,12 +41,16 @@ pub(super) fn expect_unmounted_result(root: &Path) -> Result<(), Error> {
 pub(super) fn expect_unmounted_aufs_side(root: &Path) -> Result<(), Error> {
     expect_unmounted(root, &|inner, seen| {
         inner.starts_with(STAGE_NAME)
+            || is_beside(inner)
             || inner.starts_with("image/aufs")
             || inner.starts_with("aufs") && (inner != Path::new("aufs") || seen == Seen::Elsewhere)
     })
 }
 
 fn is_in_stage(inner: &Path) -> bool {
+    if is_beside(inner) {
+        return true;
+    }
     let Ok(inner) = inner.strip_prefix(STAGE_NAME) else {
         return false;
     };
@@ -54,11 +59,16 @@ fn is_in_stage(inner: &Path) -> bool {
         .any(|ours| inner.starts_with(ours) && inner != Path::new(ours))
 }
 
+/// Whether it is the place for configs in `containers`, or inside of it.
+fn is_beside(inner: &Path) -> bool {
+    inner.starts_with(beside::place(Path::new("")))
+}
+
 fn expect_unmounted(root: &Path, wanted: &dyn Fn(&Path, Seen) -> bool) -> Result<(), Error> {
     let table = Table::everywhere(Path::new(PROC));
     let mut mounts = Vec::new();
-    // What is inside `aufs` lies elsewhere if that is a link or a mount point.
-    for top in ["", "aufs"] {
+    // What is inside of these lies elsewhere if they are links or mount points.
+    for top in ["", "aufs", beside::CONTAINERS] {
         let Ok(place) = root.join(top).canonicalize() else {
             continue;
         };
@@ -111,6 +121,8 @@ fn look_at_flag(path: &Path, cause: fn(crate::sys::Frozen) -> Cause, kept: &mut 
 /// [`Error::Mounted`], [`Error::NotRemoved`].
 pub fn remove_leftover(path: &Path) -> Result<(), Error> {
     expect_unmounted_stage(above(path))?;
+    let kept = beside::remove(above(path), path)?;
+    all_removed(&beside::place(above(path)), kept)?;
     all_removed(path, remove(path))
 }
 
@@ -124,6 +136,7 @@ pub(super) fn remove_stage(path: &Path) -> Result<(), Error> {
             kept.extend(remove(&entry));
         }
     }
+    kept.extend(beside::remove(above(path), path)?);
     if kept.is_empty() {
         kept = remove(&path.join(journal::FILE));
     }

@@ -15,6 +15,7 @@ use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::beside;
 use super::error::Error;
 use super::expected::directory_of_config;
 use super::image_names::ImageNames;
@@ -131,7 +132,7 @@ impl Written {
         let mut written = Self {
             files: driver_files(parts)?,
             configs: BTreeMap::new(),
-            containers: names_in(&parts.root.join("containers"))?,
+            containers: containers_in(parts.root)?,
         };
         for container in names_in(&parts.configs.join("containers"))? {
             let directory = format!("containers/{container}");
@@ -239,7 +240,7 @@ impl Written {
     }
 
     fn containers(&self, root: &Path, changes: &mut Changes) -> Result<(), Error> {
-        let now = names_in(&root.join("containers"))?;
+        let now = containers_in(root)?;
         let name = |id: &String| container_name(root, id);
         changes.new_containers = now.difference(&self.containers).map(name).collect();
         changes.removed_containers = self.containers.difference(&now).map(name).collect();
@@ -274,6 +275,13 @@ fn driver_files(parts: &Parts<'_>) -> Result<BTreeMap<String, Noted>, Error> {
         files.insert(format!("image/devicemapper/{IMAGE_NAMES}"), noted);
     }
     Ok(files)
+}
+
+/// The containers of a root, without what this tool keeps beside them.
+fn containers_in(root: &Path) -> Result<BTreeSet<String>, Error> {
+    let mut names = names_in(&root.join("containers"))?;
+    names.remove(STAGE_NAME);
+    Ok(names)
 }
 
 /// The names in a directory; none where there is no directory. Docker's own names are text.
@@ -339,8 +347,8 @@ fn is_absent(error: &io::Error) -> bool {
 
 /// A container's name if it can be found, of one that is gone in what is kept of it, or the beginning of its id.
 fn container_name(root: &Path, id: &String) -> String {
-    let kept = root.join(STAGE_NAME).join("originals");
-    let name = name_in(root, id).or_else(|| name_in(&kept, id));
+    let kept = [root.join(STAGE_NAME), beside::place(root)].map(|place| place.join("originals"));
+    let name = name_in(root, id).or_else(|| kept.iter().find_map(|kept| name_in(kept, id)));
     name.unwrap_or_else(|| id.chars().take(12).collect())
 }
 

@@ -25,9 +25,10 @@ use serde_json::Value;
 use walkdir::WalkDir;
 
 use super::aufs_side::AufsSide;
+use super::beside;
 use super::copy::{copy_tree, write_file};
 use super::error::Error;
-use super::journal::{Journal, Record, State, Switching};
+use super::journal::{Journal, Record, State, Story, Switching};
 use super::leftover::Leftover;
 use super::moves::{Ground, Move, create_private_dirs};
 use super::remove::{expect_unmounted_stage, remove_leftover, remove_part, remove_stage};
@@ -49,6 +50,8 @@ pub const STAGE_NAME: &str = ".aufs2dm";
 pub struct Stage {
     root: PathBuf,
     path: PathBuf,
+    /// Where the containers' configs are staged: here, or beside them.
+    configs: PathBuf,
     journal: Journal,
     /// Whether it stays for a later run.
     keep: bool,
@@ -134,12 +137,16 @@ impl Stage {
             // Nothing is in it that anybody could go on with.
             drop(remove_leftover(&path));
         })?;
-        Ok(Self {
+        let mut stage = Self {
             root: root.to_owned(),
+            configs: path.clone(),
             path,
             journal,
             keep: false,
-        })
+        };
+        let beside = beside::create(root, &stage.journal)?;
+        stage.configs = beside::configs(root, &stage.path, beside.as_ref());
+        Ok(stage)
     }
 
     /// Goes on in a staging directory in which layers were being written. All but the pool is made anew.
@@ -154,8 +161,17 @@ impl Stage {
         for name in ["image", "containers", "originals", "devicemapper/metadata"] {
             remove_part(&path.join(name))?;
         }
+        let beside = match Story::read(&path)?.and_then(|story| story.beside) {
+            None => beside::create(root, &journal)?,
+            known => known,
+        };
+        let configs = beside::configs(root, &path, beside.as_ref());
+        for name in ["containers", "originals"] {
+            remove_part(&configs.join(name))?;
+        }
         Ok(Self {
             root: root.to_owned(),
+            configs,
             path,
             journal,
             keep: true,
@@ -276,7 +292,7 @@ impl Stage {
             let like = original
                 .symlink_metadata()
                 .map_err(Error::io(&original, "look at"))?;
-            let staged = self.path.join(&config.path);
+            let staged = self.configs.join(&config.path);
             let parent = staged
                 .parent()
                 .expect("a config lies in its container's directory");
@@ -324,6 +340,7 @@ impl Stage {
         Ground {
             root: &self.root,
             stage: &self.path,
+            configs: &self.configs,
         }
     }
 
@@ -355,7 +372,7 @@ impl Stage {
         let parts = Parts {
             home: &self.path.join("devicemapper"),
             image: &self.path.join("image"),
-            configs: &self.path,
+            configs: &self.configs,
             root: &self.root,
         };
         Ok(Switching {
@@ -372,10 +389,17 @@ impl Stage {
     }
 
     fn sync_staged(&self) -> Result<(), Error> {
-        if !syncfs_tells_errors() {
-            sync_each_file(&self.path)?;
+        let mut places = vec![&self.path];
+        if self.configs != self.path {
+            places.push(&self.configs);
         }
-        sync_file_system(&self.path)
+        for place in places {
+            if !syncfs_tells_errors() {
+                sync_each_file(place)?;
+            }
+            sync_file_system(place)?;
+        }
+        Ok(())
     }
 
     fn remove(&mut self) -> Result<(), Error> {

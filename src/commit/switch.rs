@@ -231,6 +231,7 @@ mod tests {
             Ground {
                 root: self.dir.path(),
                 stage,
+                configs: stage,
             }
         }
 

@@ -76,12 +76,17 @@ impl Prepared {
 
     /// With what is known now that the plan is made. A run ends here if anything stands in its way.
     pub(super) fn checked(mut self) -> Result<Self, Error> {
-        let space = Stage::check_space(self.source.path(), self.bytes_needed()?);
-        match space {
-            Err(error @ commit::Error::Space { .. }) => {
-                self.source.obstacles.push(error.to_string());
+        let sizes = self.configs.iter().map(|config| config.content.len());
+        for space in [
+            Stage::check_space(self.source.path(), self.bytes_needed()?),
+            commit::check_space_beside(self.source.path(), sizes),
+        ] {
+            match space {
+                Err(error @ (commit::Error::Space { .. } | commit::Error::SpaceBeside { .. })) => {
+                    self.source.obstacles.push(error.to_string());
+                }
+                checked => checked?,
             }
-            checked => checked?,
         }
         if !self.source.request.dry_run {
             self.expect_no_obstacles()?;

@@ -10,6 +10,7 @@ use nix::sys::statvfs::{FsFlags, statvfs};
 
 use super::error::Error;
 use super::writer::Work;
+use crate::commit::{STAGE_NAME, has_own_mount};
 use crate::docker::daemon::{Host, MountPlace, mounts_in_the_way};
 use crate::docker::first_start::{self, Switch};
 use crate::docker::{CONFIG, LEGACY_CONFIG, Model, Root};
@@ -22,6 +23,7 @@ use crate::units::Bytes;
 pub(super) fn of_the_root(root: &Root, host: &Host) -> Vec<String> {
     let mut found: Vec<_> = mounts_in_the_way(root, host).iter().map(mounted).collect();
     found.extend(read_only(root.path()));
+    found.extend(read_only_containers(root.path()));
     found.extend(frozen_places(root.path()));
     found
 }
@@ -29,7 +31,11 @@ pub(super) fn of_the_root(root: &Root, host: &Host) -> Vec<String> {
 /// A root whose containers are somewhere else would be converted without them.
 pub(super) fn of_the_containers(root: &Root, model: &Model) -> Option<String> {
     let directory = root.path().join("containers");
-    let has_none = fs::read_dir(&directory).map_or(true, |mut entries| entries.next().is_none());
+    let is_one = |name: std::ffi::OsString| name != STAGE_NAME;
+    let has_none = fs::read_dir(&directory).map_or(true, |entries| {
+        let mut names = entries.flatten().map(|entry| entry.file_name());
+        !names.any(is_one)
+    });
     if model.mounts.is_empty() || !has_none {
         return None;
     }
@@ -134,6 +140,15 @@ fn read_only(root: &Path) -> Option<String> {
     })
 }
 
+/// Where the containers are on a mount of their own, their configs are replaced there.
+fn read_only_containers(root: &Path) -> Option<String> {
+    let containers = root.join("containers");
+    match has_own_mount(root) {
+        Ok(true) if read_only(root).is_none() => read_only(&containers),
+        _ => None,
+    }
+}
+
 /// Files that are replaced, and directories in which names come and go.
 fn frozen_places(root: &Path) -> Vec<String> {
     let mut places = vec![
@@ -141,6 +156,9 @@ fn frozen_places(root: &Path) -> Vec<String> {
         root.join("image"),
         root.join("image/devicemapper"),
     ];
+    if let Ok(true) = has_own_mount(root) {
+        places.push(root.join("containers"));
+    }
     let containers = fs::read_dir(root.join("containers")).into_iter().flatten();
     let mut containers: Vec<_> = containers.flatten().map(|entry| entry.path()).collect();
     containers.sort_unstable();

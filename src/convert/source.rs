@@ -124,7 +124,11 @@ impl Source {
         let mut notices = Vec::new();
         let pid_files = keep_docker_out(&root, &request.host, request.dry_run, &mut notices)?;
         expect_unmounted_stage(root.path())?;
-        expect_unmounted(root.path(), &request.host)?;
+        if let Err(mounted) = expect_unmounted(root.path(), &request.host) {
+            // They say what to do with what is mounted there.
+            preflight::expect_none(root.path(), &obstacles)?;
+            return Err(mounted);
+        }
         let left = deal_with_leftovers(&root, &leftover, request.dry_run, &mut notices)?;
         let ready = request.writer.check().map_err(|error| {
             if left.is_empty() {

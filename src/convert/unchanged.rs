@@ -15,6 +15,7 @@ use walkdir::WalkDir;
 use super::error::Error;
 use super::execute::Prepared;
 use super::read::{read_layer, threads};
+use crate::commit::STAGE_NAME;
 use crate::docker::{CONFIG, LEGACY_CONFIG};
 use crate::engine::{Phase, Progress};
 use crate::plan;
@@ -42,7 +43,11 @@ impl Stores {
         for branch in below(&root.join("aufs/diff"), 1) {
             files.insert(branch.into_path(), None);
         }
+        let staged = root.join("containers").join(STAGE_NAME);
         for entry in below(&root.join("containers"), 2) {
+            if entry.path().starts_with(&staged) {
+                continue;
+            }
             let is_config = entry.file_name() == CONFIG || entry.file_name() == LEGACY_CONFIG;
             if entry.depth() == 1 {
                 files.insert(entry.into_path(), None);

@@ -113,6 +113,9 @@ impl Container {
     }
 }
 
+/// This tool's own directory beside the containers.
+const STAGED: &str = ".aufs2dm";
+
 /// Reads every container.
 pub(super) fn read_containers(root: &Dir, notes: &mut Notes) -> BTreeMap<ContainerId, Container> {
     let mut containers = BTreeMap::new();
@@ -121,6 +124,10 @@ pub(super) fn read_containers(root: &Dir, notes: &mut Notes) -> BTreeMap<Contain
         return containers;
     };
     for entry in notes.keep(&Subject::Root, store.list()).unwrap_or_default() {
+        // A conversion stages configs there, where `containers` is on a mount of its own.
+        if entry.name == STAGED {
+            continue;
+        }
         let id = ContainerId::parse(entry.name.as_bytes());
         let (Ok(id), FileKind::Directory) = (id, entry.kind) else {
             let path = store.join(&entry.name);

@@ -20,14 +20,17 @@ pub(crate) fn forge(root: &Path, lines: &[&str]) {
     fs::create_dir(&stage).unwrap();
     let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o700);
     fs::set_permissions(&stage, permissions).unwrap();
-    let sealed = lines.iter().map(|line| {
-        let inside = line.strip_suffix('}').unwrap();
-        format!("{inside},\"crc64\":\"{:016x}\"}}\n", crc64(line.as_bytes()))
-    });
+    let text: String = lines.iter().map(|line| sealed(line)).collect();
     let journal = stage.join("journal");
-    fs::write(&journal, sealed.collect::<String>()).unwrap();
+    fs::write(&journal, text).unwrap();
     let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o600);
     fs::set_permissions(&journal, permissions).unwrap();
+}
+
+/// A line as it stands in a journal.
+pub(crate) fn sealed(line: &str) -> String {
+    let inside = line.strip_suffix('}').unwrap();
+    format!("{inside},\"crc64\":\"{:016x}\"}}\n", crc64(line.as_bytes()))
 }
 
 fn place(from: &str, to: &str) -> Value {

@@ -12,6 +12,7 @@ mod aufs_changed;
 mod changing_source;
 mod commands_complete;
 mod commit_conditions;
+mod containers_mounted;
 mod converted;
 mod damage;
 mod escapes;

@@ -164,14 +164,12 @@ pub(super) fn notices(root: &Root, host: &Host) -> Vec<Notice> {
         .collect()
 }
 
-/// Whether nothing can be renamed to this place in a root, or below, when it is a mount point. What daemons mount inside a
-/// container's directory (`shm`, `mounts`, `secrets`) is never renamed.
+/// Whether nothing can be renamed to this place in a root, or below, when it is a mount point. What is renamed in `containers` is
+/// staged there if that is one. What daemons mount inside a container's directory (`shm`, `mounts`, `secrets`) is never renamed.
 fn hinders_renames(inner: &Path) -> bool {
     let names: Vec<_> = inner.iter().map(OsStrExt::as_bytes).collect();
     match names[..] {
-        [b"image" | b"devicemapper" | b"containers"]
-        | [b"image", b"devicemapper"]
-        | [b"containers", _] => true,
+        [b"image" | b"devicemapper"] | [b"image", b"devicemapper"] | [b"containers", _] => true,
         [b"containers", _, file] => file.starts_with(b"config."),
         _ => false,
     }

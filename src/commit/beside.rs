@@ -1,0 +1,225 @@
+//! A second staging place, in `containers/` itself, for a root that has that on a mount of its own: no file can be renamed from one
+//! mount to another, so the containers' configs are staged, and their originals kept, where they lie.
+//!
+//! ```text
+//! <root>/containers/.aufs2dm/
+//!   conversion                   the number of the conversion, which its journal has too
+//!   containers/<id>/<file>       replaces <root>/containers/<id>/<file>
+//!   originals/containers/<id>/…  the original of the same
+//! ```
+//!
+//! The journal in the root says that there is such a place, from its beginning until it is about to be removed. A command that does not
+//! find it then, or one of another conversion, has not all of the root before it.
+
+use std::ffi::OsStr;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::statvfs::statvfs;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::error::Error;
+use super::journal::{Journal, Record, State, Story, sync_directory};
+use super::remove::all_removed;
+use super::stage::STAGE_NAME;
+use super::times::Times;
+use crate::docker::Dir;
+use crate::removal::{Kept, remove as remove_tree};
+use crate::sys::Identity;
+use crate::units::{BLOCK_BYTES, Bytes};
+
+/// The directory of the containers.
+pub(super) const CONTAINERS: &str = "containers";
+
+/// The file with the number.
+pub(super) const MARK: &str = "conversion";
+
+/// A number in its text form.
+const MARK_BYTES: u64 = 36;
+
+/// That there is such a place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beside {
+    /// Drawn by chance.
+    pub(super) id: String,
+    /// The times of `containers` before.
+    pub(super) times: Times,
+}
+
+impl Beside {
+    /// Whether a conversion writes such a record.
+    pub(super) fn is_sound(&self) -> bool {
+        self.times.path == CONTAINERS && Uuid::parse_str(&self.id).is_ok()
+    }
+}
+
+/// The directory.
+pub(super) fn place(root: &Path) -> PathBuf {
+    root.join(CONTAINERS).join(STAGE_NAME)
+}
+
+/// Where the configs are staged: there, or in the staging directory of the root.
+pub(super) fn configs(root: &Path, stage: &Path, beside: Option<&Beside>) -> PathBuf {
+    match beside {
+        Some(_) => place(root),
+        None => stage.to_owned(),
+    }
+}
+
+/// Whether `containers` is on another mount than the root.
+///
+/// # Errors
+///
+/// [`Error::Io`].
+pub fn has_own_mount(root: &Path) -> Result<bool, Error> {
+    let containers = root.join(CONTAINERS);
+    let open = |path: &Path| {
+        OpenOptions::new()
+            .read(true)
+            .custom_flags((OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW).bits())
+            .open(path)
+    };
+    let inner = match open(&containers) {
+        Ok(inner) => inner,
+        // There is none, or no directory: whoever needs it says so.
+        Err(error)
+            if [Errno::ENOENT, Errno::ENOTDIR, Errno::ELOOP]
+                .iter()
+                .any(|errno| error.raw_os_error() == Some(*errno as i32)) =>
+        {
+            return Ok(false);
+        }
+        Err(error) => return Err(Error::io(&containers, "open")(error)),
+    };
+    let above = File::open(root).map_err(Error::io(root, "open"))?;
+    let mount = |path: &Path, open: &File| {
+        Identity::of(open.as_fd())
+            .map(|(identity, _)| (identity.mount, identity.device))
+            .map_err(|errno| Error::io(path, "find the mount of")(errno.into()))
+    };
+    Ok(mount(root, &above)? != mount(&containers, &inner)?)
+}
+
+/// Checks that the file system of `containers` has room for the configs, where they are staged there.
+///
+/// # Errors
+///
+/// [`Error::SpaceBeside`] when it has not.
+pub fn check_space(root: &Path, sizes: impl Iterator<Item = usize>) -> Result<(), Error> {
+    if !has_own_mount(root)? {
+        return Ok(());
+    }
+    // A file and its directory each, and the place itself.
+    let blocks = |size: usize| (size as u64).next_multiple_of(BLOCK_BYTES) + 2 * BLOCK_BYTES;
+    let needed = Bytes(sizes.map(blocks).sum::<u64>() + 4 * BLOCK_BYTES);
+    let path = root.join(CONTAINERS);
+    let stat = statvfs(&path)
+        .map_err(|errno| Error::io(&path, "ask for the free space of")(errno.into()))?;
+    let free = Bytes(stat.blocks_available() * stat.fragment_size());
+    if free < needed {
+        return Err(Error::SpaceBeside { path, needed, free });
+    }
+    Ok(())
+}
+
+/// Makes the place if the root needs one, and notes it in the journal. Durable on return.
+pub(super) fn create(root: &Path, journal: &Journal) -> Result<Option<Beside>, Error> {
+    let containers = root.join(CONTAINERS);
+    let path = place(root);
+    // What a run left that was killed before it could note it.
+    if path.symlink_metadata().is_ok() {
+        all_removed(&path, remove_tree(&path))?;
+    }
+    if !has_own_mount(root)? {
+        return Ok(None);
+    }
+    let beside = Beside {
+        id: Uuid::new_v4().to_string(),
+        times: Times::of(root, CONTAINERS).map_err(Error::io(&containers, "look at"))?,
+    };
+    DirBuilder::new()
+        .mode(0o700)
+        .create(&path)
+        .map_err(Error::io(&path, "create"))?;
+    let mark = path.join(MARK);
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&mark)
+        .map_err(Error::io(&mark, "create"))?;
+    file.write_all(beside.id.as_bytes())
+        .and_then(|()| file.sync_all())
+        .map_err(Error::io(&mark, "write"))?;
+    sync_directory(&path)?;
+    sync_directory(&containers)?;
+    journal.append(&Record::Beside(beside.clone()))?;
+    Ok(Some(beside))
+}
+
+/// Makes sure that the place is there of which the journal knows, and no other. `found` is what was found in order.
+pub(super) fn check(root: &Path, story: &Story, found: Option<&Dir>) -> Result<(), Error> {
+    let moved = matches!(story.state, State::Switching | State::Converted);
+    match (&story.beside, found) {
+        (Some(_), None) => Err(Error::ContainersNotMounted {
+            path: root.join(CONTAINERS),
+        }),
+        (Some(beside), Some(found)) if mark_in(found)?.as_ref() != Some(&beside.id) => {
+            Err(Error::OtherContainers {
+                path: root.join(CONTAINERS),
+            })
+        }
+        (None, Some(found)) if moved => Err(Error::Foreign {
+            path: found.path().to_owned(),
+            why: "was not made by the conversion in the journal".to_owned(),
+        }),
+        // What was converted is below the mount.
+        (None, None) if moved && has_own_mount(root)? => Err(Error::ContainersHidden {
+            path: root.join(CONTAINERS),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Whether more is in the place than what a run leaves that was killed while it made it.
+pub(super) fn is_begun(place: &Dir) -> Result<bool, Error> {
+    Ok(place.list()?.iter().any(|entry| entry.name != MARK))
+}
+
+/// The number in the place, if there is one.
+fn mark_in(place: &Dir) -> Result<Option<String>, Error> {
+    if place.kind(OsStr::new(MARK))?.is_none() {
+        return Ok(None);
+    }
+    let path = place.join(MARK);
+    let mut bytes = Vec::new();
+    let read = File::open(&path).and_then(|file| file.take(MARK_BYTES).read_to_end(&mut bytes));
+    read.map_err(Error::io(&path, "read"))?;
+    Ok(String::from_utf8(bytes).ok())
+}
+
+/// Removes the place, if there is one. The journal knows before that it is needed no more. What cannot go is returned.
+pub(super) fn remove(root: &Path, stage: &Path) -> Result<Kept, Error> {
+    let path = place(root);
+    if path.symlink_metadata().is_err() {
+        return Ok(Kept::default());
+    }
+    let beside = Story::read(stage)?.and_then(|story| story.beside);
+    if beside.is_some() {
+        Journal::reopen(stage)?.append(&Record::NothingBeside)?;
+    }
+    let kept = remove_tree(&path);
+    if kept.is_empty() {
+        sync_directory(&root.join(CONTAINERS))?;
+        if let Some(beside) = beside {
+            beside.times.put_back(root);
+        }
+    }
+    Ok(kept)
+}
