@@ -11,13 +11,14 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use super::args::{ConvertArgs, ResumeArgs, WorkArgs};
 use super::output::{print, print_json};
 use super::place::Place;
+use super::printable::printable;
 use super::progress::for_stderr;
 use super::quiet::keep_access_times;
 use crate::convert::{
     self, Finished, Prepared, Request, ResumeRequest, Source, Summary, Writer, finish, status,
 };
-use crate::docker::Orphans;
 use crate::docker::devicemapper::{SetupHint, daemon_settings};
+use crate::docker::{Orphans, shown};
 use crate::engine::Cancel;
 use crate::ext4::Checksums;
 use crate::units::{BLOCK_BYTES, Bytes};
@@ -197,20 +198,45 @@ fn write_text(text: &mut String, summary: &Summary) -> std::fmt::Result {
             elapsed / 1000,
             elapsed % 1000
         )?;
-        writeln!(
-            text,
-            "\n{}",
-            SetupHint {
-                base_size: Bytes(summary.base_size),
-                storage_opts: &summary.storage_opts,
-            }
-        )?;
+        writeln!(text)?;
+        write_next(text, summary)?;
         writeln!(
             text,
             "aufs/ and image/aufs/ are as they were. What containers write from now on is in the new root only."
         )?;
     }
     Ok(())
+}
+
+/// What is to be done before Docker starts.
+fn write_next(text: &mut String, summary: &Summary) -> std::fmt::Result {
+    match (&summary.daemon_json, &summary.by_hand[..]) {
+        (Some(file), _) => match &file.original {
+            Some(original) => writeln!(
+                text,
+                "changed {}, the old file is {}",
+                shown(&file.path),
+                shown(original)
+            ),
+            None => writeln!(text, "made {}, which was not there", shown(&file.path)),
+        },
+        (None, []) => {
+            let hint = SetupHint {
+                base_size: Bytes(summary.base_size),
+                storage_opts: &summary.storage_opts,
+            };
+            writeln!(text, "{hint}")
+        }
+        (None, lines) => {
+            writeln!(
+                text,
+                "Docker is told otherwise by this host; before it starts:"
+            )?;
+            lines
+                .iter()
+                .try_for_each(|line| writeln!(text, "  {}", printable(line)))
+        }
+    }
 }
 
 fn write_pool(text: &mut String, summary: &Summary) -> std::fmt::Result {

@@ -4,6 +4,7 @@ use super::args::RollbackArgs;
 use super::output::{print, print_json};
 use super::quiet::keep_access_times;
 use crate::convert::{RollbackRequest, RolledBack, rollback};
+use crate::docker::shown;
 
 /// Goes back to aufs.
 pub(super) fn run(args: &RollbackArgs) -> anyhow::Result<()> {
@@ -33,12 +34,12 @@ pub(super) fn run(args: &RollbackArgs) -> anyhow::Result<()> {
 
 fn text(done: &RolledBack) -> String {
     let root = done.root.display();
-    if done.rolled_back {
-        format!(
-            "{root} is as it was before the conversion\nLet Docker use aufs again before it starts: undo \"storage-driver\": \
-             \"devicemapper\" where it was set.\n"
-        )
-    } else {
-        format!("{root}: no conversion is there; nothing was done\n")
+    if !done.rolled_back {
+        return format!("{root}: no conversion is there; nothing was done\n");
     }
+    let daemon = match &done.daemon_json {
+        Some(path) => format!("{} is as it was, too.", shown(path)),
+        None => "Let Docker use aufs again before it starts: undo \"storage-driver\": \"devicemapper\" where it was set.".to_owned(),
+    };
+    format!("{root} is as it was before the conversion\n{daemon}\n")
 }

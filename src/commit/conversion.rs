@@ -21,7 +21,7 @@ use super::remove::{
     remove_stage,
 };
 use super::since::{Changes, read_regular};
-use super::switch::{self, ExpectAlone, not_alone};
+use super::switch::{self, ExpectAlone, TakenBack, Untold, not_alone};
 use super::verified::Verified;
 use crate::chain::Chain;
 use crate::docker::daemon::Host;
@@ -213,7 +213,7 @@ impl Conversion {
         };
         alone().map_err(not_alone(&self.root, "resume"))?;
         let journal = Journal::reopen(&self.stage)?;
-        switch::forward(switching, self.ground(), &journal)
+        switch::forward(switching, self.ground(), &journal, Untold::Stay)
     }
 
     /// Notes that what is in place was verified, and what came of it.
@@ -225,13 +225,12 @@ impl Conversion {
         Journal::reopen(&self.stage)?.append(&Record::Verified(verified))
     }
 
-    /// Moves all back. What is then left of the conversion lies in the staging directory. Gives what cannot come back, in
-    /// words.
+    /// Moves all back. What is then left of the conversion lies in the staging directory.
     ///
     /// # Errors
     ///
     /// [`Error::NotAlone`]: nothing has been changed. [`Error::TakingBack`]: it can be called again.
-    pub fn take_back(&self, alone: ExpectAlone<'_>) -> Result<Vec<String>, Error> {
+    pub fn take_back(&self, alone: ExpectAlone<'_>) -> Result<TakenBack, Error> {
         alone().map_err(not_alone(&self.root, "rollback"))?;
         let taking_back = |cause| Error::TakingBack {
             root: self.root.clone(),
@@ -242,12 +241,15 @@ impl Conversion {
                 Ok(journal) => journal.note_undone(),
                 Err(error) => log::debug!("{}", Chain(&error)),
             }
-            return Ok(Vec::new());
+            return Ok(TakenBack::default());
         };
         Journal::reopen(&self.stage)
             .and_then(|journal| journal.append(&Record::RollingBack))
-            .and_then(|()| switch::back(switching, self.ground()))
-            .map_err(taking_back)
+            .map_err(taking_back)?;
+        let mut taken_back = switch::restore_daemon_or_say(switching);
+        let gone = switch::back(switching, self.ground()).map_err(taking_back)?;
+        taken_back.gone.extend(gone);
+        Ok(taken_back)
     }
 
     /// Removes the staging directory, as the last step of a rollback.

@@ -39,6 +39,6 @@ pub use moves::Move;
 pub use remove::{OWN_MOUNTS, expect_unmounted_stage, remove_leftover};
 pub use since::{Changes, Written};
 pub use stage::{EditedConfig, RootLock, STAGE_NAME, Stage};
-pub use switch::ExpectAlone;
+pub use switch::{ExpectAlone, TakenBack};
 pub use times::Times;
 pub use verified::{Verifications, Verified};

@@ -33,7 +33,7 @@ use super::leftover::Leftover;
 use super::moves::{Ground, Move, create_private_dirs};
 use super::remove::{expect_unmounted_stage, remove_leftover, remove_part, remove_stage};
 use super::since::{Parts, Written, names_in};
-use super::switch::{self, ExpectAlone};
+use super::switch::{self, ExpectAlone, Untold};
 use super::times::Times;
 use crate::docker::first_start::Switch;
 use crate::engine::kernel::claim;
@@ -55,6 +55,7 @@ pub struct Stage {
     journal: Journal,
     /// Whether it stays for a later run.
     keep: bool,
+    untold: Untold,
 }
 
 /// A container's configuration file with the storage driver changed.
@@ -143,6 +144,7 @@ impl Stage {
             path,
             journal,
             keep: false,
+            untold: Untold::TakeBack,
         };
         let beside = beside::create(root, &stage.journal)?;
         stage.configs = beside::configs(root, &stage.path, beside.as_ref());
@@ -175,6 +177,7 @@ impl Stage {
             path,
             journal,
             keep: true,
+            untold: Untold::Stay,
         })
     }
 
@@ -328,7 +331,12 @@ impl Stage {
         let kept = self.keep;
         // A kill from here on is told from one before by this record.
         self.journal.append(&Record::Switching(switching.clone()))?;
-        let switched = switch::begin(&switching, self.ground(), &self.journal, alone);
+        let switched = switch::begin(
+            &switching,
+            self.ground(),
+            &self.journal,
+            (alone, self.untold),
+        );
         self.keep = match &switched {
             Ok(()) | Err(Error::HalfWay { .. }) => true,
             Err(_) => kept,

@@ -1,13 +1,14 @@
 //! Moves the staged result in place, and takes it back.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::error::Error;
 use super::journal::{Journal, Record, Switching, now};
 use super::moves::{Back, Ground};
 use super::since::Changes;
+use crate::chain::Chain;
 use crate::docker::daemon::NotAlone;
-use crate::docker::first_start::{self, Switch, SwitchError};
+use crate::docker::first_start::{self, Switch, SwitchError, is_applied, restore_by_hand};
 
 /// Looks whether nobody else is at work on the root.
 pub type ExpectAlone<'a> = &'a dyn Fn() -> Result<(), NotAlone>;
@@ -16,6 +17,15 @@ pub type ExpectAlone<'a> = &'a dyn Fn() -> Result<(), NotAlone>;
 pub(super) fn not_alone(root: &Path, words: &'static str) -> impl FnOnce(NotAlone) -> Error {
     let root = root.to_owned();
     move |cause| Error::NotAlone { root, cause, words }
+}
+
+/// What becomes of a move when the daemon cannot be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Untold {
+    /// It is taken back: the operator ordered both.
+    TakeBack,
+    /// It stays. What was interrupted once must not be held up for good by a file that an operator can edit.
+    Stay,
 }
 
 /// Does all steps of a move that was not begun. If somebody else is at work, none is done, and what was prepared for them is taken back.
@@ -27,10 +37,10 @@ pub(super) fn begin(
     switching: &Switching,
     ground: Ground<'_>,
     journal: &Journal,
-    alone: ExpectAlone<'_>,
+    (alone, untold): (ExpectAlone<'_>, Untold),
 ) -> Result<(), Error> {
     match alone() {
-        Ok(()) => forward(switching, ground, journal),
+        Ok(()) => forward(switching, ground, journal, untold),
         Err(cause) => {
             let cause = not_alone(ground.root, "convert")(cause);
             Err(undo(cause, switching, ground, journal))
@@ -49,16 +59,14 @@ pub(super) fn forward(
     switching: &Switching,
     ground: Ground<'_>,
     journal: &Journal,
+    untold: Untold,
 ) -> Result<(), Error> {
     let moved = switching
         .moves
         .iter()
         .try_for_each(|step| step.forward(ground))
         .and_then(|()| sync(switching, ground))
-        .and_then(|()| match &switching.daemon {
-            Some(daemon) => first_start::apply(daemon).map_err(Error::Daemon),
-            None => Ok(()),
-        })
+        .and_then(|()| tell_daemon(switching, untold))
         .and_then(|()| journal.append(&Record::Switched { at: now() }));
     let Err(cause) = moved else {
         return Ok(());
@@ -66,9 +74,33 @@ pub(super) fn forward(
     Err(undo(cause, switching, ground, journal))
 }
 
+fn tell_daemon(switching: &Switching, untold: Untold) -> Result<(), Error> {
+    let Some(daemon) = &switching.daemon else {
+        return Ok(());
+    };
+    match first_start::apply(daemon) {
+        Err(error) if untold == Untold::Stay => {
+            log::warn!(
+                "{}; so it does not name devicemapper: change it by hand before Docker starts",
+                Chain(&error)
+            );
+            Ok(())
+        }
+        told => told.map_err(Error::Daemon),
+    }
+}
+
 /// Takes back what was done of a move that failed. Gives the cause, with what else failed.
 fn undo(cause: Error, switching: &Switching, ground: Ground<'_>, journal: &Journal) -> Error {
-    let taken_back = back(switching, ground).and_then(|_| journal.append(&Record::TakenBack));
+    let restored = match restore_daemon(switching) {
+        // Whoever changed it since knows what it is to be, and what was never told need not be taken back.
+        Err(SwitchError::Changed { .. } | SwitchError::OriginalGone { .. }) => Ok(None),
+        Err(_) if switching.daemon.as_ref().and_then(is_applied) == Some(false) => Ok(None),
+        restored => restored.map_err(Error::Daemon),
+    };
+    let taken_back = back(switching, ground)
+        .and_then(|_| restored)
+        .and_then(|_| journal.append(&Record::TakenBack));
     match taken_back {
         Ok(()) => cause,
         Err(left) => Error::HalfWay {
@@ -76,6 +108,41 @@ fn undo(cause: Error, switching: &Switching, ground: Ground<'_>, journal: &Journ
             cause: Box::new(cause),
             left: Box::new(left),
         },
+    }
+}
+
+/// What going back came to.
+#[derive(Debug, Default)]
+pub struct TakenBack {
+    /// What could not come back, in words.
+    pub gone: Vec<String>,
+    /// The daemon's file that is as it was before the conversion.
+    pub daemon: Option<PathBuf>,
+}
+
+/// Puts the daemon's file back, or says what is to be done by hand: the root matters more than a file that an operator can edit.
+pub(super) fn restore_daemon_or_say(switching: &Switching) -> TakenBack {
+    match restore_daemon(switching) {
+        Ok(daemon) => TakenBack {
+            gone: Vec::new(),
+            daemon,
+        },
+        Err(error) => {
+            let record = switching.daemon.as_ref().and_then(Switch::record);
+            let by_hand = record.map_or_else(String::new, |record| restore_by_hand(&record));
+            TakenBack {
+                gone: vec![format!("{}; {by_hand}", Chain(&error))],
+                daemon: None,
+            }
+        }
+    }
+}
+
+/// The file that was put back, if one had been changed.
+fn restore_daemon(switching: &Switching) -> Result<Option<PathBuf>, SwitchError> {
+    match switching.daemon.as_ref().and_then(Switch::record) {
+        Some(record) => first_start::restore(&record).map(|()| Some(record.path)),
+        None => Ok(None),
     }
 }
 
@@ -87,16 +154,6 @@ fn undo(cause: Error, switching: &Switching, ground: Ground<'_>, journal: &Journ
 pub(super) fn back(switching: &Switching, ground: Ground<'_>) -> Result<Vec<String>, Error> {
     let mut gone = Vec::new();
     let mut first_error = None;
-    if let Some(record) = switching.daemon.as_ref().and_then(Switch::record) {
-        match first_start::restore(&record) {
-            Ok(()) => {}
-            // Whoever changed it since knows what it is to be.
-            Err(error @ (SwitchError::Changed { .. } | SwitchError::OriginalGone { .. })) => {
-                gone.push(format!("{error}; let it name aufs again"));
-            }
-            Err(error) => first_error = Some(Error::Daemon(error)),
-        }
-    }
     for step in switching.moves.iter().rev() {
         match step.back(ground) {
             Ok(Back::Done) => {}
@@ -134,7 +191,6 @@ pub(super) fn changes(switching: &Switching, ground: Ground<'_>) -> Result<Chang
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::path::PathBuf;
 
     use serde_json::Value;
 
@@ -143,6 +199,7 @@ mod tests {
     use crate::commit::since::{Parts, Written};
     use crate::commit::times::Times;
     use crate::docker::daemon::{Finding, Running};
+    use crate::docker::first_start::ConfigEdit;
 
     struct Fixture {
         dir: tempfile::TempDir,
@@ -236,7 +293,9 @@ mod tests {
         }
 
         fn forward(&self, switching: &Switching) -> Result<(), Error> {
-            forward(switching, self.ground(&self.path("stage")), &self.journal)
+            let stage = self.path("stage");
+            let ground = self.ground(&stage);
+            forward(switching, ground, &self.journal, Untold::TakeBack)
         }
 
         fn back(&self, switching: &Switching) -> Result<Vec<String>, Error> {
@@ -317,7 +376,7 @@ mod tests {
             &switching,
             fixture.ground(&stage),
             &fixture.journal,
-            &daemon,
+            (&daemon, Untold::Stay),
         )
         .unwrap_err();
         assert!(matches!(error, Error::NotAlone { .. }), "{error}");
@@ -329,8 +388,49 @@ mod tests {
         assert!(journal.lines().last().unwrap().contains("taken-back"));
         let alone = || Ok(());
         fixture.begin();
-        begin(&switching, fixture.ground(&stage), &fixture.journal, &alone).unwrap();
+        begin(
+            &switching,
+            fixture.ground(&stage),
+            &fixture.journal,
+            (&alone, Untold::Stay),
+        )
+        .unwrap();
         fixture.is_in_place();
+    }
+
+    #[test]
+    fn a_daemon_that_cannot_be_told_takes_a_move_back_but_not_one_that_is_gone_on_with() {
+        for untold in [Untold::TakeBack, Untold::Stay] {
+            let fixture = Fixture::new();
+            // Below a file there is no directory.
+            let path = fixture.path("image/aufs/repositories.json/daemon.json");
+            let edit = ConfigEdit {
+                path,
+                content: "{}".to_owned(),
+                old: None,
+                notes: Vec::new(),
+            };
+            let before = fixture.files();
+            let mut switching = fixture.begin();
+            switching.daemon = Some(Switch::Edit(edit));
+            let stage = fixture.path("stage");
+            let ground = fixture.ground(&stage);
+            let done = forward(&switching, ground, &fixture.journal, untold);
+            if untold == Untold::Stay {
+                done.unwrap();
+                fixture.is_in_place();
+                let said = restore_daemon_or_say(&switching);
+                assert!(said.daemon.is_none() && said.gone.len() == 1, "{said:?}");
+                assert!(said.gone[0].contains("daemon.json"), "{said:?}");
+                assert_eq!(fixture.back(&switching).unwrap(), Vec::<String>::new());
+            } else {
+                let error = done.unwrap_err();
+                assert!(matches!(error, Error::Daemon(_)), "{error}");
+                let journal = fixture.read("stage/journal");
+                assert!(journal.lines().last().unwrap().contains("taken-back"));
+            }
+            assert_eq!(fixture.files(), before);
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::conditions::expect_whole_copy;
 use super::error::Error;
 use super::held::Held;
+use super::read_only::expect_writable;
 use crate::commit::{self, Conversion, State, Verified};
 use crate::docker::Survey;
 use crate::docker::daemon::Host;
@@ -46,6 +47,7 @@ impl Discard {
     ///
     /// [`Error::NotConverted`], [`Error::NotVerified`], [`Error::AufsInUse`], or that Docker runs.
     pub fn open(root: &Path, host: &Host, may_lose: MayLose) -> Result<Self, Error> {
+        expect_writable(root)?;
         // An interrupted removal has left no root of aufs to look at.
         let state = Conversion::find(root)?.map(|conversion| conversion.story().state);
         let held = match state {

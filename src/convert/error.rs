@@ -41,6 +41,19 @@ pub enum Error {
         /// The directory.
         path: PathBuf,
     },
+    /// Nothing can be written in the root.
+    #[error(
+        "{}: is on a file system that is mounted read-only, so nothing was touched: `mount -o remount,rw {}`, then the same \
+         command again",
+        shown(path),
+        word(point)
+    )]
+    ReadOnly {
+        /// The Docker root.
+        path: PathBuf,
+        /// The mount point of its file system.
+        point: PathBuf,
+    },
     /// Things stand in the way that were found before anything was written.
     #[error("{path}: cannot be converted as it is, and nothing was written: {}", obstacles.join("; "))]
     Obstacles {

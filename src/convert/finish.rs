@@ -5,6 +5,7 @@ use std::path::Path;
 use super::discard::{Discard, MayLose};
 use super::error::Error;
 use super::held::Held;
+use super::read_only::expect_writable;
 use super::rollback::{RollbackRequest, rollback};
 use crate::commit::{
     Conversion, Leftover, RootLock, State, expect_unmounted_stage, remove_leftover,
@@ -37,6 +38,9 @@ pub fn finish(root: &Path, host: &Host) -> Result<Finished, Error> {
     let Some(conversion) = Conversion::find(&path)? else {
         return finish_removal(&path);
     };
+    if !matches!(conversion.story().state, State::Converted) {
+        expect_writable(&path)?;
+    }
     Ok(match conversion.story().state {
         State::Writing => Finished::Nothing,
         State::Converted => Finished::Converted,

@@ -6,7 +6,7 @@ use super::source::Source;
 use super::writer::Work;
 use crate::docker::devicemapper::DEFAULT_BLOCK_SIZE;
 use crate::docker::first_start::{
-    LoopFiles, Severity, Space, Switch, Target, look_ahead, plan_switch,
+    LoopFiles, Severity, Space, Switch, Target, lines_by_hand, look_ahead, plan_switch,
 };
 use crate::units::Bytes;
 
@@ -19,6 +19,8 @@ pub(super) fn look(source: &mut Source, work: &Work) -> Option<Switch> {
         .request
         .switch_daemon
         .then(|| plan_switch(host, &target));
+    source.by_hand = lines_by_hand(&source.request.host, &target);
+    let host = &source.request.host;
     let outlook = look_ahead(host, &source.root, &source.model, &target, switch.as_ref());
     for finding in outlook.findings {
         let text = format!("first start: {finding}");

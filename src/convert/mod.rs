@@ -17,6 +17,7 @@ mod notes;
 mod order;
 mod preflight;
 mod read;
+mod read_only;
 mod resumed;
 mod rollback;
 mod source;

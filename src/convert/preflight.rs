@@ -6,9 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use nix::sys::resource::{Resource, getrlimit};
-use nix::sys::statvfs::{FsFlags, statvfs};
+use nix::sys::statvfs::statvfs;
 
 use super::error::Error;
+use super::read_only::read_only;
 use super::writer::Work;
 use crate::commit::{STAGE_NAME, has_own_mount};
 use crate::docker::daemon::{Host, MountPlace, mounts_in_the_way};
@@ -22,7 +23,7 @@ use crate::units::Bytes;
 /// What stands in the way of the renames, in the root as it is.
 pub(super) fn of_the_root(root: &Root, host: &Host) -> Vec<String> {
     let mut found: Vec<_> = mounts_in_the_way(root, host).iter().map(mounted).collect();
-    found.extend(read_only(root.path()));
+    found.extend(of_a_read_only_place(root.path()));
     found.extend(read_only_containers(root.path()));
     found.extend(frozen_places(root.path()));
     found
@@ -75,25 +76,32 @@ pub(super) fn of_the_pool(root: &Path, work: &Work) -> Vec<String> {
     found
 }
 
-/// Whether the daemon can be told what it was ordered to be told.
-pub(super) fn of_the_daemon(root: &Path, switch: Option<&Switch>) -> Vec<String> {
+/// Why the daemon cannot be told what it was ordered to be told.
+pub(super) fn untold(switch: Option<&Switch>) -> Vec<String> {
     match switch {
         Some(Switch::ByHand { lines }) => vec![format!(
-            "--switch-daemon cannot change this host's settings, so do it by hand: {}; then run again without --switch-daemon: `{}`",
-            lines.join("; "),
-            own("convert", root)
+            "--switch-daemon cannot change this host's settings, so do it by hand: {}",
+            lines.join("; ")
         )],
         Some(switch @ Switch::Edit(_)) => first_start::hindrances(switch)
             .into_iter()
-            .map(|what| {
-                format!(
-                    "--switch-daemon: {what}; or run again without --switch-daemon: `{}`",
-                    own("convert", root)
-                )
-            })
+            .map(|what| format!("--switch-daemon: {what}"))
             .collect(),
         Some(Switch::Nothing) | None => Vec::new(),
     }
+}
+
+/// The same with the way on for a run that has written nothing.
+pub(super) fn of_the_daemon(root: &Path, switch: Option<&Switch>) -> Vec<String> {
+    let (then, ordered) = match switch {
+        Some(Switch::ByHand { .. }) => ("; then", untold(switch)),
+        _ => ("; or", untold(switch)),
+    };
+    let way_on = |what: String| {
+        let command = own("convert", root);
+        format!("{what}{then} run again without --switch-daemon: `{command}`")
+    };
+    ordered.into_iter().map(way_on).collect()
 }
 
 /// Fails if there is any.
@@ -129,13 +137,12 @@ fn beside(path: &Path) -> PathBuf {
     name.into()
 }
 
-fn read_only(root: &Path) -> Option<String> {
-    let flags = statvfs(root).ok()?.flags();
-    flags.contains(FsFlags::ST_RDONLY).then(|| {
+fn of_a_read_only_place(root: &Path) -> Option<String> {
+    read_only(root).map(|point| {
         format!(
             "{}: is on a read-only file system: `mount -o remount,rw {}`",
             shown(root),
-            word(root)
+            word(&point)
         )
     })
 }
@@ -144,7 +151,7 @@ fn read_only(root: &Path) -> Option<String> {
 fn read_only_containers(root: &Path) -> Option<String> {
     let containers = root.join("containers");
     match has_own_mount(root) {
-        Ok(true) if read_only(root).is_none() => read_only(&containers),
+        Ok(true) if read_only(root).is_none() => of_a_read_only_place(&containers),
         _ => None,
     }
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::error::Error;
 use super::held::Held;
 use super::left::left_by_conversion;
+use super::read_only::expect_writable;
 use crate::commit::{self, Changes, Conversion, Depth, Leftover, State};
 use crate::docker;
 use crate::docker::daemon::Host;
@@ -40,6 +41,9 @@ pub struct RolledBack {
     pub lost: Changes,
     /// What could not come back, a text each.
     pub not_restored: Vec<String>,
+    /// The daemon's file that the conversion had changed, and that is as it was before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub daemon_json: Option<PathBuf>,
 }
 
 /// Takes a conversion back, wherever it stands.
@@ -49,6 +53,7 @@ pub struct RolledBack {
 /// [`Error::DockerHasRun`] unless forced, [`Error::Commit`] with [`commit::Error::TakingBack`] when the root is in between,
 /// or what stands in the way; nothing has been changed then.
 pub fn rollback(request: &RollbackRequest) -> Result<RolledBack, Error> {
+    expect_writable(&request.root)?;
     let held = Held::open(&request.root, &request.host);
     let mut held = held.map_err(|error| no_way_back(&request.root, error))?;
     let path = held.path().to_owned();
@@ -62,6 +67,7 @@ pub fn rollback(request: &RollbackRequest) -> Result<RolledBack, Error> {
         notices: std::mem::take(&mut held.notices),
         lost: Changes::default(),
         not_restored: Vec::new(),
+        daemon_json: None,
     };
     match Leftover::look_for(&path)? {
         Leftover::None => {
@@ -116,7 +122,9 @@ fn take_back(held: &Held, request: &RollbackRequest, done: &mut RolledBack) -> R
     if left_alone.is_some() {
         conversion.leave_daemon_file();
     }
-    done.not_restored = conversion.take_back(&|| held.expect_alone())?;
+    let taken_back = conversion.take_back(&|| held.expect_alone())?;
+    done.not_restored = taken_back.gone;
+    done.daemon_json = taken_back.daemon;
     done.not_restored
         .extend(left_alone.map(|error| error.to_string()));
     previous.remove()?;

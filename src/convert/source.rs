@@ -88,6 +88,8 @@ pub struct Source {
     pub(super) notices: Vec<String>,
     /// What a run would refuse; a run has none.
     pub(super) obstacles: Vec<String>,
+    /// What Docker must be told by hand, where that is not in `daemon.json`.
+    pub(super) by_hand: Vec<String>,
     /// What will write the pool.
     pub(super) ready: Ready,
     /// Held until the conversion ends.
@@ -156,6 +158,7 @@ impl Source {
             stores,
             notices,
             obstacles,
+            by_hand: Vec::new(),
             ready,
             pid_files,
             resumed: None,
@@ -209,6 +212,7 @@ impl Source {
             stores,
             notices,
             obstacles,
+            by_hand: Vec::new(),
             ready,
             pid_files,
             resumed: Some(resumed),
@@ -246,10 +250,20 @@ impl Source {
         order.planned = Some(planned);
         order.devices = u32::try_from(work.plan().devices.len()).ok();
         self.notices.extend(work.check_room()?);
-        let daemon = first_start::look(&mut self, &work);
+        let mut daemon = first_start::look(&mut self, &work);
         let root = self.root.path();
         let mut obstacles = preflight::of_the_pool(root, &work);
-        obstacles.extend(preflight::of_the_daemon(root, daemon.as_ref()));
+        let untold = preflight::untold(daemon.as_ref());
+        if self.resumed.is_none() {
+            obstacles.extend(preflight::of_the_daemon(root, daemon.as_ref()));
+        } else if !untold.is_empty() {
+            // What is written already is worth more than a file that an operator can edit.
+            daemon = None;
+            let by_hand =
+                "so the conversion goes on without it: change it by hand before Docker starts";
+            let told = untold.iter().map(|what| format!("{what}; {by_hand}"));
+            self.notices.extend(told);
+        }
         self.obstacles.extend(obstacles);
         let prepared = Prepared {
             source: self,

@@ -11,6 +11,7 @@ use super::written::Written;
 use crate::commit::EditedConfig;
 use crate::docker::Status;
 use crate::docker::devicemapper::FileSystem;
+use crate::docker::first_start::{Switch, is_applied};
 use crate::plan::{DeviceIndex, LaidDevice, Layout, PlannedDevice};
 
 /// A conversion that is done.
@@ -74,10 +75,40 @@ pub struct Summary {
     pub peak_memory_kib: u64,
     /// What the operator should know.
     pub notices: Vec<String>,
+    /// The daemon's file, where it was changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub daemon_json: Option<DaemonFile>,
+    /// What Docker must be told by hand before it starts, where that is not in `daemon.json`; each with its file and line.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub by_hand: Vec<String>,
     /// What a run would refuse, each with its way on.
     pub obstacles: Vec<String>,
     /// Each thin device.
     pub devices: Vec<DeviceSummary>,
+}
+
+/// A `daemon.json` that names devicemapper now.
+#[derive(Clone, Debug, Serialize)]
+pub struct DaemonFile {
+    /// The file.
+    pub path: std::path::PathBuf,
+    /// The old one, which a rollback puts back; absent where there was none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub original: Option<std::path::PathBuf>,
+}
+
+impl DaemonFile {
+    /// What became of the change that was ordered, if one was.
+    fn of(ordered: Option<&Switch>) -> Option<Self> {
+        let switch = ordered?;
+        match switch {
+            Switch::Edit(edit) if is_applied(switch)? => Some(Self {
+                path: edit.path.clone(),
+                original: edit.original(),
+            }),
+            _ => None,
+        }
+    }
 }
 
 /// One thin device in numbers.
@@ -117,6 +148,7 @@ impl Summary {
             work,
             configs,
             counts,
+            daemon,
             ..
         } = prepared;
         let plan = work.plan();
@@ -150,6 +182,8 @@ impl Summary {
             elapsed_ms: pool.elapsed_ms,
             peak_memory_kib: peak_memory_kib(),
             notices: source.notices.clone(),
+            daemon_json: done.and_then(|_| DaemonFile::of(daemon.as_ref())),
+            by_hand: source.by_hand.clone(),
             obstacles: source.obstacles.clone(),
             devices: devices(work),
         }

@@ -12,6 +12,7 @@ use super::held::Held;
 use super::left::left_by_conversion;
 use super::mounted::expect_unmounted;
 use super::order::Order;
+use super::read_only::read_only;
 use super::writer::{Work, Writer};
 use crate::chain::Chain;
 use crate::commit::{self, Conversion, Depth, DeviceSide, STAGE_NAME, Stage, State, Verified, now};
@@ -88,7 +89,13 @@ pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<Report
     }
     report.add_faults(faults);
     if let Some(conversion) = conversion.filter(|one| one.story().state == State::Converted) {
-        conversion.note_verified(noted(&report, seen))?;
+        match conversion.note_verified(noted(&report, seen)) {
+            Err(error) if read_only(&path).is_some() => report.remarks.push(format!(
+                "the journal does not know of this verification: {}",
+                Chain(&error)
+            )),
+            noted => noted?,
+        }
     }
     held.release();
     Ok(report)
@@ -294,7 +301,10 @@ pub(super) struct MountPoints(PathBuf);
 
 impl MountPoints {
     fn make(conversion: Option<&Conversion>) -> Result<Self, Error> {
-        if let Some(conversion) = conversion {
+        // Where nothing can be written, nothing of it is left either.
+        if let Some(conversion) = conversion
+            && read_only(conversion.stage()).is_none()
+        {
             return Self::inside(conversion.stage(), "verify");
         }
         let own = format!("aufs2dm-{}", std::process::id());

@@ -32,6 +32,7 @@ mod privileges;
 mod refusals;
 mod removal;
 mod run;
+mod side_matters;
 mod space;
 mod traceless;
 mod usage;

@@ -29,7 +29,7 @@ impl Mounted {
         Self(at.to_owned())
     }
 
-    fn read_only(at: &Path) -> Self {
+    pub(crate) fn read_only(at: &Path) -> Self {
         let mounted = Self::bind(at, at);
         let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
         mount(NONE, at, NONE, flags, NONE).unwrap();
@@ -45,10 +45,10 @@ impl Drop for Mounted {
 }
 
 /// `chattr +i` or `+a`, taken away when dropped; `None` where the file system has no such flags.
-struct Flagged(PathBuf);
+pub(crate) struct Flagged(PathBuf);
 
 impl Flagged {
-    fn new(letter: char, path: &Path) -> Option<Self> {
+    pub(crate) fn new(letter: char, path: &Path) -> Option<Self> {
         let set = Command::new("chattr")
             .arg(format!("+{letter}"))
             .arg(path)

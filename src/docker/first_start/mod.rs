@@ -7,6 +7,7 @@
 //!
 //! Nothing here looks at blocks; what must be known of the pool is told by the caller.
 
+mod by_hand;
 mod choice;
 mod config_file;
 mod containers;
@@ -32,6 +33,7 @@ mod unit;
 mod version;
 mod words;
 
+pub use by_hand::{is_applied, lines_by_hand, restore_by_hand};
 pub use config_file::{Change, ConfigError, edit};
 pub(super) use data_root::data_root_of_daemon;
 pub use data_root::{DataRoot, data_root};

@@ -425,7 +425,7 @@ fn copy_attributes(from: &Path, to: &File) -> io::Result<()> {
 }
 
 /// The digest of a file's present bytes; `None` if there is none.
-fn present(path: &Path) -> Result<Option<String>, SwitchError> {
+pub(super) fn present(path: &Path) -> Result<Option<String>, SwitchError> {
     let meta = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         meta => meta.map_err(io_error("stat", path))?,

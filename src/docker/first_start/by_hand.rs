@@ -1,0 +1,63 @@
+//! What an operator must do by hand, where `daemon.json` is not changed or put back.
+
+use std::path::PathBuf;
+
+use super::super::daemon::Host;
+use super::super::files::shown;
+use super::host_files::HostFiles;
+use super::service::other_unit;
+use super::settings::Settings;
+use super::switch::{ConfigEdit, ORIGINAL, Record, Switch, beside, plan_switch, present};
+use super::target::Target;
+use crate::shell::word;
+
+/// What the operator must change by hand for the daemon to take the converted root, because a unit, a script or a variable of this
+/// host names something else; empty where an edit of `daemon.json` is enough, or nothing is known of how Docker is started.
+pub fn lines_by_hand(host: &Host, target: &Target) -> Vec<String> {
+    let files = HostFiles::new(&host.root);
+    let is_known = Settings::read(&files).service.path.is_some() || other_unit(&files).is_some();
+    match plan_switch(host, target) {
+        Switch::ByHand { lines } if is_known => lines,
+        _ => Vec::new(),
+    }
+}
+
+/// Whether the file is what a switch makes of it; `None` where nothing is edited.
+pub fn is_applied(switch: &Switch) -> Option<bool> {
+    let record = switch.record()?;
+    Some(present(&record.path).is_ok_and(|now| now == Some(record.new)))
+}
+
+impl ConfigEdit {
+    /// The old file's second name; `None` where there was none.
+    pub fn original(&self) -> Option<PathBuf> {
+        self.old.as_ref().map(|_| beside(&self.path, ORIGINAL))
+    }
+}
+
+/// What [`restore`](super::restore) does, for an operator to do where it cannot.
+pub fn restore_by_hand(record: &Record) -> String {
+    let path = &record.path;
+    let original = beside(path, ORIGINAL);
+    let is_ours = present(path).is_ok_and(|now| now.as_deref() == Some(&record.new));
+    let is_kept = || present(&original).is_ok_and(|now| now == record.old);
+    let edit = || {
+        format!(
+            "Docker must be told aufs again before it starts: put \"storage-driver\": \"aufs\" in {}, and take devicemapper's \
+             storage-opts out",
+            shown(path)
+        )
+    };
+    match &record.old {
+        None if is_ours => format!(
+            "Docker must not be told devicemapper when it starts: `rm {}`",
+            word(path)
+        ),
+        Some(_) if is_ours && is_kept() => format!(
+            "Docker must be told aufs again before it starts: `mv {} {}`",
+            word(&original),
+            word(path)
+        ),
+        _ => edit(),
+    }
+}
