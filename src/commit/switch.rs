@@ -99,7 +99,7 @@ fn undo(cause: Error, switching: &Switching, ground: Ground<'_>, journal: &Journ
         restored => restored.map_err(Error::Daemon),
     };
     let taken_back = back(switching, ground)
-        .and_then(|_| restored)
+        .and(restored)
         .and_then(|_| journal.append(&Record::TakenBack));
     match taken_back {
         Ok(()) => cause,
