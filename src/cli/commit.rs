@@ -17,10 +17,11 @@ pub(super) fn run(args: &CommitArgs) -> anyhow::Result<()> {
         unverified: args.unverified,
     };
     let discard = Discard::open(&place.root, &place.host, may_lose)?;
-    if let Some(verified) = discard.verified() {
-        log::info!("verified: {verified}");
-    }
-    if !args.yes && !confirmed(&discard)? {
+    if args.yes {
+        let verified = discard.verified();
+        let verified = verified.map_or_else(String::new, |one| format!("verified {one}; "));
+        log::info!("{verified}{} are going to be removed", discard.bytes());
+    } else if !confirmed(&discard)? {
         bail!("not confirmed, nothing was removed");
     }
     let done = discard.execute()?;
@@ -31,7 +32,10 @@ pub(super) fn run(args: &CommitArgs) -> anyhow::Result<()> {
         print_json(&done)
     } else {
         let root = done.root.display();
-        print(&format!("{root}: aufs/ and image/aufs/ are removed\n"))
+        print(&format!(
+            "{root}: aufs/ and image/aufs/ are removed, {} freed\n",
+            done.freed
+        ))
     }
 }
 
@@ -44,8 +48,9 @@ fn confirmed(discard: &Discard) -> anyhow::Result<bool> {
     let verified = verified.map_or_else(String::new, |one| format!("verified: {one}\n"));
     write!(
         stderr,
-        "{verified}{}: aufs/ and image/aufs/ will be removed for good. Type yes to go on: ",
-        discard.root().display()
+        "{verified}{}: aufs/ and image/aufs/ will be removed for good, which frees {}. Type yes to go on: ",
+        discard.root().display(),
+        discard.bytes()
     )
     .and_then(|()| stderr.flush())
     .context("stderr: cannot ask")?;

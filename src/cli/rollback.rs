@@ -5,6 +5,7 @@ use super::output::{print, print_json};
 use super::quiet::keep_access_times;
 use crate::convert::{RollbackRequest, RolledBack, rollback};
 use crate::docker::shown;
+use crate::units::Bytes;
 
 /// Goes back to aufs.
 pub(super) fn run(args: &RollbackArgs) -> anyhow::Result<()> {
@@ -41,5 +42,9 @@ fn text(done: &RolledBack) -> String {
         Some(path) => format!("{} is as it was, too.", shown(path)),
         None => "Let Docker use aufs again before it starts: undo \"storage-driver\": \"devicemapper\" where it was set.".to_owned(),
     };
-    format!("{root} is as it was before the conversion\n{daemon}\n")
+    let freed = match done.freed {
+        Bytes(0) => String::new(),
+        freed => format!(", {freed} freed"),
+    };
+    format!("{root} is as it was before the conversion{freed}\n{daemon}\n")
 }

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::aufs_side::PARTS;
+
 /// Differences from the aufs side that was converted, by paths relative to the root. The field names are part of the `--json`
 /// interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -34,6 +36,20 @@ impl AufsChanges {
     /// Whether there is nothing to tell.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// The same without what is in `aufs` and not the driver's.
+    #[must_use]
+    pub fn of_the_driver(mut self) -> Self {
+        for paths in [&mut self.new, &mut self.left_out] {
+            paths.retain(|path| {
+                let inner = path.strip_prefix("aufs/").unwrap_or("diff");
+                PARTS
+                    .iter()
+                    .any(|part| inner.split('/').next() == Some(part))
+            });
+        }
+        self
     }
 
     /// What is missing or not what it was, for people.

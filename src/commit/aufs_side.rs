@@ -50,7 +50,7 @@ const IMAGE_NAMES: &str = "repositories.json";
 /// The parts of an image store that Docker changes: all else is named by its own digest.
 const CHANGING: [&str; 2] = [IMAGE_NAMES, "distribution/"];
 /// What the driver keeps in its directory.
-const PARTS: [&str; 3] = ["diff", "layers", "mnt"];
+pub(super) const PARTS: [&str; 3] = ["diff", "layers", "mnt"];
 
 impl AufsSide {
     /// Takes down what `root` has. `store` is the copy of its image store that was made, `layers` are the converted ones.

@@ -78,14 +78,19 @@ pub(super) fn configs(root: &Path, stage: &Path, beside: Option<&Beside>) -> Pat
 ///
 /// [`Error::Io`].
 pub fn has_own_mount(root: &Path) -> Result<bool, Error> {
-    let containers = root.join(CONTAINERS);
+    is_own_mount(root, CONTAINERS)
+}
+
+/// The same of any directory of the root.
+pub(super) fn is_own_mount(root: &Path, name: &str) -> Result<bool, Error> {
+    let directory = root.join(name);
     let open = |path: &Path| {
         OpenOptions::new()
             .read(true)
             .custom_flags((OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW).bits())
             .open(path)
     };
-    let inner = match open(&containers) {
+    let inner = match open(&directory) {
         Ok(inner) => inner,
         // There is none, or no directory: whoever needs it says so.
         Err(error)
@@ -95,7 +100,7 @@ pub fn has_own_mount(root: &Path) -> Result<bool, Error> {
         {
             return Ok(false);
         }
-        Err(error) => return Err(Error::io(&containers, "open")(error)),
+        Err(error) => return Err(Error::io(&directory, "open")(error)),
     };
     let above = File::open(root).map_err(Error::io(root, "open"))?;
     let mount = |path: &Path, open: &File| {
@@ -103,7 +108,7 @@ pub fn has_own_mount(root: &Path) -> Result<bool, Error> {
             .map(|(identity, _)| (identity.mount, identity.device))
             .map_err(|errno| Error::io(path, "find the mount of")(errno.into()))
     };
-    Ok(mount(root, &above)? != mount(&containers, &inner)?)
+    Ok(mount(root, &above)? != mount(&directory, &inner)?)
 }
 
 /// Checks that the file system of `containers` has room for the configs, where they are staged there.

@@ -21,6 +21,7 @@ use super::remove::{
     remove_stage,
 };
 use super::since::{Changes, read_regular};
+use super::size;
 use super::switch::{self, ExpectAlone, TakenBack, Untold, not_alone};
 use super::verified::Verified;
 use crate::chain::Chain;
@@ -28,6 +29,7 @@ use crate::docker::daemon::Host;
 use crate::docker::first_start::check_recorded;
 use crate::docker::{CacheId, config_with_driver};
 use crate::removal::{Kept, remove};
+use crate::units::Bytes;
 use crate::verify::BranchNow;
 
 /// A conversion that was begun in a root.
@@ -139,6 +141,20 @@ impl Conversion {
             return Ok(Vec::new());
         };
         let mut damaged = switching.written.damage(&self.root)?;
+        damaged.extend(self.damaged_originals()?);
+        Ok(damaged)
+    }
+
+    /// What of that a rollback would bring back, or would not since it is gone.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    pub fn damaged_originals(&self) -> Result<Vec<String>, Error> {
+        let (Some(switching), State::Converted) = (&self.story.switching, self.story.state) else {
+            return Ok(Vec::new());
+        };
+        let mut damaged = Vec::new();
         for step in &switching.moves {
             let Move::Replace { to, original, .. } = step else {
                 continue;
@@ -268,6 +284,35 @@ impl Conversion {
         })?;
         self.story.begun.root.put_back(&self.root);
         Ok(())
+    }
+
+    /// Bytes that the removal of the aufs side gives back.
+    pub fn bytes_of_aufs(&self) -> Bytes {
+        let mut places = vec![self.stage.join("removed")];
+        for (from, _, parts) in AUFS_SIDE {
+            let from = self.root.join(from);
+            if !parts.is_empty() && self.aufs_stays() {
+                places.extend(parts.iter().map(|part| from.join(part)));
+            } else {
+                places.push(from);
+            }
+        }
+        size::of(places.iter().map(PathBuf::as_path))
+    }
+
+    /// Bytes that the removal of the staging directory gives back, with all that was taken back into it.
+    pub fn bytes_staged(&self) -> Bytes {
+        size::of([&*self.stage])
+    }
+
+    /// Whether `aufs` stays when the aufs side is removed, and with it what is not the driver's: it is a link or a mount point.
+    pub fn aufs_stays(&self) -> bool {
+        let is_link = self
+            .root
+            .join("aufs")
+            .symlink_metadata()
+            .is_ok_and(|meta| meta.is_symlink());
+        is_link || beside::is_own_mount(&self.root, "aufs").unwrap_or(false)
     }
 
     /// Makes sure that all that a rollback moves and removes is free of mounts.

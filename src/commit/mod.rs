@@ -20,6 +20,7 @@ mod leftover;
 mod moves;
 mod remove;
 mod since;
+mod size;
 mod stage;
 mod switch;
 mod times;

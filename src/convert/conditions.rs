@@ -25,7 +25,17 @@ pub(super) fn expect_whole_copy(
     let proof = proof(path, conversion, may_lose)?;
     let mut why = Vec::new();
     why.extend(written_since(path, conversion, proof)?);
-    match conversion.aufs_changes(Depth::Entries)? {
+    let changes = conversion.aufs_changes(Depth::Entries)?;
+    // What stays is no loss.
+    let stays = conversion.aufs_stays();
+    let changes = changes.map(|changes| {
+        if stays {
+            changes.of_the_driver()
+        } else {
+            changes
+        }
+    });
+    match changes {
         Some(changes) if changes.is_same() && proof.aufs_changed && !may_lose.aufs_changes => {
             why.push(aufs_changed(path, "the full verification"));
         }

@@ -12,6 +12,7 @@ use crate::commit::{self, Conversion, State, Verified};
 use crate::docker::Survey;
 use crate::docker::daemon::Host;
 use crate::privileges::{self, Purpose};
+use crate::units::Bytes;
 
 /// A conversion whose aufs side may be removed. Docker is kept out as long as it lives.
 #[derive(Debug)]
@@ -36,6 +37,11 @@ pub struct MayLose {
 pub struct Discarded {
     /// The root.
     pub root: PathBuf,
+    /// Bytes on disk that this gave back.
+    pub freed: Bytes,
+    /// The verification that it stood on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verified: Option<Verified>,
     /// What the operator should know.
     pub notices: Vec<String>,
 }
@@ -83,6 +89,11 @@ impl Discard {
         self.conversion.story().verified.decisive()
     }
 
+    /// Bytes on disk that the removal gives back.
+    pub fn bytes(&self) -> Bytes {
+        self.conversion.bytes_of_aufs()
+    }
+
     /// The root.
     pub fn root(&self) -> &Path {
         self.held.path()
@@ -96,6 +107,12 @@ impl Discard {
     pub fn execute(mut self) -> Result<Discarded, Error> {
         let done = Discarded {
             root: self.root().to_owned(),
+            // All of it goes, or this fails.
+            freed: self.bytes(),
+            verified: self.verified().cloned().map(|verified| Verified {
+                seen: None,
+                ..verified
+            }),
             notices: std::mem::take(&mut self.held.notices),
         };
         let held = &self.held;

@@ -199,6 +199,18 @@ pub enum Error {
         /// Each reason, with the command that leads on.
         why: Vec<String>,
     },
+    /// Configs that a rollback brings back are gone or damaged.
+    #[error(
+        "{path}: nothing was changed, for not all can go back: {}; restore these from a backup; `{}` goes back all the same: a config \
+         whose original is gone stays for devicemapper, and a damaged one comes back as it is", damaged.join("; "),
+        own("rollback --onto-damaged", path)
+    )]
+    OriginalsDamaged {
+        /// The Docker root.
+        path: PathBuf,
+        /// Each, and what is wrong.
+        damaged: Vec<String>,
+    },
     /// What a rollback would go back to is not whole.
     #[error(
         "{path}: the aufs side is not what was converted: {broken}; the devicemapper side may be the only good copy, and \

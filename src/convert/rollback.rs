@@ -13,6 +13,7 @@ use crate::docker;
 use crate::docker::daemon::Host;
 use crate::engine::kernel;
 use crate::privileges::{self, Purpose};
+use crate::units::Bytes;
 
 /// What was asked for.
 #[derive(Clone, Debug)]
@@ -34,6 +35,8 @@ pub struct RolledBack {
     pub root: PathBuf,
     /// Whether there was anything to take back.
     pub rolled_back: bool,
+    /// Bytes on disk that the removal of the devicemapper side gave back; what lies outside of the root is not counted.
+    pub freed: Bytes,
     /// What the operator should know.
     pub notices: Vec<String>,
     /// What Docker had done on the new root, and is lost.
@@ -64,6 +67,7 @@ pub fn rollback(request: &RollbackRequest) -> Result<RolledBack, Error> {
     let mut done = RolledBack {
         root: path.clone(),
         rolled_back: false,
+        freed: Bytes(0),
         notices: std::mem::take(&mut held.notices),
         lost: Changes::default(),
         not_restored: Vec::new(),
@@ -113,6 +117,13 @@ fn take_back(held: &Held, request: &RollbackRequest, done: &mut RolledBack) -> R
             broken,
         });
     }
+    let damaged = conversion.damaged_originals()?;
+    if !damaged.is_empty() && !request.onto_damaged {
+        return Err(Error::OriginalsDamaged {
+            path: path.to_owned(),
+            damaged,
+        });
+    }
     // Devices and mounts of a killed run first: they hold what is to be moved. And what cannot be taken back is told as long as
     // nothing has been moved.
     let previous = left_by_conversion(path, Some(&conversion))?;
@@ -125,9 +136,11 @@ fn take_back(held: &Held, request: &RollbackRequest, done: &mut RolledBack) -> R
     let taken_back = conversion.take_back(&|| held.expect_alone())?;
     done.not_restored = taken_back.gone;
     done.daemon_json = taken_back.daemon;
+    done.not_restored.extend(damaged);
     done.not_restored
         .extend(left_alone.map(|error| error.to_string()));
     previous.remove()?;
+    done.freed = conversion.bytes_staged();
     conversion.remove()?;
     Ok(())
 }

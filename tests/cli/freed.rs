@@ -1,0 +1,74 @@
+//! What `commit` and `rollback` say of the space that they give back.
+
+use std::fs;
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use super::run::{Tool, small_root};
+use super::support::root::AufsRoot;
+
+const MIB: u64 = 1 << 20;
+
+/// A root with a megabyte in a layer, converted and verified.
+fn ready() -> (Tool, AufsRoot) {
+    let tool = Tool::new();
+    let root = small_root();
+    fs::write(root.branch("app").join("large"), vec![7; 1 << 20]).unwrap();
+    tool.run("convert", &root.path(), &["--no-verify"])
+        .expect(0, &[]);
+    tool.run("verify", &root.path(), &["--full"]);
+    (tool, root)
+}
+
+#[test]
+fn commit_tells_what_it_freed_and_on_which_verification_it_stood() {
+    let (tool, root) = ready();
+    let ended = tool.run("commit", &root.path(), &["--yes", "--json"]);
+    ended.expect(0, &[]);
+    let told: Value = serde_json::from_str(&ended.out).unwrap();
+    let freed = told["freed"].as_u64().unwrap();
+    assert!((MIB..2 * MIB).contains(&freed), "{told}");
+    assert_eq!(told["verified"]["full"], true, "{told}");
+    assert!(told["verified"]["at"].as_u64().unwrap() > 0, "{told}");
+    let (tool, root) = ready();
+    let ended = tool.run("commit", &root.path(), &["--yes"]);
+    let told = ended.out.contains("removed, 1.") && ended.out.contains(" MiB freed");
+    assert!(told, "{ended:?}");
+}
+
+#[test]
+fn commit_asks_with_the_space_and_the_verification() {
+    let (tool, root) = ready();
+    let own = tool.command("commit", &root.path(), &[]);
+    let words = [own.get_program()].into_iter().chain(own.get_args());
+    let words: Vec<_> = words
+        .map(|word| format!("'{}'", word.to_str().unwrap()))
+        .collect();
+    // Gives it a terminal to ask on.
+    let mut script = Command::new("script");
+    script.args(["-q", "-e", "-c", &words.join(" "), "/dev/null"]);
+    let piped = script.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = piped.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"no\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    let asked = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{asked}");
+    for words in ["verified: in full on 2", "which frees 1.", " MiB. Type yes"] {
+        assert!(asked.contains(words), "{words}: {asked}");
+    }
+    assert!(root.path().join("aufs/diff").exists());
+}
+
+#[test]
+fn rollback_tells_what_it_freed() {
+    let (tool, root) = ready();
+    let ended = tool.run("rollback", &root.path(), &["--json"]);
+    ended.expect(0, &[]);
+    let told: Value = serde_json::from_str(&ended.out).unwrap();
+    assert!(told["freed"].as_u64().unwrap() > MIB, "{told}");
+    let again = tool.run("rollback", &root.path(), &["--json"]);
+    let told: Value = serde_json::from_str(&again.out).unwrap();
+    assert_eq!(told["freed"], 0);
+}
