@@ -151,6 +151,24 @@ fn they_are_converted_verified_and_taken_back_to_the_byte() {
 }
 
 #[test]
+fn mounted_on_themselves_they_are_converted_and_need_the_mount_no_more() {
+    for unmounted in [true, false] {
+        let (tool, root) = (Tool::new(), small_root());
+        let before = contents(&root.path());
+        let point = root.path().join("containers");
+        let mut mounted = Some(Mounted::bind(&point, &point));
+        tool.run("convert", &root.path(), &[]).expect(0, &[]);
+        if unmounted {
+            mounted = None;
+        }
+        tool.run("status", &root.path(), &[]).expect(0, &[]);
+        tool.run("rollback", &root.path(), &[]).expect(0, &[]);
+        drop(mounted);
+        assert_same(&before, &contents(&root.path()));
+    }
+}
+
+#[test]
 fn commit_leaves_nothing_beside_them() {
     for kind in KINDS {
         let split = Split::small(kind);

@@ -150,15 +150,13 @@ fn of_two_runs_the_second_is_refused_whatever_pid_file_it_is_told() {
 
 #[test]
 fn a_mount_point_that_hinders_the_renames_is_found_before_anything_is_written() {
-    for part in ["image", "containers"] {
-        let (tool, root) = (Tool::new(), small_root());
-        let point = root.path().join(part);
-        let none: Option<&str> = None;
-        mount(Some(&point), &point, none, MsFlags::MS_BIND, none).unwrap();
-        let ended = tool.run("convert", &root.path(), &[]);
-        umount(&point).unwrap();
-        ended.expect(1, &[part, "mount point", "unmount it"]);
-        assert!(!ended.err.contains("writing data"), "{}", ended.err);
-        assert!(!root.path().join(".aufs2dm").exists());
-    }
+    let (tool, root) = (Tool::new(), small_root());
+    let point = root.path().join("image");
+    let none: Option<&str> = None;
+    mount(Some(&point), &point, none, MsFlags::MS_BIND, none).unwrap();
+    let ended = tool.run("convert", &root.path(), &[]);
+    umount(&point).unwrap();
+    ended.expect(1, &["image", "mount point", "unmount it"]);
+    assert!(!ended.err.contains("writing data"), "{}", ended.err);
+    assert!(!root.path().join(".aufs2dm").exists());
 }
