@@ -39,7 +39,13 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        umount(&self.0).unwrap();
+        // A command of another test may look at all mounts just now.
+        let began = std::time::Instant::now();
+        while let Err(errno) = umount(&self.0) {
+            let busy = errno == nix::errno::Errno::EBUSY;
+            assert!(busy && began.elapsed().as_secs() < 10, "{errno}");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
         wait_until_nobody_sees(&self.0);
     }
 }
