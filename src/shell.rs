@@ -15,6 +15,8 @@ pub(crate) struct Given {
     pub(crate) host_root: Option<PathBuf>,
     /// `--pidfile`.
     pub(crate) pid_file: Option<PathBuf>,
+    /// `--host-moved`, which some commands take.
+    pub(crate) host_moved: bool,
 }
 
 /// What the process was given is the same for all its messages.
@@ -26,6 +28,7 @@ pub(crate) fn remember(given: Given) {
     let _ = GIVEN.set(Given {
         host_root: absolute(given.host_root),
         pid_file: absolute(given.pid_file),
+        ..given
     });
 }
 
@@ -48,7 +51,11 @@ impl fmt::Display for Own<'_> {
     }
 }
 
-fn command(words: &str, root: &Path, given: &Given) -> String {
+/// The commands that compare where they are with where the conversion was begun.
+const COMPARE: [&str; 5] = ["resume", "rollback", "commit", "verify", "status"];
+
+/// The same with other options than this process was given.
+pub(crate) fn command(words: &str, root: &Path, given: &Given) -> String {
     let mut text = format!("aufs2dm {words}");
     let root = absolute(root);
     let options = [
@@ -65,6 +72,10 @@ fn command(words: &str, root: &Path, given: &Given) -> String {
             // Writing to a String cannot fail.
             let _ = write!(text, " {option} {}", word(&path));
         }
+    }
+    let verb = words.split(' ').next().unwrap_or_default();
+    if given.host_moved && COMPARE.contains(&verb) {
+        text.push_str(" --host-moved");
     }
     text
 }
@@ -143,6 +154,7 @@ mod tests {
         let there = Given {
             host_root: Some("/mnt/host".into()),
             pid_file: Some("/mnt/host/run/d p".into()),
+            host_moved: false,
         };
         let default = Path::new(DEFAULT_ROOT);
         assert_eq!(command("status", default, &here), "aufs2dm status");
@@ -154,5 +166,15 @@ mod tests {
             command("resume", default, &there),
             "aufs2dm resume --root /var/lib/docker --host-root /mnt/host --pidfile '/mnt/host/run/d p'"
         );
+        let moved = Given {
+            host_moved: true,
+            ..here
+        };
+        for (words, whole) in [
+            ("verify --full", "aufs2dm verify --full --host-moved"),
+            ("convert", "aufs2dm convert"),
+        ] {
+            assert_eq!(command(words, default, &moved), whole);
+        }
     }
 }

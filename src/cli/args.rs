@@ -101,6 +101,17 @@ pub(super) struct RootArgs {
     pub(super) host_root: Option<PathBuf>,
 }
 
+/// The root of a conversion that may have been begun.
+#[derive(Debug, Args)]
+pub(super) struct BegunArgs {
+    /// The root.
+    #[command(flatten)]
+    pub(super) root: RootArgs,
+    /// --host-root and --pidfile are right, although the conversion was begun with others.
+    #[arg(long)]
+    pub(super) host_moved: bool,
+}
+
 /// Arguments of `inspect`.
 #[derive(Debug, Args)]
 pub(super) struct InspectArgs {
@@ -114,7 +125,7 @@ pub(super) struct InspectArgs {
 pub(super) struct VerifyArgs {
     /// The root.
     #[command(flatten)]
-    pub(super) root: RootArgs,
+    pub(super) at: BegunArgs,
     /// All metadata and attributes, and the contents of a sample of the layers: the default.
     #[arg(long, conflicts_with = "full")]
     pub(super) quick: bool,
@@ -169,7 +180,7 @@ impl VerifyArgs {
 pub(super) struct ResumeArgs {
     /// The root.
     #[command(flatten)]
-    pub(super) root: RootArgs,
+    pub(super) at: BegunArgs,
     /// How fast, and how safe.
     #[command(flatten)]
     pub(super) work: WorkArgs,
@@ -180,7 +191,7 @@ pub(super) struct ResumeArgs {
 pub(super) struct RollbackArgs {
     /// The root.
     #[command(flatten)]
-    pub(super) root: RootArgs,
+    pub(super) at: BegunArgs,
     /// Go back although what Docker did on the converted root since is lost.
     #[arg(long)]
     pub(super) force: bool,
@@ -195,7 +206,7 @@ pub(super) struct RollbackArgs {
 pub(super) struct CommitArgs {
     /// The root.
     #[command(flatten)]
-    pub(super) root: RootArgs,
+    pub(super) at: BegunArgs,
     /// Do not ask.
     #[arg(short, long)]
     pub(super) yes: bool,
@@ -215,7 +226,7 @@ pub(super) struct CommitArgs {
 pub(super) struct StatusArgs {
     /// The root.
     #[command(flatten)]
-    pub(super) root: RootArgs,
+    pub(super) at: BegunArgs,
 }
 
 /// How layers are written.

@@ -10,7 +10,7 @@ use crate::convert::{Discard, MayLose};
 
 /// Removes the aufs side.
 pub(super) fn run(args: &CommitArgs) -> anyhow::Result<()> {
-    let place = args.root.place()?;
+    let place = args.at.place("commit")?;
     let may_lose = MayLose {
         left_out: args.drop_left_out,
         aufs_changes: args.drop_aufs_changes,
@@ -28,7 +28,7 @@ pub(super) fn run(args: &CommitArgs) -> anyhow::Result<()> {
     for notice in &done.notices {
         log::warn!("{notice}");
     }
-    if args.root.json {
+    if args.at.root.json {
         print_json(&done)
     } else {
         let root = done.root.display();

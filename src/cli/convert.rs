@@ -53,7 +53,7 @@ pub(super) fn run(args: &ConvertArgs) -> anyhow::Result<()> {
 /// Goes on with an interrupted conversion.
 pub(super) fn resume(args: &ResumeArgs) -> anyhow::Result<()> {
     let cancel = cancel_by_signals()?;
-    let place = args.root.place()?;
+    let place = args.at.place("resume")?;
     let progress = for_stderr();
     let request = ResumeRequest {
         root: place.root,
@@ -70,13 +70,13 @@ pub(super) fn resume(args: &ResumeArgs) -> anyhow::Result<()> {
         Finished::Committed => Some("has no aufs side any more"),
     };
     if let Some(words) = ended {
-        return print_ended(&request.root, words, args.root.json);
+        return print_ended(&request.root, words, args.at.root.json);
     }
     keep_access_times(&request.root);
     let prepared = Source::resume(request)?.plan(&*progress)?;
     tell_notices(&prepared);
     let summary = prepared.execute(&*progress)?;
-    print_summary(&summary, args.root.json)
+    print_summary(&summary, args.at.root.json)
 }
 
 fn print_ended(root: &Path, words: &str, json: bool) -> anyhow::Result<()> {

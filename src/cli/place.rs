@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use super::args::RootArgs;
+use super::args::{BegunArgs, RootArgs};
+use crate::convert::{self, BegunAt};
 use crate::docker::daemon::Host;
-use crate::docker::first_start::{data_root, default_pid_file};
-use crate::shell::{DEFAULT_ROOT, Given, remember};
+use crate::docker::first_start::{Likeness, data_root, default_pid_file};
+use crate::shell::{DEFAULT_ROOT, Given, command, remember};
+use crate::tree::shown;
 
 /// The root and its host, as far as that is looked at.
 #[derive(Clone, Debug)]
@@ -23,7 +25,8 @@ pub(super) struct Place {
 pub(super) enum PlaceError {
     /// `--host-root` names no directory.
     #[error(
-        "{}: {what}; --host-root names the directory where the host's / is mounted", path.display()
+        "{}: {what}; --host-root names the directory where the host's / is mounted",
+        shown(path)
     )]
     NoHost {
         /// What was given.
@@ -35,12 +38,66 @@ pub(super) enum PlaceError {
     #[error(
         "{}: has no directory etc, so it is not a host's /, and --switch-daemon has no daemon.json to change there; \
          nothing was written. --host-root names the directory where the host's / is mounted",
-        path.display()
+        shown(path)
     )]
     NoSettings {
         /// What was given.
         path: PathBuf,
     },
+    /// Another host root is given than the conversion was begun with, and nothing shows that it is the same host.
+    #[error(
+        "{}: the conversion was begun for the host whose / was at {}, and {}: {what}; nothing was done. With the host root that it \
+         was begun with: `{}`. If {} is the same host's /, mounted elsewhere now: `{}`",
+        shown(&.differs.root), shown(&.differs.begun), shown(&.differs.given), .differs.as_begun, shown(&.differs.given), .differs.moved
+    )]
+    OtherHost {
+        /// The two.
+        differs: Box<Differs>,
+        /// What is known of it.
+        what: &'static str,
+    },
+    /// No host root is given, and the recorded one cannot be taken.
+    #[error(
+        "{}: the conversion was begun for the host whose / was at {}, and that {what}; nothing was done. Mount that host's / and \
+         say where: `{next}`",
+        shown(root),
+        shown(begun)
+    )]
+    HostNotFound {
+        /// The Docker root.
+        root: PathBuf,
+        /// What it was begun with.
+        begun: PathBuf,
+        /// What is there now.
+        what: &'static str,
+        /// The command.
+        next: String,
+    },
+    /// Another pid file than the conversion was begun with.
+    #[error(
+        "{}: the conversion was begun with the pid file {}, and now it would be {}, which does not keep out a Docker that uses the \
+         other; nothing was done. With the one that it was begun with: `{}`. If {} is right: `{}`",
+        shown(&.0.root), shown(&.0.begun), shown(&.0.given), .0.as_begun, shown(&.0.given), .0.moved
+    )]
+    OtherPidFile(Box<Differs>),
+    /// The journal cannot be read.
+    #[error(transparent)]
+    Journal(#[from] convert::Error),
+}
+
+/// What is given, or goes without saying, is not what the conversion was begun with.
+#[derive(Debug)]
+pub(super) struct Differs {
+    /// The Docker root.
+    root: PathBuf,
+    /// What it was begun with.
+    begun: PathBuf,
+    /// What it would be now.
+    given: PathBuf,
+    /// The command with what it was begun with.
+    as_begun: String,
+    /// The command that takes the other.
+    moved: String,
 }
 
 impl RootArgs {
@@ -50,23 +107,21 @@ impl RootArgs {
     ///
     /// [`PlaceError::NoHost`].
     pub(super) fn place(&self) -> Result<Place, PlaceError> {
+        let given = self.given()?;
+        remember(given.clone());
+        Ok(place(self.the_root(), &given))
+    }
+
+    fn given(&self) -> Result<Given, PlaceError> {
         if let Some(path) = &self.host_root {
             expect_host(path)?;
         }
-        remember(Given {
-            host_root: self.host_root.clone(),
-            pid_file: self.pidfile.clone(),
-        });
-        let usual = Host::default();
-        let host_root = self.host_root.clone().unwrap_or(usual.root);
-        let pid_file = self.pidfile.clone();
-        Ok(Place {
-            root: self.the_root(),
-            host: Host {
-                pid_file: pid_file.unwrap_or_else(|| default_pid_file(&host_root)),
-                root: host_root,
-                ..Host::default()
-            },
+        // Recorded paths are for commands that may be started elsewhere.
+        let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        Ok(Given {
+            host_root: self.host_root.as_ref().map(absolute),
+            pid_file: self.pidfile.as_ref().map(absolute),
+            host_moved: false,
         })
     }
 
@@ -85,6 +140,183 @@ impl RootArgs {
                 told.path
             }
         }
+    }
+}
+
+impl BegunArgs {
+    /// Works out the same, with what the conversion was begun with where nothing was given.
+    ///
+    /// # Errors
+    ///
+    /// [`PlaceError`]; nothing has been done.
+    pub(super) fn place(&self, verb: &str) -> Result<Place, PlaceError> {
+        let mut given = self.given()?;
+        let root = self.root.the_root();
+        if let Some(begun) = BegunAt::find(&root).map_err(convert::Error::Commit)? {
+            let at = Compared {
+                root: &root,
+                verb,
+                begun: &begun,
+            };
+            if let Some(host_root) = at.host_root(&given)? {
+                given.host_root = Some(host_root);
+            }
+            at.expect_pid_file(&given)?;
+        }
+        remember(given.clone());
+        Ok(place(root, &given))
+    }
+
+    /// The same for a command that only tells: what is recorded and cannot be taken is no reason to say nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`PlaceError::NoHost`], [`PlaceError::OtherHost`].
+    pub(super) fn place_to_tell(&self) -> Result<Place, PlaceError> {
+        let mut given = self.given()?;
+        let root = self.root.the_root();
+        if let Ok(Some(begun)) = BegunAt::find(&root) {
+            let at = Compared {
+                root: &root,
+                verb: "status",
+                begun: &begun,
+            };
+            match at.host_root(&given) {
+                Ok(taken) => given.host_root = taken.or(given.host_root),
+                Err(error @ PlaceError::HostNotFound { .. }) => log::warn!("{error}"),
+                Err(error) => return Err(error),
+            }
+            let usual = host(&given);
+            if !begun.is_pid_file(&usual.pid_file, &usual.root) {
+                given.pid_file.get_or_insert(begun.pid_file);
+            }
+        }
+        remember(given.clone());
+        Ok(place(root, &given))
+    }
+
+    fn given(&self) -> Result<Given, PlaceError> {
+        Ok(Given {
+            host_moved: self.host_moved,
+            ..self.root.given()?
+        })
+    }
+}
+
+fn place(root: PathBuf, given: &Given) -> Place {
+    Place {
+        root,
+        host: host(given),
+    }
+}
+
+/// The host as it was given, with the usual places for the rest.
+fn host(given: &Given) -> Host {
+    let usual = Host::default();
+    let root = given.host_root.clone().unwrap_or(usual.root);
+    let pid_file = given.pid_file.clone();
+    Host {
+        pid_file: pid_file.unwrap_or_else(|| default_pid_file(&root)),
+        root,
+        ..Host::default()
+    }
+}
+
+/// What was given, compared with what a conversion was begun with.
+struct Compared<'a> {
+    root: &'a Path,
+    verb: &'a str,
+    begun: &'a BegunAt,
+}
+
+impl Compared<'_> {
+    /// The host root to take instead of none; `None` to go on with what was given, or with `/`.
+    fn host_root(&self, given: &Given) -> Result<Option<PathBuf>, PlaceError> {
+        match &given.host_root {
+            Some(_) if given.host_moved => Ok(None),
+            Some(path) => self.expect_same_host(path, given).map(|()| None),
+            None => self.recorded_host(given),
+        }
+    }
+
+    fn expect_same_host(&self, path: &Path, given: &Given) -> Result<(), PlaceError> {
+        let what = match self.begun.compare_host(path) {
+            Likeness::Same => return Ok(()),
+            Likeness::Unknown if self.begun.is_host_root(path) => return Ok(()),
+            Likeness::Unknown => "nothing shows that this is the same host",
+            Likeness::Other => "this is another host, by its machine-id",
+        };
+        let differs = Box::new(Differs {
+            root: self.root.to_owned(),
+            begun: self.begun.host_root.clone(),
+            given: path.to_owned(),
+            as_begun: self.command(&Given {
+                host_root: Some(self.begun.host_root.clone()),
+                ..given.clone()
+            }),
+            moved: self.command(&Given {
+                host_moved: true,
+                ..given.clone()
+            }),
+        });
+        Err(PlaceError::OtherHost { differs, what })
+    }
+
+    /// What the journal names is taken only where it is certain to be the host that it was.
+    fn recorded_host(&self, given: &Given) -> Result<Option<PathBuf>, PlaceError> {
+        let path = &self.begun.host_root;
+        let is_host = path.join("etc").is_dir();
+        let (what, next) = match self.begun.compare_host(path) {
+            _ if !path.is_dir() => ("is no directory now", None),
+            Likeness::Same if is_host => return Ok((path != Path::new("/")).then(|| path.clone())),
+            Likeness::Other => ("is another host's / now, by its machine-id", None),
+            _ if !is_host => (
+                "has no directory etc, so nothing shows that it is a host's /",
+                Some(path),
+            ),
+            _ => (
+                "may be another host's / now, for nothing shows that it is the same; if it is, name it",
+                Some(path),
+            ),
+        };
+        let next = next.cloned().unwrap_or_else(|| "DIR".into());
+        let next = self.command(&Given {
+            host_root: Some(next),
+            ..given.clone()
+        });
+        Err(PlaceError::HostNotFound {
+            root: self.root.to_owned(),
+            begun: path.clone(),
+            what,
+            next,
+        })
+    }
+
+    /// A pid file is made where it is named: never where only the journal names it.
+    fn expect_pid_file(&self, given: &Given) -> Result<(), PlaceError> {
+        let Host { pid_file, root, .. } = host(given);
+        let is_waived = given.host_moved && given.pid_file.is_some();
+        if is_waived || self.begun.is_pid_file(&pid_file, &root) {
+            return Ok(());
+        }
+        Err(PlaceError::OtherPidFile(Box::new(Differs {
+            root: self.root.to_owned(),
+            begun: self.begun.pid_file.clone(),
+            as_begun: self.command(&Given {
+                pid_file: Some(self.begun.pid_file.clone()),
+                ..given.clone()
+            }),
+            moved: self.command(&Given {
+                pid_file: Some(pid_file.clone()),
+                host_moved: true,
+                ..given.clone()
+            }),
+            given: pid_file,
+        })))
+    }
+
+    fn command(&self, given: &Given) -> String {
+        command(self.verb, self.root, given)
     }
 }
 

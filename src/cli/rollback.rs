@@ -9,7 +9,7 @@ use crate::units::Bytes;
 
 /// Goes back to aufs.
 pub(super) fn run(args: &RollbackArgs) -> anyhow::Result<()> {
-    let place = args.root.place()?;
+    let place = args.at.place("rollback")?;
     keep_access_times(&place.root);
     let done = rollback(&RollbackRequest {
         root: place.root,
@@ -26,7 +26,7 @@ pub(super) fn run(args: &RollbackArgs) -> anyhow::Result<()> {
     for what in &done.not_restored {
         log::warn!("{what}");
     }
-    if args.root.json {
+    if args.at.root.json {
         print_json(&done)
     } else {
         print(&text(&done))

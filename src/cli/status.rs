@@ -9,8 +9,8 @@ use crate::shell::own;
 
 /// Says where a conversion stands.
 pub(super) fn run(args: &StatusArgs) -> anyhow::Result<()> {
-    let status = status(&args.root.place()?.root)?;
-    if args.root.json {
+    let status = status(&args.at.place_to_tell()?.root)?;
+    if args.at.root.json {
         print_json(&status)
     } else {
         print(&text(&status))

@@ -16,7 +16,7 @@ use crate::verify::{Mode, Report, Verdict};
 pub(super) fn run(args: &VerifyArgs) -> anyhow::Result<()> {
     let cancel = cancel_by_signals()?;
     let progress = for_stderr();
-    let place = args.root.place()?;
+    let place = args.at.place("verify")?;
     keep_access_times(&place.root);
     let root = place.root.clone();
     let request = VerifyRequest {
@@ -29,7 +29,7 @@ pub(super) fn run(args: &VerifyArgs) -> anyhow::Result<()> {
         cancel,
     };
     let report = verify(&request, &*progress)?;
-    if args.root.json {
+    if args.at.root.json {
         print_json(&report)?;
     } else {
         print(&format!("{report}\n{}", next(&report, &root)))?;

@@ -198,14 +198,15 @@ impl Conversion {
         }
     }
 
-    /// Makes sure that what the journal has of `daemon.json` is what a conversion for this host writes there.
+    /// Makes sure that what the journal has of `daemon.json` is what a conversion for this host writes there, and goes on with the
+    /// file where it is now.
     ///
     /// # Errors
     ///
     /// [`Error::Daemon`].
-    pub fn check_daemon_file(&self, host: &Host) -> Result<(), Error> {
-        let switching = self.story.switching.as_ref();
-        match switching.and_then(|switching| switching.daemon.as_ref()) {
+    pub fn check_daemon_file(&mut self, host: &Host) -> Result<(), Error> {
+        let switching = self.story.switching.as_mut();
+        match switching.and_then(|switching| switching.daemon.as_mut()) {
             Some(daemon) => check_recorded(daemon, host).map_err(Error::Daemon),
             None => Ok(()),
         }

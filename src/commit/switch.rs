@@ -405,6 +405,7 @@ mod tests {
             // Below a file there is no directory.
             let path = fixture.path("image/aufs/repositories.json/daemon.json");
             let edit = ConfigEdit {
+                host_root: PathBuf::new(),
                 path,
                 content: "{}".to_owned(),
                 old: None,

@@ -48,7 +48,7 @@ pub fn finish(root: &Path, host: &Host) -> Result<Finished, Error> {
             let held = Held::open(&path, host)?;
             expect_unmounted_stage(&path)?;
             // Again, now that nobody else works on it.
-            if let Some(conversion) = Conversion::find(&path)?
+            if let Some(mut conversion) = Conversion::find(&path)?
                 && conversion.story().state == State::Switching
             {
                 conversion.check_daemon_file(host)?;

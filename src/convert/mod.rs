@@ -3,6 +3,7 @@
 //! [`Source::open`] finds out whether the root can be converted, [`Source::plan`] reads the layers and computes the plan without
 //! writing anything, [`Prepared::execute`] writes it and moves it in place.
 
+mod begun_at;
 mod conditions;
 mod discard;
 mod error;
@@ -28,6 +29,7 @@ mod verify;
 mod writer;
 mod written;
 
+pub use begun_at::BegunAt;
 pub use discard::{Discard, Discarded, MayLose};
 pub use error::Error;
 pub use execute::Prepared;

@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::begun_at::BegunAt;
 use super::source::Request;
 use super::writer::Writer;
 use crate::docker::Orphans;
@@ -25,6 +26,9 @@ pub(super) struct Order {
     #[serde(default)]
     pub(super) devices: Option<u32>,
     options: Options,
+    /// Where it was given. Earlier versions did not note it.
+    #[serde(default)]
+    pub(super) begun_at: Option<BegunAt>,
     /// What was planned from these options.
     pub(super) planned: Option<Planned>,
 }
@@ -55,6 +59,7 @@ impl Order {
         Self {
             planned: None,
             devices: None,
+            begun_at: Some(BegunAt::new(&request.root, &request.host)),
             orphans: request.orphans,
             writer: absolute(request.writer.clone()),
             switch_daemon: request.switch_daemon,

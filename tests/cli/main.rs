@@ -31,6 +31,7 @@ mod names_missing;
 mod originals;
 mod preflight;
 mod privileges;
+mod recorded_host;
 mod refusals;
 mod removal;
 mod run;

@@ -39,6 +39,11 @@ impl HostFiles {
         self
     }
 
+    /// The host's root directory.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Whether these are the files of the system that runs this process.
     pub(super) fn is_running_system(&self) -> bool {
         self.root == Path::new("/")

@@ -17,18 +17,27 @@ use super::switch::{ConfigEdit, ORIGINAL, Switch, SwitchError, beside, digest};
 const OWN_KEYS: [&str; 2] = ["storage-driver", "storage-opts"];
 
 /// Makes sure that a recorded switch edits the `daemon.json` to which the host's settings lead, and only what
-/// [`plan_switch`](super::plan_switch) would change in it. Changes nothing.
+/// [`plan_switch`](super::plan_switch) would change in it. Where the host's `/` is mounted elsewhere by now, the switch is led to
+/// that place; whether it is the same host is for the caller to know. Changes nothing on disk.
 ///
 /// # Errors
 ///
 /// [`SwitchError::OtherFile`] and [`SwitchError::OtherChange`].
-pub fn check_recorded(switch: &Switch, host: &Host) -> Result<(), SwitchError> {
+pub fn check_recorded(switch: &mut Switch, host: &Host) -> Result<(), SwitchError> {
     let Switch::Edit(edit) = switch else {
         return Ok(());
     };
     let files = HostFiles::new(&host.root);
     let expected = files.place(&Settings::read(&files).config_path);
-    if !is_same_place(&edit.path, &expected) {
+    let moved = edit
+        .path
+        .strip_prefix(&edit.host_root)
+        .map(|inner| host.root.join(inner));
+    if is_same_place(&edit.path, &expected) {
+        // As it was.
+    } else if moved.is_ok_and(|moved| is_same_place(&moved, &expected)) {
+        edit.path = expected;
+    } else {
         return Err(SwitchError::OtherFile {
             path: edit.path.clone(),
             expected,
@@ -114,11 +123,12 @@ mod tests {
             };
             let edit = ConfigEdit {
                 path,
+                host_root: PathBuf::new(),
                 content: content.to_owned(),
                 old: old.map(|text| digest(text.as_bytes())),
                 notes: Vec::new(),
             };
-            check_recorded(&Switch::Edit(edit), &host)
+            check_recorded(&mut Switch::Edit(edit), &host)
         }
     }
 
@@ -157,5 +167,34 @@ mod tests {
         }
         // As if there had been none: restoring would remove the file.
         assert!(fixture.check(fixture.path(), old, None).is_err());
+    }
+    #[test]
+    fn the_file_of_a_host_that_is_mounted_elsewhere_now_is_the_one_that_is_edited() {
+        let fixture = Fixture::new();
+        let host = Host {
+            root: fixture.dir.path().to_owned(),
+            ..Host::default()
+        };
+        let led_to = |path: &str, host_root: &str| {
+            let mut switch = Switch::Edit(ConfigEdit {
+                path: path.into(),
+                host_root: host_root.into(),
+                content: r#"{"storage-driver":"devicemapper"}"#.to_owned(),
+                old: None,
+                notes: Vec::new(),
+            });
+            check_recorded(&mut switch, &host).ok()?;
+            switch.record().map(|record| record.path)
+        };
+        let there = Some(fixture.path());
+        assert_eq!(led_to("/mnt/a/etc/docker/daemon.json", "/mnt/a"), there);
+        assert_eq!(led_to("/etc/docker/daemon.json", "/"), there);
+        for (path, host_root) in [
+            ("/mnt/a/etc/docker/daemon.json", "/mnt"),
+            ("/mnt/a/etc/passwd", "/mnt/a"),
+            ("/mnt/a/etc/docker/daemon.json", ""),
+        ] {
+            assert_eq!(led_to(path, host_root), None, "{path} {host_root}");
+        }
     }
 }

@@ -54,6 +54,9 @@ pub struct ConfigEdit {
     /// The file, symbolic links resolved.
     #[serde(with = "crate::path_form")]
     pub path: PathBuf,
+    /// The host's `/` below which that is; empty where an earlier version did not note it.
+    #[serde(default, with = "crate::path_form")]
+    pub host_root: PathBuf,
     /// Its new text.
     pub content: String,
     /// SHA-256 of its present bytes in hexadecimal; `None` if it does not exist.
@@ -236,6 +239,7 @@ fn planned_edit(files: &HostFiles, path: &Path, change: &Change, notes: Vec<Stri
         Ok(content) => Switch::Edit(ConfigEdit {
             old: text.as_deref().map(digest),
             path: place,
+            host_root: files.root().to_owned(),
             content,
             notes,
         }),
