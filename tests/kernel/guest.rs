@@ -1,6 +1,6 @@
 //! The guest's side: this binary as the kernel's first process.
 
-use std::{fs, os::unix::fs::symlink, path::Path, process::exit};
+use std::{fs, io::stdin, os::unix::fs::symlink, path::Path, process::exit};
 
 use anyhow::{Context, Result};
 use nix::{
@@ -9,7 +9,7 @@ use nix::{
 };
 
 use crate::{
-    job::{Event, Job},
+    job::{Event, Job, NO_MORE},
     lab::{Lab, run},
     runner,
 };
@@ -56,15 +56,29 @@ fn work(job: &Job, lab: &Lab) -> Result<()> {
     load_modules(lab)?;
     enter_root()?;
     run(lab.busybox("ifconfig").args(["lo", "up"]))?;
-    println!("{}", Event::Ready.to_line());
     if let Some(command) = &job.shell {
         return shell(lab, command, &job.directory);
     }
-    runner::run_checks(lab, &job.checks, &mut |event| {
-        println!("{}", event.to_line());
-    });
+    while let Some(group) = next_group(job)? {
+        runner::run_checks(lab, group, &mut |event| {
+            println!("{}", event.to_line());
+        });
+    }
     println!("{}", Event::Done.to_line());
     Ok(())
+}
+
+/// Asks the host for the next group of checks; none when all are dealt out.
+fn next_group(job: &Job) -> Result<Option<&[String]>> {
+    println!("{}", Event::Ready.to_line());
+    let mut answer = String::new();
+    stdin().read_line(&mut answer).context("console")?;
+    if answer.trim_end() == NO_MORE {
+        return Ok(None);
+    }
+    let index: usize = answer.trim_end().parse().context(answer)?;
+    let group = job.groups.get(index).context("no such group")?;
+    Ok(Some(group))
 }
 
 fn load_modules(lab: &Lab) -> Result<()> {

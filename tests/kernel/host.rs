@@ -3,12 +3,15 @@
 use std::{
     collections::VecDeque,
     env, fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
     os::unix::process::CommandExt,
     panic::resume_unwind,
     path::{Path, PathBuf},
     process::{Child, Command, ExitCode, Stdio},
-    sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
+    sync::{
+        atomic::{AtomicUsize, Ordering},
+        mpsc::{self, Receiver, RecvTimeoutError, Sender},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -22,7 +25,7 @@ use nix::{
 use crate::{
     arguments::Arguments,
     checks::{self, Check},
-    job::{Event, JOB_VARIABLE, Job, Outcome},
+    job::{Event, JOB_VARIABLE, Job, NO_MORE, Outcome},
     lab,
     report::Report,
 };
@@ -46,7 +49,7 @@ pub(crate) fn main() -> Result<ExitCode> {
     }
     let job = Job {
         lab: lab::locate()?,
-        checks: chosen.iter().map(|check| check.name.clone()).collect(),
+        groups: groups(&chosen),
         shell: arguments.shell.clone(),
         path: env::var("PATH").unwrap_or_default(),
         directory: PathBuf::new(),
@@ -59,7 +62,7 @@ pub(crate) fn main() -> Result<ExitCode> {
         arguments.nr_ignored(),
         arguments.report_time,
     );
-    run_guests(&share(&chosen, nr_guests()?), &job, &arguments, &mut report)?;
+    run_guests(nr_guests()?, &job, &arguments, &mut report)?;
     Ok(report.close())
 }
 
@@ -71,36 +74,50 @@ fn nr_guests() -> Result<usize> {
     }
 }
 
-/// Deals the checks out to guests, those of one way to convert to one guest: they share the converted root.
-fn share(chosen: &[&Check], nr_guests: usize) -> Vec<Vec<String>> {
-    let mut shares = vec![Vec::new(); nr_guests.max(1)];
-    for group in chosen.chunk_by(|a, b| a.shares_a_root_with(b)) {
-        let least = shares.iter_mut().min_by_key(|share| share.len());
-        let least = least.expect("there is one guest at least");
-        least.extend(group.iter().map(|check| check.name.clone()));
-    }
-    shares.retain(|share| !share.is_empty());
-    shares
+/// The checks in the groups that a guest gets as a whole: those of one way to convert share the converted root.
+fn groups(chosen: &[&Check]) -> Vec<Vec<String>> {
+    let groups = chosen.chunk_by(|a, b| a.shares_a_root_with(b));
+    let names = |group: &[&Check]| group.iter().map(|check| check.name.clone()).collect();
+    groups.map(names).collect()
 }
 
-/// Boots a guest for each share, and reports what they tell as it comes.
+/// The groups that no guest has got yet. A guest asks for the next when it is done with one, so that all end at about the same
+/// time however long each takes.
+#[derive(Debug)]
+struct Queue<'a> {
+    groups: &'a [Vec<String>],
+    next: AtomicUsize,
+}
+
+impl<'a> Queue<'a> {
+    fn take(&self) -> Option<(usize, &'a [String])> {
+        let index = self.next.fetch_add(1, Ordering::Relaxed);
+        self.groups
+            .get(index)
+            .map(|group| (index, group.as_slice()))
+    }
+}
+
+/// Boots guests that share the job's groups, and reports what they tell as it comes.
 fn run_guests(
-    shares: &[Vec<String>],
+    nr_guests: usize,
     job: &Job,
     arguments: &Arguments,
     report: &mut Report,
 ) -> Result<()> {
+    let queue = Queue {
+        groups: &job.groups,
+        next: AtomicUsize::new(0),
+    };
     let (sender, outcomes) = mpsc::channel();
     thread::scope(|scope| {
-        let run = |share: &Vec<String>| {
-            let job = Job {
-                checks: share.clone(),
-                ..job.clone()
-            };
-            let tell = sender.clone();
-            scope.spawn(move || run_guest(&job, arguments.nocapture, &tell))
+        let run = |_| {
+            let (tell, queue) = (sender.clone(), &queue);
+            scope.spawn(move || run_guest(job, queue, arguments.nocapture, &tell))
         };
-        let guests: Vec<_> = shares.iter().map(run).collect();
+        let guests: Vec<_> = (0..nr_guests.max(1).min(job.groups.len()))
+            .map(run)
+            .collect();
         drop(sender);
         for outcome in outcomes {
             report.add(outcome);
@@ -108,11 +125,26 @@ fn run_guests(
         guests
             .into_iter()
             .try_for_each(|guest| guest.join().unwrap_or_else(|panic| resume_unwind(panic)))
-    })
+    })?;
+    // Where every guest died, nobody has asked for these.
+    while let Some((_, group)) = queue.take() {
+        for name in group {
+            report.add(not_run(name, "every guest has ended"));
+        }
+    }
+    Ok(())
 }
 
-/// Boots one guest and tells the outcome of every check of the job, also when the guest dies.
-fn run_guest(job: &Job, nocapture: bool, tell: &Sender<Outcome>) -> Result<()> {
+fn not_run(name: &str, why: &str) -> Outcome {
+    Outcome {
+        name: name.to_owned(),
+        failure: Some(format!("not run: {why}")),
+        seconds: 0.0,
+    }
+}
+
+/// Boots one guest, feeds it groups from the queue, and tells the outcome of every check that it got, also when it dies.
+fn run_guest(job: &Job, queue: &Queue<'_>, nocapture: bool, tell: &Sender<Outcome>) -> Result<()> {
     let mut guest = Guest::boot(job.clone(), Stdio::piped())?;
     let timeout = match env::var("KERNEL_TESTS_TIMEOUT") {
         Ok(seconds) => Duration::from_secs(seconds.parse().context("KERNEL_TESTS_TIMEOUT")?),
@@ -122,7 +154,12 @@ fn run_guest(job: &Job, nocapture: bool, tell: &Sender<Outcome>) -> Result<()> {
         path: guest.directory.path().join("console.log"),
         lines: Vec::new(),
     };
-    let mut missing: VecDeque<_> = job.checks.iter().cloned().collect();
+    let mut orders = guest
+        .process
+        .stdin
+        .take()
+        .context("the guest's console is taken")?;
+    let mut missing = VecDeque::new();
     let end = watch(
         &guest.lines()?,
         Instant::now() + timeout,
@@ -130,6 +167,16 @@ fn run_guest(job: &Job, nocapture: bool, tell: &Sender<Outcome>) -> Result<()> {
             Some(Event::Finished(outcome)) => {
                 missing.retain(|name| *name != outcome.name);
                 let _ = tell.send(outcome); // who reports waits for all guests
+            }
+            Some(Event::Ready) => {
+                let order = match queue.take() {
+                    Some((index, group)) => {
+                        missing.extend(group.iter().cloned());
+                        index.to_string()
+                    }
+                    None => NO_MORE.to_owned(),
+                };
+                let _ = writeln!(orders, "{order}"); // a guest that died is noticed by its console's end
             }
             Some(_) => console.lines.push(line.to_owned()),
             None => {
@@ -147,14 +194,15 @@ fn run_guest(job: &Job, nocapture: bool, tell: &Sender<Outcome>) -> Result<()> {
         eprintln!("the whole console: {}", console.path.display());
     }
     // The first one was running; the rest never began.
-    let texts =
-        std::iter::once(console.tail(end)).chain(std::iter::repeat(format!("not run: {end}")));
-    for (name, text) in missing.into_iter().zip(texts) {
+    if let Some(name) = missing.pop_front() {
         let _ = tell.send(Outcome {
             name,
-            failure: Some(text),
+            failure: Some(console.tail(end)),
             seconds: 0.0,
         });
+    }
+    for name in missing {
+        let _ = tell.send(not_run(&name, end));
     }
     Ok(())
 }
@@ -237,7 +285,7 @@ impl Guest {
             .stdin(if interactive {
                 Stdio::inherit()
             } else {
-                Stdio::null()
+                Stdio::piped()
             })
             .stdout(console)
             .stderr(if interactive {

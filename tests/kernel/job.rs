@@ -10,13 +10,16 @@ pub(crate) const JOB_VARIABLE: &str = "AUFS2DM_JOB";
 /// Begins each line of the guest that is meant for the host; all others are console noise.
 const MARK: &str = "@aufs2dm ";
 
+/// Tells the guest in place of an index that no group is left.
+pub(crate) const NO_MORE: &str = "no more";
+
 /// The guest's orders, as JSON in a file that it reads through hostfs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Job {
     /// Where `tests/lab/fetch.sh` put the lab.
     pub(crate) lab: PathBuf,
-    /// Names of the checks, in order.
-    pub(crate) checks: Vec<String>,
+    /// Names of the checks, in groups. The host names a group by its index each time the guest is ready.
+    pub(crate) groups: Vec<Vec<String>>,
     /// A shell command to run instead of the checks.
     pub(crate) shell: Option<String>,
     /// The host's PATH.
@@ -28,7 +31,7 @@ pub(crate) struct Job {
 /// What the guest tells the host.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Event {
-    /// The guest is ready for the first check.
+    /// The guest is ready for a group of checks, and reads its index from the console, or [`NO_MORE`].
     Ready,
     /// A check begins.
     Started {

@@ -2,7 +2,8 @@
 # Licences, sources and bans of all dependencies; with ADVISORIES=1 also the advisory database, which needs the open network.
 set -euo pipefail
 
-command -v cargo-deny >/dev/null || cargo install --locked --quiet cargo-deny
+# Unoptimized: it runs for a second, and an optimized build of it takes longer than all our own.
+command -v cargo-deny >/dev/null || cargo install --locked --quiet --debug cargo-deny
 if [ "${ADVISORIES:-0}" = 1 ]; then
 	cargo deny check
 else

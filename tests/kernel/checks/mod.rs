@@ -122,10 +122,10 @@ const WORKED_ON: &[Variant] = &[
     kernel(Target::Pool, FileSystem::Xfs),
 ];
 
-/// The ways to convert that get every check: each target, each file system and each engine is among them.
+/// The ways to convert that get every check: each target, each file system and each engine is among them, and the kernel
+/// engine with each file system.
 const IN_FULL: &[Variant] = &[
     variant::DIRECT,
-    kernel(Target::Files, FileSystem::Ext4),
     kernel(Target::Files, FileSystem::Xfs),
     kernel(Target::Devices, FileSystem::Ext4),
     kernel(Target::Pool, FileSystem::Xfs),
@@ -133,6 +133,7 @@ const IN_FULL: &[Variant] = &[
 
 /// The other ways.
 const IN_SHORT: &[Variant] = &[
+    kernel(Target::Files, FileSystem::Ext4),
     kernel(Target::Devices, FileSystem::Xfs),
     kernel(Target::Pool, FileSystem::Ext4),
 ];
@@ -211,7 +212,8 @@ const OF_ALL_FAULTS: &[(&str, Plain)] = named![
     broken_off::every_call_of_a_kernel_conversion_onto_devices_can_fail_and_be_the_last,
 ];
 
-/// Every check, in the order they run: by the way to convert, so that each root is converted once.
+/// Every check, in the order they run: by the way to convert, so that each root is converted once. Those that take longest by
+/// themselves come first, so that no guest waits for another in the end.
 pub(crate) fn all() -> &'static [Check] {
     static ALL: OnceLock<Vec<Check>> = OnceLock::new();
     ALL.get_or_init(|| {
@@ -220,7 +222,8 @@ pub(crate) fn all() -> &'static [Check] {
             ignored: false,
             run: Run::Plain(check),
         };
-        let mut all: Vec<_> = OF_THE_LAB.iter().map(plain).collect();
+        let longest = OF_FAULTS.iter().chain(OF_POWER_CUTS);
+        let mut all: Vec<_> = longest.chain(OF_THE_LAB).map(plain).collect();
         for &variant in IN_FULL {
             all.extend(ALWAYS.iter().chain(FURTHER).map(|check| on(variant, check)));
             if variant == ON_XFS {
@@ -236,7 +239,6 @@ pub(crate) fn all() -> &'static [Check] {
         }
         all.extend(OF_THE_FIRST_START.iter().map(plain));
         all.extend(OF_ITS_PARTS.iter().chain(OF_THE_KERNEL_ENGINE).map(plain));
-        all.extend(OF_POWER_CUTS.iter().chain(OF_FAULTS).map(plain));
         let ignored = OF_ALL_FAULTS.iter().map(plain);
         all.extend(ignored.map(|check| Check {
             ignored: true,
