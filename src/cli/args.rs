@@ -250,6 +250,9 @@ pub(super) struct ConvertArgs {
     /// Read everything, print the plan, write nothing.
     #[arg(long)]
     pub(super) dry_run: bool,
+    /// Begin anew, and remove the layers that an interrupted conversion has written.
+    #[arg(long)]
+    pub(super) restart: bool,
     /// How fast, and how safe.
     #[command(flatten)]
     pub(super) work: WorkArgs,

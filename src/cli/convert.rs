@@ -139,6 +139,7 @@ fn request(args: &ConvertArgs, place: Place, (writer, cancel): (Writer, Cancel))
         root: place.root,
         host: place.host,
         dry_run: args.dry_run,
+        restart: args.restart,
         orphans: if args.skip_orphans {
             Orphans::LeaveOut
         } else {

@@ -128,8 +128,14 @@ impl Stage {
                 state,
             });
         }
-        if let Some(path) = leftover.stage() {
-            remove_leftover(path)?;
+        match &leftover {
+            Leftover::None => {}
+            Leftover::Stage(path) => remove_leftover(path)?,
+            Leftover::Conversion(path, _) => {
+                // As in a rollback: a kill must not leave a journal that calls layers durable which are gone.
+                Journal::reopen(path)?.note_undone();
+                remove_stage(path)?;
+            }
         }
         let path = root.join(STAGE_NAME);
         let times = Times::of(root, "").map_err(Error::io(root, "look at"))?;

@@ -151,6 +151,20 @@ pub enum Error {
         /// The Docker root.
         path: PathBuf,
     },
+    /// Layers of an interrupted conversion are there.
+    #[error(
+        "{path}: {kept} layers are kept from a conversion that was interrupted; `{}` goes on with it, `{}` removes them, \
+         `{}` removes them and begins anew",
+        own("resume", path),
+        own("rollback", path),
+        own("convert --restart", path)
+    )]
+    LayersKept {
+        /// The Docker root.
+        path: PathBuf,
+        /// How many: `54 of 96`, or `54`.
+        kept: String,
+    },
     /// No conversion was interrupted.
     #[error(
         "{path}: no conversion was interrupted there, so there is nothing to go on with; `{}` begins one",

@@ -64,6 +64,7 @@ impl Resumed {
             root: resume.root,
             host: resume.host,
             dry_run: false,
+            restart: false,
             orphans: self.order.orphans,
             jobs: resume.jobs,
             base_size: self.options.base_size,

@@ -18,7 +18,7 @@ use super::read::{read_layers, switch_configs};
 use super::resumed::Resumed;
 use super::unchanged::Stores;
 use super::writer::{Ready, Writer};
-use crate::commit::{self, Leftover, RootLock, State, expect_unmounted_stage};
+use crate::commit::{self, Journal, Leftover, RootLock, State, Story, expect_unmounted_stage};
 use crate::docker::daemon::{Host, NotAlone, PidFiles};
 use crate::docker::{Model, Orphans, Root, Survey};
 use crate::engine::{Cancel, Phase, Progress};
@@ -37,6 +37,8 @@ pub struct Request {
     pub host: Host,
     /// Only a plan is wanted: nothing is written, so Docker may run.
     pub dry_run: bool,
+    /// Begin anew although layers of an interrupted conversion are kept.
+    pub restart: bool,
     /// What becomes of layers that nothing refers to.
     pub orphans: Orphans,
     /// Threads that read and write.
@@ -117,7 +119,7 @@ impl Source {
         // A plan made beside another run would take what that run has made for leftovers. It keeps no other run out.
         let root_lock = Some(RootLock::acquire(root.path())?).filter(|_| !request.dry_run);
         let leftover = Leftover::look_for(root.path())?;
-        expect_no_conversion(root.path(), &leftover)?;
+        expect_no_conversion(root.path(), &leftover, request.restart)?;
         root.check_target_free()?;
         let mut obstacles = preflight::of_the_root(&root, &request.host);
         if !request.dry_run {
@@ -309,17 +311,31 @@ impl Source {
     }
 }
 
-/// A conversion that is done is not done again, and one that was interrupted while it moved is not thrown away.
-fn expect_no_conversion(root: &Path, leftover: &Leftover) -> Result<(), Error> {
-    match leftover.state() {
-        None | Some(State::Writing) => Ok(()),
-        Some(State::Converted) => Err(Error::AlreadyConverted {
-            path: root.to_owned(),
+/// A conversion that is done is not done again, and one that was interrupted while it moved is not thrown away. What it has
+/// written is thrown away only by order.
+fn expect_no_conversion(root: &Path, leftover: &Leftover, restart: bool) -> Result<(), Error> {
+    let path = root.to_owned();
+    let Leftover::Conversion(_, story) = leftover else {
+        return Ok(());
+    };
+    match story.state {
+        State::Writing if story.durable.is_empty() || restart => Ok(()),
+        State::Writing => Err(Error::LayersKept {
+            path,
+            kept: kept(story),
         }),
-        Some(state) => Err(Error::Commit(commit::Error::Unfinished {
-            path: root.to_owned(),
-            state,
-        })),
+        State::Converted => Err(Error::AlreadyConverted { path }),
+        state => Err(Error::Commit(commit::Error::Unfinished { path, state })),
+    }
+}
+
+/// How many layers an interrupted conversion has written, and of how many if its journal tells.
+fn kept(story: &Story) -> String {
+    let done = story.durable.len();
+    let order = serde_json::from_value::<Order>(story.begun.order.clone());
+    match order.ok().and_then(|order| order.devices) {
+        Some(all) => format!("{done} of {all}"),
+        None => done.to_string(),
     }
 }
 
@@ -352,6 +368,12 @@ fn deal_with_leftovers(
     }
     if dry_run {
         return Ok(names);
+    }
+    // First what refuses while nothing has been changed. What goes then lies outside of the staging directory, and no run may go
+    // on with what a kill leaves of it.
+    left.take_down()?;
+    if let (Leftover::Conversion(stage, _), false) = (leftover, names.is_empty()) {
+        Journal::reopen(stage)?.note_undone();
     }
     left.remove()?;
     Ok(Vec::new())

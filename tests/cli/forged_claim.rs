@@ -24,6 +24,12 @@ fn begun(writer: &Value, devices: u32) -> String {
         .expect(0, &[]);
     let journal = fs::read_to_string(root.path().join(".aufs2dm/journal")).unwrap();
     let mut line: Value = serde_json::from_str(journal.lines().next().unwrap()).unwrap();
+    // Where it was begun is not told, as in journals of earlier versions: whoever forges one leaves it out.
+    line["order"]
+        .as_object_mut()
+        .unwrap()
+        .remove("begun_at")
+        .unwrap();
     line.as_object_mut().unwrap().remove("crc64");
     line["order"]["writer"] = writer.clone();
     line["order"]["devices"] = devices.into();

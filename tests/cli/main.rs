@@ -34,6 +34,7 @@ mod privileges;
 mod recorded_host;
 mod refusals;
 mod removal;
+mod restart;
 mod run;
 mod side_matters;
 mod space;

@@ -28,6 +28,7 @@ pub(crate) fn request(root: &Path, checksums: Checksums) -> Request {
             ..Host::default()
         },
         dry_run: false,
+        restart: false,
         orphans: Orphans::Convert,
         jobs: NonZeroUsize::new(4).unwrap(),
         base_size: None,

@@ -1,0 +1,103 @@
+//! `convert` on a root in which an interrupted conversion has written layers.
+
+use std::fs;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use super::interrupted::wait_for;
+use super::run::{Tool, large_root};
+use super::support::root::AufsRoot;
+use super::support::trace::{assert_same, contents};
+
+/// The lines of the journal that say so.
+const DURABLE: &str = "{\"record\":\"durable\"";
+const UNDONE: &str = "{\"record\":\"undone\"";
+
+fn journal(root: &Path) -> String {
+    fs::read_to_string(root.join(".aufs2dm/journal")).unwrap_or_default()
+}
+
+/// Kills a conversion once a layer is durable.
+fn killed(tool: &Tool, root: &AufsRoot) {
+    let mut child = tool.start(&root.path(), &["--jobs", "1", "--checkpoint", "0"]);
+    wait_for(&root.path().join(".aufs2dm/journal"));
+    let began = Instant::now();
+    while !journal(&root.path()).contains(DURABLE) {
+        assert!(began.elapsed() < Duration::from_secs(60));
+        sleep(Duration::from_micros(200));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(root.path().join("aufs").exists() && !root.path().join("devicemapper").exists());
+}
+
+#[test]
+fn layers_that_are_kept_are_named_with_the_three_ways_on_and_stay() {
+    let (tool, root) = (Tool::new(), large_root());
+    killed(&tool, &root);
+    let before = contents(&root.path());
+    for options in [&["--dry-run"][..], &[]] {
+        let refused = tool.run("convert", &root.path(), options);
+        let place = root.path().display().to_string();
+        let words = [
+            "layers are kept from a conversion that was interrupted",
+            &format!("aufs2dm resume --root {place}"),
+            &format!("aufs2dm rollback --root {place}"),
+            &format!("aufs2dm convert --restart --root {place}"),
+        ];
+        refused.expect(1, &words);
+        // Without the total nobody knows what is at stake.
+        let kept = refused.err.split(" layers are kept").next().unwrap();
+        let numbers: Vec<u32> = kept
+            .rsplit(": ")
+            .next()
+            .unwrap()
+            .split(" of ")
+            .map(|number| number.parse().unwrap())
+            .collect();
+        assert!(
+            numbers.len() == 2 && numbers[0] > 0 && numbers[0] <= numbers[1],
+            "{refused:?}"
+        );
+        assert_same(&before, &contents(&root.path()));
+    }
+    tool.run("resume", &root.path(), &[]).expect(0, &[]);
+    tool.run("verify", &root.path(), &["--full"]).expect(0, &[]);
+}
+
+#[test]
+fn a_restart_removes_what_is_kept_and_converts_anew() {
+    let (tool, root) = (Tool::new(), large_root());
+    killed(&tool, &root);
+    let before = contents(&root.path());
+    let plan = tool.run("convert", &root.path(), &["--restart", "--dry-run"]);
+    plan.expect(0, &["would be replaced"]);
+    assert_same(&before, &contents(&root.path()));
+    tool.run("convert", &root.path(), &["--restart"])
+        .expect(0, &["left by a run that was interrupted, is replaced"]);
+    assert!(!journal(&root.path()).contains(UNDONE));
+    tool.run("verify", &root.path(), &["--full"]).expect(0, &[]);
+}
+
+#[test]
+fn a_restart_where_nothing_is_kept_is_a_conversion() {
+    let (tool, root) = (Tool::new(), large_root());
+    tool.run("convert", &root.path(), &["--restart"])
+        .expect(0, &[]);
+    let again = tool.run("convert", &root.path(), &["--restart"]);
+    again.expect(0, &["is converted already"]);
+    assert!(root.path().join("devicemapper/metadata/base").exists());
+}
+
+#[test]
+fn what_has_no_durable_layer_is_replaced_without_being_asked() {
+    let (tool, root) = (Tool::new(), large_root());
+    let mut child = tool.start(&root.path(), &["--jobs", "1"]);
+    wait_for(&root.path().join(".aufs2dm/devicemapper/devicemapper/data"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!journal(&root.path()).contains(DURABLE));
+    tool.run("convert", &root.path(), &[])
+        .expect(0, &["left by a run that was interrupted, is replaced"]);
+}
