@@ -144,6 +144,7 @@ pub(super) fn device_side(
 ) -> Result<DeviceSide, Error> {
     let recorded = recorded_target(conversion);
     let target = target.or(recorded.as_ref()).unwrap_or(&Target::LoopFiles);
+    verify::expect_devices(target)?;
     // What is wrong with the pool is for the verification to tell.
     let superblock = pool::superblock(&path.join("devicemapper"), target).ok();
     Ok(DeviceSide::of(

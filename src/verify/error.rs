@@ -13,6 +13,18 @@ pub enum Error {
     /// Docker's stores cannot be opened.
     #[error(transparent)]
     Store(#[from] ReadError),
+    /// A device of the pool is not there. That is no damage: it may only not be active.
+    #[error(
+        "{}: there is no such device; the pool is not active, or its disk is not attached, and nothing was verified: {remedy}, then \
+         the same command again",
+        path.display()
+    )]
+    DeviceMissing {
+        /// The device.
+        path: PathBuf,
+        /// What brings it.
+        remedy: String,
+    },
     /// Threads cannot be started.
     #[error("cannot start {jobs} threads; try fewer (--jobs)")]
     Threads {

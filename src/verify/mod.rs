@@ -16,6 +16,7 @@ mod error;
 pub mod kernel;
 mod layer;
 mod lookup;
+mod missing;
 mod mounted;
 mod once;
 pub mod pool;
@@ -37,6 +38,7 @@ mod written;
 pub use blame::{BranchNow, Noted};
 pub use coverage::{Coverage, LayerCounts, Missing, Reason};
 pub use error::Error;
+pub use missing::expect_devices;
 pub use report::{
     Contents, Faults, KernelWord, LayerReport, Mode, Proof, Report, Role, Tree, Verdict,
 };

@@ -10,6 +10,7 @@ use super::contents::How;
 use super::coverage::Coverage;
 use super::error::{Error, Halt};
 use super::layer::{Opened, examine, open};
+use super::missing::expect_devices;
 use super::mounted::Reach;
 use super::pool::Pool;
 use super::report::{KernelWord, LayerReport, Mode, Report, Verdict};
@@ -161,6 +162,7 @@ type Opening = (Option<Pool>, Option<DeviceFiles>);
 
 /// Opens the pool and reads the driver's files.
 fn open_pool(devices: &Devices<'_>, faults: &mut Vec<String>) -> Result<Opening, Error> {
+    expect_devices(devices.target)?;
     let files = DeviceFiles::read(devices.home)?;
     faults.extend(files.faults.iter().map(|fault| Chain(fault).to_string()));
     let pool = match Pool::open(devices.home, devices.target) {
@@ -192,9 +194,13 @@ fn needs_check(pool: &Pool, devices: &Devices<'_>) -> Option<String> {
     }
     let path = pool.metadata_path();
     let command = match devices.target {
-        kernel::Target::ThinPool { .. } => {
-            "deactivate the pool, then `lvconvert --repair VG/POOL`".to_owned()
-        }
+        kernel::Target::ThinPool { path } => match kernel::volume_at(path) {
+            Some((group, volume)) => {
+                let volume = word(Path::new(&format!("{group}/{volume}")));
+                format!("`lvchange -an {volume}`, then `lvconvert --repair {volume}`")
+            }
+            None => "deactivate the pool, then repair its metadata with `thin_repair`".to_owned(),
+        },
         _ => format!("`thin_check --clear-needs-check-flag {}`", word(path)),
     };
     Some(format!(

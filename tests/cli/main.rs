@@ -15,6 +15,7 @@ mod commit_conditions;
 mod containers_mounted;
 mod converted;
 mod damage;
+mod device_missing;
 mod escapes;
 mod forged_claim;
 mod forged_journal;

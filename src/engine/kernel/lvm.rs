@@ -96,6 +96,27 @@ pub(super) fn volume(name: &str, uuid: &str) -> Option<String> {
 /// doubled.
 fn parts(name: &str, uuid: &str) -> Option<(String, String)> {
     uuid.strip_prefix(UUID_PREFIX)?;
+    split(name)
+}
+
+/// The volume that a path leads to where it is LVM's, as LVM's commands name it, and its group: by the name alone, for a device
+/// that is not active has no UUID. `None` for a path that is none of LVM's: `/dev/mapper/group-volume`, `/dev/group/volume`.
+pub fn volume_at(path: &Path) -> Option<(String, String)> {
+    let name = path.strip_prefix("/dev").ok()?;
+    let mut parts = name.iter().map(|part| part.to_str());
+    let (group, volume) = (parts.next()??, parts.next()??);
+    if parts.next().is_some() {
+        return None;
+    }
+    match group {
+        "mapper" => split(volume),
+        // What udev and the kernel keep there, which are no volume groups.
+        "block" | "char" | "disk" | "input" | "loop" | "md" | "pts" | "shm" => None,
+        group => Some((group.to_owned(), volume.to_owned())),
+    }
+}
+
+fn split(name: &str) -> Option<(String, String)> {
     let mut group = String::new();
     let mut rest = name;
     loop {
@@ -130,6 +151,27 @@ mod tests {
             ("docker-", "LVM-x", None),
         ] {
             assert_eq!(volume(name, uuid).as_deref(), expected, "{name} {uuid}");
+        }
+    }
+
+    #[test]
+    fn group_and_volume_are_read_from_a_path() {
+        for (path, expected) in [
+            ("/dev/mapper/docker-thinpool", Some(("docker", "thinpool"))),
+            (
+                "/dev/mapper/my--vg-thin--pool",
+                Some(("my-vg", "thin-pool")),
+            ),
+            ("/dev/my-vg/thin-pool", Some(("my-vg", "thin-pool"))),
+            ("/dev/mapper/thinpool", None),
+            ("/dev/sdb1", None),
+            ("/dev/disk/by-id/x", None),
+            ("/dev/block/8:1", None),
+            ("/srv/docker-pool", None),
+        ] {
+            let found = volume_at(Path::new(path));
+            let found = found.as_ref().map(|(group, volume)| (&**group, &**volume));
+            assert_eq!(found, expected, "{path}");
         }
     }
 

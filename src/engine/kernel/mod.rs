@@ -53,6 +53,7 @@ pub use built::Built;
 pub use device_error::{Error as DeviceError, Full, Stuck};
 pub use error::Error;
 pub use finished::ActivePool;
+pub use lvm::volume_at;
 pub use names::{Names, What};
 pub use ordered::Ordered;
 pub use pool::Pool;
