@@ -30,6 +30,7 @@ use crate::units::Bytes;
 
 /// What the operator asked for.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools)] // each is a choice of the operator's
 pub struct Request {
     /// Docker's data directory.
     pub root: PathBuf,

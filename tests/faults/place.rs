@@ -64,6 +64,10 @@ impl Place {
         command.args(words).arg("--root").arg(self.root());
         command.arg("--pidfile").arg(self.pid_file());
         command.arg("--host-root").arg(self.host.path());
+        if words.first() != Some(&"convert") {
+            // A root that another place has converted has another host's name in its journal.
+            command.arg("--host-moved");
+        }
         command
     }
 
