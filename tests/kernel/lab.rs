@@ -63,6 +63,11 @@ impl Lab {
         &self.directory
     }
 
+    /// The pid file of a daemon that the tool is told of: one for all roots, for copies of a converted root are gone on with.
+    pub(crate) fn pid_file(&self) -> PathBuf {
+        self.work().join("docker.pid")
+    }
+
     /// Where checks keep their files: on a file system with owners, xattrs and device nodes.
     pub(crate) fn work(&self) -> &Path {
         &self.work

@@ -112,7 +112,7 @@ pub(crate) fn convert(
         .arg("--root")
         .arg(root)
         .arg("--pidfile")
-        .arg(root.with_file_name("docker.pid"))
+        .arg(lab.pid_file())
         .args(variant.all_arguments(storage)))?;
     let summary: Value = serde_json::from_str(&printed).with_context(|| printed.clone())?;
     let options = summary["storage_opts"].clone();

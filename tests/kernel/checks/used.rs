@@ -41,7 +41,7 @@ const MOVED_NAME: &str = "lab/tool:latest";
 fn tool(lab: &Lab, root: &Path, words: &[&str]) -> Result<Ended> {
     let mut tool = lab.tool();
     tool.args(words).arg("--root").arg(root);
-    tool.arg("--pidfile").arg(root.with_file_name("docker.pid"));
+    tool.arg("--pidfile").arg(lab.pid_file());
     let output = tool.output()?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Ok(Ended {

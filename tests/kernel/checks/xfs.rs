@@ -25,8 +25,7 @@ fn verify(lab: &Lab, root: &Root, options: &[&str]) -> Result<(Option<i32>, Valu
     let mut tool = lab.tool();
     tool.args(["verify", "--json"]).args(options);
     tool.arg("--root").arg(root.path());
-    tool.arg("--pidfile")
-        .arg(root.path().with_file_name("docker.pid"));
+    tool.arg("--pidfile").arg(lab.pid_file());
     let ended = tool.output()?;
     let said = String::from_utf8_lossy(&ended.stderr).into_owned();
     Ok((
