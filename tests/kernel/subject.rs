@@ -200,6 +200,18 @@ impl Subject {
         self.start_with(lab.tool(), &arguments)
     }
 
+    /// Starts the tool on the copy anew, whatever layers an earlier run has written.
+    pub(crate) fn restart(
+        &self,
+        lab: &Lab,
+        variant: Variant,
+        storage: &Storage,
+    ) -> Result<Running> {
+        let mut arguments = variant.all_arguments(storage);
+        arguments.extend(["--checkpoint", "0", "--restart"].map(OsString::from));
+        self.start_with(lab.tool(), &arguments)
+    }
+
     /// Starts a run that goes on with what an earlier one began.
     pub(crate) fn resume(&self, lab: &Lab) -> Result<Running> {
         let arguments = ["--checkpoint", "0"].map(OsString::from);

@@ -72,7 +72,7 @@ pub(super) fn what_a_killed_run_left_is_named_and_removed_by_the_next(
             ensure!(met.running.end()?.code.is_none(), "{}: it ended", what());
             let mut left = active()?;
             left.retain(|name| !names.contains(name) && !name.starts_with("lab-"));
-            let again = subject.start(lab, variant, &met.storage)?.end()?;
+            let again = subject.restart(lab, variant, &met.storage)?.end()?;
             again.expect(0, &[]).with_context(what)?;
             for name in &left {
                 ensure!(
