@@ -111,7 +111,8 @@ pub fn volume_at(path: &Path) -> Option<(String, String)> {
     match group {
         "mapper" => split(volume),
         // What udev and the kernel keep there, which are no volume groups.
-        "block" | "char" | "disk" | "input" | "loop" | "md" | "pts" | "shm" => None,
+        "block" | "bus" | "cciss" | "char" | "disk" | "drbd" | "input" | "loop" | "md" | "pts"
+        | "shm" | "zvol" => None,
         group => Some((group.to_owned(), volume.to_owned())),
     }
 }
@@ -167,6 +168,7 @@ mod tests {
             ("/dev/sdb1", None),
             ("/dev/disk/by-id/x", None),
             ("/dev/block/8:1", None),
+            ("/dev/cciss/c0d0", None),
             ("/srv/docker-pool", None),
         ] {
             let found = volume_at(Path::new(path));
