@@ -154,7 +154,7 @@ pub enum Error {
     /// Layers of an interrupted conversion are there.
     #[error(
         "{path}: {kept} layers are kept from a conversion that was interrupted; `{}` goes on with it, `{}` removes them, \
-         `{}` removes them and begins anew",
+         and `{}`, with the options of your choice, removes them and begins anew",
         own("resume", path),
         own("rollback", path),
         own("convert --restart", path)
