@@ -14,6 +14,7 @@ mod date;
 pub mod docker;
 pub mod engine;
 pub mod ext4;
+mod holder;
 mod lock;
 pub mod mount_table;
 pub mod notify;

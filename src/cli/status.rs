@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::args::StatusArgs;
 use super::output::{print, print_json};
-use crate::convert::{Status, status};
+use crate::convert::{Running, Status, status};
 use crate::shell::own;
 
 /// Says where a conversion stands.
@@ -19,49 +19,64 @@ pub(super) fn run(args: &StatusArgs) -> anyhow::Result<()> {
 
 fn text(status: &Status) -> String {
     let mut text = format!("{}: {}\n", status.root.display(), status.meaning);
-    // Writing to a String cannot fail.
-    if status.state == "writing" {
-        let _ = writeln!(
-            text,
-            "  {} layers are durable and need not be written again",
-            status.durable_devices
+    if let Some(advice) = status.running.as_ref().and_then(Running::advice) {
+        line(&mut text, &advice);
+    }
+    if status.state == "writing" && status.running.is_none() {
+        let durable = status.durable_devices;
+        line(
+            &mut text,
+            &format!("{durable} layers are durable and need not be written again"),
         );
     }
     if status.state == "converted" {
-        let verify = own("verify --full", &status.root);
-        let next = match &status.verified {
-            Some(verified) if verified.full && verified.passed() => String::new(),
-            _ => format!("; next: `{verify}`"),
-        };
-        let _ = match &status.verified {
-            Some(verified) => writeln!(text, "  verified: {verified}{next}"),
-            None => writeln!(text, "  verified: never{next}"),
-        };
-        let aufs = &status.aufs_changes;
-        if !aufs.is_same() {
-            let _ = writeln!(text, "  the aufs side is not what was converted: {aufs}");
-        }
-        if status.way_back_broken {
-            let _ = writeln!(
-                text,
-                "  THE WAY BACK IS BROKEN: `rollback` refuses; `{}` removes the aufs side once a full verification finds the devices right",
-                own("commit --drop-aufs-changes", &status.root)
-            );
-        }
-        if !aufs.left_out.is_empty() {
-            let _ = writeln!(
-                text,
-                "  left out of the conversion: {}",
-                aufs.left_out.join(", ")
-            );
-        }
-        if !status.changes.is_empty() {
-            let _ = writeln!(
-                text,
-                "  Docker has worked on it since: {}; a rollback would lose that",
-                status.changes
-            );
-        }
+        write_converted(&mut text, status);
     }
     text
+}
+
+fn line(text: &mut String, words: &str) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "  {words}");
+}
+
+fn write_converted(text: &mut String, status: &Status) {
+    let verify = own("verify --full", &status.root);
+    let next = match &status.verified {
+        Some(verified) if verified.full && verified.passed() => String::new(),
+        // It waits for the run that is at work.
+        _ if status.running.is_some() => String::new(),
+        _ => format!("; next: `{verify}`"),
+    };
+    match &status.verified {
+        Some(verified) => line(text, &format!("verified: {verified}{next}")),
+        None => line(text, &format!("verified: never{next}")),
+    }
+    let aufs = &status.aufs_changes;
+    if !aufs.is_same() {
+        line(
+            text,
+            &format!("the aufs side is not what was converted: {aufs}"),
+        );
+    }
+    if status.way_back_broken {
+        let commit = own("commit --drop-aufs-changes", &status.root);
+        line(
+            text,
+            &format!(
+                "THE WAY BACK IS BROKEN: `rollback` refuses; `{commit}` removes the aufs side once a full verification finds the devices right"
+            ),
+        );
+    }
+    if !aufs.left_out.is_empty() {
+        let left_out = aufs.left_out.join(", ");
+        line(text, &format!("left out of the conversion: {left_out}"));
+    }
+    if !status.changes.is_empty() {
+        let changes = &status.changes;
+        line(
+            text,
+            &format!("Docker has worked on it since: {changes}; a rollback would lose that"),
+        );
+    }
 }

@@ -17,6 +17,7 @@ use nix::unistd::geteuid;
 use super::beside;
 use super::error::Error;
 use super::journal;
+use super::progress_file;
 use super::stage::STAGE_NAME;
 use crate::docker::{Dir, FileKind, ReadError};
 use crate::engine::kernel::claim;
@@ -122,6 +123,9 @@ impl Area {
                 // What is mounted there, or waits there to be removed, is looked at when that is done.
                 Some("mnt" | "verify" | "removed") => drop(expect_ours(stage, name)?),
                 Some(journal::FILE | claim::FILE | claim::NEW_FILE) => expect_file(stage, name)?,
+                // A run that is at work replaces it all the time.
+                Some(progress_file::FILE | progress_file::NEW_FILE)
+                    if stage.kind(name)?.is_none() => {}
                 _ => expect_file_or_directory(stage, name)?,
             }
         }

@@ -9,6 +9,7 @@ use crate::chain::Chain;
 use crate::docker::ReadError;
 use crate::docker::daemon::NotAlone;
 use crate::docker::first_start::SwitchError;
+use crate::holder::AtWork;
 use crate::mount_table::{Found, told};
 use crate::removal::Kept;
 use crate::shell::{own, word};
@@ -159,10 +160,16 @@ pub enum Error {
     #[error(transparent)]
     Daemon(SwitchError),
     /// Another run works on the root.
-    #[error("{path}: another aufs2dm is at work")]
+    #[error(
+        "{}: {holder}; `{}` says how far that is; when it has ended, the same command again",
+        shown(path),
+        own("status", path)
+    )]
     Busy {
         /// The Docker root.
         path: PathBuf,
+        /// Who has it.
+        holder: AtWork,
     },
     /// A file that is to be replaced was written by somebody else.
     #[error(

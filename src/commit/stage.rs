@@ -10,6 +10,7 @@
 //!   originals/{devicemapper,image}  empty directories that stood where the result is now
 //!   mnt/<n>                      the kernel engine's mount points, gone when it is done
 //!   claim.json                   what it made outside of this directory
+//!   progress                     how far the run is that works here, for display alone
 //!   removed/                     the aufs side while it is removed
 //! ```
 
@@ -37,6 +38,7 @@ use super::switch::{self, ExpectAlone, Untold};
 use super::times::Times;
 use crate::docker::first_start::Switch;
 use crate::engine::kernel::claim;
+use crate::holder::AtWork;
 use crate::lock;
 use crate::sys::syncfs_tells_errors;
 use crate::units::{BLOCK_BYTES, Bytes};
@@ -103,6 +105,7 @@ impl RootLock {
             }),
             Err(Errno::EWOULDBLOCK) => Err(Error::Busy {
                 path: root.to_owned(),
+                holder: AtWork::on(root),
             }),
             Err(errno) => {
                 // NFS locks no directories.

@@ -16,7 +16,7 @@ use super::writer::Work;
 use super::written::Written;
 use crate::aufs::Counts;
 use crate::chain::Chain;
-use crate::commit::{self, EditedConfig, Record, Stage, Verified};
+use crate::commit::{self, EditedConfig, ProgressFile, Record, Stage, Verified};
 use crate::docker::daemon::check_devices;
 use crate::docker::devicemapper::{
     BASE_FILE, DEVICE_SET_FILE, Device, DeviceId, DeviceSet, TRANSACTION_FILE, Transaction,
@@ -137,6 +137,8 @@ impl Prepared {
             to: &notes,
             interval: self.source.request.checkpoint,
         };
+        let told = ProgressFile::new(stage.path(), progress);
+        let progress: &dyn Progress = &told;
         let written = self.write(&stage, checkpoints, progress);
         let durable = notes.durable();
         // Taken back before the staging directory goes, which has the record of it and stays if that fails.
@@ -148,6 +150,7 @@ impl Prepared {
                 .and_then(|proven| self.move_in_place(&mut stage, proven, progress));
             written.settle(in_place, stage.journal())
         });
+        drop(told);
         // What takes no longer than from one note to the next is done again as fast.
         let long =
             self.source.resumed.is_some() || began.elapsed() >= self.source.request.checkpoint;

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::begun_at::BegunAt;
 use super::source::Request;
 use super::writer::Writer;
+use crate::commit::Story;
 use crate::docker::Orphans;
 use crate::engine::kernel::{Ordered, Target};
 use crate::ext4::Checksums;
@@ -75,6 +76,12 @@ impl Order {
                 created: (options.created.sec(), options.created.nsec()),
             },
         }
+    }
+
+    /// How many thin devices were planned, if the journal tells.
+    pub(super) fn devices_of(story: &Story) -> Option<u32> {
+        let order: Self = serde_json::from_value(story.begun.order.clone()).ok()?;
+        order.devices
     }
 
     /// What is made outside of the root, if anything is.

@@ -333,8 +333,7 @@ fn expect_no_conversion(root: &Path, leftover: &Leftover, restart: bool) -> Resu
 /// How many layers an interrupted conversion has written, and of how many if its journal tells.
 fn kept(story: &Story) -> String {
     let done = story.durable.len();
-    let order = serde_json::from_value::<Order>(story.begun.order.clone());
-    match order.ok().and_then(|order| order.devices) {
+    match Order::devices_of(story) {
         Some(all) => format!("{done} of {all}"),
         None => done.to_string(),
     }

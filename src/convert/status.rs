@@ -1,10 +1,14 @@
 //! Where a conversion stands.
 
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
 
 use serde::Serialize;
 
 use super::error::Error;
+use super::order::Order;
+use super::running::Running;
 use crate::commit::{
     AufsChanges, Changes, Committed, Conversion, Depth, State, Story, Verifications, Verified,
 };
@@ -16,8 +20,11 @@ use crate::shell::own;
 pub struct Status {
     /// The root.
     pub root: PathBuf,
-    /// Where it stands: `none`, `writing`, `switching`, `converted`, `rolling-back`, `committing`, `committed`.
+    /// Where it stands: `none`, `writing`, `switching`, `converted`, `rolling-back`, `committing`, `committed`; `unknown` where a run
+    /// that is at work changes it too fast to be told.
     pub state: &'static str,
+    /// The run that works on it now.
+    pub running: Option<Running>,
     /// The same in words, with the commands that come next.
     pub meaning: String,
     /// The version of the tool that began it.
@@ -28,6 +35,9 @@ pub struct Status {
     pub begun_at: Option<u64>,
     /// Devices that a resumed run need not write again.
     pub durable_devices: usize,
+    /// How many there will be.
+    #[serde(skip)]
+    layers: Option<u32>,
     /// When the result was in place, in seconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub switched_at: Option<u64>,
@@ -44,13 +54,41 @@ pub struct Status {
     pub way_back_broken: bool,
 }
 
-/// Looks; changes nothing.
+/// How often a root is looked at that a run changes meanwhile.
+const LOOKS: u32 = 10;
+
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Looks; changes nothing and takes no lock. What a run that is at work lets it see in passing is looked at again.
 ///
 /// # Errors
 ///
 /// The root is none, or its journal cannot be read.
 pub fn status(root: &Path) -> Result<Status, Error> {
     let path = root.canonicalize().unwrap_or_else(|_| root.to_owned());
+    let mut looks = 1;
+    loop {
+        let before = Running::on(&path);
+        let found = look(&path);
+        let after = Running::on(&path);
+        let is_steady = Running::is_same(before.as_ref(), after.as_ref());
+        let is_last = looks == LOOKS;
+        match (found, after) {
+            (Ok(status), running) if is_steady || is_last => return Ok(status.with(running)),
+            (Err(_), Some(running)) if is_last => {
+                return Ok(Status::new(path, "unknown", String::new()).with(Some(running)));
+            }
+            (Err(error), None) if is_steady || is_last => return Err(error),
+            _ => {}
+        }
+        looks += 1;
+        sleep(PAUSE);
+    }
+}
+
+fn look(path: &Path) -> Result<Status, Error> {
+    let path = path.to_owned();
     let Some(conversion) = Conversion::find(&path)? else {
         return none(path);
     };
@@ -60,6 +98,8 @@ pub fn status(root: &Path) -> Result<Status, Error> {
     let way_back_broken = story.state == State::Converted
         && (!aufs_changes.is_whole() || latest.is_some_and(|verified| verified.aufs_changed));
     Ok(Status {
+        running: None,
+        layers: Order::devices_of(story),
         state: name(story.state),
         meaning: meaning(story, way_back_broken, &path),
         tool: Some(story.begun.tool.clone()),
@@ -116,19 +156,37 @@ fn none(path: PathBuf) -> Result<Status, Error> {
         }
         Err(error) => return Err(error.into()),
     };
-    Ok(Status {
-        root: path,
-        state,
-        meaning,
-        tool: None,
-        begun_at: None,
-        durable_devices: 0,
-        switched_at: None,
-        verified: None,
-        changes: Changes::default(),
-        aufs_changes: AufsChanges::default(),
-        way_back_broken: false,
-    })
+    Ok(Status::new(path, state, meaning))
+}
+
+impl Status {
+    /// Of a root in which there is no conversion to tell of.
+    fn new(root: PathBuf, state: &'static str, meaning: String) -> Self {
+        Self {
+            root,
+            state,
+            running: None,
+            meaning,
+            tool: None,
+            begun_at: None,
+            durable_devices: 0,
+            layers: None,
+            switched_at: None,
+            verified: None,
+            changes: Changes::default(),
+            aufs_changes: AufsChanges::default(),
+            way_back_broken: false,
+        }
+    }
+
+    /// With the run that works on the root: what that will leave is not known, so nothing else is advised.
+    fn with(mut self, running: Option<Running>) -> Self {
+        self.running = running.map(|one| one.of_layers(self.durable_devices, self.layers));
+        if let Some(running) = &self.running {
+            self.meaning = running.meaning();
+        }
+        self
+    }
 }
 
 fn name(state: State) -> &'static str {

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::units::Bytes;
+
 /// A stretch of the run, with a total of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
@@ -22,6 +24,49 @@ pub enum Phase {
     Recheck,
     /// Moving the result in place; not counted.
     Switch,
+}
+
+/// All of them, with their names, which are part of the interface, and what they are called in words.
+const PHASES: [(Phase, &str, &str); 8] = [
+    (Phase::Read, "read", "reading layers"),
+    (Phase::Plan, "plan", "planning"),
+    (Phase::Data, "data", "writing data"),
+    (Phase::Metadata, "metadata", "writing pool metadata"),
+    (Phase::Verify, "verify", "verifying"),
+    (Phase::Kernel, "kernel", "mounting devices"),
+    (Phase::Recheck, "recheck", "looking for changes"),
+    (Phase::Switch, "switch", "moving in place"),
+];
+
+impl Phase {
+    /// Its name, part of the interface.
+    pub fn name(self) -> &'static str {
+        self.words().0
+    }
+
+    /// The same in words.
+    pub fn title(self) -> &'static str {
+        self.words().1
+    }
+
+    /// The phase of this name.
+    pub fn of_name(name: &str) -> Option<Self> {
+        let found = PHASES.iter().find(|(_, one, _)| *one == name);
+        found.map(|(phase, ..)| *phase)
+    }
+
+    /// So much of it, in its own unit.
+    pub fn amount(self, n: u64) -> String {
+        match self {
+            Self::Data => Bytes(n).to_string(),
+            _ => n.to_string(),
+        }
+    }
+
+    fn words(self) -> (&'static str, &'static str) {
+        let found = PHASES.iter().find(|(phase, ..)| *phase == self);
+        found.map_or(("", ""), |(_, name, title)| (name, title))
+    }
 }
 
 /// What long work reports to; workers on many threads only [`inc`](Self::inc).

@@ -8,6 +8,7 @@
 mod support;
 
 mod alone;
+mod at_work;
 mod aufs_changed;
 mod changing_source;
 mod commands_complete;

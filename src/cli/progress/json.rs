@@ -8,7 +8,7 @@ use log::Level;
 use serde_json::{Map, Value, json};
 
 use super::super::log_format::line;
-use super::{Running, title};
+use super::Running;
 use crate::engine::{Phase, Progress};
 
 /// How often a line is written while a phase goes on.
@@ -51,7 +51,7 @@ impl Json {
 
 fn tell(running: &Running) {
     let more: Map<String, Value> = [
-        ("phase", json!(name(running.phase))),
+        ("phase", json!(running.phase.name())),
         ("done", json!(running.done)),
         ("total", json!(running.total)),
     ]
@@ -59,19 +59,5 @@ fn tell(running: &Running) {
     .map(|(key, value)| (key.to_owned(), value))
     .collect();
     // A closed stderr is no reason to stop a conversion.
-    let _ = std::io::stderr().write_all(line(Level::Info, title(running.phase), &more).as_bytes());
-}
-
-/// A phase's name, part of the interface.
-fn name(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Read => "read",
-        Phase::Plan => "plan",
-        Phase::Data => "data",
-        Phase::Metadata => "metadata",
-        Phase::Verify => "verify",
-        Phase::Kernel => "kernel",
-        Phase::Recheck => "recheck",
-        Phase::Switch => "switch",
-    }
+    let _ = std::io::stderr().write_all(line(Level::Info, running.phase.title(), &more).as_bytes());
 }

@@ -15,7 +15,6 @@ use self::notifying::Notifying;
 use super::log_format::LogFormat;
 use crate::engine::{Phase, Progress};
 use crate::notify::Notifier;
-use crate::units::Bytes;
 
 /// How often a plain line is written while a phase goes on.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
@@ -28,19 +27,6 @@ pub(super) fn for_stderr() -> Box<dyn Progress> {
         LogFormat::Text => Box::new(Plain::default()),
     };
     Box::new(Notifying::new(shown, Notifier::from_environment()))
-}
-
-fn title(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Read => "reading layers",
-        Phase::Plan => "planning",
-        Phase::Data => "writing data",
-        Phase::Metadata => "writing pool metadata",
-        Phase::Verify => "verifying",
-        Phase::Kernel => "mounting devices",
-        Phase::Recheck => "looking for changes",
-        Phase::Switch => "moving in place",
-    }
 }
 
 #[derive(Default)]
@@ -58,7 +44,7 @@ impl Progress for Bar {
         let style = ProgressStyle::with_template(template).expect("the templates are well formed");
         let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
         bar.set_style(style);
-        bar.set_message(title(phase));
+        bar.set_message(phase.title());
         bar.enable_steady_tick(Duration::from_millis(200));
         *self.lock() = Some(bar);
     }
@@ -152,17 +138,11 @@ impl Running {
     }
 
     fn line(&self) -> String {
-        let title = title(self.phase);
+        let title = self.phase.title();
         if self.total == 0 {
             return title.to_owned();
         }
-        let amount = |n: u64| {
-            if self.phase == Phase::Data {
-                Bytes(n).to_string()
-            } else {
-                n.to_string()
-            }
-        };
+        let amount = |n: u64| self.phase.amount(n);
         let mut line = format!("{title}: {} of {}", amount(self.done), amount(self.total));
         let elapsed = self.began.elapsed();
         let per_second = u128::from(self.done) * 1000 / elapsed.as_millis().max(1);

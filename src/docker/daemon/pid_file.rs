@@ -18,6 +18,7 @@ use thiserror::Error;
 use super::super::files::shown;
 use super::check::Host;
 use super::processes::{is_live_daemon, parse_pid};
+use crate::holder::AtWork;
 use crate::lock::exclusive;
 
 /// Why the pid file cannot be taken.
@@ -32,10 +33,15 @@ pub enum LockError {
         pid: u32,
     },
     /// Another run of this program has it.
-    #[error("{}: another aufs2dm is at work", shown(path))]
+    #[error(
+        "{}: {holder}; when that has ended, the same command again",
+        shown(path)
+    )]
     Busy {
         /// The pid file.
         path: PathBuf,
+        /// Who has it.
+        holder: AtWork,
     },
     /// Somebody else has put another file in its place, or written to ours.
     #[error("{}: is not what this run has put there: {}, so a docker may be starting", shown(path), Content(pid.as_ref()))]
@@ -130,7 +136,7 @@ impl PidFileLock {
                 return Ok(Hold::Held(ours.into_lock(path)));
             }
         }
-        Err(LockError::Busy { path })
+        Err(busy(&path))
     }
 
     /// The file's path.
@@ -230,8 +236,7 @@ impl Draft {
                 path: path.clone(),
                 file: None,
             };
-            let mut file =
-                lock(file, &path)?.ok_or_else(|| LockError::Busy { path: path.clone() })?;
+            let mut file = lock(file, &path)?.ok_or_else(|| busy(&path))?;
             // As Docker writes it: decimal, no newline.
             write!(*file, "{pid}").map_err(io_error("write", &path))?;
             draft.file = Some(file);
@@ -282,9 +287,7 @@ impl Stale {
             other => other.map_err(io_error("open", path))?,
         };
         let Some(mut file) = lock(file, path)? else {
-            return Err(LockError::Busy {
-                path: path.to_path_buf(),
-            });
+            return Err(busy(path));
         };
         if let Some(pid) = live_daemon(&mut file, path, host)? {
             return Err(LockError::DockerRuns {
@@ -345,6 +348,13 @@ fn lock(file: File, path: &Path) -> Result<Option<Flock<File>>, LockError> {
         Ok(file) => Ok(Some(file)),
         Err(Errno::EWOULDBLOCK) => Ok(None),
         Err(errno) => Err(io_error("lock", path)(errno.into())),
+    }
+}
+
+fn busy(path: &Path) -> LockError {
+    LockError::Busy {
+        path: path.to_path_buf(),
+        holder: AtWork::on(path),
     }
 }
 
