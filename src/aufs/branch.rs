@@ -5,10 +5,8 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::fs::Metadata;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use walkdir::{DirEntry, WalkDir};
@@ -16,9 +14,11 @@ use walkdir::{DirEntry, WalkDir};
 use super::conflict::{Conflicts, Verdicts, judge};
 use super::error::Error;
 use super::finding::Finding;
+use super::flagged::{Flagged, Met};
 use super::inode::{XattrSets, read_kind, read_meta};
 use super::names::{Name, PSEUDO_LINKS};
 use super::pseudo_link::PseudoLinks;
+use crate::sys::Stat;
 use crate::tree::{Kind, LayerTree, Listing, NodeId};
 use crate::units::Bytes;
 
@@ -29,6 +29,8 @@ pub struct Branch {
     pub tree: LayerTree,
     /// What the operator should know, ascending.
     pub findings: Vec<Finding>,
+    /// Files whose flags are lost.
+    pub flagged: Flagged,
     /// How much there is.
     pub counts: Counts,
 }
@@ -115,13 +117,14 @@ struct Pass<'a> {
     pseudo_links: PseudoLinks,
     xattr_sets: XattrSets,
     findings: Vec<Finding>,
+    flagged: Met,
     counts: Counts,
 }
 
 impl<'a> Pass<'a> {
     fn new(dir: &'a Path, verdicts: Verdicts) -> Result<Self, Error> {
         let path = || dir.to_owned();
-        let stat = dir.symlink_metadata().map_err(|error| match error.kind() {
+        let stat = Stat::of(dir).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => Error::NoBranch { path: path() },
             _ => Error::from_io("stat", dir, error),
         })?;
@@ -130,9 +133,11 @@ impl<'a> Pass<'a> {
         }
         let mut xattr_sets = XattrSets::default();
         let tree = LayerTree::new(read_meta(dir, &stat, &mut xattr_sets)?);
+        let mut flagged = Met::default();
+        flagged.look(LayerTree::ROOT, &stat);
         Ok(Self {
             dir,
-            device: stat.dev(),
+            device: stat.device,
             verdicts,
             conflicts: Vec::new(),
             tree,
@@ -141,6 +146,7 @@ impl<'a> Pass<'a> {
             pseudo_links: PseudoLinks::default(),
             xattr_sets,
             findings: Vec::new(),
+            flagged,
             counts: Counts::default(),
         })
     }
@@ -167,6 +173,7 @@ impl<'a> Pass<'a> {
         self.findings.sort_unstable();
         self.tree.shrink_to_fit();
         let branch = Branch {
+            flagged: self.flagged.named(&self.tree),
             tree: self.tree,
             findings: self.findings,
             counts: self.counts,
@@ -252,7 +259,7 @@ impl<'a> Pass<'a> {
                 path: entry.path().to_owned(),
             });
         }
-        if stat.len() > 0 {
+        if stat.size > 0 {
             let path = self.relative(entry.path()).into();
             self.findings.push(Finding::FilledWhiteout { path });
         }
@@ -263,7 +270,7 @@ impl<'a> Pass<'a> {
         let stat = stat(entry)?;
         if !stat.is_dir() {
             self.pseudo_links
-                .add(entry.file_name().as_bytes(), stat.ino());
+                .add(entry.file_name().as_bytes(), stat.inode);
         }
         Ok(())
     }
@@ -276,7 +283,7 @@ impl<'a> Pass<'a> {
         }
         let stat = stat(entry)?;
         let path = || entry.path().to_owned();
-        if stat.dev() != self.device {
+        if stat.device != self.device {
             return Err(Error::OtherFileSystem { path: path() });
         }
         if stat.is_dir() != entry.file_type().is_dir() {
@@ -313,9 +320,9 @@ impl<'a> Pass<'a> {
     }
 
     /// The file's node, the same for all its names.
-    fn node(&mut self, path: &Path, stat: &Metadata) -> Result<NodeId, Error> {
-        let linked = !stat.is_dir() && stat.nlink() > 1;
-        if linked && let Some(&node) = self.links.get(&stat.ino()) {
+    fn node(&mut self, path: &Path, stat: &Stat) -> Result<NodeId, Error> {
+        let linked = !stat.is_dir() && stat.links > 1;
+        if linked && let Some(&node) = self.links.get(&stat.inode) {
             return Ok(node);
         }
         let meta = read_meta(path, stat, &mut self.xattr_sets)?;
@@ -324,8 +331,9 @@ impl<'a> Pass<'a> {
             self.counts.bytes.0 = self.counts.bytes.0.saturating_add(file.size);
         }
         let node = self.tree.add(meta, kind);
+        self.flagged.look(node, stat);
         if linked {
-            self.links.insert(stat.ino(), node);
+            self.links.insert(stat.inode, node);
         }
         Ok(node)
     }
@@ -375,8 +383,7 @@ impl<'a> Pass<'a> {
     }
 }
 
-fn stat(entry: &DirEntry) -> Result<Metadata, Error> {
+fn stat(entry: &DirEntry) -> Result<Stat, Error> {
     let path = entry.path();
-    path.symlink_metadata()
-        .map_err(|error| Error::from_io("stat", path, error))
+    Stat::of(path).map_err(|error| Error::from_io("stat", path, error))
 }

@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -14,6 +14,7 @@ use nix::sys::stat::{SFlag, major, minor};
 use nix::unistd::{Whence, lseek};
 
 use super::error::Error;
+use crate::sys::Stat;
 use crate::tree::{DeviceNumber, Kind, Meta, Regular, Segment, Timestamp, Xattrs};
 
 /// Longest target of a symbolic link that ext4 holds: one block less the terminating NUL.
@@ -38,21 +39,21 @@ impl XattrSets {
 }
 
 /// Mode, owner, times and xattrs of the file at `path`, whose `lstat` is `stat`.
-pub(super) fn read_meta(path: &Path, stat: &Metadata, sets: &mut XattrSets) -> Result<Meta, Error> {
+pub(super) fn read_meta(path: &Path, stat: &Stat, sets: &mut XattrSets) -> Result<Meta, Error> {
     Ok(Meta {
-        mode: u16::try_from(stat.mode() & 0o7777).expect("twelve bits fit"),
-        uid: stat.uid(),
-        gid: stat.gid(),
-        atime: timestamp(stat.atime(), stat.atime_nsec()),
-        mtime: timestamp(stat.mtime(), stat.mtime_nsec()),
-        ctime: timestamp(stat.ctime(), stat.ctime_nsec()),
+        mode: u16::try_from(stat.mode & 0o7777).expect("twelve bits fit"),
+        uid: stat.uid,
+        gid: stat.gid,
+        atime: timestamp(stat.atime),
+        mtime: timestamp(stat.mtime),
+        ctime: timestamp(stat.ctime),
         xattrs: sets.shared(read_xattrs(path)?),
     })
 }
 
-fn timestamp(sec: i64, nsec: i64) -> Timestamp {
+fn timestamp((sec, nsec): (i64, u32)) -> Timestamp {
     // The kernel keeps nanoseconds below one second; a file system that did not would only lose the fraction.
-    Timestamp::new(sec, u32::try_from(nsec).unwrap_or(0).min(999_999_999))
+    Timestamp::new(sec, nsec.min(999_999_999))
 }
 
 fn read_xattrs(path: &Path) -> Result<Xattrs, Error> {
@@ -90,12 +91,12 @@ fn is_file_systems_own(name: &OsStr, all: &[OsString]) -> bool {
 }
 
 /// What the file at `path` is. A directory comes empty.
-pub(super) fn read_kind(path: &Path, stat: &Metadata) -> Result<Kind, Error> {
-    let format = SFlag::from_bits_truncate(stat.mode()) & SFlag::S_IFMT;
+pub(super) fn read_kind(path: &Path, stat: &Stat) -> Result<Kind, Error> {
+    let format = SFlag::from_bits_truncate(stat.mode) & SFlag::S_IFMT;
     Ok(match format {
         SFlag::S_IFDIR => Kind::Directory(Box::default()),
         SFlag::S_IFREG => Kind::Regular(Regular {
-            size: stat.len(),
+            size: stat.size,
             segments: read_segments(path, stat)?.map(Box::new),
         }),
         SFlag::S_IFLNK => Kind::Symlink(read_target(path)?),
@@ -107,18 +108,18 @@ pub(super) fn read_kind(path: &Path, stat: &Metadata) -> Result<Kind, Error> {
     })
 }
 
-fn bad_type(path: &Path, stat: &Metadata) -> Error {
+fn bad_type(path: &Path, stat: &Stat) -> Error {
     Error::BadType {
         path: path.to_owned(),
-        mode: stat.mode(),
+        mode: stat.mode,
     }
 }
 
-fn device_number(path: &Path, stat: &Metadata) -> Result<DeviceNumber, Error> {
+fn device_number(path: &Path, stat: &Stat) -> Result<DeviceNumber, Error> {
     let half = |number| u32::try_from(number).map_err(|_| bad_type(path, stat));
     Ok(DeviceNumber {
-        major: half(major(stat.rdev()))?,
-        minor: half(minor(stat.rdev()))?,
+        major: half(major(stat.node))?,
+        minor: half(minor(stat.node))?,
     })
 }
 
@@ -141,23 +142,23 @@ fn read_target(path: &Path) -> Result<Box<[u8]>, Error> {
 }
 
 /// The runs of data of a file that has fewer blocks than its size needs, `None` for a file without holes.
-fn read_segments(path: &Path, stat: &Metadata) -> Result<Option<Vec<Segment>>, Error> {
-    if stat.blocks().saturating_mul(512) >= stat.len() {
+fn read_segments(path: &Path, stat: &Stat) -> Result<Option<Vec<Segment>>, Error> {
+    if stat.blocks.saturating_mul(512) >= stat.size {
         return Ok(None);
     }
     let file = open_same(path, stat)?;
-    let segments = map_data(&file, stat.len())
+    let segments = map_data(&file, stat.size)
         .map_err(|errno| Error::from_io("find holes", path, errno.into()))?
         .ok_or_else(|| changed(path))?;
     let whole = [Segment {
         start: 0,
-        end: stat.len(),
+        end: stat.size,
     }];
     Ok((segments != whole).then_some(segments))
 }
 
 /// Opens the regular file that `stat` was taken of, leaving its access time alone.
-fn open_same(path: &Path, stat: &Metadata) -> Result<File, Error> {
+fn open_same(path: &Path, stat: &Stat) -> Result<File, Error> {
     // O_NONBLOCK: should a fifo have taken the file's place, the open must not wait for a writer.
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NOATIME | OFlag::O_NONBLOCK;
     let file = OpenOptions::new()
@@ -170,10 +171,10 @@ fn open_same(path: &Path, stat: &Metadata) -> Result<File, Error> {
         })?;
     let now = file
         .metadata()
+        .map(|now| Stat::from(&now))
         .map_err(|error| Error::from_io("stat", path, error))?;
-    let identity = |of: &Metadata| (of.dev(), of.ino(), of.mode(), of.len());
-    let change = |of: &Metadata| (of.mtime(), of.mtime_nsec(), of.ctime(), of.ctime_nsec());
-    if identity(&now) != identity(stat) || change(&now) != change(stat) {
+    let identity = |of: &Stat| (of.device, of.inode, of.mode, of.size, of.mtime, of.ctime);
+    if identity(&now) != identity(stat) {
         return Err(changed(path));
     }
     Ok(file)

@@ -11,6 +11,7 @@ mod place;
 mod printable;
 mod progress;
 mod quiet;
+mod remarks;
 mod rollback;
 mod run;
 mod status;

@@ -6,6 +6,7 @@ use std::time::Instant;
 use uuid::Uuid;
 
 use super::error::Error;
+use super::lost_flags::LostFlags;
 use super::notes::Notes;
 use super::order::Order;
 use super::preflight;
@@ -37,6 +38,8 @@ pub struct Prepared {
     pub(super) daemon: Option<Switch>,
     pub(super) configs: Vec<EditedConfig>,
     pub(super) counts: Counts,
+    /// What of the files' flags no device gets.
+    pub(super) lost_flags: LostFlags,
 }
 
 impl Prepared {

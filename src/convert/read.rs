@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::error::Error;
+use super::lost_flags::LostFlags;
 use super::source::Source;
 use crate::aufs::{self, Branch, Counts, OpaqueDirs};
 use crate::commit::EditedConfig;
@@ -22,6 +23,7 @@ const DRIVER: &str = "devicemapper";
 pub(super) struct Read {
     pub(super) layers: Vec<plan::Layer>,
     pub(super) counts: Counts,
+    pub(super) lost_flags: LostFlags,
     pub(super) notices: Vec<String>,
 }
 
@@ -69,6 +71,7 @@ pub(super) fn read_layer(source: &Source, layer: &AufsLayer) -> Result<Branch, E
 fn assemble(source: &Source, branches: Vec<Branch>) -> Read {
     let mut notices = double_opaque(&source.model, &branches);
     let mut counts = Counts::default();
+    let mut lost_flags = LostFlags::none();
     let mut layers = Vec::with_capacity(branches.len());
     for (layer, branch) in source.model.aufs.iter().zip(branches) {
         let users = source.model.users_of(&layer.id);
@@ -78,6 +81,7 @@ fn assemble(source: &Source, branches: Vec<Branch>) -> Read {
                 .iter()
                 .map(|finding| format!("layer {}: {finding} ({users})", layer.id)),
         );
+        lost_flags.add(&layer.id, &branch.flagged, &users);
         counts.entries += branch.counts.entries;
         counts.bytes = Bytes(counts.bytes.0 + branch.counts.bytes.0);
         counts.whiteouts += branch.counts.whiteouts;
@@ -94,6 +98,7 @@ fn assemble(source: &Source, branches: Vec<Branch>) -> Read {
     Read {
         layers,
         counts,
+        lost_flags,
         notices,
     }
 }

@@ -275,6 +275,7 @@ impl Source {
             daemon,
             configs,
             counts: layers.counts,
+            lost_flags: layers.lost_flags,
         };
         if !prepared.source.request.cancel.is_set() {
             return prepared.checked();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::execute::Prepared;
+use super::lost_flags::LostFlags;
 use super::writer::Work;
 use super::written::Written;
 use crate::commit::EditedConfig;
@@ -42,6 +43,8 @@ pub struct Summary {
     pub entries: u64,
     /// Sum of the files' sizes in all branches, bytes.
     pub source_bytes: u64,
+    /// Files with flags of `chattr`, which no device gets.
+    pub flags: LostFlags,
     /// What writes the pool.
     pub engine: &'static str,
     /// The devices' file system.
@@ -148,6 +151,7 @@ impl Summary {
             work,
             configs,
             counts,
+            lost_flags,
             daemon,
             ..
         } = prepared;
@@ -168,6 +172,7 @@ impl Summary {
             layers: plan.devices.len() - 1,
             entries: counts.entries,
             source_bytes: counts.bytes.0,
+            flags: lost_flags.clone(),
             engine: work.engine(),
             file_system: plan.file_system,
             storage_opts: work.storage_opts(),

@@ -11,6 +11,7 @@ use nix::libc;
 use nix::sys::stat::{Mode, SFlag, fstat, fstatat};
 
 use super::inode_flags::{Frozen, frozen_open};
+use super::statx::{STATX_ATTR_APPEND, STATX_ATTR_IMMUTABLE, STATX_INO, STATX_MNT_ID, Statx};
 
 /// A file or directory, told from every other by where it lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,31 +23,6 @@ pub struct Identity {
     /// Its inode number.
     pub inode: u64,
 }
-
-/// `struct statx` up to the mount. Source: linux v6.6 `include/uapi/linux/stat.h`.
-#[repr(C)]
-#[derive(Default)]
-struct Statx {
-    mask: u32,
-    block_size: u32,
-    attributes: u64,
-    links_to_mode: [u32; 4],
-    inode: u64,
-    size_to_attributes_mask: [u64; 3],
-    times: [u64; 8],
-    device_of_node: [u32; 2],
-    device_major: u32,
-    device_minor: u32,
-    mount: u64,
-    rest: [u64; 13],
-}
-
-const _: () = assert!(size_of::<Statx>() == 256);
-
-const STATX_INO: u32 = 0x100;
-const STATX_MNT_ID: u32 = 0x1000;
-const STATX_ATTR_IMMUTABLE: u64 = 0x10;
-const STATX_ATTR_APPEND: u64 = 0x20;
 
 impl Identity {
     /// Of an open directory, and the flag that it bears.
@@ -100,7 +76,7 @@ impl Statx {
     fn identity(&self) -> Identity {
         Identity {
             mount: self.mount,
-            device: libc::makedev(self.device_major, self.device_minor),
+            device: self.device(),
             inode: self.inode,
         }
     }
@@ -118,20 +94,7 @@ impl Statx {
 
 /// Of a name in a directory, or of the open file itself where the name is empty.
 fn statx(fd: BorrowedFd<'_>, name: &CStr) -> Result<Statx, Errno> {
-    let mut stat = Statx::default();
-    let flags = libc::AT_SYMLINK_NOFOLLOW | libc::AT_NO_AUTOMOUNT | libc::AT_EMPTY_PATH;
-    // SAFETY: the descriptor and the name outlive the call, and `stat` has the size that the kernel fills.
-    let code = unsafe {
-        libc::syscall(
-            libc::SYS_statx,
-            fd.as_raw_fd(),
-            name.as_ptr(),
-            flags,
-            STATX_INO | STATX_MNT_ID,
-            &raw mut stat,
-        )
-    };
-    Errno::result(code).map(|_| stat)
+    Statx::at(fd.as_raw_fd(), name, STATX_INO | STATX_MNT_ID)
 }
 
 /// `struct file_handle` without room for a handle. Source: linux v6.6 `include/linux/fs.h`.

@@ -11,6 +11,8 @@ mod kernel;
 pub mod loops;
 pub mod mounts;
 mod open_files;
+mod stat;
+mod statx;
 
 pub use access_times::without_access_times;
 pub use clone::{CloneRange, clone_range};
@@ -19,3 +21,4 @@ pub use identity::{Identity, frozen_name};
 pub use inode_flags::{Frozen, frozen};
 pub use kernel::{kernel_version, syncfs_tells_errors};
 pub use open_files::raise_open_files;
+pub use stat::{InodeFlag, Stat};

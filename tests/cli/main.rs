@@ -27,6 +27,7 @@ mod host_root;
 mod hostile_stage;
 mod interrupted;
 mod lifecycle;
+mod lost_flags;
 mod lost_journal;
 mod machine_log;
 mod names_missing;

@@ -301,10 +301,10 @@ fn of_an_aufs_directory_on_a_mount_of_its_own_only_dockers_parts_go() {
 }
 
 /// Takes the attribute flags away in the end.
-struct Flags(PathBuf);
+pub(crate) struct Flags(pub(crate) PathBuf);
 
 impl Flags {
-    fn set(&self, flag: &str, path: &Path) {
+    pub(crate) fn set(&self, flag: &str, path: &Path) {
         assert!(path.starts_with(&self.0));
         chattr(&[flag], path);
     }
@@ -314,7 +314,7 @@ impl Drop for Flags {
     fn drop(&mut self) {
         // Some directories are gone by then.
         let _ = Command::new("chattr")
-            .args(["-R", "-f", "-i", "-a"])
+            .args(["-R", "-f", "-i", "-a", "-d"])
             .arg(&self.0)
             .status();
     }

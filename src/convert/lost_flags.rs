@@ -1,0 +1,66 @@
+//! Flags that `chattr` set in the branches: no device gets them, which the operator is told.
+
+use serde::Serialize;
+
+use crate::aufs::{Flagged, FlaggedFile};
+use crate::docker::{CacheId, Hits};
+use crate::sys::InodeFlag;
+
+/// How many files are named.
+const NAMED: usize = 4;
+
+/// Files with flags that no device gets.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct LostFlags {
+    /// How many files, hard links of one counted once.
+    pub files: u64,
+    /// The first of them.
+    pub first: Vec<LostFlag>,
+    /// Whether kernel and file system tell flags without opening each file; where not, nothing was looked for.
+    pub looked_for: bool,
+}
+
+/// One file with flags.
+#[derive(Clone, Debug, Serialize)]
+pub struct LostFlag {
+    /// The layer.
+    pub layer: CacheId,
+    /// The file's path inside the layer, escaped.
+    pub path: String,
+    /// Its flags: `immutable`, `append-only`, `no-dump`.
+    pub flags: Vec<&'static str>,
+    /// Who needs the layer.
+    pub hits: Hits,
+}
+
+impl LostFlags {
+    /// None so far.
+    pub(super) fn none() -> Self {
+        Self {
+            looked_for: true,
+            ..Self::default()
+        }
+    }
+
+    /// Adds those of one layer.
+    pub(super) fn add(&mut self, layer: &CacheId, flagged: &Flagged, hits: &Hits) {
+        self.files += flagged.files;
+        self.looked_for &= !flagged.untold;
+        let room = NAMED.saturating_sub(self.first.len());
+        let lost = |file: &FlaggedFile| LostFlag {
+            layer: layer.clone(),
+            path: file.path.clone(),
+            flags: file.flags.iter().copied().map(name).collect(),
+            hits: hits.clone(),
+        };
+        self.first.extend(flagged.first.iter().take(room).map(lost));
+    }
+}
+
+fn name(flag: InodeFlag) -> &'static str {
+    match flag {
+        InodeFlag::Immutable => "immutable",
+        InodeFlag::AppendOnly => "append-only",
+        InodeFlag::NoDump => "no-dump",
+    }
+}

@@ -1,0 +1,181 @@
+//! What `lstat` tells of a file, and the flags that `chattr` sets, for the price of the one call.
+
+use std::ffi::CString;
+use std::fs::Metadata;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::errno::Errno;
+use nix::libc::{AT_FDCWD, S_IFDIR, S_IFMT, S_IFREG};
+
+use super::statx::{
+    STATX_ATTR_APPEND, STATX_ATTR_IMMUTABLE, STATX_ATTR_NODUMP, STATX_BASIC_STATS, Statx,
+};
+
+/// Set once the kernel has said that it has no `statx`, so that it is not asked again for each file.
+static NO_STATX: AtomicBool = AtomicBool::new(false);
+
+/// A flag that `chattr` sets, of those that the kernel tells without opening the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InodeFlag {
+    /// `i`: nobody changes, removes, renames or links it.
+    Immutable,
+    /// `a`: it is only added to.
+    AppendOnly,
+    /// `d`: `dump` leaves it out.
+    NoDump,
+}
+
+const TOLD: [(u64, InodeFlag); 3] = [
+    (STATX_ATTR_IMMUTABLE, InodeFlag::Immutable),
+    (STATX_ATTR_APPEND, InodeFlag::AppendOnly),
+    (STATX_ATTR_NODUMP, InodeFlag::NoDump),
+];
+
+/// What `lstat` tells, and the flags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// Type and permissions.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Its file system.
+    pub device: u64,
+    /// Its inode number.
+    pub inode: u64,
+    /// How many names it has.
+    pub links: u64,
+    /// Length in bytes.
+    pub size: u64,
+    /// Units of 512 bytes that it takes.
+    pub blocks: u64,
+    /// The number of a device special file.
+    pub node: u64,
+    /// Last access, seconds and nanoseconds.
+    pub atime: (i64, u32),
+    /// Last change of the content.
+    pub mtime: (i64, u32),
+    /// Last change of the inode.
+    pub ctime: (i64, u32),
+    attributes: u64,
+    flags_told: bool,
+}
+
+impl Stat {
+    /// Of the file at `path`; a symbolic link is not followed.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's, as of `lstat`.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        if !NO_STATX.load(Ordering::Relaxed) {
+            let name = CString::new(path.as_os_str().as_bytes())?;
+            match Statx::at(AT_FDCWD, &name, STATX_BASIC_STATS) {
+                Ok(stat) => return Ok(Self::from_statx(&stat)),
+                // Before Linux 4.11, or where a filter refuses what it does not know.
+                Err(Errno::ENOSYS | Errno::EPERM) => NO_STATX.store(true, Ordering::Relaxed),
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        path.symlink_metadata().map(|stat| Self::from(&stat))
+    }
+
+    fn from_statx(stat: &Statx) -> Self {
+        let asked = STATX_ATTR_IMMUTABLE | STATX_ATTR_APPEND;
+        Self {
+            mode: stat.mode.into(),
+            uid: stat.uid,
+            gid: stat.gid,
+            device: stat.device(),
+            inode: stat.inode,
+            links: stat.links.into(),
+            size: stat.size,
+            blocks: stat.blocks,
+            node: stat.node(),
+            atime: (stat.atime.sec, stat.atime.nsec),
+            mtime: (stat.mtime.sec, stat.mtime.nsec),
+            ctime: (stat.ctime.sec, stat.ctime.nsec),
+            attributes: stat.attributes & stat.attributes_mask,
+            flags_told: stat.attributes_mask & asked == asked,
+        }
+    }
+
+    /// Whether it is a directory.
+    pub fn is_dir(&self) -> bool {
+        self.mode & S_IFMT == S_IFDIR
+    }
+
+    /// Whether it is a regular file.
+    pub fn is_file(&self) -> bool {
+        self.mode & S_IFMT == S_IFREG
+    }
+
+    /// Its flags; `None` where kernel or file system tell none without opening the file.
+    pub fn flags(&self) -> Option<impl Iterator<Item = InodeFlag>> {
+        let set = |(bit, flag): (u64, InodeFlag)| (self.attributes & bit != 0).then_some(flag);
+        self.flags_told.then(|| TOLD.into_iter().filter_map(set))
+    }
+}
+
+impl From<&Metadata> for Stat {
+    /// Without flags.
+    fn from(stat: &Metadata) -> Self {
+        // The kernel keeps nanoseconds below one second; a file system that did not would only lose the fraction.
+        let time = |sec, nsec| (sec, u32::try_from(nsec).unwrap_or(0));
+        Self {
+            mode: stat.mode(),
+            uid: stat.uid(),
+            gid: stat.gid(),
+            device: stat.dev(),
+            inode: stat.ino(),
+            links: stat.nlink(),
+            size: stat.len(),
+            blocks: stat.blocks(),
+            node: stat.rdev(),
+            atime: time(stat.atime(), stat.atime_nsec()),
+            mtime: time(stat.mtime(), stat.mtime_nsec()),
+            ctime: time(stat.ctime(), stat.ctime_nsec()),
+            attributes: 0,
+            flags_told: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_tells_what_lstat_tells() {
+        for path in ["/", "/proc/self/exe", "/dev/null", "/proc/self/status"] {
+            let path = Path::new(path);
+            let told = Stat::of(path).unwrap();
+            let lstat = Stat::from(&path.symlink_metadata().unwrap());
+            let without = Stat {
+                attributes: 0,
+                flags_told: false,
+                ..told
+            };
+            // What is below /proc gets its times when it is looked at.
+            let times = Stat {
+                atime: told.atime,
+                mtime: told.mtime,
+                ctime: told.ctime,
+                ..lstat
+            };
+            assert_eq!(without, times, "{}", path.display());
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let told = Stat::of(file.path()).unwrap();
+        let lstat = Stat::from(&file.path().symlink_metadata().unwrap());
+        assert_eq!(told.mtime, lstat.mtime);
+        assert_eq!(told.ctime, lstat.ctime);
+        assert_eq!(told.atime, lstat.atime);
+        assert!(Stat::of(&file.path().join("x")).is_err());
+    }
+}
