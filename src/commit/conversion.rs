@@ -1,6 +1,7 @@
 //! A conversion that was begun, taken up by a later command: to go on with the move, to go back, or to do without the
 //! aufs side.
 
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -128,6 +129,15 @@ impl Conversion {
             Some(aufs) => aufs.branch(&self.root, id.as_str()),
             None => BranchNow::Unknown,
         }
+    }
+
+    /// Notes digests of entries of devices that were found to be what aufs has.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    pub fn note_entries(&self, devices: BTreeMap<String, String>) -> Result<(), Error> {
+        Journal::reopen(&self.stage)?.append(&Record::Entries { devices })
     }
 
     /// What of the conversion's own files is damaged, a text each: Docker's small files that differ from what was written although

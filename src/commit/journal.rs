@@ -4,7 +4,7 @@
 //! after what it reports was done (case by case: docs/commit.md). A line that a power cut has torn is the last and has no
 //! end, so it counts for nothing. Each line ends with a checksum of the rest of it, so that a damaged one is told.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -53,6 +53,11 @@ pub enum Record {
     NothingBeside,
     /// What was durable is about to be removed: no device is any more.
     Undone,
+    /// What is staged or in place was found to be what aufs has.
+    Entries {
+        /// The digests of the entries of the layers' devices, by the layers' ids.
+        devices: BTreeMap<String, String>,
+    },
     /// All is staged and durable, and is about to be moved in place.
     Switching(Switching),
     /// The move failed and was taken back.
@@ -151,6 +156,8 @@ pub struct Story {
     pub state: State,
     /// The devices whose content is durable, by their places in the plan.
     pub durable: BTreeSet<usize>,
+    /// The digests of the entries of the layers' devices as they were converted, by the layers' ids.
+    pub entries: BTreeMap<String, String>,
     /// Where the containers' configs are staged, if that is beside them.
     pub beside: Option<Beside>,
     /// How it is moved in place, as soon as that was decided.
@@ -204,6 +211,7 @@ impl Story {
             begun,
             state: State::Writing,
             durable: BTreeSet::new(),
+            entries: BTreeMap::new(),
             beside: None,
             switching: None,
             switched_at: None,
@@ -242,6 +250,10 @@ impl Story {
                 self.beside = None;
                 self.state
             }
+            Record::Entries { devices } => {
+                self.entries.extend(devices);
+                self.state
+            }
             Record::Undone => {
                 self.durable.clear();
                 self.state
@@ -275,6 +287,10 @@ impl Story {
             Record::RollingBack => State::RollingBack,
             Record::Committing => State::Committing,
         };
+        self.expect_moves()
+    }
+
+    fn expect_moves(&self) -> Result<(), &'static str> {
         let needs_moves = !matches!(self.state, State::Writing | State::RollingBack);
         if needs_moves && self.switching.is_none() {
             return Err("it does not say what was moved");

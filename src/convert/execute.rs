@@ -12,7 +12,7 @@ use super::order::Order;
 use super::preflight;
 use super::source::Source;
 use super::summary::{Done, Summary};
-use super::verify::{noted, staged_report};
+use super::verify::{entries, noted, staged_report};
 use super::writer::Work;
 use super::written::Written;
 use crate::aufs::Counts;
@@ -273,6 +273,8 @@ impl Prepared {
             }
             Verdict::Sound => log::info!("{report}"),
         }
+        let devices = entries(&report);
+        stage.journal().append(&Record::Entries { devices })?;
         Ok(Some(noted(&report, None)))
     }
 

@@ -1,5 +1,6 @@
 //! Verification of a root, whichever side it has.
 
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::num::NonZeroUsize;
@@ -23,7 +24,7 @@ use crate::engine::kernel::Target;
 use crate::engine::{Cancel, Progress};
 use crate::privileges::{self, Purpose};
 use crate::tree::shown;
-use crate::verify::{self, Ask, BranchNow, Devices, Mode, Noted, Report, pool};
+use crate::verify::{self, Ask, BranchNow, Devices, Mode, Noted, Report, Tree, Verdict, pool};
 
 /// What was asked for.
 #[derive(Clone, Debug)]
@@ -89,7 +90,15 @@ pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<Report
     }
     report.add_faults(faults);
     if let Some(conversion) = conversion.filter(|one| one.story().state == State::Converted) {
-        match conversion.note_verified(noted(&report, seen)) {
+        let known = &conversion.story().entries;
+        let mut entries = entries(&report);
+        entries.retain(|id, _| !known.contains_key(id));
+        let as_noted = if entries.is_empty() {
+            Ok(())
+        } else {
+            conversion.note_entries(entries)
+        };
+        match as_noted.and_then(|()| conversion.note_verified(noted(&report, seen))) {
             Err(error) if read_only(&path).is_some() => report.remarks.push(format!(
                 "the journal does not know of this verification: {}",
                 Chain(&error)
@@ -134,6 +143,15 @@ pub(super) fn noted(report: &Report, seen: Option<DeviceSide>) -> Verified {
         aufs_changed: report.has_aufs_changed(),
         seen,
     }
+}
+
+/// The digests of the entries of devices that are what aufs has.
+pub(super) fn entries(report: &Report) -> BTreeMap<String, String> {
+    let same = report.layers.iter().filter(|layer| {
+        matches!(layer.tree, Tree::Same { .. }) && layer.verdict() != Verdict::Wrong
+    });
+    same.filter_map(|layer| Some((layer.id.as_ref()?.to_string(), layer.entries.clone()?)))
+        .collect()
 }
 
 /// The devicemapper side as it is now.
@@ -223,11 +241,9 @@ pub(super) fn look(
             mounts: mounts.path(),
         }),
         conversion: None,
-        noted: conversion.and_then(|conversion| {
-            Some(Noted {
-                switched_at: conversion.story().switched_at?,
-                branch: &branch,
-            })
+        noted: conversion.map(|conversion| Noted {
+            branch: &branch,
+            entries: &conversion.story().entries,
         }),
         jobs: request.jobs,
         cancel: request.cancel.clone(),

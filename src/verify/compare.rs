@@ -45,10 +45,8 @@ pub(super) struct Compared {
     pub(super) entries: u64,
     /// What is wrong, each with its path.
     pub(super) faults: Faults,
-    /// How many of the faults are of entries that both sides have, with another attribute, size, target or device number.
-    pub(super) attribute_faults: u64,
-    /// These entries.
-    pub(super) unlike: Vec<(NodeId, Ino)>,
+    /// Whether the device is what the conversion noted, so that aufs alone is otherwise.
+    pub(super) is_of_aufs: bool,
     /// The branch's regular files with their inodes on the device, as far as both are of one size: their bytes are still to
     /// be compared.
     pub(super) files: Vec<(NodeId, Ino)>,
@@ -173,8 +171,6 @@ impl Comparison<'_> {
             None => attribute_faults(expected, inode),
         };
         if !faults.is_empty() {
-            self.found.attribute_faults += faults.len() as u64;
-            self.found.unlike.push((node, ino));
             let path = self.sides.branch.display_path(node);
             for what in &faults {
                 self.fault(&path, what);

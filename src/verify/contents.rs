@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io::Seek;
 
-use super::blame::Undecided;
 use super::branch::BranchFiles;
 use super::compare::Compared;
 use super::device::{DeviceFiles, DeviceTree, TarFiles};
@@ -17,10 +16,15 @@ use super::unpack::Unpack;
 use super::work::Work;
 use super::written::Written;
 use crate::docker::{DiffId, Owner};
+use crate::ext4::Ino;
 use crate::ext4::read::{Inode, View};
 use crate::plan::Layer;
 use crate::tar_split::{self, Difference, Found};
-use crate::tree::{LayerTree, Regular, Segment};
+use crate::tree::{LayerTree, NodeId, Regular, Segment};
+
+/// Why files of a container's layer that aufs has changed since are not verified.
+const CHANGED_IN_AUFS: &str =
+    "aufs has changed it since the conversion, and Docker keeps no digest of it";
 
 /// How a layer's contents are looked at.
 #[derive(Clone, Copy, Debug)]
@@ -56,8 +60,6 @@ pub(super) struct Judged {
     pub(super) contents: Contents,
     /// What only aufs has otherwise than the layer's tar.
     pub(super) aufs: Faults,
-    /// In what aufs and the device differ and nothing tells which is right; `None`: the device is not what the tar says.
-    pub(super) undecided: Option<Undecided>,
 }
 
 impl From<Contents> for Judged {
@@ -65,7 +67,6 @@ impl From<Contents> for Judged {
         Self {
             contents,
             aufs: Faults::default(),
-            undecided: None,
         }
     }
 }
@@ -82,10 +83,7 @@ impl Subject<'_> {
                 How::Read => self.by_comparison(device, tree)?,
                 _ => Contents::NotRead,
             };
-            return Ok(Judged {
-                undecided: self.undecided(tree),
-                ..contents.into()
-            });
+            return Ok(contents.into());
         };
         let mut unpack = self.unpack();
         let again = tar_split.try_clone().map_err(unreadable)?;
@@ -123,12 +121,6 @@ impl Subject<'_> {
         let mut judged = judged(entries, contents);
         judged.aufs.append(aufs);
         Ok(judged)
-    }
-
-    /// What aufs and the device differ in, of a layer without a tar.
-    fn undecided(&self, tree: DeviceTree<'_>) -> Option<Undecided> {
-        let (compared, layer) = (self.compared?, self.branch?);
-        Some(Undecided::of(compared, &layer.tree, tree.view, None))
     }
 
     /// The files of a layer that its record does not prove, compared with the branch.
@@ -199,11 +191,15 @@ impl Subject<'_> {
                 reason: "it has no tar-split, and aufs has it not".to_owned(),
             });
         };
-        if compared.files.is_empty() {
+        if compared.files.is_empty() && !compared.is_of_aufs {
             return Ok(Contents::Nothing);
         }
         let (bytes, faults) = self.differing_bytes(compared, device, tree)?;
-        Ok(if faults.is_empty() {
+        Ok(if faults.is_empty() && compared.is_of_aufs {
+            Contents::NotVerifiable {
+                reason: CHANGED_IN_AUFS.to_owned(),
+            }
+        } else if faults.is_empty() {
             Contents::Verified {
                 by: Proof::Comparison,
                 files: compared.files.len() as u64,
@@ -231,6 +227,9 @@ impl Subject<'_> {
         let mut total = 0;
         let mut other = Vec::new();
         for &(node, ino) in &compared.files {
+            if compared.is_of_aufs && !self.is_same_file(node, ino, tree) {
+                continue;
+            }
             let size = layer.tree.regular(node).map_or(0, |file| file.size);
             files.open(ino, size);
             let mut differs = None;
@@ -257,6 +256,15 @@ impl Subject<'_> {
             total += size;
         }
         Ok((total, faults))
+    }
+
+    /// Whether a file has the same time of modification on both sides. One that aufs wrote since the conversion has not, and says
+    /// nothing of what is on the device.
+    fn is_same_file(&self, node: NodeId, ino: Ino, tree: DeviceTree<'_>) -> bool {
+        let inode = tree.view.inode(ino);
+        self.branch
+            .zip(inode)
+            .is_some_and(|(layer, inode)| layer.tree.node(node).meta.mtime == inode.meta().mtime)
     }
 
     /// What aufs has, where there is no device yet: damage that is there before any conversion.
@@ -334,12 +342,9 @@ fn unreadable(source: std::io::Error) -> tar_split::Error {
 }
 
 fn judged(entries: Entries, contents: Contents) -> Judged {
-    let undecided = entries.undecided();
     let aufs = entries.aufs.clone();
-    let contents = entries.added_to(contents);
     Judged {
-        undecided: undecided.filter(|_| !matches!(contents, Contents::Mismatch { .. })),
-        contents,
+        contents: entries.added_to(contents),
         aufs,
     }
 }

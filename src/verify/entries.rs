@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 
-use super::blame::Undecided;
 use super::compare::{Compared, Sides, compare};
 use super::recorded::branch_faults;
 use super::report::{Contents, Faults};
@@ -21,8 +20,6 @@ pub(super) struct Entries {
     wrong: Faults,
     /// What only aufs has otherwise.
     pub(super) aufs: Faults,
-    /// What aufs and the device differ in, and the tar does not tell.
-    undecided: Undecided,
     /// Why nothing was compared.
     unknown: Option<String>,
 }
@@ -71,23 +68,17 @@ impl Entries {
             before,
             wrong,
             aufs,
-        } = apart(in_aufs, compare(sides).faults);
-        let undecided = match (compared, branch) {
-            (Some(compared), Some(branch)) => Undecided::of(compared, branch, child, Some(tar)),
-            _ => Undecided::default(),
-        };
+        } = apart(
+            in_aufs,
+            compare(sides).faults,
+            compared.is_some_and(|compared| compared.is_of_aufs),
+        );
         Self {
             before,
             wrong,
             aufs,
-            undecided,
             ..found
         }
-    }
-
-    /// What the tar leaves undecided, if the device is what it says, but for what was so before the conversion.
-    pub(super) fn undecided(&self) -> Option<Undecided> {
-        (self.unknown.is_none() && self.wrong.is_empty()).then_some(self.undecided)
     }
 
     /// Compares a tar with a branch that is known to be what the device has.
@@ -162,7 +153,9 @@ struct Apart {
     aufs: Faults,
 }
 
-fn apart(in_aufs: Faults, on_device: Faults) -> Apart {
+/// Tells what was so before the conversion from what only one side has. What `is_of_aufs` alone since is not on the device: that
+/// has all as it was converted.
+fn apart(in_aufs: Faults, on_device: Faults, is_of_aufs: bool) -> Apart {
     let as_shown = |faults: &Faults| -> HashSet<String> {
         faults
             .first
@@ -174,24 +167,29 @@ fn apart(in_aufs: Faults, on_device: Faults) -> Apart {
     let (both, wrong) = on_device
         .first
         .into_iter()
-        .partition(|fault| in_both.contains(fault));
-    let before = Faults {
-        first: both,
-        more: in_aufs.more.min(on_device.more),
-    };
+        .partition(|fault| is_of_aufs || in_both.contains(fault));
     let alone = in_aufs.first.into_iter();
+    // The two sides differ somewhere, be it in what is not told by name any more.
+    let (before, wrong_too) = if is_of_aufs {
+        (on_device.more, 0)
+    } else {
+        (0, on_device.more)
+    };
     Apart {
         wrong: Faults {
             first: wrong,
-            more: on_device.more - before.more,
+            more: wrong_too,
         },
         aufs: Faults {
             first: alone
                 .filter(|fault| !shown.contains(&as_on_device(fault)))
                 .collect(),
-            more: in_aufs.more - before.more,
+            more: in_aufs.more - in_aufs.more.min(before),
         },
-        before,
+        before: Faults {
+            first: both,
+            more: before,
+        },
     }
 }
 

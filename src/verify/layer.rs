@@ -13,11 +13,12 @@ use super::branch::read_branch;
 use super::carried;
 use super::compare::{Compared, Sides, compare};
 use super::contents::{How, Judged, Subject};
+use super::delta;
 use super::device::{DeviceTree, stretches};
 use super::error::Halt;
 use super::mounted::{self, Held, Stack};
 use super::pool::ThinDevice;
-use super::report::{Contents, Faults, LayerReport, Mode, Proof, Role, Tree};
+use super::report::{Contents, Faults, LayerReport, Mode, Role, Tree};
 use super::run::Run;
 use super::space::compare_space;
 use super::targets::Target;
@@ -41,10 +42,6 @@ pub(super) struct Opened<'a> {
     /// Why there is nothing to read.
     unreadable: Option<String>,
 }
-
-/// Why a container's layer that aufs has changed since is not compared.
-const CHANGED_IN_AUFS: &str =
-    "aufs has changed it since the conversion, and Docker keeps no digest of it";
 
 /// Opens and checks a target's device. `Err` tells why there is none.
 pub(super) fn open<'a>(
@@ -154,8 +151,11 @@ pub(super) fn examine(
     if let Some(branch) = branch {
         report.bytes = file_bytes(&branch.tree);
     }
+    report.entries = look.entries();
     let mut compared = look.compare(branch);
     if let Some(compared) = &mut compared {
+        compared.is_of_aufs = look.is_as_noted(report.entries.as_deref());
+        let of_entries = compared.faults.count();
         look.check_mark(compared);
         match look.compare_space(branch, compared) {
             Ok(()) => {}
@@ -163,6 +163,8 @@ pub(super) fn examine(
             Err(halt) => return look.unreadable_branch(report, &halt),
         }
         report.space = std::mem::take(&mut compared.space);
+        // What was found besides the entries is of the device.
+        compared.is_of_aufs &= of_entries > 0 && compared.faults.count() == of_entries;
     }
     report.tree = look.tree(compared.as_ref(), &report);
     let how = run.how(place);
@@ -177,7 +179,8 @@ pub(super) fn examine(
         .into(),
         Ok(judged) => judged,
     };
-    look.conclude(&mut report, judged);
+    report.contents = judged.contents;
+    report.aufs = judged.aufs;
     Ok(report)
 }
 
@@ -208,6 +211,7 @@ fn begun(
         tree: Tree::Same { entries: 0 },
         aufs: Faults::default(),
         space: Faults::default(),
+        entries: None,
         hits: target.id.as_ref().map_or_else(Hits::default, users),
     }
 }
@@ -278,37 +282,23 @@ impl<'r, 'a> Look<'r, 'a> {
         Ok(Some(Branch::Read(Box::new(layer))))
     }
 
-    /// Fills in what was found of the contents, and says of what differs which side is at fault.
-    fn conclude(&self, report: &mut LayerReport, judged: Judged) {
-        report.contents = judged.contents;
-        report.aufs = judged.aufs;
-        let of_aufs = judged
-            .undecided
-            .is_some_and(|undecided| undecided.is_of_aufs(self.run.noted, self.id));
-        let Tree::Different { entries } = &report.tree else {
-            return;
-        };
-        if !of_aufs {
-            return;
-        }
-        report.tree = Tree::AufsChanged {
-            entries: entries.clone(),
-        };
-        // Without a record it was compared with what aufs has.
-        let by_aufs = matches!(
-            report.contents,
-            Contents::Mismatch { .. }
-                | Contents::Nothing
-                | Contents::Verified {
-                    by: Proof::Comparison,
-                    ..
-                }
-        );
-        if self.target.known.chain().is_none() && by_aufs {
-            report.contents = Contents::NotVerifiable {
-                reason: CHANGED_IN_AUFS.to_owned(),
-            };
-        }
+    /// The digest of the device's entries, where those of its parent can be read.
+    fn entries(&self) -> Option<String> {
+        let view = |opened: &'r Opened<'a>| opened.checked.as_ref().map(|checked| &checked.view);
+        let (parent, child) = (self.below.and_then(view)?, self.opened.and_then(view)?);
+        Some(delta::digest(parent, child))
+    }
+
+    /// What the conversion noted of them.
+    fn noted_entries(&self) -> Option<&'r str> {
+        let entries = self.run.noted?.entries.get(self.id.as_str());
+        entries.map(|digest| &**digest)
+    }
+
+    /// Whether the device's entries are what the conversion noted of them.
+    fn is_as_noted(&self, entries: Option<&str>) -> bool {
+        let noted = self.noted_entries();
+        noted.is_some() && noted == entries
     }
 
     /// What became of a branch that the conversion noted.
@@ -370,10 +360,7 @@ impl<'r, 'a> Look<'r, 'a> {
     fn tree(&self, compared: Option<&Compared>, report: &LayerReport) -> Tree {
         let Some(compared) = compared else {
             if self.opened.is_some() && self.branch_now() == BranchNow::Missing {
-                let lost = format!("aufs/diff/{}: is missing", self.id);
-                return Tree::AufsChanged {
-                    entries: std::iter::once(lost).collect(),
-                };
+                return self.without_branch(report);
             }
             return Tree::NotCompared {
                 reason: self.why_not_compared().to_owned(),
@@ -389,9 +376,25 @@ impl<'r, 'a> Look<'r, 'a> {
                 differences: compared.faults.count(),
             };
         }
-        Tree::Different {
-            entries: compared.faults.clone(),
+        let entries = compared.faults.clone();
+        if compared.is_of_aufs {
+            Tree::AufsChanged { entries }
+        } else {
+            Tree::Different { entries }
         }
+    }
+
+    /// A layer whose branch has gone since the conversion.
+    fn without_branch(&self, report: &LayerReport) -> Tree {
+        let lost = format!("aufs/diff/{}: is missing", self.id);
+        let went_on = report.role == Role::Writable && self.written_since();
+        let mut entries: Faults = std::iter::once(lost).collect();
+        let noted = self.noted_entries();
+        if went_on || noted.is_none() || self.is_as_noted(report.entries.as_deref()) {
+            return Tree::AufsChanged { entries };
+        }
+        entries.push("the entries of its device are not those that were converted");
+        Tree::Different { entries }
     }
 
     /// Why aufs has no branch of it.

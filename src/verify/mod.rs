@@ -10,6 +10,7 @@ mod carried;
 mod compare;
 mod contents;
 mod coverage;
+mod delta;
 mod device;
 mod entries;
 mod error;

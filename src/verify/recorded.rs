@@ -66,15 +66,6 @@ fn node_faults(expected: &Node, unsure: Unsure, found: &Node) -> Vec<String> {
     faults(expected, unsure, &seen)
 }
 
-/// Whether the tar says that an entry with these attributes is damaged.
-pub(super) fn rejects(expected: &Node, unsure: Unsure, meta: &Meta) -> bool {
-    let mut faults = Vec::new();
-    if !unsure.has(Unsure::ALL) {
-        meta_faults(expected, unsure, meta, &mut faults);
-    }
-    !faults.is_empty()
-}
-
 fn faults(expected: &Node, unsure: Unsure, seen: &Seen<'_>) -> Vec<String> {
     if unsure.has(Unsure::ALL) {
         return Vec::new();

@@ -106,6 +106,9 @@ pub struct LayerReport {
     pub aufs: Faults,
     /// Files that are a hole on one side where the other takes space for zeros. That is no fault.
     pub space: Faults,
+    /// The digest of its device's entries, for the conversion's journal.
+    #[serde(skip)]
+    pub entries: Option<String>,
     /// Who needs it.
     pub hits: Hits,
 }

@@ -369,6 +369,15 @@ fn damage_to_pool_data_is_named() {
     with_group_sums(EFFORT);
 }
 
+/// A branch that was changed in one place tells nothing of what the device has in another.
+#[test]
+fn damage_to_pool_data_is_named_although_aufs_was_changed_too() {
+    let label = "checksums of groups, aufs changed since";
+    let mut trial = Trial::new(label, Checksums::GroupDescriptors, EFFORT);
+    trial.root.change_aufs();
+    trial.with(damage_data).end();
+}
+
 #[test]
 fn damage_to_pool_data_with_all_checksums_and_to_pool_metadata_is_named() {
     with_all_sums(EFFORT);

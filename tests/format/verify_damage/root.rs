@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::num::NonZeroUsize;
-use std::os::unix::fs::{FileExt, symlink};
+use std::os::unix::fs::{FileExt, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -29,6 +29,8 @@ pub(super) struct Converted {
     root: PathBuf,
     /// What the conversion wrote but the pool, by paths relative to the root.
     files: Vec<PathBuf>,
+    /// What `verify` says of it as it is.
+    sound: Verdict,
 }
 
 impl Converted {
@@ -52,9 +54,25 @@ impl Converted {
             _dir: dir,
             root,
             files,
+            sound: Verdict::Sound,
         };
         assert!(matches!(converted.verify(), Word::Sound));
         converted
+    }
+
+    /// Changes each branch, as a Docker that runs on the aufs side does, and gives all entries a new time of change.
+    pub(super) fn change_aufs(&mut self) {
+        for branch in fs::read_dir(self.root.join("aufs/diff")).unwrap() {
+            let branch = branch.unwrap().path();
+            for entry in WalkDir::new(&branch) {
+                let path = entry.unwrap().into_path();
+                lchown(&path, None, None).unwrap();
+            }
+            fs::write(branch.join("added since"), "").unwrap();
+        }
+        self.sound = Verdict::AufsChanged;
+        let word = self.verify();
+        assert!(matches!(word, Word::Sound), "{}", word.text());
     }
 
     /// Takes the aufs side and the way back away, as `commit` does.
@@ -108,7 +126,7 @@ impl Converted {
         };
         loop {
             match verify(&request, &Quiet) {
-                Ok(report) if report.verdict == Verdict::Sound => return Word::Sound,
+                Ok(report) if report.verdict == self.sound => return Word::Sound,
                 Ok(report) => return Word::Wrong(Box::new(report)),
                 // A process that another test is about to start has our locks until it runs its program.
                 Err(

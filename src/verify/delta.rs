@@ -1,0 +1,76 @@
+//! A digest of what a device has otherwise than the one it is a snapshot of: entries with all their attributes, but neither bytes of
+//! files nor where they lie.
+//!
+//! A conversion notes it of every device that it has found to be what aufs has. A device that has it later is what it was then,
+//! whatever became of aufs; without it nothing tells which of two sides that differ was changed.
+
+use sha2::{Digest, Sha256};
+
+use super::attributes::unchanged;
+use crate::ext4::Ino;
+use crate::ext4::read::{Inode, View};
+
+/// The digest, in hexadecimal digits. It costs what the device has otherwise than its parent.
+pub(super) fn digest(parent: &View, child: &View) -> String {
+    let mut sum = Sha256::new();
+    let mut names: Vec<(Ino, &[u8])> = child.changed_names(parent).collect();
+    names.sort_unstable();
+    for (directory, name) in names {
+        add_number(&mut sum, directory.0);
+        add_bytes(&mut sum, name);
+        add_number(
+            &mut sum,
+            child.lookup(directory, name).map_or(0, |ino| ino.0),
+        );
+    }
+    add_bytes(&mut sum, b""); // no name is empty: here the inodes begin
+    for ino in child.changed_since(parent) {
+        if ino.0 < 11 && ino != Ino::ROOT {
+            continue; // the file system's own: each mount writes to its journal
+        }
+        let Some(inode) = child.inode(ino) else {
+            continue; // it is gone, and with it its names
+        };
+        let below = parent.inode(ino);
+        let is_read_only =
+            below.is_some_and(|below| unchanged((parent, below), (child, inode), ino).is_ok());
+        if !is_read_only {
+            add_number(&mut sum, ino.0);
+            add_inode(&mut sum, inode);
+        }
+    }
+    format!("{:x}", sum.finalize())
+}
+
+fn add_inode(sum: &mut Sha256, inode: &Inode) {
+    let meta = inode.meta();
+    add_bytes(sum, format!("{:?}", inode.file_type()).as_bytes());
+    for number in [u32::from(meta.mode), meta.uid, meta.gid] {
+        add_number(sum, number);
+    }
+    for number in [u32::from(inode.links()), inode.attribute_flags()] {
+        add_number(sum, number);
+    }
+    sum.update(inode.size().to_le_bytes());
+    sum.update(meta.mtime.sec().to_le_bytes());
+    add_number(sum, meta.mtime.nsec());
+    add_bytes(sum, inode.target().unwrap_or_default());
+    if let Some(number) = inode.device() {
+        add_number(sum, number.major);
+        add_number(sum, number.minor);
+    }
+    sum.update((meta.xattrs.iter().count() as u64).to_le_bytes());
+    for (name, value) in meta.xattrs.iter() {
+        add_bytes(sum, name);
+        add_bytes(sum, value);
+    }
+}
+
+fn add_number(sum: &mut Sha256, number: u32) {
+    sum.update(number.to_le_bytes());
+}
+
+fn add_bytes(sum: &mut Sha256, bytes: &[u8]) {
+    sum.update((bytes.len() as u64).to_le_bytes());
+    sum.update(bytes);
+}
