@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 
 use super::args::CommitArgs;
 use super::output::{print, print_json};
+use super::remarks::write_damage;
 use crate::convert::{Discard, MayLose};
 
 /// Removes the aufs side.
@@ -46,9 +47,11 @@ fn confirmed(discard: &Discard) -> anyhow::Result<bool> {
     let mut stderr = io::stderr().lock();
     let verified = discard.verified();
     let verified = verified.map_or_else(String::new, |one| format!("verified: {one}\n"));
+    let mut damage = String::new();
+    write_damage(&mut damage, discard.root(), discard.damaged()).context("damage")?;
     write!(
         stderr,
-        "{verified}{}: aufs/ and image/aufs/ will be removed for good, which frees {}. Type yes to go on: ",
+        "{damage}{verified}{}: aufs/ and image/aufs/ will be removed for good, which frees {}. Type yes to go on: ",
         discard.root().display(),
         discard.bytes()
     )

@@ -14,7 +14,7 @@ use super::place::Place;
 use super::printable::printable;
 use super::progress::for_stderr;
 use super::quiet::keep_access_times;
-use super::remarks::write_flags;
+use super::remarks::{write_damage, write_flags};
 use crate::convert::{
     self, Finished, Prepared, Request, ResumeRequest, Source, Summary, Writer, finish, status,
 };
@@ -193,6 +193,7 @@ fn write_text(text: &mut String, summary: &Summary) -> std::fmt::Result {
     )?;
     write_pool(text, summary)?;
     write_flags(text, &summary.root, &summary.flags)?;
+    write_damage(text, &summary.root, &summary.damaged)?;
     if let Some(elapsed) = summary.elapsed_ms {
         let rate = Bytes(summary.data_bytes * 1000 / elapsed.max(1));
         writeln!(

@@ -1,11 +1,12 @@
-//! What the summary of a conversion says beside its numbers: what no device gets.
+//! What the summary of a conversion says beside its numbers: what no device gets, and what was damaged before.
 
 use std::fmt;
 use std::path::Path;
 
 use super::printable::printable;
 use crate::convert::{LostFlag, LostFlags};
-use crate::shell::word;
+use crate::shell::{own, word};
+use crate::verify::LayerDamage;
 
 /// Where the flags that `chattr` set are lost.
 pub(super) fn write_flags(text: &mut String, root: &Path, lost: &LostFlags) -> fmt::Result {
@@ -54,6 +55,48 @@ pub(super) fn write_flags(text: &mut String, root: &Path, lost: &LostFlags) -> f
         text,
         &format!(
             "              next: list them all with `{list}`, and set again with `chattr` what containers need"
+        ),
+    )
+}
+
+/// How many damaged layers are named.
+const NAMED: usize = 4;
+
+/// Which layers were not what Docker once unpacked before they were converted.
+pub(super) fn write_damage(text: &mut String, root: &Path, damaged: &[LayerDamage]) -> fmt::Result {
+    if damaged.is_empty() {
+        return Ok(());
+    }
+    let layers = match damaged.len() {
+        1 => "1 layer is".to_owned(),
+        layers => format!("{layers} layers are"),
+    };
+    line(
+        text,
+        &format!(
+            "  damage      {layers} not what Docker once unpacked; it was so before the conversion, and the converted root has the same:"
+        ),
+    )?;
+    for damage in damaged.iter().take(NAMED) {
+        let first = damage.files.first.first().map_or("", String::as_str);
+        let (layer, hits) = (&damage.layer, &damage.hits);
+        let more = match damage.files.count().saturating_sub(1) {
+            0 => String::new(),
+            more => format!(", and {more} more"),
+        };
+        line(
+            text,
+            &format!("              layer {layer}: {first}{more} ({hits})"),
+        )?;
+    }
+    if let Some(more @ 1..) = damaged.len().checked_sub(NAMED) {
+        line(text, &format!("              and {more} more layers"))?;
+    }
+    line(
+        text,
+        &format!(
+            "              next: `{}` lists all of it; once Docker runs, remove each of these images and pull or build it anew",
+            own("verify --full", root)
         ),
     )
 }

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::args::StatusArgs;
 use super::output::{print, print_json};
+use super::remarks::write_damage;
 use crate::convert::{Running, Status, status};
 use crate::shell::own;
 
@@ -29,6 +30,8 @@ fn text(status: &Status) -> String {
             &format!("{durable} layers are durable and need not be written again"),
         );
     }
+    // Writing to a String cannot fail.
+    let _ = write_damage(&mut text, &status.root, &status.damaged);
     if status.state == "converted" {
         write_converted(&mut text, status);
     }

@@ -15,6 +15,7 @@ use super::journal::{Story, now, sync_directory};
 use super::since::read_regular;
 use super::verified::Verified;
 use crate::date;
+use crate::verify::LayerDamage;
 
 /// The record's name in the Docker root.
 const FILE: &str = ".aufs2dm.json";
@@ -30,6 +31,9 @@ pub struct Committed {
     pub switched_at: Option<u64>,
     /// The proof.
     pub verified: Option<Verified>,
+    /// Layers that were not what Docker once unpacked before they were converted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub damaged: Vec<LayerDamage>,
     /// When the aufs side was removed.
     pub committed_at: u64,
 }
@@ -49,8 +53,10 @@ impl Committed {
             switched_at: story.switched_at,
             verified: verified.map(|verified| Verified {
                 seen: None,
+                damaged: Vec::new(),
                 ..verified
             }),
+            damaged: story.verified.damaged.clone(),
             committed_at: now(),
         }
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::device_side::DeviceSide;
 use crate::date;
-use crate::verify::{LayerCounts, Verdict};
+use crate::verify::{LayerCounts, LayerDamage, Verdict};
 
 /// A verification. The field names are part of the `--json` interface, but for `seen`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +24,9 @@ pub struct Verified {
     /// Whether it found the aufs side to be not what was converted, whatever it found of the devices.
     #[serde(default)]
     pub aufs_changed: bool,
+    /// Layers that were not what Docker once unpacked before they were converted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub damaged: Vec<LayerDamage>,
     /// What it had before it, to tell later whether that was written to since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<DeviceSide>,
@@ -83,10 +86,19 @@ pub struct Verifications {
     pub full: Option<Verified>,
     /// The latest that did not pass, unless a later full one did. A quick one looks at a part only, so it clears nothing up.
     pub failed: Option<Verified>,
+    /// Damage from before the conversion, as the latest verification found it that looked at the layer.
+    pub damaged: Vec<LayerDamage>,
 }
 
 impl Verifications {
     pub(super) fn add(&mut self, verified: Verified) {
+        if verified.full && verified.verdict != Verdict::NotVerified {
+            self.damaged.clear();
+        }
+        for damage in &verified.damaged {
+            self.damaged.retain(|known| known.layer != damage.layer);
+            self.damaged.push(damage.clone());
+        }
         if !verified.passed() {
             self.full = None;
             self.failed = Some(verified.clone());
@@ -120,6 +132,7 @@ mod tests {
                 verdict,
                 counts: LayerCounts::default(),
                 aufs_changed: false,
+                damaged: Vec::new(),
                 seen: None,
             });
         }

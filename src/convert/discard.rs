@@ -13,6 +13,7 @@ use crate::docker::Survey;
 use crate::docker::daemon::Host;
 use crate::privileges::{self, Purpose};
 use crate::units::Bytes;
+use crate::verify::LayerDamage;
 
 /// A conversion whose aufs side may be removed. Docker is kept out as long as it lives.
 #[derive(Debug)]
@@ -87,6 +88,11 @@ impl Discard {
     /// The verification that it stands on.
     pub fn verified(&self) -> Option<&Verified> {
         self.conversion.story().verified.decisive()
+    }
+
+    /// Layers that were not what Docker once unpacked before they were converted.
+    pub fn damaged(&self) -> &[LayerDamage] {
+        &self.conversion.story().verified.damaged
     }
 
     /// Bytes on disk that the removal gives back.

@@ -26,7 +26,7 @@ use crate::docker::first_start::Switch;
 use crate::engine::{Checkpoints, Phase, Progress, direct, kernel};
 use crate::plan::{Layout, Plan, PlannedDevice};
 use crate::units::Bytes;
-use crate::verify::Verdict;
+use crate::verify::{LayerDamage, Verdict};
 
 /// A root that was read, with its plan. Nothing has been written.
 #[derive(Debug)]
@@ -278,13 +278,13 @@ impl Prepared {
         Ok(Some(noted(&report, None)))
     }
 
-    /// Moves all of it in place, and notes what the verification before came to.
+    /// Moves all of it in place, and notes what the verification before came to. Returns the damage it found from before.
     fn move_in_place(
         &self,
         stage: &mut Stage,
         verified: Option<Verified>,
         progress: &dyn Progress,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<LayerDamage>, Error> {
         progress.start(Phase::Switch, 0);
         if self.source.request.cancel.is_set() {
             return Err(Error::Interrupted);
@@ -292,13 +292,14 @@ impl Prepared {
         let alone = || self.source.expect_alone();
         stage.switch(&self.configs, self.daemon.clone(), &alone)?;
         progress.finish();
+        let damaged = verified.as_ref().map(|verified| verified.damaged.clone());
         if let Some(verified) = verified {
             // The conversion is done: an error would say that it is not.
             if let Err(error) = stage.journal().append(&Record::Verified(verified)) {
                 log::warn!("{}", Chain(&error));
             }
         }
-        Ok(())
+        Ok(damaged.unwrap_or_default())
     }
 }
 

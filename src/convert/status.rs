@@ -14,6 +14,7 @@ use crate::commit::{
 };
 use crate::docker::{self, Root};
 use crate::shell::own;
+use crate::verify::LayerDamage;
 
 /// Where a conversion stands, and what may be done next. The field names are part of the `--json` interface.
 #[derive(Clone, Debug, Serialize)]
@@ -44,6 +45,9 @@ pub struct Status {
     /// The verification that counts: one that failed before a full one before a quick one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verified: Option<Verified>,
+    /// Layers that were not what Docker once unpacked before they were converted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub damaged: Vec<LayerDamage>,
     /// What Docker has done on the new root since.
     #[serde(skip_serializing_if = "Changes::is_empty")]
     pub changes: Changes,
@@ -108,8 +112,10 @@ fn look(path: &Path) -> Result<Status, Error> {
         switched_at: story.switched_at,
         verified: story.verified.decisive().cloned().map(|verified| Verified {
             seen: None,
+            damaged: Vec::new(),
             ..verified
         }),
+        damaged: story.verified.damaged.clone(),
         changes: conversion.changes()?,
         aufs_changes,
         way_back_broken,
@@ -141,6 +147,7 @@ fn meaning(story: &Story, way_back_broken: bool, path: &Path) -> String {
 
 fn none(path: PathBuf) -> Result<Status, Error> {
     let mut state = "none";
+    let mut damaged = Vec::new();
     let meaning = match Root::open(&path) {
         Ok(root) if root.check_target_free().is_err() => {
             "no conversion of aufs2dm; it has a devicemapper side beside the aufs side that aufs2dm did not make, or does not \
@@ -149,14 +156,21 @@ fn none(path: PathBuf) -> Result<Status, Error> {
         Ok(_) => format!("not converted: `{}` does that", own("convert", &path)),
         Err(docker::Error::NotAufs { .. }) if Committed::read(&path).is_some() => {
             state = "committed";
-            Committed::read(&path).map_or_else(String::new, |record| record.meaning())
+            Committed::read(&path).map_or_else(String::new, |record| {
+                let meaning = record.meaning();
+                damaged = record.damaged;
+                meaning
+            })
         }
         Err(docker::Error::NotAufs { .. }) if path.join("devicemapper").is_dir() => {
             "no conversion of aufs2dm in progress; it is a devicemapper root without an aufs side".to_owned()
         }
         Err(error) => return Err(error.into()),
     };
-    Ok(Status::new(path, state, meaning))
+    Ok(Status {
+        damaged,
+        ..Status::new(path, state, meaning)
+    })
 }
 
 impl Status {
@@ -173,6 +187,7 @@ impl Status {
             layers: None,
             switched_at: None,
             verified: None,
+            damaged: Vec::new(),
             changes: Changes::default(),
             aufs_changes: AufsChanges::default(),
             way_back_broken: false,

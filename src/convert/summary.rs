@@ -14,6 +14,7 @@ use crate::docker::Status;
 use crate::docker::devicemapper::FileSystem;
 use crate::docker::first_start::{Switch, is_applied};
 use crate::plan::{DeviceIndex, LaidDevice, Layout, PlannedDevice};
+use crate::verify::LayerDamage;
 
 /// A conversion that is done.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +46,9 @@ pub struct Summary {
     pub source_bytes: u64,
     /// Files with flags of `chattr`, which no device gets.
     pub flags: LostFlags,
+    /// Layers that were not what Docker once unpacked before they were converted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub damaged: Vec<LayerDamage>,
     /// What writes the pool.
     pub engine: &'static str,
     /// The devices' file system.
@@ -173,6 +177,7 @@ impl Summary {
             entries: counts.entries,
             source_bytes: counts.bytes.0,
             flags: lost_flags.clone(),
+            damaged: done.map_or_else(Vec::new, |done| done.written.damaged.clone()),
             engine: work.engine(),
             file_system: plan.file_system,
             storage_opts: work.storage_opts(),

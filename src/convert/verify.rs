@@ -16,7 +16,9 @@ use super::order::Order;
 use super::read_only::read_only;
 use super::writer::{Work, Writer};
 use crate::chain::Chain;
-use crate::commit::{self, Conversion, Depth, DeviceSide, STAGE_NAME, Stage, State, Verified, now};
+use crate::commit::{
+    self, Committed, Conversion, Depth, DeviceSide, STAGE_NAME, Stage, State, Verified, now,
+};
 use crate::docker::daemon::Host;
 use crate::docker::{CacheId, StorePaths};
 use crate::engine::direct::WrittenRun;
@@ -24,7 +26,9 @@ use crate::engine::kernel::Target;
 use crate::engine::{Cancel, Progress};
 use crate::privileges::{self, Purpose};
 use crate::tree::shown;
-use crate::verify::{self, Ask, BranchNow, Devices, Mode, Noted, Report, Tree, Verdict, pool};
+use crate::verify::{
+    self, Ask, BranchNow, Devices, LayerDamage, Mode, Noted, Report, Tree, Verdict, pool,
+};
 
 /// What was asked for.
 #[derive(Clone, Debug)]
@@ -141,6 +145,7 @@ pub(super) fn noted(report: &Report, seen: Option<DeviceSide>) -> Verified {
         verdict: report.verdict,
         counts: report.coverage.counts,
         aufs_changed: report.has_aufs_changed(),
+        damaged: report.damaged.clone(),
         seen,
     }
 }
@@ -241,6 +246,7 @@ pub(super) fn look(
             mounts: mounts.path(),
         }),
         conversion: None,
+        known_damage: &known_damage(path, conversion),
         noted: conversion.map(|conversion| Noted {
             branch: &branch,
             entries: &conversion.story().entries,
@@ -283,6 +289,7 @@ pub(super) fn staged_report(
             home: &home,
             target,
         }),
+        known_damage: &[],
         noted: None,
         mode: Mode::Quick,
         kernel: Some(Ask {
@@ -299,6 +306,14 @@ pub(super) fn staged_report(
     match verify::verify(&request, progress) {
         Err(verify::Error::Interrupted) => Err(Error::Interrupted),
         report => Ok(report?),
+    }
+}
+
+/// Damage from before the conversion, as the journal or what stays of it has it.
+fn known_damage(path: &Path, conversion: Option<&Conversion>) -> Vec<LayerDamage> {
+    match conversion {
+        Some(conversion) => conversion.story().verified.damaged.clone(),
+        None => Committed::read(path).map_or_else(Vec::new, |record| record.damaged),
     }
 }
 

@@ -8,6 +8,7 @@ use crate::engine::direct::WrittenRun;
 use crate::engine::kernel;
 use crate::plan::Layout;
 use crate::units::{Bytes, MetaBlocks};
+use crate::verify::LayerDamage;
 
 /// What an engine wrote.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub(super) struct Written {
     pub(super) metadata_blocks: MetaBlocks,
     /// Checksums of what was written, from the direct engine where they were asked for.
     pub(super) runs: Option<Vec<WrittenRun>>,
+    /// Layers that were damaged before, as the verification found.
+    pub(super) damaged: Vec<LayerDamage>,
     /// What lies outside the staging directory.
     outside: Option<kernel::Built>,
 }
@@ -31,6 +34,7 @@ impl Written {
             data_bytes: layout.data_bytes(),
             metadata_blocks: layout.metadata_blocks,
             runs,
+            damaged: Vec::new(),
             outside: None,
         }
     }
@@ -41,6 +45,7 @@ impl Written {
             data_bytes: built.used_data,
             metadata_blocks: built.used_metadata,
             runs: None,
+            damaged: Vec::new(),
             outside: Some(built),
         }
     }
@@ -48,14 +53,14 @@ impl Written {
     /// Takes back what lies outside the staging directory, unless all is in place.
     pub(super) fn settle(
         mut self,
-        in_place: Result<(), Error>,
+        in_place: Result<Vec<LayerDamage>, Error>,
         journal: &Journal,
     ) -> Result<Self, Error> {
         let Some(built) = self.outside.take() else {
-            return in_place.map(|()| self);
+            return in_place.map(|damaged| Self { damaged, ..self });
         };
         match in_place {
-            Ok(()) => Ok(self),
+            Ok(damaged) => Ok(Self { damaged, ..self }),
             // The root refers to the pool in part: what is to become of it the operator decides.
             Err(error @ Error::Commit(commit::Error::HalfWay { .. })) => Err(error),
             Err(cause) => {

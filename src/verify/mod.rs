@@ -10,6 +10,7 @@ mod carried;
 mod compare;
 mod contents;
 mod coverage;
+mod damage;
 mod delta;
 mod device;
 mod entries;
@@ -38,6 +39,7 @@ mod written;
 
 pub use blame::{BranchNow, Noted};
 pub use coverage::{Coverage, LayerCounts, Missing, Reason};
+pub use damage::LayerDamage;
 pub use error::Error;
 pub use missing::expect_devices;
 pub use report::{

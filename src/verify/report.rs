@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::coverage::Coverage;
+use super::damage::LayerDamage;
 use crate::docker::{CacheId, DiffId, Hits};
 use crate::tree::escape;
 use crate::units::Bytes;
@@ -59,6 +60,8 @@ pub struct Report {
     pub nr_devices: usize,
     /// What the kernel said of it.
     pub kernel: KernelWord,
+    /// Layers that were not what Docker once unpacked before they were converted.
+    pub damaged: Vec<LayerDamage>,
     /// Each layer, parents before what lies on them; the base device first, which has no `id`.
     pub layers: Vec<LayerReport>,
 }
@@ -114,7 +117,7 @@ pub struct LayerReport {
 }
 
 /// Texts of what is wrong, the first few.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Faults {
     /// The first ones.
     pub first: Vec<String>,

@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use super::blame::Noted;
+use super::damage::LayerDamage;
 use super::report::Mode;
 use crate::docker::StorePaths;
 use crate::engine::Cancel;
@@ -52,6 +53,8 @@ pub struct Request<'a> {
     pub conversion: Option<Conversion<'a>>,
     /// What the conversion that is in place noted of the aufs side.
     pub noted: Option<Noted<'a>>,
+    /// Damage from before the conversion that was noted earlier. It counts where aufs is gone.
+    pub known_damage: &'a [LayerDamage],
     /// Whether the kernel is asked to mount the devices too.
     pub kernel: Option<Ask<'a>>,
     /// Threads.

@@ -2,12 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use super::blame::Noted;
 use super::contents::How;
 use super::coverage::Coverage;
+use super::damage::{LayerDamage, recognise};
 use super::error::{Error, Halt};
 use super::layer::{Opened, examine, open};
 use super::missing::expect_devices;
@@ -62,6 +63,8 @@ pub(super) struct Run<'a> {
     below_sample: HashSet<usize>,
     children: Vec<Vec<usize>>,
     done: Vec<OnceLock<LayerReport>>,
+    known_damage: &'a [LayerDamage],
+    damaged: Mutex<Vec<LayerDamage>>,
 }
 
 /// Verifies a root. What is wrong with it is in the report.
@@ -110,6 +113,7 @@ pub fn verify(request: &Request<'_>, progress: &dyn Progress) -> Result<Report, 
         );
         let layers = run.all(request, progress);
         report.bytes_read = run.bytes_read();
+        report.damaged = run.damaged();
         drop(run);
         if let Some(reach) = reach {
             report.kernel = reach.close();
@@ -147,6 +151,7 @@ fn begun(mode: Mode, faults: Vec<String>, pool: Option<&Pool>) -> Report {
         kernel: KernelWord::No {
             reason: "there are no devices".to_owned(),
         },
+        damaged: Vec::new(),
         layers: Vec::new(),
     }
 }
@@ -245,6 +250,8 @@ impl<'a> Run<'a> {
             sample,
             children,
             done: targets.iter().map(|_| OnceLock::new()).collect(),
+            known_damage: request.known_damage,
+            damaged: Mutex::default(),
         }
     }
 
@@ -321,7 +328,12 @@ impl<'a> Run<'a> {
             // Spawned, not called: a chain may be deeper than a thread's stack.
             scope.spawn(move |scope| self.visit(scope, child, opened));
         }
-        match examine(self, place, &opened, below.as_deref()) {
+        let examined = examine(self, place, &opened, below.as_deref());
+        let examined = examined.and_then(|report| {
+            let opened = opened.as_deref().ok();
+            self.with_damage(report, opened, below.as_deref())
+        });
+        match examined {
             Ok(report) => {
                 let set = self.done[place].set(report);
                 set.expect("each target has its turn once");
@@ -332,6 +344,42 @@ impl<'a> Run<'a> {
         }
         // A parent's view goes with the last of its children.
         drop(below);
+    }
+
+    /// Notes what was damaged before the conversion, and knows it again where aufs is gone.
+    fn with_damage(
+        &self,
+        mut report: LayerReport,
+        opened: Option<&Opened<'_>>,
+        below: Option<&Opened<'_>>,
+    ) -> Result<LayerReport, Halt> {
+        let Some(opened) = opened else {
+            return Ok(report);
+        };
+        let devices = (opened, below);
+        let known = self.known_damage;
+        let looked = match self.aufs {
+            Some(_) => Ok(()),
+            None => recognise(&self.work, known, &mut report, devices),
+        };
+        let found = looked.and_then(|()| LayerDamage::found(&self.work, &report, devices));
+        match found {
+            Err(Halt::Interrupted) => return Err(Halt::Interrupted),
+            // What cannot be read is told where it was looked at.
+            Err(_) | Ok(None) => {}
+            Ok(Some(found)) => {
+                let damaged = self.damaged.lock();
+                damaged.unwrap_or_else(PoisonError::into_inner).push(found);
+            }
+        }
+        Ok(report)
+    }
+
+    fn damaged(&self) -> Vec<LayerDamage> {
+        let damaged = self.damaged.lock();
+        let mut damaged = damaged.unwrap_or_else(PoisonError::into_inner).clone();
+        damaged.sort_by(|a, b| a.layer.cmp(&b.layer));
+        damaged
     }
 
     /// Parents before children, a chain's layers side by side.

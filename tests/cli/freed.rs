@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
@@ -38,10 +39,9 @@ fn commit_tells_what_it_freed_and_on_which_verification_it_stood() {
     assert!(told, "{ended:?}");
 }
 
-#[test]
-fn commit_asks_with_the_space_and_the_verification() {
-    let (tool, root) = ready();
-    let own = tool.command("commit", &root.path(), &[]);
+/// What `commit` asks on a terminal where the answer is no.
+pub(crate) fn asked(tool: &Tool, root: &Path) -> String {
+    let own = tool.command("commit", root, &[]);
     let words = [own.get_program()].into_iter().chain(own.get_args());
     let words: Vec<_> = words
         .map(|word| format!("'{}'", word.to_str().unwrap()))
@@ -55,6 +55,13 @@ fn commit_asks_with_the_space_and_the_verification() {
     let output = child.wait_with_output().unwrap();
     let asked = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(1), "{asked}");
+    asked
+}
+
+#[test]
+fn commit_asks_with_the_space_and_the_verification() {
+    let (tool, root) = ready();
+    let asked = asked(&tool, &root.path());
     for words in ["verified: in full on 2", "which frees 1.", " MiB. Type yes"] {
         assert!(asked.contains(words), "{words}: {asked}");
     }

@@ -40,6 +40,7 @@ mod removal;
 mod restart;
 mod run;
 mod side_matters;
+mod source_damage;
 mod space;
 mod traceless;
 mod usage;

@@ -69,6 +69,7 @@ pub(crate) fn verified(root: &Path, parts: Parts, mode: Mode) -> Report {
         mode,
         kernel: None,
         conversion: None,
+        known_damage: &[],
         noted: None,
         jobs: NonZeroUsize::new(2).unwrap(),
         cancel: Cancel::default(),

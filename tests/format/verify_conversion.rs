@@ -63,6 +63,7 @@ fn verified(root: &Path, stage: &Path, prepared: &Prepared, written: &[WrittenRu
             target: &Target::LoopFiles,
         }),
         mode: Mode::Quick,
+        known_damage: &[],
         noted: None,
         kernel: None,
         conversion: Some(Conversion {

@@ -1,0 +1,167 @@
+//! Damage that layers had before they were converted: noted while aufs is there to show it, and known again when aufs is gone.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::attributes::unchanged;
+use super::delta;
+use super::device::{DeviceFiles, DeviceTree};
+use super::error::Halt;
+use super::layer::Opened;
+use super::report::{Contents, Faults, LayerReport};
+use super::work::Work;
+use crate::ext4::Ino;
+use crate::ext4::read::Type;
+
+/// How many texts of each layer are kept.
+const KEPT: usize = 16;
+
+/// How much of a file is read at once.
+const PIECE: usize = 1 << 20; // 1 MiB
+
+/// A layer that was not what Docker once unpacked before it was converted. The field names are part of the `--json` interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerDamage {
+    /// The layer.
+    pub layer: String,
+    /// In what it differs from what Docker unpacked, a text each, the first few.
+    pub files: Faults,
+    /// SHA-256 of all in which its device differs from its parent's; `None` where only the kernel reads the devices.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// Who needs it.
+    pub hits: String,
+}
+
+impl LayerDamage {
+    /// That of a layer which was just looked at with aufs beside it; `None` where it has none.
+    pub(super) fn found(
+        work: &Work<'_>,
+        report: &LayerReport,
+        devices: (&Opened<'_>, Option<&Opened<'_>>),
+    ) -> Result<Option<Self>, Halt> {
+        let (Contents::SourceDamaged { files }, Some(layer)) = (&report.contents, &report.id)
+        else {
+            return Ok(None);
+        };
+        let mut files = files.clone();
+        let kept = files.first.len().min(KEPT);
+        files.more += files.first.drain(kept..).count() as u64;
+        Ok(Some(Self {
+            layer: layer.to_string(),
+            files,
+            digest: digest(work, devices)?,
+            hits: report.hits.to_string(),
+        }))
+    }
+
+    /// Whether what differs in a layer, without aufs to compare it with, is this and no more.
+    fn is_all_of(
+        &self,
+        work: &Work<'_>,
+        files: &Faults,
+        devices: (&Opened<'_>, Option<&Opened<'_>>),
+    ) -> Result<bool, Halt> {
+        if let Some(noted) = &self.digest {
+            return Ok(digest(work, devices)?.as_ref() == Some(noted));
+        }
+        let is_noted = |fault: &String| self.files.first.contains(fault);
+        Ok(self.files.more == 0 && files.more == 0 && files.first.iter().all(is_noted))
+    }
+}
+
+/// Says of a layer's damage that it was so before the conversion, if that was noted.
+pub(super) fn recognise(
+    work: &Work<'_>,
+    known: &[LayerDamage],
+    report: &mut LayerReport,
+    devices: (&Opened<'_>, Option<&Opened<'_>>),
+) -> Result<(), Halt> {
+    let Contents::Mismatch { files, before } = &report.contents else {
+        return Ok(());
+    };
+    let known = known.iter().find(|damage| {
+        report
+            .id
+            .as_ref()
+            .is_some_and(|id| id.as_str() == damage.layer)
+    });
+    let mut all = before.clone();
+    all.append(files.clone());
+    if let Some(known) = known
+        && known.is_all_of(work, &all, devices)?
+    {
+        report.contents = Contents::SourceDamaged { files: all };
+    }
+    Ok(())
+}
+
+/// Of all that a layer's device has otherwise than its parent's: entries, their attributes, and the files' content.
+fn digest(
+    work: &Work<'_>,
+    (opened, below): (&Opened<'_>, Option<&Opened<'_>>),
+) -> Result<Option<String>, Halt> {
+    let below = below.and_then(|below| below.checked.as_ref());
+    let (Some(checked), Some(below)) = (&opened.checked, below) else {
+        return Ok(None);
+    };
+    let (parent, view) = (&below.view, &checked.view);
+    let Some(tree) = DeviceTree::of(view) else {
+        return Ok(None);
+    };
+    let mut sha = Sha256::new();
+    add_bytes(&mut sha, delta::digest(parent, view).as_bytes());
+    let mut files = DeviceFiles::new(work, opened.device, tree);
+    for ino in view.changed_since(parent) {
+        work.go_on()?;
+        let inode = view.inode(ino).filter(|_| ino.0 >= FIRST_OWN);
+        let Some(file) = inode.filter(|inode| inode.file_type() == Some(Type::Regular)) else {
+            continue;
+        };
+        let was = parent.inode(ino);
+        // Reading moves the times of files from below.
+        if was.is_none_or(|was| unchanged((parent, was), (view, file), ino).is_err()) {
+            add_number(&mut sha, ino.0.into());
+            add_content(&mut sha, &mut files, (ino, file.size()))?;
+        }
+    }
+    Ok(Some(format!("{:x}", sha.finalize())))
+}
+
+/// The first inode that is not the file system's own. Source: linux v6.6 `fs/ext4/ext4.h`, `EXT4_GOOD_OLD_FIRST_INO`.
+const FIRST_OWN: u32 = 11;
+
+fn add_content(
+    sha: &mut Sha256,
+    files: &mut DeviceFiles<'_>,
+    (ino, size): (Ino, u64),
+) -> Result<(), Halt> {
+    files.open(ino, size);
+    let data: Vec<_> = files.data().collect();
+    let mut buffer = Vec::new();
+    for part in data {
+        let mut at = part.start;
+        while at < part.end {
+            add_number(sha, at);
+            let bytes = usize::try_from(part.end - at).unwrap_or(PIECE).min(PIECE);
+            buffer.resize(bytes, 0);
+            let read = files.read_at(&mut buffer, at);
+            read.map_err(|source| Halt::Device {
+                path: format!("inode {}", ino.0),
+                source,
+            })?;
+            add_bytes(sha, &buffer);
+            at += bytes as u64;
+        }
+    }
+    Ok(())
+}
+
+fn add_number(sha: &mut Sha256, value: u64) {
+    sha.update(value.to_le_bytes());
+}
+
+fn add_bytes(sha: &mut Sha256, bytes: &[u8]) {
+    add_number(sha, bytes.len() as u64);
+    sha.update(bytes);
+}
