@@ -209,15 +209,15 @@ impl Conversion {
     }
 
     /// Makes sure that what the journal has of `daemon.json` is what a conversion for this host writes there, and goes on with the
-    /// file where it is now.
+    /// file where it is now. `options` are those by which Docker finds the pool that was ordered.
     ///
     /// # Errors
     ///
     /// [`Error::Daemon`].
-    pub fn check_daemon_file(&mut self, host: &Host) -> Result<(), Error> {
+    pub fn check_daemon_file(&mut self, host: &Host, options: &[String]) -> Result<(), Error> {
         let switching = self.story.switching.as_mut();
         match switching.and_then(|switching| switching.daemon.as_mut()) {
-            Some(daemon) => check_recorded(daemon, host).map_err(Error::Daemon),
+            Some(daemon) => check_recorded(daemon, host, options).map_err(Error::Daemon),
             None => Ok(()),
         }
     }

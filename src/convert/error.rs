@@ -74,6 +74,17 @@ pub enum Error {
         /// At least one.
         mounts: Vec<Found>,
     },
+    /// What the journal has of `daemon.json` is not what a conversion writes.
+    #[error(
+        "nothing was moved, for the journal is not as aufs2dm writes it; `{}` takes the conversion back and leaves that file as it is",
+        own("rollback", root)
+    )]
+    DaemonFile {
+        /// The Docker root.
+        root: PathBuf,
+        /// What of it.
+        source: commit::Error,
+    },
     /// A branch cannot be read.
     #[error("layer {layer}: {hits}")]
     Branch {

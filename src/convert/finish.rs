@@ -5,6 +5,7 @@ use std::path::Path;
 use super::discard::{Discard, MayLose};
 use super::error::Error;
 use super::held::Held;
+use super::order::Order;
 use super::read_only::expect_writable;
 use super::rollback::{RollbackRequest, rollback};
 use crate::commit::{
@@ -51,7 +52,13 @@ pub fn finish(root: &Path, host: &Host) -> Result<Finished, Error> {
             if let Some(mut conversion) = Conversion::find(&path)?
                 && conversion.story().state == State::Switching
             {
-                conversion.check_daemon_file(host)?;
+                let options = Order::storage_opts_of(conversion.story());
+                conversion
+                    .check_daemon_file(host, &options)
+                    .map_err(|source| Error::DaemonFile {
+                        root: path.clone(),
+                        source,
+                    })?;
                 conversion.finish_switch(&|| held.expect_alone())?;
             }
             held.release();

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::begun_at::BegunAt;
 use super::source::Request;
-use super::writer::Writer;
+use super::writer::{Writer, pool_options};
 use crate::commit::Story;
 use crate::docker::Orphans;
 use crate::engine::kernel::{Ordered, Target};
@@ -82,6 +82,15 @@ impl Order {
     pub(super) fn devices_of(story: &Story) -> Option<u32> {
         let order: Self = serde_json::from_value(story.begun.order.clone()).ok()?;
         order.devices
+    }
+
+    /// The storage options by which Docker finds the pool that was ordered; none for loop files, or if the journal does not tell.
+    pub(super) fn storage_opts_of(story: &Story) -> Vec<String> {
+        let order = serde_json::from_value::<Self>(story.begun.order.clone());
+        match order.map(|order| order.writer) {
+            Ok(Writer::Kernel { target, .. }) => pool_options(&target),
+            Ok(Writer::Direct) | Err(_) => Vec::new(),
+        }
     }
 
     /// What is made outside of the root, if anything is.

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::error::Error;
 use super::held::Held;
 use super::left::left_by_conversion;
+use super::order::Order;
 use super::read_only::expect_writable;
 use crate::commit::{self, Changes, Conversion, Depth, Leftover, State};
 use crate::docker;
@@ -129,7 +130,8 @@ fn take_back(held: &Held, request: &RollbackRequest, done: &mut RolledBack) -> R
     let previous = left_by_conversion(path, Some(&conversion))?;
     previous.take_down()?;
     // The root matters more than the daemon's file, which an operator can edit.
-    let left_alone = conversion.check_daemon_file(&request.host).err();
+    let options = Order::storage_opts_of(conversion.story());
+    let left_alone = conversion.check_daemon_file(&request.host, &options).err();
     if left_alone.is_some() {
         conversion.leave_daemon_file();
     }

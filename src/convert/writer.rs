@@ -112,22 +112,27 @@ impl Kernel {
     /// Docker's options that name the pool. Source: moby v20.10 `daemon/graphdriver/devmapper/deviceset.go`,
     /// `NewDeviceSet`.
     fn storage_opts(&self) -> Vec<String> {
-        let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
-        let option = |key, path: &PathBuf| format!("{key}={}", absolute(path).display());
         match (&self.target, &self.facts.pool) {
-            (Target::LoopFiles, _) => Vec::new(),
-            (Target::Devices { data, metadata }, _) => {
-                vec![
-                    option("dm.datadev", data),
-                    option("dm.metadatadev", metadata),
-                ]
-            }
             // However it was named, Docker finds it by its device-mapper name.
             (Target::ThinPool { .. }, Some(name)) => {
                 vec![format!("dm.thinpooldev=/dev/mapper/{name}")]
             }
-            (Target::ThinPool { path }, None) => vec![option("dm.thinpooldev", path)],
+            (target, _) => pool_options(target),
         }
+    }
+}
+
+/// The storage options by which Docker finds a pool; none for loop files.
+pub(super) fn pool_options(target: &Target) -> Vec<String> {
+    let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+    let option = |key, path: &PathBuf| format!("{key}={}", absolute(path).display());
+    match target {
+        Target::LoopFiles => Vec::new(),
+        Target::Devices { data, metadata } => vec![
+            option("dm.datadev", data),
+            option("dm.metadatadev", metadata),
+        ],
+        Target::ThinPool { path } => vec![option("dm.thinpooldev", path)],
     }
 }
 

@@ -7,7 +7,7 @@ use aufs2dm::crc64::crc64;
 use serde_json::{Value, json};
 
 use super::run::{Tool, small_root};
-use super::support::root::container_id;
+use super::support::root::{AufsRoot, container_id};
 use super::support::trace::{assert_same, contents};
 
 pub(crate) const BEGUN: &str = r#"{"record":"begun","version":1,"tool":"x","at":1,"root":{"path":"","accessed":[1,0],"modified":[1,0]},"order":null}"#;
@@ -146,4 +146,97 @@ fn a_removal_is_believed_only_with_a_devicemapper_side_in_place() {
     let line = switching(&[], &[], &Value::Null);
     believed_by_nobody(&[BEGUN, &line, COMMITTING], None);
     believed_by_nobody(&[BEGUN, &line, SWITCHED, COMMITTING], None);
+}
+
+const OLD: &str =
+    r#"{"debug": true, "storage-driver": "aufs", "storage-opts": ["dm.basesize=20G"]}"#;
+
+/// A conversion with `--switch-daemon`, as a kill leaves it that comes right before the last rename, whose journal says this of what
+/// `daemon.json` is to become.
+fn killed_with_edit(content: &str) -> (Tool, AufsRoot) {
+    let (tool, root) = (Tool::new(), small_root());
+    let docker = tool.host_root().join("etc/docker");
+    fs::create_dir_all(&docker).unwrap();
+    fs::write(docker.join("daemon.json"), OLD).unwrap();
+    tool.run("convert", &root.path(), &["--switch-daemon"])
+        .expect(0, &[]);
+    let stage = root.path().join(".aufs2dm");
+    fs::rename(root.path().join("image/devicemapper"), stage.join("image")).unwrap();
+    fs::rename(
+        docker.join("daemon.json.aufs2dm-original"),
+        docker.join("daemon.json"),
+    )
+    .unwrap();
+    let journal = fs::read_to_string(stage.join("journal")).unwrap();
+    let lines = journal
+        .lines()
+        .take_while(|line| !line.contains("\"record\":\"switched\""));
+    let forged: String = lines.map(|line| with_edit(line, content)).collect();
+    fs::write(stage.join("journal"), forged).unwrap();
+    (tool, root)
+}
+
+/// A line of a journal, with another edit of `daemon.json` if it has any.
+fn with_edit(line: &str, content: &str) -> String {
+    let mut record: Value = serde_json::from_str(line).unwrap();
+    if record["daemon"]["edit"].is_null() {
+        return format!("{line}\n");
+    }
+    record.as_object_mut().unwrap().remove("crc64");
+    record["daemon"]["edit"]["content"] = Value::from(content);
+    sealed(&record.to_string())
+}
+
+#[test]
+fn what_a_conversion_writes_into_daemon_json_is_gone_on_with() {
+    let content =
+        r#"{"debug": true, "storage-driver": "devicemapper", "storage-opts": ["dm.basesize=20G"]}"#;
+    let (tool, root) = killed_with_edit(content);
+    tool.run("resume", &root.path(), &[]).expect(0, &[]);
+    let config = tool.host_root().join("etc/docker/daemon.json");
+    assert_eq!(fs::read_to_string(config).unwrap(), content);
+}
+
+#[test]
+fn no_other_driver_or_option_is_written_for_the_daemon() {
+    let opts = |opts: &str| {
+        format!(r#"{{"debug": true, "storage-driver": "devicemapper", "storage-opts": {opts}}}"#)
+    };
+    for (content, key, value) in [
+        (
+            r#"{"debug": true, "storage-driver": "vfs"}"#.to_owned(),
+            "storage-driver",
+            "\"vfs\"",
+        ),
+        (r#"{"debug": true}"#.to_owned(), "storage-driver", "null"),
+        (
+            opts(r#"["dm.directlvm_device=/dev/sda"]"#),
+            "storage-opts",
+            "/dev/sda",
+        ),
+        (
+            opts(r#"["dm.basesize=20G", "dm.thinpooldev=/dev/mapper/x"]"#),
+            "storage-opts",
+            "/dev/mapper/x",
+        ),
+        (
+            opts(r#"["dm.basesize=1G"]"#),
+            "storage-opts",
+            "dm.basesize=1G",
+        ),
+    ] {
+        let (tool, root) = killed_with_edit(&content);
+        let config =
+            || fs::read_to_string(tool.host_root().join("etc/docker/daemon.json")).unwrap();
+        let rollback = format!("`aufs2dm rollback --root {}", root.path().display());
+        let words = ["daemon.json: is to get", key, value, "by hand"];
+        let resumed = tool.run("resume", &root.path(), &[]);
+        resumed.expect(1, &words);
+        resumed.expect(1, &[&rollback]);
+        assert_eq!(config(), OLD);
+        assert!(!root.path().join("image/devicemapper").exists());
+        tool.run("rollback", &root.path(), &[]).expect(0, &words);
+        assert_eq!(config(), OLD);
+        assert!(!root.path().join("devicemapper").exists());
+    }
 }

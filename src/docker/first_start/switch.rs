@@ -127,6 +127,20 @@ pub enum SwitchError {
         /// The file.
         path: PathBuf,
     },
+    /// A journal orders a value that no conversion of the root writes.
+    #[error(
+        "{}: is to get {value} as {key}, which no conversion of this root writes, so it is left as it is: set storage-driver and \
+         storage-opts there by hand",
+        shown(path)
+    )]
+    OtherValue {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: &'static str,
+        /// The value.
+        value: serde_json::Value,
+    },
     /// The old file is not beside the new one any more.
     #[error("{}: is gone or was changed, so it cannot be put back", shown(path))]
     OriginalGone {
