@@ -21,7 +21,7 @@ use crate::units::Bytes;
     arg_required_else_help = true
 )]
 #[command(
-    after_help = "Exit codes: 0 done; 1 failed, the root is as it was; 2 wrong usage; 3 verification found something wrong; 4 interrupted, the root is as it was; \
+    after_help = "Exit codes: 0 done; 1 failed, the root is as it was; 2 wrong usage; 3 verification found something wrong; 4 interrupted, the last line says what is left; \
                   5 failed half-way, the message says how to mend it by hand."
 )]
 pub(super) struct Cli {

@@ -1,31 +1,38 @@
 //! `aufs2dm commit`.
 
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 
 use super::args::CommitArgs;
+use super::convert::cancel_by_signals;
 use super::output::{print, print_json};
 use super::remarks::write_damage;
-use crate::convert::{Discard, MayLose};
+use crate::convert::{self, Discard, MayLose};
+use crate::engine::Cancel;
 
 /// Removes the aufs side.
 pub(super) fn run(args: &CommitArgs) -> anyhow::Result<()> {
+    let cancel = cancel_by_signals()?;
     let place = args.at.place("commit")?;
+    let told = |error: convert::Error| error.told(&place.root, "commit");
     let may_lose = MayLose {
         left_out: args.drop_left_out,
         aufs_changes: args.drop_aufs_changes,
         unverified: args.unverified,
     };
-    let discard = Discard::open(&place.root, &place.host, may_lose)?;
+    let discard = Discard::open(&place.root, &place.host, may_lose, &cancel).map_err(told)?;
     if args.yes {
         let verified = discard.verified();
         let verified = verified.map_or_else(String::new, |one| format!("verified {one}; "));
         log::info!("{verified}{} are going to be removed", discard.bytes());
-    } else if !confirmed(&discard)? {
+    } else if !confirmed(&discard, &cancel)? {
         bail!("not confirmed, nothing was removed");
     }
-    let done = discard.execute()?;
+    let done = discard.execute().map_err(told)?;
     for notice in &done.notices {
         log::warn!("{notice}");
     }
@@ -40,7 +47,7 @@ pub(super) fn run(args: &CommitArgs) -> anyhow::Result<()> {
     }
 }
 
-fn confirmed(discard: &Discard) -> anyhow::Result<bool> {
+fn confirmed(discard: &Discard, cancel: &Cancel) -> anyhow::Result<bool> {
     if !io::stdin().is_terminal() {
         bail!("stdin is no terminal to ask on, nothing was removed: --yes removes without asking");
     }
@@ -57,10 +64,34 @@ fn confirmed(discard: &Discard) -> anyhow::Result<bool> {
     )
     .and_then(|()| stderr.flush())
     .context("stderr: cannot ask")?;
-    let mut answer = String::new();
-    io::stdin()
-        .lock()
-        .read_line(&mut answer)
-        .context("stdin: cannot read the answer")?;
-    Ok(answer.trim() == "yes")
+    drop(stderr);
+    match answer(cancel) {
+        Some(answer) => Ok(answer.context("stdin: cannot read the answer")?.trim() == "yes"),
+        None => Err(convert::Error::Interrupted
+            .told(discard.root(), "commit")
+            .into()),
+    }
+}
+
+/// A line from stdin; `None` if the command was told to stop before there was one. A read goes on after a signal, so it has a
+/// thread of its own, which ends with the process.
+fn answer(cancel: &Cancel) -> Option<io::Result<String>> {
+    const PAUSE: Duration = Duration::from_millis(50);
+    let (send, receive) = mpsc::channel();
+    thread::spawn(move || {
+        let mut answer = String::new();
+        let read = io::stdin().lock().read_line(&mut answer);
+        // Nobody waits for it any more: the process ends.
+        let _ = send.send(read.map(|_| answer));
+    });
+    loop {
+        match receive.recv_timeout(PAUSE) {
+            Ok(answer) => return Some(answer),
+            Err(_) if cancel.is_set() => return None,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => {
+                return Some(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+        }
+    }
 }

@@ -22,6 +22,7 @@ use crate::docker::devicemapper::{SetupHint, daemon_settings};
 use crate::docker::{Orphans, shown};
 use crate::engine::Cancel;
 use crate::ext4::Checksums;
+use crate::shell::own;
 use crate::units::{BLOCK_BYTES, Bytes};
 
 /// Converts a root, or prints the plan for it.
@@ -34,21 +35,43 @@ pub(super) fn run(args: &ConvertArgs) -> anyhow::Result<()> {
     }
     let progress = for_stderr();
     keep_access_times(&place.root);
-    let source = match Source::open(request(args, place, (writer, cancel))) {
+    let source = match Source::open(request(args, place, (writer, cancel.clone()))) {
         Err(error @ convert::Error::AlreadyConverted { .. }) => {
             log::warn!("{error}; nothing was done");
             return Ok(());
         }
         source => source?,
     };
-    let prepared = source.plan(&*progress)?;
+    let path = source.path().to_owned();
+    let words = if args.dry_run {
+        "convert --dry-run"
+    } else {
+        "convert"
+    };
+    let prepared = source
+        .plan(&*progress)
+        .map_err(|error| error.told(&path, words))?;
     tell_notices(&prepared);
     if args.dry_run {
         print_summary(&prepared.summary(), args.root.json)?;
         return Ok(prepared.expect_no_obstacles()?);
     }
-    let summary = prepared.execute(&*progress)?;
+    let summary = prepared
+        .execute(&*progress)
+        .map_err(|error| error.told(&path, words))?;
+    tell_if_too_late(&cancel, &path);
     print_summary(&summary, args.root.json)
+}
+
+/// Nothing stops a conversion that is being moved in place, for that takes a moment.
+fn tell_if_too_late(cancel: &Cancel, root: &Path) {
+    if cancel.is_set() {
+        log::warn!(
+            "{}: was converted before it could be interrupted; `{}` goes back",
+            root.display(),
+            own("rollback", root)
+        );
+    }
 }
 
 /// Goes on with an interrupted conversion.
@@ -60,10 +83,12 @@ pub(super) fn resume(args: &ResumeArgs) -> anyhow::Result<()> {
         root: place.root,
         host: place.host,
         jobs: args.work.jobs(),
-        cancel,
+        cancel: cancel.clone(),
         checkpoint: args.work.checkpoint(),
     };
-    let ended = match finish(&request.root, &request.host)? {
+    let path = request.root.clone();
+    let told = |error: convert::Error| error.told(&path, "resume");
+    let ended = match finish(&request.root, &request.host, &cancel).map_err(told)? {
         Finished::Nothing => None,
         Finished::Converted => Some("is converted already; nothing was done"),
         Finished::Switched => Some("is converted: Docker's devicemapper root is in place"),
@@ -71,20 +96,21 @@ pub(super) fn resume(args: &ResumeArgs) -> anyhow::Result<()> {
         Finished::Committed => Some("has no aufs side any more"),
     };
     if let Some(words) = ended {
-        return print_ended(&request.root, words, args.at.root.json);
+        return print_ended(&request, words, args.at.root.json);
     }
     keep_access_times(&request.root);
-    let prepared = Source::resume(request)?.plan(&*progress)?;
+    let prepared = Source::resume(request)?.plan(&*progress).map_err(told)?;
     tell_notices(&prepared);
-    let summary = prepared.execute(&*progress)?;
+    let summary = prepared.execute(&*progress).map_err(told)?;
+    tell_if_too_late(&cancel, &path);
     print_summary(&summary, args.at.root.json)
 }
 
-fn print_ended(root: &Path, words: &str, json: bool) -> anyhow::Result<()> {
+fn print_ended(request: &ResumeRequest, words: &str, json: bool) -> anyhow::Result<()> {
     if json {
-        print_json(&status(root)?)
+        print_json(&status(&request.root, &request.host)?)
     } else {
-        print(&format!("{} {words}\n", root.display()))
+        print(&format!("{} {words}\n", request.root.display()))
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) enum Exit {
     Usage = 2,
     /// A verification found something wrong. After `convert` the root is as it was.
     Wrong = 3,
-    /// It was told to stop, and the root is as it was.
+    /// It was told to stop, and has said what is left.
     Interrupted = 4,
     /// It failed half-way and could not be undone.
     HalfWay = 5,
@@ -113,16 +113,8 @@ fn exit_of(error: &anyhow::Error) -> Exit {
     if error.is::<FoundWrong>() {
         return Exit::Wrong;
     }
-    let error = match error.downcast_ref() {
-        Some(convert::Error::Resumable { cause, .. }) => Some(&**cause),
-        error => error,
-    };
-    match error {
-        Some(
-            convert::Error::Interrupted
-            | convert::Error::Engine(engine::direct::Error::Interrupted)
-            | convert::Error::Kernel(engine::kernel::Error::Interrupted),
-        ) => Exit::Interrupted,
+    match error.downcast_ref() {
+        Some(convert::Error::Stopped(_)) => Exit::Interrupted,
         Some(convert::Error::Commit(
             commit::Error::HalfWay { .. } | commit::Error::TakingBack { .. },
         )) => Exit::HalfWay,

@@ -1,6 +1,7 @@
 //! `aufs2dm rollback`.
 
 use super::args::RollbackArgs;
+use super::convert::cancel_by_signals;
 use super::output::{print, print_json};
 use super::quiet::keep_access_times;
 use crate::convert::{RollbackRequest, RolledBack, rollback};
@@ -9,14 +10,17 @@ use crate::units::Bytes;
 
 /// Goes back to aufs.
 pub(super) fn run(args: &RollbackArgs) -> anyhow::Result<()> {
+    let cancel = cancel_by_signals()?;
     let place = args.at.place("rollback")?;
     keep_access_times(&place.root);
-    let done = rollback(&RollbackRequest {
+    let request = RollbackRequest {
         root: place.root,
         host: place.host,
         force: args.force,
         onto_damaged: args.onto_damaged,
-    })?;
+        cancel,
+    };
+    let done = rollback(&request).map_err(|error| error.told(&request.root, "rollback"))?;
     for notice in &done.notices {
         log::warn!("{notice}");
     }

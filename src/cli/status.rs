@@ -6,11 +6,13 @@ use super::args::StatusArgs;
 use super::output::{print, print_json};
 use super::remarks::write_damage;
 use crate::convert::{Running, Status, status};
+use crate::docker::daemon::Whom;
 use crate::shell::own;
 
 /// Says where a conversion stands.
 pub(super) fn run(args: &StatusArgs) -> anyhow::Result<()> {
-    let status = status(&args.at.place_to_tell()?.root)?;
+    let place = args.at.place_to_tell()?;
+    let status = status(&place.root, &place.host)?;
     if args.at.root.json {
         print_json(&status)
     } else {
@@ -35,7 +37,16 @@ fn text(status: &Status) -> String {
     if status.state == "converted" {
         write_converted(&mut text, status);
     }
+    write_pid_files(&mut text, status);
     text
+}
+
+/// That of the run itself is no news.
+fn write_pid_files(text: &mut String, status: &Status) {
+    let own = status.running.as_ref().and_then(|running| running.pid);
+    let files = status.docker_pid_files.iter();
+    let others = files.filter(|file| file.whom != Whom::Aufs2dm || file.pid != own);
+    others.for_each(|file| line(text, &file.meaning()));
 }
 
 fn line(text: &mut String, words: &str) {

@@ -28,7 +28,8 @@ pub(super) fn run(args: &VerifyArgs) -> anyhow::Result<()> {
         jobs: args.jobs(),
         cancel,
     };
-    let report = verify(&request, &*progress)?;
+    let words = if args.full { "verify --full" } else { "verify" };
+    let report = verify(&request, &*progress).map_err(|error| error.told(&root, words))?;
     if args.at.root.json {
         print_json(&report)?;
     } else {

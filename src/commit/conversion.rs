@@ -29,7 +29,7 @@ use crate::chain::Chain;
 use crate::docker::daemon::Host;
 use crate::docker::first_start::check_recorded;
 use crate::docker::{CacheId, config_with_driver};
-use crate::removal::{Kept, remove};
+use crate::removal::{Kept, remove_unless};
 use crate::units::Bytes;
 use crate::verify::BranchNow;
 
@@ -350,10 +350,18 @@ impl Conversion {
     ///
     /// # Errors
     ///
-    /// As [`expect_removable`](Self::expect_removable), [`Error::NotAlone`], [`Error::Io`], and [`Error::NotRemoved`] when all is removed that can be.
-    pub fn remove_aufs_side(self, alone: ExpectAlone<'_>) -> Result<(), Error> {
+    /// As [`expect_removable`](Self::expect_removable), [`Error::NotAlone`], [`Error::Io`], [`Error::Interrupted`] when `stop` says so, and
+    /// [`Error::NotRemoved`] when all is removed that can be.
+    pub fn remove_aufs_side(
+        self,
+        alone: ExpectAlone<'_>,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<(), Error> {
         self.expect_removable()?;
         alone().map_err(not_alone(&self.root, "commit"))?;
+        if stop() {
+            return Err(Error::Interrupted);
+        }
         if self.story.state != State::Committing {
             Journal::reopen(&self.stage)?.append(&Record::Committing)?;
         }
@@ -365,11 +373,12 @@ impl Conversion {
         let mut kept = Kept::default();
         // Renamed first: whatever happens while millions of files are removed, no daemon takes the rest for a root of aufs.
         for (from, to, parts) in AUFS_SIDE {
-            kept.extend(set_out(&self.root.join(from), &self.stage.join(to), parts)?);
+            let to = self.stage.join(to);
+            kept.extend(set_out(&self.root.join(from), &to, parts, stop)?);
         }
         sync_directory(&self.root)?;
         sync_directory(&self.root.join("image"))?;
-        kept.extend(remove(&waiting));
+        kept.extend(remove_unless(&waiting, stop).ok_or(Error::Interrupted)?);
         all_removed(&self.root.join("aufs"), kept)?;
         Committed::of(&self.story).write(&self.root, &self.stage)?;
         remove_stage(&self.stage)
@@ -386,20 +395,20 @@ const IN_PLACE: [&str; 4] = [
 
 /// Moves a directory out of the root. Where it is a link to elsewhere, or cannot be moved since it is a mount point, what is the
 /// driver's in it goes, and nothing else.
-fn set_out(from: &Path, to: &Path, parts: &[&str]) -> Result<Kept, Error> {
+fn set_out(from: &Path, to: &Path, parts: &[&str], stop: &dyn Fn() -> bool) -> Result<Kept, Error> {
     let meta = match from.symlink_metadata() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Kept::default()),
         meta => meta.map_err(Error::io(from, "look at"))?,
     };
     if meta.is_symlink() {
-        let kept = empty(from, parts)?;
+        let kept = empty(from, parts, stop)?;
         // Without the link the rest would not be found again.
         if !kept.is_empty() {
             return Ok(kept);
         }
     }
     match fs::rename(from, to) {
-        Err(error) if is_mount_point(&error) => empty(from, parts),
+        Err(error) if is_mount_point(&error) => empty(from, parts, stop),
         renamed => renamed
             .map(|()| Kept::default())
             .map_err(Error::io(from, "move out of the root")),
@@ -412,9 +421,10 @@ fn is_mount_point(error: &io::Error) -> bool {
         .any(|errno| error.raw_os_error() == Some(*errno as i32))
 }
 
-fn empty(path: &Path, parts: &[&str]) -> Result<Kept, Error> {
+fn empty(path: &Path, parts: &[&str], stop: &dyn Fn() -> bool) -> Result<Kept, Error> {
+    let remove = |path: &Path| remove_unless(path, stop).ok_or(Error::Interrupted);
     if parts.is_empty() {
-        return Ok(remove(path));
+        return remove(path);
     }
     let mut kept = Kept::default();
     let real = match path.canonicalize() {
@@ -422,7 +432,7 @@ fn empty(path: &Path, parts: &[&str]) -> Result<Kept, Error> {
         real => real.map_err(Error::io(path, "look at"))?,
     };
     for part in parts {
-        kept.extend(remove(&real.join(part)));
+        kept.extend(remove(&real.join(part))?);
     }
     Ok(kept)
 }
@@ -440,11 +450,11 @@ mod tests {
         }
         let (from, to) = (dir.path().join("aufs"), dir.path().join("removed"));
         std::os::unix::fs::symlink(&elsewhere, &from).unwrap();
-        set_out(&from, &to, AUFS_SIDE[0].2).unwrap();
+        set_out(&from, &to, AUFS_SIDE[0].2, &|| false).unwrap();
         assert!(from.symlink_metadata().is_err());
         assert!(elsewhere.join("precious").exists());
         assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 1);
         // A kill before the link goes: it is found half done.
-        set_out(&from, &to, AUFS_SIDE[0].2).unwrap();
+        set_out(&from, &to, AUFS_SIDE[0].2, &|| false).unwrap();
     }
 }

@@ -225,6 +225,9 @@ pub enum Error {
         /// What stays, and what to do.
         kept: Kept,
     },
+    /// The run was told to stop.
+    #[error("interrupted")]
+    Interrupted,
     /// Something stands where the result belongs.
     #[error("{path}: already exists")]
     Exists {

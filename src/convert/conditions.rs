@@ -16,11 +16,12 @@ use crate::verify::{Mode, Verdict};
 ///
 /// # Errors
 ///
-/// [`Error::NotVerified`], [`Error::StillNeeded`].
+/// [`Error::NotVerified`], [`Error::StillNeeded`], [`Error::Interrupted`].
 pub(super) fn expect_whole_copy(
     host: &Host,
     (path, conversion): (&Path, &Conversion),
     may_lose: MayLose,
+    cancel: &Cancel,
 ) -> Result<(), Error> {
     let proof = proof(path, conversion, may_lose)?;
     let mut why = Vec::new();
@@ -48,7 +49,7 @@ pub(super) fn expect_whole_copy(
     }
     // It takes longest, so it comes last.
     if why.is_empty() {
-        why.extend(not_sound(host, (path, conversion), may_lose)?);
+        why.extend(not_sound(host, (path, conversion), may_lose, cancel)?);
     }
     if why.is_empty() {
         return Ok(());
@@ -143,6 +144,7 @@ fn not_sound(
     host: &Host,
     (path, conversion): (&Path, &Conversion),
     may_lose: MayLose,
+    cancel: &Cancel,
 ) -> Result<Option<String>, Error> {
     for part in ["devicemapper", "image/devicemapper"] {
         if !path.join(part).is_dir() {
@@ -156,7 +158,7 @@ fn not_sound(
         kernel: false,
         target: None,
         jobs: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
-        cancel: Cancel::default(),
+        cancel: cancel.clone(),
     };
     let mut report = look(&request, path, Some(conversion), &Silent)?;
     report.add_faults(conversion.damage()?);

@@ -11,6 +11,7 @@ use super::read_only::expect_writable;
 use crate::commit::{self, Conversion, State, Verified};
 use crate::docker::Survey;
 use crate::docker::daemon::Host;
+use crate::engine::Cancel;
 use crate::privileges::{self, Purpose};
 use crate::units::Bytes;
 use crate::verify::LayerDamage;
@@ -20,6 +21,7 @@ use crate::verify::LayerDamage;
 pub struct Discard {
     held: Held,
     conversion: Conversion,
+    cancel: Cancel,
 }
 
 /// What may go although it has no other copy.
@@ -48,12 +50,17 @@ pub struct Discarded {
 }
 
 impl Discard {
-    /// Makes sure that the aufs side is not needed any more.
+    /// Makes sure that the aufs side is not needed any more. `cancel` stops that, and the removal.
     ///
     /// # Errors
     ///
-    /// [`Error::NotConverted`], [`Error::NotVerified`], [`Error::AufsInUse`], or that Docker runs.
-    pub fn open(root: &Path, host: &Host, may_lose: MayLose) -> Result<Self, Error> {
+    /// [`Error::NotConverted`], [`Error::NotVerified`], [`Error::AufsInUse`], [`Error::Interrupted`], or that Docker runs.
+    pub fn open(
+        root: &Path,
+        host: &Host,
+        may_lose: MayLose,
+        cancel: &Cancel,
+    ) -> Result<Self, Error> {
         expect_writable(root)?;
         // An interrupted removal has left no root of aufs to look at.
         let state = Conversion::find(root)?.map(|conversion| conversion.story().state);
@@ -77,12 +84,16 @@ impl Discard {
             State::Converted => {
                 privileges::check(host, &path, Purpose::Write)?;
                 expect_unneeded(&held)?;
-                expect_whole_copy(host, (&path, &conversion), may_lose)?;
+                expect_whole_copy(host, (&path, &conversion), may_lose, cancel)?;
             }
             State::Writing => return Err(Error::NotConverted { path }),
             state => return Err(commit::Error::Unfinished { path, state }.into()),
         }
-        Ok(Self { held, conversion })
+        Ok(Self {
+            held,
+            conversion,
+            cancel: cancel.clone(),
+        })
     }
 
     /// The verification that it stands on.
@@ -109,7 +120,7 @@ impl Discard {
     ///
     /// # Errors
     ///
-    /// [`Error::Commit`]; what is left is removed when it is done again.
+    /// [`Error::Commit`], with [`commit::Error::Interrupted`] where it was told to stop; what is left is removed when it is done again.
     pub fn execute(mut self) -> Result<Discarded, Error> {
         let done = Discarded {
             root: self.root().to_owned(),
@@ -122,7 +133,9 @@ impl Discard {
             notices: std::mem::take(&mut self.held.notices),
         };
         let held = &self.held;
-        self.conversion.remove_aufs_side(&|| held.expect_alone())?;
+        let cancel = &self.cancel;
+        self.conversion
+            .remove_aufs_side(&|| held.expect_alone(), &|| cancel.is_set())?;
         self.held.release();
         Ok(done)
     }

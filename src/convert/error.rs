@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::interrupted::Interrupted;
 use crate::chain::Chain;
 use crate::docker::daemon::{LockError, Running};
 use crate::docker::{CacheId, Hits, JsonError, ReadError};
@@ -344,7 +345,7 @@ pub enum Error {
     },
     /// It failed or was stopped, and what it has written is kept.
     #[error(
-        "{done} of {all} layers are written and kept: `{}` goes on, `{}` removes them",
+        "{done} of {all} layers are written and kept, and the root is as it was: `{}` goes on, `{}` removes them",
         own("resume", root),
         own("rollback", root)
     )]
@@ -368,8 +369,11 @@ pub enum Error {
         source: rayon::ThreadPoolBuildError,
     },
     /// The run was told to stop.
-    #[error("interrupted, the root is as it was")]
+    #[error("interrupted")]
     Interrupted,
+    /// The same, with what is left: [`told`](Self::told).
+    #[error(transparent)]
+    Stopped(Interrupted),
 }
 
 /// Names from the root, for messages.

@@ -13,6 +13,7 @@ use crate::commit::{
 };
 use crate::docker::daemon::Host;
 use crate::docker::{self, Root};
+use crate::engine::Cancel;
 
 /// What became of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +35,7 @@ pub enum Finished {
 /// # Errors
 ///
 /// As for what was interrupted.
-pub fn finish(root: &Path, host: &Host) -> Result<Finished, Error> {
+pub fn finish(root: &Path, host: &Host, cancel: &Cancel) -> Result<Finished, Error> {
     let path = root.canonicalize().unwrap_or_else(|_| root.to_owned());
     let Some(conversion) = Conversion::find(&path)? else {
         return finish_removal(&path);
@@ -47,6 +48,9 @@ pub fn finish(root: &Path, host: &Host) -> Result<Finished, Error> {
         State::Converted => Finished::Converted,
         State::Switching => {
             let held = Held::open(&path, host)?;
+            if cancel.is_set() {
+                return Err(Error::Interrupted);
+            }
             expect_unmounted_stage(&path)?;
             // Again, now that nobody else works on it.
             if let Some(mut conversion) = Conversion::find(&path)?
@@ -70,11 +74,12 @@ pub fn finish(root: &Path, host: &Host) -> Result<Finished, Error> {
                 host: host.clone(),
                 force: false,
                 onto_damaged: false,
+                cancel: cancel.clone(),
             })?;
             Finished::RolledBack
         }
         State::Committing => {
-            Discard::open(&path, host, MayLose::default())?.execute()?;
+            Discard::open(&path, host, MayLose::default(), cancel)?.execute()?;
             Finished::Committed
         }
     })

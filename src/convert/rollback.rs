@@ -12,7 +12,7 @@ use super::read_only::expect_writable;
 use crate::commit::{self, Changes, Conversion, Depth, Leftover, State};
 use crate::docker;
 use crate::docker::daemon::Host;
-use crate::engine::kernel;
+use crate::engine::{Cancel, kernel};
 use crate::privileges::{self, Purpose};
 use crate::units::Bytes;
 
@@ -27,6 +27,8 @@ pub struct RollbackRequest {
     pub force: bool,
     /// Go back although the aufs side is not whole.
     pub onto_damaged: bool,
+    /// Set to stop before anything is changed. What was begun goes on to its end.
+    pub cancel: Cancel,
 }
 
 /// What a rollback did. The field names are part of the `--json` interface.
@@ -54,7 +56,7 @@ pub struct RolledBack {
 ///
 /// # Errors
 ///
-/// [`Error::DockerHasRun`] unless forced, [`Error::Commit`] with [`commit::Error::TakingBack`] when the root is in between,
+/// [`Error::DockerHasRun`] unless forced, [`Error::Interrupted`], [`Error::Commit`] with [`commit::Error::TakingBack`] when the root is in between,
 /// or what stands in the way; nothing has been changed then.
 pub fn rollback(request: &RollbackRequest) -> Result<RolledBack, Error> {
     expect_writable(&request.root)?;
@@ -74,7 +76,9 @@ pub fn rollback(request: &RollbackRequest) -> Result<RolledBack, Error> {
         not_restored: Vec::new(),
         daemon_json: None,
     };
-    match Leftover::look_for(&path)? {
+    let left = Leftover::look_for(&path)?;
+    request.expect_not_cancelled()?;
+    match left {
         Leftover::None => {
             // What a run that failed could not take down, and said so.
             let left = kernel::Previous::find(&path, None)?;
@@ -89,6 +93,15 @@ pub fn rollback(request: &RollbackRequest) -> Result<RolledBack, Error> {
     done.rolled_back = true;
     held.release();
     Ok(done)
+}
+
+impl RollbackRequest {
+    fn expect_not_cancelled(&self) -> Result<(), Error> {
+        if self.cancel.is_set() {
+            return Err(Error::Interrupted);
+        }
+        Ok(())
+    }
 }
 
 fn take_back(held: &Held, request: &RollbackRequest, done: &mut RolledBack) -> Result<(), Error> {
@@ -125,6 +138,7 @@ fn take_back(held: &Held, request: &RollbackRequest, done: &mut RolledBack) -> R
             damaged,
         });
     }
+    request.expect_not_cancelled()?;
     // Devices and mounts of a killed run first: they hold what is to be moved. And what cannot be taken back is told as long as
     // nothing has been moved.
     let previous = left_by_conversion(path, Some(&conversion))?;

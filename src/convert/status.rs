@@ -12,6 +12,7 @@ use super::running::Running;
 use crate::commit::{
     AufsChanges, Changes, Committed, Conversion, Depth, State, Story, Verifications, Verified,
 };
+use crate::docker::daemon::{Host, Named, named};
 use crate::docker::{self, Root};
 use crate::shell::own;
 use crate::verify::LayerDamage;
@@ -26,7 +27,9 @@ pub struct Status {
     pub state: &'static str,
     /// The run that works on it now.
     pub running: Option<Running>,
-    /// The same in words, with the commands that come next.
+    /// Docker's pid files that are there.
+    pub docker_pid_files: Vec<Named>,
+    /// The state in words, with the commands that come next.
     pub meaning: String,
     /// The version of the tool that began it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -69,7 +72,15 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// # Errors
 ///
 /// The root is none, or its journal cannot be read.
-pub fn status(root: &Path) -> Result<Status, Error> {
+pub fn status(root: &Path, host: &Host) -> Result<Status, Error> {
+    let status = steady(root)?;
+    Ok(Status {
+        docker_pid_files: named(host),
+        ..status
+    })
+}
+
+fn steady(root: &Path) -> Result<Status, Error> {
     let path = root.canonicalize().unwrap_or_else(|_| root.to_owned());
     let mut looks = 1;
     loop {
@@ -103,6 +114,7 @@ fn look(path: &Path) -> Result<Status, Error> {
         && (!aufs_changes.is_whole() || latest.is_some_and(|verified| verified.aufs_changed));
     Ok(Status {
         running: None,
+        docker_pid_files: Vec::new(),
         layers: Order::devices_of(story),
         state: name(story.state),
         meaning: meaning(story, way_back_broken, &path),
@@ -180,6 +192,7 @@ impl Status {
             root,
             state,
             running: None,
+            docker_pid_files: Vec::new(),
             meaning,
             tool: None,
             begun_at: None,

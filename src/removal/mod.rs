@@ -12,4 +12,4 @@ mod level;
 mod walk;
 
 pub use kept::{Cause, Kept, Stuck};
-pub use walk::remove;
+pub use walk::{remove, remove_unless};

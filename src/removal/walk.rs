@@ -23,10 +23,15 @@ const OPEN: usize = 32;
 ///
 /// Comes back when all that can be removed is removed, with the rest.
 pub fn remove(path: &Path) -> Kept {
+    remove_unless(path, &|| false).expect("nobody stops it")
+}
+
+/// The same until `stop` says so; `None` if it did, and some of it may be left.
+pub fn remove_unless(path: &Path, stop: &dyn Fn() -> bool) -> Option<Kept> {
     match begin(path) {
-        Ok(None) => Kept::default(),
-        Ok(Some(top)) => Walk::new(path, top).run(),
-        Err(errno) => stuck(path, Cause::Errno("remove", errno)).into(),
+        Ok(None) => Some(Kept::default()),
+        Ok(Some(top)) => Walk::new(path, top).run(stop),
+        Err(errno) => Some(stuck(path, Cause::Errno("remove", errno)).into()),
     }
 }
 
@@ -83,8 +88,11 @@ impl Walk {
         walk
     }
 
-    fn run(mut self) -> Kept {
+    fn run(mut self, stop: &dyn Fn() -> bool) -> Option<Kept> {
         while !self.levels.is_empty() {
+            if stop() {
+                return None;
+            }
             let next = self.last().next();
             let step = match next {
                 Ok(Some((name, kind))) => self.remove(&name, kind),
@@ -98,7 +106,7 @@ impl Walk {
                 break;
             }
         }
-        self.kept
+        Some(self.kept)
     }
 
     fn last(&mut self) -> &mut Level {

@@ -17,17 +17,17 @@ use super::support::root::AufsRoot;
 use super::support::trace::{assert_same, contents};
 
 /// A process that looks like a daemon with these flags, until it is dropped.
-struct Daemon(Child);
+pub(crate) struct Daemon(Child);
 
 impl Daemon {
-    fn start(flags: &[&str]) -> Self {
+    pub(crate) fn start(flags: &[&str]) -> Self {
         let mut command = Command::new("sh");
         command.arg0("dockerd").args(["-c", "read x"]).args(flags);
         command.stdin(Stdio::piped()).stdout(Stdio::null());
         Self(command.spawn().unwrap())
     }
 
-    fn pid(&self) -> String {
+    pub(crate) fn pid(&self) -> String {
         self.0.id().to_string()
     }
 }

@@ -11,6 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+use super::alone::Daemon;
 use super::run::{Ended, Tool, large_root, small_root};
 use super::support::root::AufsRoot;
 
@@ -19,7 +20,7 @@ fn send(child: &Child, signal: Signal) {
 }
 
 /// Stops a run as soon as it has told this phase.
-fn stop_in(child: &Child, root: &Path, phase: &str) {
+pub(crate) fn stop_in(child: &Child, root: &Path, phase: &str) {
     let wanted = format!(r#""pid":{},"phase":"{phase}""#, child.id());
     let began = Instant::now();
     let told = || fs::read_to_string(root.join(".aufs2dm/progress")).unwrap_or_default();
@@ -203,4 +204,61 @@ fn no_moment_of_a_run_looks_as_if_it_were_interrupted() {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         ask_until_it_ends(&tool, &root.path(), command.spawn().unwrap());
     }
+}
+
+#[test]
+fn docker_is_told_as_running_by_a_living_daemon_alone() {
+    let (tool, root) = (Tool::new(), small_root());
+    let daemon = Daemon::start(&[]);
+    let daemon_pid = daemon.pid();
+    for (state, meaning) in [("none", "not converted"), ("converted", "is converted")] {
+        let told = |pid: &str, words: &[&str], whom: &str| {
+            fs::write(tool.pid_file(), pid).unwrap();
+            let (text, json) = status(&tool, &root.path());
+            let first = text.lines().next().unwrap();
+            assert!(first.contains(meaning), "{text}");
+            for word in words {
+                assert!(text.contains(word), "{word} is not in {text}");
+            }
+            let is_running = text.contains("Docker is running");
+            assert_eq!(is_running, whom == "docker", "{text}");
+            assert_eq!(json["state"], state);
+            assert_eq!(json["docker_pid_files"][0]["whom"], whom, "{json}");
+            fs::remove_file(tool.pid_file()).unwrap();
+        };
+        let words = format!("Docker is running: process {daemon_pid}, by ");
+        told(&daemon_pid, &[&words, "docker.pid"], "docker");
+        told(
+            "1",
+            &["docker.pid: is left over", "process 1 is no Docker", "`rm "],
+            "other",
+        );
+        told(
+            "4194999",
+            &["docker.pid: is left over", "process 4194999"],
+            "nobody",
+        );
+        told("", &["docker.pid: is left over", "no process"], "nobody");
+        let (text, json) = status(&tool, &root.path());
+        assert!(!text.contains("docker.pid: "), "{text}");
+        assert_eq!(json["docker_pid_files"], Value::Array(Vec::new()));
+        tool.run("convert", &root.path(), &[]).expect(0, &[]);
+    }
+}
+
+#[test]
+fn the_pid_file_of_a_killed_run_is_a_side_remark() {
+    let (tool, root) = (Tool::new(), large_root());
+    let mut child = stopped(&tool, &root, &[]);
+    let (text, json) = status(&tool, &root.path());
+    assert!(!text.contains("docker.pid: "), "{text}");
+    assert_eq!(json["docker_pid_files"][0]["whom"], "aufs2dm");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let (text, _) = status(&tool, &root.path());
+    let last = text.lines().last().unwrap();
+    assert!(last.starts_with("  ") && last.contains("docker.pid: is left over"));
+    tool.run("resume", &root.path(), &[]).expect(0, &[]);
+    let (text, _) = status(&tool, &root.path());
+    assert!(!text.contains("docker.pid: "), "{text}");
 }

@@ -42,6 +42,7 @@ mod run;
 mod side_matters;
 mod source_damage;
 mod space;
+mod told_to_stop;
 mod traceless;
 mod usage;
 mod verdict;

@@ -9,11 +9,13 @@
 mod check;
 mod devices;
 mod mounts;
+mod named;
 mod pid_file;
 mod pid_files;
 mod processes;
 
 pub use check::{Finding, Host, Notice, Running, check_devices, check_stopped};
 pub use mounts::{MountPlace, mount_of, mounts_in_the_way};
+pub use named::{Named, Whom, named};
 pub use pid_file::{Hold, LockError, PidFileLock};
 pub use pid_files::{NotAlone, PidFiles};

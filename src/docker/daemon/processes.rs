@@ -69,7 +69,7 @@ pub(super) fn in_pid_files(pid_files: &[PathBuf], host: &Host) -> Vec<Finding> {
 }
 
 /// What a pid file names. It may be anything that somebody's settings name.
-fn read_pid(path: &Path) -> Option<u32> {
+pub(super) fn read_pid(path: &Path) -> Option<u32> {
     const MAX_BYTES: u64 = 64; // a number needs ten
     let is_file = fs::metadata(path).is_ok_and(|meta| meta.is_file());
     let mut options = OpenOptions::new();
