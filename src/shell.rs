@@ -1,5 +1,6 @@
 //! Commands that are shown to the operator, whole: pasted, they do what was meant.
 
+use std::ffi::OsString;
 use std::fmt::{self, Write as _};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -51,11 +52,105 @@ impl fmt::Display for Own<'_> {
     }
 }
 
+/// The words of this process's command line, but for its own name.
+static CALLED: OnceLock<Vec<OsString>> = OnceLock::new();
+
+/// Notes with which words the process was called. The first time counts.
+pub(crate) fn remember_call(words: Vec<OsString>) {
+    let _ = CALLED.set(words);
+}
+
+/// The options that lead to the root and its host, which are said anew, and whether a value follows.
+const PLACE: [(&str, bool); 4] = [
+    ("--root", true),
+    ("--host-root", true),
+    ("--pidfile", true),
+    ("--host-moved", false),
+];
+
+/// This process's command once more, with all its options, and others besides.
+#[derive(Clone, Debug)]
+pub(crate) struct Again<'a> {
+    verb: &'a str,
+    root: &'a Path,
+    given: Option<&'a Given>,
+    without: &'a str,
+    with: &'a str,
+}
+
+impl<'a> Again<'a> {
+    /// The command on `root`; just the verb where nobody knows how the process was called.
+    pub(crate) fn new(verb: &'a str, root: &'a Path) -> Self {
+        Self {
+            verb,
+            root,
+            given: None,
+            without: "",
+            with: "",
+        }
+    }
+
+    /// With other options that lead to the root's host than this process was given.
+    pub(crate) fn given(self, given: &'a Given) -> Self {
+        let given = Some(given);
+        Self { given, ..self }
+    }
+
+    /// Without this option, which has no value.
+    pub(crate) fn without(self, option: &'a str) -> Self {
+        let without = option;
+        Self { without, ..self }
+    }
+
+    /// With this one.
+    pub(crate) fn with(self, option: &'a str) -> Self {
+        let with = option;
+        Self { with, ..self }
+    }
+
+    fn words(&self, called: &[OsString]) -> String {
+        let mut kept = Vec::new();
+        let mut words = called.iter();
+        while let Some(one) = words.next() {
+            let text = one.to_string_lossy();
+            let (name, has_value) = match text.split_once('=') {
+                Some((name, _)) => (name, true),
+                None => (&*text, false),
+            };
+            match PLACE.iter().find(|(option, _)| *option == name) {
+                Some((_, true)) if !has_value => _ = words.next(),
+                Some(_) => {}
+                None if text == self.without || text == self.with => {}
+                None => kept.push(word(Path::new(one))),
+            }
+        }
+        if kept.is_empty() {
+            kept.push(self.verb.to_owned());
+        }
+        kept.extend((!self.with.is_empty()).then(|| self.with.to_owned()));
+        kept.join(" ")
+    }
+}
+
+impl fmt::Display for Again<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let noted = GIVEN.get().cloned().unwrap_or_default();
+        let given = self.given.unwrap_or(&noted);
+        let words = self.words(CALLED.get().map_or(&[], Vec::as_slice));
+        f.write_str(&line(&words, self.verb, self.root, given))
+    }
+}
+
 /// The commands that compare where they are with where the conversion was begun.
 const COMPARE: [&str; 5] = ["resume", "rollback", "commit", "verify", "status"];
 
 /// The same with other options than this process was given.
-pub(crate) fn command(words: &str, root: &Path, given: &Given) -> String {
+fn command(words: &str, root: &Path, given: &Given) -> String {
+    let verb = words.split(' ').next().unwrap_or_default();
+    line(words, verb, root, given)
+}
+
+fn line(words: &str, verb: &str, root: &Path, given: &Given) -> String {
     let mut text = format!("aufs2dm {words}");
     let root = absolute(root);
     let options = [
@@ -73,7 +168,6 @@ pub(crate) fn command(words: &str, root: &Path, given: &Given) -> String {
             let _ = write!(text, " {option} {}", word(&path));
         }
     }
-    let verb = words.split(' ').next().unwrap_or_default();
     if given.host_moved && COMPARE.contains(&verb) {
         text.push_str(" --host-moved");
     }
@@ -145,6 +239,48 @@ mod tests {
                 .output()
                 .unwrap();
             assert_eq!(said.stdout, path, "{word}");
+        }
+    }
+
+    #[test]
+    fn a_command_is_said_again_as_it_was_called() {
+        let given = Given {
+            host_root: Some("/mnt".into()),
+            ..Given::default()
+        };
+        let root = Path::new("/data");
+        let again = Again::new("convert", root).given(&given);
+        let said = |again: &Again<'_>, called: &[&str]| {
+            let called: Vec<OsString> = called.iter().map(OsString::from).collect();
+            line(&again.words(&called), "convert", root, &given)
+        };
+        let place = " --root /data --host-root /mnt";
+        for (called, words) in [
+            (&[][..], "convert"),
+            (&["-v", "convert", "--jobs", "3"], "-v convert --jobs 3"),
+            (
+                &[
+                    "convert",
+                    "--root",
+                    "x",
+                    "--fs=xfs",
+                    "--host-root=/y",
+                    "--thin-pool",
+                    "/dev/a b",
+                ],
+                "convert --fs=xfs --thin-pool '/dev/a b'",
+            ),
+            (
+                &["convert", "--dry-run", "--pidfile", "--dry-run"],
+                "convert --dry-run",
+            ),
+        ] {
+            assert_eq!(said(&again, called), format!("aufs2dm {words}{place}"));
+        }
+        let anew = again.clone().without("--dry-run").with("--restart");
+        for called in [&["convert", "--dry-run"][..], &["convert", "--restart"]] {
+            let words = "convert --restart";
+            assert_eq!(said(&anew, called), format!("aufs2dm {words}{place}"));
         }
     }
 

@@ -13,6 +13,7 @@ use super::output::{print, print_json};
 use super::remarks::write_damage;
 use crate::convert::{self, Discard, MayLose};
 use crate::engine::Cancel;
+use crate::shell::Again;
 
 /// Removes the aufs side.
 pub(super) fn run(args: &CommitArgs) -> anyhow::Result<()> {
@@ -49,7 +50,10 @@ pub(super) fn run(args: &CommitArgs) -> anyhow::Result<()> {
 
 fn confirmed(discard: &Discard, cancel: &Cancel) -> anyhow::Result<bool> {
     if !io::stdin().is_terminal() {
-        bail!("stdin is no terminal to ask on, nothing was removed: --yes removes without asking");
+        bail!(
+            "stdin is no terminal to ask on, nothing was removed: `{}` removes without asking",
+            Again::new("commit", discard.root()).with("--yes")
+        );
     }
     let mut stderr = io::stderr().lock();
     let verified = discard.verified();

@@ -252,6 +252,7 @@ fn write_next(text: &mut String, summary: &Summary) -> std::fmt::Result {
         },
         (None, []) => {
             let hint = SetupHint {
+                settings_file: &summary.settings_file,
                 base_size: Bytes(summary.base_size),
                 storage_opts: &summary.storage_opts,
             };
@@ -302,8 +303,9 @@ fn write_pool(text: &mut String, summary: &Summary) -> std::fmt::Result {
     if !summary.converted && !summary.storage_opts.is_empty() {
         writeln!(
             text,
-            "  daemon.json {}",
-            daemon_settings(&summary.storage_opts)
+            "  daemon.json {}, in {}",
+            daemon_settings(&summary.storage_opts),
+            shown(&summary.settings_file)
         )?;
     }
     Ok(())

@@ -8,7 +8,7 @@ use super::args::{BegunArgs, RootArgs};
 use crate::convert::{self, BegunAt};
 use crate::docker::daemon::Host;
 use crate::docker::first_start::{Likeness, data_root, default_pid_file};
-use crate::shell::{DEFAULT_ROOT, Given, command, remember};
+use crate::shell::{Again, DEFAULT_ROOT, Given, remember};
 use crate::tree::shown;
 
 /// The root and its host, as far as that is looked at.
@@ -316,7 +316,7 @@ impl Compared<'_> {
     }
 
     fn command(&self, given: &Given) -> String {
-        command(self.verb, self.root, given)
+        Again::new(self.verb, self.root).given(given).to_string()
     }
 }
 

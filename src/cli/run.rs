@@ -9,6 +9,7 @@ use super::args::{Cli, Command};
 use super::exit::{Exit, report};
 use super::{commit, convert, inspect, log_format, rollback, status, verify};
 use crate::notify::Notifier;
+use crate::shell::remember_call;
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
@@ -16,6 +17,8 @@ pub fn main() -> ExitCode {
 }
 
 fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
+    let arguments: Vec<_> = arguments.into_iter().collect();
+    remember_call(arguments.iter().skip(1).cloned().collect());
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => return usage(&error),

@@ -81,7 +81,10 @@ fn proof<'c>(
             why: vec![format!(
                 "the latest verification that counts: {failed}; `{}` must pass first{}",
                 own("verify --full", &path),
-                unverified.map_or("", |_| ", or --unverified takes it for enough")
+                unverified.map_or_else(String::new, |_| format!(
+                    ", or `{}` takes it for enough",
+                    own("commit --unverified", &path)
+                ))
             )],
             path,
         }),

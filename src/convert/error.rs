@@ -9,7 +9,7 @@ use crate::docker::{CacheId, Hits, JsonError, ReadError};
 use crate::engine::kernel;
 use crate::mount_table::{Found, told};
 use crate::privileges::Unprivileged;
-use crate::shell::{own, word};
+use crate::shell::{Again, own, word};
 use crate::tree::{Difference, escape, shown};
 use crate::units::Bytes;
 use crate::{aufs, commit, docker, engine, plan, verify};
@@ -74,6 +74,17 @@ pub enum Error {
     Mounted {
         /// At least one.
         mounts: Vec<Found>,
+    },
+    /// Docker cannot be told of a device.
+    #[error(
+        "{}: its name is not UTF-8, so Docker's settings cannot name it; nothing was written; make a link of another name, and give that: \
+         `ln -s {} /dev/docker-pool-device`",
+        shown(path),
+        word(path)
+    )]
+    DeviceName {
+        /// The device.
+        path: PathBuf,
     },
     /// What the journal has of `daemon.json` is not what a conversion writes.
     #[error(
@@ -166,10 +177,11 @@ pub enum Error {
     /// Layers of an interrupted conversion are there.
     #[error(
         "{path}: {kept} layers are kept from a conversion that was interrupted; `{}` goes on with it, `{}` removes them, \
-         and `{}`, with the options of your choice, removes them and begins anew",
+         and `{}` removes them and begins anew",
         own("resume", path),
         own("rollback", path),
-        own("convert --restart", path)
+        // A dry run removes nothing.
+        Again::new("convert", path).without("--dry-run").with("--restart")
     )]
     LayersKept {
         /// The Docker root.
@@ -188,7 +200,8 @@ pub enum Error {
     },
     /// Docker has worked on the new root.
     #[error(
-        "{path}: Docker has worked on the converted root since: {changes}; going back loses that (volumes stay): --force does it"
+        "{path}: Docker has worked on the converted root since: {changes}; going back loses that (volumes stay): `{}` does it",
+        own("rollback --force", path)
     )]
     DockerHasRun {
         /// The Docker root.

@@ -12,7 +12,7 @@ use super::written::Written;
 use crate::commit::EditedConfig;
 use crate::docker::Status;
 use crate::docker::devicemapper::FileSystem;
-use crate::docker::first_start::{Switch, is_applied};
+use crate::docker::first_start::{Switch, is_applied, settings_file};
 use crate::plan::{DeviceIndex, LaidDevice, Layout, PlannedDevice};
 use crate::verify::LayerDamage;
 
@@ -82,6 +82,9 @@ pub struct Summary {
     pub peak_memory_kib: u64,
     /// What the operator should know.
     pub notices: Vec<String>,
+    /// The file in which Docker is told its settings on this host.
+    #[serde(with = "crate::path_form")]
+    pub settings_file: std::path::PathBuf,
     /// The daemon's file, where it was changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub daemon_json: Option<DaemonFile>,
@@ -192,6 +195,7 @@ impl Summary {
             elapsed_ms: pool.elapsed_ms,
             peak_memory_kib: peak_memory_kib(),
             notices: source.notices.clone(),
+            settings_file: settings_file(&source.request.host),
             daemon_json: done.and_then(|_| DaemonFile::of(daemon.as_ref())),
             by_hand: source.by_hand.clone(),
             obstacles: source.obstacles.clone(),

@@ -70,7 +70,26 @@ impl Writer {
 
     /// Looks whether it can be done here; changes nothing.
     pub(super) fn check(&self) -> Result<Ready, Error> {
+        self.expect_names_for_docker()?;
         self.ready(Target::check)
+    }
+
+    /// Docker is told of the devices in `daemon.json` or by a flag, which are text.
+    fn expect_names_for_docker(&self) -> Result<(), Error> {
+        let Self::Kernel { target, .. } = self else {
+            return Ok(());
+        };
+        let paths: &[&PathBuf] = match target {
+            Target::LoopFiles => &[],
+            Target::Devices { data, metadata } => &[data, metadata],
+            Target::ThinPool { path } => &[path],
+        };
+        match paths.iter().find(|path| path.to_str().is_none()) {
+            Some(path) => Err(Error::DeviceName {
+                path: (*path).clone(),
+            }),
+            None => Ok(()),
+        }
     }
 
     /// Looks whether it can be gone on with here what an earlier run began; changes nothing.

@@ -6,11 +6,13 @@
 mod decode;
 
 use std::fmt;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use uuid::Uuid;
 
+use super::files::shown;
 use super::id::CacheId;
 use crate::units::Bytes;
 
@@ -265,6 +267,8 @@ pub fn daemon_settings(storage_opts: &[String]) -> String {
 /// What to tell the operator about Docker's settings after the conversion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SetupHint<'a> {
+    /// The file in which Docker is told its settings.
+    pub settings_file: &'a Path,
     /// The size of the devices that were made.
     pub base_size: Bytes,
     /// What names the pool, such as `dm.thinpooldev=/dev/mapper/pool`; empty for loop files.
@@ -275,7 +279,8 @@ impl fmt::Display for SetupHint<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "Docker 1.10 and later: put this in /etc/docker/daemon.json (older: -s devicemapper):"
+            "Docker 1.10 and later: put this in {} (older: -s devicemapper):",
+            shown(self.settings_file)
         )?;
         writeln!(f, "  {}", daemon_settings(self.storage_opts))?;
         if !self.storage_opts.is_empty() {
@@ -390,6 +395,7 @@ mod tests {
     #[test]
     fn the_hint_names_the_setting_and_what_stops_docker() {
         let text = SetupHint {
+            settings_file: Path::new("/mnt/etc/docker/daemon.json"),
             base_size: Bytes::gib(20),
             storage_opts: &[],
         }
@@ -403,6 +409,7 @@ mod tests {
         }
         assert!(
             !SetupHint {
+                settings_file: Path::new("/mnt/etc/docker/daemon.json"),
                 base_size: DEFAULT_BASE_SIZE,
                 storage_opts: &[],
             }
@@ -415,6 +422,7 @@ mod tests {
     fn the_hint_names_the_pool() {
         let storage_opts = ["dm.thinpooldev=/dev/mapper/a-pool".to_owned()];
         let hint = SetupHint {
+            settings_file: Path::new("/mnt/etc/docker/daemon.json"),
             base_size: DEFAULT_BASE_SIZE,
             storage_opts: &storage_opts,
         };

@@ -191,6 +191,56 @@ fn another_host_than_the_one_it_was_begun_for_is_refused_before_anything_is_touc
 }
 
 #[test]
+fn the_lines_of_a_refusal_have_all_options_of_the_command_that_was_refused() {
+    let rescue = Rescue::killed_while_moving();
+    let other = TempDir::new().unwrap();
+    fs::create_dir(other.path().join("etc")).unwrap();
+    let other = other.path().to_str().unwrap();
+    for (verb, options, words) in [
+        ("verify", &["--full"][..], "verify --full"),
+        (
+            "commit",
+            &["--yes", "--drop-left-out"],
+            "commit --yes --drop-left-out",
+        ),
+        ("rollback", &["--force"], "rollback --force"),
+        ("resume", &["--jobs", "2"], "resume --jobs 2"),
+        (
+            "verify",
+            &["--thin-pool", "/dev/a b"],
+            "verify --thin-pool '/dev/a b'",
+        ),
+    ] {
+        let named = [options, &["--host-root", other]].concat();
+        let place = format!(
+            "aufs2dm {words} --root {} --host-root",
+            rescue.root().display()
+        );
+        rescue.run(verb, &named).expect(
+            1,
+            &[
+                &format!("{place} {}", rescue.host.display()),
+                &format!("{place} {other}"),
+            ],
+        );
+        let named = [options, &["--pidfile", "/run/other.pid"]].concat();
+        let mut command = Command::new(BINARY);
+        command
+            .arg(verb)
+            .arg("--root")
+            .arg(rescue.root())
+            .args(named);
+        let refused = Ended::new(&command.output().unwrap());
+        let line = format!("aufs2dm {words} --root {} ", rescue.root().display());
+        let asked = format!("--pidfile {}`", rescue.pid_file().display());
+        refused.expect(
+            1,
+            &[&line, &asked, "--pidfile /run/other.pid --host-moved`"],
+        );
+    }
+}
+
+#[test]
 fn the_same_host_mounted_elsewhere_is_known_again() {
     for killed in [Rescue::killed_while_writing, Rescue::killed_while_moving] {
         for verb in ["resume", "rollback"] {

@@ -1,6 +1,8 @@
 //! Roots that are not to be converted, or not now.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -10,9 +12,35 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use super::run::{Tool, large_root, small_root};
+use super::run::{Ended, Tool, large_root, small_root};
 use super::support::fixture::unpack;
 use super::support::trace::{assert_same, contents, trace_but_reads};
+
+#[test]
+fn a_device_that_dockers_settings_cannot_name_is_refused() {
+    let (tool, root) = (Tool::new(), small_root());
+    let before = contents(&root.path());
+    for option in ["--thin-pool", "--data-device"] {
+        for dry in [&["--dry-run"][..], &[]] {
+            let mut command = tool.command("convert", &root.path(), dry);
+            command
+                .arg(option)
+                .arg(OsStr::from_bytes(b"/dev/pool-\xff"));
+            if option == "--data-device" {
+                command.args(["--metadata-device", "/dev/metadata"]);
+            }
+            Ended::new(&command.output().unwrap()).expect(
+                1,
+                &[
+                    "/dev/pool-\\xff",
+                    "is not UTF-8",
+                    "`ln -s $'/dev/pool-\\xff' ",
+                ],
+            );
+            assert_same(&before, &contents(&root.path()));
+        }
+    }
+}
 
 #[test]
 fn what_is_no_aufs_root_is_called_what_it_is() {

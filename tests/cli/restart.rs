@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::interrupted::wait_for;
-use super::run::{Tool, large_root};
+use super::run::{BINARY, Ended, Tool, large_root};
 use super::support::root::AufsRoot;
 use super::support::trace::{assert_same, contents};
 
@@ -64,6 +65,25 @@ fn layers_that_are_kept_are_named_with_the_three_ways_on_and_stay() {
     }
     tool.run("resume", &root.path(), &[]).expect(0, &[]);
     tool.run("verify", &root.path(), &["--full"]).expect(0, &[]);
+}
+
+#[test]
+fn the_line_that_begins_anew_has_all_options_of_the_run_that_was_refused() {
+    let (tool, root) = (Tool::new(), large_root());
+    killed(&tool, &root);
+    let options = ["--jobs", "3", "--no-verify", "--base-size=20G"];
+    let refused = tool.run("convert", &root.path(), &options);
+    let place = root.path().display().to_string();
+    let line = format!(
+        "aufs2dm convert --jobs 3 --no-verify --base-size=20G --restart --root {place} --host-root {} --pidfile {}",
+        tool.host_root().display(),
+        tool.pid_file().display()
+    );
+    refused.expect(1, &[&format!("`{line}`")]);
+    let pasted = Command::new(BINARY).args(line.split(' ').skip(1)).output();
+    Ended::new(&pasted.unwrap()).expect(0, &[]);
+    let status = tool.run("status", &root.path(), &[]);
+    assert!(status.out.contains("verified: never"), "{status:?}");
 }
 
 #[test]

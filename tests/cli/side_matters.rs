@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use super::interrupted::wait_for;
 use super::preflight::{Flagged, Mounted};
@@ -122,11 +122,18 @@ fn a_daemon_json_or_its_original_that_is_gone_does_not_keep_the_root_from_going_
     ];
     rolled_back(Some(OLD), without_original, &words);
     let without_file = |host: &Host| fs::remove_file(host.at(CONFIG)).unwrap();
-    rolled_back(
+    let (host, ended) = rolled_back(
         Some(OLD),
         without_file,
         &["daemon.json", "aufs again before it starts"],
     );
+    // The old file is there still: the line puts it in its place.
+    let path = host.at(CONFIG).display().to_string();
+    let line = format!("mv {path}.aufs2dm-original {path}");
+    ended.expect(0, &[&format!("`{line}`")]);
+    let moved = Command::new("sh").args(["-c", &line]).status();
+    assert!(moved.unwrap().success());
+    assert_eq!(host.config(), OLD);
     let without_directory = |host: &Host| fs::remove_dir_all(host.at("etc/docker")).unwrap();
     rolled_back(
         Some(OLD),
@@ -242,7 +249,8 @@ fn the_last_lines_say_what_became_of_the_daemons_file() {
     // Without it nobody has told Docker, and nobody takes it back.
     let converted = host.run("convert", &root.path(), &[]);
     converted.expect(0, &[]);
-    assert!(converted.out.contains("put this in"), "{converted:?}");
+    let put = format!("put this in {} (", config.display());
+    assert!(converted.out.contains(&put), "{converted:?}");
     let back = host.run("rollback", &root.path(), &[]);
     assert!(back.out.contains("undo \"storage-driver\""), "{back:?}");
     // Where there was none, there is none again.

@@ -22,6 +22,12 @@ pub fn lines_by_hand(host: &Host, target: &Target) -> Vec<String> {
     }
 }
 
+/// The file in which Docker is told its settings on this host.
+pub fn settings_file(host: &Host) -> PathBuf {
+    let files = HostFiles::new(&host.root);
+    files.place(&Settings::read(&files).config_path)
+}
+
 /// Whether the file is what a switch makes of it; `None` where nothing is edited.
 pub fn is_applied(switch: &Switch) -> Option<bool> {
     let record = switch.record()?;
@@ -39,7 +45,9 @@ impl ConfigEdit {
 pub fn restore_by_hand(record: &Record) -> String {
     let path = &record.path;
     let original = beside(path, ORIGINAL);
-    let is_ours = present(path).is_ok_and(|now| now.as_deref() == Some(&record.new));
+    let now = present(path);
+    let is_gone = matches!(now, Ok(None));
+    let is_ours = now.is_ok_and(|now| now.as_deref() == Some(&record.new));
     let is_kept = || present(&original).is_ok_and(|now| now == record.old);
     let edit = || {
         format!(
@@ -53,7 +61,7 @@ pub fn restore_by_hand(record: &Record) -> String {
             "Docker must not be told devicemapper when it starts: `rm {}`",
             word(path)
         ),
-        Some(_) if is_ours && is_kept() => format!(
+        Some(_) if (is_ours || is_gone) && is_kept() => format!(
             "Docker must be told aufs again before it starts: `mv {} {}`",
             word(&original),
             word(path)
