@@ -116,6 +116,14 @@ impl AufsSide {
         })
     }
 
+    /// Whether what a copy of the image store has at a path, relative to it, is what was copied. What was not there then and is not
+    /// there now is.
+    pub(super) fn is_copied(&self, copy: &Path, inner: &Path) -> bool {
+        let name = object(&inner.to_string_lossy());
+        let now = objects_in(copy, Path::new(&name));
+        now.is_ok_and(|now| now.get(&name) == self.store.get(&name))
+    }
+
     /// What else is in `aufs` and has data: no directory, or one with something in it that is none.
     fn with_data(&self, root: &Path) -> Result<BTreeSet<String>, Error> {
         let aufs = root.join("aufs");
@@ -210,8 +218,13 @@ fn lists(root: &Path) -> Result<BTreeMap<String, String>, Error> {
 
 /// Digests of a store's objects. A layer's files count as one.
 fn objects(store: &Path) -> Result<BTreeMap<String, String>, Error> {
+    objects_in(store, Path::new(""))
+}
+
+/// The same of a part of it.
+fn objects_in(store: &Path, part: &Path) -> Result<BTreeMap<String, String>, Error> {
     let mut sums: BTreeMap<String, Sha256> = BTreeMap::new();
-    for entry in WalkDir::new(store).sort_by_file_name() {
+    for entry in WalkDir::new(store.join(part)).sort_by_file_name() {
         let entry = match entry {
             Err(error) if error.depth() == 0 => break,
             entry => entry.map_err(|error| Error::io(store, "read")(error.into()))?,

@@ -131,6 +131,14 @@ impl Conversion {
         }
     }
 
+    /// Whether what the image store beside the devices has at a path, relative to the store, is what was copied there.
+    pub fn is_copied(&self, inner: &Path) -> bool {
+        let switching = self.story.switching.as_ref();
+        let aufs = switching.and_then(|one| one.aufs.as_ref());
+        let copy = self.root.join("image/devicemapper");
+        aufs.is_some_and(|aufs| aufs.is_copied(&copy, inner))
+    }
+
     /// Notes digests of entries of devices that were found to be what aufs has.
     ///
     /// # Errors

@@ -233,6 +233,7 @@ pub(super) fn look(
     let branch = |id: &CacheId| {
         conversion.map_or(BranchNow::Unknown, |conversion| conversion.branch_now(id))
     };
+    let is_copied = |inner: &Path| conversion.is_some_and(|conversion| conversion.is_copied(inner));
     let request = verify::Request {
         stores: StorePaths {
             root: path,
@@ -249,6 +250,7 @@ pub(super) fn look(
         known_damage: &known_damage(path, conversion),
         noted: conversion.map(|conversion| Noted {
             branch: &branch,
+            is_copied: &is_copied,
             entries: &conversion.story().entries,
         }),
         jobs: request.jobs,

@@ -70,6 +70,19 @@ pub enum CopyFault {
     },
 }
 
+impl CopyFault {
+    /// The copy; `None` of what cannot be read on one of the two sides.
+    pub fn copy(&self) -> Option<&Path> {
+        match self {
+            Self::Unreadable(_) => None,
+            Self::Missing { path, .. }
+            | Self::Kind { path, .. }
+            | Self::Differs { path, .. }
+            | Self::Malformed { path } => Some(path),
+        }
+    }
+}
+
 /// Compares an image store with the one that it was copied from. Docker may have used it since: what is new, and what Docker
 /// changed or removed, is no fault.
 pub fn copy_faults(original: &Path, copy: &Path) -> Vec<CopyFault> {

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 
 use crate::docker::CacheId;
 
@@ -27,6 +28,8 @@ pub enum BranchNow {
 pub struct Noted<'a> {
     /// Looks at a branch.
     pub branch: &'a (dyn Fn(&CacheId) -> BranchNow + Sync),
+    /// Whether what the image store beside the devices has at a path, relative to the store, is what was copied there.
+    pub is_copied: &'a (dyn Fn(&Path) -> bool + Sync),
     /// The digests of the entries of the layers' devices, by the layers' ids.
     pub entries: &'a BTreeMap<String, String>,
 }

@@ -18,7 +18,7 @@ use super::report::{KernelWord, LayerReport, Mode, Report, Verdict};
 use super::request::{Devices, Request};
 use super::sample::sample;
 use super::start;
-use super::stores;
+use super::stores::{self, StoreFaults};
 use super::targets::{Target, targets};
 use super::word::kernel_word;
 use super::work::Work;
@@ -75,12 +75,15 @@ pub(super) struct Run<'a> {
 pub fn verify(request: &Request<'_>, progress: &dyn Progress) -> Result<Report, Error> {
     let began = Instant::now();
     let store = Store::read(request.stores)?;
-    let (of_aufs, mut faults) = problems(request, &store);
+    let (mut of_aufs, mut faults) = problems(request, &store);
     let (pool, files) = match &request.devices {
         None => (None, None),
         Some(devices) => {
             let original = stores::original(request);
-            faults.extend(stores::faults(request.stores.image, original.as_deref())?);
+            let image = request.stores.image;
+            let found = StoreFaults::find(image, original.as_deref(), request.noted)?;
+            faults.extend(found.faults);
+            of_aufs.extend(found.aufs);
             open_pool(devices, &mut faults)?
         }
     };

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use super::blame::Noted;
 use super::request::Request;
 use crate::chain::Chain;
-use crate::docker::{self, ReadError};
+use crate::docker::{self, CopyFault, ReadError};
 
 /// The store that the devices' was copied from, if it is there.
 pub(super) fn original(request: &Request<'_>) -> Option<PathBuf> {
@@ -14,20 +15,50 @@ pub(super) fn original(request: &Request<'_>) -> Option<PathBuf> {
     store.is_dir().then_some(store)
 }
 
-/// What is wrong with the store. Damage that the original has too was there before, and Docker lives with it.
-///
-/// # Errors
-///
-/// One of the stores cannot be opened.
-pub(super) fn faults(image: &Path, original: Option<&Path>) -> Result<Vec<String>, ReadError> {
-    let mut faults: Vec<String> = Vec::new();
-    let mut before = Vec::new();
-    if let Some(original) = original {
-        let differing = docker::copy_faults(original, image);
-        faults.extend(differing.iter().map(|fault| Chain(fault).to_string()));
-        before = docker::unsound_images(original)?;
+/// What is wrong with a store, a text each.
+#[derive(Debug, Default)]
+pub(super) struct StoreFaults {
+    /// With the copy.
+    pub(super) faults: Vec<String>,
+    /// With the original alone: the copy is what was copied.
+    pub(super) aufs: Vec<String>,
+}
+
+impl StoreFaults {
+    /// Looks at the store. Damage that the original has too was there before, and Docker lives with it.
+    ///
+    /// # Errors
+    ///
+    /// One of the stores cannot be opened.
+    pub(super) fn find(
+        image: &Path,
+        original: Option<&Path>,
+        noted: Option<Noted<'_>>,
+    ) -> Result<Self, ReadError> {
+        let mut found = Self::default();
+        let mut before = Vec::new();
+        if let Some(original) = original {
+            let is_of_aufs = |fault: &CopyFault| {
+                let inner = fault.copy().and_then(|copy| copy.strip_prefix(image).ok());
+                noted
+                    .zip(inner)
+                    .is_some_and(|(noted, inner)| (noted.is_copied)(inner))
+            };
+            for fault in docker::copy_faults(original, image) {
+                let text = Chain(&fault).to_string();
+                if is_of_aufs(&fault) {
+                    found
+                        .aufs
+                        .push(format!("{text}; aufs alone, since the conversion"));
+                } else {
+                    found.faults.push(text);
+                }
+            }
+            before = docker::unsound_images(original)?;
+        }
+        let unsound = docker::unsound_images(image)?;
+        let new = unsound.into_iter().filter(|text| !before.contains(text));
+        found.faults.extend(new);
+        Ok(found)
     }
-    let unsound = docker::unsound_images(image)?;
-    faults.extend(unsound.into_iter().filter(|text| !before.contains(text)));
-    Ok(faults)
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{Whence, lseek64};
 use serde_json::Value;
+use walkdir::WalkDir;
 
 use super::run::{Ended, Tool};
 use super::support::fixture::unpack;
@@ -197,6 +198,46 @@ fn an_aufs_side_that_is_gone_has_a_way_on() {
         );
         root.has_a_way_on();
     }
+}
+
+/// A file of an image store, by its name and place.
+fn in_store(store: &Path, name: &str) -> PathBuf {
+    let files = WalkDir::new(store).sort_by_file_name().into_iter();
+    let mut paths = files.map(|entry| entry.unwrap().into_path());
+    paths.find(|path| path.ends_with(name)).unwrap()
+}
+
+#[test]
+fn an_image_store_that_was_changed_on_the_aufs_side_is_no_damage_to_the_devices() {
+    let changes: [fn(&Path); 3] = [
+        |store| append(&in_store(store, "parent")),
+        |store| {
+            let record = in_store(store, "tar-split.json.gz");
+            let file = File::options().write(true).open(record).unwrap();
+            file.set_len(20).unwrap();
+        },
+        |store| {
+            let config = fs::read_dir(store.join("imagedb/content/sha256")).unwrap();
+            append(&config.map(|entry| entry.unwrap().path()).min().unwrap());
+        },
+    ];
+    for (at, change) in changes.into_iter().enumerate() {
+        let root = Converted::new();
+        change(&root.root.join("image/aufs"));
+        for mode in ["--quick", "--full"] {
+            let report = root.verified(&[mode], 3, &["image/aufs"]);
+            assert_eq!(report["verdict"], "aufs-changed", "{at}: {report}");
+        }
+        root.has_a_way_on();
+    }
+}
+
+#[test]
+fn an_image_store_that_was_changed_beside_the_devices_is_damage() {
+    let root = Converted::new();
+    append(&in_store(&root.root.join("image/devicemapper"), "parent"));
+    let report = root.verified(&["--full"], 3, &["image/devicemapper", "/parent: "]);
+    assert_eq!(report["verdict"], "wrong", "{report}");
 }
 
 #[test]
