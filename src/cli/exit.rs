@@ -2,13 +2,13 @@
 
 use std::fmt::{Display, Write as _};
 use std::io;
-use std::path::Path;
 use std::process::ExitCode;
 
 use nix::unistd::geteuid;
 
 use super::log_format::tell_error;
 use crate::commit::Committed;
+use crate::docker::Inventory;
 use crate::docker::daemon::Running;
 use crate::shell::own;
 use crate::{commit, convert, docker, engine};
@@ -75,22 +75,29 @@ fn message(error: &anyhow::Error) -> String {
             );
             listing(head, obstacles, "")
         }
-        _ => match committed(error) {
-            Some((root, record)) => format!("{}: {}", root.display(), record.meaning()),
-            None => format!("{error:#}"),
-        },
+        _ => without_aufs(error).unwrap_or_else(|| format!("{error:#}")),
     }
 }
 
-/// The record of a root that has no aufs side any more, where the error is that it has none.
-fn committed(error: &anyhow::Error) -> Option<(&Path, Committed)> {
+/// What there is to say of a devicemapper root, where the error is that it has no aufs side.
+fn without_aufs(error: &anyhow::Error) -> Option<String> {
     #[allow(clippy::manual_let_else)] // one pattern of both would be harder to read
     let root = match (docker_error(error), error.downcast_ref()) {
         (Some(docker::Error::NotAufs { path, .. }), _)
         | (_, Some(convert::Error::NothingToResume { path })) => path,
         _ => return None,
     };
-    Committed::read(root).map(|record| (root.as_path(), record))
+    let meaning = match Committed::read(root) {
+        Some(record) => record.meaning(root),
+        None if Inventory::is_devicemapper(root) && !root.join("image/aufs").exists() => format!(
+            "is a devicemapper root without an aufs side, and of no conversion of aufs2dm that is known: nothing is there to convert, \
+             to go on with or to go back to; `{}` shows it, `{}` checks it",
+            own("inspect", root),
+            own("verify", root)
+        ),
+        None => return None,
+    };
+    Some(format!("{}: {meaning}", root.display()))
 }
 
 /// As many lines as fit on a screen.
@@ -161,7 +168,7 @@ fn hints(error: &anyhow::Error) -> Vec<&'static str> {
         | docker::Error::NotADirectory { .. }
         | docker::Error::NotAufs { .. },
     ) = docker_error(error)
-        && committed(error).is_none()
+        && without_aufs(error).is_none()
     {
         hints.push("--root names Docker's data directory (`docker info` calls it Docker Root Dir)");
     }

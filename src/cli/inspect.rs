@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use super::args::InspectArgs;
 use super::output::{print, print_json};
 use super::quiet::keep_access_times;
-use crate::docker::{ContainerSummary, ImageSummary, Inventory, Reference, Root, Survey};
+use crate::convert::{Inspection, inspect};
+use crate::docker::{ContainerSummary, ImageSummary, Inventory, Reference};
 use crate::privileges::{self, Purpose};
 use crate::tree::escape;
 use crate::units::Bytes;
@@ -17,24 +18,32 @@ const SHOWN: usize = 20;
 pub(super) fn run(args: &InspectArgs) -> anyhow::Result<()> {
     let place = args.root.place()?;
     keep_access_times(&place.root);
-    let root = Root::open(&place.root)?;
-    if let Err(error) = privileges::check(&place.host, root.path(), Purpose::Read) {
+    let inspection = inspect(&place.root)?;
+    let root = &inspection.inventory.root;
+    if let Err(error) = privileges::check(&place.host, root, Purpose::Read) {
         log::warn!("{error}");
     }
-    let inventory = Inventory::new(&root, &Survey::read(&root))?;
     if args.root.json {
-        print_json(&inventory)
+        print_json(&inspection)
     } else {
-        print(&text(&inventory))
+        print(&text(&inspection))
     }
 }
 
-fn text(inventory: &Inventory) -> String {
+fn text(inspection: &Inspection) -> String {
+    let inventory = &inspection.inventory;
     let mut text = String::new();
     // Writing to a String cannot fail.
-    let _ = write_head(&mut text, inventory);
+    let _ = write_head(&mut text, inspection);
     section(&mut text, "images", &inventory.images, image);
-    section(&mut text, "containers", &inventory.containers, container);
+    let stays = if inventory.nr_devices.is_some() {
+        ", Docker does not load it: another driver, or no device"
+    } else {
+        ", of another driver: stays as it is"
+    };
+    section(&mut text, "containers", &inventory.containers, |one| {
+        container(one, stays)
+    });
     section(
         &mut text,
         "layers that nothing refers to",
@@ -52,22 +61,54 @@ fn text(inventory: &Inventory) -> String {
     });
     section(
         &mut text,
-        "problems that refuse a conversion",
+        match inventory.nr_devices {
+            Some(_) => "problems",
+            None => "problems that refuse a conversion",
+        },
         &inventory.problems,
-        |problem| format!("{} ({})", problem.message, problem.hits),
+        |problem| match inventory.nr_devices {
+            // Whom it hits is told with the way to leave it out of a conversion.
+            Some(_) if problem.hits.is_empty() => problem.message.clone(),
+            _ => format!("{} ({})", problem.message, problem.hits),
+        },
     );
     text
 }
 
-fn write_head(text: &mut String, inventory: &Inventory) -> std::fmt::Result {
+fn write_head(text: &mut String, inspection: &Inspection) -> std::fmt::Result {
+    let inventory = &inspection.inventory;
     writeln!(text, "root        {}", inventory.root.display())?;
     writeln!(
         text,
         "driver      {}, {} (Docker {})",
         inventory.driver, inventory.layout, inventory.docker_versions
     )?;
+    if let Some(conversion) = &inspection.conversion {
+        writeln!(text, "conversion  {}", conversion.meaning)?;
+    }
     writeln!(text, "images      {}", inventory.images.len())?;
     writeln!(text, "containers  {}", inventory.containers.len())?;
+    write_layers(text, inventory)?;
+    writeln!(text, "volumes     {}", inventory.nr_volumes)?;
+    if inventory.has_devicemapper
+        && inventory.nr_devices.is_none()
+        && inspection.conversion.is_none()
+    {
+        writeln!(text, "            a devicemapper root is there already")?;
+    }
+    Ok(())
+}
+
+fn write_layers(text: &mut String, inventory: &Inventory) -> std::fmt::Result {
+    if let Some(devices) = inventory.nr_devices {
+        return writeln!(
+            text,
+            "layers      {devices} thin devices: {} of images ({}), {} of the build cache, the rest of containers or unused",
+            inventory.nr_image_layers,
+            Bytes(inventory.image_layer_bytes),
+            inventory.nr_buildkit_layers,
+        );
+    }
     writeln!(
         text,
         "layers      {} in aufs: {} of images ({}), {} of the build cache, {} that nothing refers to",
@@ -76,12 +117,7 @@ fn write_head(text: &mut String, inventory: &Inventory) -> std::fmt::Result {
         Bytes(inventory.image_layer_bytes),
         inventory.nr_buildkit_layers,
         inventory.orphans.len()
-    )?;
-    writeln!(text, "volumes     {}", inventory.nr_volumes)?;
-    if inventory.has_devicemapper {
-        writeln!(text, "            a devicemapper root is there already")?;
-    }
-    Ok(())
+    )
 }
 
 fn section<T>(text: &mut String, title: &str, items: &[T], line: impl Fn(&T) -> String) {
@@ -112,7 +148,8 @@ fn image(image: &ImageSummary) -> String {
     )
 }
 
-fn container(container: &ContainerSummary) -> String {
+/// `stays` is said of one that the root's driver has not.
+fn container(container: &ContainerSummary, stays: &str) -> String {
     let image = container
         .image_name
         .as_ref()
@@ -121,11 +158,7 @@ fn container(container: &ContainerSummary) -> String {
         crate::docker::RestartPolicy::No => String::new(),
         policy => format!(", restart {policy}"),
     };
-    let stays = if container.converted {
-        ""
-    } else {
-        ", of another driver: stays as it is"
-    };
+    let stays = if container.converted { "" } else { stays };
     format!(
         "{:.12} {:24} {image} ({}{restart}{stays})",
         container.id.to_string(),

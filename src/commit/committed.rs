@@ -15,6 +15,7 @@ use super::journal::{Story, now, sync_directory};
 use super::since::read_regular;
 use super::verified::Verified;
 use crate::date;
+use crate::shell::own;
 use crate::verify::LayerDamage;
 
 /// The record's name in the Docker root.
@@ -81,12 +82,14 @@ impl Committed {
         sync_directory(root)
     }
 
-    /// What there is to say of the root.
-    pub fn meaning(&self) -> String {
+    /// What there is to say of the root, with what can be done still.
+    pub fn meaning(&self, root: &Path) -> String {
         format!(
-            "was converted by aufs2dm {}, and committed on {}: the aufs side is gone, and there is no way back",
+            "was converted by aufs2dm {}, and committed on {}: the aufs side is gone, and there is no way back; Docker uses the              devicemapper side, `{}` shows it, `{}` checks it",
             self.tool.escape_debug(),
-            date::utc(self.committed_at)
+            date::utc(self.committed_at),
+            own("inspect", root),
+            own("verify --full", root)
         )
     }
 }

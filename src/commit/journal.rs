@@ -123,6 +123,17 @@ pub enum State {
 }
 
 impl State {
+    /// Its name, part of the `--json` interface.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Writing => "writing",
+            Self::Switching => "switching",
+            Self::Converted => "converted",
+            Self::RollingBack => "rolling-back",
+            Self::Committing => "committing",
+        }
+    }
+
     /// The state of `root` in words, with the commands that come next.
     pub fn meaning(self, root: &Path) -> String {
         let [resume, rollback, commit] =

@@ -116,7 +116,7 @@ fn look(path: &Path) -> Result<Status, Error> {
         running: None,
         docker_pid_files: Vec::new(),
         layers: Order::devices_of(story),
-        state: name(story.state),
+        state: story.state.name(),
         meaning: meaning(story, way_back_broken, &path),
         tool: Some(story.begun.tool.clone()),
         begun_at: Some(story.begun.at),
@@ -169,13 +169,17 @@ fn none(path: PathBuf) -> Result<Status, Error> {
         Err(docker::Error::NotAufs { .. }) if Committed::read(&path).is_some() => {
             state = "committed";
             Committed::read(&path).map_or_else(String::new, |record| {
-                let meaning = record.meaning();
+                let meaning = record.meaning(&path);
                 damaged = record.damaged;
                 meaning
             })
         }
         Err(docker::Error::NotAufs { .. }) if path.join("devicemapper").is_dir() => {
-            "no conversion of aufs2dm in progress; it is a devicemapper root without an aufs side".to_owned()
+            format!(
+                "no conversion of aufs2dm in progress; it is a devicemapper root without an aufs side: `{}` shows it, `{}` checks it",
+                own("inspect", &path),
+                own("verify", &path)
+            )
         }
         Err(error) => return Err(error.into()),
     };
@@ -214,15 +218,5 @@ impl Status {
             self.meaning = running.meaning();
         }
         self
-    }
-}
-
-fn name(state: State) -> &'static str {
-    match state {
-        State::Writing => "writing",
-        State::Switching => "switching",
-        State::Converted => "converted",
-        State::RollingBack => "rolling-back",
-        State::Committing => "committing",
     }
 }

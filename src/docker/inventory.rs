@@ -1,18 +1,20 @@
 //! What `inspect` shows of a root. The field names are part of the `--json` interface.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::container::{RestartPolicy, Status};
+use super::container::{Container, RestartPolicy, Status};
 use super::error::Problem;
-use super::files::{FileKind, ReadError};
-use super::id::{CacheId, ContainerId, ImageId};
-use super::image::Reference;
+use super::files::{Dir, FileKind, ReadError};
+use super::id::{CacheId, ChainId, ContainerId, ImageId};
+use super::image::{Image, Reference};
+use super::layer::Layer;
 use super::model::{Model, OrphanReason, Use};
 use super::root::{Owner, Root};
 use super::survey::Survey;
-use super::users::Hits;
+use super::users::{Hits, Users};
 use super::warning::Warning;
 
 /// A root in numbers and lists. Sizes are in bytes.
@@ -20,7 +22,7 @@ use super::warning::Warning;
 pub struct Inventory {
     /// The root.
     pub root: PathBuf,
-    /// Its storage driver: `aufs`.
+    /// Its storage driver: `aufs` or `devicemapper`.
     pub driver: &'static str,
     /// Its layout: `content-addressed`.
     pub layout: &'static str,
@@ -36,7 +38,10 @@ pub struct Inventory {
     pub nr_image_layers: usize,
     /// Number of aufs layers that can be converted, orphans included.
     pub nr_aufs_layers: usize,
-    /// Number of aufs layers that only the build cache uses.
+    /// Number of thin devices of layers, where the driver is devicemapper.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nr_devices: Option<usize>,
+    /// Number of layers that only the build cache uses.
     pub nr_buildkit_layers: usize,
     /// Whether there is a build cache.
     pub buildkit: bool,
@@ -50,7 +55,7 @@ pub struct Inventory {
     pub remapped_roots: Vec<PathBuf>,
     /// Whether there is a devicemapper root already.
     pub has_devicemapper: bool,
-    /// What stands in the way of converting the root.
+    /// What stands in the way of converting an aufs root; damage to the stores of a devicemapper root.
     pub problems: Vec<ProblemSummary>,
     /// What the operator should know besides.
     pub warnings: Vec<WarningSummary>,
@@ -86,7 +91,7 @@ pub struct ContainerSummary {
     pub restart: RestartPolicy,
     /// The driver in its config; empty means aufs.
     pub driver: String,
-    /// Whether it is converted: it is aufs's and its layers are there.
+    /// Whether it is the driver's and its layers are there: of an aufs root it is converted, of a devicemapper root Docker loads it.
     pub converted: bool,
 }
 
@@ -130,21 +135,17 @@ impl Inventory {
                 reason,
             })
         });
-        // No business of ours: it may be a link to another disk.
-        let volumes = match root.dir.dir_following_if_any("volumes")? {
-            Some(volumes) => volumes.list()?,
-            None => Vec::new(),
-        };
         Ok(Self {
             root: root.path().to_path_buf(),
             driver: "aufs",
             layout: "content-addressed",
             docker_versions: "1.10 to 23.0",
             owner: root.owner(),
-            images: images(model),
+            images: image_summaries(&model.images, &model.layers, &model.users),
             containers: containers(model),
             nr_image_layers: model.layers.len(),
             nr_aufs_layers: model.aufs.len(),
+            nr_devices: None,
             nr_buildkit_layers: model
                 .aufs
                 .iter()
@@ -152,10 +153,7 @@ impl Inventory {
                 .count(),
             buildkit: model.buildkit,
             image_layer_bytes: sum(model.layers.values().map(|layer| layer.size.0)),
-            nr_volumes: volumes
-                .iter()
-                .filter(|entry| entry.kind == FileKind::Directory)
-                .count(),
+            nr_volumes: count_volumes(&root.dir)?,
             orphans: orphans.collect(),
             remapped_roots: root.remapped_roots()?,
             has_devicemapper: root.check_target_free().is_err(),
@@ -166,25 +164,41 @@ impl Inventory {
 }
 
 /// Sizes come from files, so their sum may leave the range.
-fn sum(sizes: impl Iterator<Item = u64>) -> u64 {
+pub(super) fn sum(sizes: impl Iterator<Item = u64>) -> u64 {
     sizes.fold(0, u64::saturating_add)
 }
 
-fn images(model: &Model) -> Vec<ImageSummary> {
-    let mut images: Vec<_> = model
-        .images
+/// It may be a link to another disk, which is no business of ours.
+pub(super) fn count_volumes(root: &Dir) -> Result<usize, ReadError> {
+    let volumes = match root.dir_following_if_any("volumes")? {
+        Some(volumes) => volumes.list()?,
+        None => Vec::new(),
+    };
+    let directories = volumes
+        .iter()
+        .filter(|entry| entry.kind == FileKind::Directory);
+    Ok(directories.count())
+}
+
+/// Images with their sizes, those with names first.
+pub(super) fn image_summaries(
+    images: &BTreeMap<ImageId, Image>,
+    layers: &BTreeMap<ChainId, Layer>,
+    users: &Users,
+) -> Vec<ImageSummary> {
+    let mut images: Vec<_> = images
         .iter()
         .map(|(&id, image)| {
             let mut bytes = 0_u64;
             let mut chain = image.top;
             for _ in 0..image.nr_layers {
-                let Some(layer) = chain.and_then(|chain| model.layers.get(&chain)) else {
+                let Some(layer) = chain.and_then(|chain| layers.get(&chain)) else {
                     break;
                 };
                 bytes = bytes.saturating_add(layer.size.0);
                 chain = layer.parent;
             }
-            let references = model.references_of(id).to_vec();
+            let references = users.references_of(id).to_vec();
             ImageSummary {
                 id,
                 references,
@@ -205,30 +219,41 @@ fn containers(model: &Model) -> Vec<ContainerSummary> {
         .containers
         .iter()
         .map(|(id, container)| {
-            let image_name = container
-                .image
-                .and_then(|image| model.references_of(image).first().cloned());
             let mount = model.mounts.get(id);
             let has_layers =
                 mount.is_some_and(|mount| model.place_of(mount.rw.cache_id()).is_some());
-            ContainerSummary {
-                id: id.clone(),
-                name: container.name.clone(),
-                image: container.image,
-                image_name,
-                status: container.status,
-                restart: container.restart,
-                driver: container.driver.clone(),
-                converted: container.is_aufs() && has_layers,
-            }
+            let is_converted = container.is_aufs() && has_layers;
+            ContainerSummary::new((id, container), &model.users, is_converted)
         })
         .collect();
     containers.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
     containers
 }
 
+impl ContainerSummary {
+    pub(super) fn new(
+        (id, container): (&ContainerId, &Container),
+        users: &Users,
+        converted: bool,
+    ) -> Self {
+        let image_name = container
+            .image
+            .and_then(|image| users.references_of(image).first().cloned());
+        Self {
+            id: id.clone(),
+            name: container.name.clone(),
+            image: container.image,
+            image_name,
+            status: container.status,
+            restart: container.restart,
+            driver: container.driver.clone(),
+            converted,
+        }
+    }
+}
+
 impl ProblemSummary {
-    fn new(problem: &Problem) -> Self {
+    pub(super) fn new(problem: &Problem) -> Self {
         Self {
             message: problem.to_string(),
             hits: problem.hits.clone(),

@@ -23,6 +23,7 @@ mod container;
 mod copies;
 pub mod daemon;
 mod device_files;
+mod device_inventory;
 pub mod devicemapper;
 mod digest;
 mod driver;

@@ -237,7 +237,7 @@ fn has_layers_inside(graph: &Dir) -> Result<bool, ReadError> {
     Ok(false)
 }
 
-fn remapped_below(dir: &Dir) -> Result<Vec<PathBuf>, ReadError> {
+pub(super) fn remapped_below(dir: &Dir) -> Result<Vec<PathBuf>, ReadError> {
     let mut roots = Vec::new();
     for entry in dir.list()? {
         let named = Owner::from_name(OsStr::from_bytes(entry.name.as_bytes())).is_some();

@@ -84,25 +84,7 @@ impl Store {
         let image = Dir::open(paths.image)?;
         let aufs = paths.aufs.map(Dir::open).transpose()?;
         let mut notes = Notes::default();
-        let layerdb = notes.keep(&Subject::Root, image.dir("layerdb"));
-        let (layers, mounts) = match &layerdb {
-            Some(layerdb) => (
-                Layers::read(layerdb, &mut notes),
-                Mounts::read(layerdb, &mut notes),
-            ),
-            None => (Layers::default(), Mounts::default()),
-        };
-        let stores = Stores {
-            images: Images::read(&image, &mut notes),
-            references: read_references(&image, &mut notes),
-            layers,
-            mounts,
-            containers: read_containers(&root, &mut notes),
-            own: |driver| is_aufs(driver) || driver == "devicemapper",
-            stack: aufs.map_or_else(Stack::default, |aufs| Stack::read(&aufs, &mut notes)),
-            graph: BTreeSet::new(),
-            buildkit: root.dir_following_if_any("buildkit")?.is_some(),
-        };
+        let stores = read_stores(&root, &image, aufs.as_ref(), &mut notes)?;
         stores.layers.check(&mut notes);
         stores.check_mount_parents(&mut notes);
         let users = stores.users();
@@ -155,6 +137,31 @@ impl Store {
             Err(error) => Err(error),
         }
     }
+}
+
+/// All stores of a root, whichever driver it has.
+pub(super) fn read_stores(
+    root: &Dir,
+    image: &Dir,
+    aufs: Option<&Dir>,
+    notes: &mut Notes,
+) -> Result<Stores, ReadError> {
+    let layerdb = notes.keep(&Subject::Root, image.dir("layerdb"));
+    let (layers, mounts) = match &layerdb {
+        Some(layerdb) => (Layers::read(layerdb, notes), Mounts::read(layerdb, notes)),
+        None => (Layers::default(), Mounts::default()),
+    };
+    Ok(Stores {
+        images: Images::read(image, notes),
+        references: read_references(image, notes),
+        layers,
+        mounts,
+        containers: read_containers(root, notes),
+        own: |driver| is_aufs(driver) || driver == "devicemapper",
+        stack: aufs.map_or_else(Stack::default, |aufs| Stack::read(aufs, notes)),
+        graph: BTreeSet::new(),
+        buildkit: root.dir_following_if_any("buildkit")?.is_some(),
+    })
 }
 
 /// Images of a store that Docker drops when it starts, since their configs are not what they are named by, and names of images

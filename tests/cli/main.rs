@@ -25,6 +25,7 @@ mod half_removed;
 mod holes;
 mod host_root;
 mod hostile_stage;
+mod inspected;
 mod interrupted;
 mod lifecycle;
 mod lost_flags;
