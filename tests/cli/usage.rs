@@ -133,6 +133,35 @@ fn another_user_than_root_is_told_to_be_root() {
     assert!(!dir.path().join("docker.pid").exists());
 }
 
+/// What `convert --json` has, done or planned.
+const PLANNED: [&str; 25] = [
+    "root",
+    "converted",
+    "images",
+    "containers",
+    "containers_left",
+    "layers",
+    "entries",
+    "source_bytes",
+    "data_bytes",
+    "changed_blocks",
+    "metadata_blocks",
+    "base_size",
+    "data_size",
+    "metadata_size",
+    "uuid",
+    "transaction_id",
+    "peak_memory_kib",
+    "notices",
+    "obstacles",
+    "devices",
+    "flags",
+    "settings_file",
+    "engine",
+    "file_system",
+    "storage_opts",
+];
+
 #[test]
 fn json_is_all_there_is_on_stdout_and_has_its_names() {
     let (tool, root) = (Tool::new(), small_root());
@@ -142,32 +171,7 @@ fn json_is_all_there_is_on_stdout_and_has_its_names() {
         value.as_object().unwrap().keys().cloned().collect()
     };
     let planned = keys(&tool.run("convert", &root.path(), &["--dry-run", "--json"]));
-    let mut expected = [
-        "root",
-        "converted",
-        "images",
-        "containers",
-        "containers_left",
-        "layers",
-        "entries",
-        "source_bytes",
-        "data_bytes",
-        "changed_blocks",
-        "metadata_blocks",
-        "base_size",
-        "data_size",
-        "metadata_size",
-        "uuid",
-        "transaction_id",
-        "peak_memory_kib",
-        "notices",
-        "obstacles",
-        "devices",
-        "engine",
-        "file_system",
-        "storage_opts",
-    ]
-    .to_vec();
+    let mut expected = PLANNED.to_vec();
     let sorted = |mut names: Vec<String>| {
         names.sort();
         names
