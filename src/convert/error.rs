@@ -276,6 +276,19 @@ pub enum Error {
         /// What is missing.
         missing: PathBuf,
     },
+    /// What a rollback would go back to is gone, and what would stay is not in place yet.
+    #[error(
+        "{path}: there is no way back: {} is missing, which was there when the conversion began; all that was converted is staged: `{}` \
+         moves it in place",
+        shown(missing),
+        own("resume", path)
+    )]
+    OnlyForward {
+        /// The Docker root.
+        path: PathBuf,
+        /// What is missing.
+        missing: PathBuf,
+    },
     /// Containers still belong to aufs.
     #[error(
         "{path}: containers of the aufs driver are there: {}",

@@ -47,7 +47,8 @@ pub fn finish(root: &Path, host: &Host, cancel: &Cancel) -> Result<Finished, Err
         State::Writing => Finished::Nothing,
         State::Converted => Finished::Converted,
         State::Switching => {
-            let held = Held::open(&path, host)?;
+            // What is moved needs no aufs side; whether there is a way back is for the commands after it to tell.
+            let held = Held::for_reading(&path, host)?;
             if cancel.is_set() {
                 return Err(Error::Interrupted);
             }

@@ -182,9 +182,9 @@ fn no_way_back(root: &Path, error: Error) -> Error {
     };
     let path = root.canonicalize().unwrap_or_else(|_| root.to_owned());
     let found = Conversion::find(&path).ok().flatten();
-    let is_converted = found.is_some_and(|one| one.story().state == State::Converted);
-    match missing {
-        Some(missing) if is_converted => Error::NoWayBack { path, missing },
+    match (missing, found.map(|one| one.story().state)) {
+        (Some(missing), Some(State::Converted)) => Error::NoWayBack { path, missing },
+        (Some(missing), Some(State::Switching)) => Error::OnlyForward { path, missing },
         _ => error,
     }
 }

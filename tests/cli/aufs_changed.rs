@@ -200,6 +200,26 @@ fn an_aufs_side_that_is_gone_has_a_way_on() {
     }
 }
 
+#[test]
+fn a_move_that_was_interrupted_ends_although_the_aufs_side_is_gone() {
+    for lost in [&["aufs"][..], &["aufs/diff"], &["aufs", "image/aufs"]] {
+        let root = Converted::new();
+        let stage = root.root.join(".aufs2dm");
+        let journal = fs::read_to_string(stage.join("journal")).unwrap();
+        let end = journal.find("{\"record\":\"switched\"").unwrap();
+        fs::write(stage.join("journal"), &journal[..end]).unwrap();
+        fs::rename(root.root.join("image/devicemapper"), stage.join("image")).unwrap();
+        for part in lost {
+            fs::remove_dir_all(root.root.join(part)).unwrap();
+        }
+        root.run("rollback", &[])
+            .expect(1, &["there is no way back", "is missing", "resume --root"]);
+        root.run("resume", &[]).expect(0, &[]);
+        root.verified(&["--full"], 3, &["WAY BACK"]);
+        root.has_a_way_on();
+    }
+}
+
 /// A file of an image store, by its name and place.
 fn in_store(store: &Path, name: &str) -> PathBuf {
     let files = WalkDir::new(store).sort_by_file_name().into_iter();
