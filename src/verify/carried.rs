@@ -1,15 +1,19 @@
 //! Bytes that a device has from its parent although it has blocks of its own for them.
 //!
 //! A pool's block may be larger than a file system's, so a layer that changes one file has copies of its neighbours' bytes.
-//! The branch says nothing of those: they must be what the parent has.
+//! The branch says nothing of those: they must be what the parent has. A file that the parent has not, or has otherwise, is none of
+//! them: it is the layer's own, and the comparison of the trees named it if the branch has it not.
 
 use std::ops::Range;
 
+use super::attributes::unchanged;
 use super::compare::Compared;
 use super::error::Halt;
+use super::paths;
 use super::pool::ThinDevice;
 use super::report::Faults;
 use super::work::Work;
+use crate::ext4::Ino;
 use crate::ext4::read::{ReadAt, View};
 
 /// Compares the content of files that the branch does not have, in the `changed` ranges of the device. A text for each that
@@ -17,15 +21,16 @@ use crate::ext4::read::{ReadAt, View};
 pub(super) fn differing(
     work: &Work<'_>,
     (child, view): (ThinDevice<'_>, &View),
-    parent: ThinDevice<'_>,
+    (parent, view_below): (ThinDevice<'_>, &View),
     changed: &[Range<u64>],
     compared: &Compared,
 ) -> Result<Faults, Halt> {
     let block = u64::from(view.block_bytes());
-    let mut faults = Faults::default();
+    let mut found: Vec<Ino> = Vec::new();
     let (mut here, mut below) = (Vec::new(), Vec::new());
     for (ino, run) in view.content_in(changed) {
-        if compared.explained.contains(&ino) || run.unwritten {
+        let is_known = compared.explained.contains(&ino) || found.last() == Some(&ino);
+        if is_known || run.unwritten || !is_carried(view_below, view, ino) {
             continue;
         }
         let length = usize::try_from(u64::from(run.blocks.min(256)) * block).unwrap_or(0);
@@ -38,16 +43,24 @@ pub(super) fn differing(
             read(&mut below, part, &parent, at, ino.0)?;
             work.read(2 * part as u64);
             if here != below {
-                faults.push(format_args!(
-                    "inode {}: its content differs from the layer below, but the layer has it not",
-                    ino.0
-                ));
+                found.push(ino);
                 break;
             }
             at += part as u64;
         }
     }
-    Ok(faults)
+    let names = paths::shown(view, &found).into_iter();
+    Ok(names
+        .map(|name| {
+            format!("{name}: its content differs from the layer below, but the layer has it not")
+        })
+        .collect())
+}
+
+/// Whether a file is the parent's, as it is there.
+fn is_carried(below: &View, view: &View, ino: Ino) -> bool {
+    let both = below.inode(ino).zip(view.inode(ino));
+    both.is_some_and(|(before, inode)| unchanged((below, before), (view, inode), ino).is_ok())
 }
 
 fn read(

@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::attributes::{attribute_faults, same_attributes, unchanged};
 use super::device::is_directory;
+use super::paths;
 use super::recorded;
 use super::report::Faults;
 use super::unpack::Unpacked;
@@ -324,6 +325,7 @@ impl Comparison<'_> {
     /// more; what has no name left is gone, as the file system's own check makes sure of.
     fn unexplained(&mut self) {
         let Sides { parent, child, .. } = self.sides;
+        let mut found = Vec::new();
         for ino in child.changed_since(parent) {
             if self.found.explained.contains(&ino) || is_reserved(ino) {
                 continue;
@@ -335,9 +337,11 @@ impl Comparison<'_> {
                 None => Some("is new, but the layer has it not"),
                 Some(below) => unchanged((parent, below), (child, inode), ino).err(),
             };
-            if let Some(what) = what {
-                self.fault(&format!("inode {}", ino.0), what);
-            }
+            found.extend(what.map(|what| (ino, what)));
+        }
+        let (inodes, what): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+        for (name, what) in paths::shown(child, &inodes).iter().zip(what) {
+            self.fault(name, what);
         }
     }
 }

@@ -572,14 +572,17 @@ impl<'r, 'a> Look<'r, 'a> {
         else {
             return Ok(contents);
         };
-        let (Some(checked), Some(changed)) = (&opened.checked, &opened.changed) else {
+        let (Some(checked), Some(changed), Some(parent)) =
+            (&opened.checked, &opened.changed, self.below_view())
+        else {
             return Ok(contents);
         };
         if self.run.mode != Mode::Full || matches!(contents, Contents::Mismatch { .. }) {
             return Ok(contents);
         }
         let child = (opened.device, &checked.view);
-        let differing = carried::differing(&self.run.work, child, below.device, changed, compared)?;
+        let parent = (below.device, parent);
+        let differing = carried::differing(&self.run.work, child, parent, changed, compared)?;
         Ok(if differing.is_empty() {
             contents
         } else {

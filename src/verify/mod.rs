@@ -21,6 +21,7 @@ mod lookup;
 mod missing;
 mod mounted;
 mod once;
+mod paths;
 pub mod pool;
 mod proof;
 mod recorded;
