@@ -13,13 +13,14 @@ use super::proof::{Proven, by_checksums, by_digest};
 use super::recorded::nr_names;
 use super::report::{Contents, Faults, Proof};
 use super::unpack::Unpack;
+use super::whose::Whose;
 use super::work::Work;
 use super::written::Written;
 use crate::docker::{DiffId, Owner};
 use crate::ext4::Ino;
 use crate::ext4::read::{Inode, View};
 use crate::plan::Layer;
-use crate::tar_split::{self, Difference, Found};
+use crate::tar_split;
 use crate::tree::{LayerTree, NodeId, Regular, Segment};
 
 /// Why files of a container's layer that aufs has changed since are not verified.
@@ -158,26 +159,11 @@ impl Subject<'_> {
         tar_split.rewind().map_err(unreadable)?;
         let mut files = BranchFiles::new(self.work, layer)?;
         let in_aufs = by_checksums(tar_split, &mut files, &mut self.unpack())?;
-        // Files of another size than recorded were not read, and of too many the names are not known.
-        let has_other_size =
-            |one: &Difference| matches!(one.found, Found::OtherSize(_)) && in_aufs.has(one);
-        let more = proven.files.more;
-        let must_compare = more > 0 || proven.files.differences.iter().any(has_other_size);
+        let must_compare = Whose::needs_bytes(proven, &in_aufs);
         let (device, tree) = device;
         let same_bytes =
             !must_compare || self.differing_bytes(compared, device, tree)?.1.is_empty();
-        let is_before = |one: &Difference| in_aufs.has(one) && (same_bytes || !has_other_size(one));
-        let mut whose = Whose {
-            before: proven.faults_of(is_before),
-            wrong: proven.faults_of(|one| !is_before(one)),
-            aufs: in_aufs.faults_of(|one| !proven.has(one)),
-        };
-        if same_bytes && proven.files.differences == in_aufs.files.differences {
-            whose.before.more += more;
-        } else {
-            whose.wrong.more += more;
-        }
-        Ok(whose)
+        Ok(Whose::of((proven, &in_aufs), compared, same_bytes))
     }
 
     /// The files of a layer of which nothing was recorded, compared with the branch.
@@ -327,14 +313,6 @@ impl Subject<'_> {
             ),
         }
     }
-}
-
-/// Files that are not what Docker recorded: of both sides, of the device alone, of aufs alone.
-#[derive(Default)]
-struct Whose {
-    before: Faults,
-    wrong: Faults,
-    aufs: Faults,
 }
 
 fn unreadable(source: std::io::Error) -> tar_split::Error {

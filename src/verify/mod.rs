@@ -34,6 +34,7 @@ mod start;
 mod stores;
 mod targets;
 mod unpack;
+mod whose;
 mod word;
 mod work;
 mod written;

@@ -109,6 +109,13 @@ impl Proven {
             .collect()
     }
 
+    /// Whether there is no file at a path where one was recorded.
+    pub(super) fn lacks(&self, path: &[u8]) -> bool {
+        let is_gone = |one: &Difference| matches!(one.found, Found::Absent | Found::Blocked);
+        let mut differences = self.files.differences.iter();
+        differences.any(|one| one.path == path && is_gone(one))
+    }
+
     /// Whether a file was found as it was elsewhere.
     pub(super) fn has(&self, difference: &Difference) -> bool {
         self.files.differences.contains(difference)
