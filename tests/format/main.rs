@@ -49,4 +49,5 @@ mod thin;
 mod verify;
 mod verify_conversion;
 mod verify_damage;
+mod verify_matrix;
 mod verify_random;

@@ -1,7 +1,7 @@
 //! Makes a stopped Docker's aufs root: as much of it as Docker needs to know its images and containers again.
 //!
 //! Ids are digests of the names a test gives, so that they are the same in every run. A layer's diff id is such an id
-//! too and not the digest of its tar.
+//! too and not the digest of its tar, unless the root is [`recorded`](AufsRoot::recorded).
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use super::layer::Layer;
+use super::tar::LayerTar;
 use super::walk::walk;
 
 /// A Docker root in the making; gone when dropped.
@@ -24,11 +25,13 @@ pub struct AufsRoot {
     /// The layer that a new one lies on.
     top: Option<String>,
     tags: BTreeMap<String, BTreeMap<String, String>>,
+    is_recorded: bool,
 }
 
 struct LayerRecord {
     parent: Option<String>,
     id: String,
+    diff_id: String,
 }
 
 impl AufsRoot {
@@ -39,6 +42,7 @@ impl AufsRoot {
             layers: BTreeMap::new(),
             top: None,
             tags: BTreeMap::new(),
+            is_recorded: false,
         };
         for dir in [
             "aufs/layers",
@@ -58,6 +62,13 @@ impl AufsRoot {
         }
         root.write_tags();
         root
+    }
+
+    /// Layers of images that are added from now on have a tar, which their diff ids and records are of. Each must have something that
+    /// no other has.
+    pub fn recorded(mut self) -> Self {
+        self.is_recorded = true;
+        self
     }
 
     /// The Docker root, what would be `/var/lib/docker`.
@@ -80,7 +91,11 @@ impl AufsRoot {
     ) -> Self {
         let id = digest(&format!("cache id {name}"));
         self.add_branch(parent, (name, &id), make);
-        self.write_layerdb(name);
+        let tar = self.is_recorded.then(|| LayerTar::of(&self.branch(name)));
+        if let Some(tar) = &tar {
+            self.record_mut(name).diff_id = tar.diff_id();
+        }
+        self.write_layerdb(name, tar.as_ref());
         self.top = Some(name.to_owned());
         self
     }
@@ -88,7 +103,7 @@ impl AufsRoot {
     /// Tags the image whose topmost layer is `layer`, as in `lab/base:1`.
     pub fn image(mut self, tag: &str, layer: &str) -> Self {
         let chain = self.chain(layer);
-        let diff_ids: Vec<_> = chain.iter().map(|name| diff_id(name)).collect();
+        let diff_ids: Vec<_> = chain.iter().map(|name| self.diff_id(name)).collect();
         let history: Vec<_> = chain
             .iter()
             .map(|name| json!({"created": CREATED, "created_by": format!("ADD {name}")}))
@@ -187,9 +202,17 @@ impl AufsRoot {
     /// Source: moby v20.10.24 `layer/layer.go`, `createChainIDFromParent`.
     fn chain_id(&self, layer: &str) -> String {
         let chain = self.chain(layer);
-        let ids = chain.iter().map(|name| diff_id(name));
+        let ids = chain.iter().map(|name| self.diff_id(name).to_owned());
         ids.reduce(|below, own| format!("sha256:{}", digest(&format!("{below} {own}"))))
             .expect("a chain has a layer")
+    }
+
+    fn diff_id(&self, layer: &str) -> &str {
+        &self.layers[layer].diff_id
+    }
+
+    fn record_mut(&mut self, layer: &str) -> &mut LayerRecord {
+        self.layers.get_mut(layer).expect("it was added")
     }
 
     fn add_branch(
@@ -208,21 +231,25 @@ impl AufsRoot {
         let record = LayerRecord {
             parent: parent.map(Into::into),
             id: id.to_owned(),
+            diff_id: format!("sha256:{}", digest(&format!("diff id {name}"))),
         };
         let replaced = self.layers.insert(name.to_owned(), record);
         assert!(replaced.is_none(), "two layers are called {name}");
     }
 
-    fn write_layerdb(&self, name: &str) {
+    fn write_layerdb(&self, name: &str, tar: Option<&LayerTar>) {
         let dir = self.layerdb(name);
         fs::create_dir(&dir).unwrap();
-        fs::write(dir.join("diff"), diff_id(name)).unwrap();
+        fs::write(dir.join("diff"), self.diff_id(name)).unwrap();
         fs::write(dir.join("cache-id"), self.id(name)).unwrap();
         fs::write(dir.join("size"), "0").unwrap();
         if let Some(parent) = &self.layers[name].parent {
             fs::write(dir.join("parent"), self.chain_id(parent)).unwrap();
         }
-        write_tar_split(&dir, &self.branch(name));
+        match tar {
+            Some(tar) => tar.write_record(&dir.join("tar-split.json.gz")),
+            None => write_tar_split(&dir, &self.branch(name)),
+        }
     }
 
     fn write_tags(&self) {
@@ -265,10 +292,6 @@ pub fn container_id(name: &str) -> String {
     digest(&format!("container {name}"))
 }
 
-fn diff_id(layer: &str) -> String {
-    format!("sha256:{}", digest(&format!("diff id {layer}")))
-}
-
 fn digest(text: &str) -> String {
     format!("{:x}", Sha256::digest(text))
 }
@@ -288,7 +311,8 @@ fn write_tar_split(dir: &Path, branch: &Path) {
     encoder.finish().unwrap();
 }
 
-fn base64(bytes: &[u8]) -> String {
+/// Bytes in base64.
+pub(super) fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();
     for group in bytes.chunks(3) {
