@@ -33,7 +33,7 @@ use anyhow::{Result, bail};
 use crate::{
     lab::Lab,
     storage::Target,
-    variant::{self, FileSystem, Variant, kernel},
+    variant::{self, Engine, FileSystem, Variant, kernel},
 };
 
 /// One test: a claim and the function that tries it.
@@ -96,13 +96,22 @@ const ALWAYS: &[(&str, OnVariant)] = named![
 /// Those for the ways of [`IN_FULL`].
 const FURTHER: &[(&str, OnVariant)] = named![
     devices::every_device_can_be_written_and_snapshotted,
-    images::docker_runs_every_image,
     diff::docker_diff_follows_the_drivers_rule,
     images::docker_saves_layers_with_their_original_digests,
     images::docker_builds_on_a_converted_image,
     images::docker_removes_everything_and_the_pool_is_clean,
     random::random_stacks_equal_the_reference_merge,
 ];
+
+/// The longest check, for the direct engine; the kernel engine's ways of [`IN_FULL`] share it.
+const EVERY_IMAGE: &[(&str, OnVariant)] = named![images::docker_runs_every_image];
+const A_SHARE: &[(&str, OnVariant)] = named![images::docker_runs_its_share_of_the_images];
+
+/// The ways that have a share each.
+fn sharing() -> impl Iterator<Item = Variant> {
+    let all = IN_FULL.iter().copied();
+    all.filter(|variant| variant.engine == Engine::Kernel)
+}
 
 /// Those for the ways of [`WORKED_ON`].
 const AFTER_DOCKERS_WORK: &[(&str, OnVariant)] = named![
@@ -225,7 +234,12 @@ pub(crate) fn all() -> &'static [Check] {
         let longest = OF_FAULTS.iter().chain(OF_POWER_CUTS);
         let mut all: Vec<_> = longest.chain(OF_THE_LAB).map(plain).collect();
         for &variant in IN_FULL {
-            all.extend(ALWAYS.iter().chain(FURTHER).map(|check| on(variant, check)));
+            let images = match variant.engine {
+                Engine::Direct => EVERY_IMAGE,
+                Engine::Kernel => A_SHARE,
+            };
+            let checks = ALWAYS.iter().chain(FURTHER).chain(images);
+            all.extend(checks.map(|check| on(variant, check)));
             if variant == ON_XFS {
                 all.extend(OF_XFS.iter().map(|check| on(variant, check)));
             }
@@ -239,7 +253,8 @@ pub(crate) fn all() -> &'static [Check] {
         }
         all.extend(OF_THE_FIRST_START.iter().map(plain));
         all.extend(OF_ITS_PARTS.iter().chain(OF_THE_KERNEL_ENGINE).map(plain));
-        let ignored = OF_ALL_FAULTS.iter().map(plain);
+        let whole = sharing().map(|variant| on(variant, &EVERY_IMAGE[0]));
+        let ignored = OF_ALL_FAULTS.iter().map(plain).chain(whole);
         all.extend(ignored.map(|check| Check {
             ignored: true,
             ..check
