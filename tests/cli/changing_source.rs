@@ -35,8 +35,9 @@ fn root() -> AufsRoot {
 }
 
 /// Converts `root`, which `change` changes while data is written.
+/// Layers that took longer than from one checkpoint to the next are kept: on a slow machine, all of them.
 fn converted_while(tool: &Tool, root: &Path, change: impl FnOnce()) -> Ended {
-    let child = tool.start(root, &["--jobs", "1"]);
+    let child = tool.start(root, &["--jobs", "1", "--checkpoint", "600"]);
     let pid = Pid::from_raw(child.id().cast_signed());
     wait_for(&root.join(".aufs2dm/devicemapper/devicemapper/data"));
     kill(pid, Signal::SIGSTOP).unwrap();
