@@ -16,27 +16,37 @@ use crate::{
     variant::{FileSystem, kernel},
 };
 
-/// Moments of a run.
-fn moments(subject: &Subject) -> [Stage; 5] {
+/// Moments of a run, for the first or the second of two ways to convert: each has the beginning, and one of each two that follow.
+fn moments(subject: &Subject, way: usize) -> Vec<Stage> {
     let device = |ending: &str| Stage::Device(ending.to_owned());
-    [
+    let all = [
         Stage::Begun(subject.path().to_owned()),
         device("-base"),
         device(subject.layer(0)),
         device(subject.layer(2)),
         device(subject.layer(NR_LAYERS - 1)),
-    ]
+    ];
+    let mut moments = Vec::from(all);
+    let mut number = 0;
+    moments.retain(|_| {
+        number += 1;
+        number == 1 || number % 2 == way
+    });
+    moments
 }
 
 /// SIGINT and SIGTERM, each at several moments: nothing is left, and the exit code says so.
 pub(super) fn a_run_that_is_told_to_stop_leaves_nothing(lab: &Lab, scratch: &Path) -> Result<()> {
     let subject = Subject::new(lab, scratch)?;
-    for (target, file_system) in [
+    for (way, (target, file_system)) in [
         (Target::Files, FileSystem::Xfs),
         (Target::Pool, FileSystem::Ext4),
-    ] {
+    ]
+    .into_iter()
+    .enumerate()
+    {
         let variant = kernel(target, file_system);
-        for (number, moment) in moments(&subject).into_iter().enumerate() {
+        for (number, moment) in moments(&subject, way).into_iter().enumerate() {
             let signal = [Signal::SIGINT, Signal::SIGTERM][number % 2];
             let what = || format!("{variant}, {signal} at {moment:?}");
             let met = subject.meet(lab, variant, AMPLE, &moment)?;
@@ -59,12 +69,15 @@ pub(super) fn what_a_killed_run_left_is_named_and_removed_by_the_next(
 ) -> Result<()> {
     let subject = Subject::new(lab, scratch)?;
     let foreign = Foreign::new(scratch)?;
-    for (target, file_system) in [
+    for (way, (target, file_system)) in [
         (Target::Files, FileSystem::Ext4),
         (Target::Pool, FileSystem::Xfs),
-    ] {
+    ]
+    .into_iter()
+    .enumerate()
+    {
         let variant = kernel(target, file_system);
-        for moment in moments(&subject) {
+        for moment in moments(&subject, way) {
             let what = || format!("{variant}, killed at {moment:?}");
             let names = active()?;
             let met = subject.meet(lab, variant, AMPLE, &moment)?;
