@@ -4,14 +4,12 @@
 //! not take what the conversion never had, be it of a Docker that ran on aufs since or of a layer that was left out.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use nix::errno::Errno;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -264,8 +262,7 @@ fn object(inner: &str) -> String {
     }
 }
 
-/// A digest of all entries of a branch: names, kinds, owners, sizes, times, xattrs. What cannot be read has a digest that no branch
-/// has.
+/// A digest of all entries of a branch: names, kinds, owners, sizes, times. What cannot be read has a digest that no branch has.
 fn entries_of(branch: &Path) -> String {
     let mut sum = Sha256::new();
     for entry in WalkDir::new(branch)
@@ -291,28 +288,8 @@ fn entries_of(branch: &Path) -> String {
         {
             sum.update(target.as_os_str().as_bytes());
         }
-        if xattrs(&mut sum, &path).is_err() {
-            return "unreadable".to_owned();
-        }
     }
     format!("{:x}", sum.finalize())
-}
-
-/// The xattrs of an entry itself, not of what it leads to.
-fn xattrs(sum: &mut Sha256, path: &Path) -> io::Result<()> {
-    let names = match xattr::list(path) {
-        Err(error) if error.raw_os_error() == Some(Errno::EOPNOTSUPP as i32) => return Ok(()),
-        names => names?,
-    };
-    let names: BTreeSet<OsString> = names.collect();
-    for name in &names {
-        let value = xattr::get(path, name)?.unwrap_or_default();
-        for bytes in [name.as_bytes(), &value] {
-            sum.update((bytes.len() as u64).to_le_bytes());
-            sum.update(bytes);
-        }
-    }
-    Ok(())
 }
 
 fn attributes(sum: &mut Sha256, meta: &Metadata) {

@@ -15,7 +15,7 @@ use crate::docker::CacheId;
 pub enum BranchNow {
     /// Nothing was noted of it.
     Unknown,
-    /// Names, types, owners, sizes, times and xattrs are what they were.
+    /// Names, types, owners, sizes and times are what they were.
     Same,
     /// They are not.
     Changed,
