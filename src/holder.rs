@@ -122,7 +122,11 @@ impl fmt::Display for AtWork {
             }
             Some(holder) if holder.command.is_some() => {
                 let (what, details) = (holder.what(), holder.details());
-                write!(f, "another aufs2dm is at work: {what}{details}")
+                write!(f, "another aufs2dm is at work: {what}{details}")?;
+                match holder.pid.filter(|_| holder.is_stopped) {
+                    Some(pid) => write!(f, ", and `kill -CONT {pid}` lets it go on"),
+                    None => Ok(()),
+                }
             }
             Some(holder) => write!(f, "another aufs2dm is at work{}", holder.details()),
             None => f.write_str("another aufs2dm is at work"),

@@ -21,8 +21,8 @@ use crate::units::Bytes;
     arg_required_else_help = true
 )]
 #[command(
-    after_help = "Exit codes: 0 done; 1 failed, the root is as it was; 2 wrong usage; 3 verification found something wrong; 4 interrupted, the last line says what is left; \
-                  5 failed half-way, the message says how to mend it by hand."
+    after_help = "Exit codes: 0 done; 1 failed, the root is as it was, or the message says what is kept or left; 2 wrong usage; 3 verification found something wrong; 4 interrupted, the last line says what is left; \
+                  5 stopped half-way through a move, the message says which command goes on."
 )]
 pub(super) struct Cli {
     /// What to do.

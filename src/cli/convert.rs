@@ -35,10 +35,15 @@ pub(super) fn run(args: &ConvertArgs) -> anyhow::Result<()> {
     }
     let progress = for_stderr();
     keep_access_times(&place.root);
+    let Place { root, host } = place.clone();
     let source = match Source::open(request(args, place, (writer, cancel.clone()))) {
         Err(error @ convert::Error::AlreadyConverted { .. }) => {
             log::warn!("{error}; nothing was done");
-            return Ok(());
+            return if args.root.json {
+                print_json(&status(&root, &host)?)
+            } else {
+                Ok(())
+            };
         }
         source => source?,
     };

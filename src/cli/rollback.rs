@@ -3,6 +3,7 @@
 use super::args::RollbackArgs;
 use super::convert::cancel_by_signals;
 use super::output::{print, print_json};
+use super::printable::printable;
 use super::quiet::keep_access_times;
 use crate::convert::{RollbackRequest, RolledBack, rollback};
 use crate::docker::shown;
@@ -50,5 +51,11 @@ fn text(done: &RolledBack) -> String {
         Bytes(0) => String::new(),
         freed => format!(", {freed} freed"),
     };
-    format!("{root} is as it was before the conversion{freed}\n{daemon}\n")
+    match &done.aufs_differs {
+        None => format!("{root} is as it was before the conversion{freed}\n{daemon}\n"),
+        Some(differs) => format!(
+            "{root} is back on the aufs side as that is now{freed}; it is not what was converted: {}\n{daemon}\n",
+            printable(differs)
+        ),
+    }
 }

@@ -8,6 +8,7 @@ use super::remarks::write_damage;
 use crate::convert::{Running, Status, status};
 use crate::docker::daemon::Whom;
 use crate::shell::own;
+use crate::verify::Verdict;
 
 /// Says where a conversion stands.
 pub(super) fn run(args: &StatusArgs) -> anyhow::Result<()> {
@@ -60,6 +61,17 @@ fn write_converted(text: &mut String, status: &Status) {
         Some(verified) if verified.full && verified.passed() => String::new(),
         // It waits for the run that is at work.
         _ if status.running.is_some() => String::new(),
+        Some(verified) if verified.full && verified.verdict == Verdict::Wrong => {
+            let way = if status.way_back_broken {
+                "rollback --onto-damaged"
+            } else {
+                "rollback"
+            };
+            format!(
+                "; next: `{verify}` says what; keep the aufs side, `{}` goes back to it, then convert again",
+                own(way, &status.root)
+            )
+        }
         _ => format!("; next: `{verify}`"),
     };
     match &status.verified {

@@ -85,7 +85,7 @@ impl Committed {
     /// What there is to say of the root, with what can be done still.
     pub fn meaning(&self, root: &Path) -> String {
         format!(
-            "was converted by aufs2dm {}, and committed on {}: the aufs side is gone, and there is no way back; Docker uses the              devicemapper side, `{}` shows it, `{}` checks it",
+            "was converted by aufs2dm {}, and committed on {}: the aufs side is gone, and there is no way back; Docker uses the devicemapper side, `{}` shows it, `{}` checks it",
             self.tool.escape_debug(),
             date::utc(self.committed_at),
             own("inspect", root),

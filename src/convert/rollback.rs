@@ -42,6 +42,9 @@ pub struct RolledBack {
     pub freed: Bytes,
     /// What the operator should know.
     pub notices: Vec<String>,
+    /// In what the aufs side that is back is not what was converted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aufs_differs: Option<String>,
     /// What Docker had done on the new root, and is lost.
     #[serde(skip_serializing_if = "Changes::is_empty")]
     pub lost: Changes,
@@ -71,6 +74,7 @@ pub fn rollback(request: &RollbackRequest) -> Result<RolledBack, Error> {
         root: path.clone(),
         rolled_back: false,
         freed: Bytes(0),
+        aufs_differs: None,
         notices: std::mem::take(&mut held.notices),
         lost: Changes::default(),
         not_restored: Vec::new(),
@@ -123,8 +127,9 @@ fn take_back(held: &Held, request: &RollbackRequest, done: &mut RolledBack) -> R
             changes: Box::new(done.lost.clone()),
         });
     }
+    done.aufs_differs = broken(&conversion)?;
     if !request.onto_damaged
-        && let Some(broken) = broken(&conversion)?
+        && let Some(broken) = done.aufs_differs.take()
     {
         return Err(Error::WayBackBroken {
             path: path.to_owned(),
@@ -185,6 +190,9 @@ fn no_way_back(root: &Path, error: Error) -> Error {
     match (missing, found.map(|one| one.story().state)) {
         (Some(missing), Some(State::Converted)) => Error::NoWayBack { path, missing },
         (Some(missing), Some(State::Switching)) => Error::OnlyForward { path, missing },
+        (Some(_), Some(state @ State::Committing)) => {
+            Error::Commit(commit::Error::Unfinished { path, state })
+        }
         _ => error,
     }
 }

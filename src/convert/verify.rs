@@ -20,7 +20,7 @@ use crate::commit::{
     self, Committed, Conversion, Depth, DeviceSide, STAGE_NAME, Stage, State, Verified, now,
 };
 use crate::docker::daemon::Host;
-use crate::docker::{CacheId, StorePaths};
+use crate::docker::{self, CacheId, Root, StorePaths};
 use crate::engine::direct::WrittenRun;
 use crate::engine::kernel::Target;
 use crate::engine::{Cancel, Progress};
@@ -65,7 +65,7 @@ pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<Report
         .iter()
         .any(|side| path.join(side).is_dir())
     {
-        return Err(Error::NothingToVerify { path });
+        return Err(no_root(path));
     }
     let held = Held::for_reading(&path, &request.host)?;
     privileges::check(&request.host, &path, Purpose::Read)?;
@@ -112,6 +112,16 @@ pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<Report
     }
     held.release();
     Ok(report)
+}
+
+/// What else than a root there is.
+fn no_root(path: PathBuf) -> Error {
+    match Root::open(&path) {
+        Err(error @ (docker::Error::NotFound { .. } | docker::Error::NotADirectory { .. })) => {
+            error.into()
+        }
+        _ => Error::NothingToVerify { path },
+    }
 }
 
 /// That there is no way back, if there is none any more. That is nothing against the devices.

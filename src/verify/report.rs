@@ -467,6 +467,9 @@ impl Report {
                 write!(f, "no fault in what could be verified: {coverage}")
             }
             (Verdict::Sound, Mode::Quick) => write!(f, "no fault in what was read: {coverage}"),
+            (Verdict::SourceDamaged, _) if self.nr_devices == 0 => {
+                write!(f, "aufs is not what Docker once unpacked: {coverage}")
+            }
             (Verdict::SourceDamaged, _) => write!(
                 f,
                 "the devices hold what aufs had; aufs had damage from before the conversion: {coverage}"
@@ -480,6 +483,9 @@ impl Report {
                     f,
                     "NOT VERIFIED: some of it could not be looked at: {coverage}"
                 )
+            }
+            (Verdict::Wrong, _) if self.nr_devices == 0 => {
+                f.write_str("SOMETHING IS WRONG with the root, of which nothing is converted")
             }
             (Verdict::Wrong, _) if self.has_aufs_changed() => f.write_str(
                 "SOMETHING IS WRONG with the devices, and the aufs side is not what was converted either",

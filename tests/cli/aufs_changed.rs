@@ -297,5 +297,12 @@ fn damage_to_both_sides_is_told_of_each() {
     }
     root.run("rollback", &[])
         .expect(1, &["rollback --onto-damaged --root"]);
-    root.run("rollback", &["--onto-damaged"]).expect(0, &[]);
+    let back = root.run("rollback", &["--onto-damaged"]);
+    back.expect(0, &[]);
+    for words in [
+        "is back on the aufs side as that is now",
+        "not what was converted",
+    ] {
+        assert!(back.out.contains(words), "{back:?}");
+    }
 }

@@ -25,7 +25,11 @@ use crate::lock::exclusive;
 #[derive(Debug, Error)]
 pub enum LockError {
     /// A daemon has it.
-    #[error("{}: docker is running as process {pid}", shown(path))]
+    #[error(
+        "{}: docker is running as process {pid}; stop it (`systemctl stop docker.socket docker`, `service docker stop`), then the same \
+         command again",
+        shown(path)
+    )]
     DockerRuns {
         /// The pid file.
         path: PathBuf,
