@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -97,10 +97,33 @@ impl Conversion {
     ///
     /// [`Error::Io`].
     pub fn changes(&self) -> Result<Changes, Error> {
-        match (&self.story.switching, self.story.state) {
-            (Some(switching), State::Converted) => switch::changes(switching, self.ground()),
+        let Some(switching) = &self.story.switching else {
+            return Ok(Changes::default());
+        };
+        match self.story.state {
+            State::Converted => switch::changes(switching, self.ground()),
+            // Docker may have gone on with the new root since.
+            State::RollingBack if self.has_all_in_place(switching) => {
+                switch::changes(switching, self.ground())
+            }
             _ => Ok(Changes::default()),
         }
+    }
+
+    /// Whether an interrupted rollback has moved nothing yet. The originals of the configs are the first that go back.
+    fn has_all_in_place(&self, switching: &Switching) -> bool {
+        let inode = |path: &Path| {
+            let meta = path.symlink_metadata().ok()?;
+            Some((meta.dev(), meta.ino()))
+        };
+        let is_in_place = |step: &Move| match step {
+            Move::Replace { to, original, .. } => {
+                let original = inode(&self.configs.join(original));
+                original.is_some() && original != inode(&self.root.join(to))
+            }
+            step @ Move::Place { .. } => !step.is_staged(self.ground()),
+        };
+        self.expect_in_place().is_ok() && switching.moves.iter().all(is_in_place)
     }
 
     /// What became of the aufs side since it was converted; `None` where that was not noted, or nothing is in place.
@@ -115,7 +138,7 @@ impl Conversion {
             .as_ref()
             .and_then(|one| one.aufs.as_ref());
         match (aufs, self.story.state) {
-            (Some(aufs), State::Switching | State::Converted) => {
+            (Some(aufs), State::Switching | State::Converted | State::RollingBack) => {
                 aufs.changes(&self.root, depth).map(Some)
             }
             _ => Ok(None),
@@ -334,6 +357,29 @@ impl Conversion {
         is_link || beside::is_own_mount(&self.root, "aufs").unwrap_or(false)
     }
 
+    /// Makes sure that what is left of an aufs side that is being removed is of the one that was converted.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AufsAgain`]; nothing has been changed.
+    pub fn expect_rest_is_known(&self) -> Result<(), Error> {
+        let switching = self.story.switching.as_ref();
+        let Some(aufs) = switching.and_then(|one| one.aufs.as_ref()) else {
+            return Ok(());
+        };
+        let mut changes = aufs.changes(&self.root, Depth::Names)?;
+        if self.aufs_stays() {
+            changes = changes.of_the_driver();
+        }
+        if changes.new.is_empty() {
+            return Ok(());
+        }
+        Err(Error::AufsAgain {
+            root: self.root.clone(),
+            new: changes.new,
+        })
+    }
+
     /// Makes sure that all that a rollback moves and removes is free of mounts.
     ///
     /// # Errors
@@ -371,7 +417,9 @@ impl Conversion {
             return Err(Error::Interrupted);
         }
         if self.story.state != State::Committing {
-            Journal::reopen(&self.stage)?.append(&Record::Committing)?;
+            Journal::reopen(&self.stage)?.append(&Record::Committing {
+                stays: self.aufs_stays(),
+            })?;
         }
         let waiting = self.stage.join("removed");
         match DirBuilder::new().mode(0o700).create(&waiting) {
@@ -408,6 +456,11 @@ fn set_out(from: &Path, to: &Path, parts: &[&str], stop: &dyn Fn() -> bool) -> R
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Kept::default()),
         meta => meta.map_err(Error::io(from, "look at"))?,
     };
+    if to.symlink_metadata().is_ok() {
+        return Err(Error::SetOutTwice {
+            path: from.to_owned(),
+        });
+    }
     if meta.is_symlink() {
         let kept = empty(from, parts, stop)?;
         // Without the link the rest would not be found again.

@@ -159,6 +159,31 @@ pub enum Error {
     /// The daemon's settings cannot be changed.
     #[error(transparent)]
     Daemon(SwitchError),
+    /// There is an aufs side again while the one that was converted is being removed.
+    #[error(
+        "{}: the aufs side that was converted is being removed, and this is there that was not converted: {}; nothing of it was removed. \
+         Move it out of the root, then `{}`; or `{}` loses it",
+        shown(root),
+        new.join(", "),
+        own("commit", root),
+        own("commit --drop-aufs-changes", root)
+    )]
+    AufsAgain {
+        /// The Docker root.
+        root: PathBuf,
+        /// What there is.
+        new: Vec<String>,
+    },
+    /// What was moved out of the root to be removed is there once more.
+    #[error(
+        "{}: what was converted there has been moved out of the root to be removed, and this is something else; move it elsewhere, then \
+         the same command again",
+        shown(path)
+    )]
+    SetOutTwice {
+        /// Where it is.
+        path: PathBuf,
+    },
     /// Another run works on the root.
     #[error(
         "{}: {holder}; `{}` says how far that is; when it has ended, the same command again",

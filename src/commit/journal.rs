@@ -72,7 +72,11 @@ pub enum Record {
     /// All is about to be taken back.
     RollingBack,
     /// The aufs side is about to be removed.
-    Committing,
+    Committing {
+        /// Whether `aufs` stays and is emptied where it is, being a link or a mount point.
+        #[serde(default)]
+        stays: bool,
+    },
 }
 
 /// What was begun.
@@ -173,6 +177,8 @@ pub struct Story {
     pub beside: Option<Beside>,
     /// How it is moved in place, as soon as that was decided.
     pub switching: Option<Switching>,
+    /// Whether `aufs` stays when the aufs side is removed.
+    pub aufs_stays: bool,
     /// When all was in place, in seconds since 1970.
     pub switched_at: Option<u64>,
     /// The verifications since.
@@ -225,14 +231,18 @@ impl Story {
             entries: BTreeMap::new(),
             beside: None,
             switching: None,
+            aufs_stays: false,
             switched_at: None,
             verified: Verifications::default(),
         }
     }
 
-    /// A journal may say that all is in place when its last line could be written but not be taken away again; what lies
-    /// where is the truth.
+    /// A journal may say that all is in place when its last line could be written but not be taken away again, or that the aufs
+    /// side is being removed when the run was killed before it took anything; what lies where is the truth.
     pub(super) fn settle(&mut self, ground: Ground<'_>) {
+        if self.state == State::Committing && !self.removal_has_begun(ground) {
+            self.state = State::Converted;
+        }
         let staged =
             |switching: &Switching| switching.moves.iter().any(|step| step.is_staged(ground));
         if self.state == State::Converted && self.switching.as_ref().is_some_and(staged) {
@@ -240,7 +250,20 @@ impl Story {
         }
     }
 
+    /// Whether something of the aufs side may be gone. Where `aufs` stays, only the directory that waits for the rest tells.
+    fn removal_has_begun(&self, ground: Ground<'_>) -> bool {
+        let removed = ground.stage.join("removed");
+        let is_there = |path: PathBuf| path.symlink_metadata().is_ok();
+        if self.aufs_stays {
+            return is_there(removed);
+        }
+        let out = ["aufs", "image"].map(|part| is_there(removed.join(part)));
+        let stands = ["aufs", "image/aufs"].map(|part| is_there(ground.root.join(part)));
+        out.contains(&true) || stands.contains(&false)
+    }
+
     fn add(&mut self, record: Record) -> Result<(), &'static str> {
+        self.expect_in_order(&record)?;
         self.state = match record {
             Record::Begun(_) => return Err("it begins a second conversion"),
             Record::Durable { devices } => {
@@ -253,9 +276,6 @@ impl Story {
                 }
                 self.beside = Some(beside);
                 self.state
-            }
-            Record::NothingBeside if matches!(self.state, State::Switching | State::Converted) => {
-                return Err("it removes the originals of what is in place");
             }
             Record::NothingBeside => {
                 self.beside = None;
@@ -278,15 +298,6 @@ impl Story {
                 self.switching = None;
                 State::Writing
             }
-            // Moved in place is only what was about to be: a line alone proves nothing.
-            Record::Switched { .. }
-                if !matches!(self.state, State::Switching | State::Converted) =>
-            {
-                return Err("it does not follow a move");
-            }
-            Record::Committing if !matches!(self.state, State::Converted | State::Committing) => {
-                return Err("it removes the aufs side of what is not converted");
-            }
             Record::Switched { at } => {
                 self.switched_at = Some(at);
                 State::Converted
@@ -296,9 +307,28 @@ impl Story {
                 self.state
             }
             Record::RollingBack => State::RollingBack,
-            Record::Committing => State::Committing,
+            Record::Committing { stays } => {
+                self.aufs_stays = stays;
+                State::Committing
+            }
         };
         self.expect_moves()
+    }
+
+    /// Moved in place or removed is only what was about to be: a line alone proves nothing.
+    fn expect_in_order(&self, record: &Record) -> Result<(), &'static str> {
+        match (record, self.state) {
+            (Record::NothingBeside, State::Switching | State::Converted) => {
+                Err("it removes the originals of what is in place")
+            }
+            (Record::Switched { .. }, State::Switching | State::Converted)
+            | (Record::Committing { .. }, State::Converted | State::Committing) => Ok(()),
+            (Record::Switched { .. }, _) => Err("it does not follow a move"),
+            (Record::Committing { .. }, _) => {
+                Err("it removes the aufs side of what is not converted")
+            }
+            _ => Ok(()),
+        }
     }
 
     fn expect_moves(&self) -> Result<(), &'static str> {

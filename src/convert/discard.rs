@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::conditions::expect_whole_copy;
+use super::conditions::{expect_unchanged, expect_whole_copy};
 use super::error::Error;
 use super::held::Held;
 use super::read_only::expect_writable;
@@ -21,6 +21,7 @@ use crate::verify::LayerDamage;
 pub struct Discard {
     held: Held,
     conversion: Conversion,
+    may_lose: MayLose,
     cancel: Cancel,
 }
 
@@ -80,7 +81,12 @@ impl Discard {
             conversion.expect_removable()?;
         }
         match conversion.story().state {
-            State::Committing => conversion.expect_in_place()?,
+            State::Committing => {
+                conversion.expect_in_place()?;
+                if !may_lose.aufs_changes {
+                    conversion.expect_rest_is_known()?;
+                }
+            }
             State::Converted => {
                 privileges::check(host, &path, Purpose::Write)?;
                 expect_unneeded(&held)?;
@@ -92,8 +98,20 @@ impl Discard {
         Ok(Self {
             held,
             conversion,
+            may_lose,
             cancel: cancel.clone(),
         })
+    }
+
+    /// Makes sure that all is still as it was when it was looked at: the question whether to go on may have stood for days.
+    fn expect_as_it_was(&self) -> Result<(), Error> {
+        if self.conversion.story().state != State::Converted {
+            return Ok(());
+        }
+        let path = self.held.path();
+        self.conversion.expect_in_place()?;
+        expect_unneeded(&self.held)?;
+        expect_unchanged(path, &self.conversion, self.may_lose)
     }
 
     /// The verification that it stands on.
@@ -132,6 +150,7 @@ impl Discard {
             }),
             notices: std::mem::take(&mut self.held.notices),
         };
+        self.expect_as_it_was()?;
         let held = &self.held;
         let cancel = &self.cancel;
         self.conversion

@@ -12,13 +12,13 @@ use super::support::root::AufsRoot;
 use super::support::trace::{assert_same, trace_but_reads};
 
 /// A root that could be committed.
-struct Ready {
-    tool: Tool,
-    root: AufsRoot,
+pub(crate) struct Ready {
+    pub(crate) tool: Tool,
+    pub(crate) root: AufsRoot,
 }
 
 impl Ready {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::of(Self::root())
     }
 
@@ -40,11 +40,11 @@ impl Ready {
         ready
     }
 
-    fn path(&self, inner: &str) -> PathBuf {
+    pub(crate) fn path(&self, inner: &str) -> PathBuf {
         self.root.path().join(inner)
     }
 
-    fn run(&self, verb: &str, options: &[&str]) -> Ended {
+    pub(crate) fn run(&self, verb: &str, options: &[&str]) -> Ended {
         self.tool.run(verb, &self.root.path(), options)
     }
 

@@ -12,6 +12,7 @@ mod at_work;
 mod aufs_changed;
 mod changing_source;
 mod commands_complete;
+mod commit_again;
 mod commit_conditions;
 mod containers_mounted;
 mod converted;

@@ -1,0 +1,183 @@
+//! What was true when `commit` or `rollback` looked may not be any more: while the question stands, or after a run that was killed.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, symlink};
+use std::process::{Command, Stdio};
+
+use super::commit_conditions::Ready;
+use super::forged_journal::sealed;
+
+impl Ready {
+    /// Adds what a killed run had noted.
+    fn note(&self, record: &str) {
+        let mut journal = File::options()
+            .append(true)
+            .open(self.path(".aufs2dm/journal"))
+            .unwrap();
+        let line = sealed(&format!("{{\"record\":\"{record}\"}}"));
+        journal.write_all(line.as_bytes()).unwrap();
+    }
+
+    /// The pool's data, as a disk leaves it that lost them.
+    fn lose_data(&self) {
+        let data = self.path("devicemapper/devicemapper/data");
+        let len = data.metadata().unwrap().len();
+        let file = File::options().write(true).open(&data).unwrap();
+        file.set_len(0).unwrap();
+        file.set_len(len).unwrap();
+    }
+
+    /// Answers yes to `commit`'s question, after what happens while it stands; returns the exit code and what was said.
+    fn commit_while(&self, meanwhile: impl FnOnce()) -> (Option<i32>, String) {
+        let own = self.tool.command("commit", &self.root.path(), &[]);
+        let words = [own.get_program()].into_iter().chain(own.get_args());
+        let words: Vec<_> = words
+            .map(|word| format!("'{}'", word.to_str().unwrap()))
+            .collect();
+        // Gives it a terminal to ask on.
+        let mut script = Command::new("script");
+        script.args(["-q", "-e", "-c", &words.join(" "), "/dev/null"]);
+        let piped = script.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = piped.spawn().unwrap();
+        let mut out = child.stdout.take().unwrap();
+        let (mut said, mut piece) = (String::new(), [0; 512]);
+        while !said.contains("Type yes") {
+            let read = out.read(&mut piece).unwrap();
+            assert!(read > 0, "it did not ask: {said}");
+            said.push_str(&String::from_utf8_lossy(&piece[..read]));
+        }
+        meanwhile();
+        child.stdin.take().unwrap().write_all(b"yes\n").unwrap();
+        out.read_to_string(&mut said).unwrap();
+        (child.wait().unwrap().code(), said)
+    }
+}
+
+/// What happens while the question stands.
+type Change = fn(&Ready);
+
+#[test]
+fn what_changes_while_the_question_stands_keeps_the_aufs_side() {
+    let changes: [(&str, Change); 5] = [
+        ("devicemapper", |ready| {
+            fs::remove_dir_all(ready.path("devicemapper")).unwrap();
+        }),
+        ("written to", Ready::lose_data),
+        ("aufs/precious", |ready| {
+            fs::write(ready.path("aufs/precious"), "x").unwrap();
+        }),
+        ("aufs/diff/new", |ready| {
+            fs::create_dir(ready.path("aufs/diff/new")).unwrap();
+            fs::write(ready.path("aufs/diff/new/file"), "x").unwrap();
+        }),
+        ("not what was converted", |ready| {
+            let other = ready.path("other");
+            fs::create_dir_all(other.join("diff/layer")).unwrap();
+            fs::write(other.join("diff/layer/file"), "x").unwrap();
+            fs::rename(ready.path("aufs"), ready.path("aufs.old")).unwrap();
+            symlink(&other, ready.path("aufs")).unwrap();
+        }),
+    ];
+    for (words, change) in changes {
+        let ready = Ready::new();
+        let (code, said) = ready.commit_while(|| change(&ready));
+        assert_eq!(code, Some(1), "{words}: {said}");
+        assert!(said.contains(words), "{words} is not in {said}");
+        assert!(ready.path("aufs/diff").exists(), "{words}: {said}");
+        let other = ready.path("other/diff/layer/file");
+        assert_eq!(other.exists(), words == "not what was converted", "{said}");
+    }
+    let ready = Ready::new();
+    let (code, said) = ready.commit_while(|| {});
+    assert_eq!(code, Some(0), "{said}");
+    assert!(!ready.path("aufs").exists());
+}
+
+#[test]
+fn a_removal_that_was_killed_before_it_took_anything_is_decided_anew() {
+    for verb in ["commit", "resume"] {
+        let ready = Ready::new();
+        ready.note("committing");
+        ready.lose_data();
+        let options: &[&str] = if verb == "commit" { &["--yes"] } else { &[] };
+        let ended = ready.run(verb, options);
+        assert_eq!(ended.code == Some(0), verb == "resume", "{ended:?}");
+        assert!(ready.path("aufs/diff").exists(), "{ended:?}");
+        ready.run("rollback", &[]).expect(0, &[]);
+        assert!(ready.path("aufs/diff").exists() && !ready.path("devicemapper").exists());
+    }
+    let ready = Ready::new();
+    ready.note("committing");
+    ready.run("commit", &["--yes"]).expect(0, &[]);
+    assert!(!ready.path("aufs").exists());
+}
+
+/// A root whose removal was killed after both renames.
+fn moved_out() -> Ready {
+    let ready = Ready::new();
+    ready.note("committing");
+    let removed = ready.path(".aufs2dm/removed");
+    DirBuilder::new().mode(0o700).create(&removed).unwrap();
+    fs::rename(ready.path("aufs"), removed.join("aufs")).unwrap();
+    fs::rename(ready.path("image/aufs"), removed.join("image")).unwrap();
+    ready
+}
+
+#[test]
+fn an_aufs_side_that_is_there_again_while_the_old_one_is_removed_stays() {
+    for verb in ["commit", "resume"] {
+        let ready = moved_out();
+        let new = ready.path("aufs/diff/new");
+        fs::create_dir_all(&new).unwrap();
+        fs::write(new.join("file"), "x").unwrap();
+        let options: &[&str] = if verb == "commit" { &["--yes"] } else { &[] };
+        let words = ["aufs/diff/new", "was not converted", "commit --root"];
+        ready.run(verb, options).expect(1, &words);
+        assert!(new.join("file").exists());
+        fs::rename(ready.path("aufs"), ready.path("kept")).unwrap();
+        ready.run(verb, options).expect(0, &[]);
+        assert!(ready.path("kept/diff/new/file").exists());
+        assert!(!ready.path(".aufs2dm").exists());
+    }
+    // With nothing in it, it is told, too, and not for ever.
+    let ready = moved_out();
+    fs::create_dir_all(ready.path("aufs/diff")).unwrap();
+    ready
+        .run("commit", &["--yes"])
+        .expect(1, &["move it elsewhere"]);
+    fs::remove_dir_all(ready.path("aufs")).unwrap();
+    ready.run("commit", &["--yes"]).expect(0, &[]);
+}
+
+#[test]
+fn an_interrupted_rollback_looks_again_at_what_it_goes_back_to_and_at_what_it_removes() {
+    for verb in ["rollback", "resume"] {
+        let ready = Ready::new();
+        ready.note("rolling-back");
+        let branch = ready.root.branch("web rw");
+        fs::rename(&branch, ready.path("elsewhere")).unwrap();
+        ready
+            .run(verb, &[])
+            .expect(1, &["1 missing", "rollback --onto-damaged"]);
+        assert!(ready.path("devicemapper/metadata/base").exists());
+        fs::rename(ready.path("elsewhere"), &branch).unwrap();
+        fs::write(ready.path("devicemapper/metadata/new"), "{}").unwrap();
+        ready.run(verb, &[]).expect(1, &["rollback --force"]);
+        assert!(ready.path("devicemapper/metadata/base").exists());
+        fs::remove_file(ready.path("devicemapper/metadata/new")).unwrap();
+        ready.run(verb, &[]).expect(0, &[]);
+        assert!(!ready.path("devicemapper").exists());
+    }
+}
+
+#[test]
+fn a_removal_that_was_killed_before_its_first_rename_can_be_taken_back() {
+    let ready = Ready::new();
+    ready.note("committing");
+    let removed = ready.path(".aufs2dm/removed");
+    DirBuilder::new().mode(0o700).create(removed).unwrap();
+    ready.run("verify", &["--full"]).expect(0, &[]);
+    ready.run("rollback", &[]).expect(0, &[]);
+    assert!(ready.path("aufs/diff").exists() && !ready.path("devicemapper").exists());
+}
