@@ -346,8 +346,9 @@ impl Comparison<'_> {
     }
 }
 
-/// The journal, the resize inode and others that the file system keeps for itself.
-fn is_reserved(ino: Ino) -> bool {
+/// The journal, the resize inode and others that the file system keeps for itself: each mount writes to them. Source: linux v6.6
+/// `fs/ext4/ext4.h`, `EXT4_GOOD_OLD_FIRST_INO`.
+pub(super) fn is_reserved(ino: Ino) -> bool {
     ino.0 < 11 && ino != Ino::ROOT
 }
 

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::attributes::unchanged;
-use super::delta;
+use super::compare::is_reserved;
+use super::delta::{self, add_bytes};
 use super::device::{DeviceFiles, DeviceTree};
 use super::error::Halt;
 use super::layer::Opened;
@@ -114,22 +115,19 @@ fn digest(
     let mut files = DeviceFiles::new(work, opened.device, tree);
     for ino in view.changed_since(parent) {
         work.go_on()?;
-        let inode = view.inode(ino).filter(|_| ino.0 >= FIRST_OWN);
+        let inode = view.inode(ino).filter(|_| !is_reserved(ino));
         let Some(file) = inode.filter(|inode| inode.file_type() == Some(Type::Regular)) else {
             continue;
         };
         let was = parent.inode(ino);
         // Reading moves the times of files from below.
         if was.is_none_or(|was| unchanged((parent, was), (view, file), ino).is_err()) {
-            add_number(&mut sha, ino.0.into());
+            sha.update(ino.0.to_le_bytes());
             add_content(&mut sha, &mut files, (ino, file.size()))?;
         }
     }
     Ok(Some(format!("{:x}", sha.finalize())))
 }
-
-/// The first inode that is not the file system's own. Source: linux v6.6 `fs/ext4/ext4.h`, `EXT4_GOOD_OLD_FIRST_INO`.
-const FIRST_OWN: u32 = 11;
 
 fn add_content(
     sha: &mut Sha256,
@@ -142,7 +140,7 @@ fn add_content(
     for part in data {
         let mut at = part.start;
         while at < part.end {
-            add_number(sha, at);
+            sha.update(at.to_le_bytes());
             let bytes = usize::try_from(part.end - at).unwrap_or(PIECE).min(PIECE);
             buffer.resize(bytes, 0);
             let read = files.read_at(&mut buffer, at);
@@ -155,13 +153,4 @@ fn add_content(
         }
     }
     Ok(())
-}
-
-fn add_number(sha: &mut Sha256, value: u64) {
-    sha.update(value.to_le_bytes());
-}
-
-fn add_bytes(sha: &mut Sha256, bytes: &[u8]) {
-    add_number(sha, bytes.len() as u64);
-    sha.update(bytes);
 }

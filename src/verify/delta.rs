@@ -7,6 +7,7 @@
 use sha2::{Digest, Sha256};
 
 use super::attributes::unchanged;
+use super::compare::is_reserved;
 use crate::ext4::Ino;
 use crate::ext4::read::{Inode, View};
 
@@ -25,8 +26,8 @@ pub(super) fn digest(parent: &View, child: &View) -> String {
     }
     add_bytes(&mut sum, b""); // no name is empty: here the inodes begin
     for ino in child.changed_since(parent) {
-        if ino.0 < 11 && ino != Ino::ROOT {
-            continue; // the file system's own: each mount writes to its journal
+        if is_reserved(ino) {
+            continue;
         }
         let Some(inode) = child.inode(ino) else {
             continue; // it is gone, and with it its names
@@ -70,7 +71,8 @@ fn add_number(sum: &mut Sha256, number: u32) {
     sum.update(number.to_le_bytes());
 }
 
-fn add_bytes(sum: &mut Sha256, bytes: &[u8]) {
+/// Adds bytes so that no others give the same: with their number.
+pub(super) fn add_bytes(sum: &mut Sha256, bytes: &[u8]) {
     sum.update((bytes.len() as u64).to_le_bytes());
     sum.update(bytes);
 }
