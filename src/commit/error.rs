@@ -161,8 +161,8 @@ pub enum Error {
     Daemon(SwitchError),
     /// There is an aufs side again while the one that was converted is being removed.
     #[error(
-        "{}: the aufs side that was converted is being removed, and this is there that was not converted: {}; nothing of it was removed. \
-         Move it out of the root, then `{}`; or `{}` loses it",
+        "{}: the converted aufs side is being removed, but there are files that no conversion has seen: {}; they were not touched. \
+         Next: move them out of the root, then `{}`; or lose them with `{}`",
         shown(root),
         new.join(", "),
         own("commit", root),
@@ -176,7 +176,7 @@ pub enum Error {
     },
     /// What was moved out of the root to be removed is there once more.
     #[error(
-        "{}: what was converted there has been moved out of the root to be removed, and this is something else; move it elsewhere, then \
+        "{}: the converted aufs side has already been moved out of the root, so this is something else. Next: move it elsewhere, then run \
          the same command again",
         shown(path)
     )]

@@ -3,7 +3,6 @@
 use std::fs::{self, DirBuilder, File};
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, symlink};
-use std::process::{Command, Stdio};
 
 use super::commit_conditions::Ready;
 use super::forged_journal::sealed;
@@ -30,16 +29,7 @@ impl Ready {
 
     /// Answers yes to `commit`'s question, after what happens while it stands; returns the exit code and what was said.
     fn commit_while(&self, meanwhile: impl FnOnce()) -> (Option<i32>, String) {
-        let own = self.tool.command("commit", &self.root.path(), &[]);
-        let words = [own.get_program()].into_iter().chain(own.get_args());
-        let words: Vec<_> = words
-            .map(|word| format!("'{}'", word.to_str().unwrap()))
-            .collect();
-        // Gives it a terminal to ask on.
-        let mut script = Command::new("script");
-        script.args(["-q", "-e", "-c", &words.join(" "), "/dev/null"]);
-        let piped = script.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = piped.spawn().unwrap();
+        let mut child = self.tool.commit_on_terminal(&self.root.path());
         let mut out = child.stdout.take().unwrap();
         let (mut said, mut piece) = (String::new(), [0; 512]);
         while !said.contains("Type yes") {
@@ -132,7 +122,7 @@ fn an_aufs_side_that_is_there_again_while_the_old_one_is_removed_stays() {
         fs::create_dir_all(&new).unwrap();
         fs::write(new.join("file"), "x").unwrap();
         let options: &[&str] = if verb == "commit" { &["--yes"] } else { &[] };
-        let words = ["aufs/diff/new", "was not converted", "commit --root"];
+        let words = ["aufs/diff/new", "no conversion has seen", "commit --root"];
         ready.run(verb, options).expect(1, &words);
         assert!(new.join("file").exists());
         fs::rename(ready.path("aufs"), ready.path("kept")).unwrap();

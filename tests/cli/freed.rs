@@ -3,7 +3,6 @@
 use std::fs;
 use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
@@ -41,16 +40,7 @@ fn commit_tells_what_it_freed_and_on_which_verification_it_stood() {
 
 /// What `commit` asks on a terminal where the answer is no.
 pub(crate) fn asked(tool: &Tool, root: &Path) -> String {
-    let own = tool.command("commit", root, &[]);
-    let words = [own.get_program()].into_iter().chain(own.get_args());
-    let words: Vec<_> = words
-        .map(|word| format!("'{}'", word.to_str().unwrap()))
-        .collect();
-    // Gives it a terminal to ask on.
-    let mut script = Command::new("script");
-    script.args(["-q", "-e", "-c", &words.join(" "), "/dev/null"]);
-    let piped = script.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = piped.spawn().unwrap();
+    let mut child = tool.commit_on_terminal(root);
     child.stdin.take().unwrap().write_all(b"no\n").unwrap();
     let output = child.wait_with_output().unwrap();
     let asked = String::from_utf8(output.stdout).unwrap();

@@ -42,6 +42,19 @@ impl Tool {
         Ended::new(&self.command(verb, root, options).output().unwrap())
     }
 
+    /// Starts `commit` with a terminal to ask on, which is a pipe from here.
+    pub(crate) fn commit_on_terminal(&self, root: &Path) -> Child {
+        let own = self.command("commit", root, &[]);
+        let words = [own.get_program()].into_iter().chain(own.get_args());
+        let words: Vec<_> = words
+            .map(|word| format!("'{}'", word.to_str().unwrap()))
+            .collect();
+        let mut script = Command::new("script");
+        script.args(["-q", "-e", "-c", &words.join(" "), "/dev/null"]);
+        let piped = script.stdin(Stdio::piped()).stdout(Stdio::piped());
+        piped.spawn().unwrap()
+    }
+
     pub(crate) fn start(&self, root: &Path, options: &[&str]) -> Child {
         let mut command = self.command("convert", root, options);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -242,16 +242,7 @@ fn a_removal_of_the_aufs_side_that_is_stopped_says_what_finishes_it() {
 fn ctrl_c_at_the_question_of_commit_removes_nothing() {
     let (tool, root) = converted();
     let before = contents(&root.path());
-    let own = tool.command("commit", &root.path(), &[]);
-    let words = [own.get_program()].into_iter().chain(own.get_args());
-    let words: Vec<_> = words
-        .map(|word| format!("'{}'", word.to_str().unwrap()))
-        .collect();
-    // Gives it a terminal to ask on.
-    let mut script = Command::new("script");
-    script.args(["-q", "-e", "-c", &words.join(" "), "/dev/null"]);
-    let piped = script.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = piped.spawn().unwrap();
+    let mut child = tool.commit_on_terminal(&root.path());
     let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
     let mut said = Vec::new();
     while !String::from_utf8_lossy(&said).contains("Type yes") {
