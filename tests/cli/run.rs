@@ -50,7 +50,10 @@ impl Tool {
             .map(|word| format!("'{}'", word.to_str().unwrap()))
             .collect();
         let mut script = Command::new("script");
-        script.args(["-q", "-e", "-c", &words.join(" "), "/dev/null"]);
+        // A shell that stays between them is ended by Ctrl-C as well and hides the exit code; not every
+        // /bin/sh replaces itself by its last command.
+        let line = format!("exec {}", words.join(" "));
+        script.args(["-q", "-e", "-c", &line, "/dev/null"]);
         let piped = script.stdin(Stdio::piped()).stdout(Stdio::piped());
         piped.spawn().unwrap()
     }
