@@ -92,6 +92,23 @@ impl AufsSide {
         Ok(changes)
     }
 
+    /// A digest of when each entry of each branch was last changed, by the time that nobody can set. A write shows in it whatever it
+    /// changed, be it an xattr or bytes whose time of modification was set back; a copy of the branch has times of its own.
+    pub(super) fn times(&self, root: &Path) -> String {
+        let names: Vec<&String> = self.branches.keys().collect();
+        let sums: Vec<String> = names
+            .into_par_iter()
+            .map(|name| {
+                sum_of(&root.join("aufs/diff").join(name), |sum, _, meta| {
+                    for number in [meta.ctime(), meta.ctime_nsec()] {
+                        sum.update(number.to_le_bytes());
+                    }
+                })
+            })
+            .collect();
+        format!("{:x}", Sha256::digest(sums.join(" ")))
+    }
+
     fn branches(&self, root: &Path, depth: Depth, changes: &mut AufsChanges) {
         let looked: Vec<(&String, BranchNow)> = self
             .branches
@@ -262,8 +279,20 @@ fn object(inner: &str) -> String {
     }
 }
 
-/// A digest of all entries of a branch: names, kinds, owners, sizes, times. What cannot be read has a digest that no branch has.
+/// A digest of all entries of a branch: names, kinds, owners, sizes, times.
 fn entries_of(branch: &Path) -> String {
+    sum_of(branch, |sum, path, meta| {
+        attributes(sum, meta);
+        if meta.is_symlink()
+            && let Ok(target) = fs::read_link(path)
+        {
+            sum.update(target.as_os_str().as_bytes());
+        }
+    })
+}
+
+/// A digest of the names in a branch and of what `add` takes from each. What cannot be read has a digest that no branch has.
+fn sum_of(branch: &Path, add: impl Fn(&mut Sha256, &Path, &Metadata)) -> String {
     let mut sum = Sha256::new();
     for entry in WalkDir::new(branch)
         .same_file_system(true)
@@ -282,12 +311,7 @@ fn entries_of(branch: &Path) -> String {
             .as_bytes();
         sum.update((inner.len() as u64).to_le_bytes());
         sum.update(inner);
-        attributes(&mut sum, &meta);
-        if meta.is_symlink()
-            && let Ok(target) = fs::read_link(&path)
-        {
-            sum.update(target.as_os_str().as_bytes());
-        }
+        add(&mut sum, &path, &meta);
     }
     format!("{:x}", sum.finalize())
 }

@@ -53,9 +53,8 @@ impl Committed {
             begun_at: story.begun.at,
             switched_at: story.switched_at,
             verified: verified.map(|verified| Verified {
-                seen: None,
                 damaged: Vec::new(),
-                ..verified
+                ..verified.told()
             }),
             damaged: story.verified.damaged.clone(),
             committed_at: now(),

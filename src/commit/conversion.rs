@@ -145,6 +145,14 @@ impl Conversion {
         }
     }
 
+    /// A digest of when each entry of the converted branches was last changed; `None` where they are not known, or are gone.
+    pub fn aufs_times(&self) -> Option<String> {
+        let switching = self.story.switching.as_ref();
+        let is_there = self.root.join("aufs/diff").is_dir();
+        let aufs = switching.and_then(|one| one.aufs.as_ref());
+        aufs.filter(|_| is_there).map(|aufs| aufs.times(&self.root))
+    }
+
     /// What became of a branch since it was converted.
     pub fn branch_now(&self, id: &CacheId) -> BranchNow {
         let switching = self.story.switching.as_ref();

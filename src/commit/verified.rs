@@ -8,7 +8,7 @@ use super::device_side::DeviceSide;
 use crate::date;
 use crate::verify::{LayerCounts, LayerDamage, Verdict};
 
-/// A verification. The field names are part of the `--json` interface, but for `seen`.
+/// A verification. The field names are part of the `--json` interface, but for `seen` and `aufs_times`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verified {
     /// Seconds since 1970.
@@ -30,6 +30,9 @@ pub struct Verified {
     /// What it had before it, to tell later whether that was written to since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<DeviceSide>,
+    /// When the entries of the aufs side were last changed before it, as a digest. Only a full one notes that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aufs_times: Option<String>,
 }
 
 fn not_verified() -> Verdict {
@@ -37,6 +40,16 @@ fn not_verified() -> Verdict {
 }
 
 impl Verified {
+    /// The same for people and programs, without what only `commit` compares.
+    #[must_use]
+    pub fn told(self) -> Self {
+        Self {
+            seen: None,
+            aufs_times: None,
+            ..self
+        }
+    }
+
     /// Whether it found nothing wrong with the devices.
     pub fn passed(&self) -> bool {
         matches!(
@@ -134,6 +147,7 @@ mod tests {
                 aufs_changed: false,
                 damaged: Vec::new(),
                 seen: None,
+                aufs_times: None,
             });
         }
         all

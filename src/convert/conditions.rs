@@ -49,27 +49,7 @@ pub(super) fn expect_unchanged(
     let proof = proof(path, conversion, may_lose)?;
     let mut why = Vec::new();
     why.extend(written_since(path, conversion, proof)?);
-    let changes = conversion.aufs_changes(Depth::Entries)?;
-    // What stays is no loss.
-    let stays = conversion.aufs_stays();
-    let changes = changes.map(|changes| {
-        if stays {
-            changes.of_the_driver()
-        } else {
-            changes
-        }
-    });
-    match changes {
-        Some(changes) if changes.is_same() && proof.aufs_changed && !may_lose.aufs_changes => {
-            why.push(aufs_changed(path, "the full verification"));
-        }
-        Some(changes) => why.extend(not_converted(path, &changes, may_lose)),
-        None if may_lose.aufs_changes => {}
-        None => why.push(format!(
-            "the journal does not tell what the aufs side was when it was converted: `{}` removes it all the same",
-            own("commit --drop-aufs-changes", path)
-        )),
-    }
+    why.extend(aufs_since(path, conversion, proof, may_lose)?);
     if why.is_empty() {
         return Ok(());
     }
@@ -131,6 +111,43 @@ fn written_since(
             written.join(", ")
         )
     }))
+}
+
+/// What the aufs side has that the proof has not seen.
+fn aufs_since(
+    path: &Path,
+    conversion: &Conversion,
+    proof: &Verified,
+    may_lose: MayLose,
+) -> Result<Vec<String>, Error> {
+    let Some(mut changes) = conversion.aufs_changes(Depth::Entries)? else {
+        let unknown = format!(
+            "the journal does not tell what the aufs side was when it was converted: `{}` removes it all the same",
+            own("commit --drop-aufs-changes", path)
+        );
+        return Ok((!may_lose.aufs_changes)
+            .then_some(unknown)
+            .into_iter()
+            .collect());
+    };
+    // What stays is no loss.
+    if conversion.aufs_stays() {
+        changes = changes.of_the_driver();
+    }
+    let mut why = not_converted(path, &changes, may_lose);
+    if !changes.is_same() || may_lose.aufs_changes {
+        return Ok(why);
+    }
+    if proof.aufs_changed {
+        why.push(aufs_changed(path, "the full verification"));
+    } else if conversion.aufs_times() != proof.aufs_times {
+        // Names, sizes and times are as they were; an xattr may not be, or bytes whose time was set back.
+        why.push(format!(
+            "the aufs side was written to, or replaced by a copy, after the last full verification: `{}`",
+            own("verify --full", path)
+        ));
+    }
+    Ok(why)
 }
 
 /// That the aufs side differs from the devices, which are right.

@@ -144,10 +144,7 @@ impl Discard {
             root: self.root().to_owned(),
             // All of it goes, or this fails.
             freed: self.bytes(),
-            verified: self.verified().cloned().map(|verified| Verified {
-                seen: None,
-                ..verified
-            }),
+            verified: self.verified().cloned().map(Verified::told),
             notices: std::mem::take(&mut self.held.notices),
         };
         self.expect_as_it_was()?;

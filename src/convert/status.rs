@@ -123,9 +123,8 @@ fn look(path: &Path) -> Result<Status, Error> {
         durable_devices: story.durable.len(),
         switched_at: story.switched_at,
         verified: story.verified.decisive().cloned().map(|verified| Verified {
-            seen: None,
             damaged: Vec::new(),
-            ..verified
+            ..verified.told()
         }),
         damaged: story.verified.damaged.clone(),
         changes: conversion.changes()?,

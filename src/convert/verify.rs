@@ -85,6 +85,10 @@ pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<Report
         .as_ref()
         .map(|conversion| device_side(&path, conversion, request.target.as_ref()))
         .transpose()?;
+    let aufs_times = conversion
+        .as_ref()
+        .filter(|_| request.mode == Mode::Full)
+        .and_then(Conversion::aufs_times);
     let mut report = look(request, &path, conversion.as_ref(), progress)?;
     if let Some(conversion) = &conversion {
         faults.extend(conversion.damage()?);
@@ -94,24 +98,39 @@ pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<Report
     }
     report.add_faults(faults);
     if let Some(conversion) = conversion.filter(|one| one.story().state == State::Converted) {
-        let known = &conversion.story().entries;
-        let mut entries = entries(&report);
-        entries.retain(|id, _| !known.contains_key(id));
-        let as_noted = if entries.is_empty() {
-            Ok(())
-        } else {
-            conversion.note_entries(entries)
+        let verified = Verified {
+            aufs_times,
+            ..noted(&report, seen)
         };
-        match as_noted.and_then(|()| conversion.note_verified(noted(&report, seen))) {
-            Err(error) if read_only(&path).is_some() => report.remarks.push(format!(
-                "the journal does not know of this verification: {}",
-                Chain(&error)
-            )),
-            noted => noted?,
-        }
+        note(&path, &conversion, verified, &mut report)?;
     }
     held.release();
     Ok(report)
+}
+
+/// Writes into the journal what came of it. Where the root is read-only, the report says that the journal does not know.
+fn note(
+    path: &Path,
+    conversion: &Conversion,
+    verified: Verified,
+    report: &mut Report,
+) -> Result<(), Error> {
+    let known = &conversion.story().entries;
+    let mut entries = entries(report);
+    entries.retain(|id, _| !known.contains_key(id));
+    let as_noted = if entries.is_empty() {
+        Ok(())
+    } else {
+        conversion.note_entries(entries)
+    };
+    match as_noted.and_then(|()| conversion.note_verified(verified)) {
+        Err(error) if read_only(path).is_some() => report.remarks.push(format!(
+            "the journal does not know of this verification: {}",
+            Chain(&error)
+        )),
+        noted => noted?,
+    }
+    Ok(())
 }
 
 /// What else than a root there is.
@@ -157,6 +176,7 @@ pub(super) fn noted(report: &Report, seen: Option<DeviceSide>) -> Verified {
         aufs_changed: report.has_aufs_changed(),
         damaged: report.damaged.clone(),
         seen,
+        aufs_times: None,
     }
 }
 

@@ -50,7 +50,7 @@ impl Ready {
 
     /// `commit` must fail, name all the words and leave the aufs side as it is, byte for byte.
     #[track_caller]
-    fn refused(&self, code: i32, words: &[&str]) {
+    pub(crate) fn refused(&self, code: i32, words: &[&str]) {
         let sides = ["aufs", "image/aufs"].map(|side| self.path(side));
         let before = sides.each_ref().map(|side| trace_but_reads(side));
         self.run("commit", &["--yes"]).expect(code, words);
@@ -61,7 +61,7 @@ impl Ready {
     }
 
     #[track_caller]
-    fn committed(&self, options: &[&str]) -> Ended {
+    pub(crate) fn committed(&self, options: &[&str]) -> Ended {
         let ended = self.run("commit", &[&["--yes"], options].concat());
         ended.expect(0, &[]);
         assert!(!self.path("aufs").exists() && !self.path("image/aufs").exists());

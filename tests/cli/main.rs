@@ -14,6 +14,7 @@ mod changing_source;
 mod commands_complete;
 mod commit_again;
 mod commit_conditions;
+mod commit_unseen;
 mod containers_mounted;
 mod converted;
 mod damage;

@@ -87,6 +87,7 @@ fn a_conversion_that_is_broken_off_anywhere_can_be_finished_and_taken_back() {
         name: "convert",
         words: CONVERT,
         start: &original,
+        before: &[],
         faults: EACH,
         judge: &either_way(&original),
     }
@@ -109,6 +110,7 @@ fn a_resumed_conversion_that_is_broken_off_anywhere_can_be_finished_and_taken_ba
             name,
             words: &["resume", "--jobs=1", "--checkpoint=0"],
             start: &start,
+            before: &[],
             faults,
             judge: &either_way(&original),
         }
@@ -146,6 +148,7 @@ fn a_rollback_that_is_broken_off_anywhere_can_be_finished() {
             name,
             words: &["rollback"],
             start: &start,
+            before: &[],
             faults,
             judge: &judge,
         }
@@ -156,9 +159,10 @@ fn a_rollback_that_is_broken_off_anywhere_can_be_finished() {
 #[test]
 fn a_commit_that_is_broken_off_anywhere_can_be_finished_or_has_not_begun() {
     const COMMIT: &[&str] = &["commit", "--yes"];
+    const VERIFY: &[&str] = &["verify", "--full"];
     let original = reduced().unwrap();
-    let start = after(&original, &[CONVERT, &["verify", "--full"]]);
-    let committed = after(&start, &[COMMIT]);
+    let start = after(&original, &[CONVERT]);
+    let committed = after(&start, &[VERIFY, COMMIT]);
     let same = |place: &Place| -> Result<()> {
         let differences = committed.differences(&Tree::read(&place.root())?, |path| {
             [Path::new(""), Path::new("image")].contains(&path)
@@ -184,6 +188,8 @@ fn a_commit_that_is_broken_off_anywhere_can_be_finished_or_has_not_begun() {
                 broken.verify()?;
                 broken.take_back()?;
                 place.put(&left)?;
+                // A copy of a root is none that was verified.
+                broken.done(VERIFY)?;
                 broken.done(COMMIT)?;
             }
             // All is done, but for an empty directory perhaps: there may be nothing to resume.
@@ -196,6 +202,7 @@ fn a_commit_that_is_broken_off_anywhere_can_be_finished_or_has_not_begun() {
         name: "commit",
         words: COMMIT,
         start: &start,
+        before: &[VERIFY],
         faults: EACH,
         judge: &judge,
     }
@@ -211,6 +218,7 @@ fn the_whole_fixture_can_be_finished_and_taken_back_after_any_fault() {
             name: "convert, whole fixture",
             words: CONVERT,
             start: &original,
+            before: &[],
             faults,
             judge: &either_way(&original),
         }

@@ -20,6 +20,8 @@ pub(crate) struct Sweep<'a> {
     pub(crate) words: &'a [&'a str],
     /// The root that it is run on.
     pub(crate) start: &'a Tree,
+    /// What is run on that before, undisturbed: what a copy of a root does not keep.
+    pub(crate) before: &'a [&'a [&'a str]],
     /// How each call is broken off, by its number.
     pub(crate) faults: &'a [fn(usize) -> Fault],
     /// Fails unless all is well on the root that a run with a fault left.
@@ -87,10 +89,19 @@ impl Sweep<'_> {
         assert!(wrong.is_empty(), "{}:\n{}", self.name, wrong.join("\n\n"));
     }
 
+    /// Puts down the root.
+    fn begin(&self, place: &Place) -> Result<()> {
+        place.put(self.start)?;
+        for words in self.before {
+            place.broken(self.start).done(words)?;
+        }
+        Ok(())
+    }
+
     /// The calls of an undisturbed run.
     fn calls(&self) -> Result<Vec<String>> {
         let place = Place::new()?;
-        place.put(self.start)?;
+        self.begin(&place)?;
         let traced = place.trace(self.words, None)?;
         ensure!(traced.code == Some(0), "{}: {traced:#?}", self.name);
         Ok(traced.calls)
@@ -99,7 +110,7 @@ impl Sweep<'_> {
     /// The number at which the call was met.
     fn broken_off(&self, place: &Place, fault: Fault, moment: Moment<'_>) -> Result<usize> {
         for _ in 0..TRIES {
-            place.put(self.start)?;
+            self.begin(place)?;
             let traced = place.trace(self.words, Some((fault, moment)))?;
             let Some(met) = traced.met else {
                 continue;
