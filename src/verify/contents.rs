@@ -24,7 +24,7 @@ use crate::tar_split;
 use crate::tree::{LayerTree, NodeId, Regular, Segment};
 
 /// Why files of a container's layer that aufs has changed since are not verified.
-const CHANGED_IN_AUFS: &str =
+pub(super) const CHANGED_IN_AUFS: &str =
     "aufs has changed it since the conversion, and Docker keeps no digest of it";
 
 /// How a layer's contents are looked at.

@@ -67,7 +67,7 @@ fn add_inode(sum: &mut Sha256, inode: &Inode) {
     }
 }
 
-fn add_number(sum: &mut Sha256, number: u32) {
+pub(super) fn add_number(sum: &mut Sha256, number: u32) {
     sum.update(number.to_le_bytes());
 }
 

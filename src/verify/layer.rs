@@ -247,6 +247,9 @@ enum Branch<'a> {
     Read(Box<Layer>),
 }
 
+/// What is wrong with a device that is not what the conversion noted.
+pub(super) const NOT_AS_NOTED: &str = "the entries of its device are not those that were converted";
+
 /// A layer, looked at.
 pub(super) struct Look<'r, 'a> {
     pub(super) run: &'r Run<'a>,
@@ -290,13 +293,13 @@ impl<'r, 'a> Look<'r, 'a> {
     }
 
     /// What the conversion noted of them.
-    fn noted_entries(&self) -> Option<&'r str> {
+    pub(super) fn noted_entries(&self) -> Option<&'r str> {
         let entries = self.run.noted?.entries.get(self.id.as_str());
         entries.map(|digest| &**digest)
     }
 
     /// Whether the device's entries are what the conversion noted of them.
-    fn is_as_noted(&self, entries: Option<&str>) -> bool {
+    pub(super) fn is_as_noted(&self, entries: Option<&str>) -> bool {
         let noted = self.noted_entries();
         noted.is_some() && noted == entries
     }
@@ -393,7 +396,7 @@ impl<'r, 'a> Look<'r, 'a> {
         if went_on || noted.is_none() || self.is_as_noted(report.entries.as_deref()) {
             return Tree::AufsChanged { entries };
         }
-        entries.push("the entries of its device are not those that were converted");
+        entries.push(NOT_AS_NOTED);
         Tree::Different { entries }
     }
 

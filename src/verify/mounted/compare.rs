@@ -22,6 +22,8 @@ pub(super) struct Merged {
     /// Regular files with content, as far as both are of one size, and the device's nodes for them: their bytes are still to
     /// be compared.
     pub(super) files: Vec<(Origin, NodeId)>,
+    /// Whether the device is what the conversion noted, so that aufs alone is otherwise.
+    pub(super) is_of_aufs: bool,
 }
 
 /// Compares everything but bytes of files. `layers` are those that the device holds the merge of, the topmost first.

@@ -11,6 +11,7 @@ use crate::plan::Layer;
 use crate::tar_split::{Contents as Source, Found, Recorded};
 use crate::tree::{LayerTree, NodeId};
 use crate::verify::branch::BranchFiles;
+use crate::verify::contents::CHANGED_IN_AUFS;
 use crate::verify::entries::Entries;
 use crate::verify::error::Halt;
 use crate::verify::layer::Look;
@@ -120,6 +121,10 @@ impl Files<'_, '_> {
         let (files, bytes, faults) = self.differing(|layer| layer == 0)?;
         Ok(if !faults.is_empty() {
             Contents::mismatch(faults)
+        } else if self.merged.is_some_and(|merged| merged.is_of_aufs) {
+            Contents::NotVerifiable {
+                reason: CHANGED_IN_AUFS.to_owned(),
+            }
         } else if files == 0 {
             Contents::Nothing
         } else {
@@ -166,6 +171,15 @@ impl Files<'_, '_> {
         {
             let mut branch = BranchFiles::new(&self.run.work, self.layers[layer])?;
             for &(node, child) in pairs {
+                let times = [
+                    self.layers[layer].tree.node(node),
+                    self.mounted.tree.node(child),
+                ];
+                let [aufs, device] = times.map(|node| node.meta.mtime);
+                // One that aufs wrote since the conversion says nothing of what is on the device.
+                if merged.is_of_aufs && aufs != device {
+                    continue;
+                }
                 let origin = (layer, node);
                 if let Some(size) =
                     self.file(origin, child, (&mut branch, &mut reader), &mut faults)?

@@ -6,6 +6,7 @@
 
 mod compare;
 mod contents;
+mod digest;
 mod read;
 mod top;
 
@@ -20,10 +21,11 @@ use nix::fcntl::OFlag;
 
 use self::compare::{Merged, compare};
 use self::contents::Files;
+use self::digest::digest;
 use self::read::{Found, read_tree};
 use super::error::Halt;
 use super::kernel::{self, Attached, Device, Fault};
-use super::layer::{Look, Opened, file_bytes};
+use super::layer::{Look, NOT_AS_NOTED, Opened, file_bytes};
 use super::pool::Pool;
 use super::report::{Contents, Faults, KernelWord, LayerReport, Mode, Role, Tree};
 use super::request::Request;
@@ -220,18 +222,28 @@ fn inside(
         report.tree = not_compared("it has no tree that can be read");
         return Ok(());
     };
+    let look = Look {
+        run,
+        target,
+        id,
+        opened: Some(opened),
+        below: None,
+    };
+    let entries = digest(&mounted.tree);
+    let is_as_noted = look.is_as_noted(Some(&entries));
     let layers = stack.map(|all| all.iter().map(Held::layer).collect::<Vec<_>>());
-    let merged = layers.as_ref().ok().map(|layers| {
-        let trees: Vec<&LayerTree> = layers.iter().map(|layer| &layer.tree).collect();
-        let mut merged = compare(&trees, &mounted.tree);
-        let beside = beside.first.iter();
-        beside.for_each(|fault| merged.faults.push(fault));
-        merged
-    });
+    let merged = layers
+        .as_ref()
+        .ok()
+        .map(|layers| merged_with(&beside, compare(&trees(layers), &mounted.tree), is_as_noted));
     report.tree = match (&merged, &layers) {
         (Some(merged), _) => grade(run, report.role, &mounted, merged),
+        (None, _) if look.noted_entries().is_some() && !is_as_noted => {
+            other_than_noted(run, report.role, &mounted)
+        }
         (None, why) => not_compared(why.as_ref().err().map_or("", |reason| reason)),
     };
+    report.entries = Some(entries);
     if let Some(own) = layers.as_ref().ok().and_then(|layers| layers.first()) {
         report.bytes = file_bytes(&own.tree);
     }
@@ -242,15 +254,21 @@ fn inside(
         merged: merged.as_ref(),
         changed: opened.changed.as_deref(),
     };
-    let look = Look {
-        run,
-        target,
-        id,
-        opened: Some(opened),
-        below: None,
-    };
     report.contents = graded(files.contents(&look, &report.tree))?;
     Ok(())
+}
+
+fn trees<'a>(layers: &[&'a Layer]) -> Vec<&'a LayerTree> {
+    layers.iter().map(|layer| &layer.tree).collect()
+}
+
+/// The comparison with what was found beside the tree, which is of the device whatever became of aufs.
+fn merged_with(beside: &Faults, mut merged: Merged, is_as_noted: bool) -> Merged {
+    merged.is_of_aufs = is_as_noted && beside.is_empty() && !merged.faults.is_empty();
+    for fault in &beside.first {
+        merged.faults.push(fault);
+    }
+    merged
 }
 
 fn base_tree(entries: Faults) -> Tree {
@@ -314,8 +332,21 @@ fn grade(run: &Run<'_>, role: Role, mounted: &Layer, merged: &Merged) -> Tree {
             differences: faults.count(),
         };
     }
+    let entries = faults.clone();
+    if merged.is_of_aufs {
+        Tree::AufsChanged { entries }
+    } else {
+        Tree::Different { entries }
+    }
+}
+
+/// A device that no branches are there for, and that is not what the conversion noted.
+fn other_than_noted(run: &Run<'_>, role: Role, mounted: &Layer) -> Tree {
+    if role == Role::Writable && written_since(run, mounted) {
+        return Tree::ChangedSince { differences: 1 };
+    }
     Tree::Different {
-        entries: faults.clone(),
+        entries: std::iter::once(NOT_AS_NOTED).collect(),
     }
 }
 

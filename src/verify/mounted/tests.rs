@@ -8,6 +8,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use tempfile::TempDir;
 
 use super::compare::{Merged, compare};
+use super::digest::digest;
 use super::read::read_tree;
 use crate::aufs::read_branch;
 use crate::engine::{Cancel, Phase, Progress};
@@ -170,6 +171,46 @@ fn any_difference_is_found_and_named() {
     for (path, content, named) in FILES {
         expect(&|at| file(at, path, content), named);
     }
+}
+
+fn digest_of(dir: &TempDir) -> String {
+    let cancel = Cancel::default();
+    let work = Work::new(&cancel, &Quiet);
+    let root = File::open(dir.path().join("device")).unwrap();
+    digest(&read_tree(&work, root).unwrap().tree)
+}
+
+#[test]
+fn a_digest_is_of_the_entries_and_changes_with_each_of_them() {
+    let (dir, _layers) = merged();
+    let before = digest_of(&dir);
+    let (same, _layers) = merged();
+    assert_eq!(before, digest_of(&same));
+    fs::write(same.path().join("device/both/added"), "other").unwrap();
+    settle(&same.path().join("device/both/added"));
+    assert_eq!(before, digest_of(&same), "bytes are no part of it");
+
+    let mut all = vec![before];
+    let mut after = |damage: &dyn Fn(&Path)| {
+        let (dir, _layers) = merged();
+        damage(&dir.path().join("device"));
+        all.push(digest_of(&dir));
+    };
+    for (damage, named) in DAMAGE {
+        // The kernel shows no more of a name outside of the tree than the number of names.
+        if !named.contains("2 are there") {
+            after(damage);
+        }
+    }
+    for (path, content, _) in FILES {
+        after(&|at| file(at, path, content));
+    }
+    after(&|at| xattr::set(at.join("data"), "user.a", b"b").unwrap());
+    after(&|at| std::os::unix::fs::chown(at.join("data"), Some(7), None).unwrap());
+    let nr = all.len();
+    all.sort();
+    all.dedup();
+    assert_eq!(all.len(), nr);
 }
 
 #[test]

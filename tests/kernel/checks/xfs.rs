@@ -74,6 +74,7 @@ pub(super) fn every_byte_of_an_xfs_root_is_verified_and_damage_named(
         "{quick:#}"
     );
 
+    aufs_alone(lab, &root, &report)?;
     let [own, other] = damage(&root, &report, scratch)?;
     let (code, report) = verify(lab, &root, &["--full"])?;
     ensure!(
@@ -96,6 +97,38 @@ pub(super) fn every_byte_of_an_xfs_root_is_verified_and_damage_named(
     let wrong = layers(&report)?.iter().filter(is_wrong).count();
     ensure!(wrong == 2, "{wrong} layers are wrong: {report:#}");
     Ok(())
+}
+
+/// What aufs alone has otherwise since is told of aufs, for each device that has the layer in it, and of no device.
+fn aufs_alone(lab: &Lab, root: &Root, report: &Value) -> Result<()> {
+    let diff = root.path().join("aufs/diff");
+    let mut ids = layers(report)?
+        .iter()
+        .filter_map(|layer| layer["id"].as_str());
+    let id = ids
+        .find(|id| diff.join(id).join(FILE).is_file())
+        .context("no layer brings it")?;
+    let path = diff.join(id).join(FILE);
+    let mode = fs::metadata(&path)?.permissions();
+    fs::set_permissions(&path, Permissions::from_mode(0o4751))?;
+    let (code, report) = verify(lab, root, &["--full"])?;
+    ensure!(
+        code == Some(3) && report["verdict"] == "aufs-changed",
+        "{report:#}"
+    );
+    let text = of(&report, id)?["tree"].to_string();
+    ensure!(
+        text.contains("aufs-changed") && text.contains("/etc/passwd: mode is"),
+        "{text}"
+    );
+    let is_wrong = |layer: &&Value| {
+        layer["contents"]["grade"] == "mismatch" || layer["tree"]["grade"] == "different"
+    };
+    ensure!(
+        !layers(&report)?.iter().any(|layer| is_wrong(&layer)),
+        "{report:#}"
+    );
+    Ok(fs::set_permissions(&path, mode)?)
 }
 
 /// Changes a byte of a file that one image layer brings, and names and attributes that another has from below, if there is one.
