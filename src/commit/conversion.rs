@@ -100,11 +100,12 @@ impl Conversion {
         let Some(switching) = &self.story.switching else {
             return Ok(Changes::default());
         };
+        let data = self.story.data.as_ref();
         match self.story.state {
-            State::Converted => switch::changes(switching, self.ground()),
+            State::Converted => switch::changes(switching, data, &self.root),
             // Docker may have gone on with the new root since.
             State::RollingBack if self.has_all_in_place(switching) => {
-                switch::changes(switching, self.ground())
+                switch::changes(switching, data, &self.root)
             }
             _ => Ok(Changes::default()),
         }

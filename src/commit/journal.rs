@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::beside::Beside;
+use super::content::PoolData;
 use super::error::Error;
 use super::expected;
 use super::moves::{Ground, Move};
@@ -66,6 +67,9 @@ pub enum Record {
     Switched {
         /// Seconds since 1970.
         at: u64,
+        /// The pool's data then, where it is in a loop file. Earlier versions did not note it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        data: Option<PoolData>,
     },
     /// What is in place was verified, with this outcome.
     Verified(Verified),
@@ -181,6 +185,8 @@ pub struct Story {
     pub aufs_stays: bool,
     /// When all was in place, in seconds since 1970.
     pub switched_at: Option<u64>,
+    /// The pool's data then.
+    pub data: Option<PoolData>,
     /// The verifications since.
     pub verified: Verifications,
 }
@@ -233,6 +239,7 @@ impl Story {
             switching: None,
             aufs_stays: false,
             switched_at: None,
+            data: None,
             verified: Verifications::default(),
         }
     }
@@ -298,8 +305,9 @@ impl Story {
                 self.switching = None;
                 State::Writing
             }
-            Record::Switched { at } => {
+            Record::Switched { at, data } => {
                 self.switched_at = Some(at);
+                self.data = data;
                 State::Converted
             }
             Record::Verified(verified) => {

@@ -58,6 +58,10 @@ pub struct Changes {
     pub new_devices: Vec<String>,
     /// Layers that were removed.
     pub removed_devices: Vec<String>,
+    /// Whether the pool's data was written to.
+    pub pool_data: bool,
+    /// Objects of the image store that are new, by paths in it.
+    pub new_objects: Vec<String>,
     /// Whether names of images changed.
     pub image_names: bool,
     /// Which, if that can be told.
@@ -91,6 +95,7 @@ impl fmt::Display for Changes {
             ("new names of images", &self.images.new),
             ("names of images that moved", &self.images.moved),
             ("names of images removed", &self.images.removed),
+            ("new objects of the image store", &self.new_objects),
         ];
         let mut parts: Vec<String> = lists
             .iter()
@@ -108,6 +113,9 @@ impl fmt::Display for Changes {
             .collect();
         if self.image_names && self.images == ImageNames::default() {
             parts.push("names of images changed".to_owned());
+        }
+        if self.pool_data {
+            parts.push("the pool's data was written to".to_owned());
         }
         if parts.is_empty() && self.transactions {
             parts.push("the driver's transactions went on".to_owned());

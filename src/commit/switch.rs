@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::content::{PoolData, new_objects};
 use super::error::Error;
 use super::journal::{Journal, Record, Switching, now};
 use super::moves::{Back, Ground};
@@ -67,11 +68,16 @@ pub(super) fn forward(
         .try_for_each(|step| step.forward(ground))
         .and_then(|()| sync(switching, ground))
         .and_then(|()| tell_daemon(switching, untold))
-        .and_then(|()| journal.append(&Record::Switched { at: now() }));
+        .and_then(|()| note_switched(ground, journal));
     let Err(cause) = moved else {
         return Ok(());
     };
     Err(undo(cause, switching, ground, journal))
+}
+
+fn note_switched(ground: Ground<'_>, journal: &Journal) -> Result<(), Error> {
+    let data = PoolData::of(ground.root)?;
+    journal.append(&Record::Switched { at: now(), data })
 }
 
 fn tell_daemon(switching: &Switching, untold: Untold) -> Result<(), Error> {
@@ -183,9 +189,18 @@ fn sync(switching: &Switching, ground: Ground<'_>) -> Result<(), Error> {
         .try_for_each(|step| step.sync(ground))
 }
 
-/// What Docker did on the new root since all was moved in place.
-pub(super) fn changes(switching: &Switching, ground: Ground<'_>) -> Result<Changes, Error> {
-    switching.written.changes(ground.root)
+/// What Docker did on the new root since all was moved in place, with `data` then.
+pub(super) fn changes(
+    switching: &Switching,
+    data: Option<&PoolData>,
+    root: &Path,
+) -> Result<Changes, Error> {
+    let pool_data = data.map_or(Ok(false), |data| data.is_written_in(root))?;
+    Ok(Changes {
+        pool_data,
+        new_objects: new_objects(root, switching.aufs.as_ref())?,
+        ..switching.written.changes(root)?
+    })
 }
 
 #[cfg(test)]
@@ -491,8 +506,7 @@ mod tests {
         let fixture = Fixture::new();
         let switching = fixture.begin();
         fixture.forward(&switching).unwrap();
-        let stage = fixture.path("stage");
-        let look = || changes(&switching, fixture.ground(&stage)).unwrap();
+        let look = || changes(&switching, None, fixture.dir.path()).unwrap();
         assert!(look().is_empty(), "{}", look());
         fs::write(fixture.path("devicemapper/metadata/abc"), "{}").unwrap();
         fs::write(

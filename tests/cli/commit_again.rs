@@ -21,10 +21,11 @@ impl Ready {
     /// The pool's data, as a disk leaves it that lost them.
     fn lose_data(&self) {
         let data = self.path("devicemapper/devicemapper/data");
-        let len = data.metadata().unwrap().len();
+        let meta = data.metadata().unwrap();
         let file = File::options().write(true).open(&data).unwrap();
         file.set_len(0).unwrap();
-        file.set_len(len).unwrap();
+        file.set_len(meta.len()).unwrap();
+        file.set_modified(meta.modified().unwrap()).unwrap();
     }
 
     /// Answers yes to `commit`'s question, after what happens while it stands; returns the exit code and what was said.

@@ -48,4 +48,5 @@ mod space;
 mod told_to_stop;
 mod traceless;
 mod usage;
+mod used_since;
 mod verdict;

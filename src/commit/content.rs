@@ -1,0 +1,100 @@
+//! What came to the devicemapper side since it is in place and shows in no file that names devices or containers: data that was
+//! written to the pool, and objects of the image store.
+//!
+//! The pool's metadata does not count: a kernel that merely activates a pool writes there, and what it holds of devices shows in the
+//! driver's files. Data in loop files is written with every byte that a container writes. What is written in place to a block device
+//! shows nowhere.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use walkdir::WalkDir;
+
+use super::aufs_side::AufsSide;
+use super::error::Error;
+
+/// The pool's data, where it is in a loop file.
+const DATA: &str = "devicemapper/devicemapper/data";
+
+/// What of an image store holds nothing that is missed: where layers came from, what was not finished, and names, which count apart.
+const WITHOUT_CONTENT: [&str; 3] = ["distribution/", "layerdb/tmp/", "repositories.json"];
+
+/// Docker's scratch files, in whatever directory.
+const SCRATCH: &str = ".tmp";
+
+/// The pool's data when all was in place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolData {
+    bytes: u64,
+    /// When it was last written, in seconds since 1970 and nanoseconds. The change time is left out: another mode or a second name is no
+    /// content, and a copy of the root has times of its own.
+    modified: (i64, i64),
+}
+
+impl PoolData {
+    /// What lies in `root`; `None` where the pool is elsewhere.
+    pub(super) fn of(root: &Path) -> Result<Option<Self>, Error> {
+        let path = root.join(DATA);
+        let meta = match path.symlink_metadata() {
+            Err(error) if is_absent(&error) => return Ok(None),
+            meta => meta.map_err(Error::io(&path, "look at"))?,
+        };
+        Ok(Some(Self {
+            bytes: meta.len(),
+            modified: (meta.mtime(), meta.mtime_nsec()),
+        }))
+    }
+
+    /// Whether it was written to since. What is gone holds nothing.
+    pub(super) fn is_written_in(&self, root: &Path) -> Result<bool, Error> {
+        Ok(Self::of(root)?.is_some_and(|now| now != *self))
+    }
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}
+
+/// Objects that the image store beside the devices has, and the aufs side has not and had not. What is gone or damaged there is no
+/// content that going back loses.
+pub(super) fn new_objects(root: &Path, aufs: Option<&AufsSide>) -> Result<Vec<String>, Error> {
+    let (store, before) = (root.join("image/devicemapper"), root.join("image/aufs"));
+    let mut found = BTreeSet::new();
+    for entry in WalkDir::new(&store) {
+        let entry = match entry {
+            Err(error) if error.depth() == 0 => break,
+            entry => entry.map_err(|error| Error::io(&store, "read")(error.into()))?,
+        };
+        let inner = entry.path().strip_prefix(&store).unwrap_or(entry.path());
+        if entry.file_type().is_dir() || is_without_content(inner) {
+            continue;
+        }
+        let is_known = before.join(inner).symlink_metadata().is_ok()
+            || aufs.is_some_and(|aufs| aufs.is_copied(&store, inner));
+        if !is_known {
+            found.insert(object(&inner.to_string_lossy()));
+        }
+    }
+    Ok(found.into_iter().collect())
+}
+
+fn is_without_content(inner: &Path) -> bool {
+    let name = inner.file_name().unwrap_or_default().to_string_lossy();
+    let path = inner.to_string_lossy();
+    name.starts_with(SCRATCH) || WITHOUT_CONTENT.iter().any(|part| path.starts_with(part))
+}
+
+/// A layer's files are one object.
+fn object(inner: &str) -> String {
+    let parts: Vec<&str> = inner.split('/').collect();
+    match parts[..] {
+        ["layerdb", kind, id, _, ..] => format!("layerdb/{kind}/{id}"),
+        _ => inner.to_owned(),
+    }
+}
