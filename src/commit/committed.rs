@@ -21,6 +21,9 @@ use crate::verify::LayerDamage;
 /// The record's name in the Docker root.
 const FILE: &str = ".aufs2dm.json";
 
+/// Where it is written, in the staging directory.
+pub(super) const NEW_FILE: &str = "committed.json";
+
 /// A conversion whose aufs side was removed. Times are in seconds since 1970.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Committed {
@@ -64,7 +67,7 @@ impl Committed {
     /// Durable on return.
     pub(super) fn write(&self, root: &Path, stage: &Path) -> Result<(), Error> {
         let text = serde_json::to_string_pretty(self).expect("records have text keys only");
-        let (new, path) = (stage.join("committed.json"), root.join(FILE));
+        let (new, path) = (stage.join(NEW_FILE), root.join(FILE));
         // Closed to others like all in the staging directory; one that a kill has torn is written anew.
         let mut file = OpenOptions::new()
             .write(true)

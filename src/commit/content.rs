@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use walkdir::WalkDir;
@@ -64,9 +64,19 @@ fn is_absent(error: &io::Error) -> bool {
 /// Objects that the image store beside the devices has, and the aufs side has not and had not. What is gone or damaged there is no
 /// content that going back loses.
 pub(super) fn new_objects(root: &Path, aufs: Option<&AufsSide>) -> Result<Vec<String>, Error> {
+    let files = new_files(root, aufs)?;
+    let objects: BTreeSet<String> = files
+        .iter()
+        .map(|inner| object(&inner.to_string_lossy()))
+        .collect();
+    Ok(objects.into_iter().collect())
+}
+
+/// The same by files, as paths in the image store.
+pub(super) fn new_files(root: &Path, aufs: Option<&AufsSide>) -> Result<Vec<PathBuf>, Error> {
     let (store, before) = (root.join("image/devicemapper"), root.join("image/aufs"));
-    let mut found = BTreeSet::new();
-    for entry in WalkDir::new(&store) {
+    let mut found = Vec::new();
+    for entry in WalkDir::new(&store).sort_by_file_name() {
         let entry = match entry {
             Err(error) if error.depth() == 0 => break,
             entry => entry.map_err(|error| Error::io(&store, "read")(error.into()))?,
@@ -78,10 +88,10 @@ pub(super) fn new_objects(root: &Path, aufs: Option<&AufsSide>) -> Result<Vec<St
         let is_known = before.join(inner).symlink_metadata().is_ok()
             || aufs.is_some_and(|aufs| aufs.is_copied(&store, inner));
         if !is_known {
-            found.insert(object(&inner.to_string_lossy()));
+            found.push(inner.to_owned());
         }
     }
-    Ok(found.into_iter().collect())
+    Ok(found)
 }
 
 fn is_without_content(inner: &Path) -> bool {

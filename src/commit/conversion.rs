@@ -17,6 +17,7 @@ use super::error::Error;
 use super::journal::{Journal, Record, State, Story, Switching, sync_directory};
 use super::leftover::Leftover;
 use super::moves::{Ground, Move};
+use super::others;
 use super::remove::{
     all_removed, expect_changeable, expect_unmounted_aufs_side, expect_unmounted_result,
     remove_stage,
@@ -396,6 +397,30 @@ impl Conversion {
     /// [`Error::Mounted`].
     pub fn expect_unmounted(&self) -> Result<(), Error> {
         expect_unmounted_result(&self.root)
+    }
+
+    /// Makes sure that nobody else's files are in what `rollback` removes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OthersFiles`]; nothing has been changed.
+    pub fn expect_nobody_elses(&self) -> Result<(), Error> {
+        let mut files = others::in_stage(&self.stage, &self.configs)?;
+        if let Some(switching) = &self.story.switching {
+            let aufs = switching.aufs.as_ref();
+            files.extend(others::in_result(&self.root, &switching.written, aufs)?);
+        }
+        others::expect_none(&self.root, files, "rollback")
+    }
+
+    /// The same of what goes with the journal.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OthersFiles`]; nothing has been changed.
+    pub fn expect_stage_is_own(&self, words: &'static str) -> Result<(), Error> {
+        let files = others::in_stage(&self.stage, &self.configs)?;
+        others::expect_none(&self.root, files, words)
     }
 
     /// Makes sure that nothing stands in the way of removing the aufs side that would be seen only on the way: mounts, and directories

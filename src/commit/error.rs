@@ -12,7 +12,7 @@ use crate::docker::first_start::SwitchError;
 use crate::holder::AtWork;
 use crate::mount_table::{Found, told};
 use crate::removal::Kept;
-use crate::shell::{own, word};
+use crate::shell::{Again, own, word};
 use crate::tree::{escape, shown};
 use crate::units::Bytes;
 
@@ -127,6 +127,23 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong with it.
         why: String,
+    },
+    /// Files of somebody else would be removed.
+    #[error(
+        "{}: neither aufs2dm nor Docker makes these files, and they would be removed: {}; nothing was changed. Next: \
+         `{}`, then `{}`",
+        shown(root),
+        listed(files),
+        set_aside(root, files),
+        Again::new(words, root)
+    )]
+    OthersFiles {
+        /// The Docker root.
+        root: PathBuf,
+        /// At least one.
+        files: Vec<PathBuf>,
+        /// The command that goes on.
+        words: &'static str,
     },
     /// A directory cannot be read.
     #[error(transparent)]
@@ -284,6 +301,27 @@ pub enum Error {
         /// Why it could not be taken back.
         left: Box<Error>,
     },
+}
+
+/// As many files are named at once, and moved by one command; then come the others.
+const SHOWN: usize = 10;
+
+fn listed(files: &[PathBuf]) -> String {
+    let names: Vec<_> = files.iter().take(SHOWN).map(|path| shown(path)).collect();
+    match files.len().saturating_sub(SHOWN) {
+        0 => names.join(", "),
+        more => format!("{}, and {more} more", names.join(", ")),
+    }
+}
+
+/// The command that moves them out of the way; none takes the place of another.
+fn set_aside(root: &Path, files: &[PathBuf]) -> String {
+    let to = word(&root.join("kept-files"));
+    let words: Vec<_> = files.iter().take(SHOWN).map(|path| word(path)).collect();
+    format!(
+        "mkdir -p {to} && mv --backup=numbered -t {to} {}",
+        words.join(" ")
+    )
 }
 
 impl Error {

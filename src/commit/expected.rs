@@ -9,7 +9,7 @@ use super::stage::{place, replace};
 use crate::docker::ContainerId;
 
 /// The files of a container that name its driver.
-const CONFIGS: [&str; 2] = ["config.v2.json", "config.json"];
+pub(super) const CONFIGS: [&str; 2] = ["config.v2.json", "config.json"];
 
 /// Makes sure that the moves are those of a conversion: the two directories, then containers' configs, each once; and that
 /// only directories in which something is moved get their times back.

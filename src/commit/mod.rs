@@ -19,6 +19,7 @@ mod image_names;
 mod journal;
 mod leftover;
 mod moves;
+mod others;
 mod progress_file;
 mod remove;
 mod since;

@@ -239,6 +239,12 @@ impl Written {
         self.files.keys().all(is_driver_file) && self.configs.keys().all(is_config)
     }
 
+    /// Whether the conversion wrote a file of this name into the driver's notes.
+    pub(super) fn is_driver_file(&self, name: &str) -> bool {
+        let path = format!("devicemapper/metadata/{name}");
+        self.files.contains_key(&path)
+    }
+
     /// Whether a config that was replaced became these bytes.
     pub(super) fn is_config(&self, path: &str, bytes: &[u8]) -> bool {
         let digest = format!("{:x}", Sha256::digest(bytes));

@@ -32,6 +32,7 @@ use super::error::Error;
 use super::journal::{Journal, Record, State, Story, Switching};
 use super::leftover::Leftover;
 use super::moves::{Ground, Move, create_private_dirs};
+use super::others;
 use super::remove::{expect_unmounted_stage, remove_leftover, remove_part, remove_stage};
 use super::since::{Parts, Written, names_in};
 use super::switch::{self, ExpectAlone, Untold};
@@ -134,7 +135,9 @@ impl Stage {
         match &leftover {
             Leftover::None => {}
             Leftover::Stage(path) => remove_leftover(path)?,
-            Leftover::Conversion(path, _) => {
+            Leftover::Conversion(path, story) => {
+                let configs = beside::configs(root, path, story.beside.as_ref());
+                others::expect_none(root, others::in_stage(path, &configs)?, "convert")?;
                 // As in a rollback: a kill must not leave a journal that calls layers durable which are gone.
                 Journal::reopen(path)?.note_undone();
                 remove_stage(path)?;
@@ -168,11 +171,15 @@ impl Stage {
     pub fn reopen(root: &Path) -> Result<Self, Error> {
         let path = root.join(STAGE_NAME);
         expect_unmounted_stage(root)?;
+        let story = Story::read(&path)?;
+        let beside = story.and_then(|story| story.beside);
+        let configs = beside::configs(root, &path, beside.as_ref());
+        others::expect_none(root, others::in_stage(&path, &configs)?, "resume")?;
         let journal = Journal::reopen(&path)?;
         for name in ["image", "containers", "originals", "devicemapper/metadata"] {
             remove_part(&path.join(name))?;
         }
-        let beside = match Story::read(&path)?.and_then(|story| story.beside) {
+        let beside = match beside {
             None => beside::create(root, &journal)?,
             known => known,
         };

@@ -79,6 +79,7 @@ impl Discard {
         };
         if let State::Committing | State::Converted = conversion.story().state {
             conversion.expect_removable()?;
+            conversion.expect_stage_is_own("commit")?;
         }
         match conversion.story().state {
             State::Committing => {
@@ -110,6 +111,7 @@ impl Discard {
         }
         let path = self.held.path();
         self.conversion.expect_in_place()?;
+        self.conversion.expect_stage_is_own("commit")?;
         expect_unneeded(&self.held)?;
         expect_unchanged(path, &self.conversion, self.may_lose)
     }

@@ -120,6 +120,7 @@ fn take_back(held: &Held, request: &RollbackRequest, done: &mut RolledBack) -> R
         }));
     }
     conversion.expect_unmounted()?;
+    conversion.expect_nobody_elses()?;
     done.lost = conversion.changes()?;
     if !done.lost.is_empty() && !request.force {
         return Err(Error::DockerHasRun {

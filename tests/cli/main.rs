@@ -35,6 +35,7 @@ mod lost_journal;
 mod machine_log;
 mod names_missing;
 mod originals;
+mod others_files;
 mod preflight;
 mod privileges;
 mod recorded_host;
