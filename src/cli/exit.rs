@@ -123,7 +123,9 @@ fn exit_of(error: &anyhow::Error) -> Exit {
     match error.downcast_ref() {
         Some(convert::Error::Stopped(_)) => Exit::Interrupted,
         Some(convert::Error::Commit(
-            commit::Error::HalfWay { .. } | commit::Error::TakingBack { .. },
+            commit::Error::HalfWay { .. }
+            | commit::Error::TakingBack { .. }
+            | commit::Error::Removing { .. },
         )) => Exit::HalfWay,
         Some(convert::Error::Wrong { .. }) => Exit::Wrong,
         _ => Exit::Failed,

@@ -3,7 +3,7 @@
 //! It lies beside the staging directory, which goes. Docker takes no notice of a file of that name.
 
 use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -47,6 +47,26 @@ impl Committed {
     pub fn read(root: &Path) -> Option<Self> {
         let bytes = read_regular(&root.join(FILE)).ok().flatten()?;
         serde_json::from_slice(&bytes).ok()
+    }
+
+    /// Makes sure that nothing is in its place but a record.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::RecordInTheWay`].
+    pub(super) fn expect_place(root: &Path) -> Result<(), Error> {
+        let path = root.join(FILE);
+        let is_free = match path.symlink_metadata() {
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+            Ok(_) => Self::read(root).is_some(),
+        };
+        if is_free {
+            return Ok(());
+        }
+        Err(Error::RecordInTheWay {
+            root: root.to_owned(),
+            path,
+        })
     }
 
     pub(super) fn of(story: &Story) -> Self {

@@ -14,7 +14,7 @@ use super::aufs_side::Depth;
 use super::beside;
 use super::committed::Committed;
 use super::error::Error;
-use super::journal::{Journal, Record, State, Story, Switching, sync_directory};
+use super::journal::{Journal, Record, State, Story, Switching, removal_has_begun, sync_directory};
 use super::leftover::Leftover;
 use super::moves::{Ground, Move};
 use super::others;
@@ -297,7 +297,7 @@ impl Conversion {
     ///
     /// # Errors
     ///
-    /// [`Error::NotAlone`]: nothing has been changed. [`Error::TakingBack`]: it can be called again.
+    /// [`Error::NotAlone`], [`Error::NotBegun`]: nothing has been changed. [`Error::TakingBack`]: it can be called again.
     pub fn take_back(&self, alone: ExpectAlone<'_>) -> Result<TakenBack, Error> {
         alone().map_err(not_alone(&self.root, "rollback"))?;
         let taking_back = |cause| Error::TakingBack {
@@ -313,7 +313,15 @@ impl Conversion {
         };
         Journal::reopen(&self.stage)
             .and_then(|journal| journal.append(&Record::RollingBack))
-            .map_err(taking_back)?;
+            .map_err(|cause| match self.story.state {
+                // A run before this one may have moved something.
+                State::Switching | State::RollingBack => taking_back(cause),
+                _ => Error::NotBegun {
+                    root: self.root.clone(),
+                    cause: Box::new(cause),
+                    words: "rollback",
+                },
+            })?;
         let mut taken_back = switch::restore_daemon_or_say(switching);
         let gone = switch::back(switching, self.ground()).map_err(taking_back)?;
         taken_back.gone.extend(gone);
@@ -340,7 +348,7 @@ impl Conversion {
 
     /// Bytes that the removal of the aufs side gives back.
     pub fn bytes_of_aufs(&self) -> Bytes {
-        let mut places = vec![self.stage.join("removed")];
+        let mut places = vec![self.stage.join(REMOVED)];
         for (from, _, parts) in AUFS_SIDE {
             let from = self.root.join(from);
             if !parts.is_empty() && self.aufs_stays() {
@@ -424,22 +432,23 @@ impl Conversion {
     }
 
     /// Makes sure that nothing stands in the way of removing the aufs side that would be seen only on the way: mounts, and directories
-    /// that cannot be moved.
+    /// that cannot be moved, and what takes the place of the record that stays.
     ///
     /// # Errors
     ///
-    /// [`Error::Mounted`], [`Error::Unchangeable`]; nothing has been changed.
+    /// [`Error::Mounted`], [`Error::Unchangeable`], [`Error::RecordInTheWay`]; nothing has been changed.
     pub fn expect_removable(&self) -> Result<(), Error> {
         expect_unmounted_aufs_side(&self.root)?;
-        expect_changeable(&self.root)
+        expect_changeable(&self.root)?;
+        Committed::expect_place(&self.root)
     }
 
     /// Removes the aufs side, and the conversion's own traces after it. It can be called again after a failure or a kill.
     ///
     /// # Errors
     ///
-    /// As [`expect_removable`](Self::expect_removable), [`Error::NotAlone`], [`Error::Io`], [`Error::Interrupted`] when `stop` says so, and
-    /// [`Error::NotRemoved`] when all is removed that can be.
+    /// As [`expect_removable`](Self::expect_removable), [`Error::NotAlone`], [`Error::NotBegun`] while nothing is gone and [`Error::Removing`]
+    /// from then on, [`Error::Interrupted`] when `stop` says so, and [`Error::NotRemoved`] when all is removed that can be.
     pub fn remove_aufs_side(
         self,
         alone: ExpectAlone<'_>,
@@ -450,16 +459,33 @@ impl Conversion {
         if stop() {
             return Err(Error::Interrupted);
         }
-        if self.story.state != State::Committing {
-            Journal::reopen(&self.stage)?.append(&Record::Committing {
-                stays: self.aufs_stays(),
-            })?;
+        self.begin_removal()
+            .and_then(|()| self.take_out(stop))
+            .map_err(|cause| self.broken_off(cause))
+    }
+
+    /// Makes the directory in which the aufs side waits, and notes that it goes. Where `aufs` stays, that directory tells that something
+    /// is gone, so there it comes last; else it comes first, for a disk may be full.
+    fn begin_removal(&self) -> Result<(), Error> {
+        let waiting = self.stage.join(REMOVED);
+        let make = || match DirBuilder::new().mode(0o700).create(&waiting) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            created => created.map_err(Error::io(&waiting, "create")),
+        };
+        let stays = self.aufs_stays();
+        let note = || match self.story.state {
+            State::Committing => Ok(()),
+            _ => Journal::reopen(&self.stage)?.append(&Record::Committing { stays }),
+        };
+        if stays {
+            note().and_then(|()| make())
+        } else {
+            make().and_then(|()| note())
         }
-        let waiting = self.stage.join("removed");
-        match DirBuilder::new().mode(0o700).create(&waiting) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            created => created.map_err(Error::io(&waiting, "create"))?,
-        }
+    }
+
+    fn take_out(&self, stop: &dyn Fn() -> bool) -> Result<(), Error> {
+        let waiting = self.stage.join(REMOVED);
         let mut kept = Kept::default();
         // Renamed first: whatever happens while millions of files are removed, no daemon takes the rest for a root of aufs.
         for (from, to, parts) in AUFS_SIDE {
@@ -473,7 +499,29 @@ impl Conversion {
         Committed::of(&self.story).write(&self.root, &self.stage)?;
         remove_stage(&self.stage)
     }
+
+    /// What a removal that failed has left.
+    fn broken_off(&self, cause: Error) -> Error {
+        let root = self.root.clone();
+        let (stays, ground) = (self.aufs_stays(), self.ground());
+        match cause {
+            // These say themselves what is left.
+            Error::Interrupted | Error::NotRemoved { .. } | Error::SetOutTwice { .. } => cause,
+            cause if removal_has_begun(ground, stays || self.story.aufs_stays) => Error::Removing {
+                root,
+                cause: Box::new(cause),
+            },
+            cause => Error::NotBegun {
+                root,
+                cause: Box::new(cause),
+                words: "commit",
+            },
+        }
+    }
 }
+
+/// Where the aufs side waits for its removal, in the staging directory.
+const REMOVED: &str = "removed";
 
 /// What Docker's devicemapper driver cannot do without.
 const IN_PLACE: [&str; 4] = [
@@ -534,7 +582,33 @@ fn empty(path: &Path, parts: &[&str], stop: &dyn Fn() -> bool) -> Result<Kept, E
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
+    use crate::commit::{STAGE_NAME, Times};
+
+    #[test]
+    fn a_removal_that_fails_says_whether_anything_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let stage = dir.path().join(STAGE_NAME);
+        for part in ["aufs", "image/aufs", STAGE_NAME] {
+            fs::create_dir_all(dir.path().join(part)).unwrap();
+        }
+        let times = Times::of(dir.path(), "").unwrap();
+        Journal::create(&stage, times, serde_json::Value::Null).unwrap();
+        let full = || Error::Exists {
+            path: stage.clone(),
+        };
+        fs::set_permissions(&stage, PermissionsExt::from_mode(0o700)).unwrap();
+        let conversion = Conversion::find(dir.path()).unwrap().unwrap();
+        let failed = conversion.broken_off(full());
+        assert!(matches!(failed, Error::NotBegun { .. }), "{failed}");
+        fs::rename(dir.path().join("aufs"), stage.join("aufs")).unwrap();
+        let failed = conversion.broken_off(full());
+        assert!(matches!(failed, Error::Removing { .. }), "{failed}");
+        let stopped = conversion.broken_off(Error::Interrupted);
+        assert!(matches!(stopped, Error::Interrupted), "{stopped}");
+    }
 
     #[test]
     fn behind_a_link_only_what_is_the_drivers_goes() {

@@ -191,6 +191,18 @@ pub enum Error {
         /// What there is.
         new: Vec<String>,
     },
+    /// What takes the place of the record that stays after a removal.
+    #[error(
+        "{path}: is no record of aufs2dm, which `commit` writes there; nothing was removed. Next: `mv --backup=numbered -T {from} {to}`, \
+         then `{commit}`",
+        path = shown(.path), from = word(.path), to = word(&.path.with_extension("json.kept")), commit = own("commit", root)
+    )]
+    RecordInTheWay {
+        /// The Docker root.
+        root: PathBuf,
+        /// What is there.
+        path: PathBuf,
+    },
     /// What was moved out of the root to be removed is there once more.
     #[error(
         "{}: the converted aufs side has already been moved out of the root, so this is something else. Next: move it elsewhere, then run \
@@ -275,6 +287,30 @@ pub enum Error {
     Exists {
         /// What stands there.
         path: PathBuf,
+    },
+    /// The first step could not be made.
+    #[error(
+        "{cause}; nothing was moved or removed. When the cause is gone: `{again}`",
+        cause = Chain(&**.cause), again = own(words, root)
+    )]
+    NotBegun {
+        /// The Docker root.
+        root: PathBuf,
+        /// Why.
+        cause: Box<Error>,
+        /// The command that goes on.
+        words: &'static str,
+    },
+    /// A part of the aufs side is gone, and the rest cannot be removed.
+    #[error(
+        "{cause}; a part of the aufs side is gone or on its way out, so there is no way back; Docker may start with devicemapper. When \
+         the cause is gone, `{commit}` ends it", cause = Chain(&**.cause), commit = own("commit", root)
+    )]
+    Removing {
+        /// The Docker root.
+        root: PathBuf,
+        /// Why.
+        cause: Box<Error>,
     },
     /// The conversion cannot be taken back.
     #[error(

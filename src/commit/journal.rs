@@ -247,7 +247,7 @@ impl Story {
     /// A journal may say that all is in place when its last line could be written but not be taken away again, or that the aufs
     /// side is being removed when the run was killed before it took anything; what lies where is the truth.
     pub(super) fn settle(&mut self, ground: Ground<'_>) {
-        if self.state == State::Committing && !self.removal_has_begun(ground) {
+        if self.state == State::Committing && !removal_has_begun(ground, self.aufs_stays) {
             self.state = State::Converted;
         }
         let staged =
@@ -255,18 +255,6 @@ impl Story {
         if self.state == State::Converted && self.switching.as_ref().is_some_and(staged) {
             self.state = State::Switching;
         }
-    }
-
-    /// Whether something of the aufs side may be gone. Where `aufs` stays, only the directory that waits for the rest tells.
-    fn removal_has_begun(&self, ground: Ground<'_>) -> bool {
-        let removed = ground.stage.join("removed");
-        let is_there = |path: PathBuf| path.symlink_metadata().is_ok();
-        if self.aufs_stays {
-            return is_there(removed);
-        }
-        let out = ["aufs", "image"].map(|part| is_there(removed.join(part)));
-        let stands = ["aufs", "image/aufs"].map(|part| is_there(ground.root.join(part)));
-        out.contains(&true) || stands.contains(&false)
     }
 
     fn add(&mut self, record: Record) -> Result<(), &'static str> {
@@ -346,6 +334,18 @@ impl Story {
         }
         Ok(())
     }
+}
+
+/// Whether something of the aufs side may be gone. Where `aufs` stays, only the directory that waits for the rest tells.
+pub(super) fn removal_has_begun(ground: Ground<'_>, aufs_stays: bool) -> bool {
+    let removed = ground.stage.join("removed");
+    let is_there = |path: PathBuf| path.symlink_metadata().is_ok();
+    if aufs_stays {
+        return is_there(removed);
+    }
+    let out = ["aufs", "image"].map(|part| is_there(removed.join(part)));
+    let stands = ["aufs", "image/aufs"].map(|part| is_there(ground.root.join(part)));
+    out.contains(&true) || stands.contains(&false)
 }
 
 /// A journal that is written.

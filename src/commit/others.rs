@@ -11,6 +11,7 @@ use walkdir::WalkDir;
 
 use super::aufs_side::AufsSide;
 use super::beside;
+use super::committed;
 use super::content::new_files;
 use super::error::Error;
 use super::expected::CONFIGS;
@@ -26,7 +27,7 @@ const IN_STAGE: [&str; 10] = [
     claim::NEW_FILE,
     progress_file::FILE,
     progress_file::NEW_FILE,
-    super::committed::NEW_FILE,
+    committed::NEW_FILE,
     "image",
     "mnt",
     "verify",
@@ -62,6 +63,8 @@ pub(super) fn in_stage(stage: &Path, configs: &Path) -> Result<Vec<PathBuf>, Err
             "devicemapper" => in_home(&path, &|_| true, &mut found)?,
             "containers" => in_configs(&path, &mut found)?,
             "originals" => in_originals(&path, &mut found)?,
+            // One that a kill has left is written anew.
+            committed::NEW_FILE if path.is_dir() => found.push(path),
             name if IN_STAGE.contains(&name) => {}
             _ => found.push(path),
         }

@@ -3,9 +3,17 @@
 use std::fs::{self, DirBuilder, File};
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::statvfs::statvfs;
 
 use super::commit_conditions::Ready;
 use super::forged_journal::sealed;
+use super::removal::Flags;
+use super::support::trace::{assert_same, contents};
+use super::support::unmounted::wait_until_nobody_sees;
 
 impl Ready {
     /// Adds what a killed run had noted.
@@ -171,4 +179,112 @@ fn a_removal_that_was_killed_before_its_first_rename_can_be_taken_back() {
     ready.run("verify", &["--full"]).expect(0, &[]);
     ready.run("rollback", &[]).expect(0, &[]);
     assert!(ready.path("aufs/diff").exists() && !ready.path("devicemapper").exists());
+}
+
+/// A file system of its own for a root, whose inodes can be used up.
+struct FewInodes(PathBuf);
+
+impl FewInodes {
+    /// Moves what is at `path` there.
+    fn at(path: &Path) -> Self {
+        let aside = tempfile::tempdir().unwrap();
+        let copy = |from: &Path, to: &Path| {
+            let from = from.join(".");
+            let done = Command::new("cp").arg("-a").args([&from, to]).status();
+            assert!(done.unwrap().success());
+        };
+        copy(path, aside.path());
+        let none: Option<&str> = None;
+        mount(Some("root"), path, Some("tmpfs"), MsFlags::empty(), none).unwrap();
+        copy(aside.path(), path);
+        Self(path.to_owned())
+    }
+
+    /// Leaves so many for new files.
+    fn leave(&self, nr: u64) {
+        let stat = statvfs(&self.0).unwrap();
+        let data = format!("nr_inodes={}", stat.files() - stat.files_free() + nr);
+        let none: Option<&str> = None;
+        mount(none, &self.0, none, MsFlags::MS_REMOUNT, Some(&*data)).unwrap();
+    }
+}
+
+impl Drop for FewInodes {
+    fn drop(&mut self) {
+        umount2(&self.0, MntFlags::MNT_DETACH).unwrap();
+        wait_until_nobody_sees(&self.0);
+    }
+}
+
+#[test]
+fn a_removal_for_which_the_disk_is_too_full_is_not_begun() {
+    let root = Ready::root();
+    let few = FewInodes::at(&root.path());
+    let ready = Ready::of(root);
+    let (code, said) = ready.commit_while(|| few.leave(0));
+    assert_eq!(code, Some(1), "{said}");
+    for words in [
+        ".aufs2dm/removed: cannot create",
+        "nothing was moved or removed",
+        "`aufs2dm commit --root",
+    ] {
+        assert!(said.contains(words), "{words} is not in {said}");
+    }
+    assert!(ready.path("aufs/diff").exists() && ready.path("image/aufs").exists());
+    let journal = fs::read_to_string(ready.path(".aufs2dm/journal")).unwrap();
+    assert!(!journal.contains("committing"), "{journal}");
+    few.leave(1000);
+    ready.run("commit", &["--yes"]).expect(0, &[]);
+    assert!(!ready.path("aufs").exists());
+}
+
+#[test]
+fn a_rollback_that_cannot_note_its_first_step_has_changed_nothing() {
+    let ready = Ready::new();
+    let flags = Flags(ready.path(".aufs2dm"));
+    flags.set("+i", &ready.path(".aufs2dm/journal"));
+    let before = contents(&ready.root.path());
+    let words = [
+        "journal",
+        "nothing was moved or removed",
+        "`aufs2dm rollback",
+    ];
+    ready.run("rollback", &[]).expect(1, &words);
+    assert_same(&before, &contents(&ready.root.path()));
+    drop(flags);
+    ready.run("rollback", &[]).expect(0, &[]);
+}
+
+/// What somebody has put where the record comes.
+type Put = fn(&Path);
+
+#[test]
+fn what_is_in_the_place_of_the_record_is_named_before_anything_goes() {
+    let all: [(&str, Put); 3] = [
+        ("a directory", |path| fs::create_dir(path).unwrap()),
+        ("a file", |path| fs::write(path, "precious").unwrap()),
+        ("a link", |path| symlink("elsewhere", path).unwrap()),
+    ];
+    for (what, put) in all {
+        for is_killed in [false, true] {
+            let ready = if is_killed { moved_out() } else { Ready::new() };
+            let record = ready.path(".aufs2dm.json");
+            put(&record);
+            let before = contents(&ready.root.path());
+            let ended = ready.run("commit", &["--yes"]);
+            let kept = ready.path(".aufs2dm.json.kept");
+            let next = format!(
+                "mv --backup=numbered -T {} {}",
+                record.display(),
+                kept.display()
+            );
+            ended.expect(1, &[&next, "is no record of aufs2dm", "commit --root"]);
+            assert_same(&before, &contents(&ready.root.path()));
+            let done = Command::new("sh").args(["-c", &next]).status().unwrap();
+            assert!(done.success(), "{next}");
+            ready.run("commit", &["--yes"]).expect(0, &[]);
+            assert!(kept.symlink_metadata().is_ok(), "{what}");
+            assert!(record.is_file() && !ready.path("aufs").exists(), "{what}");
+        }
+    }
 }

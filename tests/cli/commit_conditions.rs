@@ -22,7 +22,7 @@ impl Ready {
         Self::of(Self::root())
     }
 
-    fn root() -> AufsRoot {
+    pub(crate) fn root() -> AufsRoot {
         let root = AufsRoot::new()
             .layer("base", |l| l.file("etc/motd", "hello"))
             .layer("app", |l| l.whiteout("etc/motd").dir("app"))
@@ -30,7 +30,7 @@ impl Ready {
         root.container("web", ("lab/app:1", "app"), |l| l.file("data", [7; 9000]))
     }
 
-    fn of(root: AufsRoot) -> Self {
+    pub(crate) fn of(root: AufsRoot) -> Self {
         let ready = Self {
             tool: Tool::new(),
             root,
