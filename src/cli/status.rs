@@ -62,7 +62,7 @@ fn write_converted(text: &mut String, status: &Status) {
         // It waits for the run that is at work.
         _ if status.running.is_some() => String::new(),
         Some(verified) if verified.full && verified.verdict == Verdict::Wrong => {
-            let way = if status.way_back_broken {
+            let way = if status.way_back_broken || verified.undecided {
                 "rollback --onto-damaged"
             } else {
                 "rollback"

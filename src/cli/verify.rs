@@ -37,7 +37,9 @@ pub(super) fn run(args: &VerifyArgs) -> anyhow::Result<()> {
     }
     match report.verdict {
         Verdict::Sound => Ok(()),
-        Verdict::SourceDamaged | Verdict::AufsChanged | Verdict::Wrong => Err(FoundWrong.into()),
+        Verdict::SourceDamaged | Verdict::AufsChanged | Verdict::Undecided | Verdict::Wrong => {
+            Err(FoundWrong.into())
+        }
         Verdict::NotVerified => Err(NotVerified.into()),
     }
 }
@@ -57,10 +59,20 @@ fn next(report: &Report, root: &Path) -> String {
             "next: keep the devicemapper side, `rollback` would end on what aufs is now; `{}` removes that\n",
             own("commit --drop-aufs-changes", root)
         ),
-        (Verdict::Wrong, _) if has_way_back && report.has_aufs_changed() => format!(
-            "next: save a copy of both sides; `{}` goes back to what aufs is now\n",
-            own("rollback --onto-damaged", root)
+        (Verdict::Undecided, _) => format!(
+            "next: look at each file that differs, in aufs and on the device. Where aufs is right, `{}` goes back to it, to convert it \
+             again; where the device is, give the file in aufs its bytes, with its times, then `{}`\n",
+            own("rollback --onto-damaged", root),
+            own("verify --full", root)
         ),
+        (Verdict::Wrong, _)
+            if has_way_back && (report.has_aufs_changed() || report.is_undecided()) =>
+        {
+            format!(
+                "next: save a copy of both sides; `{}` goes back to what aufs is now\n",
+                own("rollback --onto-damaged", root)
+            )
+        }
         (Verdict::Wrong, _) if has_way_back => format!(
             "next: keep the aufs side; `{}` goes back to it, then convert again\n",
             own("rollback", root)

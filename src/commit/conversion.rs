@@ -172,13 +172,17 @@ impl Conversion {
         aufs.is_some_and(|aufs| aufs.is_copied(&copy, inner))
     }
 
-    /// Notes digests of entries of devices that were found to be what aufs has.
+    /// Notes digests of devices that were found to be what aufs has: of their entries, and of their files' bytes.
     ///
     /// # Errors
     ///
     /// [`Error::Io`].
-    pub fn note_entries(&self, devices: BTreeMap<String, String>) -> Result<(), Error> {
-        Journal::reopen(&self.stage)?.append(&Record::Entries { devices })
+    pub fn note_entries(
+        &self,
+        devices: BTreeMap<String, String>,
+        bytes: BTreeMap<String, String>,
+    ) -> Result<(), Error> {
+        Journal::reopen(&self.stage)?.append(&Record::Entries { devices, bytes })
     }
 
     /// What of the conversion's own files is damaged, a text each: Docker's small files that differ from what was written although

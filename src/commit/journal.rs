@@ -58,6 +58,9 @@ pub enum Record {
     Entries {
         /// The digests of the entries of the layers' devices, by the layers' ids.
         devices: BTreeMap<String, String>,
+        /// Likewise of the bytes of their files, where no tar tells what these must be.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        bytes: BTreeMap<String, String>,
     },
     /// All is staged and durable, and is about to be moved in place.
     Switching(Switching),
@@ -177,6 +180,8 @@ pub struct Story {
     pub durable: BTreeSet<usize>,
     /// The digests of the entries of the layers' devices as they were converted, by the layers' ids.
     pub entries: BTreeMap<String, String>,
+    /// Likewise of the bytes of their files, where no tar tells what these must be.
+    pub bytes: BTreeMap<String, String>,
     /// Where the containers' configs are staged, if that is beside them.
     pub beside: Option<Beside>,
     /// How it is moved in place, as soon as that was decided.
@@ -235,6 +240,7 @@ impl Story {
             state: State::Writing,
             durable: BTreeSet::new(),
             entries: BTreeMap::new(),
+            bytes: BTreeMap::new(),
             beside: None,
             switching: None,
             aufs_stays: false,
@@ -276,8 +282,9 @@ impl Story {
                 self.beside = None;
                 self.state
             }
-            Record::Entries { devices } => {
+            Record::Entries { devices, bytes } => {
                 self.entries.extend(devices);
+                self.bytes.extend(bytes);
                 self.state
             }
             Record::Undone => {

@@ -24,6 +24,9 @@ pub struct Verified {
     /// Whether it found the aufs side to be not what was converted, whatever it found of the devices.
     #[serde(default)]
     pub aufs_changed: bool,
+    /// Whether it found files whose bytes differ between the two sides, and nothing that tells which is right.
+    #[serde(default)]
+    pub undecided: bool,
     /// Layers that were not what Docker once unpacked before they were converted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub damaged: Vec<LayerDamage>,
@@ -71,6 +74,9 @@ impl fmt::Display for Verified {
                 "the devices are right, THE AUFS SIDE IS NOT WHAT WAS CONVERTED"
             }
             Verdict::NotVerified => "NOT VERIFIED: layers could not be looked at",
+            Verdict::Undecided => {
+                "THE TWO SIDES DIFFER in the bytes of files, and nothing tells which is right"
+            }
             Verdict::Wrong => "SOMETHING IS WRONG with the devices",
         };
         write!(f, "{how} on {}, {found}", date::utc(self.at))?;
@@ -99,6 +105,8 @@ pub struct Verifications {
     pub full: Option<Verified>,
     /// The latest that did not pass, unless a later full one did. A quick one looks at a part only, so it clears nothing up.
     pub failed: Option<Verified>,
+    /// The latest that found files of which nothing tells which side is right, unless a later full one did not.
+    pub undecided: Option<Verified>,
     /// Damage from before the conversion, as the latest verification found it that looked at the layer.
     pub damaged: Vec<LayerDamage>,
 }
@@ -107,6 +115,10 @@ impl Verifications {
     pub(super) fn add(&mut self, verified: Verified) {
         if verified.full && verified.verdict != Verdict::NotVerified {
             self.damaged.clear();
+            self.undecided = None;
+        }
+        if verified.undecided {
+            self.undecided = Some(verified.clone());
         }
         for damage in &verified.damaged {
             self.damaged.retain(|known| known.layer != damage.layer);
@@ -145,6 +157,7 @@ mod tests {
                 verdict,
                 counts: LayerCounts::default(),
                 aufs_changed: false,
+                undecided: verdict == Verdict::Undecided,
                 damaged: Vec::new(),
                 seen: None,
                 aufs_times: None,
@@ -159,6 +172,23 @@ mod tests {
         assert_eq!(all.full.as_ref().map(|one| one.at), Some(0));
         assert_eq!(all.latest.as_ref().map(|one| one.at), Some(1));
         assert_eq!(all.failed, None);
+    }
+
+    #[test]
+    fn what_is_undecided_stays_so_until_a_full_one_decides_it() {
+        let undecided = (true, Verdict::Undecided);
+        for later in [
+            &[][..],
+            &[(false, SOUND)],
+            &[(false, WRONG)],
+            &[(true, Verdict::NotVerified)],
+        ] {
+            let all = after(&[&[undecided], later].concat());
+            assert_eq!(all.undecided.map(|one| one.at), Some(0), "{later:?}");
+        }
+        for later in [SOUND, WRONG] {
+            assert_eq!(after(&[undecided, (true, later)]).undecided, None);
+        }
     }
 
     #[test]

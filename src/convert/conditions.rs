@@ -203,7 +203,8 @@ fn not_sound(
     report.add_faults(conversion.damage()?);
     // Of xfs, which the kernel alone reads, the full verification has the word.
     let could_look = report.verdict != Verdict::NotVerified || may_lose.unverified || is_xfs(path)?;
-    if report.verdict != Verdict::Wrong && could_look {
+    let is_wrong = matches!(report.verdict, Verdict::Wrong | Verdict::Undecided);
+    if !is_wrong && could_look {
         let may_go = may_lose.aufs_changes || !report.has_aufs_changed();
         return Ok((!may_go).then(|| {
             let by = "a quick verification just now";

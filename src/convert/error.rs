@@ -262,6 +262,20 @@ pub enum Error {
         /// What is missing or damaged.
         broken: String,
     },
+    /// Nothing tells whether what a rollback would go back to is right.
+    #[error(
+        "{}: a verification found this, and it counts still: {verified}. Going back removes the devicemapper side, which may be right. \
+         Next: look at the files that `{}` names; where aufs is right, `{}`",
+        shown(path),
+        own("verify --full", path),
+        own("rollback --onto-damaged", path)
+    )]
+    Undecided {
+        /// The Docker root.
+        path: PathBuf,
+        /// The verification.
+        verified: String,
+    },
     /// What a rollback would go back to is gone.
     #[error(
         "{path}: there is no way back: {} is missing, which was there when the root was converted; the devicemapper side \

@@ -12,7 +12,7 @@ use super::order::Order;
 use super::preflight;
 use super::source::Source;
 use super::summary::{Done, Summary};
-use super::verify::{entries, noted, staged_report};
+use super::verify::{digests, noted, staged_report};
 use super::writer::Work;
 use super::written::Written;
 use crate::aufs::Counts;
@@ -262,7 +262,7 @@ impl Prepared {
         }
         let report = staged_report(self, stage, runs, progress)?;
         match report.verdict {
-            Verdict::Wrong => {
+            Verdict::Wrong | Verdict::Undecided => {
                 // It was compared with what is there now: that says more, if it is not what was read.
                 self.expect_unchanged(progress)?;
                 let report = Box::new(report);
@@ -273,8 +273,10 @@ impl Prepared {
             }
             Verdict::Sound => log::info!("{report}"),
         }
-        let devices = entries(&report);
-        stage.journal().append(&Record::Entries { devices })?;
+        let (devices, bytes) = digests(&report);
+        stage
+            .journal()
+            .append(&Record::Entries { devices, bytes })?;
         Ok(Some(noted(&report, None)))
     }
 

@@ -129,13 +129,8 @@ fn take_back(held: &Held, request: &RollbackRequest, done: &mut RolledBack) -> R
         });
     }
     done.aufs_differs = broken(&conversion)?;
-    if !request.onto_damaged
-        && let Some(broken) = done.aufs_differs.take()
-    {
-        return Err(Error::WayBackBroken {
-            path: path.to_owned(),
-            broken,
-        });
+    if !request.onto_damaged {
+        expect_right(&conversion, path, done.aufs_differs.take())?;
     }
     let damaged = conversion.damaged_originals()?;
     if !damaged.is_empty() && !request.onto_damaged {
@@ -165,6 +160,21 @@ fn take_back(held: &Held, request: &RollbackRequest, done: &mut RolledBack) -> R
     done.freed = conversion.bytes_staged();
     conversion.remove()?;
     Ok(())
+}
+
+/// Makes sure that no good copy goes: the aufs side is what was converted, and nothing speaks against it.
+fn expect_right(conversion: &Conversion, path: &Path, broken: Option<String>) -> Result<(), Error> {
+    let path = path.to_owned();
+    if let Some(broken) = broken {
+        return Err(Error::WayBackBroken { path, broken });
+    }
+    match &conversion.story().verified.undecided {
+        Some(verified) => Err(Error::Undecided {
+            path,
+            verified: verified.to_string(),
+        }),
+        None => Ok(()),
+    }
 }
 
 /// What of the aufs side is not what was converted. Not all of it shows in what the journal noted: the latest verification

@@ -144,6 +144,15 @@ fn meaning(story: &Story, way_back_broken: bool, path: &Path) -> String {
         (
             State::Converted,
             Verifications {
+                undecided: Some(_), ..
+            },
+        ) => format!(
+            "is converted, but files have other bytes on the devices than in aufs, and nothing tells which side is right: `{}` names them",
+            own("verify --full", path)
+        ),
+        (
+            State::Converted,
+            Verifications {
                 failed: Some(_), ..
             },
         ) => {

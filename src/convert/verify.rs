@@ -115,13 +115,14 @@ fn note(
     verified: Verified,
     report: &mut Report,
 ) -> Result<(), Error> {
-    let known = &conversion.story().entries;
-    let mut entries = entries(report);
-    entries.retain(|id, _| !known.contains_key(id));
-    let as_noted = if entries.is_empty() {
+    let story = conversion.story();
+    let (mut devices, mut bytes) = digests(report);
+    devices.retain(|id, _| !story.entries.contains_key(id));
+    bytes.retain(|id, _| !story.bytes.contains_key(id));
+    let as_noted = if devices.is_empty() && bytes.is_empty() {
         Ok(())
     } else {
-        conversion.note_entries(entries)
+        conversion.note_entries(devices, bytes)
     };
     match as_noted.and_then(|()| conversion.note_verified(verified)) {
         Err(error) if read_only(path).is_some() => report.remarks.push(format!(
@@ -174,19 +175,32 @@ pub(super) fn noted(report: &Report, seen: Option<DeviceSide>) -> Verified {
         verdict: report.verdict,
         counts: report.coverage.counts,
         aufs_changed: report.has_aufs_changed(),
+        undecided: report.is_undecided(),
         damaged: report.damaged.clone(),
         seen,
         aufs_times: None,
     }
 }
 
-/// The digests of the entries of devices that are what aufs has.
-pub(super) fn entries(report: &Report) -> BTreeMap<String, String> {
-    let same = report.layers.iter().filter(|layer| {
-        matches!(layer.tree, Tree::Same { .. }) && layer.verdict() != Verdict::Wrong
-    });
-    same.filter_map(|layer| Some((layer.id.as_ref()?.to_string(), layer.entries.clone()?)))
-        .collect()
+/// Digests of layers' devices, by the layers' ids.
+type Digests = BTreeMap<String, String>;
+
+/// The digests of the entries of devices that are what aufs has, and of their files' bytes.
+pub(super) fn digests(report: &Report) -> (Digests, Digests) {
+    let (mut entries, mut bytes) = (Digests::new(), Digests::new());
+    for layer in &report.layers {
+        let is_same = matches!(layer.tree, Tree::Same { .. });
+        let Some(id) = &layer.id else {
+            continue;
+        };
+        if !is_same || layer.verdict() == Verdict::Wrong {
+            continue;
+        }
+        let own = |digest: &Option<String>| Some((id.to_string(), digest.clone()?));
+        entries.extend(own(&layer.entries));
+        bytes.extend(own(&layer.own_bytes));
+    }
+    (entries, bytes)
 }
 
 /// The devicemapper side as it is now.
@@ -263,6 +277,7 @@ pub(super) fn look(
     let branch = |id: &CacheId| {
         conversion.map_or(BranchNow::Unknown, |conversion| conversion.branch_now(id))
     };
+    let none = Digests::new();
     let is_copied = |inner: &Path| conversion.is_some_and(|conversion| conversion.is_copied(inner));
     let request = verify::Request {
         stores: StorePaths {
@@ -278,10 +293,12 @@ pub(super) fn look(
         }),
         conversion: None,
         known_damage: &known_damage(path, conversion),
-        noted: conversion.map(|conversion| Noted {
+        // Of a conversion whose journal is gone, nothing is.
+        noted: Some(Noted {
             branch: &branch,
             is_copied: &is_copied,
-            entries: &conversion.story().entries,
+            entries: conversion.map_or(&none, |one| &one.story().entries),
+            bytes: conversion.map_or(&none, |one| &one.story().bytes),
         }),
         jobs: request.jobs,
         cancel: request.cancel.clone(),

@@ -32,6 +32,19 @@ pub struct Noted<'a> {
     pub is_copied: &'a (dyn Fn(&Path) -> bool + Sync),
     /// The digests of the entries of the layers' devices, by the layers' ids.
     pub entries: &'a BTreeMap<String, String>,
+    /// Likewise of the bytes of their files, where no tar tells what these must be.
+    pub bytes: &'a BTreeMap<String, String>,
+}
+
+/// What is known of the bytes that a layer's files had when both sides were alike, where they are not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BytesThen<'a> {
+    /// Aufs had them just now: no conversion is in place yet.
+    Aufs,
+    /// Nothing.
+    Unknown,
+    /// Their digest on the device.
+    Noted(&'a str),
 }
 
 impl fmt::Debug for Noted<'_> {

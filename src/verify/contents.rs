@@ -3,15 +3,18 @@
 use std::fs::File;
 use std::io::Seek;
 
+use super::blame::BytesThen;
 use super::branch::BranchFiles;
+use super::bytes::Bytes;
 use super::compare::Compared;
+use super::delta;
 use super::device::{DeviceFiles, DeviceTree, TarFiles};
 use super::entries::Entries;
 use super::error::Halt;
 use super::pool::ThinDevice;
 use super::proof::{Proven, by_checksums, by_digest};
 use super::recorded::nr_names;
-use super::report::{Contents, Faults, Proof};
+use super::report::{Contents, Faults, LayerReport, Proof};
 use super::unpack::Unpack;
 use super::whose::Whose;
 use super::work::Work;
@@ -21,11 +24,15 @@ use crate::ext4::Ino;
 use crate::ext4::read::{Inode, View};
 use crate::plan::Layer;
 use crate::tar_split;
-use crate::tree::{LayerTree, NodeId, Regular, Segment};
+use crate::tree::LayerTree;
 
 /// Why files of a container's layer that aufs has changed since are not verified.
 pub(super) const CHANGED_IN_AUFS: &str =
     "aufs has changed it since the conversion, and Docker keeps no digest of it";
+
+/// What is said of a file whose bytes differ, by the side that may be at fault.
+const DEVICE: &str = "differs from aufs";
+const AUFS: &str = "has other bytes than were converted,";
 
 /// How a layer's contents are looked at.
 #[derive(Clone, Copy, Debug)]
@@ -53,14 +60,38 @@ pub(super) struct Subject<'a> {
     pub(super) below: Option<&'a View>,
     /// The owner of container root, by the root's name.
     pub(super) owner: Owner,
+    /// What its files had when both sides were alike.
+    pub(super) bytes_then: BytesThen<'a>,
 }
 
 /// What there is to say of a layer's contents and entries.
 pub(super) struct Judged {
     /// The grade.
     pub(super) contents: Contents,
-    /// What only aufs has otherwise than the layer's tar.
+    /// What only aufs has otherwise than the layer's tar, or than what was converted.
     pub(super) aufs: Faults,
+    /// The digest of the bytes of its files, where no tar tells what these must be and both sides are known to be alike.
+    pub(super) bytes: Option<String>,
+}
+
+impl Judged {
+    /// Puts it into a layer's report.
+    pub(super) fn tell(self, report: &mut LayerReport) {
+        report.contents = self.contents;
+        report.aufs = self.aufs;
+        report.own_bytes = self.bytes;
+    }
+
+    /// With more of what only aufs has otherwise, but for what is known already.
+    fn with_aufs(mut self, aufs: Faults) -> Self {
+        let is_new = |fault: &String| !self.aufs.first.contains(fault);
+        let new: Vec<_> = aufs.first.into_iter().filter(is_new).collect();
+        for fault in new {
+            self.aufs.push(fault);
+        }
+        self.aufs.more += aufs.more;
+        self
+    }
 }
 
 impl From<Contents> for Judged {
@@ -68,6 +99,7 @@ impl From<Contents> for Judged {
         Self {
             contents,
             aufs: Faults::default(),
+            bytes: None,
         }
     }
 }
@@ -80,11 +112,15 @@ impl Subject<'_> {
             return self.of_branch(record).map(Judged::from);
         };
         let Some((diff, tar_split)) = record else {
-            let contents = match how {
-                How::Read => self.by_comparison(device, tree)?,
-                _ => Contents::NotRead,
-            };
-            return Ok(contents.into());
+            let mut judged = Judged::from(Contents::NotRead);
+            match how {
+                How::Read => judged = self.by_comparison(device, tree)?,
+                How::Checksums(written) => {
+                    judged.bytes = self.written_bytes(&written, (device, tree))?;
+                }
+                How::Not => {}
+            }
+            return Ok(judged);
         };
         let mut unpack = self.unpack();
         let again = tar_split.try_clone().map_err(unreadable)?;
@@ -102,9 +138,7 @@ impl Subject<'_> {
         };
         let entries = self.entries(unpack, proven.is_layer);
         if !proven.is_wrong() {
-            let mut judged = judged(entries, proven.grade());
-            judged.contents = self.or_compared(judged.contents, device, tree)?;
-            return Ok(judged);
+            return self.or_compared(judged(entries, proven.grade()), device, tree);
         }
         let Whose {
             before,
@@ -127,20 +161,27 @@ impl Subject<'_> {
     /// The files of a layer that its record does not prove, compared with the branch.
     fn or_compared(
         &self,
-        contents: Contents,
+        mut judged: Judged,
         device: ThinDevice<'_>,
         tree: DeviceTree<'_>,
-    ) -> Result<Contents, Halt> {
-        let Contents::NotVerifiable { reason } = contents else {
-            return Ok(contents);
+    ) -> Result<Judged, Halt> {
+        let Contents::NotVerifiable { reason } = &judged.contents else {
+            return Ok(judged);
         };
-        Ok(match self.by_comparison(device, tree)? {
-            Contents::Verified { files, .. } => Contents::NotVerifiable {
+        let compared = self.by_comparison(device, tree)?;
+        judged.bytes = compared.bytes;
+        judged.contents = match compared.contents {
+            Contents::Verified {
+                by: Proof::Comparison,
+                files,
+                ..
+            } => Contents::NotVerifiable {
                 reason: format!("{reason}; aufs has the same content in its {files} files"),
             },
-            Contents::Mismatch { files, before } => Contents::Mismatch { files, before },
-            _ => Contents::NotVerifiable { reason },
-        })
+            wrong @ (Contents::Mismatch { .. } | Contents::Undecided { .. }) => wrong,
+            _ => return Ok(judged.with_aufs(compared.aufs)),
+        };
+        Ok(judged.with_aufs(compared.aufs))
     }
 
     /// Tells the files that were so before the conversion, since aufs has the same, from those that only one side has wrong.
@@ -161,96 +202,119 @@ impl Subject<'_> {
         let in_aufs = by_checksums(tar_split, &mut files, &mut self.unpack())?;
         let must_compare = Whose::needs_bytes(proven, &in_aufs);
         let (device, tree) = device;
-        let same_bytes =
-            !must_compare || self.differing_bytes(compared, device, tree)?.1.is_empty();
+        let same_bytes = !must_compare || self.bytes(compared, device, tree)?.are_same();
         Ok(Whose::of((proven, &in_aufs), compared, same_bytes))
     }
 
     /// The files of a layer of which nothing was recorded, compared with the branch.
-    fn by_comparison(
-        &self,
-        device: ThinDevice<'_>,
-        tree: DeviceTree<'_>,
-    ) -> Result<Contents, Halt> {
+    fn by_comparison(&self, device: ThinDevice<'_>, tree: DeviceTree<'_>) -> Result<Judged, Halt> {
         let Some(compared) = self.compared else {
-            return Ok(Contents::NotVerifiable {
-                reason: "it has no tar-split, and aufs has it not".to_owned(),
-            });
+            let reason = "it has no tar-split, and aufs has it not".to_owned();
+            return Ok(Contents::NotVerifiable { reason }.into());
         };
         if compared.files.is_empty() && !compared.is_of_aufs {
-            return Ok(Contents::Nothing);
+            return Ok(Contents::Nothing.into());
         }
-        let (bytes, faults) = self.differing_bytes(compared, device, tree)?;
-        Ok(if faults.is_empty() && compared.is_of_aufs {
-            Contents::NotVerifiable {
-                reason: CHANGED_IN_AUFS.to_owned(),
-            }
-        } else if faults.is_empty() {
-            Contents::Verified {
+        let bytes = self.bytes(compared, device, tree)?;
+        if !bytes.are_same() {
+            return self.differing(compared, &bytes, (device, tree));
+        }
+        if compared.is_of_aufs {
+            let reason = CHANGED_IN_AUFS.to_owned();
+            return Ok(Contents::NotVerifiable { reason }.into());
+        }
+        let digest = self.below.map_or(Ok(None), |below| {
+            delta::digest_of_bytes((below, tree.view), |ino, _| {
+                Ok::<_, Halt>(bytes.on_device(ino))
+            })
+        });
+        Ok(Judged {
+            bytes: digest?,
+            ..Contents::Verified {
                 by: Proof::Comparison,
                 files: compared.files.len() as u64,
-                bytes,
+                bytes: bytes.total,
                 entries: None,
             }
-        } else {
-            Contents::mismatch(faults)
+            .into()
         })
     }
 
-    /// Compares the bytes of all files of the branch; returns how many there are, and the files that differ.
-    fn differing_bytes(
+    /// The grade of a layer some of whose files have other bytes in aufs than on the device: by what was noted when both were alike.
+    fn differing(
+        &self,
+        compared: &Compared,
+        bytes: &Bytes,
+        (device, tree): (ThinDevice<'_>, DeviceTree<'_>),
+    ) -> Result<Judged, Halt> {
+        let Some(layer) = self.branch else {
+            return Ok(Contents::Nothing.into());
+        };
+        let (noted, below) = match (self.bytes_then, self.below) {
+            (BytesThen::Noted(noted), Some(below)) => (Some(noted), below),
+            (BytesThen::Unknown, _) => {
+                let files = bytes.faults(layer, DEVICE);
+                return Ok(Contents::Undecided { files }.into());
+            }
+            _ => return Ok(Contents::mismatch(bytes.faults(layer, DEVICE)).into()),
+        };
+        let views = (below, tree.view);
+        let mut files = DeviceFiles::new(self.work, device, tree);
+        // What aufs has otherwise in other ways was not read.
+        let on_device = delta::digest_of_bytes(views, |ino, size| match bytes.on_device(ino) {
+            Some(known) => Ok(Some(known)),
+            None => read_checksum(&mut files, ino, size).map(Some),
+        })?;
+        let mut aufs = Faults::default();
+        if compared.is_of_aufs {
+            aufs.append(compared.faults.clone());
+        }
+        if on_device.as_deref() == noted {
+            aufs.append(bytes.faults(layer, AUFS));
+            let contents = verified(views);
+            return Ok(Judged {
+                aufs,
+                ..contents.into()
+            });
+        }
+        let in_aufs = delta::digest_of_bytes(views, |ino, _| Ok::<_, Halt>(bytes.in_aufs(ino)))?;
+        if in_aufs.as_deref() != noted {
+            let what = "the bytes of its files are not all what they were";
+            aufs.push(format_args!("aufs/diff/{}: {what}", layer.id));
+        }
+        Ok(Judged {
+            aufs,
+            ..Contents::mismatch(bytes.faults(layer, DEVICE)).into()
+        })
+    }
+
+    fn bytes(
         &self,
         compared: &Compared,
         device: ThinDevice<'_>,
         tree: DeviceTree<'_>,
-    ) -> Result<(u64, Faults), Halt> {
-        let Some(layer) = self.branch else {
-            return Ok((0, Faults::default()));
-        };
-        let mut branch = BranchFiles::new(self.work, layer)?;
-        let mut files = DeviceFiles::new(self.work, device, tree);
-        let mut faults = Faults::default();
-        let mut total = 0;
-        let mut other = Vec::new();
-        for &(node, ino) in &compared.files {
-            if compared.is_of_aufs && !self.is_same_file(node, ino, tree) {
-                continue;
-            }
-            let size = layer.tree.regular(node).map_or(0, |file| file.size);
-            files.open(ino, size);
-            let mut differs = None;
-            let parts = either_has_data(layer.tree.regular(node), files.data());
-            branch.read_parts(node, &parts, &mut |offset, bytes| {
-                if differs.is_some() {
-                    return Ok(());
-                }
-                other.resize(bytes.len(), 0);
-                files
-                    .read_at(&mut other, offset)
-                    .map_err(|source| Halt::Device {
-                        path: layer.tree.display_path(node),
-                        source,
-                    })?;
-                let at = bytes.iter().zip(&other).position(|(a, b)| a != b);
-                differs = at.map(|at| offset + at as u64);
-                Ok(())
-            })?;
-            if let Some(at) = differs {
-                let path = layer.tree.display_path(node);
-                faults.push(format_args!("{path}: differs from aufs from byte {at} on"));
-            }
-            total += size;
+    ) -> Result<Bytes, Halt> {
+        match self.branch {
+            Some(layer) => Bytes::compare(self.work, (layer, compared), (device, tree)),
+            None => Ok(Bytes::default()),
         }
-        Ok((total, faults))
     }
 
-    /// Whether a file has the same time of modification on both sides. One that aufs wrote since the conversion has not, and says
-    /// nothing of what is on the device.
-    fn is_same_file(&self, node: NodeId, ino: Ino, tree: DeviceTree<'_>) -> bool {
-        let inode = tree.view.inode(ino);
-        self.branch
-            .zip(inode)
-            .is_some_and(|(layer, inode)| layer.tree.node(node).meta.mtime == inode.meta().mtime)
+    /// The digest of the files' bytes by the checksums of what was written. Nothing is read for it.
+    fn written_bytes(
+        &self,
+        written: &Written<'_>,
+        (device, tree): (ThinDevice<'_>, DeviceTree<'_>),
+    ) -> Result<Option<String>, Halt> {
+        let Some(below) = self.below else {
+            return Ok(None);
+        };
+        let mut files = DeviceFiles::new(self.work, device, tree);
+        delta::digest_of_bytes((below, tree.view), |ino, size| {
+            self.work.go_on()?;
+            files.open(ino, size);
+            Ok(files.noted_checksum(written))
+        })
     }
 
     /// What aufs has, where there is no device yet: damage that is there before any conversion.
@@ -315,6 +379,26 @@ impl Subject<'_> {
     }
 }
 
+/// The grade of a layer whose files have the bytes that were noted.
+fn verified((parent, child): (&View, &View)) -> Contents {
+    let sizes = delta::files(parent, child).map(|(_, size)| size);
+    let sizes: Vec<u64> = sizes.filter(|&size| size > 0).collect();
+    Contents::Verified {
+        by: Proof::Checksums,
+        files: sizes.len() as u64,
+        bytes: sizes.into_iter().fold(0, u64::saturating_add),
+        entries: None,
+    }
+}
+
+fn read_checksum(files: &mut DeviceFiles<'_>, ino: Ino, size: u64) -> Result<u64, Halt> {
+    files.open(ino, size);
+    files.read_checksum().map_err(|source| Halt::Device {
+        path: format!("inode {}", ino.0),
+        source,
+    })
+}
+
 fn unreadable(source: std::io::Error) -> tar_split::Error {
     tar_split::Error::Io { line: 0, source }
 }
@@ -322,66 +406,7 @@ fn unreadable(source: std::io::Error) -> tar_split::Error {
 fn judged(entries: Entries, contents: Contents) -> Judged {
     let aufs = entries.aufs.clone();
     Judged {
-        contents: entries.added_to(contents),
         aufs,
-    }
-}
-
-/// The parts of a file in which aufs or the device has data: holes on both sides are zeros on both, however large they are.
-fn either_has_data(file: Option<&Regular>, device: impl Iterator<Item = Segment>) -> Vec<Segment> {
-    let Some(file) = file else {
-        return Vec::new();
-    };
-    let whole = [Segment {
-        start: 0,
-        end: file.size,
-    }];
-    let aufs = file.segments.as_ref().map_or(&whole[..], |all| &all[..]);
-    let mut all: Vec<Segment> = aufs.iter().copied().chain(device).collect();
-    all.sort_unstable_by_key(|part| part.start);
-    let mut parts: Vec<Segment> = Vec::with_capacity(all.len());
-    for part in all {
-        let end = part.end.min(file.size);
-        match parts.last_mut() {
-            Some(last) if part.start <= last.end => last.end = last.end.max(end),
-            _ if part.start < end => parts.push(Segment { end, ..part }),
-            _ => {}
-        }
-    }
-    parts
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn segment((start, end): (u64, u64)) -> Segment {
-        Segment { start, end }
-    }
-
-    #[test]
-    fn only_what_is_a_hole_on_both_sides_is_left_out() {
-        let parts = |aufs: Option<&[(u64, u64)]>, device: &[(u64, u64)]| {
-            let segments = aufs.map(|all| Box::new(all.iter().copied().map(segment).collect()));
-            let file = Regular {
-                size: 100,
-                segments,
-            };
-            let parts = either_has_data(Some(&file), device.iter().copied().map(segment));
-            let ends = |part: &Segment| (part.start, part.end);
-            parts.iter().map(ends).collect::<Vec<_>>()
-        };
-        assert_eq!(parts(None, &[]), [(0, 100)]);
-        assert_eq!(parts(Some(&[]), &[]), []);
-        assert_eq!(parts(Some(&[(10, 20)]), &[]), [(10, 20)]);
-        assert_eq!(
-            parts(Some(&[(10, 20)]), &[(60, 140)]),
-            [(10, 20), (60, 100)]
-        );
-        assert_eq!(
-            parts(Some(&[(10, 20), (40, 50)]), &[(0, 12), (20, 30)]),
-            [(0, 30), (40, 50)]
-        );
-        assert_eq!(parts(Some(&[(10, 20)]), &[(100, 104)]), [(10, 20)]);
+        ..entries.added_to(contents).into()
     }
 }

@@ -1,15 +1,15 @@
-//! A digest of what a device has otherwise than the one it is a snapshot of: entries with all their attributes, but neither bytes of
-//! files nor where they lie.
+//! Digests of what a device has otherwise than the one it is a snapshot of: one of the entries with all their attributes, but
+//! neither bytes of files nor where they lie, and one of the bytes.
 //!
-//! A conversion notes it of every device that it has found to be what aufs has. A device that has it later is what it was then,
-//! whatever became of aufs; without it nothing tells which of two sides that differ was changed.
+//! A conversion notes them of every device that it has found to be what aufs has. A device that has them later is what it was then,
+//! whatever became of aufs; without them nothing tells which of two sides that differ was changed.
 
 use sha2::{Digest, Sha256};
 
 use super::attributes::unchanged;
 use super::compare::is_reserved;
 use crate::ext4::Ino;
-use crate::ext4::read::{Inode, View};
+use crate::ext4::read::{Inode, Type, View};
 
 /// The digest, in hexadecimal digits. It costs what the device has otherwise than its parent.
 pub(super) fn digest(parent: &View, child: &View) -> String {
@@ -41,6 +41,39 @@ pub(super) fn digest(parent: &View, child: &View) -> String {
         }
     }
     format!("{:x}", sum.finalize())
+}
+
+/// The regular files that the device has otherwise than its parent, with their sizes, ascending. What only reading moved is none.
+pub(super) fn files<'v>(
+    parent: &'v View,
+    child: &'v View,
+) -> impl Iterator<Item = (Ino, u64)> + use<'v> {
+    child.changed_since(parent).filter_map(|ino| {
+        let file = child.inode(ino).filter(|_| !is_reserved(ino))?;
+        let was = parent.inode(ino);
+        let is_own = file.file_type() == Some(Type::Regular)
+            && was.is_none_or(|was| unchanged((parent, was), (child, file), ino).is_err());
+        is_own.then(|| (ino, file.size()))
+    })
+}
+
+/// The digest of their bytes, in hexadecimal digits, by a CRC-64 of each. `None`: there are no bytes, or `checksum` does not know all.
+pub(super) fn digest_of_bytes<E>(
+    (parent, child): (&View, &View),
+    mut checksum: impl FnMut(Ino, u64) -> Result<Option<u64>, E>,
+) -> Result<Option<String>, E> {
+    let mut sum = Sha256::new();
+    let mut has_bytes = false;
+    for (ino, size) in files(parent, child).filter(|&(_, size)| size > 0) {
+        let Some(checksum) = checksum(ino, size)? else {
+            return Ok(None);
+        };
+        has_bytes = true;
+        add_number(&mut sum, ino.0);
+        sum.update(size.to_le_bytes());
+        sum.update(checksum.to_le_bytes());
+    }
+    Ok(has_bytes.then(|| format!("{:x}", sum.finalize())))
 }
 
 fn add_inode(sum: &mut Sha256, inode: &Inode) {

@@ -192,16 +192,37 @@ impl<'a> DeviceFiles<'a> {
     }
 
     /// The checksum of the open file, of what was noted when it was written; what was not noted is read.
-    fn checksum(&mut self, written: &Written<'_>) -> Result<u64, std::io::Error> {
+    fn checksum(&self, written: &Written<'_>) -> Result<u64, std::io::Error> {
+        self.checksum_by(|stretch, place| {
+            match written.checksum(&self.device, place, stretch.bytes) {
+                Some(known) => Ok(known),
+                None => self.read_stretch(stretch),
+            }
+        })
+    }
+
+    /// The same where all of it was noted; nothing is read.
+    pub(super) fn noted_checksum(&self, written: &Written<'_>) -> Option<u64> {
+        let noted = |stretch: Stretch, place| {
+            let noted = written.checksum(&self.device, place, stretch.bytes);
+            noted.ok_or(())
+        };
+        self.checksum_by(noted).ok()
+    }
+
+    /// The same, all of it read.
+    pub(super) fn read_checksum(&self) -> Result<u64, std::io::Error> {
+        self.checksum_by(|stretch, _| self.read_stretch(stretch))
+    }
+
+    /// The checksum of the open file by those of its stretches, which `of` gives; it takes a stretch and its place on the device.
+    fn checksum_by<E>(&self, of: impl Fn(Stretch, u64) -> Result<u64, E>) -> Result<u64, E> {
         let mut crc = crc64::EMPTY;
         let mut at = 0;
         for &stretch in &self.open {
             let part = match stretch.place {
                 None => crc64::zeros(stretch.bytes),
-                Some(place) => match written.checksum(&self.device, place, stretch.bytes) {
-                    Some(known) => known,
-                    None => self.read_stretch(stretch)?,
-                },
+                Some(place) => of(stretch, place)?,
             };
             crc = crc64::combine(crc, part, stretch.bytes);
             at += stretch.bytes;

@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::blame::BranchNow;
+use super::blame::{BranchNow, BytesThen};
 use super::branch::read_branch;
 use super::carried;
 use super::compare::{Compared, Sides, compare};
@@ -179,8 +179,7 @@ pub(super) fn examine(
         .into(),
         Ok(judged) => judged,
     };
-    report.contents = judged.contents;
-    report.aufs = judged.aufs;
+    judged.tell(&mut report);
     Ok(report)
 }
 
@@ -212,6 +211,7 @@ fn begun(
         aufs: Faults::default(),
         space: Faults::default(),
         entries: None,
+        own_bytes: None,
         hits: target.id.as_ref().map_or_else(Hits::default, users),
     }
 }
@@ -302,6 +302,15 @@ impl<'r, 'a> Look<'r, 'a> {
     pub(super) fn is_as_noted(&self, entries: Option<&str>) -> bool {
         let noted = self.noted_entries();
         noted.is_some() && noted == entries
+    }
+
+    /// What is known of the bytes that its files had when both sides were alike.
+    fn bytes_then(&self) -> BytesThen<'r> {
+        let Some(noted) = self.run.noted else {
+            return BytesThen::Aufs;
+        };
+        let digest = noted.bytes.get(self.id.as_str());
+        digest.map_or(BytesThen::Unknown, |digest| BytesThen::Noted(digest))
     }
 
     /// What became of a branch that the conversion noted.
@@ -461,6 +470,7 @@ impl<'r, 'a> Look<'r, 'a> {
             compared,
             below: self.below_view(),
             owner: self.run.owner,
+            bytes_then: self.bytes_then(),
         };
         let by_record = match layer {
             None => subject(None).contents(how),
@@ -476,7 +486,10 @@ impl<'r, 'a> Look<'r, 'a> {
                     _ => How::Read,
                 };
                 let without = subject(None).contents(how)?;
-                self.damaged_record(&chain, &halt, without.contents).into()
+                Judged {
+                    contents: self.damaged_record(&chain, &halt, without.contents),
+                    ..without
+                }
             }
             (judged, _) => judged?,
         };
@@ -541,6 +554,14 @@ impl<'r, 'a> Look<'r, 'a> {
                 files.push(fault);
                 Contents::Mismatch { files, before }
             }
+            Contents::Undecided { mut files } => {
+                files.push(fault);
+                if was_so {
+                    Contents::Undecided { files }
+                } else {
+                    Contents::mismatch(files)
+                }
+            }
             _ if was_so => Contents::SourceDamaged {
                 files: [fault].into_iter().collect(),
             },
@@ -585,18 +606,21 @@ impl<'r, 'a> Look<'r, 'a> {
         }
         let child = (opened.device, &checked.view);
         let parent = (below.device, parent);
-        let differing = carried::differing(&self.run.work, child, parent, changed, compared)?;
-        Ok(if differing.is_empty() {
-            contents
-        } else {
-            let before = match contents {
-                Contents::SourceDamaged { files } => files,
-                _ => Faults::default(),
-            };
-            Contents::Mismatch {
-                files: differing,
-                before,
+        let mut differing = carried::differing(&self.run.work, child, parent, changed, compared)?;
+        if differing.is_empty() {
+            return Ok(contents);
+        }
+        let before = match contents {
+            Contents::SourceDamaged { files } => files,
+            Contents::Undecided { files } => {
+                differing.append(files);
+                Faults::default()
             }
+            _ => Faults::default(),
+        };
+        Ok(Contents::Mismatch {
+            files: differing,
+            before,
         })
     }
 }
@@ -604,7 +628,7 @@ impl<'r, 'a> Look<'r, 'a> {
 /// The grade of a layer whose record is not to be believed, with what the comparison with aufs said instead.
 fn unbelieved(what: String, without: Contents) -> Contents {
     match without {
-        Contents::Mismatch { .. } => without,
+        Contents::Mismatch { .. } | Contents::Undecided { .. } => without,
         Contents::Verified { files, .. } => Contents::NotVerifiable {
             reason: format!("{what}; aufs has the same content in its {files} files"),
         },

@@ -6,6 +6,7 @@
 mod attributes;
 mod blame;
 mod branch;
+mod bytes;
 mod carried;
 mod compare;
 mod contents;

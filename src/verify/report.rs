@@ -33,6 +33,8 @@ pub enum Verdict {
     AufsChanged,
     /// Layers that are there could not be looked at. It says nothing about them.
     NotVerified,
+    /// Files have other bytes on the devices than in aufs, and nothing tells which side is right.
+    Undecided,
     /// Something is wrong with the devices.
     Wrong,
 }
@@ -105,13 +107,17 @@ pub struct LayerReport {
     pub contents: Contents,
     /// Its entries and their attributes, compared with aufs.
     pub tree: Tree,
-    /// What of the layer's tar aufs alone has otherwise, and the device has right; where there are devices.
+    /// What of the layer's tar, or of the bytes that were converted, aufs alone has otherwise, and the device has right; where there are
+    /// devices.
     pub aufs: Faults,
     /// Files that are a hole on one side where the other takes space for zeros. That is no fault.
     pub space: Faults,
     /// The digest of its device's entries, for the conversion's journal.
     #[serde(skip)]
     pub entries: Option<String>,
+    /// Likewise of the bytes of its files, where no tar tells what these must be and aufs has the same.
+    #[serde(skip)]
+    pub own_bytes: Option<String>,
     /// Who needs it.
     pub hits: Hits,
 }
@@ -169,7 +175,7 @@ impl<T: fmt::Display> FromIterator<T> for Faults {
 pub enum Proof {
     /// The digest of the layer's tar, made again of what the device holds.
     DiffId,
-    /// Docker's checksums of the files, compared with those of what was written.
+    /// Checksums of the files: Docker's, compared with those of what was written; or those that the conversion noted.
     Checksums,
     /// The same bytes as in the branch.
     Comparison,
@@ -208,6 +214,11 @@ pub enum Contents {
         /// Where else aufs has the same, so that it was so before the conversion.
         #[serde(skip_serializing_if = "Faults::is_empty")]
         before: Faults,
+    },
+    /// They are not what aufs has, and nothing tells which side is right.
+    Undecided {
+        /// Where.
+        files: Faults,
     },
     /// They are not what Docker once unpacked, but aufs had the same.
     SourceDamaged {
@@ -280,6 +291,7 @@ impl LayerReport {
     pub fn verdict(&self) -> Verdict {
         let contents = match self.contents {
             Contents::Mismatch { .. } => Verdict::Wrong,
+            Contents::Undecided { .. } => Verdict::Undecided,
             Contents::SourceDamaged { .. } => Verdict::SourceDamaged,
             _ => Verdict::Sound,
         };
@@ -324,6 +336,7 @@ impl LayerReport {
                 write("", files)?;
                 write(BEFORE, before)?;
             }
+            Contents::Undecided { files } => write(UNDECIDED, files)?,
             // Of a root that was not converted there is nothing to tell apart.
             Contents::SourceDamaged { files } if self.device.is_none() => write("", files)?,
             Contents::SourceDamaged { files } => write(BEFORE, files)?,
@@ -344,6 +357,9 @@ const BEFORE: &str = "; aufs had the same, so it was so before the conversion";
 
 /// What is said of damage that the devices have not.
 const SINCE: &str = "; aufs alone, since the conversion";
+
+/// What is said of files that one side must have wrong.
+const UNDECIDED: &str = "; nothing tells which side is right";
 
 /// Who is hit, as the end of a line.
 struct Users<'a>(&'a Hits);
@@ -392,6 +408,12 @@ impl Report {
         !self.aufs.is_empty() || self.layers.iter().any(LayerReport::has_aufs_changed)
     }
 
+    /// Whether files have other bytes on the devices than in aufs, and nothing tells which side is right.
+    pub fn is_undecided(&self) -> bool {
+        let mut contents = self.layers.iter().map(|layer| &layer.contents);
+        contents.any(|contents| matches!(contents, Contents::Undecided { .. }))
+    }
+
     fn count(&self, what: impl Fn(&LayerReport) -> bool) -> usize {
         self.layers.iter().filter(|layer| what(layer)).count()
     }
@@ -421,6 +443,12 @@ impl Report {
                 "damaged before the conversion",
                 self.count(of(|contents| {
                     matches!(contents, Contents::SourceDamaged { .. })
+                })),
+            ),
+            (
+                "NOT AS IN AUFS",
+                self.count(of(|contents| {
+                    matches!(contents, Contents::Undecided { .. })
                 })),
             ),
             (
@@ -484,6 +512,10 @@ impl Report {
                     "NOT VERIFIED: some of it could not be looked at: {coverage}"
                 )
             }
+            (Verdict::Undecided, _) => write!(
+                f,
+                "THE TWO SIDES DIFFER in the bytes of files, and nothing tells which side is right: {coverage}"
+            ),
             (Verdict::Wrong, _) if self.nr_devices == 0 => {
                 f.write_str("SOMETHING IS WRONG with the root, of which nothing is converted")
             }

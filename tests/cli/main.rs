@@ -42,6 +42,7 @@ mod recorded_host;
 mod refusals;
 mod removal;
 mod restart;
+mod rotten_bytes;
 mod run;
 mod side_matters;
 mod source_damage;

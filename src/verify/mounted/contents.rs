@@ -119,7 +119,9 @@ impl Files<'_, '_> {
             });
         }
         let (files, bytes, faults) = self.differing(|layer| layer == 0)?;
-        Ok(if !faults.is_empty() {
+        Ok(if !faults.is_empty() && self.run.noted.is_some() {
+            Contents::Undecided { files: faults }
+        } else if !faults.is_empty() {
             Contents::mismatch(faults)
         } else if self.merged.is_some_and(|merged| merged.is_of_aufs) {
             Contents::NotVerifiable {
@@ -143,12 +145,14 @@ impl Files<'_, '_> {
         if self.run.mode != Mode::Full || is_wrong || self.merged.is_none() {
             return Ok(contents);
         }
-        let (_, _, faults) = self.differing(|layer| layer > 0)?;
-        Ok(if faults.is_empty() {
-            contents
-        } else {
-            Contents::mismatch(faults)
-        })
+        let (_, _, mut faults) = self.differing(|layer| layer > 0)?;
+        if faults.is_empty() {
+            return Ok(contents);
+        }
+        if let Contents::Undecided { files } = contents {
+            faults.append(files);
+        }
+        Ok(Contents::mismatch(faults))
     }
 
     /// Compares the bytes of the files of some layers; returns how many there are, their bytes, and the files that differ.
