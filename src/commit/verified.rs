@@ -62,12 +62,12 @@ impl Verified {
     }
 }
 
-/// `in full on 2026-01-31 23:59:59 UTC, nothing wrong (30 layers)`.
+/// `in full on 2026-01-31 23:59:59 UTC, nothing wrong with the devices (30 layers, 28 not read in aufs)`.
 impl fmt::Display for Verified {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let how = if self.full { "in full" } else { "quickly" };
         let found = match self.verdict {
-            Verdict::Sound if self.full => "nothing wrong",
+            Verdict::Sound if self.full => "nothing wrong with the devices",
             Verdict::Sound => "nothing wrong in what was read",
             Verdict::SourceDamaged => "the devices hold what aufs had, which was damaged before",
             Verdict::AufsChanged => {
@@ -87,6 +87,7 @@ impl fmt::Display for Verified {
             (counts.not_compared, "not compared with aufs"),
             (counts.not_verifiable, "not verifiable"),
             (counts.not_verified, "NOT VERIFIED"),
+            (counts.not_read_in_aufs, "not read in aufs"),
         ] {
             if count > 0 {
                 write!(f, ", {count} {what}")?;

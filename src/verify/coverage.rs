@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::report::{Contents, LayerReport, Role, Tree};
+use super::report::{Contents, LayerReport, Proof, Role, Tree};
 
 /// Numbers of layers; the base device is none. A layer may be in several of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +23,9 @@ pub struct LayerCounts {
     /// [`NotVerified`](super::Verdict::NotVerified).
     #[serde(default)]
     pub not_verified: u64,
+    /// Those whose devices were proven, so that the bytes of their files in aufs were not read: aufs may have them otherwise.
+    #[serde(default)]
+    pub not_read_in_aufs: u64,
 }
 
 /// What a verification has looked at, and what it has not.
@@ -96,6 +99,9 @@ impl Coverage {
                 self.add_reason(Missing::NotCompared, reason);
             }
         }
+        if has_devices && is_unread_in_aufs(layer) {
+            self.counts.not_read_in_aufs += 1;
+        }
         match &layer.contents {
             Contents::NotRead => self.counts.not_read += 1,
             Contents::NotVerifiable { reason } => {
@@ -131,6 +137,20 @@ impl Coverage {
         let counts = &self.counts;
         counts.not_read + counts.not_compared + counts.not_verifiable + counts.not_verified == 0
     }
+}
+
+/// Whether a layer's bytes in aufs were left alone because its device was proven.
+fn is_unread_in_aufs(layer: &LayerReport) -> bool {
+    let by_device = matches!(
+        layer.contents,
+        Contents::Verified {
+            by: Proof::DiffId,
+            bytes: 1..,
+            ..
+        }
+    );
+    let is_in_aufs = matches!(layer.tree, Tree::Same { .. } | Tree::AufsChanged { .. });
+    by_device && is_in_aufs
 }
 
 /// Each reason, and how much was looked at, as the end of a sentence.

@@ -361,6 +361,22 @@ const SINCE: &str = "; aufs alone, since the conversion";
 /// What is said of files that one side must have wrong.
 const UNDECIDED: &str = "; nothing tells which side is right";
 
+/// How much of aufs was not read, as the end of a line.
+struct InAufs<'a>(&'a Coverage);
+
+impl fmt::Display for InAufs<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.counts.not_read_in_aufs {
+            0 => Ok(()),
+            1 => f.write_str("; the bytes that aufs has of 1 layer were not read"),
+            layers => write!(
+                f,
+                "; the bytes that aufs has of {layers} layers were not read"
+            ),
+        }
+    }
+}
+
 /// Who is hit, as the end of a line.
 struct Users<'a>(&'a Hits);
 
@@ -490,9 +506,13 @@ impl Report {
     fn write_verdict(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let coverage = &self.coverage;
         match (self.verdict, self.mode) {
-            (Verdict::Sound, Mode::Full) if coverage.is_whole() => f.write_str("nothing is wrong"),
+            (Verdict::Sound, Mode::Full) if coverage.is_whole() => {
+                let of_what = if self.nr_devices > 0 { " with the devices" } else { "" };
+                write!(f, "nothing is wrong{of_what}{}", InAufs(coverage))
+            }
             (Verdict::Sound, Mode::Full) => {
-                write!(f, "no fault in what could be verified: {coverage}")
+                let unread = InAufs(coverage);
+                write!(f, "no fault in what could be verified: {coverage}{unread}")
             }
             (Verdict::Sound, Mode::Quick) => write!(f, "no fault in what was read: {coverage}"),
             (Verdict::SourceDamaged, _) if self.nr_devices == 0 => {

@@ -257,3 +257,36 @@ fn an_undecided_file_has_a_way_on_to_either_side() {
     root.verified(0, &[]);
     root.run("commit", &["--yes"]).expect(0, &[]);
 }
+
+/// The devices are proven by their digests, so aufs is not read: nothing more may be claimed.
+#[test]
+fn no_more_is_called_right_than_what_was_read() {
+    let tool = Tool::new();
+    let root = AufsRoot::new()
+        .recorded()
+        .layer("base", |l| l.file("data", content("base")))
+        .image("lab/app:1", "base");
+    let path = root.path();
+    let before = tool.run("verify", &path, &["--full"]);
+    before.expect(0, &[]);
+    assert!(before.out.contains("\nnothing is wrong\n"), "{before:?}");
+    tool.run("convert", &path, &[]).expect(0, &[]);
+    let file = root.branch("base").join("data");
+    let file = File::options().read(true).write(true).open(file).unwrap();
+    let modified = file.metadata().unwrap().modified().unwrap();
+    flip(&file, 5000);
+    file.set_modified(modified).unwrap();
+    let full = tool.run("verify", &path, &["--full"]);
+    full.expect(0, &[]);
+    let end =
+        "\nnothing is wrong with the devices; the bytes that aufs has of 1 layer were not read\n";
+    assert!(full.out.contains(end), "{full:?}");
+    let said = "nothing wrong with the devices (1 layers, 1 not read in aufs)";
+    let status = tool.run("status", &path, &[]);
+    assert!(status.out.contains(said), "{status:?}");
+    tool.run("commit", &path, &["--yes"]).expect(0, &[]);
+    let after = tool.run("verify", &path, &["--full"]);
+    after.expect(0, &[]);
+    assert!(!after.out.contains("nothing is wrong"), "{after:?}");
+    assert!(after.out.contains("1 not compared"), "{after:?}");
+}
