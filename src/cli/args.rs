@@ -184,6 +184,9 @@ pub(super) struct ResumeArgs {
     /// How fast, and how safe.
     #[command(flatten)]
     pub(super) work: WorkArgs,
+    /// End a move although the aufs side was written to after it was converted: the devices do not have that, and it stays in aufs.
+    #[arg(long)]
+    pub(super) leave_aufs_changes: bool,
 }
 
 /// Arguments of `rollback`.

@@ -90,10 +90,11 @@ pub(super) fn resume(args: &ResumeArgs) -> anyhow::Result<()> {
         jobs: args.work.jobs(),
         cancel: cancel.clone(),
         checkpoint: args.work.checkpoint(),
+        leave_aufs_changes: args.leave_aufs_changes,
     };
     let path = request.root.clone();
     let told = |error: convert::Error| error.told(&path, "resume");
-    let ended = match finish(&request.root, &request.host, &cancel).map_err(told)? {
+    let ended = match finish(&request).map_err(told)? {
         Finished::Nothing => None,
         Finished::Converted => Some("is converted already; nothing was done"),
         Finished::Switched => Some("is converted: Docker's devicemapper root is in place"),

@@ -303,6 +303,20 @@ pub enum Error {
         /// What is missing.
         missing: PathBuf,
     },
+    /// The aufs side has what no device has.
+    #[error(
+        "{}: the aufs side was written to after it was converted, and the devices do not have that: {changes}; nothing was moved. Next: `{}` \
+         goes back to the aufs side as it is now, to convert it again; or `{}` goes on without it, and leaves it in aufs",
+        shown(path),
+        own("rollback --onto-damaged", path),
+        own("resume --leave-aufs-changes", path)
+    )]
+    AufsWritten {
+        /// The Docker root.
+        path: PathBuf,
+        /// What was written.
+        changes: Box<commit::AufsChanges>,
+    },
     /// Containers still belong to aufs.
     #[error(
         "{path}: containers of the aufs driver are there: {}",

@@ -8,12 +8,11 @@ use super::held::Held;
 use super::order::Order;
 use super::read_only::expect_writable;
 use super::rollback::{RollbackRequest, rollback};
+use super::source::ResumeRequest;
 use crate::commit::{
-    Conversion, Leftover, RootLock, State, expect_unmounted_stage, remove_leftover,
+    Conversion, Depth, Leftover, RootLock, State, expect_unmounted_stage, remove_leftover,
 };
-use crate::docker::daemon::Host;
 use crate::docker::{self, Root};
-use crate::engine::Cancel;
 
 /// What became of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,8 +34,10 @@ pub enum Finished {
 /// # Errors
 ///
 /// As for what was interrupted.
-pub fn finish(root: &Path, host: &Host, cancel: &Cancel) -> Result<Finished, Error> {
-    let path = root.canonicalize().unwrap_or_else(|_| root.to_owned());
+pub fn finish(request: &ResumeRequest) -> Result<Finished, Error> {
+    let (host, cancel) = (&request.host, &request.cancel);
+    let root = &request.root;
+    let path = root.canonicalize().unwrap_or_else(|_| root.clone());
     let Some(conversion) = Conversion::find(&path)? else {
         return finish_removal(&path);
     };
@@ -47,26 +48,7 @@ pub fn finish(root: &Path, host: &Host, cancel: &Cancel) -> Result<Finished, Err
         State::Writing => Finished::Nothing,
         State::Converted => Finished::Converted,
         State::Switching => {
-            // What is moved needs no aufs side; whether there is a way back is for the commands after it to tell.
-            let held = Held::for_reading(&path, host)?;
-            if cancel.is_set() {
-                return Err(Error::Interrupted);
-            }
-            expect_unmounted_stage(&path)?;
-            // Again, now that nobody else works on it.
-            if let Some(mut conversion) = Conversion::find(&path)?
-                && conversion.story().state == State::Switching
-            {
-                let options = Order::storage_opts_of(conversion.story());
-                conversion
-                    .check_daemon_file(host, &options)
-                    .map_err(|source| Error::DaemonFile {
-                        root: path.clone(),
-                        source,
-                    })?;
-                conversion.finish_switch(&|| held.expect_alone())?;
-            }
-            held.release();
+            finish_move(&path, request)?;
             Finished::Switched
         }
         State::RollingBack => {
@@ -83,6 +65,57 @@ pub fn finish(root: &Path, host: &Host, cancel: &Cancel) -> Result<Finished, Err
             Discard::open(&path, host, MayLose::default(), cancel)?.execute()?;
             Finished::Committed
         }
+    })
+}
+
+/// What is moved needs no aufs side. Whether there is a way back is for the commands after it to tell.
+fn finish_move(path: &Path, request: &ResumeRequest) -> Result<(), Error> {
+    let held = Held::for_reading(path, &request.host)?;
+    if request.cancel.is_set() {
+        return Err(Error::Interrupted);
+    }
+    expect_unmounted_stage(path)?;
+    // Again, now that nobody else works on it.
+    if let Some(mut conversion) = Conversion::find(path)?
+        && conversion.story().state == State::Switching
+    {
+        expect_all_converted(path, &conversion, request)?;
+        let options = Order::storage_opts_of(conversion.story());
+        conversion
+            .check_daemon_file(&request.host, &options)
+            .map_err(|source| Error::DaemonFile {
+                root: path.to_owned(),
+                source,
+            })?;
+        conversion.finish_switch(&|| held.expect_alone())?;
+    }
+    held.release();
+    Ok(())
+}
+
+/// Makes sure that the devices have what aufs has: whatever was written there after it was converted is in aufs alone. What is gone
+/// there is in the devices still, so it is no reason to stop.
+fn expect_all_converted(
+    path: &Path,
+    conversion: &Conversion,
+    request: &ResumeRequest,
+) -> Result<(), Error> {
+    let Some(changes) = conversion.aufs_changes(Depth::Entries)? else {
+        return Ok(());
+    };
+    let is_known = changes.changed.is_empty() && changes.new.is_empty() && changes.names.is_empty();
+    if is_known {
+        return Ok(());
+    }
+    if request.leave_aufs_changes {
+        log::warn!(
+            "the devices do not have what the aufs side was given since it was converted: {changes}"
+        );
+        return Ok(());
+    }
+    Err(Error::AufsWritten {
+        path: path.to_owned(),
+        changes: Box::new(changes),
     })
 }
 

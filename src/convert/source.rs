@@ -77,6 +77,8 @@ pub struct ResumeRequest {
     pub cancel: Cancel,
     /// The least time between two notes of what is durable; zero: after each layer.
     pub checkpoint: Duration,
+    /// End a move although the aufs side was written to after it was converted: the devices do not have that.
+    pub leave_aufs_changes: bool,
 }
 
 /// A root that can be converted, with daemons kept out of it.

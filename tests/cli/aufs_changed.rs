@@ -203,15 +203,70 @@ fn an_aufs_side_that_is_gone_has_a_way_on() {
     }
 }
 
+/// Takes the root back to where a kill in the middle of the move leaves it.
+fn interrupt_move(root: &Path) {
+    let stage = root.join(".aufs2dm");
+    let journal = fs::read_to_string(stage.join("journal")).unwrap();
+    let end = journal.find("{\"record\":\"switched\"").unwrap();
+    fs::write(stage.join("journal"), &journal[..end]).unwrap();
+    fs::rename(root.join("image/devicemapper"), stage.join("image")).unwrap();
+}
+
+/// What is written to the aufs side, and what is said of it.
+type Write = (fn(&Converted), &'static str);
+
+#[test]
+fn a_move_that_was_interrupted_does_not_pass_over_what_aufs_was_given_since() {
+    let writes: [Write; 3] = [
+        (
+            |root| fs::write(root.container.join("new"), "precious").unwrap(),
+            "not what was converted (aufs/diff/",
+        ),
+        (
+            |root| {
+                let layer = root.root.join("aufs/diff").join("a".repeat(64));
+                fs::create_dir(&layer).unwrap();
+                fs::write(layer.join("data"), "precious").unwrap();
+            },
+            "new or written since (aufs/diff/aaaa",
+        ),
+        (
+            |root| append(&root.root.join("image/aufs/repositories.json")),
+            "new or written since (image/aufs/repositories.json",
+        ),
+    ];
+    for (write, named) in writes {
+        let root = Converted::new();
+        interrupt_move(&root.root);
+        write(&root);
+        let refused = root.run("resume", &[]);
+        refused.expect(
+            1,
+            &[
+                named,
+                "rollback --onto-damaged --root",
+                "resume --leave-aufs-changes --root",
+            ],
+        );
+        assert!(!root.root.join("image/devicemapper").exists());
+        let onward = root.run("resume", &["--leave-aufs-changes"]);
+        onward.expect(0, &[named]);
+        assert!(root.root.join("image/devicemapper").exists());
+    }
+    let root = Converted::new();
+    interrupt_move(&root.root);
+    fs::write(root.container.join("new"), "precious").unwrap();
+    root.run("resume", &[]).expect(1, &[]);
+    root.run("rollback", &["--onto-damaged"]).expect(0, &[]);
+    assert_eq!(fs::read(root.container.join("new")).unwrap(), b"precious");
+    root.run("convert", &[]).expect(0, &[]);
+}
+
 #[test]
 fn a_move_that_was_interrupted_ends_although_the_aufs_side_is_gone() {
     for lost in [&["aufs"][..], &["aufs/diff"], &["aufs", "image/aufs"]] {
         let root = Converted::new();
-        let stage = root.root.join(".aufs2dm");
-        let journal = fs::read_to_string(stage.join("journal")).unwrap();
-        let end = journal.find("{\"record\":\"switched\"").unwrap();
-        fs::write(stage.join("journal"), &journal[..end]).unwrap();
-        fs::rename(root.root.join("image/devicemapper"), stage.join("image")).unwrap();
+        interrupt_move(&root.root);
         for part in lost {
             fs::remove_dir_all(root.root.join(part)).unwrap();
         }
