@@ -10,7 +10,7 @@ use super::progress::for_stderr;
 use super::quiet::keep_access_times;
 use crate::convert::{VerifyRequest, verify};
 use crate::shell::own;
-use crate::verify::{Mode, Report, Verdict};
+use crate::verify::{Contents, Mode, Report, Tree, Verdict};
 
 /// Verifies a root.
 pub(super) fn run(args: &VerifyArgs) -> anyhow::Result<()> {
@@ -46,10 +46,19 @@ pub(super) fn run(args: &VerifyArgs) -> anyhow::Result<()> {
 
 /// What comes next, a line with a whole command; nothing where there is nothing to do.
 fn next(report: &Report, root: &Path) -> String {
-    let has_way_back = report.nr_devices > 0 && root.join("aufs").is_dir();
+    let has_both = report.nr_devices > 0 && root.join("aufs").is_dir();
+    let has_way_back = has_both && report.can_go_back;
+    if report.journal.is_some() {
+        return "next: keep Docker stopped and both sides as they are; how to choose one by hand is in docs/operations.md, \"When the \
+                journal is lost\"\n"
+            .to_owned();
+    }
     match (report.verdict, report.mode) {
-        (Verdict::Sound, Mode::Quick) => {
+        (Verdict::Sound, Mode::Quick) if leaves_bytes_unread(report) => {
             format!("next: `{}` reads everything\n", own("verify --full", root))
+        }
+        (Verdict::Undecided | Verdict::Wrong, _) if has_both && !has_way_back => {
+            "next: keep both sides; no conversion of aufs2dm is known here, so `rollback` does not go back\n".to_owned()
         }
         (Verdict::AufsChanged, Mode::Quick) => format!(
             "next: keep the devicemapper side, `rollback` would end on what aufs is now; `{}` reads everything\n",
@@ -87,4 +96,12 @@ fn next(report: &Report, root: &Path) -> String {
         ),
         _ => String::new(),
     }
+}
+
+/// Whether a full verification reads what this one has not: of a layer that has a digest, or aufs beside it.
+fn leaves_bytes_unread(report: &Report) -> bool {
+    report.layers.iter().any(|layer| {
+        let is_unread = layer.contents == Contents::NotRead;
+        is_unread && (layer.diff_id.is_some() || matches!(layer.tree, Tree::Same { .. }))
+    })
 }

@@ -70,7 +70,7 @@ pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<Report
     let held = Held::for_reading(&path, &request.host)?;
     privileges::check(&request.host, &path, Purpose::Read)?;
     expect_unmounted(&path, &request.host)?;
-    let (conversion, mut faults) = recorded(&path)?;
+    let (conversion, lost) = recorded(&path)?;
     if let Some(state @ (State::Switching | State::RollingBack)) = conversion
         .as_ref()
         .map(|conversion| conversion.story().state)
@@ -90,8 +90,11 @@ pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<Report
         .filter(|_| request.mode == Mode::Full)
         .and_then(Conversion::aufs_times);
     let mut report = look(request, &path, conversion.as_ref(), progress)?;
+    report.journal = lost;
+    let mut faults = Vec::new();
     if let Some(conversion) = &conversion {
-        faults.extend(conversion.damage()?);
+        report.can_go_back = conversion.story().state == State::Converted;
+        faults = conversion.damage()?;
         report
             .aufs
             .extend(way_back(&path, conversion, request.mode)?);
@@ -220,11 +223,18 @@ pub(super) fn device_side(
     )?)
 }
 
-/// The conversion as its journal has it, and what is wrong with the journal.
-fn recorded(path: &Path) -> Result<(Option<Conversion>, Vec<String>), Error> {
+/// The conversion as its journal has it, and what is wrong with a journal that is lost.
+fn recorded(path: &Path) -> Result<(Option<Conversion>, Option<String>), Error> {
     let conversion = match Conversion::find(path) {
-        Err(error @ (commit::Error::Journal { .. } | commit::Error::JournalLost { .. })) => {
-            return Ok((None, vec![Chain(&error).to_string()]));
+        Err(commit::Error::Journal { path, line, what }) => {
+            return Ok((None, Some(format!("{}: line {line}: {what}", shown(&path)))));
+        }
+        Err(commit::Error::JournalLost { path, found }) => {
+            let (path, found) = (shown(&path), shown(&found));
+            let what = "which a conversion has made";
+            let lost =
+                format!("{path}: is missing or damaged: it does not know of {found}, {what}");
+            return Ok((None, Some(lost)));
         }
         found => found?,
     };
@@ -235,14 +245,13 @@ fn recorded(path: &Path) -> Result<(Option<Conversion>, Vec<String>), Error> {
         Some(conversion) => conversion.story().state != State::Writing,
         None => stage.symlink_metadata().is_err(),
     };
-    let mut faults = Vec::new();
-    if is_beside && !knows {
-        faults.push(format!(
-            "{}: the journal in it knows nothing of the devicemapper side that is in place, so there is no way back by it",
-            stage.display()
-        ));
-    }
-    Ok((conversion, faults))
+    let lost = (is_beside && !knows).then(|| {
+        let stage = shown(&stage);
+        format!(
+            "{stage}: the journal in it knows nothing of the devicemapper side that is in place"
+        )
+    });
+    Ok((conversion, lost))
 }
 
 pub(super) fn look(

@@ -56,6 +56,11 @@ pub struct Report {
     pub faults: Vec<String>,
     /// What of the aufs side is not what was converted, besides layers' entries, a text each.
     pub aufs: Vec<String>,
+    /// What is wrong with the conversion's journal where it is lost, though a conversion is there; `null` where it is not.
+    pub journal: Option<String>,
+    /// Whether there is a conversion that `rollback` knows to take back.
+    #[serde(skip)]
+    pub can_go_back: bool,
     /// What Docker would start with all the same, but the operator should know, a text each.
     pub remarks: Vec<String>,
     /// Devices in the pool; 0 where there is no pool.
@@ -402,8 +407,16 @@ impl Report {
         self.verdict = self.judge();
     }
 
-    /// What its parts come to.
+    /// What its parts come to. A journal that is lost is never sound.
     fn judge(&self) -> Verdict {
+        match self.journal {
+            Some(_) => Verdict::Wrong,
+            None => self.judge_rest(),
+        }
+    }
+
+    /// The same, whatever became of the journal.
+    fn judge_rest(&self) -> Verdict {
         let kernel = match &self.kernel {
             KernelWord::Yes { faults, .. } => !faults.is_empty(),
             KernelWord::No { .. } => false,
@@ -505,6 +518,18 @@ impl Report {
     /// The last line.
     fn write_verdict(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let coverage = &self.coverage;
+        if self.journal.is_some() {
+            let rest = match self.judge_rest() {
+                Verdict::Sound => "no fault in the rest, as far as it could be judged",
+                Verdict::NotVerified => "and SOME OF THE REST COULD NOT BE LOOKED AT",
+                _ => "and FAULTS OF THE REST are named above",
+            };
+            return write!(
+                f,
+                "THE JOURNAL OF THE CONVERSION IS LOST: nothing tells whether all of it is in place, nor, where aufs and the devices \
+                 differ, which is right; {rest}: {coverage}"
+            );
+        }
         match (self.verdict, self.mode) {
             (Verdict::Sound, Mode::Full) if coverage.is_whole() => {
                 let of_what = if self.nr_devices > 0 { " with the devices" } else { "" };
@@ -616,6 +641,7 @@ impl fmt::Display for Report {
         self.write_space(f)?;
         self.faults
             .iter()
+            .chain(&self.journal)
             .chain(&self.aufs)
             .chain(&self.remarks)
             .try_for_each(|fault| writeln!(f, "{fault}"))?;

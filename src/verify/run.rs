@@ -149,6 +149,8 @@ fn begun(mode: Mode, faults: Vec<String>, pool: Option<&Pool>) -> Report {
         coverage: Coverage::default(),
         faults,
         aufs: Vec::new(),
+        journal: None,
+        can_go_back: false,
         remarks: Vec::new(),
         nr_devices: pool.map_or(0, |pool| pool.thin().devices.len()),
         kernel: KernelWord::No {

@@ -111,6 +111,59 @@ fn a_start_that_was_interrupted_before_anything_was_made_is_replaced() {
     }
 }
 
+#[test]
+fn verify_says_that_the_journal_is_lost_and_judges_the_rest() {
+    for (how, lose) in LOSSES {
+        let (tool, root) = (Tool::new(), small_root());
+        tool.run("convert", &root.path(), &[]).expect(0, &[]);
+        lose(&root.path().join(".aufs2dm/journal"));
+        let sound = told(&tool, &root.path(), how);
+        assert!(sound.contains("no fault in the rest"), "{how}: {sound}");
+        assert!(!sound.contains("WRONG"), "{how}: {sound}");
+        let metadata = root.path().join("devicemapper/metadata");
+        fs::remove_file(metadata.join("base")).unwrap();
+        let faulty = told(&tool, &root.path(), how);
+        assert!(faulty.contains("FAULTS OF THE REST"), "{how}: {faulty}");
+        assert!(faulty.contains("metadata/base"), "{how}: {faulty}");
+    }
+}
+
+/// What `verify --full` says of a root without its journal; no command that would refuse is advised.
+#[track_caller]
+fn told(tool: &Tool, root: &Path, how: &str) -> String {
+    let ended = tool.run("verify", root, &["--full"]);
+    assert_eq!(ended.code, Some(3), "{how}: {ended:?}");
+    for word in [
+        "THE JOURNAL OF THE CONVERSION IS LOST",
+        "next: keep Docker stopped",
+        "When the journal is lost",
+    ] {
+        assert_eq!(ended.out.matches(word).count(), 1, "{how}: {ended:?}");
+    }
+    assert!(!ended.out.contains("rollback"), "{how}: {ended:?}");
+    assert_eq!(
+        ended.out.matches(".aufs2dm/journal: ").count(),
+        1,
+        "{how}: {ended:?}"
+    );
+    ended.out
+}
+
+#[test]
+fn no_rollback_is_advised_where_no_conversion_is_known() {
+    let (tool, root) = (Tool::new(), small_root());
+    tool.run("convert", &root.path(), &[]).expect(0, &[]);
+    fs::remove_dir_all(root.path().join(".aufs2dm")).unwrap();
+    fs::remove_file(root.path().join("devicemapper/metadata/base")).unwrap();
+    let ended = tool.run("verify", &root.path(), &["--full"]);
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    assert!(
+        ended.out.contains("no conversion of aufs2dm is known"),
+        "{ended:?}"
+    );
+    assert!(!ended.out.contains("aufs2dm rollback"), "{ended:?}");
+}
+
 fn private_dir(path: &Path) {
     use std::os::unix::fs::DirBuilderExt;
     fs::DirBuilder::new().mode(0o700).create(path).unwrap();

@@ -55,3 +55,25 @@ fn after_damage_the_way_back_is_a_whole_command() {
     let next = format!("`aufs2dm rollback --root {}", root.path().display());
     assert!(ended.out.contains(&next), "{}", ended.out);
 }
+
+#[test]
+fn a_full_verification_is_advised_only_where_it_reads_more() {
+    let (tool, root) = (Tool::new(), root());
+    let unconverted = tool.run("verify", &root.path(), &["--quick"]);
+    unconverted.expect(0, &[]);
+    assert!(!unconverted.out.contains("--full"), "{}", unconverted.out);
+    let one = AufsRoot::new()
+        .recorded()
+        .layer("one", |l| l.file("data", [1; 9000]))
+        .image("lab/app:1", "one")
+        .container("web", ("lab/app:1", "one"), |l| l.file("log", "x"));
+    tool.run("convert", &one.path(), &[]).expect(0, &[]);
+    let converted = tool.run("verify", &one.path(), &["--quick"]);
+    assert!(converted.out.contains("verify --full"), "{}", converted.out);
+    tool.run("verify", &one.path(), &["--full"]).expect(0, &[]);
+    tool.run("commit", &one.path(), &["--yes"]).expect(0, &[]);
+    // Its only image's layer is the sample, and of the container's nothing tells any more.
+    let committed = tool.run("verify", &one.path(), &["--quick"]);
+    committed.expect(0, &[]);
+    assert!(!committed.out.contains("--full"), "{}", committed.out);
+}
