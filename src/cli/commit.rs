@@ -14,6 +14,7 @@ use super::remarks::write_damage;
 use crate::convert::{self, Discard, MayLose};
 use crate::engine::Cancel;
 use crate::shell::Again;
+use crate::tree::shown;
 
 /// Removes the aufs side.
 pub(super) fn run(args: &CommitArgs) -> anyhow::Result<()> {
@@ -23,6 +24,7 @@ pub(super) fn run(args: &CommitArgs) -> anyhow::Result<()> {
     let may_lose = MayLose {
         left_out: args.drop_left_out,
         aufs_changes: args.drop_aufs_changes,
+        linked_aufs: args.drop_linked_aufs,
         unverified: args.unverified,
     };
     let discard = Discard::open(&place.root, &place.host, may_lose, &cancel).map_err(told)?;
@@ -62,8 +64,12 @@ fn confirmed(discard: &Discard, cancel: &Cancel) -> anyhow::Result<bool> {
     write_damage(&mut damage, discard.root(), discard.damaged()).context("damage")?;
     write!(
         stderr,
-        "{damage}{verified}{}: aufs/ and image/aufs/ will be removed for good, which frees {}. Type yes to go on: ",
+        "{damage}{verified}{}: {} and image/aufs/ will be removed for good, which frees {}. Type yes to go on: ",
         discard.root().display(),
+        discard.emptied().map_or_else(
+            || "aufs/".to_owned(),
+            |place| format!("what the driver has in {}", shown(&place))
+        ),
         discard.bytes()
     )
     .and_then(|()| stderr.flush())

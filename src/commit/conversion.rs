@@ -2,7 +2,7 @@
 //! aufs side.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -24,6 +24,7 @@ use super::remove::{
 };
 use super::since::{Changes, read_regular};
 use super::size;
+use super::stage::sync_file_system;
 use super::switch::{self, ExpectAlone, TakenBack, Untold, not_alone};
 use super::verified::Verified;
 use crate::chain::Chain;
@@ -471,6 +472,7 @@ impl Conversion {
     /// Makes the directory in which the aufs side waits, and notes that it goes. Where `aufs` stays, that directory tells that something
     /// is gone, so there it comes last; else it comes first, for a disk may be full.
     fn begin_removal(&self) -> Result<(), Error> {
+        self.sync_what_stays()?;
         let waiting = self.stage.join(REMOVED);
         let make = || match DirBuilder::new().mode(0o700).create(&waiting) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -486,6 +488,24 @@ impl Conversion {
         } else {
             make().and_then(|()| note())
         }
+    }
+
+    /// Whoever copied the root here may not have synced it: a power cut would take what stays along with what goes.
+    fn sync_what_stays(&self) -> Result<(), Error> {
+        for name in ["data", "metadata"] {
+            let path = self.root.join("devicemapper/devicemapper").join(name);
+            if path.symlink_metadata().is_ok_and(|meta| meta.is_file()) {
+                let file = File::open(&path).map_err(Error::io(&path, "open"))?;
+                file.sync_all().map_err(Error::io(&path, "sync"))?;
+            }
+        }
+        for part in ["", "devicemapper", "image", "containers"] {
+            let path = self.root.join(part);
+            if path.is_dir() {
+                sync_file_system(&path)?;
+            }
+        }
+        Ok(())
     }
 
     fn take_out(&self, stop: &dyn Fn() -> bool) -> Result<(), Error> {

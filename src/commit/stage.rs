@@ -527,7 +527,7 @@ fn sync_each_file(path: &Path) -> Result<(), Error> {
 }
 
 /// One call for thousands of small files, instead of one for each.
-fn sync_file_system(path: &Path) -> Result<(), Error> {
+pub(super) fn sync_file_system(path: &Path) -> Result<(), Error> {
     let directory = File::open(path).map_err(Error::io(path, "open"))?;
     nix::unistd::syncfs(&directory)
         .map_err(|errno| Error::io(path, "sync the file system of")(errno.into()))

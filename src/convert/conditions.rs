@@ -1,5 +1,6 @@
 //! What `commit` makes sure of a moment before it removes the only other copy.
 
+use std::fs;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
@@ -12,6 +13,7 @@ use crate::docker::daemon::Host;
 use crate::docker::devicemapper::FileSystem;
 use crate::engine::{Cancel, Silent};
 use crate::shell::own;
+use crate::tree::shown;
 use crate::verify::{self, Mode, Verdict};
 
 /// Makes sure that the devicemapper side is whole and proven, and that the aufs side has nothing besides.
@@ -50,6 +52,7 @@ pub(super) fn expect_unchanged(
     let mut why = Vec::new();
     why.extend(written_since(path, conversion, proof)?);
     why.extend(aufs_since(path, conversion, proof, may_lose)?);
+    why.extend(linked_aufs(path, may_lose));
     if why.is_empty() {
         return Ok(());
     }
@@ -148,6 +151,20 @@ fn aufs_since(
         ));
     }
     Ok(why)
+}
+
+/// Where `aufs` leads, if it is a symbolic link. A copy of a root has the link, and leads to what is another root's.
+fn linked_aufs(path: &Path, may_lose: MayLose) -> Option<String> {
+    let aufs = path.join("aufs");
+    let target = fs::read_link(&aufs).ok()?;
+    (!may_lose.linked_aufs).then(|| {
+        format!(
+            "{} is a symbolic link to {}, which may be another root's too: `{}` removes what the driver has there",
+            shown(&aufs),
+            shown(&aufs.canonicalize().unwrap_or(target)),
+            own("commit --drop-linked-aufs", path)
+        )
+    })
 }
 
 /// That the aufs side differs from the devices, which are right.

@@ -9,7 +9,7 @@ use super::error::Error;
 use super::held::Held;
 use super::read_only::expect_writable;
 use crate::commit::{self, Conversion, State, Verified};
-use crate::docker::Survey;
+use crate::docker::DataDir;
 use crate::docker::daemon::Host;
 use crate::engine::Cancel;
 use crate::privileges::{self, Purpose};
@@ -27,11 +27,14 @@ pub struct Discard {
 
 /// What may go although it has no other copy.
 #[derive(Clone, Copy, Debug, Default)]
+#[allow(clippy::struct_excessive_bools)] // each is a word of its own
 pub struct MayLose {
     /// Layers that the conversion left out.
     pub left_out: bool,
     /// What is on the aufs side and was not converted, and what is missing there.
     pub aufs_changes: bool,
+    /// What lies where `aufs` leads, being a symbolic link: another root may use it.
+    pub linked_aufs: bool,
     /// Layers that the full verification could not look at.
     pub unverified: bool,
 }
@@ -126,6 +129,13 @@ impl Discard {
         &self.conversion.story().verified.damaged
     }
 
+    /// Where `aufs` is, if it stays and is emptied: a link or a mount point.
+    pub fn emptied(&self) -> Option<PathBuf> {
+        let aufs = self.root().join("aufs");
+        let stays = self.conversion.aufs_stays();
+        stays.then(|| aufs.canonicalize().unwrap_or(aufs))
+    }
+
     /// Bytes on disk that the removal gives back.
     pub fn bytes(&self) -> Bytes {
         self.conversion.bytes_of_aufs()
@@ -175,15 +185,8 @@ fn mounts_first(root: &Path, error: Error) -> Error {
 
 fn expect_unneeded(held: &Held) -> Result<(), Error> {
     let path = held.path().to_owned();
-    let Some(root) = held.root() else {
-        return Ok(());
-    };
-    let survey = Survey::read(root);
-    let containers: Vec<String> = survey
-        .containers()
-        .filter(|(_, container)| container.is_aufs())
-        .map(|(_, container)| container.name.clone())
-        .collect();
+    let containers = held.data_dir().map(DataDir::containers_of_aufs);
+    let containers = containers.unwrap_or_default();
     if containers.is_empty() {
         Ok(())
     } else {

@@ -5,14 +5,16 @@ use std::path::{Path, PathBuf};
 use super::error::Error;
 use super::keep_out::keep_docker_out;
 use crate::commit::RootLock;
-use crate::docker::daemon::{Host, NotAlone, PidFiles, check_devices};
-use crate::docker::{self, Root};
+use crate::docker::daemon::{Host, NotAlone, PidFiles, check_stopped};
+use crate::docker::{self, DataDir, Root};
 
 /// A root, held until it is dropped.
 #[derive(Debug)]
 pub(super) struct Held {
     path: PathBuf,
-    root: Option<Root>,
+    /// What Docker must not be at work on. `None`: on the converted root it may, since it does not use the aufs side that is being
+    /// removed.
+    data: Option<DataDir>,
     /// What the operator should know.
     pub(super) notices: Vec<String>,
     host: Host,
@@ -32,7 +34,7 @@ impl Held {
         let pid_files = keep_docker_out(&root, host, false, &mut notices)?;
         Ok(Self {
             path: root.path().to_owned(),
-            root: Some(root),
+            data: Some(root.into_data_dir()),
             notices,
             host: host.clone(),
             pid_files,
@@ -46,13 +48,17 @@ impl Held {
             // It has no aufs side, or that is damaged, which is what a verification is about.
             Err(Error::Docker(
                 docker::Error::NotAufs { .. } | docker::Error::MissingPart { .. },
-            )) => {
-                let held = Self::without_aufs(root, host)?;
-                check_devices(&held.path().join("devicemapper"), host)?;
-                Ok(held)
-            }
+            )) => Self::without_root(root, host),
             opened => opened,
         }
+    }
+
+    fn without_root(root: &Path, host: &Host) -> Result<Self, Error> {
+        let mut held = Self::without_aufs(root, host)?;
+        let directory = DataDir::open(root)?;
+        check_stopped(&directory, host)?;
+        held.data = Some(directory);
+        Ok(held)
     }
 
     /// Opens a root whose aufs side is being removed: a daemon that runs there does not use it.
@@ -64,7 +70,7 @@ impl Held {
         let pid_files = PidFiles::acquire(host, &mut Vec::new())?;
         Ok(Self {
             path: root.canonicalize().unwrap_or_else(|_| root.to_owned()),
-            root: None,
+            data: None,
             notices: Vec::new(),
             host: host.clone(),
             pid_files: Some(pid_files),
@@ -77,15 +83,15 @@ impl Held {
         &self.path
     }
 
-    /// The root with its aufs side, if that is still there.
-    pub(super) fn root(&self) -> Option<&Root> {
-        self.root.as_ref()
+    /// The directory that Docker must not be at work on.
+    pub(super) fn data_dir(&self) -> Option<&DataDir> {
+        self.data.as_ref()
     }
 
     /// Makes sure that nobody else is at work on it still.
     pub(super) fn expect_alone(&self) -> Result<(), NotAlone> {
         match &self.pid_files {
-            Some(files) => files.expect_alone(self.root(), &self.host),
+            Some(files) => files.expect_alone(self.data_dir(), &self.host),
             None => Ok(()),
         }
     }

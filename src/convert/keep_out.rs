@@ -14,7 +14,7 @@ pub(super) fn keep_docker_out(
     notices: &mut Vec<String>,
 ) -> Result<Option<PidFiles>, Error> {
     if dry_run {
-        if let Err(running) = check_stopped(root, host) {
+        if let Err(running) = check_stopped(root.data_dir(), host) {
             notices.push(format!(
                 "{running}; the plan may be out of date by the time Docker is stopped"
             ));
@@ -22,7 +22,7 @@ pub(super) fn keep_docker_out(
         return Ok(None);
     }
     let pid_files = PidFiles::acquire(host, notices)?;
-    for notice in check_stopped(root, host)? {
+    for notice in check_stopped(root.data_dir(), host)? {
         let Notice::MountPoint { path } = &notice;
         if takes_part_in_renames(root.path(), path) {
             return Err(Error::MountPoint { path: path.clone() });

@@ -22,7 +22,10 @@ use crate::units::Bytes;
 
 /// What stands in the way of the renames, in the root as it is.
 pub(super) fn of_the_root(root: &Root, host: &Host) -> Vec<String> {
-    let mut found: Vec<_> = mounts_in_the_way(root, host).iter().map(mounted).collect();
+    let mut found: Vec<_> = mounts_in_the_way(root.data_dir(), host)
+        .iter()
+        .map(mounted)
+        .collect();
     found.extend(of_a_read_only_place(root.path()));
     found.extend(read_only_containers(root.path()));
     found.extend(frozen_places(root.path()));

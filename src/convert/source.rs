@@ -293,7 +293,7 @@ impl Source {
     /// Makes sure that nobody else is at work on the root.
     pub(super) fn expect_alone(&self) -> Result<(), NotAlone> {
         match &self.pid_files {
-            Some(files) => files.expect_alone(Some(&self.root), &self.request.host),
+            Some(files) => files.expect_alone(Some(self.root.data_dir()), &self.request.host),
             None => Ok(()),
         }
     }

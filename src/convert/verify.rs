@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::num::NonZeroUsize;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::error::Error;
@@ -105,7 +105,14 @@ pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<Report
             aufs_times,
             ..noted(&report, seen)
         };
-        note(&path, &conversion, verified, &mut report)?;
+        if is_recorded(request.target.as_ref(), &conversion) {
+            note(&path, &conversion, verified, &mut report)?;
+        } else {
+            report.remarks.push(
+                "the journal does not know of this verification: it read another pool than the one that was converted into"
+                    .to_owned(),
+            );
+        }
     }
     held.release();
     Ok(report)
@@ -373,6 +380,38 @@ fn known_damage(path: &Path, conversion: Option<&Conversion>) -> Vec<LayerDamage
         Some(conversion) => conversion.story().verified.damaged.clone(),
         None => Committed::read(path).map_or_else(Vec::new, |record| record.damaged),
     }
+}
+
+/// Whether a pool that was asked for is the one that was converted into, by whatever name. Another one proves nothing of it.
+fn is_recorded(asked: Option<&Target>, conversion: &Conversion) -> bool {
+    let recorded = recorded_target(conversion).unwrap_or(Target::LoopFiles);
+    match (asked, &recorded) {
+        (None, _) | (Some(Target::LoopFiles), Target::LoopFiles) => true,
+        (
+            Some(Target::Devices { data, metadata }),
+            Target::Devices {
+                data: own_data,
+                metadata: own_metadata,
+            },
+        ) => is_same_device(data, own_data) && is_same_device(metadata, own_metadata),
+        (Some(Target::ThinPool { path }), Target::ThinPool { path: own }) => {
+            is_same_device(path, own)
+        }
+        (Some(_), _) => false,
+    }
+}
+
+/// Whether two paths lead to one device, or to one file.
+fn is_same_device(one: &Path, other: &Path) -> bool {
+    let identity = |path: &Path| {
+        let meta = fs::metadata(path).ok()?;
+        Some(if meta.file_type().is_block_device() {
+            (0, meta.rdev())
+        } else {
+            (meta.dev(), meta.ino())
+        })
+    };
+    one == other || identity(one).is_some_and(|one| identity(other) == Some(one))
 }
 
 fn recorded_target(conversion: &Conversion) -> Option<Target> {

@@ -153,7 +153,7 @@ impl Inventory {
                 .count(),
             buildkit: model.buildkit,
             image_layer_bytes: sum(model.layers.values().map(|layer| layer.size.0)),
-            nr_volumes: count_volumes(&root.dir)?,
+            nr_volumes: count_volumes(&root.data.dir)?,
             orphans: orphans.collect(),
             remapped_roots: root.remapped_roots()?,
             has_devicemapper: root.check_target_free().is_err(),

@@ -22,6 +22,7 @@ mod check;
 mod container;
 mod copies;
 pub mod daemon;
+mod data_dir;
 mod device_files;
 mod device_inventory;
 pub mod devicemapper;
@@ -47,6 +48,7 @@ mod warning;
 
 pub use container::{CONFIG, Container, LEGACY_CONFIG, RestartPolicy, Status};
 pub use copies::{CopyFault, copy_faults, same_bytes};
+pub use data_dir::DataDir;
 pub use device_files::{DeviceFileFault, DeviceFiles};
 pub use driver::{config_with_driver, driver_of, is_aufs};
 pub use error::{Error, Fault, OldLayout, Problem};

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::data_dir::DataDir;
 use super::error::{Error, OldLayout};
 use super::files::{Dir, FileKind, ReadError};
 use super::id::{CacheId, ChainId, ContainerId};
@@ -56,9 +57,7 @@ impl Owner {
 /// A Docker root that has images and containers of the aufs driver in the content-addressed store (Docker 1.10 to 23).
 #[derive(Debug)]
 pub struct Root {
-    path: PathBuf,
-    owner: Owner,
-    pub(super) dir: Dir,
+    pub(super) data: DataDir,
     pub(super) aufs: Dir,
     pub(super) image: Dir,
 }
@@ -69,8 +68,8 @@ impl Root {
     /// # Errors
     /// [`Error`] by what is there instead.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let dir = open_top(path)?;
-        let path = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+        let data = DataDir::open(path)?;
+        let dir = &data.dir;
         for name in ["image", "containers"] {
             if dir.kind(name)? == Some(FileKind::Symlink) {
                 let path = dir.join(name);
@@ -87,7 +86,7 @@ impl Root {
             None => false,
         };
         let Some(image) = image.filter(|_| has_layerdb) else {
-            return Err(what_else(&dir, path)?);
+            return Err(what_else(dir, data.path().to_owned())?);
         };
         let aufs = match dir.dir_following("aufs") {
             Err(ReadError::Io { path, source, .. }) if source.kind() == io::ErrorKind::NotFound => {
@@ -102,28 +101,32 @@ impl Root {
                 });
             }
         }
-        Ok(Self {
-            owner: Owner::of_root(&path),
-            path,
-            dir,
-            aufs,
-            image,
-        })
+        Ok(Self { data, aufs, image })
     }
 
     /// Its path, symbolic links resolved.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.data.path()
+    }
+
+    /// The directory alone, without its aufs side.
+    pub fn into_data_dir(self) -> DataDir {
+        self.data
+    }
+
+    /// The directory without its aufs side.
+    pub fn data_dir(&self) -> &DataDir {
+        &self.data
     }
 
     /// The owner of container root on this host.
     pub fn owner(&self) -> Owner {
-        self.owner
+        self.data.owner()
     }
 
     /// The directory of a layer's own files and whiteouts.
     pub fn branch(&self, id: &CacheId) -> PathBuf {
-        self.path.join("aufs/diff").join(id.as_str())
+        self.path().join("aufs/diff").join(id.as_str())
     }
 
     /// The file with the order of names in a layer's tar; it may be missing.
@@ -139,7 +142,8 @@ impl Root {
     /// # Errors
     /// The file cannot be read.
     pub fn read_config(&self, container: &ContainerId, name: &str) -> Result<Vec<u8>, ReadError> {
-        self.dir
+        self.data
+            .dir
             .dir("containers")?
             .dir(container.as_str())?
             .read(name)
@@ -150,7 +154,7 @@ impl Root {
     /// # Errors
     /// The root cannot be listed.
     pub fn remapped_roots(&self) -> Result<Vec<PathBuf>, ReadError> {
-        remapped_below(&self.dir)
+        remapped_below(&self.data.dir)
     }
 
     /// Makes sure that nothing is where the result belongs: no `devicemapper`, and nothing in `image/devicemapper`.
@@ -158,12 +162,12 @@ impl Root {
     /// # Errors
     /// [`Error::TargetExists`], or what stands in the way of looking.
     pub fn check_target_free(&self) -> Result<(), Error> {
-        if self.dir.kind("devicemapper")?.is_some() {
+        if self.data.dir.kind("devicemapper")?.is_some() {
             return Err(Error::TargetExists {
-                path: self.path.join("devicemapper"),
+                path: self.path().join("devicemapper"),
             });
         }
-        let image = self.dir.dir("image")?;
+        let image = self.data.dir.dir("image")?;
         let taken = match image.kind("devicemapper")? {
             None => false,
             Some(FileKind::Directory) => !image.dir("devicemapper")?.list()?.is_empty(),
@@ -171,14 +175,14 @@ impl Root {
         };
         if taken {
             return Err(Error::TargetExists {
-                path: self.path.join("image/devicemapper"),
+                path: self.path().join("image/devicemapper"),
             });
         }
         Ok(())
     }
 }
 
-fn open_top(path: &Path) -> Result<Dir, Error> {
+pub(super) fn open_top(path: &Path) -> Result<Dir, Error> {
     Dir::open(path).map_err(|error| match &error {
         ReadError::Io { source, .. } => match source.kind() {
             io::ErrorKind::NotFound => Error::NotFound {

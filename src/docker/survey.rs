@@ -141,11 +141,11 @@ fn read_stores(root: &Root, notes: &mut Notes) -> Stores {
         references: read_references(&root.image, notes),
         layers,
         mounts,
-        containers: read_containers(&root.dir, notes),
+        containers: read_containers(&root.data.dir, notes),
         own: is_aufs,
         stack: Stack::read(&root.aufs, notes),
-        graph: read_graph(&root.dir, notes),
-        buildkit: has_build_cache(&root.dir, notes),
+        graph: read_graph(&root.data.dir, notes),
+        buildkit: has_build_cache(&root.data.dir, notes),
     }
 }
 

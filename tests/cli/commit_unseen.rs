@@ -1,8 +1,12 @@
-//! What is written after the full verification, behind names, sizes and times of modification, keeps `commit`.
+//! What no full verification of this root has seen keeps `commit`: what is written after it behind names, sizes and times of
+//! modification, another pool, what an `aufs` that is a link leads to, a root whose aufs side cannot be read as one.
 
 use std::fs::{self, File, FileTimes};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use nix::fcntl::{Flock, FlockArg};
 
 use super::commit_conditions::Ready;
 
@@ -79,4 +83,87 @@ fn a_read_of_either_side_is_no_write() {
     fs::read(in_aufs(&ready, "data")).unwrap();
     fs::read(ready.path("devicemapper/devicemapper/metadata")).unwrap();
     ready.committed(&[]);
+}
+
+#[test]
+fn a_verification_of_another_pool_is_no_proof_of_this_one() {
+    let ready = Ready::new();
+    let own = ready.path("devicemapper/devicemapper");
+    let other = ready.tool.host_root().join("other");
+    let copied = Command::new("cp")
+        .args(["-a", "--sparse=always"])
+        .args([&own, &other])
+        .status();
+    assert!(copied.unwrap().success());
+    // What the proof has seen is there no more.
+    File::options()
+        .append(true)
+        .open(own.join("data"))
+        .unwrap()
+        .set_len(1 << 40)
+        .unwrap();
+    ready.refused(1, &["the pool's files"]);
+    let [data, metadata] = ["data", "metadata"].map(|name| other.join(name));
+    let options = [
+        "--full",
+        "--data-device",
+        data.to_str().unwrap(),
+        "--metadata-device",
+        metadata.to_str().unwrap(),
+    ];
+    let verified = ready.run("verify", &options);
+    verified.expect(0, &[]);
+    assert!(
+        verified.out.contains("it read another pool"),
+        "{verified:?}"
+    );
+    ready.refused(1, &["the pool's files"]);
+}
+
+#[test]
+fn where_aufs_is_a_link_its_target_is_named_and_only_a_word_of_its_own_empties_it() {
+    let root = Ready::root();
+    let aufs = root.path().join("aufs");
+    fs::rename(&aufs, root.path().join("../elsewhere")).unwrap();
+    symlink("../elsewhere", &aufs).unwrap();
+    let ready = Ready::of(root);
+    let elsewhere = ready.path("../elsewhere").canonicalize().unwrap();
+    let words = [elsewhere.to_str().unwrap(), "commit --drop-linked-aufs"];
+    ready.refused(1, &words);
+    assert!(elsewhere.join("diff").exists());
+    ready
+        .run("commit", &["--yes", "--drop-linked-aufs"])
+        .expect(0, &[]);
+    assert!(elsewhere.exists() && !elsewhere.join("diff").exists());
+}
+
+/// A container that belongs to aufs still, on a root with an aufs side that cannot be opened.
+#[test]
+fn an_aufs_side_without_its_lists_is_still_needed_by_a_container_of_aufs() {
+    let ready = Ready::new();
+    let containers = fs::read_dir(ready.path("containers")).unwrap();
+    let mut configs = containers.map(|entry| entry.unwrap().path().join("config.v2.json"));
+    let config = configs.find(|path| path.exists()).unwrap();
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("\"devicemapper\"", "\"aufs\"")).unwrap();
+    fs::rename(ready.path("aufs/layers"), ready.path("layers")).unwrap();
+    let ended = ready.run("commit", &["--yes", "--drop-aufs-changes"]);
+    ended.expect(1, &["web", "aufs"]);
+    assert!(ready.path("aufs/diff").exists());
+}
+
+#[test]
+fn a_daemon_at_work_is_seen_on_a_root_without_a_whole_aufs_side() {
+    let ready = Ready::new();
+    fs::rename(ready.path("aufs/layers"), ready.path("layers")).unwrap();
+    fs::create_dir_all(ready.path("volumes")).unwrap();
+    let database = File::create(ready.path("volumes/metadata.db")).unwrap();
+    let _held = Flock::lock(database, FlockArg::LockExclusive).unwrap();
+    for (verb, options) in [
+        ("verify", &["--full"][..]),
+        ("commit", &["--yes", "--drop-aufs-changes"]),
+    ] {
+        ready.run(verb, options).expect(1, &["volumes/metadata.db"]);
+    }
+    assert!(ready.path("aufs/diff").exists());
 }

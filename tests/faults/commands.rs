@@ -210,6 +210,30 @@ fn a_commit_that_is_broken_off_anywhere_can_be_finished_or_has_not_begun() {
 }
 
 #[test]
+fn commit_syncs_what_stays_before_it_notes_that_it_begins() {
+    let original = reduced().unwrap();
+    let place = Place::new().unwrap();
+    place.put(&after(&original, &[CONVERT])).unwrap();
+    let broken = place.broken(&original);
+    broken.done(&["verify", "--full"]).unwrap();
+    let calls = place.trace(&["commit", "--yes"], None).unwrap().calls;
+    let at = |words: &[&str]| {
+        let has_all = |call: &String| words.iter().all(|word| call.contains(word));
+        let found = calls.iter().position(has_all);
+        found.unwrap_or_else(|| panic!("{words:?} is not in {calls:#?}"))
+    };
+    let noted = at(&["write", "/journal"]);
+    assert!(noted < at(&["rename", "/removed/aufs"]));
+    for synced in ["/devicemapper/data", "/devicemapper/metadata"] {
+        assert!(at(&["fsync", synced]) < noted, "{synced}: {calls:#?}");
+    }
+    for synced in ["@/docker", "@/docker/image", "@/docker/containers"] {
+        let call = format!("syncfs {synced}");
+        assert!(at(&[&call]) < noted, "{synced}: {calls:#?}");
+    }
+}
+
+#[test]
 #[ignore = "takes long: the whole fixture instead of a part of it, and disks that go bad for good"]
 fn the_whole_fixture_can_be_finished_and_taken_back_after_any_fault() {
     let original = whole().unwrap();

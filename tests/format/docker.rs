@@ -221,7 +221,7 @@ fn reading_changes_nothing_not_even_access_times() {
         root: root.path.with_file_name("host"),
         ..Host::default()
     };
-    check_stopped(&opened, &host).unwrap();
+    check_stopped(opened.data_dir(), &host).unwrap();
     assert_eq!(state(), before);
 }
 

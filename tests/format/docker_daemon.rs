@@ -49,7 +49,7 @@ impl Machine {
     }
 
     fn findings(&self) -> Vec<Finding> {
-        match check_stopped(&self.root.open(), &self.host) {
+        match check_stopped(self.root.open().data_dir(), &self.host) {
             Ok(_) => Vec::new(),
             Err(Running::Found { findings }) => findings,
             Err(error) => panic!("{error}"),
@@ -72,7 +72,7 @@ impl Machine {
 fn a_stopped_docker_is_no_obstacle() {
     let machine = Machine::new();
     assert_eq!(
-        check_stopped(&machine.root.open(), &machine.host).unwrap(),
+        check_stopped(machine.root.open().data_dir(), &machine.host).unwrap(),
         []
     );
     fs::write(&machine.host.pid_file, "12345").unwrap();
@@ -238,7 +238,7 @@ fn a_directory_mounted_on_itself_is_noted() {
         format!("30 1 8:1 /docker/aufs {root}/aufs rw - ext4 /dev/sda1 rw\n"),
     )
     .unwrap();
-    let notices = check_stopped(&machine.root.open(), &machine.host).unwrap();
+    let notices = check_stopped(machine.root.open().data_dir(), &machine.host).unwrap();
     assert_eq!(
         notices,
         [Notice::MountPoint {

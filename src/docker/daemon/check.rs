@@ -10,10 +10,10 @@ use nix::fcntl::{Flock, FlockArg};
 use thiserror::Error;
 
 use super::super::container::read_containers;
+use super::super::data_dir::DataDir;
 use super::super::files::{ReadError, shown};
 use super::super::id::ContainerId;
 use super::super::notes::Notes;
-use super::super::root::Root;
 use super::pid_files::candidates;
 use super::{devices, mounts, processes};
 
@@ -200,7 +200,7 @@ impl fmt::Display for Notice {
 ///
 /// # Errors
 /// [`Running::Found`] with every sign found.
-pub fn check_stopped(root: &Root, host: &Host) -> Result<Vec<Notice>, Running> {
+pub fn check_stopped(root: &DataDir, host: &Host) -> Result<Vec<Notice>, Running> {
     let mut findings = processes::in_pid_files(&candidates(host), host);
     let processes = processes::list(&host.proc);
     findings.extend(processes::on_root(&processes, root, host));
@@ -245,7 +245,7 @@ pub(super) struct Known {
     pub(super) pid: Option<u32>,
 }
 
-fn containers(root: &Root) -> Result<BTreeMap<ContainerId, Known>, ReadError> {
+fn containers(root: &DataDir) -> Result<BTreeMap<ContainerId, Known>, ReadError> {
     let entries = root.dir.list_if_any("containers")?;
     let ids = entries
         .iter()
@@ -276,7 +276,7 @@ const DATABASES: [(&str, &str); 3] = [
 ];
 
 /// Tries each database's lock and lets it go at once. A shared lock on a file opened for reading leaves no trace.
-fn locked(root: &Root) -> Result<Vec<Finding>, ReadError> {
+fn locked(root: &DataDir) -> Result<Vec<Finding>, ReadError> {
     let mut findings = Vec::new();
     for (dir, name) in DATABASES {
         let mut at = Some(root.dir.dir(".")?);

@@ -7,16 +7,18 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::super::root::Root;
+use super::super::data_dir::DataDir;
 use super::check::{Finding, Host, Notice};
 use super::processes::Process;
 use crate::mount_table::{Mount, parse};
 
 /// aufs mounts on the root's mount points. Daemons up to 1.12 kept them in a namespace of their own, so each process's
 /// view counts; those of one namespace are read once.
-pub(super) fn mounted(processes: &[Process], root: &Root, host: &Host) -> Vec<Finding> {
-    let points = [root.path().join("aufs/mnt"), root.aufs.path().join("mnt")];
-    let points = points.map(|path| path.canonicalize().unwrap_or(path));
+pub(super) fn mounted(processes: &[Process], root: &DataDir, host: &Host) -> Vec<Finding> {
+    // `aufs` may be a link, and so may `mnt` in it.
+    let resolved = |path: PathBuf| path.canonicalize().unwrap_or(path);
+    let aufs = root.path().join("aufs");
+    let points = [resolved(aufs.join("mnt")), resolved(aufs).join("mnt")];
     let mut namespaces = HashSet::new();
     let mut findings = Vec::new();
     let mut seen = HashSet::new();
@@ -53,7 +55,7 @@ fn read_mounts(process: &Path) -> Vec<Mount> {
 
 /// Branches of this root in live aufs mounts, which sysfs shows whatever namespace they are in.
 /// Source: aufs `fs/aufs/sysfs.c`: a file `br<N>` per branch with `<path>=<permission>`.
-pub(super) fn branches_in_use(root: &Root, host: &Host) -> Vec<Finding> {
+pub(super) fn branches_in_use(root: &DataDir, host: &Host) -> Vec<Finding> {
     let mut branches = Vec::new();
     for mount in fs::read_dir(&host.sys_aufs).into_iter().flatten().flatten() {
         if !mount.file_name().as_bytes().starts_with(b"si_") {
@@ -83,7 +85,7 @@ fn parse_branch(text: &[u8]) -> Option<PathBuf> {
 }
 
 /// By path, or by inode where the mount was made through another path to the same directory.
-fn is_branch_of(root: &Root, path: &Path) -> bool {
+fn is_branch_of(root: &DataDir, path: &Path) -> bool {
     let diff = root.path().join("aufs/diff");
     let resolved = diff.canonicalize().unwrap_or_else(|_| diff.clone());
     if path.starts_with(&diff) || path.starts_with(&resolved) {
@@ -106,7 +108,7 @@ pub struct MountPlace {
 }
 
 /// Mount points of the root that are in the way of renames. Changes nothing.
-pub fn mounts_in_the_way(root: &Root, host: &Host) -> Vec<MountPlace> {
+pub fn mounts_in_the_way(root: &DataDir, host: &Host) -> Vec<MountPlace> {
     let all = read_mounts(&host.proc.join("self"));
     let mut found: Vec<MountPlace> = Vec::new();
     for mount in &all {
@@ -147,7 +149,7 @@ pub fn mount_of(path: &Path) -> Option<Vec<u8>> {
 }
 
 /// Directories of the root that are mount points in our own namespace.
-pub(super) fn notices(root: &Root, host: &Host) -> Vec<Notice> {
+pub(super) fn notices(root: &DataDir, host: &Host) -> Vec<Notice> {
     let points: HashSet<_> = read_mounts(&host.proc.join("self"))
         .into_iter()
         .map(|mount| mount.point)

@@ -8,9 +8,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use thiserror::Error;
 
+use super::super::data_dir::DataDir;
 use super::super::files::shown;
 use super::super::first_start::pid_files;
-use super::super::root::Root;
 use super::check::{Host, Running, check_stopped};
 use super::pid_file::{Hold, LockError, PidFileLock};
 
@@ -51,7 +51,7 @@ impl PidFiles {
     /// # Errors
     ///
     /// [`NotAlone`].
-    pub fn expect_alone(&self, root: Option<&Root>, host: &Host) -> Result<(), NotAlone> {
+    pub fn expect_alone(&self, root: Option<&DataDir>, host: &Host) -> Result<(), NotAlone> {
         let mut taken = None;
         // One that is gone is no harm, whoever cleans up there: it is made anew.
         self.held().retain_mut(|lock| match lock.is_there() {

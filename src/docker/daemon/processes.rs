@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
 
+use super::super::data_dir::DataDir;
 use super::super::first_start::data_root_of_daemon;
 use super::super::id::ContainerId;
-use super::super::root::Root;
 use super::check::{Finding, Host, Known};
 
 /// A process and its command line.
@@ -155,7 +155,7 @@ fn has_open(process: &Path, root: &Path) -> bool {
 
 /// Daemons that use this root, whatever their pid file is called and whichever mount namespace they are in: the
 /// directory they were told is looked up from *their* file system root and compared by its inode.
-pub(super) fn on_root(processes: &[Process], root: &Root, host: &Host) -> Vec<Finding> {
+pub(super) fn on_root(processes: &[Process], root: &DataDir, host: &Host) -> Vec<Finding> {
     let identity = |path: &Path| fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
     let own = identity(root.path());
     // With userns-remap the daemon is told the directory above.

@@ -158,7 +158,7 @@ impl View<'_> {
                 );
                 vec![Finding::refusal("other-driver", message)]
             }
-            None => match Directories::read(&root.dir) {
+            None => match Directories::read(&root.data.dir) {
                 Err(error) => vec![Finding::warning("unreadable", Chain(&error).to_string())],
                 Ok(directories) => {
                     // Which one is installed may not be known; 20.10 is the last that can take it unnamed.
