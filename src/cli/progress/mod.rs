@@ -34,17 +34,7 @@ struct Bar(Mutex<Option<ProgressBar>>);
 
 impl Progress for Bar {
     fn start(&self, phase: Phase, total: u64) {
-        let template = match phase {
-            Phase::Data => "{msg:22} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta} left",
-            Phase::Read | Phase::Verify | Phase::Kernel | Phase::Recheck => {
-                "{msg:22} {bar:30} {pos}/{len} {eta} left"
-            }
-            _ => "{msg:22} {spinner} {elapsed}",
-        };
-        let style = ProgressStyle::with_template(template).expect("the templates are well formed");
-        let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
-        bar.set_style(style);
-        bar.set_message(phase.title());
+        let bar = drawn_on(ProgressDrawTarget::stderr(), phase, total);
         bar.enable_steady_tick(Duration::from_millis(200));
         *self.lock() = Some(bar);
     }
@@ -60,6 +50,22 @@ impl Progress for Bar {
             bar.finish_and_clear();
         }
     }
+}
+
+/// The bar takes what the words leave of the terminal's width: a line that is wider would be broken, and not be overwritten.
+fn drawn_on(target: ProgressDrawTarget, phase: Phase, total: u64) -> ProgressBar {
+    let template = match phase {
+        Phase::Data => "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta} left",
+        Phase::Read | Phase::Verify | Phase::Kernel | Phase::Recheck => {
+            "{msg} {wide_bar} {pos}/{len} {eta} left"
+        }
+        _ => "{msg} {spinner} {elapsed}",
+    };
+    let style = ProgressStyle::with_template(template).expect("the templates are well formed");
+    let bar = ProgressBar::with_draw_target(Some(total), target);
+    bar.set_style(style);
+    bar.set_message(phase.title());
+    bar
 }
 
 impl Bar {
@@ -158,7 +164,78 @@ impl Running {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::sync::Arc;
+
+    use indicatif::TermLike;
+
     use super::*;
+
+    /// A terminal that notes how wide the lines are.
+    #[derive(Clone, Debug)]
+    struct Terminal {
+        columns: u16,
+        lines: Arc<Mutex<Vec<String>>>,
+    }
+
+    impl TermLike for Terminal {
+        fn width(&self) -> u16 {
+            self.columns
+        }
+        fn move_cursor_up(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_down(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_right(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_left(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn write_line(&self, text: &str) -> io::Result<()> {
+            self.write_str(text)
+        }
+        fn write_str(&self, text: &str) -> io::Result<()> {
+            self.lines.lock().unwrap().push(text.to_owned());
+            Ok(())
+        }
+        fn clear_line(&self) -> io::Result<()> {
+            Ok(())
+        }
+        fn flush(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_line_on_a_terminal_is_no_wider_than_that() {
+        for columns in [64, 80, 200] {
+            for (phase, total) in [
+                (Phase::Data, 987 << 30),
+                (Phase::Verify, 123_456),
+                (Phase::Recheck, 9),
+                (Phase::Metadata, 0),
+            ] {
+                let lines = Arc::default();
+                let terminal = Terminal {
+                    columns,
+                    lines: Arc::clone(&lines),
+                };
+                let target = ProgressDrawTarget::term_like(Box::new(terminal));
+                let bar = drawn_on(target, phase, total);
+                bar.inc(total / 3);
+                bar.tick();
+                let lines = lines.lock().unwrap();
+                assert!(lines.iter().any(|line| line.contains(phase.title())));
+                for line in &*lines {
+                    let width = line.trim_end().chars().count();
+                    assert!(width <= columns.into(), "{columns}: {width}: {line:?}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn a_plain_line_tells_phase_amount_rate_and_time_left() {
