@@ -29,3 +29,4 @@ pub mod thin;
 pub mod tree;
 pub mod units;
 pub mod verify;
+mod words;

@@ -27,10 +27,16 @@ fn text(status: &Status) -> String {
         line(&mut text, &advice);
     }
     if status.state == "writing" && status.running.is_none() {
-        let durable = status.durable_devices;
+        let (layers, verbs) = match status.durable_devices {
+            1 => ("1 layer".to_owned(), ("is", "needs")),
+            durable => (format!("{durable} layers"), ("are", "need")),
+        };
         line(
             &mut text,
-            &format!("{durable} layers are durable and need not be written again"),
+            &format!(
+                "{layers} {} durable and {} not be written again",
+                verbs.0, verbs.1
+            ),
         );
     }
     // Writing to a String cannot fail.

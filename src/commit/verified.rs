@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::device_side::DeviceSide;
 use crate::date;
 use crate::verify::{LayerCounts, LayerDamage, Verdict};
+use crate::words::counted;
 
 /// A verification. The field names are part of the `--json` interface, but for `seen` and `aufs_times`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,7 +82,7 @@ impl fmt::Display for Verified {
         };
         write!(f, "{how} on {}, {found}", date::utc(self.at))?;
         let counts = &self.counts;
-        write!(f, " ({} layers", counts.layers)?;
+        write!(f, " ({}", counted(counts.layers, "layer"))?;
         for (count, what) in [
             (counts.not_read, "not read"),
             (counts.not_compared, "not compared with aufs"),

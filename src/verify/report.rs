@@ -9,6 +9,7 @@ use super::damage::LayerDamage;
 use crate::docker::{CacheId, DiffId, Hits};
 use crate::tree::escape;
 use crate::units::Bytes;
+use crate::words::counted;
 
 /// How much is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -614,8 +615,9 @@ impl fmt::Display for Report {
         let nr_layers = self.count(|layer| layer.role != Role::Base);
         writeln!(
             f,
-            "{mode} verification: {nr_layers} layers, {} devices, {} read in {:.1} s",
-            self.nr_devices,
+            "{mode} verification: {}, {}, {} read in {:.1} s",
+            counted(nr_layers as u64, "layer"),
+            counted(self.nr_devices as u64, "device"),
             Bytes(self.bytes_read),
             self.elapsed_seconds
         )?;
