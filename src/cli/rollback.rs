@@ -6,6 +6,7 @@ use super::output::{print, print_json};
 use super::printable::printable;
 use super::quiet::keep_access_times;
 use crate::convert::{RollbackRequest, RolledBack, rollback};
+use crate::docker::first_start::told_devicemapper;
 use crate::docker::shown;
 use crate::units::Bytes;
 
@@ -34,27 +35,31 @@ pub(super) fn run(args: &RollbackArgs) -> anyhow::Result<()> {
     if args.at.root.json {
         print_json(&done)
     } else {
-        print(&text(&done))
+        print(&text(&done, &told_devicemapper(&request.host)))
     }
 }
 
-fn text(done: &RolledBack) -> String {
+/// `told` is what keeps the daemon from taking aufs.
+fn text(done: &RolledBack, told: &[String]) -> String {
     let root = done.root.display();
     if !done.rolled_back {
         return format!("{root}: no conversion is there; nothing was done\n");
     }
-    let daemon = match &done.daemon_json {
-        Some(path) => format!("{} is as it was, too.", shown(path)),
-        None => "Let Docker use aufs again before it starts: undo \"storage-driver\": \"devicemapper\" where it was set.".to_owned(),
-    };
+    let mut daemon = String::new();
+    if let Some(path) = &done.daemon_json {
+        daemon = format!("{} is as it was, too.\n", shown(path));
+    } else if !told.is_empty() {
+        daemon.push_str("Let Docker use aufs again before it starts:\n");
+        daemon.extend(told.iter().map(|line| format!("  {}\n", printable(line))));
+    }
     let freed = match done.freed {
         Bytes(0) => String::new(),
         freed => format!(", {freed} freed"),
     };
     match &done.aufs_differs {
-        None => format!("{root} is as it was before the conversion{freed}\n{daemon}\n"),
+        None => format!("{root} is as it was before the conversion{freed}\n{daemon}"),
         Some(differs) => format!(
-            "{root} is back on the aufs side as that is now{freed}; it is not what was converted: {}\n{daemon}\n",
+            "{root} is back on the aufs side as that is now{freed}; it is not what was converted: {}\n{daemon}",
             printable(differs)
         ),
     }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::super::daemon::Host;
 use super::super::files::shown;
+use super::choice::DRIVER;
 use super::host_files::HostFiles;
 use super::service::other_unit;
 use super::settings::Settings;
@@ -26,6 +27,28 @@ pub fn lines_by_hand(host: &Host, target: &Target) -> Vec<String> {
 pub fn settings_file(host: &Host) -> PathBuf {
     let files = HostFiles::new(&host.root);
     files.place(&Settings::read(&files).config_path)
+}
+
+/// What keeps the daemon of this host from taking aufs, as far as that is known; empty where nothing does.
+pub fn told_devicemapper(host: &Host) -> Vec<String> {
+    let files = HostFiles::new(&host.root);
+    let settings = Settings::read(&files);
+    if let Err(error) = &settings.config {
+        return vec![format!("{error}: mend it")];
+    }
+    let driver = settings.driver().filter(|told| told.value == DRIVER);
+    let options = settings.options().into_iter();
+    let options = options.filter(|told| told.value.starts_with("dm."));
+    let mut lines: Vec<_> = driver
+        .map(|told| format!("{told}: name aufs instead"))
+        .into_iter()
+        .collect();
+    lines.extend(options.map(|told| format!("{told}: take it out")));
+    let is_known = settings.service.path.is_some() || settings.driver().is_some();
+    if lines.is_empty() && !is_known {
+        lines.push("undo \"storage-driver\": \"devicemapper\" where it was set".to_owned());
+    }
+    lines
 }
 
 /// Whether the file is what a switch makes of it; `None` where nothing is edited.

@@ -34,7 +34,7 @@ mod unit;
 mod version;
 mod words;
 
-pub use by_hand::{is_applied, lines_by_hand, restore_by_hand, settings_file};
+pub use by_hand::{is_applied, lines_by_hand, restore_by_hand, settings_file, told_devicemapper};
 pub use config_file::{Change, ConfigError, edit};
 pub(super) use data_root::data_root_of_daemon;
 pub use data_root::{DataRoot, data_root};
