@@ -60,6 +60,12 @@ pub(crate) fn remember_call(words: Vec<OsString>) {
     let _ = CALLED.set(words);
 }
 
+/// Whether this is among the words that the process was called with.
+pub(crate) fn is_call_of(verb: &str) -> bool {
+    let called = CALLED.get().map_or(&[][..], Vec::as_slice);
+    called.iter().any(|word| word == verb)
+}
+
 /// The options that lead to the root and its host, which are said anew, and whether a value follows.
 const PLACE: [(&str, bool); 4] = [
     ("--root", true),

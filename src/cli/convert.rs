@@ -240,6 +240,14 @@ fn write_text(text: &mut String, summary: &Summary) -> std::fmt::Result {
             text,
             "aufs/ and image/aufs/ are as they were. What containers write from now on is in the new root only."
         )?;
+        writeln!(
+            text,
+            "Next: start Docker and look at `docker images` and `docker ps -a`. `{}` goes back to aufs; once all is well, `{}`, then `{}` \
+             removes the aufs side.",
+            own("rollback", &summary.root),
+            own("verify --full", &summary.root),
+            own("commit", &summary.root)
+        )?;
     }
     Ok(())
 }
@@ -256,6 +264,9 @@ fn write_next(text: &mut String, summary: &Summary) -> std::fmt::Result {
             ),
             None => writeln!(text, "made {}, which was not there", shown(&file.path)),
         },
+        (None, []) if summary.is_told => {
+            writeln!(text, "Docker is told to use it already.")
+        }
         (None, []) => {
             let hint = SetupHint {
                 settings_file: &summary.settings_file,

@@ -2,15 +2,16 @@
 
 use std::fmt::{Display, Write as _};
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
 use nix::unistd::geteuid;
 
 use super::log_format::tell_error;
 use crate::commit::Committed;
-use crate::docker::Inventory;
 use crate::docker::daemon::Running;
-use crate::shell::own;
+use crate::docker::{Inventory, Problem};
+use crate::shell::{Again, is_call_of, own};
 use crate::{commit, convert, docker, engine};
 
 /// The process's exit code, documented in the README and in `--help`.
@@ -57,26 +58,58 @@ pub(super) fn report(error: &anyhow::Error) -> Exit {
 
 /// The chain on one line; of several faults each on a line of its own.
 fn message(error: &anyhow::Error) -> String {
+    if let Some(docker::Error::Damaged { path, problems }) = docker_error(error) {
+        return damaged(path, problems);
+    }
     match error.downcast_ref() {
-        Some(convert::Error::Docker(docker::Error::Damaged { path, problems }))
-            if problems.len() > 1 =>
-        {
-            let head = format!("{}: {} problems:", path.display(), problems.len());
-            let all = own("inspect --json", path);
-            listing(head, problems, &format!(": `{all}` lists all"))
-        }
         Some(convert::Error::Running(Running::Found { findings })) if findings.len() > 1 => {
             listing("docker is not stopped:".to_owned(), findings, "")
         }
-        Some(convert::Error::Obstacles { path, obstacles }) if obstacles.len() > 1 => {
-            let head = format!(
-                "{}: cannot be converted as it is, and nothing was written:",
-                path.display()
-            );
-            listing(head, obstacles, "")
+        Some(convert::Error::Obstacles {
+            path,
+            kept,
+            obstacles,
+        }) if obstacles.len() > 1 => {
+            let head = format!("{}:", convert::head_of_obstacles(path, *kept));
+            listing(head, obstacles, "") + &convert::end_of_obstacles(path, *kept)
         }
         _ => without_aufs(error).unwrap_or_else(|| format!("{error:#}")),
     }
+}
+
+/// What is wrong in a root, and the way on.
+fn damaged(path: &Path, problems: &[Problem]) -> String {
+    // A single one names its own path, which is below the root.
+    let mut text = if let [problem] = problems {
+        problem.to_string()
+    } else {
+        let head = format!("{}: {} problems:", path.display(), problems.len());
+        let all = own("inspect --json", path);
+        listing(head, problems, &format!(": `{all}` lists all"))
+    };
+    let next = if is_call_of("resume") {
+        // What it has written is of the layers as they were.
+        format!(
+            "\nnothing was changed. Next: bring back what is missing or damaged from a backup, then `{}`; or `{}` takes the \
+             conversion back",
+            Again::new("resume", path),
+            own("rollback", path)
+        )
+    } else if problems.iter().all(|problem| problem.hits.is_empty()) {
+        format!(
+            "\nnothing was changed. Next: `{}` leaves out what nothing uses",
+            Again::new("convert", path).with("--skip-orphans")
+        )
+    } else {
+        format!(
+            "\nnothing was changed. Next: bring back what is missing or damaged from a backup; or start Docker on aufs, remove what this \
+             hits (`docker rm`, `docker rmi`), stop Docker, and `{}` again; `{}` says what else is damaged",
+            Again::new("convert", path),
+            own("verify --full", path)
+        )
+    };
+    text.push_str(&next);
+    text
 }
 
 /// What there is to say of a devicemapper root, where the error is that it has no aufs side.

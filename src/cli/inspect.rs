@@ -16,7 +16,7 @@ const SHOWN: usize = 20;
 
 /// Says what is in a root.
 pub(super) fn run(args: &InspectArgs) -> anyhow::Result<()> {
-    let place = args.root.place()?;
+    let place = args.root.place_to_look()?;
     keep_access_times(&place.root);
     let inspection = inspect(&place.root)?;
     let root = &inspection.inventory.root;
@@ -141,10 +141,15 @@ fn image(image: &ImageSummary) -> String {
         names.join(", ")
     };
     format!(
-        "{:.19} {:>10} {:>3} layers  {names}",
+        "{:.19} {:>10} {:>3} {:6}  {names}",
         image.id.to_string(),
         Bytes(image.bytes).to_string(),
-        image.nr_layers
+        image.nr_layers,
+        if image.nr_layers == 1 {
+            "layer"
+        } else {
+            "layers"
+        }
     )
 }
 

@@ -37,12 +37,15 @@ pub(super) enum PlaceError {
     /// There is nothing below `--host-root` whose settings could be changed.
     #[error(
         "{}: has no directory etc, so it is not a host's /, and --switch-daemon has no daemon.json to change there; \
-         nothing was written. --host-root names the directory where the host's / is mounted",
+         nothing was written. --host-root names the directory where the host's / is mounted; or leave Docker's settings to you: \
+         `{next}`",
         shown(path)
     )]
     NoSettings {
         /// What was given.
         path: PathBuf,
+        /// The command without the option.
+        next: String,
     },
     /// Another host root is given than the conversion was begun with, and nothing shows that it is the same host.
     #[error(
@@ -110,6 +113,30 @@ impl RootArgs {
         let given = self.given()?;
         remember(given.clone());
         Ok(place(self.the_root(), &given))
+    }
+
+    /// The same for a command that only looks: what it prints of a conversion has the options that this was begun with.
+    ///
+    /// # Errors
+    ///
+    /// [`PlaceError::NoHost`].
+    pub(super) fn place_to_look(&self) -> Result<Place, PlaceError> {
+        let mut given = self.given()?;
+        let root = self.the_root();
+        if let Ok(Some(begun)) = BegunAt::find(&root) {
+            let at = Compared {
+                root: &root,
+                verb: "inspect",
+                begun: &begun,
+            };
+            // It looks at the root alone, so another host is for the commands that it names.
+            if let Ok(Some(host_root)) = at.host_root(&given) {
+                given.host_root = Some(host_root);
+            }
+            at.take_pid_file(&mut given);
+        }
+        remember(given.clone());
+        Ok(place(root, &given))
     }
 
     fn given(&self) -> Result<Given, PlaceError> {
@@ -186,10 +213,7 @@ impl BegunArgs {
                 Err(error @ PlaceError::HostNotFound { .. }) => log::warn!("{error}"),
                 Err(error) => return Err(error),
             }
-            let usual = host(&given);
-            if !begun.is_pid_file(&usual.pid_file, &usual.root) {
-                given.pid_file.get_or_insert(begun.pid_file);
-            }
+            at.take_pid_file(&mut given);
         }
         remember(given.clone());
         Ok(place(root, &given))
@@ -292,6 +316,15 @@ impl Compared<'_> {
         })
     }
 
+    /// Takes the recorded pid file where none is given and it is not the usual one: only to be told.
+    fn take_pid_file(&self, given: &mut Given) {
+        let usual = host(given);
+        if !self.begun.is_pid_file(&usual.pid_file, &usual.root) {
+            let recorded = || self.begun.pid_file.clone();
+            given.pid_file.get_or_insert_with(recorded);
+        }
+    }
+
     /// A pid file is made where it is named: never where only the journal names it.
     fn expect_pid_file(&self, given: &Given) -> Result<(), PlaceError> {
         let Host { pid_file, root, .. } = host(given);
@@ -332,6 +365,9 @@ impl Place {
         }
         Err(PlaceError::NoSettings {
             path: self.host.root.clone(),
+            next: Again::new("convert", &self.root)
+                .without("--switch-daemon")
+                .to_string(),
         })
     }
 }

@@ -95,7 +95,8 @@ pub(super) fn write_damage(text: &mut String, root: &Path, damaged: &[LayerDamag
     line(
         text,
         &format!(
-            "              next: `{}` lists all of it; once Docker runs, remove each of these images and pull or build it anew",
+            "              next: `{}` names all of these layers, each with its images; once Docker runs, remove those images (`docker rmi`) and \
+             pull or build it anew",
             own("verify --full", root)
         ),
     )

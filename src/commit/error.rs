@@ -31,8 +31,8 @@ pub enum Error {
     },
     /// The file system with the Docker root is too full.
     #[error(
-        "{path}: the conversion writes {needed}, and {free} are free; free {}: start Docker and `docker image prune`, or leave out what \
-         nothing refers to: --skip-orphans, or write elsewhere: --thin-pool", Bytes(needed.0.saturating_sub(free.0))
+        "{path}: the conversion writes {needed}, and {free} are free; free {}: start Docker and remove images that nobody needs (`docker images`, `docker rmi`), or \
+         leave out what nothing refers to: --skip-orphans, or write elsewhere: --thin-pool", Bytes(needed.0.saturating_sub(free.0))
     )]
     Space {
         /// The Docker root.

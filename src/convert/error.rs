@@ -1,6 +1,6 @@
 //! Why a conversion stops.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::interrupted::Interrupted;
 use crate::chain::Chain;
@@ -12,6 +12,7 @@ use crate::privileges::Unprivileged;
 use crate::shell::{Again, own, word};
 use crate::tree::{Difference, escape, shown};
 use crate::units::Bytes;
+use crate::words::counted;
 use crate::{aufs, commit, docker, engine, plan, verify};
 
 /// Why a conversion stops. Unless it is [`commit::Error::HalfWay`], the root is as it was.
@@ -56,10 +57,12 @@ pub enum Error {
         point: PathBuf,
     },
     /// Things stand in the way that were found before anything was written.
-    #[error("{path}: cannot be converted as it is, and nothing was written: {}", obstacles.join("; "))]
+    #[error("{}: {}{}", head_of_obstacles(path, *kept), obstacles.join("; "), end_of_obstacles(path, *kept))]
     Obstacles {
         /// The Docker root.
         path: PathBuf,
+        /// How many layers are kept of the conversion that was to go on; `None` of one that was to begin.
+        kept: Option<usize>,
         /// Each with its way on; at least one.
         obstacles: Vec<String>,
     },
@@ -428,6 +431,30 @@ pub enum Error {
     /// The same, with what is left: [`told`](Self::told).
     #[error(transparent)]
     Stopped(Interrupted),
+}
+
+/// What a list of obstacles begins with.
+pub(crate) fn head_of_obstacles(path: &Path, kept: Option<usize>) -> String {
+    let path = shown(path);
+    match kept {
+        None => format!("{path}: cannot be converted as it is, and nothing was written"),
+        Some(kept) => format!(
+            "{path}: the conversion cannot go on as it is; what it has written ({}) is kept, and nothing was changed",
+            counted(kept as u64, "layer")
+        ),
+    }
+}
+
+/// What it ends with.
+pub(crate) fn end_of_obstacles(path: &Path, kept: Option<usize>) -> String {
+    match kept {
+        None => String::new(),
+        Some(_) => format!(
+            ". Next, when that is done: `{}`; or `{}` removes what is kept",
+            Again::new("resume", path),
+            own("rollback", path)
+        ),
+    }
 }
 
 /// Names from the root, for messages.

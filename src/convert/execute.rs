@@ -74,7 +74,8 @@ impl Prepared {
     ///
     /// [`Error::Obstacles`].
     pub fn expect_no_obstacles(&self) -> Result<(), Error> {
-        preflight::expect_none(self.source.path(), &self.source.obstacles)
+        let source = &self.source;
+        preflight::expect_none(source.path(), source.resumed.as_ref(), &source.obstacles)
     }
 
     /// With what is known now that the plan is made. A run ends here if anything stands in its way.
@@ -85,6 +86,12 @@ impl Prepared {
             commit::check_space_beside(self.source.path(), sizes),
         ] {
             match space {
+                Err(commit::Error::Space { path, needed, free })
+                    if self.source.resumed.is_some() =>
+                {
+                    let told = preflight::of_the_space_to_go_on(&path, needed, free);
+                    self.source.obstacles.push(told);
+                }
                 Err(error @ (commit::Error::Space { .. } | commit::Error::SpaceBeside { .. })) => {
                     self.source.obstacles.push(error.to_string());
                 }

@@ -19,7 +19,8 @@ pub(super) fn look(source: &mut Source, work: &Work) -> Option<Switch> {
         .request
         .switch_daemon
         .then(|| plan_switch(host, &target));
-    source.by_hand = lines_by_hand(&source.request.host, &target);
+    source.by_hand = lines_by_hand(host, &target);
+    source.is_told = plan_switch(host, &target) == Switch::Nothing;
     let host = &source.request.host;
     let outlook = look_ahead(host, &source.root, &source.model, &target, switch.as_ref());
     for finding in outlook.findings {

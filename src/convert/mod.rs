@@ -36,6 +36,7 @@ mod written;
 pub use begun_at::BegunAt;
 pub use discard::{Discard, Discarded, MayLose};
 pub use error::Error;
+pub(crate) use error::{end_of_obstacles, head_of_obstacles};
 pub use execute::Prepared;
 pub use finish::{Finished, finish};
 pub use inspect::{Converted, Inspection, inspect};

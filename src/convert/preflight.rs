@@ -10,15 +10,17 @@ use nix::sys::statvfs::statvfs;
 
 use super::error::Error;
 use super::read_only::read_only;
+use super::resumed::Resumed;
 use super::writer::Work;
 use crate::commit::{STAGE_NAME, has_own_mount};
 use crate::docker::daemon::{Host, MountPlace, mounts_in_the_way};
 use crate::docker::first_start::{self, Switch};
 use crate::docker::{CONFIG, LEGACY_CONFIG, Model, Root};
-use crate::shell::{own, word};
+use crate::shell::{Again, word};
 use crate::sys::{self, frozen};
 use crate::tree::escape;
 use crate::units::Bytes;
+use crate::words::counted;
 
 /// What stands in the way of the renames, in the root as it is.
 pub(super) fn of_the_root(root: &Root, host: &Host) -> Vec<String> {
@@ -44,10 +46,10 @@ pub(super) fn of_the_containers(root: &Root, model: &Model) -> Option<String> {
         return None;
     }
     Some(format!(
-        "{}: is empty, but image/aufs/layerdb/mounts has records of {} containers: is its file system mounted? Mount it, then again; \
+        "{}: is empty, but image/aufs/layerdb/mounts has records of {}: is its file system mounted? Mount it, then again; \
          if these containers are gone for good, move their records away",
         shown(&directory),
-        model.mounts.len(),
+        counted(model.mounts.len() as u64, "container"),
     ))
 }
 
@@ -101,21 +103,38 @@ pub(super) fn of_the_daemon(root: &Path, switch: Option<&Switch>) -> Vec<String>
         _ => ("; or", untold(switch)),
     };
     let way_on = |what: String| {
-        let command = own("convert", root);
+        // The same run, with all that it was told beside that.
+        let command = Again::new("convert", root).without("--switch-daemon");
         format!("{what}{then} run again without --switch-daemon: `{command}`")
     };
     ordered.into_iter().map(way_on).collect()
 }
 
-/// Fails if there is any.
-pub(super) fn expect_none(root: &Path, obstacles: &[String]) -> Result<(), Error> {
+/// Fails if there is any. `resumed` is the conversion that is gone on with.
+pub(super) fn expect_none(
+    root: &Path,
+    resumed: Option<&Resumed>,
+    obstacles: &[String],
+) -> Result<(), Error> {
     if obstacles.is_empty() {
         return Ok(());
     }
     Err(Error::Obstacles {
         path: root.to_owned(),
+        kept: resumed.map(|resumed| resumed.done.len()),
         obstacles: obstacles.to_vec(),
     })
+}
+
+/// What `resume` says of too little space: it has none of the options with which a conversion would write less, and the layers
+/// that it takes up must stay as they are.
+pub(super) fn of_the_space_to_go_on(path: &Path, needed: Bytes, free: Bytes) -> String {
+    format!(
+        "{}: the conversion writes {needed} in all, and with what it has written there is room for {free}: free {} on that file \
+         system, but leave the Docker root as it is",
+        shown(path),
+        Bytes(needed.0.saturating_sub(free.0))
+    )
 }
 
 fn mounted(mount: &MountPlace) -> String {

@@ -99,6 +99,8 @@ pub struct Source {
     pub(super) ready: Ready,
     /// Held until the conversion ends.
     pub(super) pid_files: Option<PidFiles>,
+    /// Whether Docker is told all of it already.
+    pub(super) is_told: bool,
     /// The conversion that is gone on with.
     pub(super) resumed: Option<Resumed>,
     /// Keeps other runs out; `None` when only a plan is wanted.
@@ -126,14 +128,14 @@ impl Source {
         root.check_target_free()?;
         let mut obstacles = preflight::of_the_root(&root, &request.host);
         if !request.dry_run {
-            preflight::expect_none(root.path(), &obstacles)?;
+            preflight::expect_none(root.path(), None, &obstacles)?;
         }
         let mut notices = Vec::new();
         let pid_files = keep_docker_out(&root, &request.host, request.dry_run, &mut notices)?;
         expect_unmounted_stage(root.path())?;
         if let Err(mounted) = expect_unmounted(root.path(), &request.host) {
             // They say what to do with what is mounted there.
-            preflight::expect_none(root.path(), &obstacles)?;
+            preflight::expect_none(root.path(), None, &obstacles)?;
             return Err(mounted);
         }
         let left = deal_with_leftovers(&root, &leftover, request.dry_run, &mut notices)?;
@@ -154,7 +156,7 @@ impl Source {
         notices.extend(model.warnings.iter().map(ToString::to_string));
         obstacles.extend(preflight::of_the_containers(&root, &model));
         if !request.dry_run {
-            preflight::expect_none(root.path(), &obstacles)?;
+            preflight::expect_none(root.path(), None, &obstacles)?;
         }
         Ok(Self {
             request,
@@ -164,6 +166,7 @@ impl Source {
             notices,
             obstacles,
             by_hand: Vec::new(),
+            is_told: false,
             ready,
             pid_files,
             resumed: None,
@@ -187,7 +190,7 @@ impl Source {
         root.check_target_free()?;
         let request = resumed.request(request);
         let obstacles = preflight::of_the_root(&root, &request.host);
-        preflight::expect_none(root.path(), &obstacles)?;
+        preflight::expect_none(root.path(), Some(&resumed), &obstacles)?;
         privileges::check(&request.host, root.path(), request.writer.purpose())?;
         let mut notices = Vec::new();
         let pid_files = keep_docker_out(&root, &request.host, request.dry_run, &mut notices)?;
@@ -209,7 +212,7 @@ impl Source {
         let obstacles: Vec<_> = preflight::of_the_containers(&root, &model)
             .into_iter()
             .collect();
-        preflight::expect_none(root.path(), &obstacles)?;
+        preflight::expect_none(root.path(), Some(&resumed), &obstacles)?;
         Ok(Self {
             request,
             root,
@@ -218,6 +221,7 @@ impl Source {
             notices,
             obstacles,
             by_hand: Vec::new(),
+            is_told: false,
             ready,
             pid_files,
             resumed: Some(resumed),

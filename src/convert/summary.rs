@@ -91,6 +91,9 @@ pub struct Summary {
     /// What Docker must be told by hand before it starts, where that is not in `daemon.json`; each with its file and line.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub by_hand: Vec<String>,
+    /// Whether Docker's settings were right before, so that nothing is to be changed.
+    #[serde(skip)]
+    pub is_told: bool,
     /// What a run would refuse, each with its way on.
     pub obstacles: Vec<String>,
     /// Each thin device.
@@ -198,6 +201,7 @@ impl Summary {
             settings_file: settings_file(&source.request.host),
             daemon_json: done.and_then(|_| DaemonFile::of(daemon.as_ref())),
             by_hand: source.by_hand.clone(),
+            is_told: source.is_told,
             obstacles: source.obstacles.clone(),
             devices: devices(work),
         }

@@ -16,7 +16,7 @@ pub(crate) fn commands(text: &str) -> Vec<String> {
 }
 
 /// Runs a command as an operator pastes it, from another directory.
-fn paste(command: &str) -> Ended {
+pub(crate) fn paste(command: &str) -> Ended {
     let directory = Path::new(BINARY).parent().unwrap();
     let path = format!("{}:{}", directory.display(), std::env::var("PATH").unwrap());
     let mut shell = Command::new("bash");

@@ -7,6 +7,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod advice;
 mod alone;
 mod at_work;
 mod aufs_changed;

@@ -252,7 +252,8 @@ fn the_last_lines_say_what_became_of_the_daemons_file() {
     let put = format!("put this in {} (", config.display());
     assert!(converted.out.contains(&put), "{converted:?}");
     let back = host.run("rollback", &root.path(), &[]);
-    assert!(back.out.contains("undo \"storage-driver\""), "{back:?}");
+    back.expect(0, &[]);
+    assert!(!back.out.contains("aufs again"), "{back:?}");
     // Where there was none, there is none again.
     fs::remove_file(&config).unwrap();
     let converted = host.run("convert", &root.path(), &["--switch-daemon"]);
@@ -264,6 +265,36 @@ fn the_last_lines_say_what_became_of_the_daemons_file() {
     );
     host.run("rollback", &root.path(), &[]).expect(0, &[]);
     assert!(!config.exists());
+}
+
+#[test]
+fn the_last_lines_name_what_is_left_to_do_in_dockers_settings_and_no_more() {
+    let (host, root) = (Host::new(None), small_root());
+    // Whoever has told it himself is told to take it back, with the file.
+    host.write(
+        CONFIG,
+        r#"{"storage-driver": "devicemapper", "storage-opts": ["dm.fs=ext4"]}"#,
+    );
+    let converted = host.run("convert", &root.path(), &[]);
+    converted.expect(0, &[]);
+    assert!(
+        converted.out.contains("is told to use it already"),
+        "{converted:?}"
+    );
+    assert!(!converted.out.contains("put this in"), "{converted:?}");
+    let back = host.run("rollback", &root.path(), &[]);
+    for words in [
+        "aufs again",
+        "daemon.json",
+        "name aufs instead",
+        "take it out",
+    ] {
+        assert!(back.out.contains(words), "{words}: {back:?}");
+    }
+    let unknown = Tool::new();
+    unknown.run("convert", &root.path(), &[]).expect(0, &[]);
+    let back = unknown.run("rollback", &root.path(), &[]);
+    assert!(back.out.contains("undo \"storage-driver\""), "{back:?}");
 }
 
 #[test]

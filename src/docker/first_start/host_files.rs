@@ -83,6 +83,16 @@ impl HostFiles {
         self.below(&self.resolve(path).unwrap_or_else(|_| path.to_path_buf()))
     }
 
+    /// What the host calls a path of ours; one that is not below the host's root directory is left as it is.
+    pub(super) fn host_path(&self, place: &Path) -> PathBuf {
+        let root = self.root.canonicalize();
+        let root = root.as_deref().unwrap_or(&self.root);
+        match place.strip_prefix(root) {
+            Ok(rest) => Path::new("/").join(rest),
+            Err(_) => place.to_owned(),
+        }
+    }
+
     fn below(&self, path: &Path) -> PathBuf {
         self.root.join(path.strip_prefix("/").unwrap_or(path))
     }

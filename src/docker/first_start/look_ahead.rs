@@ -214,8 +214,11 @@ impl View<'_> {
         if !has_udev && !option::overrides_udev_check(&options) {
             findings.push(Finding::warning(
                 "no-udev",
-                "no udev was found on the host: without it devicemapper says `driver not supported`; add storage option \
-                 dm.override_udev_sync_check=true",
+                format!(
+                    "no udev was found on the host: without it devicemapper says `driver not supported`; add storage option \
+                     dm.override_udev_sync_check=true where the options are, or to storage-opts in {}",
+                    shown(&self.config_place())
+                ),
             ));
         }
         findings
@@ -231,6 +234,8 @@ impl View<'_> {
         } else {
             root.path()
         };
+        // Told as the host knows it: a rescue system's mount point has no place in the host's settings.
+        let host_path = |path: &Path| shown(&self.files.host_path(path));
         let directive = |directive| self.settings.of(directive).last().map(Told::to_string);
         if !is_same_directory(&self.files.place(&told), used) {
             let by = directive(Directive::DataRoot).or_else(|| directive(Directive::Graph));
@@ -238,7 +243,7 @@ impl View<'_> {
                 "{}: Docker works on {}, not on {}: is it this root that is meant?",
                 by.unwrap_or_else(|| "data-root is not set".to_owned()),
                 shown(&told),
-                shown(used)
+                host_path(used)
             );
             findings.push(Finding::warning("other-root", message));
         }
@@ -248,15 +253,15 @@ impl View<'_> {
                 "other-root",
                 format!(
                     "{told}: Docker works on a root UID.GID in {}, not on that itself",
-                    shown(root.path())
+                    host_path(root.path())
                 ),
             )),
             (None, true) => findings.push(Finding::warning(
                 "other-root",
                 format!(
                     "userns-remap is not set: Docker works on {}, not on {} in it",
-                    shown(used),
-                    shown(root.path())
+                    host_path(used),
+                    host_path(root.path())
                 ),
             )),
             _ => {}
