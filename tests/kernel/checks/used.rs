@@ -167,7 +167,7 @@ fn verified(lab: &Lab, root: &Path) -> Result<Value> {
     let report: Value = serde_json::from_str(&ended.out).context(ended.err)?;
     let is_wrong = |layer: &&Value| {
         let grades = [&layer["contents"]["grade"], &layer["tree"]["grade"]];
-        let wrong = ["mismatch", "different", "source-damaged"];
+        let wrong = ["mismatch", "undecided", "different", "source-damaged"];
         layer["structure"]["first"] != serde_json::json!([])
             || grades
                 .iter()
