@@ -18,6 +18,7 @@ use walkdir::WalkDir;
 use super::aufs_changes::AufsChanges;
 use super::error::Error;
 use super::image_names::ImageNames;
+use super::left_out::has_data;
 use super::since::{names_in, read_regular};
 use crate::docker::CacheId;
 use crate::tree::escape;
@@ -328,14 +329,4 @@ fn attributes(sum: &mut Sha256, meta: &Metadata) {
     for number in [meta.mtime(), meta.mtime_nsec()] {
         sum.update(number.to_le_bytes());
     }
-}
-
-/// Whether something is no directory, or one with something in it that is none. What cannot be looked at counts as data.
-fn has_data(path: &Path) -> bool {
-    let own = |name: &std::ffi::OsStr| name.as_bytes().starts_with(b".wh..wh.");
-    WalkDir::new(path).into_iter().any(|entry| {
-        entry.map_or(true, |entry| {
-            !entry.file_type().is_dir() && !own(entry.file_name())
-        })
-    })
 }

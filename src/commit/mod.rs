@@ -17,6 +17,7 @@ mod error;
 mod expected;
 mod image_names;
 mod journal;
+mod left_out;
 mod leftover;
 mod moves;
 mod others;

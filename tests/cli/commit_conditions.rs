@@ -251,6 +251,42 @@ fn what_was_left_out_of_the_conversion_is_named_and_dropped_by_its_own_word_alon
     ready.committed(&["--drop-left-out"]);
 }
 
+#[test]
+fn of_what_was_left_out_only_what_aufs_itself_makes_is_no_data() {
+    let own = |left: &Path| {
+        for directory in [".wh..wh.plnk", ".wh..wh.orph", "dir"] {
+            fs::create_dir_all(left.join(directory)).unwrap();
+        }
+        for marker in [".wh..wh.aufs", "dir/.wh..wh..opq"] {
+            fs::write(left.join(marker), "").unwrap();
+        }
+    };
+    for (name, text) in [
+        ("", ""),
+        (".wh..wh.notes", "precious"),
+        (".wh..wh.dir.0a1f/file", "precious"),
+        (".wh..wh.aufs", "precious"),
+        (".wh..wh.orph/file", "precious"),
+        (".wh..wh.notes", ""),
+    ] {
+        let root = Ready::root();
+        let left = format!("aufs/diff/{}-removing", "1".repeat(64));
+        let left = root.path().join(left);
+        own(&left);
+        if !name.is_empty() {
+            let file = left.join(name);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, text).unwrap();
+        }
+        let ready = Ready::of(root);
+        if !name.is_empty() {
+            ready.refused(1, &["1 with data were left out", "1111-removing"]);
+            fs::remove_file(left.join(name)).unwrap();
+        }
+        ready.committed(&[]);
+    }
+}
+
 /// Sets the mark of the pool's superblock that a check is needed. Source: linux v6.6 `drivers/md/dm-thin-metadata.c`,
 /// `struct thin_disk_superblock`, and `persistent-data/dm-space-map-common.c` for the checksum's constant.
 fn mark_as_needing_a_check(root: &Path) {
