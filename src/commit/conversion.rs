@@ -17,6 +17,7 @@ use super::error::Error;
 use super::journal::{Journal, Record, State, Story, Switching, removal_has_begun, sync_directory};
 use super::leftover::Leftover;
 use super::moves::{Ground, Move};
+use super::originals;
 use super::others;
 use super::remove::{
     all_removed, expect_changeable, expect_unmounted_aufs_side, expect_unmounted_result,
@@ -339,6 +340,7 @@ impl Conversion {
     ///
     /// [`Error::NotRemoved`] and [`Error::TakingBack`]: it can be called again.
     pub fn remove(self) -> Result<(), Error> {
+        self.expect_originals_back()?;
         remove_stage(&self.stage).map_err(|cause| match cause {
             // All is back, and what is left is in nobody's way.
             Error::NotRemoved { .. } => cause,
@@ -349,6 +351,19 @@ impl Conversion {
         })?;
         self.story.begun.root.put_back(&self.root);
         Ok(())
+    }
+
+    /// Whatever the journal says was moved: what is the only copy stays.
+    fn expect_originals_back(&self) -> Result<(), Error> {
+        let Some(kept) = originals::only_copy(&self.root, &self.configs)? else {
+            return Ok(());
+        };
+        let top = self.configs.join("originals");
+        let path = self.root.join(kept.strip_prefix(top).unwrap_or(&kept));
+        Err(Error::TakingBack {
+            root: self.root.clone(),
+            cause: Box::new(Error::OnlyOriginal { path, kept }),
+        })
     }
 
     /// Bytes that the removal of the aufs side gives back.
@@ -410,6 +425,22 @@ impl Conversion {
     /// [`Error::Mounted`].
     pub fn expect_unmounted(&self) -> Result<(), Error> {
         expect_unmounted_result(&self.root)
+    }
+
+    /// Makes sure that no attribute flag forbids a step of the way back, and that none loses a config.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unchangeable`], [`Error::OnlyOriginal`]; nothing has been changed.
+    pub fn expect_way_back(&self) -> Result<(), Error> {
+        let mut flagged = Kept::default();
+        for step in self.story.switching.iter().flat_map(|one| &one.moves) {
+            step.expect_way_back(self.ground(), &mut flagged)?;
+        }
+        if flagged.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Unchangeable { kept: flagged })
     }
 
     /// Makes sure that nobody else's files are in what `rollback` removes.

@@ -288,6 +288,18 @@ pub enum Error {
         /// What stands there.
         path: PathBuf,
     },
+    /// An original is what is not in place any more.
+    #[error(
+        "{path}: is not the config that the conversion found there, and {} is the only copy of that; it stays. Next: \
+         `cp -a {} {}`, then the same command again",
+        shown(kept), word(kept), word(.path), path = shown(.path)
+    )]
+    OnlyOriginal {
+        /// The config.
+        path: PathBuf,
+        /// Its original.
+        kept: PathBuf,
+    },
     /// The first step could not be made.
     #[error(
         "{cause}; nothing was moved or removed. When the cause is gone: `{again}`",

@@ -55,8 +55,13 @@ pub(super) fn check(switching: &Switching) -> Result<(), &'static str> {
 pub(super) fn directory_of_config(path: &str) -> Option<&str> {
     let (directory, name) = path.rsplit_once('/')?;
     let id = directory.strip_prefix("containers/")?;
-    let is_config = CONFIGS.contains(&name) && ContainerId::parse(id.as_bytes()).is_ok();
+    let is_config = CONFIGS.contains(&name) && is_container(id);
     is_config.then_some(directory)
+}
+
+/// Whether a container can have such an id.
+pub(super) fn is_container(id: &str) -> bool {
+    ContainerId::parse(id.as_bytes()).is_ok()
 }
 
 #[cfg(test)]

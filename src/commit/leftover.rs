@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::error::Error;
 use super::journal::{self, State, Story};
 use super::moves::Ground;
+use super::originals;
 use super::remove::expect_unmounted_stage;
 use super::stage::STAGE_NAME;
 use super::{area, beside};
@@ -47,12 +48,13 @@ impl Leftover {
         match Story::read(&path)? {
             Some(mut story) => {
                 beside::check(root, &story, place.as_ref())?;
+                let configs = beside::configs(root, &path, story.beside.as_ref());
                 story.settle(Ground {
                     root,
                     stage: &path,
-                    configs: &beside::configs(root, &path, story.beside.as_ref()),
+                    configs: &configs,
                 });
-                if let Some(found) = moved_unknown_to(&story, root, &area)? {
+                if let Some(found) = moved_unknown_to(&story, (root, &configs), &area)? {
                     return Err(lost(found));
                 }
                 Ok(Self::Conversion(path, Box::new(story)))
@@ -102,12 +104,20 @@ fn begun_without_journal(
 }
 
 /// What shows that more was moved than the journal knows: its end is missing. While layers are written, the driver's home is in
-/// the staging directory.
-fn moved_unknown_to(story: &Story, root: &Path, area: &Dir) -> Result<Option<PathBuf>, Error> {
-    if story.state != State::Writing || area.has_dir("devicemapper")? {
+/// the staging directory, and each original is a second name of the config in place.
+fn moved_unknown_to(
+    story: &Story,
+    (root, configs): (&Path, &Path),
+    area: &Dir,
+) -> Result<Option<PathBuf>, Error> {
+    if story.state != State::Writing {
         return Ok(None);
     }
-    devicemapper_beside_aufs(root)
+    match originals::only_copy(root, configs)? {
+        None if area.has_dir("devicemapper")? => Ok(None),
+        None => devicemapper_beside_aufs(root),
+        found => Ok(found),
+    }
 }
 
 /// The devicemapper side, if it is in place and the aufs side is there too.

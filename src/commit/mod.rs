@@ -20,6 +20,7 @@ mod journal;
 mod left_out;
 mod leftover;
 mod moves;
+mod originals;
 mod others;
 mod progress_file;
 mod remove;

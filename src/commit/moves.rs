@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::error::Error;
 use super::journal::sync_directory;
+use super::originals::is_only_copy;
+use super::remove::note_flag;
+use crate::removal::Kept;
 
 /// One step. Paths are relative: `from`, `stood` and `original` to the staging directory, that of the configs for a file, and `to` to
 /// the Docker root.
@@ -139,8 +142,11 @@ impl Move {
                 if look(parent(&to))?.is_none() {
                     return Ok(Back::DirectoryGone);
                 }
-                if look(&from)?.is_some() {
-                    // Not replaced: what lies there is the original, or what somebody else put there.
+                if look(&from)?.is_some() && look(&to)?.is_some() {
+                    // Not replaced: what lies there is the original, or what a Docker on aufs put there.
+                    if is_only_copy(&to, &kept)? {
+                        return Err(Error::OnlyOriginal { path: to, kept });
+                    }
                     return match fs::remove_file(&kept) {
                         Err(error) => Err(Error::io(&kept, "remove")(error)),
                         Ok(()) => Ok(Back::Done),
@@ -157,6 +163,42 @@ impl Move {
             }
         }
         Ok(Back::Done)
+    }
+
+    /// Makes sure that taking it back loses no config, and notes which attribute flags would not let it be taken back, as far as there is
+    /// anything to do.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OnlyOriginal`].
+    pub(super) fn expect_way_back(
+        &self,
+        ground: Ground<'_>,
+        flagged: &mut Kept,
+    ) -> Result<(), Error> {
+        let (from, to, kept) = match self {
+            Self::Place { from, to, stood } => (from, to, stood),
+            Self::Replace { from, to, original } => (from, to, original),
+        };
+        let staged = self.staged_in(ground);
+        let (from, to, kept) = (staged.join(from), ground.root.join(to), staged.join(kept));
+        let is_to_do = match self {
+            Self::Place { .. } => look(&from)?.is_none() || look(&kept)?.is_some(),
+            Self::Replace { .. } => look(&kept)?.is_some(),
+        };
+        if let Self::Replace { .. } = self
+            && look(&from)?.is_some()
+            && look(&to)?.is_some()
+            && is_only_copy(&to, &kept)?
+        {
+            return Err(Error::OnlyOriginal { path: to, kept });
+        }
+        if is_to_do {
+            for path in [parent(&to), &to, parent(&kept), &kept] {
+                note_flag(path, flagged);
+            }
+        }
+        Ok(())
     }
 
     /// Makes sure that no directory on the way to what is moved is a symbolic link: a rename follows those.
@@ -225,7 +267,8 @@ fn set_aside(to: &Path, stood: &Path) -> Result<(), Error> {
     fs::rename(to, stood).map_err(Error::io(to, "set aside"))
 }
 
-fn look(path: &Path) -> Result<Option<Metadata>, Error> {
+/// What has this name, no link followed.
+pub(super) fn look(path: &Path) -> Result<Option<Metadata>, Error> {
     match path.symlink_metadata() {
         Ok(meta) => Ok(Some(meta)),
         Err(error)

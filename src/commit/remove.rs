@@ -11,7 +11,7 @@ use super::stage::STAGE_NAME;
 use crate::engine::kernel::claim;
 use crate::mount_table::{Seen, Table};
 use crate::removal::{Cause, Kept, Stuck, remove};
-use crate::sys::Identity;
+use crate::sys::{Identity, frozen};
 
 /// The process file system: what is really mounted counts.
 const PROC: &str = "/proc";
@@ -100,6 +100,16 @@ pub(super) fn expect_changeable(root: &Path) -> Result<(), Error> {
         Ok(())
     } else {
         Err(Error::Unchangeable { kept })
+    }
+}
+
+/// Notes a file or directory that cannot be moved, replaced, or lose names because of a flag.
+pub(super) fn note_flag(path: &Path, kept: &mut Kept) {
+    if let Some(flag) = frozen(path) {
+        kept.add(Stuck {
+            path: path.to_owned(),
+            cause: Cause::FlagAbove(flag),
+        });
     }
 }
 

@@ -139,6 +139,7 @@ fn take_back(held: &Held, request: &RollbackRequest, done: &mut RolledBack) -> R
             damaged,
         });
     }
+    conversion.expect_way_back()?;
     request.expect_not_cancelled()?;
     // Devices and mounts of a killed run first: they hold what is to be moved. And what cannot be taken back is told as long as
     // nothing has been moved.

@@ -4,6 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::path::Path;
 
 use super::run::{Tool, small_root};
+use super::support::root::container_id;
 use super::support::trace::{assert_same, contents};
 
 /// A name for it, and what does it.
@@ -73,6 +74,34 @@ fn a_journal_that_ends_before_the_move_is_not_believed() {
     let first = text.lines().next().unwrap().len() as u64 + 1;
     cut(&journal, first);
     refused_by_all(&tool, &root.path(), "cut after its first line");
+}
+
+#[test]
+fn originals_that_are_the_only_copy_are_not_removed_whatever_lies_in_the_staging_directory() {
+    let (tool, root) = (Tool::new(), small_root());
+    tool.run("convert", &root.path(), &[]).expect(0, &[]);
+    let stage = root.path().join(".aufs2dm");
+    let journal = stage.join("journal");
+    let text = fs::read_to_string(&journal).unwrap();
+    cut(&journal, text.lines().next().unwrap().len() as u64 + 1);
+    // As if layers were being written.
+    fs::rename(root.path().join("devicemapper"), stage.join("devicemapper")).unwrap();
+    refused_by_all(
+        &tool,
+        &root.path(),
+        "with the pool in the staging directory",
+    );
+    fs::rename(root.path().join("image/devicemapper"), stage.join("image")).unwrap();
+    refused_by_all(&tool, &root.path(), "with all in the staging directory");
+    // With the originals in place again, nothing of the root is missed.
+    let kept = stage.join("originals/containers").join(container_id("web"));
+    let place = root.path().join("containers").join(container_id("web"));
+    for entry in fs::read_dir(kept).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), place.join(entry.file_name())).unwrap();
+    }
+    tool.run("rollback", &root.path(), &[]).expect(0, &[]);
+    assert!(!stage.exists());
 }
 
 #[test]

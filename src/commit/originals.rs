@@ -1,0 +1,50 @@
+//! The originals of the containers' configs that stand for the only copy.
+//!
+//! An original is the second name of a config, or what a config was that is replaced. It goes only where what lies in place is that, or
+//! what a Docker on aufs has made of it since.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::error::Error;
+use super::expected::{CONFIGS, is_container};
+use super::moves::look;
+use super::since::{names_in, read_regular};
+use crate::docker::config_with_driver;
+
+/// The first of those that are kept in `configs` without which what they are would be gone.
+pub(super) fn only_copy(root: &Path, configs: &Path) -> Result<Option<PathBuf>, Error> {
+    let kept = configs.join("originals/containers");
+    for id in names_in(&kept)?.iter().filter(|id| is_container(id)) {
+        for name in CONFIGS {
+            let original = kept.join(id).join(name);
+            let place = root.join("containers").join(id).join(name);
+            if is_only_copy(&place, &original)? {
+                return Ok(Some(original));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Whether `original` has what is not in place any more. A container that was removed needs none.
+pub(super) fn is_only_copy(place: &Path, original: &Path) -> Result<bool, Error> {
+    let Some(kept) = look(original)? else {
+        return Ok(false);
+    };
+    let Some(now) = look(place)? else {
+        let container = place.parent();
+        return Ok(container.map_or(Ok(None), look)?.is_some());
+    };
+    if (now.dev(), now.ino()) == (kept.dev(), kept.ino()) {
+        return Ok(false);
+    }
+    let now = read_regular(place)?;
+    let is_of_aufs = |bytes: &Vec<u8>| matches!(config_with_driver(bytes, ""), Ok(Some(_)));
+    if now.as_ref().is_some_and(is_of_aufs) {
+        return Ok(false);
+    }
+    let kept = fs::read(original).map_err(Error::io(original, "read"))?;
+    Ok(now != Some(kept))
+}
