@@ -9,6 +9,7 @@ use super::held::Held;
 use super::left::left_by_conversion;
 use super::order::Order;
 use super::read_only::expect_writable;
+use super::verify::device_side;
 use crate::commit::{self, Changes, Conversion, Depth, Leftover, State};
 use crate::docker;
 use crate::docker::daemon::Host;
@@ -119,27 +120,7 @@ fn take_back(held: &Held, request: &RollbackRequest, done: &mut RolledBack) -> R
             state: State::Committing,
         }));
     }
-    conversion.expect_unmounted()?;
-    conversion.expect_nobody_elses()?;
-    done.lost = conversion.changes()?;
-    if !done.lost.is_empty() && !request.force {
-        return Err(Error::DockerHasRun {
-            path: path.to_owned(),
-            changes: Box::new(done.lost.clone()),
-        });
-    }
-    done.aufs_differs = broken(&conversion)?;
-    if !request.onto_damaged {
-        expect_right(&conversion, path, done.aufs_differs.take())?;
-    }
-    let damaged = conversion.damaged_originals()?;
-    if !damaged.is_empty() && !request.onto_damaged {
-        return Err(Error::OriginalsDamaged {
-            path: path.to_owned(),
-            damaged,
-        });
-    }
-    conversion.expect_way_back()?;
+    let damaged = expect_way_back(path, &conversion, request, done)?;
     request.expect_not_cancelled()?;
     // Devices and mounts of a killed run first: they hold what is to be moved. And what cannot be taken back is told as long as
     // nothing has been moved.
@@ -176,6 +157,54 @@ fn expect_right(conversion: &Conversion, path: &Path, broken: Option<String>) ->
         }),
         None => Ok(()),
     }
+}
+
+/// Makes sure, before anything is changed, that going back loses only what was waived. Returns which originals are damaged.
+fn expect_way_back(
+    path: &Path,
+    conversion: &Conversion,
+    request: &RollbackRequest,
+    done: &mut RolledBack,
+) -> Result<Vec<String>, Error> {
+    conversion.expect_unmounted()?;
+    conversion.expect_nobody_elses()?;
+    done.lost = conversion.changes()?;
+    if !done.lost.is_empty() && !request.force {
+        return Err(Error::DockerHasRun {
+            path: path.to_owned(),
+            changes: Box::new(done.lost.clone()),
+        });
+    }
+    done.aufs_differs = broken(conversion)?;
+    if !request.onto_damaged {
+        expect_right(conversion, path, done.aufs_differs.take())?;
+    }
+    let damaged = conversion.damaged_originals()?;
+    if !damaged.is_empty() && !request.onto_damaged {
+        return Err(Error::OriginalsDamaged {
+            path: path.to_owned(),
+            damaged,
+        });
+    }
+    conversion.expect_way_back()?;
+    if done.lost.is_empty() && conversion.story().state == State::Converted {
+        done.notices.extend(metadata_written(path, conversion));
+    }
+    Ok(damaged)
+}
+
+/// That the pool's metadata is not what the latest verification had before it: that alone is no content, but it shows that somebody used
+/// the pool.
+fn metadata_written(path: &Path, conversion: &Conversion) -> Option<String> {
+    let verified = conversion.story().verified.latest.as_ref()?;
+    let seen = verified.seen.as_ref()?;
+    // Devices that are not there are told by whoever needs them.
+    let now = device_side(path, conversion, None).ok()?;
+    let is_written = seen.written_until(&now).contains(&"the pool's metadata");
+    is_written.then(|| {
+        "the pool's metadata was written to after the latest verification, as by a start of Docker; nothing else that was done there shows"
+            .to_owned()
+    })
 }
 
 /// What of the aufs side is not what was converted. Not all of it shows in what the journal noted: the latest verification

@@ -96,3 +96,17 @@ fn what_holds_no_content_needs_no_force() {
         }
     }
 }
+
+#[test]
+fn that_the_pool_was_activated_is_told_of_a_root_that_goes_back() {
+    let (tool, root) = converted(&[]);
+    tool.run("verify", &root.path(), &[]).expect(0, &[]);
+    let metadata = root.path().join(POOL_METADATA);
+    let file = File::options().write(true).open(metadata).unwrap();
+    // Behind the superblock's members.
+    file.write_all_at(b"x", 4000).unwrap();
+    tool.run("rollback", &root.path(), &[]).expect(
+        0,
+        &["the pool's metadata was written to after the latest verification"],
+    );
+}
