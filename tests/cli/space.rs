@@ -69,7 +69,13 @@ fn what_an_earlier_run_left_counts_as_free() {
     let (tool, root) = (Tool::new(), large_root());
     let disk = Disk::tmpfs("224m", &root.path());
     forge(&disk.root(), &[BEGUN]);
-    let left = disk.root().join(".aufs2dm/data");
+    let mut home = disk.root().join(".aufs2dm");
+    for part in ["devicemapper", "devicemapper"] {
+        home.push(part);
+        fs::create_dir(&home).unwrap();
+        fs::set_permissions(&home, fs::Permissions::from_mode(0o700)).unwrap();
+    }
+    let left = home.join("data");
     fs::write(&left, vec![1; 50 << 20]).unwrap();
     fs::set_permissions(&left, fs::Permissions::from_mode(0o600)).unwrap();
     tool.run("convert", &disk.root(), &[])
