@@ -67,13 +67,15 @@ impl Rotten {
     fn rot_on_device(&self, name: &str) {
         let data = self.root.path().join("devicemapper/devicemapper/data");
         let file = File::options().read(true).write(true).open(data).unwrap();
+        let modified = file.metadata().unwrap().modified().unwrap();
         let text = content(name);
         let (mut found, mut at) = (vec![0; text.len()], 0);
         loop {
             at = lseek64(&file, at, Whence::SeekData).expect("the file is in the pool");
             file.read_exact_at(&mut found, at.cast_unsigned()).unwrap();
             if found == text {
-                return flip(&file, at.cast_unsigned() + 5000);
+                flip(&file, at.cast_unsigned() + 5000);
+                return file.set_modified(modified).unwrap();
             }
             at += 4096;
         }
@@ -281,7 +283,7 @@ fn no_more_is_called_right_than_what_was_read() {
     let end =
         "\nnothing is wrong with the devices; the bytes that aufs has of 1 layer were not read\n";
     assert!(full.out.contains(end), "{full:?}");
-    let said = "nothing wrong with the devices (1 layers, 1 not read in aufs)";
+    let said = "nothing wrong with the devices (1 layer, 1 not read in aufs)";
     let status = tool.run("status", &path, &[]);
     assert!(status.out.contains(said), "{status:?}");
     tool.run("commit", &path, &["--yes"]).expect(0, &[]);
