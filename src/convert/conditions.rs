@@ -8,13 +8,13 @@ use super::discard::MayLose;
 use super::error::Error;
 use super::verify::{VerifyRequest, device_side, look, noted};
 use crate::commit::{AufsChanges, Conversion, Depth, Verified};
-use crate::docker::DeviceFiles;
 use crate::docker::daemon::Host;
 use crate::docker::devicemapper::FileSystem;
+use crate::docker::{CacheId, DeviceFiles};
 use crate::engine::{Cancel, Silent};
 use crate::shell::own;
 use crate::tree::shown;
-use crate::verify::{self, Mode, Verdict};
+use crate::verify::{self, Mode, Report, Verdict};
 
 /// Makes sure that the devicemapper side is whole and proven, and that the aufs side has nothing besides.
 ///
@@ -218,6 +218,9 @@ fn not_sound(
     };
     let mut report = look(&request, path, Some(conversion), &Silent)?;
     report.add_faults(conversion.damage()?);
+    if let Some(why) = mounted_since(path, conversion, may_lose, &report)? {
+        return Ok(Some(why));
+    }
     // Of xfs, which the kernel alone reads, the full verification has the word.
     let could_look = report.verdict != Verdict::NotVerified || may_lose.unverified || is_xfs(path)?;
     let is_wrong = matches!(report.verdict, Verdict::Wrong | Verdict::Undecided);
@@ -233,6 +236,26 @@ fn not_sound(
         "a quick verification just now found this:\n{report}\nNext: `{}`",
         own("verify --full", path)
     )))
+}
+
+/// That a device was mounted to be written to since the proof. A write in place to a pool on devices shows in nothing else.
+fn mounted_since(
+    path: &Path,
+    conversion: &Conversion,
+    may_lose: MayLose,
+    report: &Report,
+) -> Result<Option<String>, Error> {
+    let proven_at = proof(path, conversion, may_lose)?.at.cast_signed();
+    // The verification keeps Docker out until its end.
+    let mut layers = report.layers.iter();
+    let layer = layers.find(|layer| layer.mounted.is_some_and(|at| at >= proven_at));
+    Ok(layer.map(|layer| {
+        format!(
+            "the device of layer {} was mounted and may have been written to after the last full verification: `{}`",
+            layer.id.as_ref().map_or("base", CacheId::as_str),
+            own("verify --full", path)
+        )
+    }))
 }
 
 fn is_xfs(path: &Path) -> Result<bool, Error> {

@@ -36,17 +36,24 @@ struct Sums {
 
 impl Bytes {
     /// Compares all files of a branch that have the same size on the device. Of a branch that alone was changed, those with another
-    /// time of modification are left out.
+    /// time of modification are left out; of a device that its container went on with after `noted`, in seconds since 1970, those that
+    /// the kernel has changed since.
     pub(super) fn compare(
         work: &Work<'_>,
         (layer, compared): (&Layer, &Compared),
         (device, tree): (ThinDevice<'_>, DeviceTree<'_>),
+        noted: Option<i64>,
     ) -> Result<Self, Halt> {
+        let is_changed = |ino| {
+            let inode = tree.view.inode(ino);
+            let changed = inode.map(|inode| inode.meta().ctime.sec());
+            noted.is_some_and(|noted| changed.is_none_or(|changed| changed > noted))
+        };
         let mut branch = BranchFiles::new(work, layer)?;
         let mut files = DeviceFiles::new(work, device, tree);
         let mut all = Self::default();
         for &(node, ino) in &compared.files {
-            if compared.is_of_aufs && !is_same_file(layer, node, ino, tree) {
+            if is_changed(ino) || compared.is_of_aufs && !is_same_file(layer, node, ino, tree) {
                 continue;
             }
             let size = layer.tree.regular(node).map_or(0, |file| file.size);

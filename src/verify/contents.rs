@@ -295,7 +295,7 @@ impl Subject<'_> {
         tree: DeviceTree<'_>,
     ) -> Result<Bytes, Halt> {
         match self.branch {
-            Some(layer) => Bytes::compare(self.work, (layer, compared), (device, tree)),
+            Some(layer) => Bytes::compare(self.work, (layer, compared), (device, tree), None),
             None => Ok(Bytes::default()),
         }
     }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::blame::{BranchNow, BytesThen};
 use super::branch::read_branch;
+use super::bytes::Bytes;
 use super::carried;
 use super::compare::{Compared, Sides, compare};
 use super::contents::{How, Judged, Subject};
@@ -212,6 +213,10 @@ fn begun(
         space: Faults::default(),
         entries: None,
         own_bytes: None,
+        mounted: opened
+            .ok()
+            .filter(|_| run.reach.is_none())
+            .and_then(|opened| last_mount(&opened.device)),
         hits: target.id.as_ref().map_or_else(Hits::default, users),
     }
 }
@@ -249,6 +254,13 @@ enum Branch<'a> {
 
 /// What is wrong with a device that is not what the conversion noted.
 pub(super) const NOT_AS_NOTED: &str = "the entries of its device are not those that were converted";
+
+/// Why a container's layer is not verified that Docker worked on.
+pub(super) const WENT_ON: &str = "its container went on with it since the conversion";
+
+/// What is said of a file in such a layer.
+pub(super) const NOT_WRITTEN: &str =
+    "differs from aufs, although nothing has written it since the conversion,";
 
 /// A layer, looked at.
 pub(super) struct Look<'r, 'a> {
@@ -383,7 +395,7 @@ impl<'r, 'a> Look<'r, 'a> {
                 entries: compared.entries,
             };
         }
-        if report.role == Role::Writable && self.written_since() {
+        if report.role == Role::Writable && self.went_on(report.mounted) {
             return Tree::ChangedSince {
                 differences: compared.faults.count(),
             };
@@ -399,7 +411,7 @@ impl<'r, 'a> Look<'r, 'a> {
     /// A layer whose branch has gone since the conversion.
     fn without_branch(&self, report: &LayerReport) -> Tree {
         let lost = format!("aufs/diff/{}: is missing", self.id);
-        let went_on = report.role == Role::Writable && self.written_since();
+        let went_on = report.role == Role::Writable && self.went_on(report.mounted);
         let mut entries: Faults = std::iter::once(lost).collect();
         let noted = self.noted_entries();
         if went_on || noted.is_none() || self.is_as_noted(report.entries.as_deref()) {
@@ -432,16 +444,41 @@ impl<'r, 'a> Look<'r, 'a> {
         }
     }
 
-    /// Whether the file system was written to after the conversion noted its device: a container went on with it.
-    fn written_since(&self) -> bool {
-        let (Some(opened), Some(devices)) = (self.opened, &self.run.devices) else {
-            return false;
-        };
+    /// When the conversion noted its device, in seconds since 1970.
+    pub(super) fn noted_at(&self) -> Option<i64> {
+        let devices = self.run.devices.as_ref()?;
         let note = devices.home.join("metadata").join(self.id.as_str());
-        let Ok(note) = note.symlink_metadata() else {
-            return false;
-        };
-        last_write(&opened.device).is_some_and(|time| time > note.mtime())
+        Some(note.symlink_metadata().ok()?.mtime())
+    }
+
+    /// Whether the kernel mounted the file system to write to it after the conversion noted its device: a container went on with it,
+    /// or Docker copied something there. Damage is no mount.
+    fn went_on(&self, mounted: Option<i64>) -> bool {
+        mounted
+            .zip(self.noted_at())
+            .is_some_and(|(mounted, noted)| mounted > noted)
+    }
+
+    /// The contents of a layer that its container went on with. What the kernel has not changed since must still be what aufs has.
+    fn contents_left(
+        &self,
+        how: How<'_>,
+        branch: Option<&Layer>,
+        compared: Option<&Compared>,
+    ) -> Result<Contents, Halt> {
+        if let (How::Read, Some(branch), Some(compared)) = (how, branch, compared)
+            && let Ok(Some(device)) = self.on_device()
+        {
+            let sides = (branch, compared);
+            let bytes = Bytes::compare(&self.run.work, sides, device, self.noted_at())?;
+            if !bytes.are_same() {
+                let files = bytes.faults(branch, NOT_WRITTEN);
+                return Ok(Contents::Undecided { files });
+            }
+        }
+        Ok(Contents::NotVerifiable {
+            reason: WENT_ON.to_owned(),
+        })
     }
 
     fn contents(
@@ -452,9 +489,7 @@ impl<'r, 'a> Look<'r, 'a> {
         tree: &Tree,
     ) -> Result<Judged, Halt> {
         if let Tree::ChangedSince { .. } = tree {
-            return Ok(Judged::from(Contents::NotVerifiable {
-                reason: "its container went on with it since the conversion".to_owned(),
-            }));
+            return self.contents_left(how, branch, compared).map(Judged::from);
         }
         let device = match self.on_device() {
             Ok(device) => device,
@@ -678,13 +713,13 @@ fn mark_is(id: &[u8], device: ThinDevice<'_>, view: &View) -> Result<(), &'stati
     Ok(())
 }
 
-/// When the file system's superblock was last written, in seconds since 1970. Source: linux v6.6 `fs/ext4/ext4.h`,
-/// `struct ext4_super_block`, `s_wtime` and `s_wtime_hi`.
-fn last_write(device: &ThinDevice<'_>) -> Option<i64> {
+/// When the kernel last mounted the file system to write to it, in seconds since 1970. Source: linux v6.6 `fs/ext4/ext4.h`,
+/// `struct ext4_super_block`, `s_mtime` and `s_mtime_hi`; `fs/ext4/super.c`, `ext4_setup_super`, which writes it at once.
+fn last_mount(device: &ThinDevice<'_>) -> Option<i64> {
     let mut superblock = [0; 1024];
     device.read_at(&mut superblock, 1024).ok()?;
-    let low = u32::from_le_bytes(*superblock[0x30..].first_chunk()?);
-    Some(i64::from(superblock[0x274]) << 32 | i64::from(low))
+    let low = u32::from_le_bytes(*superblock[0x2C..].first_chunk()?);
+    Some(i64::from(superblock[0x275]) << 32 | i64::from(low))
 }
 
 /// What every new file system has.

@@ -14,7 +14,7 @@ use crate::verify::branch::BranchFiles;
 use crate::verify::contents::CHANGED_IN_AUFS;
 use crate::verify::entries::Entries;
 use crate::verify::error::Halt;
-use crate::verify::layer::Look;
+use crate::verify::layer::{Look, WENT_ON};
 use crate::verify::proof::by_digest;
 use crate::verify::recorded::nr_names;
 use crate::verify::report::{Contents, Faults, Mode, Proof, Tree};
@@ -31,15 +31,15 @@ pub(super) struct Files<'r, 'a> {
     pub(super) merged: Option<&'r Merged>,
     /// In which ranges of bytes the device differs from its parent.
     pub(super) changed: Option<&'r [Range<u64>]>,
+    /// When the conversion noted the device, in seconds since 1970, if its container went on with it.
+    pub(super) went_on_after: Option<i64>,
 }
 
 impl Files<'_, '_> {
     /// The grade of the layer's contents.
     pub(super) fn contents(&self, look: &Look<'_, '_>, tree: &Tree) -> Result<Contents, Halt> {
         if let Tree::ChangedSince { .. } = tree {
-            return Ok(Contents::NotVerifiable {
-                reason: "its container went on with it since the conversion".to_owned(),
-            });
+            return self.contents_left();
         }
         let contents = match look.record() {
             Ok(Some((diff, record))) => match self.by_digest(diff, record) {
@@ -56,6 +56,18 @@ impl Files<'_, '_> {
             }
         };
         self.with_those_from_below(contents)
+    }
+
+    /// The contents of a layer that its container went on with. What the kernel has not changed since must still be what aufs has.
+    fn contents_left(&self) -> Result<Contents, Halt> {
+        let (_, _, files) = self.differing(|_| true)?;
+        Ok(if files.is_empty() {
+            Contents::NotVerifiable {
+                reason: WENT_ON.to_owned(),
+            }
+        } else {
+            Contents::Undecided { files }
+        })
     }
 
     fn by_digest(&self, diff: DiffId, record: File) -> Result<Contents, Halt> {
@@ -175,13 +187,12 @@ impl Files<'_, '_> {
         {
             let mut branch = BranchFiles::new(&self.run.work, self.layers[layer])?;
             for &(node, child) in pairs {
-                let times = [
-                    self.layers[layer].tree.node(node),
-                    self.mounted.tree.node(child),
-                ];
-                let [aufs, device] = times.map(|node| node.meta.mtime);
-                // One that aufs wrote since the conversion says nothing of what is on the device.
-                if merged.is_of_aufs && aufs != device {
+                let aufs = &self.layers[layer].tree.node(node).meta;
+                let device = &self.mounted.tree.node(child).meta;
+                // One that aufs wrote since the conversion says nothing of what is on the device, and the other way round.
+                let written = |noted: i64| device.ctime.sec() > noted;
+                let by_aufs = merged.is_of_aufs && aufs.mtime != device.mtime;
+                if by_aufs || self.went_on_after.is_some_and(written) {
                     continue;
                 }
                 let origin = (layer, node);

@@ -11,7 +11,7 @@ mod read;
 mod top;
 
 use std::fs::File;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -229,6 +229,7 @@ fn inside(
         opened: Some(opened),
         below: None,
     };
+    let noted_at = look.noted_at();
     let entries = digest(&mounted.tree);
     let is_as_noted = look.is_as_noted(Some(&entries));
     let layers = stack.map(|all| all.iter().map(Held::layer).collect::<Vec<_>>());
@@ -237,9 +238,9 @@ fn inside(
         .ok()
         .map(|layers| merged_with(&beside, compare(&trees(layers), &mounted.tree), is_as_noted));
     report.tree = match (&merged, &layers) {
-        (Some(merged), _) => grade(run, report.role, &mounted, merged),
+        (Some(merged), _) => grade(noted_at, report.role, &mounted, merged),
         (None, _) if look.noted_entries().is_some() && !is_as_noted => {
-            other_than_noted(run, report.role, &mounted)
+            other_than_noted(noted_at, report.role, &mounted)
         }
         (None, why) => not_compared(why.as_ref().err().map_or("", |reason| reason)),
     };
@@ -253,6 +254,7 @@ fn inside(
         layers: layers.as_deref().unwrap_or_default(),
         merged: merged.as_ref(),
         changed: opened.changed.as_deref(),
+        went_on_after: noted_at.filter(|_| matches!(report.tree, Tree::ChangedSince { .. })),
     };
     report.contents = graded(files.contents(&look, &report.tree))?;
     Ok(())
@@ -320,14 +322,14 @@ fn graded(contents: Result<Contents, Halt>) -> Result<Contents, Halt> {
     })
 }
 
-fn grade(run: &Run<'_>, role: Role, mounted: &Layer, merged: &Merged) -> Tree {
+fn grade(noted_at: Option<i64>, role: Role, mounted: &Layer, merged: &Merged) -> Tree {
     let faults: &Faults = &merged.faults;
     if faults.is_empty() {
         return Tree::Same {
             entries: merged.entries,
         };
     }
-    if role == Role::Writable && written_since(run, mounted) {
+    if role == Role::Writable && written_since(noted_at, mounted) {
         return Tree::ChangedSince {
             differences: faults.count(),
         };
@@ -341,8 +343,8 @@ fn grade(run: &Run<'_>, role: Role, mounted: &Layer, merged: &Merged) -> Tree {
 }
 
 /// A device that no branches are there for, and that is not what the conversion noted.
-fn other_than_noted(run: &Run<'_>, role: Role, mounted: &Layer) -> Tree {
-    if role == Role::Writable && written_since(run, mounted) {
+fn other_than_noted(noted_at: Option<i64>, role: Role, mounted: &Layer) -> Tree {
+    if role == Role::Writable && written_since(noted_at, mounted) {
         return Tree::ChangedSince { differences: 1 };
     }
     Tree::Different {
@@ -352,16 +354,9 @@ fn other_than_noted(run: &Run<'_>, role: Role, mounted: &Layer) -> Tree {
 
 /// Whether anything on the device was changed after the conversion noted it: a container went on with it. Damage leaves no
 /// such time.
-fn written_since(run: &Run<'_>, mounted: &Layer) -> bool {
-    let note = run.devices.as_ref().map(|devices| {
-        let metadata = devices.home.join("metadata");
-        metadata.join(mounted.id.as_str()).symlink_metadata()
-    });
-    let Some(Ok(note)) = note else {
-        return false;
-    };
+fn written_since(noted_at: Option<i64>, mounted: &Layer) -> bool {
     let mut nodes = mounted.tree.nodes();
-    nodes.any(|(_, node)| node.meta.ctime.sec() > note.mtime())
+    noted_at.is_some_and(|noted| nodes.any(|(_, node)| node.meta.ctime.sec() > noted))
 }
 
 #[cfg(test)]

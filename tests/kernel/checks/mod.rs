@@ -2,6 +2,7 @@
 
 mod broken_off;
 mod conformance;
+mod container_damage;
 mod containers;
 mod devices;
 mod diff;
@@ -119,6 +120,15 @@ const AFTER_DOCKERS_WORK: &[(&str, OnVariant)] = named![
     used::what_a_killed_docker_left_is_named_and_nothing_is_changed,
 ];
 
+/// Those that work on a device's ext4 by its blocks.
+const OF_EXT4: &[(&str, OnVariant)] =
+    named![container_damage::damage_to_a_container_is_not_taken_for_its_work];
+
+/// Those for pools on devices, on the first of its ways.
+const OF_DEVICES: &[(&str, OnVariant)] =
+    named![container_damage::a_copy_into_a_container_after_the_proof_keeps_commit];
+const ON_DEVICES: Variant = kernel(Target::Devices, FileSystem::Ext4);
+
 /// Those for xfs, on the first of its ways.
 const OF_XFS: &[(&str, OnVariant)] =
     named![xfs::every_byte_of_an_xfs_root_is_verified_and_damage_named];
@@ -127,7 +137,7 @@ const ON_XFS: Variant = kernel(Target::Files, FileSystem::Xfs);
 /// The ways to convert of which the tool's commands are tried after Docker's work: each target is among them.
 const WORKED_ON: &[Variant] = &[
     variant::DIRECT,
-    kernel(Target::Devices, FileSystem::Ext4),
+    ON_DEVICES,
     kernel(Target::Pool, FileSystem::Xfs),
 ];
 
@@ -240,6 +250,12 @@ pub(crate) fn all() -> &'static [Check] {
             };
             let checks = ALWAYS.iter().chain(FURTHER).chain(images);
             all.extend(checks.map(|check| on(variant, check)));
+            if variant == variant::DIRECT {
+                all.extend(OF_EXT4.iter().map(|check| on(variant, check)));
+            }
+            if variant == ON_DEVICES {
+                all.extend(OF_DEVICES.iter().map(|check| on(variant, check)));
+            }
             if variant == ON_XFS {
                 all.extend(OF_XFS.iter().map(|check| on(variant, check)));
             }

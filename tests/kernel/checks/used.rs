@@ -38,7 +38,7 @@ const NEW_IMAGES: [&str; 3] = ["lab/again:1", "lab/built:1", "lab/since:1"];
 const MOVED_NAME: &str = "lab/tool:latest";
 
 /// Runs the tool on a root.
-fn tool(lab: &Lab, root: &Path, words: &[&str]) -> Result<Ended> {
+pub(super) fn tool(lab: &Lab, root: &Path, words: &[&str]) -> Result<Ended> {
     let mut tool = lab.tool();
     tool.args(words).arg("--root").arg(root);
     tool.arg("--pidfile").arg(lab.pid_file());
@@ -231,7 +231,7 @@ fn is_sound(
 }
 
 /// A container's id by its name.
-fn container(root: &Root, name: &str) -> Result<String> {
+pub(super) fn container(root: &Root, name: &str) -> Result<String> {
     for entry in fs::read_dir(root.path().join("containers"))? {
         let entry = entry?;
         let config: Value =
@@ -291,6 +291,9 @@ fn said<'a>(before: &'a BTreeSet<String>, now: &'a BTreeSet<String>) -> Vec<&'a 
 fn commits(lab: &Lab, scratch: &Path, root: &Root) -> Result<()> {
     let copy = directory(scratch, "committed")?.join("docker");
     lab.copy(root.path(), &copy)?;
+    let words = ["verify --full"];
+    expect(lab, &copy, &["commit", "--yes"], (1, &words)).context("a copy is not what was read")?;
+    verified(lab, &copy)?;
     expect(lab, &copy, &["commit", "--yes"], (0, &["are removed"]))?;
     for name in AUFS_SIDE {
         ensure!(!copy.join(name).exists(), "{name} is there");
