@@ -9,7 +9,7 @@ use super::pool::Pool;
 use super::request::{Devices, Request};
 use super::stores;
 use crate::docker::first_start::{self, FileSizes, FileSystemIdentity, Home, Severity, StartFault};
-use crate::docker::{CacheId, DeviceFiles, Store};
+use crate::docker::{CacheId, ContainerId, DeviceFiles, Store};
 use crate::engine::kernel::Target;
 use crate::ext4::read::ReadAt;
 use crate::thin::ThinId;
@@ -46,10 +46,17 @@ pub(super) fn faults(
         file_system_of: &|id| identity(pool, id, size),
     };
     let all = first_start::start_checks(&home, &told);
-    let has_original = stores::original(request).is_some();
+    let original = stores::original(request);
+    let has_original = original.is_some();
+    // So it was before the conversion.
+    let had_no_mount = |container: &ContainerId| {
+        let mounts = original.as_ref().map(|store| store.join("layerdb/mounts"));
+        mounts.is_some_and(|mounts| !mounts.join(container.as_str()).is_dir())
+    };
     let (wrong, others): (Vec<_>, Vec<_>) = all.iter().partition(|fault| match fault {
         // With the originals damage to a config shows by its digest, and this was so before.
         StartFault::OtherDriver { .. } => !has_original,
+        StartFault::ContainerWithoutMount { container } => !had_no_mount(container),
         fault => is_wrong(fault, store),
     });
     let is_remark = |fault: &&&StartFault| fault.severity() == Severity::Warning;

@@ -167,3 +167,18 @@ fn a_daemon_at_work_is_seen_on_a_root_without_a_whole_aufs_side() {
     }
     assert!(ready.path("aufs/diff").exists());
 }
+
+#[test]
+fn a_container_whose_record_is_gone_from_the_image_store_is_wrong() {
+    let ready = Ready::new();
+    let mounts = ready.path("image/devicemapper/layerdb/mounts");
+    let mut records = fs::read_dir(&mounts).unwrap();
+    let record = records.next().unwrap().unwrap().path();
+    fs::remove_dir_all(&record).unwrap();
+    let name = record.file_name().unwrap().to_str().unwrap();
+    let verified = ready.run("verify", &["--full"]);
+    verified.expect(3, &[]);
+    let words = format!("container {name}: image/devicemapper/layerdb/mounts has no record");
+    assert!(verified.out.contains(&words), "{verified:?}");
+    ready.refused(1, &["verify --full"]);
+}

@@ -250,6 +250,14 @@ pub enum StartFault {
         /// The driver, escaped.
         driver: String,
     },
+    /// A container of the driver that the image store has no record of: Docker does not show it.
+    #[error(
+        "container {container}: image/devicemapper/layerdb/mounts has no record of it, so Docker does not show it"
+    )]
+    ContainerWithoutMount {
+        /// The container.
+        container: ContainerId,
+    },
     /// A container that still belongs to aufs: Docker does not show it.
     #[error("container {container}: its {CONFIG} still names aufs, so Docker does not show it")]
     NotSwitched {

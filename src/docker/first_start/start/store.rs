@@ -68,7 +68,7 @@ pub(super) fn check(
     Ok(())
 }
 
-/// Containers that were to be switched and were not, and those that have their layers here and name another driver. What
+/// Containers that were to be switched and were not, and those of which the config and the image store do not say the same. What
 /// else may be wrong with them was so before.
 fn check_containers(
     root: &Dir,
@@ -81,6 +81,8 @@ fn check_containers(
         }
         if config.is_aufs() {
             faults.push(StartFault::NotSwitched { container });
+        } else if config.driver == "devicemapper" && !has_mount(&container) {
+            faults.push(StartFault::ContainerWithoutMount { container });
         } else if config.driver != "devicemapper" && has_mount(&container) {
             let driver = escape(config.driver.as_bytes());
             faults.push(StartFault::OtherDriver { container, driver });
