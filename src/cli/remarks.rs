@@ -95,7 +95,7 @@ pub(super) fn write_damage(text: &mut String, root: &Path, damaged: &[LayerDamag
     line(
         text,
         &format!(
-            "              next: `{}` names all of these layers, each with its images; once Docker runs, remove those images (`docker rmi`) and \
+            "              next: `{}` names all of these layers, each with some of the images that have it; once Docker runs, remove those images (`docker rmi`) and \
              pull or build it anew",
             own("verify --full", root)
         ),
