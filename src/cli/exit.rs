@@ -157,6 +157,7 @@ fn exit_of(error: &anyhow::Error) -> Exit {
         Some(convert::Error::Stopped(_)) => Exit::Interrupted,
         Some(convert::Error::Commit(
             commit::Error::HalfWay { .. }
+            | commit::Error::StuckHalfWay { .. }
             | commit::Error::TakingBack { .. }
             | commit::Error::Removing { .. },
         )) => Exit::HalfWay,

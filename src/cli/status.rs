@@ -44,6 +44,7 @@ fn text(status: &Status) -> String {
     if status.state == "converted" {
         write_converted(&mut text, status);
     }
+    write_changes(&mut text, status);
     write_pid_files(&mut text, status);
     text
 }
@@ -104,11 +105,16 @@ fn write_converted(text: &mut String, status: &Status) {
         let left_out = aufs.left_out.join(", ");
         line(text, &format!("left out of the conversion: {left_out}"));
     }
-    if !status.changes.is_empty() {
-        let changes = &status.changes;
-        line(
-            text,
-            &format!("Docker has worked on it since: {changes}; a rollback would lose that"),
-        );
+}
+
+/// What a rollback would lose. What a run that is at work makes of it, is for that run to say.
+fn write_changes(text: &mut String, status: &Status) {
+    let changes = &status.changes;
+    if changes.is_empty() || status.state != "converted" && status.running.is_some() {
+        return;
     }
+    line(
+        text,
+        &format!("Docker has worked on it since: {changes}; a rollback would lose that"),
+    );
 }

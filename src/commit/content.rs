@@ -16,8 +16,8 @@ use walkdir::WalkDir;
 use super::aufs_side::AufsSide;
 use super::error::Error;
 
-/// The pool's data, where it is in a loop file.
-const DATA: &str = "devicemapper/devicemapper/data";
+/// The pool's data in the driver's home, where it is in a loop file.
+const DATA: &str = "devicemapper/data";
 
 /// What of an image store holds nothing that is missed: where layers came from, what was not finished, and names, which count apart.
 const WITHOUT_CONTENT: [&str; 3] = ["distribution/", "layerdb/tmp/", "repositories.json"];
@@ -25,7 +25,7 @@ const WITHOUT_CONTENT: [&str; 3] = ["distribution/", "layerdb/tmp/", "repositori
 /// Docker's scratch files, in whatever directory.
 const SCRATCH: &str = ".tmp";
 
-/// The pool's data when all was in place.
+/// The pool's data as they were moved in place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PoolData {
     bytes: u64,
@@ -35,9 +35,9 @@ pub struct PoolData {
 }
 
 impl PoolData {
-    /// What lies in `root`; `None` where the pool is elsewhere.
-    pub(super) fn of(root: &Path) -> Result<Option<Self>, Error> {
-        let path = root.join(DATA);
+    /// What lies in the driver's `home`; `None` where the pool is elsewhere.
+    pub(super) fn of(home: &Path) -> Result<Option<Self>, Error> {
+        let path = home.join(DATA);
         let meta = match path.symlink_metadata() {
             Err(error) if is_absent(&error) => return Ok(None),
             meta => meta.map_err(Error::io(&path, "look at"))?,
@@ -49,8 +49,8 @@ impl PoolData {
     }
 
     /// Whether it was written to since. What is gone holds nothing.
-    pub(super) fn is_written_in(&self, root: &Path) -> Result<bool, Error> {
-        Ok(Self::of(root)?.is_some_and(|now| now != *self))
+    pub(super) fn is_written_in(&self, home: &Path) -> Result<bool, Error> {
+        Ok(Self::of(home)?.is_some_and(|now| now != *self))
     }
 }
 
@@ -61,10 +61,13 @@ fn is_absent(error: &io::Error) -> bool {
     )
 }
 
-/// Objects that the image store beside the devices has, and the aufs side has not and had not. What is gone or damaged there is no
-/// content that going back loses.
-pub(super) fn new_objects(root: &Path, aufs: Option<&AufsSide>) -> Result<Vec<String>, Error> {
-    let files = new_files(root, aufs)?;
+/// Objects that the image store of the devices, `store`, has, and the aufs side has not and had not. What is gone or damaged there is
+/// no content that going back loses.
+pub(super) fn new_objects(
+    (root, store): (&Path, &Path),
+    aufs: Option<&AufsSide>,
+) -> Result<Vec<String>, Error> {
+    let files = new_files((root, store), aufs)?;
     let objects: BTreeSet<String> = files
         .iter()
         .map(|inner| object(&inner.to_string_lossy()))
@@ -73,20 +76,23 @@ pub(super) fn new_objects(root: &Path, aufs: Option<&AufsSide>) -> Result<Vec<St
 }
 
 /// The same by files, as paths in the image store.
-pub(super) fn new_files(root: &Path, aufs: Option<&AufsSide>) -> Result<Vec<PathBuf>, Error> {
-    let (store, before) = (root.join("image/devicemapper"), root.join("image/aufs"));
+pub(super) fn new_files(
+    (root, store): (&Path, &Path),
+    aufs: Option<&AufsSide>,
+) -> Result<Vec<PathBuf>, Error> {
+    let before = root.join("image/aufs");
     let mut found = Vec::new();
-    for entry in WalkDir::new(&store).sort_by_file_name() {
+    for entry in WalkDir::new(store).sort_by_file_name() {
         let entry = match entry {
             Err(error) if error.depth() == 0 => break,
-            entry => entry.map_err(|error| Error::io(&store, "read")(error.into()))?,
+            entry => entry.map_err(|error| Error::io(store, "read")(error.into()))?,
         };
-        let inner = entry.path().strip_prefix(&store).unwrap_or(entry.path());
+        let inner = entry.path().strip_prefix(store).unwrap_or(entry.path());
         if entry.file_type().is_dir() || is_without_content(inner) {
             continue;
         }
         let is_known = before.join(inner).symlink_metadata().is_ok()
-            || aufs.is_some_and(|aufs| aufs.is_copied(&store, inner));
+            || aufs.is_some_and(|aufs| aufs.is_copied(store, inner));
         if !is_known {
             found.push(inner.to_owned());
         }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -23,11 +23,12 @@ use super::remove::{
     all_removed, expect_changeable, expect_unmounted_aufs_side, expect_unmounted_result,
     remove_stage,
 };
-use super::since::{Changes, read_regular};
+use super::since::{Changes, DRIVER, read_regular};
 use super::size;
 use super::stage::sync_file_system;
 use super::switch::{self, ExpectAlone, TakenBack, Untold, not_alone};
 use super::verified::Verified;
+use super::whereabouts::{Whereabouts, in_the_way};
 use crate::chain::Chain;
 use crate::docker::daemon::Host;
 use crate::docker::first_start::check_recorded;
@@ -45,9 +46,6 @@ pub struct Conversion {
     configs: PathBuf,
     story: Story,
 }
-
-/// The driver that the containers' configs were given.
-const DRIVER: &str = "devicemapper";
 
 /// The directories of the aufs side, where they wait for their removal, and what of them goes where they cannot be moved since they
 /// are on another file system: nothing, for all. What the aufs driver keeps in its directory:
@@ -94,7 +92,8 @@ impl Conversion {
         }
     }
 
-    /// What Docker did on the new root since all was moved in place.
+    /// What Docker did on the devicemapper side since it was staged. Of a move that was interrupted, forward or back, parts may have been
+    /// in place meanwhile, and Docker may have found them.
     ///
     /// # Errors
     ///
@@ -103,31 +102,31 @@ impl Conversion {
         let Some(switching) = &self.story.switching else {
             return Ok(Changes::default());
         };
-        let data = self.story.data.as_ref();
-        match self.story.state {
-            State::Converted => switch::changes(switching, data, &self.root),
-            // Docker may have gone on with the new root since.
-            State::RollingBack if self.has_all_in_place(switching) => {
-                switch::changes(switching, data, &self.root)
-            }
-            _ => Ok(Changes::default()),
-        }
+        let at = match self.story.state {
+            State::Converted => Whereabouts::in_place(self.ground()),
+            State::Switching | State::RollingBack => Whereabouts::look(switching, self.ground()),
+            State::Writing | State::Committing => return Ok(Changes::default()),
+        };
+        switch::changes(switching, &at)
     }
 
-    /// Whether an interrupted rollback has moved nothing yet. The originals of the configs are the first that go back.
-    fn has_all_in_place(&self, switching: &Switching) -> bool {
-        let inode = |path: &Path| {
-            let meta = path.symlink_metadata().ok()?;
-            Some((meta.dev(), meta.ino()))
+    /// Makes sure that nothing lies where the rest of an interrupted move comes: Docker makes what it does not find.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InTheWay`]; nothing has been changed.
+    pub fn expect_way_free(&self) -> Result<(), Error> {
+        let Some(switching) = &self.story.switching else {
+            return Ok(());
         };
-        let is_in_place = |step: &Move| match step {
-            Move::Replace { to, original, .. } => {
-                let original = inode(&self.configs.join(original));
-                original.is_some() && original != inode(&self.root.join(to))
-            }
-            step @ Move::Place { .. } => !step.is_staged(self.ground()),
-        };
-        self.expect_in_place().is_ok() && switching.moves.iter().all(is_in_place)
+        let found = in_the_way(switching, self.ground())?;
+        if found.is_empty() {
+            return Ok(());
+        }
+        Err(Error::InTheWay {
+            root: self.root.clone(),
+            found,
+        })
     }
 
     /// What became of the aufs side since it was converted; `None` where that was not noted, or nothing is in place.
@@ -280,14 +279,23 @@ impl Conversion {
     ///
     /// # Errors
     ///
-    /// As [`Stage::switch`](super::Stage::switch). With [`Error::NotAlone`] all stays where it is.
+    /// As [`Stage::switch`](super::Stage::switch). With [`Error::NotAlone`] all stays where it is, and with [`Error::StuckHalfWay`] what has been
+    /// moved, for Docker has worked there: nobody looks for that in the staging directory.
     pub fn finish_switch(&self, alone: ExpectAlone<'_>) -> Result<(), Error> {
         let Some(switching) = &self.story.switching else {
             return Ok(());
         };
         alone().map_err(not_alone(&self.root, "resume"))?;
+        let is_used = !self.changes()?.is_empty();
         let journal = Journal::reopen(&self.stage)?;
-        switch::forward(switching, self.ground(), &journal, Untold::Stay)
+        if !is_used {
+            return switch::forward(switching, self.ground(), &journal, Untold::Stay);
+        }
+        let moved = switch::advance(switching, self.ground(), &journal, Untold::Stay);
+        moved.map_err(|cause| Error::StuckHalfWay {
+            root: self.root.clone(),
+            cause: Box::new(cause),
+        })
     }
 
     /// Notes that what is in place was verified, and what came of it.

@@ -335,6 +335,33 @@ pub enum Error {
         /// Why.
         cause: Box<Error>,
     },
+    /// A step failed, and those before it stay done, for Docker has worked there.
+    #[error(
+        "{cause}; Docker has worked on what is in place already, so that stays, and Docker must not start; when the cause is gone, \
+         `{resume}` goes on and keeps what it did, `{rollback}` goes back and loses it", cause = Chain(&**.cause),
+        resume = own("resume", root), rollback = own("rollback --force", root)
+    )]
+    StuckHalfWay {
+        /// The Docker root.
+        root: PathBuf,
+        /// Why.
+        cause: Box<Error>,
+    },
+    /// Docker has made anew what it did not find where an interrupted move had not put it yet.
+    #[error(
+        "{}: made by somebody else, most likely by Docker, while the conversion was only in part in place, and what is staged belongs there; \
+         nothing was moved. Next: `{}`, then `{}`: what lies there has no other copy, so save what is to stay before, from a Docker that \
+         shows it (`docker save`)",
+        listed(found),
+        set_aside(root, found),
+        own("resume", root)
+    )]
+    InTheWay {
+        /// The Docker root.
+        root: PathBuf,
+        /// At least one.
+        found: Vec<PathBuf>,
+    },
     /// A step failed, and so did taking back the ones before it.
     #[error(
         "{cause}; and it could not be taken back: {left}; the root is between aufs and devicemapper, Docker must not start; \

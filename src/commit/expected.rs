@@ -87,6 +87,7 @@ mod tests {
             ],
             times: vec![times("image"), times(CONTAINER)],
             written: Written::default(),
+            data: None,
             aufs: None,
             daemon: None,
         }

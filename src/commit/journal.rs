@@ -70,9 +70,6 @@ pub enum Record {
     Switched {
         /// Seconds since 1970.
         at: u64,
-        /// The pool's data then, where it is in a loop file. Earlier versions did not note it.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        data: Option<PoolData>,
     },
     /// What is in place was verified, with this outcome.
     Verified(Verified),
@@ -110,6 +107,9 @@ pub struct Switching {
     pub times: Vec<Times>,
     /// The devicemapper side as it is moved in place, to tell later whether Docker has used it.
     pub written: super::since::Written,
+    /// The pool's data then, where they are in a loop file. Earlier versions did not note it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<PoolData>,
     /// The aufs side as it was converted. Earlier versions did not note it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aufs: Option<super::aufs_side::AufsSide>,
@@ -190,8 +190,6 @@ pub struct Story {
     pub aufs_stays: bool,
     /// When all was in place, in seconds since 1970.
     pub switched_at: Option<u64>,
-    /// The pool's data then.
-    pub data: Option<PoolData>,
     /// The verifications since.
     pub verified: Verifications,
 }
@@ -245,7 +243,6 @@ impl Story {
             switching: None,
             aufs_stays: false,
             switched_at: None,
-            data: None,
             verified: Verifications::default(),
         }
     }
@@ -300,9 +297,8 @@ impl Story {
                 self.switching = None;
                 State::Writing
             }
-            Record::Switched { at, data } => {
+            Record::Switched { at } => {
                 self.switched_at = Some(at);
-                self.data = data;
                 State::Converted
             }
             Record::Verified(verified) => {

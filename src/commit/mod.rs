@@ -30,6 +30,7 @@ mod stage;
 mod switch;
 mod times;
 mod verified;
+mod whereabouts;
 
 pub use aufs_changes::AufsChanges;
 pub use aufs_side::{AufsSide, Depth};

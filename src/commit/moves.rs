@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
@@ -66,8 +67,22 @@ impl Move {
 
     /// Whether its result still waits in the staging directory.
     pub(super) fn is_staged(&self, ground: Ground<'_>) -> bool {
+        self.staged(ground).symlink_metadata().is_ok()
+    }
+
+    /// Where its result is staged.
+    pub(super) fn staged(&self, ground: Ground<'_>) -> PathBuf {
         let (Self::Place { from, .. } | Self::Replace { from, .. }) = self;
-        self.staged_in(ground).join(from).symlink_metadata().is_ok()
+        self.staged_in(ground).join(from)
+    }
+
+    /// Whether it has put a file in the place of another, which taking it back brings over that one again.
+    pub(super) fn is_replaced(&self, ground: Ground<'_>) -> bool {
+        let Self::Replace { original, .. } = self else {
+            return false;
+        };
+        let original = self.staged_in(ground).join(original);
+        !self.is_staged(ground) && original.symlink_metadata().is_ok()
     }
 
     /// The directory to which `from`, `stood` and `original` are relative.
@@ -132,7 +147,11 @@ impl Move {
                     fs::rename(&to, &from).map_err(Error::io(&to, "take back"))?;
                 }
                 if look(&kept)?.is_some() {
-                    fs::rename(&kept, &to).map_err(Error::io(&to, "restore"))?;
+                    match fs::rename(&kept, &to) {
+                        // Docker has made something there since, which is worth more than an empty directory.
+                        Err(error) if is_taken(&error) => {}
+                        restored => restored.map_err(Error::io(&to, "restore"))?,
+                    }
                 }
             }
             Self::Replace { .. } => {
@@ -265,6 +284,13 @@ fn set_aside(to: &Path, stood: &Path) -> Result<(), Error> {
     }
     create_parent(stood)?;
     fs::rename(to, stood).map_err(Error::io(to, "set aside"))
+}
+
+fn is_taken(error: &io::Error) -> bool {
+    let errno = error.raw_os_error();
+    [Errno::ENOTEMPTY, Errno::EEXIST]
+        .iter()
+        .any(|one| errno == Some(*one as i32))
 }
 
 /// What has this name, no link followed.

@@ -48,7 +48,7 @@ pub(super) fn in_result(
     let is_written = |name: &str| written.is_driver_file(name);
     in_home(&root.join("devicemapper"), &is_written, &mut found)?;
     let store = root.join("image/devicemapper");
-    let new = new_files(root, aufs)?;
+    let new = new_files((root, &store), aufs)?;
     let others = new.iter().filter(|inner| !is_dockers(inner));
     found.extend(others.map(|inner| store.join(inner)));
     Ok(found)

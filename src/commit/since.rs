@@ -20,11 +20,16 @@ use super::error::Error;
 use super::expected::directory_of_config;
 use super::image_names::ImageNames;
 use super::stage::STAGE_NAME;
+use super::whereabouts::Whereabouts;
+use crate::docker::config_with_driver;
 use crate::docker::devicemapper::{DEVICE_SET_FILE, TRANSACTION_FILE};
 use crate::tree::escape;
 
 /// Files compared are small; of a larger one the beginning counts.
 const MAX_FILE_BYTES: u64 = 16 << 20; // 16 MiB
+
+/// The driver that the containers' configs were given.
+pub(super) const DRIVER: &str = "devicemapper";
 
 /// The names of images, in an image store.
 const IMAGE_NAMES: &str = "repositories.json";
@@ -124,7 +129,7 @@ impl fmt::Display for Changes {
     }
 }
 
-/// Where the parts of a root are: staged, or in place.
+/// Where the parts are that are staged.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Parts<'a> {
     pub(super) home: &'a Path,
@@ -138,7 +143,7 @@ impl Written {
     /// Takes down what is staged.
     pub(super) fn of(parts: &Parts<'_>) -> Result<Self, Error> {
         let mut written = Self {
-            files: driver_files(parts)?,
+            files: driver_files(parts.home, parts.image)?,
             configs: BTreeMap::new(),
             containers: containers_in(parts.root)?,
         };
@@ -154,25 +159,24 @@ impl Written {
         Ok(written)
     }
 
-    /// Compares with what is in place in `root`.
-    pub(super) fn changes(&self, root: &Path) -> Result<Changes, Error> {
-        let parts = Parts {
-            home: &root.join("devicemapper"),
-            image: &root.join("image/devicemapper"),
-            configs: root,
-            root,
-        };
-        let now = driver_files(&parts)?;
+    /// Compares with what there is now.
+    pub(super) fn changes(&self, at: &Whereabouts) -> Result<Changes, Error> {
+        let (home, image) = (&at.home.path, &at.image.path);
+        let now = driver_files(home, image)?;
         let mut changes = Changes::default();
         for (path, noted) in &self.files {
             let name = path.rsplit('/').next().unwrap_or(path);
-            let same = now
-                .get(path)
-                .is_some_and(|found| found.sha256 == noted.sha256);
+            let is_homes = path.starts_with("devicemapper/");
+            let part = if is_homes { &at.home } else { &at.image };
+            let found = now.get(path);
+            if found.is_none() && !part.is_in_place {
+                continue;
+            }
+            let same = found.is_some_and(|found| found.sha256 == noted.sha256);
             match name {
                 TRANSACTION_FILE | DEVICE_SET_FILE => changes.transactions |= !same,
-                _ if !path.starts_with("devicemapper/") => changes.image_names |= !same,
-                _ if !now.contains_key(path) => changes.removed_devices.push(name.to_owned()),
+                _ if !is_homes => changes.image_names |= !same,
+                _ if found.is_none() => changes.removed_devices.push(name.to_owned()),
                 _ => {}
             }
         }
@@ -183,21 +187,21 @@ impl Written {
             }
         }
         if changes.image_names {
-            changes.images = self.image_names(root)?.unwrap_or_default();
+            changes.images = self.image_names(&at.root, image)?.unwrap_or_default();
         }
-        self.containers(root, &mut changes)?;
+        self.containers(at, &mut changes)?;
         Ok(changes)
     }
 
     /// The names that changed: the aufs side still has those that the conversion copied.
-    fn image_names(&self, root: &Path) -> Result<Option<ImageNames>, Error> {
+    fn image_names(&self, root: &Path, image: &Path) -> Result<Option<ImageNames>, Error> {
         let before = root.join("image/aufs").join(IMAGE_NAMES);
         let copied = self.files.get(&format!("image/devicemapper/{IMAGE_NAMES}"));
         let noted = note(&before)?;
         if noted.as_ref().map(|noted| &noted.sha256) != copied.map(|noted| &noted.sha256) {
             return Ok(None);
         }
-        let now = root.join("image/devicemapper").join(IMAGE_NAMES);
+        let now = image.join(IMAGE_NAMES);
         let texts = (read_regular(&before)?, read_regular(&now)?);
         Ok(match texts {
             (Some(before), Some(now)) => ImageNames::between(&before, &now),
@@ -253,29 +257,47 @@ impl Written {
             .is_none_or(|noted| noted.sha256 == digest)
     }
 
-    fn containers(&self, root: &Path, changes: &mut Changes) -> Result<(), Error> {
+    /// As long as not all is in place, Docker may have run with aufs, too, and what it did there is not lost.
+    fn containers(&self, at: &Whereabouts, changes: &mut Changes) -> Result<(), Error> {
+        let root = &*at.root;
         let now = containers_in(root)?;
         let name = |id: &String| container_name(root, id);
-        changes.new_containers = now.difference(&self.containers).map(name).collect();
-        changes.removed_containers = self.containers.difference(&now).map(name).collect();
+        let is_made_there = |id: &&String| {
+            at.is_all_in_place() || at.home.is_in_place && is_devicemappers(root, id)
+        };
+        let new = now.difference(&self.containers);
+        changes.new_containers = new.filter(is_made_there).map(name).collect();
+        let removed = self.containers.difference(&now);
+        let was_there = |id: &&String| at.has_replaced(id);
+        changes.removed_containers = removed.filter(was_there).map(name).collect();
         let mut changed = BTreeSet::new();
         for (path, was) in &self.configs {
             let id = path.split('/').nth(1).unwrap_or(path).to_owned();
+            if !now.contains(&id) || !at.is_replaced(path) {
+                continue;
+            }
             let found = note(&root.join(path))?;
             let same = found.is_some_and(|found| found.sha256 == was.sha256);
-            if now.contains(&id) && !same {
+            if !same && (at.is_all_in_place() || !self.is_original(root, path)?) {
                 changed.insert(id);
             }
         }
         changes.changed_containers = changed.iter().map(name).collect();
         Ok(())
     }
+
+    /// Whether a config in place is the one that was replaced: a rollback was killed when it had moved that back.
+    fn is_original(&self, root: &Path, path: &str) -> Result<bool, Error> {
+        let bytes = read_regular(&root.join(path))?;
+        let edited = bytes.and_then(|bytes| config_with_driver(&bytes, DRIVER).ok().flatten());
+        Ok(edited.is_some_and(|edited| self.is_config(path, &edited)))
+    }
 }
 
 /// The files that Docker changes with every image and container.
-fn driver_files(parts: &Parts<'_>) -> Result<BTreeMap<String, Noted>, Error> {
+fn driver_files(home: &Path, image: &Path) -> Result<BTreeMap<String, Noted>, Error> {
     let mut files = BTreeMap::new();
-    let notes = parts.home.join("metadata");
+    let notes = home.join("metadata");
     for name in names_in(&notes)? {
         // Docker's own scratch files.
         if name.starts_with('.') {
@@ -285,7 +307,7 @@ fn driver_files(parts: &Parts<'_>) -> Result<BTreeMap<String, Noted>, Error> {
             files.insert(format!("devicemapper/metadata/{name}"), noted);
         }
     }
-    if let Some(noted) = note(&parts.image.join(IMAGE_NAMES))? {
+    if let Some(noted) = note(&image.join(IMAGE_NAMES))? {
         files.insert(format!("image/devicemapper/{IMAGE_NAMES}"), noted);
     }
     Ok(files)
@@ -364,6 +386,19 @@ fn container_name(root: &Path, id: &String) -> String {
     let kept = [root.join(STAGE_NAME), beside::place(root)].map(|place| place.join("originals"));
     let name = name_in(root, id).or_else(|| kept.iter().find_map(|kept| name_in(kept, id)));
     name.unwrap_or_else(|| id.chars().take(12).collect())
+}
+
+/// Whether a container is of the driver that was converted to. What cannot be told may be.
+fn is_devicemappers(root: &Path, id: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Config {
+        #[serde(rename = "Driver")]
+        driver: Option<String>,
+    }
+    let path = root.join("containers").join(id).join("config.v2.json");
+    let text = read_regular(&path).ok().flatten().unwrap_or_default();
+    let config = serde_json::from_slice(&text).unwrap_or(Config { driver: None });
+    config.driver.is_none_or(|driver| driver == DRIVER)
 }
 
 /// The name in a container's config below a directory.

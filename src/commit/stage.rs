@@ -27,6 +27,7 @@ use walkdir::WalkDir;
 
 use super::aufs_side::AufsSide;
 use super::beside;
+use super::content::PoolData;
 use super::copy::{copy_tree, write_file};
 use super::error::Error;
 use super::journal::{Journal, Record, State, Story, Switching};
@@ -335,11 +336,12 @@ impl Stage {
         alone: ExpectAlone<'_>,
     ) -> Result<(), Error> {
         let ground = self.ground();
-        let switching = self.prepare_switch(configs, daemon)?;
+        let mut switching = self.prepare_switch(configs, daemon)?;
         for step in &switching.moves {
             step.keep_original(ground)?;
         }
         self.sync_staged()?;
+        switching.data = PoolData::of(&self.path.join("devicemapper"))?;
         // As late as can be: whoever wrote one since wants that to stay.
         configs
             .iter()
@@ -403,6 +405,7 @@ impl Stage {
             moves,
             times,
             written: Written::of(&parts)?,
+            data: None,
             aufs: Some(AufsSide::of(
                 &self.root,
                 parts.image,

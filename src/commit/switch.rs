@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::content::{PoolData, new_objects};
+use super::content::new_objects;
 use super::error::Error;
 use super::journal::{Journal, Record, Switching, now};
 use super::moves::{Back, Ground};
 use super::since::Changes;
+use super::whereabouts::Whereabouts;
 use crate::chain::Chain;
 use crate::docker::daemon::NotAlone;
 use crate::docker::first_start::{self, Switch, SwitchError, is_applied, restore_by_hand};
@@ -62,22 +63,30 @@ pub(super) fn forward(
     journal: &Journal,
     untold: Untold,
 ) -> Result<(), Error> {
-    let moved = switching
-        .moves
-        .iter()
-        .try_for_each(|step| step.forward(ground))
-        .and_then(|()| sync(switching, ground))
-        .and_then(|()| tell_daemon(switching, untold))
-        .and_then(|()| note_switched(ground, journal));
-    let Err(cause) = moved else {
+    let Err(cause) = advance(switching, ground, journal, untold) else {
         return Ok(());
     };
     Err(undo(cause, switching, ground, journal))
 }
 
-fn note_switched(ground: Ground<'_>, journal: &Journal) -> Result<(), Error> {
-    let data = PoolData::of(ground.root)?;
-    journal.append(&Record::Switched { at: now(), data })
+/// The same, but a step that fails leaves those before it done.
+///
+/// # Errors
+///
+/// Why a step failed.
+pub(super) fn advance(
+    switching: &Switching,
+    ground: Ground<'_>,
+    journal: &Journal,
+    untold: Untold,
+) -> Result<(), Error> {
+    switching
+        .moves
+        .iter()
+        .try_for_each(|step| step.forward(ground))
+        .and_then(|()| sync(switching, ground))
+        .and_then(|()| tell_daemon(switching, untold))
+        .and_then(|()| journal.append(&Record::Switched { at: now() }))
 }
 
 fn tell_daemon(switching: &Switching, untold: Untold) -> Result<(), Error> {
@@ -189,17 +198,15 @@ fn sync(switching: &Switching, ground: Ground<'_>) -> Result<(), Error> {
         .try_for_each(|step| step.sync(ground))
 }
 
-/// What Docker did on the new root since all was moved in place, with `data` then.
-pub(super) fn changes(
-    switching: &Switching,
-    data: Option<&PoolData>,
-    root: &Path,
-) -> Result<Changes, Error> {
-    let pool_data = data.map_or(Ok(false), |data| data.is_written_in(root))?;
+/// What Docker did on the devicemapper side since it was staged, wherever its parts are now.
+pub(super) fn changes(switching: &Switching, at: &Whereabouts) -> Result<Changes, Error> {
+    let data = switching.data.as_ref();
+    let pool_data = data.map_or(Ok(false), |data| data.is_written_in(&at.home.path))?;
+    let store = (&*at.root, &*at.image.path);
     Ok(Changes {
         pool_data,
-        new_objects: new_objects(root, switching.aufs.as_ref())?,
-        ..switching.written.changes(root)?
+        new_objects: new_objects(store, switching.aufs.as_ref())?,
+        ..switching.written.changes(at)?
     })
 }
 
@@ -282,6 +289,7 @@ mod tests {
                     root: self.dir.path(),
                 })
                 .unwrap(),
+                data: None,
                 aufs: None,
                 daemon: None,
             }
@@ -506,7 +514,9 @@ mod tests {
         let fixture = Fixture::new();
         let switching = fixture.begin();
         fixture.forward(&switching).unwrap();
-        let look = || changes(&switching, None, fixture.dir.path()).unwrap();
+        let stage = fixture.path("stage");
+        let at = || Whereabouts::in_place(fixture.ground(&stage));
+        let look = || changes(&switching, &at()).unwrap();
         assert!(look().is_empty(), "{}", look());
         fs::write(fixture.path("devicemapper/metadata/abc"), "{}").unwrap();
         fs::write(

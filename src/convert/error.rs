@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::interrupted::Interrupted;
 use crate::chain::Chain;
+use crate::commit::State;
 use crate::docker::daemon::{LockError, Running};
 use crate::docker::{CacheId, Hits, JsonError, ReadError};
 use crate::engine::kernel;
@@ -202,13 +203,12 @@ pub enum Error {
         path: PathBuf,
     },
     /// Docker has worked on the new root.
-    #[error(
-        "{path}: Docker has worked on the converted root since: {changes}; going back loses that (volumes stay): `{}` does it",
-        own("rollback --force", path)
-    )]
+    #[error("{}", has_run(path, *state, changes))]
     DockerHasRun {
         /// The Docker root.
         path: PathBuf,
+        /// Where the conversion stands.
+        state: State,
         /// What it did.
         changes: Box<commit::Changes>,
     },
@@ -453,6 +453,26 @@ pub(crate) fn end_of_obstacles(path: &Path, kept: Option<usize>) -> String {
             ". Next, when that is done: `{}`; or `{}` removes what is kept",
             Again::new("resume", path),
             own("rollback", path)
+        ),
+    }
+}
+
+/// What Docker did, and what leads on, which depends on what was interrupted.
+fn has_run(path: &Path, state: State, changes: &commit::Changes) -> String {
+    let (root, force) = (path.display(), own("rollback --force", path));
+    match state {
+        State::Switching => format!(
+            "{root}: Docker has worked on what an interrupted conversion had moved in place: {changes}; nothing was changed. Next: `{}` moves \
+             the rest in place and keeps that; or `{force}` goes back to aufs and loses it (volumes stay)",
+            own("resume", path)
+        ),
+        State::RollingBack => format!(
+            "{root}: Docker has worked on the devicemapper side, and the rollback that was interrupted would lose it: {changes}; nothing was \
+             changed. Next: save what is to stay from a Docker that shows it (`docker save`, `docker export`), and stop that; then \
+             `{force}` ends the rollback and loses the rest (volumes stay)"
+        ),
+        _ => format!(
+            "{root}: Docker has worked on the converted root since: {changes}; going back loses that (volumes stay): `{force}` does it"
         ),
     }
 }

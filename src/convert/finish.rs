@@ -79,6 +79,7 @@ fn finish_move(path: &Path, request: &ResumeRequest) -> Result<(), Error> {
     if let Some(mut conversion) = Conversion::find(path)?
         && conversion.story().state == State::Switching
     {
+        conversion.expect_way_free()?;
         expect_all_converted(path, &conversion, request)?;
         let options = Order::storage_opts_of(conversion.story());
         conversion

@@ -172,6 +172,7 @@ fn expect_way_back(
     if !done.lost.is_empty() && !request.force {
         return Err(Error::DockerHasRun {
             path: path.to_owned(),
+            state: conversion.story().state,
             changes: Box::new(done.lost.clone()),
         });
     }

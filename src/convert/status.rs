@@ -109,6 +109,7 @@ fn look(path: &Path) -> Result<Status, Error> {
     };
     let story = conversion.story();
     let aufs_changes = conversion.aufs_changes(Depth::Names)?.unwrap_or_default();
+    let changes = conversion.changes()?;
     let latest = story.verified.latest.as_ref();
     let way_back_broken = story.state == State::Converted
         && (!aufs_changes.is_whole() || latest.is_some_and(|verified| verified.aufs_changed));
@@ -117,7 +118,8 @@ fn look(path: &Path) -> Result<Status, Error> {
         docker_pid_files: Vec::new(),
         layers: Order::devices_of(story),
         state: story.state.name(),
-        meaning: meaning(story, way_back_broken, &path),
+        meaning: used_meaning(story, &changes, &path)
+            .unwrap_or_else(|| meaning(story, way_back_broken, &path)),
         tool: Some(story.begun.tool.clone()),
         begun_at: Some(story.begun.at),
         durable_devices: story.durable.len(),
@@ -127,7 +129,7 @@ fn look(path: &Path) -> Result<Status, Error> {
             ..verified.told()
         }),
         damaged: story.verified.damaged.clone(),
-        changes: conversion.changes()?,
+        changes,
         aufs_changes,
         way_back_broken,
         root: path,
@@ -162,6 +164,25 @@ fn meaning(story: &Story, way_back_broken: bool, path: &Path) -> String {
             format!("is converted: `{rollback}` goes back to aufs")
         }
         (state, _) => state.meaning(path),
+    }
+}
+
+/// The state of a root on which Docker has worked although it is only in part converted.
+fn used_meaning(story: &Story, changes: &Changes, path: &Path) -> Option<String> {
+    if changes.is_empty() {
+        return None;
+    }
+    let force = own("rollback --force", path);
+    match story.state {
+        State::Switching => Some(format!(
+            "a conversion was interrupted while it moved its result in place, and Docker has worked on that: `{}` goes on and keeps what it \
+             did, `{force}` goes back and loses it",
+            own("resume", path)
+        )),
+        State::RollingBack => Some(format!(
+            "a rollback was interrupted, and Docker has worked on the devicemapper side: `{force}` finishes it and loses what Docker did"
+        )),
+        _ => None,
     }
 }
 

@@ -17,12 +17,16 @@ use super::support::unmounted::wait_until_nobody_sees;
 
 impl Ready {
     /// Adds what a killed run had noted.
-    fn note(&self, record: &str) {
+    pub(crate) fn note(&self, record: &str) {
+        self.note_with(record, "");
+    }
+
+    fn note_with(&self, record: &str, members: &str) {
         let mut journal = File::options()
             .append(true)
             .open(self.path(".aufs2dm/journal"))
             .unwrap();
-        let line = sealed(&format!("{{\"record\":\"{record}\"}}"));
+        let line = sealed(&format!("{{\"record\":\"{record}\"{members}}}"));
         journal.write_all(line.as_bytes()).unwrap();
     }
 

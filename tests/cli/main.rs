@@ -34,6 +34,7 @@ mod lifecycle;
 mod lost_flags;
 mod lost_journal;
 mod machine_log;
+mod moved_and_used;
 mod names_missing;
 mod originals;
 mod others_files;
