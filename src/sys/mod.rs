@@ -21,4 +21,4 @@ pub use identity::{Identity, frozen_name};
 pub use inode_flags::{Frozen, frozen};
 pub use kernel::{kernel_version, syncfs_tells_errors};
 pub use open_files::raise_open_files;
-pub use stat::{InodeFlag, Stat};
+pub use stat::{InodeFlag, Stat, birth};

@@ -12,7 +12,8 @@ use nix::errno::Errno;
 use nix::libc::{AT_FDCWD, S_IFDIR, S_IFMT, S_IFREG};
 
 use super::statx::{
-    STATX_ATTR_APPEND, STATX_ATTR_IMMUTABLE, STATX_ATTR_NODUMP, STATX_BASIC_STATS, Statx,
+    STATX_ATTR_APPEND, STATX_ATTR_IMMUTABLE, STATX_ATTR_NODUMP, STATX_BASIC_STATS, STATX_BTIME,
+    Statx,
 };
 
 /// Set once the kernel has said that it has no `statx`, so that it is not asked again for each file.
@@ -64,6 +65,14 @@ pub struct Stat {
     pub ctime: (i64, u32),
     attributes: u64,
     flags_told: bool,
+}
+
+/// When a file or directory was made, in seconds since 1970 and nanoseconds; `None` where the kernel or the file system does not tell.
+/// Nobody can set it, and a copy has one of its own.
+pub fn birth(path: &Path) -> Option<(i64, u32)> {
+    let name = CString::new(path.as_os_str().as_bytes()).ok()?;
+    let stat = Statx::at(AT_FDCWD, &name, STATX_BTIME).ok()?;
+    (stat.mask & STATX_BTIME != 0).then_some((stat.birth.sec, stat.birth.nsec))
 }
 
 impl Stat {

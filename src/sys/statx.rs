@@ -26,7 +26,7 @@ pub(super) struct Statx {
     /// Which of the attributes the file system tells.
     pub(super) attributes_mask: u64,
     pub(super) atime: StatxTime,
-    birth: StatxTime,
+    pub(super) birth: StatxTime,
     pub(super) ctime: StatxTime,
     pub(super) mtime: StatxTime,
     node_major: u32,
@@ -49,6 +49,7 @@ pub(super) struct StatxTime {
 const _: () = assert!(size_of::<Statx>() == 256);
 
 pub(super) const STATX_INO: u32 = 0x100;
+pub(super) const STATX_BTIME: u32 = 0x800;
 pub(super) const STATX_BASIC_STATS: u32 = 0x7ff;
 pub(super) const STATX_MNT_ID: u32 = 0x1000;
 

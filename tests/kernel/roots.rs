@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -93,9 +94,22 @@ pub(crate) fn converted(lab: &Lab, scratch: &Path, variant: Variant) -> Result<R
     })?;
     let directory = scratch.join("converted");
     lab.copy(&original, &directory)?;
+    has_its_own_record(&directory.join("docker"))?;
     let options = serde_json::from_slice(&fs::read(directory.join("options.json"))?)?;
     let storage = Storage::attach(variant.target, &directory, AMPLE.block)?;
     Ok(Root::new(directory.join("docker"), storage, options))
+}
+
+/// What is outside of a root was copied with it, so the record of that is the copy's own.
+fn has_its_own_record(root: &Path) -> Result<()> {
+    let stage = root.join(".aufs2dm");
+    let path = stage.join("claim.json");
+    if !path.exists() {
+        return Ok(());
+    }
+    let mut record: Value = serde_json::from_slice(&fs::read(&path)?)?;
+    record["written_in"] = serde_json::json!({"inode": fs::metadata(&stage)?.ino(), "born": null});
+    Ok(fs::write(&path, serde_json::to_vec(&record)?)?)
 }
 
 /// Runs the tool on a root; returns the daemon's storage options that it printed.

@@ -13,6 +13,10 @@ use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::shell::word;
+use crate::sys::birth;
+use crate::tree::shown;
+
 /// The record's name in the staging directory.
 pub const FILE: &str = "claim.json";
 
@@ -38,6 +42,21 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// The root is a copy.
+    #[error(
+        "{}: was written in another directory than {}, so this root is a copy of the one that was converted. What it says \
+         was made outside of the root may be the original's, and stays as it is. Next: go on with the original; where there is \
+         none any more, `rm -- {}`, and the same command leaves what is outside of the root alone",
+        shown(path),
+        shown(stage),
+        word(path)
+    )]
+    Copied {
+        /// The record.
+        path: PathBuf,
+        /// The staging directory.
+        stage: PathBuf,
+    },
     /// No run writes such a record.
     #[error(
         "{path}: {what}; this is not what aufs2dm writes, so nobody knows what an earlier run left in its target: \
@@ -51,6 +70,34 @@ pub enum Error {
         /// What the parser said.
         source: Option<serde_json::Error>,
     },
+}
+
+/// The staging directory that a record was written in. A copy of the root has another one, and what the record says was made may
+/// be the original's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Home {
+    inode: u64,
+    /// When it was made, where that is told.
+    born: Option<(i64, u32)>,
+}
+
+/// Its name in the record.
+const HOME: &str = "written_in";
+
+impl Home {
+    fn of(stage: &Path) -> io::Result<Self> {
+        Ok(Self {
+            inode: fs::symlink_metadata(stage)?.ino(),
+            born: birth(stage),
+        })
+    }
+
+    /// Another kernel may tell more or less.
+    fn is_same(self, other: Self) -> bool {
+        let both = self.born.zip(other.born);
+        self.inode == other.inode && both.is_none_or(|(one, other)| one == other)
+    }
 }
 
 /// What a run is about to make, and where.
@@ -267,7 +314,10 @@ impl Claim {
             }
             _ => {}
         }
-        let mut bytes = serde_json::to_vec_pretty(self).expect("texts and numbers only");
+        let home = Home::of(stage).map_err(io_error(stage, "look at"))?;
+        let mut record = serde_json::to_value(self).expect("texts and numbers only");
+        record[HOME] = serde_json::to_value(home).expect("numbers only");
+        let mut bytes = serde_json::to_vec_pretty(&record).expect("texts and numbers only");
         bytes.push(b'\n');
         let mut file = OpenOptions::new()
             .write(true)
@@ -328,9 +378,23 @@ impl Claim {
         if bytes.len() as u64 > MAX_BYTES {
             return Err(malformed("is too large", None));
         }
-        let claim: Self = serde_json::from_slice(&bytes)
-            .map_err(|error| malformed("cannot be parsed", Some(error)))?;
+        let unparsed = |error| malformed("cannot be parsed", Some(error));
+        let mut record: serde_json::Value = serde_json::from_slice(&bytes).map_err(unparsed)?;
+        // Earlier versions did not write it.
+        let home = record.as_object_mut().and_then(|all| all.remove(HOME));
+        let home: Option<Home> = home
+            .map(serde_json::from_value)
+            .transpose()
+            .map_err(unparsed)?;
+        let claim: Self = serde_json::from_value(record).map_err(unparsed)?;
         claim.check().map_err(|what| malformed(what, None))?;
+        let here = Home::of(stage).map_err(io_error(stage, "look at"))?;
+        if home.is_some_and(|home| !home.is_same(here)) {
+            return Err(Error::Copied {
+                path,
+                stage: stage.to_owned(),
+            });
+        }
         Ok(Some(claim))
     }
 
@@ -510,6 +574,23 @@ mod tests {
             assert!(matches!(error, Error::Malformed { .. }), "{error}: {shown}");
             assert!(error.to_string().contains("/claim.json: "), "{error}");
         }
+    }
+
+    #[test]
+    fn a_copy_of_a_record_is_told_from_the_record() {
+        let [stage, copy] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        Claim::ThinPool(thin_pool()).write(stage.path()).unwrap();
+        fs::copy(stage.path().join(FILE), copy.path().join(FILE)).unwrap();
+        let error = Claim::read(copy.path()).unwrap_err();
+        assert!(matches!(error, Error::Copied { .. }), "{error}");
+        // The directory itself may be called otherwise meanwhile.
+        let moved = copy.path().join("moved");
+        fs::rename(stage.path(), &moved).unwrap();
+        assert_eq!(
+            Claim::read(&moved).unwrap(),
+            Some(Claim::ThinPool(thin_pool()))
+        );
+        fs::rename(&moved, stage.path()).unwrap();
     }
 
     #[test]

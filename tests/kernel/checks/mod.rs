@@ -4,6 +4,7 @@ mod broken_off;
 mod conformance;
 mod container_damage;
 mod containers;
+mod copied;
 mod devices;
 mod diff;
 mod faults;
@@ -125,8 +126,10 @@ const OF_EXT4: &[(&str, OnVariant)] =
     named![container_damage::damage_to_a_container_is_not_taken_for_its_work];
 
 /// Those for pools on devices, on the first of its ways.
-const OF_DEVICES: &[(&str, OnVariant)] =
-    named![container_damage::a_copy_into_a_container_after_the_proof_keeps_commit];
+const OF_DEVICES: &[(&str, OnVariant)] = named![
+    container_damage::a_copy_into_a_container_after_the_proof_keeps_commit,
+    copied::a_copy_of_a_root_leaves_the_pool_of_the_original,
+];
 const ON_DEVICES: Variant = kernel(Target::Devices, FileSystem::Ext4);
 
 /// Those for xfs, on the first of its ways.
