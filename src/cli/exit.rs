@@ -159,6 +159,7 @@ fn exit_of(error: &anyhow::Error) -> Exit {
             commit::Error::HalfWay { .. }
             | commit::Error::StuckHalfWay { .. }
             | commit::Error::TakingBack { .. }
+            | commit::Error::SettingOut { .. }
             | commit::Error::Removing { .. },
         )) => Exit::HalfWay,
         Some(convert::Error::Wrong { .. }) => Exit::Wrong,

@@ -1,6 +1,7 @@
 //! A conversion that was begun, taken up by a later command: to go on with the move, to go back, or to do without the
 //! aufs side.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -193,7 +194,9 @@ impl Conversion {
     ///
     /// [`Error::Io`].
     pub fn damage(&self) -> Result<Vec<String>, Error> {
-        let (Some(switching), State::Converted) = (&self.story.switching, self.story.state) else {
+        let (Some(switching), State::Converted | State::Committing) =
+            (&self.story.switching, self.story.state)
+        else {
             return Ok(Vec::new());
         };
         let mut damaged = switching.written.damage(&self.root)?;
@@ -520,7 +523,10 @@ impl Conversion {
         let stays = self.aufs_stays();
         let note = || match self.story.state {
             State::Committing => Ok(()),
-            _ => Journal::reopen(&self.stage)?.append(&Record::Committing { stays }),
+            _ => Journal::reopen(&self.stage)?.append(&Record::Committing {
+                stays,
+                in_two_steps: true,
+            }),
         };
         if stays {
             note().and_then(|()| make())
@@ -550,30 +556,87 @@ impl Conversion {
     fn take_out(&self, stop: &dyn Fn() -> bool) -> Result<(), Error> {
         let waiting = self.stage.join(REMOVED);
         let mut kept = Kept::default();
+        let is_noted = Cell::new(self.is_being_removed());
+        let note = || {
+            if is_noted.replace(true) {
+                return Ok(());
+            }
+            Journal::reopen(&self.stage)?.append(&Record::Removing)
+        };
         // Renamed first: whatever happens while millions of files are removed, no daemon takes the rest for a root of aufs.
         for (from, to, parts) in AUFS_SIDE {
             let to = self.stage.join(to);
-            kept.extend(set_out(&self.root.join(from), &to, parts, stop)?);
+            kept.extend(set_out(&self.root.join(from), &to, parts, (&note, stop))?);
         }
-        sync_directory(&self.root)?;
-        sync_directory(&self.root.join("image"))?;
+        self.sync_set_out()?;
+        note()?;
         kept.extend(remove_unless(&waiting, stop).ok_or(Error::Interrupted)?);
         all_removed(&self.root.join("aufs"), kept)?;
         Committed::of(&self.story).write(&self.root, &self.stage)?;
         remove_stage(&self.stage)
     }
 
+    /// Whether something of the aufs side may be gone for good.
+    fn is_being_removed(&self) -> bool {
+        self.story.state == State::Committing && !self.story.aufs_is_whole
+    }
+
+    /// Makes durable where the aufs side is now.
+    fn sync_set_out(&self) -> Result<(), Error> {
+        let places = [
+            self.root.clone(),
+            self.root.join("image"),
+            self.stage.join(REMOVED),
+        ];
+        places.iter().try_for_each(|place| sync_directory(place))
+    }
+
+    /// Moves an aufs side that is on its way out back to its place, as long as nothing of it has been removed. It can be called again after
+    /// a failure or a kill.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotAlone`], [`Error::SetOutTwice`] where something else is in its place, [`Error::NoDirectory`], [`Error::Io`].
+    pub fn put_aufs_side_back(&self, alone: ExpectAlone<'_>) -> Result<(), Error> {
+        alone().map_err(not_alone(&self.root, "rollback"))?;
+        let image = self.root.join("image");
+        // A rename follows a link on its way.
+        if !image.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
+            return Err(Error::NoDirectory { path: image });
+        }
+        let out = AUFS_SIDE.map(|(to, from, _)| (self.stage.join(from), self.root.join(to)));
+        let out = out
+            .iter()
+            .filter(|(from, _)| from.symlink_metadata().is_ok());
+        if let Some((_, path)) = out.clone().find(|(_, to)| to.symlink_metadata().is_ok()) {
+            let path = path.clone();
+            return Err(Error::SetOutTwice { path });
+        }
+        for (from, to) in out {
+            fs::rename(from, to).map_err(Error::io(from, "move back"))?;
+        }
+        self.sync_set_out()
+    }
+
     /// What a removal that failed has left.
     fn broken_off(&self, cause: Error) -> Error {
         let root = self.root.clone();
         let (stays, ground) = (self.aufs_stays(), self.ground());
+        let now = Story::read(&self.stage).ok().flatten();
+        let is_whole = now.is_some_and(|story| story.aufs_is_whole);
         match cause {
             // These say themselves what is left.
             Error::Interrupted | Error::NotRemoved { .. } | Error::SetOutTwice { .. } => cause,
-            cause if removal_has_begun(ground, stays || self.story.aufs_stays) => Error::Removing {
+            cause if is_whole && removal_has_begun(ground, false) => Error::SettingOut {
                 root,
                 cause: Box::new(cause),
             },
+            cause if !is_whole && removal_has_begun(ground, stays || self.story.aufs_stays) => {
+                Error::Removing {
+                    root,
+                    cause: Box::new(cause),
+                }
+            }
             cause => Error::NotBegun {
                 root,
                 cause: Box::new(cause),
@@ -595,8 +658,13 @@ const IN_PLACE: [&str; 4] = [
 ];
 
 /// Moves a directory out of the root. Where it is a link to elsewhere, or cannot be moved since it is a mount point, what is the
-/// driver's in it goes, and nothing else.
-fn set_out(from: &Path, to: &Path, parts: &[&str], stop: &dyn Fn() -> bool) -> Result<Kept, Error> {
+/// driver's in it goes, and nothing else; `note` tells that before.
+fn set_out(
+    from: &Path,
+    to: &Path,
+    parts: &[&str],
+    (note, stop): (&dyn Fn() -> Result<(), Error>, &dyn Fn() -> bool),
+) -> Result<Kept, Error> {
     let meta = match from.symlink_metadata() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Kept::default()),
         meta => meta.map_err(Error::io(from, "look at"))?,
@@ -607,6 +675,7 @@ fn set_out(from: &Path, to: &Path, parts: &[&str], stop: &dyn Fn() -> bool) -> R
         });
     }
     if meta.is_symlink() {
+        note()?;
         let kept = empty(from, parts, stop)?;
         // Without the link the rest would not be found again.
         if !kept.is_empty() {
@@ -614,7 +683,7 @@ fn set_out(from: &Path, to: &Path, parts: &[&str], stop: &dyn Fn() -> bool) -> R
         }
     }
     match fs::rename(from, to) {
-        Err(error) if is_mount_point(&error) => empty(from, parts, stop),
+        Err(error) if is_mount_point(&error) => note().and_then(|()| empty(from, parts, stop)),
         renamed => renamed
             .map(|()| Kept::default())
             .map_err(Error::io(from, "move out of the root")),
@@ -682,11 +751,11 @@ mod tests {
         }
         let (from, to) = (dir.path().join("aufs"), dir.path().join("removed"));
         std::os::unix::fs::symlink(&elsewhere, &from).unwrap();
-        set_out(&from, &to, AUFS_SIDE[0].2, &|| false).unwrap();
+        set_out(&from, &to, AUFS_SIDE[0].2, (&|| Ok(()), &|| false)).unwrap();
         assert!(from.symlink_metadata().is_err());
         assert!(elsewhere.join("precious").exists());
         assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 1);
         // A kill before the link goes: it is found half done.
-        set_out(&from, &to, AUFS_SIDE[0].2, &|| false).unwrap();
+        set_out(&from, &to, AUFS_SIDE[0].2, (&|| Ok(()), &|| false)).unwrap();
     }
 }

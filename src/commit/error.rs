@@ -313,6 +313,18 @@ pub enum Error {
         /// The command that goes on.
         words: &'static str,
     },
+    /// The aufs side is moved out of the root, all or in part, and cannot be removed.
+    #[error(
+        "{cause}; the aufs side is on its way out, and whole; Docker may start with devicemapper. When the cause is gone, `{commit}` ends it; \
+         or `{rollback}` moves it back to its place and goes back to it", cause = Chain(&**.cause), commit = own("commit", root),
+        rollback = own("rollback", root)
+    )]
+    SettingOut {
+        /// The Docker root.
+        root: PathBuf,
+        /// Why.
+        cause: Box<Error>,
+    },
     /// A part of the aufs side is gone, and the rest cannot be removed.
     #[error(
         "{cause}; a part of the aufs side is gone or on its way out, so there is no way back; Docker may start with devicemapper. When \

@@ -80,7 +80,12 @@ pub enum Record {
         /// Whether `aufs` stays and is emptied where it is, being a link or a mount point.
         #[serde(default)]
         stays: bool,
+        /// Whether [`Removing`](Self::Removing) comes before anything of it is gone. Earlier versions did not write that.
+        #[serde(default)]
+        in_two_steps: bool,
     },
+    /// The aufs side is out of the root, as far as it can be moved, and the first of it is about to be gone for good.
+    Removing,
 }
 
 /// What was begun.
@@ -188,6 +193,8 @@ pub struct Story {
     pub switching: Option<Switching>,
     /// Whether `aufs` stays when the aufs side is removed.
     pub aufs_stays: bool,
+    /// Whether an aufs side that is on its way out is whole, for nothing of it has been removed yet.
+    pub aufs_is_whole: bool,
     /// When all was in place, in seconds since 1970.
     pub switched_at: Option<u64>,
     /// The verifications since.
@@ -242,6 +249,7 @@ impl Story {
             beside: None,
             switching: None,
             aufs_stays: false,
+            aufs_is_whole: false,
             switched_at: None,
             verified: Verifications::default(),
         }
@@ -250,7 +258,8 @@ impl Story {
     /// A journal may say that all is in place when its last line could be written but not be taken away again, or that the aufs
     /// side is being removed when the run was killed before it took anything; what lies where is the truth.
     pub(super) fn settle(&mut self, ground: Ground<'_>) {
-        if self.state == State::Committing && !removal_has_begun(ground, self.aufs_stays) {
+        let emptied_in_place = self.aufs_stays && !self.aufs_is_whole;
+        if self.state == State::Committing && !removal_has_begun(ground, emptied_in_place) {
             self.state = State::Converted;
         }
         let staged =
@@ -306,9 +315,17 @@ impl Story {
                 self.state
             }
             Record::RollingBack => State::RollingBack,
-            Record::Committing { stays } => {
+            Record::Committing {
+                stays,
+                in_two_steps,
+            } => {
                 self.aufs_stays = stays;
+                self.aufs_is_whole = in_two_steps;
                 State::Committing
+            }
+            Record::Removing => {
+                self.aufs_is_whole = false;
+                self.state
             }
         };
         self.expect_moves()
@@ -321,9 +338,10 @@ impl Story {
                 Err("it removes the originals of what is in place")
             }
             (Record::Switched { .. }, State::Switching | State::Converted)
-            | (Record::Committing { .. }, State::Converted | State::Committing) => Ok(()),
+            | (Record::Committing { .. }, State::Converted | State::Committing)
+            | (Record::Removing, State::Committing) => Ok(()),
             (Record::Switched { .. }, _) => Err("it does not follow a move"),
-            (Record::Committing { .. }, _) => {
+            (Record::Committing { .. } | Record::Removing, _) => {
                 Err("it removes the aufs side of what is not converted")
             }
             _ => Ok(()),
@@ -339,11 +357,12 @@ impl Story {
     }
 }
 
-/// Whether something of the aufs side may be gone. Where `aufs` stays, only the directory that waits for the rest tells.
-pub(super) fn removal_has_begun(ground: Ground<'_>, aufs_stays: bool) -> bool {
+/// Whether something of the aufs side may be out of its place, or gone. Where `aufs` is emptied in its place, only the directory that
+/// waits for the rest tells.
+pub(super) fn removal_has_begun(ground: Ground<'_>, emptied_in_place: bool) -> bool {
     let removed = ground.stage.join("removed");
     let is_there = |path: PathBuf| path.symlink_metadata().is_ok();
-    if aufs_stays {
+    if emptied_in_place {
         return is_there(removed);
     }
     let out = ["aufs", "image"].map(|part| is_there(removed.join(part)));

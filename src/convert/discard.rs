@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::conditions::{expect_unchanged, expect_whole_copy};
+use super::conditions::{expect_sound, expect_unchanged, expect_whole_copy};
 use super::error::Error;
 use super::held::Held;
 use super::read_only::expect_writable;
@@ -67,11 +67,13 @@ impl Discard {
     ) -> Result<Self, Error> {
         expect_writable(root)?;
         // An interrupted removal has left no root of aufs to look at.
-        let state = Conversion::find(root)?.map(|conversion| conversion.story().state);
+        let found = Conversion::find(root)?;
+        let state = found.as_ref().map(|found| found.story().state);
+        let is_whole = found.is_some_and(|found| found.story().aufs_is_whole);
         let held = match state {
-            Some(State::Committing) => Held::without_aufs(root, host),
+            Some(State::Committing) if !is_whole => Held::without_aufs(root, host),
             // What is missing of it is for the conditions to tell.
-            Some(State::Converted) => Held::for_reading(root, host),
+            Some(State::Converted | State::Committing) => Held::for_reading(root, host),
             _ => Held::open(root, host),
         };
         let held = held.map_err(|error| mounts_first(root, error))?;
@@ -86,6 +88,9 @@ impl Discard {
         }
         match conversion.story().state {
             State::Committing => {
+                if conversion.story().aufs_is_whole {
+                    expect_sound(host, (&path, &conversion), may_lose, cancel)?;
+                }
                 conversion.expect_in_place()?;
                 if !may_lose.aufs_changes {
                     conversion.expect_rest_is_known()?;
@@ -109,11 +114,11 @@ impl Discard {
 
     /// Makes sure that all is still as it was when it was looked at: the question whether to go on may have stood for days.
     fn expect_as_it_was(&self) -> Result<(), Error> {
+        self.conversion.expect_in_place()?;
         if self.conversion.story().state != State::Converted {
             return Ok(());
         }
         let path = self.held.path();
-        self.conversion.expect_in_place()?;
         self.conversion.expect_stage_is_own("commit")?;
         expect_unneeded(&self.held)?;
         expect_unchanged(path, &self.conversion, self.may_lose)

@@ -241,6 +241,19 @@ pub enum Error {
         /// Each reason, with the command that leads on.
         why: Vec<String>,
     },
+    /// The aufs side is out of the root and whole, and what replaces it is not.
+    #[error(
+        "{}: the removal of the aufs side was interrupted before anything of it was gone, and it stays, for the devicemapper side is not what it \
+         was then: {why}\nNothing was removed. Next: `{}` moves the aufs side back to its place and goes back to it",
+        shown(path),
+        own("rollback", path)
+    )]
+    OnlyCopy {
+        /// The Docker root.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
     /// Configs that a rollback brings back are gone or damaged.
     #[error(
         "{path}: nothing was changed, for not all can go back: {}; restore these from a backup; `{}` goes back all the same: a config \

@@ -64,6 +64,7 @@ pub struct RolledBack {
 /// or what stands in the way; nothing has been changed then.
 pub fn rollback(request: &RollbackRequest) -> Result<RolledBack, Error> {
     expect_writable(&request.root)?;
+    put_aufs_side_back(request)?;
     let held = Held::open(&request.root, &request.host);
     let mut held = held.map_err(|error| no_way_back(&request.root, error))?;
     let path = held.path().to_owned();
@@ -98,6 +99,34 @@ pub fn rollback(request: &RollbackRequest) -> Result<RolledBack, Error> {
     done.rolled_back = true;
     held.release();
     Ok(done)
+}
+
+/// Ends a removal that has taken nothing yet, so that the root is converted and can go back like any other.
+fn put_aufs_side_back(request: &RollbackRequest) -> Result<(), Error> {
+    let is_out = |found: &Conversion| {
+        let story = found.story();
+        story.state == State::Committing && story.aufs_is_whole
+    };
+    // What cannot be found, and why, is told by whoever needs it.
+    let root = request.root.canonicalize();
+    let root = root.unwrap_or_else(|_| request.root.clone());
+    if !Conversion::find(&root)
+        .ok()
+        .flatten()
+        .is_some_and(|found| is_out(&found))
+    {
+        return Ok(());
+    }
+    let held = Held::for_reading(&root, &request.host)?;
+    request.expect_not_cancelled()?;
+    // Again, now that nobody else works on it.
+    if let Some(found) = Conversion::find(&root)?.filter(is_out) {
+        found.expect_unmounted()?;
+        found.put_aufs_side_back(&|| held.expect_alone())?;
+        log::warn!("the aufs side, of which nothing was gone yet, is back in its place");
+    }
+    held.release();
+    Ok(())
 }
 
 impl RollbackRequest {

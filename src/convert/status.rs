@@ -163,6 +163,11 @@ fn meaning(story: &Story, way_back_broken: bool, path: &Path) -> String {
         (State::Converted, Verifications { full: None, .. }) => {
             format!("is converted: `{rollback}` goes back to aufs")
         }
+        (State::Committing, _) if story.aufs_is_whole => format!(
+            "the removal of the aufs side was interrupted before anything of it was gone: `{}` finishes it, `{rollback}` moves it back to its \
+             place and goes back to it",
+            own("commit", path)
+        ),
         (state, _) => state.meaning(path),
     }
 }

@@ -127,6 +127,106 @@ fn moved_out() -> Ready {
     ready
 }
 
+/// What a removal that was killed before anything was gone has moved out.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Out {
+    Branches,
+    All,
+}
+
+/// A root whose removal was killed between its renames and the first that is gone.
+fn set_out(out: Out) -> Ready {
+    let ready = Ready::new();
+    ready.note_with("committing", ",\"stays\":false,\"in_two_steps\":true");
+    let removed = ready.path(".aufs2dm/removed");
+    DirBuilder::new().mode(0o700).create(&removed).unwrap();
+    fs::rename(ready.path("aufs"), removed.join("aufs")).unwrap();
+    if out == Out::All {
+        fs::rename(ready.path("image/aufs"), removed.join("image")).unwrap();
+    }
+    ready
+}
+
+#[test]
+fn an_aufs_side_that_is_out_and_whole_stays_where_the_devicemapper_side_was_lost() {
+    let harms: [Change; 4] = [
+        Ready::lose_data,
+        |ready| fs::remove_file(ready.path("devicemapper/devicemapper/data")).unwrap(),
+        |ready| fs::remove_file(ready.path("devicemapper/metadata/base")).unwrap(),
+        |ready| fs::remove_dir_all(ready.path("image/devicemapper")).unwrap(),
+    ];
+    for harm in harms {
+        for out in [Out::Branches, Out::All] {
+            let ready = set_out(out);
+            harm(&ready);
+            for (verb, options) in [("commit", &["--yes"][..]), ("resume", &[])] {
+                let words = [
+                    "before anything of it was gone",
+                    "Nothing was removed",
+                    "`aufs2dm rollback",
+                ];
+                ready.run(verb, options).expect(1, &words);
+                assert!(ready.path(".aufs2dm/removed/aufs/diff").exists());
+            }
+            let status = ready.run("status", &[]);
+            assert!(
+                status.out.contains("moves it back to its place"),
+                "{status:?}"
+            );
+            // A store of images without its names looks as if Docker had removed them.
+            ready.run("rollback", &["--force"]).expect(0, &[]);
+            assert!(ready.path("aufs/diff").exists() && ready.path("image/aufs/layerdb").exists());
+            assert!(!ready.path("devicemapper").exists() && !ready.path(".aufs2dm").exists());
+        }
+    }
+}
+
+#[test]
+fn a_removal_that_was_killed_before_anything_was_gone_goes_on_or_back() {
+    for out in [Out::Branches, Out::All] {
+        for verb in ["commit", "resume"] {
+            let ready = set_out(out);
+            let options: &[&str] = if verb == "commit" { &["--yes"] } else { &[] };
+            ready.run(verb, options).expect(0, &[]);
+            assert!(!ready.path("aufs").exists() && !ready.path(".aufs2dm").exists());
+        }
+        let ready = set_out(out);
+        ready.run("rollback", &[]).expect(0, &["back in its place"]);
+        assert!(ready.path("aufs/diff").exists() && !ready.path("devicemapper").exists());
+        ready.run("convert", &[]).expect(0, &[]);
+        // What Docker did since the kill is looked for, too, and the root can still be committed.
+        let ready = set_out(out);
+        let new = ready.path("devicemapper/metadata/new");
+        fs::write(&new, "{}").unwrap();
+        ready
+            .run("rollback", &[])
+            .expect(1, &["1 new layers (new)"]);
+        fs::remove_file(&new).unwrap();
+        ready.run("verify", &["--full"]).expect(0, &[]);
+        ready.run("commit", &["--yes"]).expect(0, &[]);
+    }
+}
+
+#[test]
+fn from_the_first_that_is_gone_a_removal_only_goes_on() {
+    let ready = set_out(Out::All);
+    ready.note("removing");
+    fs::remove_dir_all(ready.path(".aufs2dm/removed/image")).unwrap();
+    ready.run("rollback", &[]).expect(1, &["`aufs2dm commit"]);
+    assert!(!ready.path("aufs").exists());
+    ready.run("commit", &["--yes"]).expect(0, &[]);
+    assert!(!ready.path(".aufs2dm").exists());
+}
+
+#[test]
+fn an_aufs_side_is_not_moved_back_over_another() {
+    let ready = set_out(Out::All);
+    fs::create_dir_all(ready.path("aufs/diff")).unwrap();
+    ready.run("rollback", &[]).expect(1, &["move it elsewhere"]);
+    assert!(ready.path(".aufs2dm/removed/aufs/diff").exists());
+    assert!(!ready.path("image/aufs").exists());
+}
+
 #[test]
 fn an_aufs_side_that_is_there_again_while_the_old_one_is_removed_stays() {
     for verb in ["commit", "resume"] {

@@ -210,7 +210,7 @@ fn a_commit_that_is_broken_off_anywhere_can_be_finished_or_has_not_begun() {
 }
 
 #[test]
-fn commit_syncs_what_stays_before_it_notes_that_it_begins() {
+fn commit_syncs_what_stays_before_it_notes_that_it_begins_and_notes_that_before_anything_goes() {
     let original = reduced().unwrap();
     let place = Place::new().unwrap();
     place.put(&after(&original, &[CONVERT])).unwrap();
@@ -223,7 +223,17 @@ fn commit_syncs_what_stays_before_it_notes_that_it_begins() {
         found.unwrap_or_else(|| panic!("{words:?} is not in {calls:#?}"))
     };
     let noted = at(&["write", "/journal"]);
-    assert!(noted < at(&["rename", "/removed/aufs"]));
+    let out = at(&["rename", "/removed/aufs"]);
+    assert!(noted < out);
+    // From the first that is gone on there is no way back, so that is noted when all is out and before anything goes.
+    let of_the_rest = |words: &[&str]| {
+        let has_all = |call: &String| words.iter().all(|word| call.contains(word));
+        let found = calls[out..].iter().position(has_all);
+        found.unwrap_or_else(|| panic!("{words:?} is not after {out} in {calls:#?}"))
+    };
+    let durable = of_the_rest(&["fdatasync", "/journal"]);
+    assert!(of_the_rest(&["write", "/journal"]) < durable);
+    assert!(durable < of_the_rest(&["unlink"]), "{calls:#?}");
     for synced in ["/devicemapper/data", "/devicemapper/metadata"] {
         assert!(at(&["fsync", synced]) < noted, "{synced}: {calls:#?}");
     }
