@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use super::error::Error;
-use crate::engine::kernel::{Target, volume_at};
+use crate::engine::kernel::{ActivePool, Target, volume_at};
 use crate::shell::word;
 
 /// Makes sure that the operator's devices are there.
@@ -15,6 +15,7 @@ use crate::shell::word;
 pub fn expect_devices(target: &Target) -> Result<(), Error> {
     let paths = match target {
         Target::LoopFiles => return Ok(()),
+        Target::ThinPool { path } if ActivePool::is_at(path) => return Ok(()),
         Target::ThinPool { path } => vec![path],
         Target::Devices { data, metadata } => vec![data, metadata],
     };

@@ -37,6 +37,13 @@ impl ActivePool {
         Self::idle(&target::device_mapper_with_pools()?, path)
     }
 
+    /// Whether there is a pool at a path. Device-mapper knows it by its name where neither udev nor libdevmapper has made a node, and
+    /// while LVM makes it anew.
+    pub fn is_at(path: &Path) -> bool {
+        let dm = target::device_mapper_with_pools();
+        dm.is_ok_and(|dm| target::find(&dm, path).is_ok())
+    }
+
     /// The pool that is active on two devices or files, if there is one.
     ///
     /// # Errors
