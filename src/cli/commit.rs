@@ -35,6 +35,7 @@ pub(super) fn run(args: &CommitArgs) -> anyhow::Result<()> {
     } else if !confirmed(&discard, &cancel)? {
         bail!("not confirmed, nothing was removed");
     }
+    let what = what_goes(&discard);
     let done = discard.execute().map_err(told)?;
     for notice in &done.notices {
         log::warn!("{notice}");
@@ -44,9 +45,17 @@ pub(super) fn run(args: &CommitArgs) -> anyhow::Result<()> {
     } else {
         let root = done.root.display();
         print(&format!(
-            "{root}: aufs/ and image/aufs/ are removed, {} freed\n",
+            "{root}: {what} are removed, {} freed\n",
             done.freed
         ))
+    }
+}
+
+/// An `aufs` that is a link or a mount point stays, and what is not the driver's in it.
+fn what_goes(discard: &Discard) -> String {
+    match discard.emptied() {
+        None => "aufs/ and image/aufs/".to_owned(),
+        Some(place) => format!("what the driver has in {} and image/aufs/", shown(&place)),
     }
 }
 
@@ -64,12 +73,9 @@ fn confirmed(discard: &Discard, cancel: &Cancel) -> anyhow::Result<bool> {
     write_damage(&mut damage, discard.root(), discard.damaged()).context("damage")?;
     write!(
         stderr,
-        "{damage}{verified}{}: {} and image/aufs/ will be removed for good, which frees {}. Type yes to go on: ",
+        "{damage}{verified}{}: {} will be removed for good, which frees {}. Type yes to go on: ",
         discard.root().display(),
-        discard.emptied().map_or_else(
-            || "aufs/".to_owned(),
-            |place| format!("what the driver has in {}", shown(&place))
-        ),
+        what_goes(discard),
         discard.bytes()
     )
     .and_then(|()| stderr.flush())

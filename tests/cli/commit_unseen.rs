@@ -131,9 +131,10 @@ fn where_aufs_is_a_link_its_target_is_named_and_only_a_word_of_its_own_empties_i
     let words = [elsewhere.to_str().unwrap(), "commit --drop-linked-aufs"];
     ready.refused(1, &words);
     assert!(elsewhere.join("diff").exists());
-    ready
-        .run("commit", &["--yes", "--drop-linked-aufs"])
-        .expect(0, &[]);
+    let ended = ready.run("commit", &["--yes", "--drop-linked-aufs"]);
+    ended.expect(0, &[]);
+    let words = format!("what the driver has in {}", elsewhere.display());
+    assert!(ended.out.contains(&words), "{ended:?}");
     assert!(elsewhere.exists() && !elsewhere.join("diff").exists());
 }
 
