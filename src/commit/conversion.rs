@@ -80,6 +80,11 @@ impl Conversion {
         &self.story
     }
 
+    /// The Docker root that it is in.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Its staging directory.
     pub fn stage(&self) -> &Path {
         &self.stage
@@ -406,6 +411,24 @@ impl Conversion {
         is_link || beside::is_own_mount(&self.root, "aufs").unwrap_or(false)
     }
 
+    /// Makes sure that an `aufs` that is being emptied in its place is there to be emptied: behind a mount that is gone nothing would be
+    /// seen of it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AufsNotMounted`]; nothing has been changed.
+    pub fn expect_aufs_reached(&self) -> Result<(), Error> {
+        let path = self.root.join("aufs");
+        let is_there = path.symlink_metadata().is_ok();
+        if self.story.aufs_stays && is_there && !self.aufs_stays() {
+            return Err(Error::AufsNotMounted {
+                root: self.root.clone(),
+                path,
+            });
+        }
+        Ok(())
+    }
+
     /// Makes sure that what is left of an aufs side that is being removed is of the one that was converted.
     ///
     /// # Errors
@@ -597,8 +620,12 @@ impl Conversion {
     /// # Errors
     ///
     /// [`Error::NotAlone`], [`Error::SetOutTwice`] where something else is in its place, [`Error::NoDirectory`], [`Error::Io`].
-    pub fn put_aufs_side_back(&self, alone: ExpectAlone<'_>) -> Result<(), Error> {
-        alone().map_err(not_alone(&self.root, "rollback"))?;
+    pub fn put_aufs_side_back(
+        &self,
+        words: &'static str,
+        alone: ExpectAlone<'_>,
+    ) -> Result<(), Error> {
+        alone().map_err(not_alone(&self.root, words))?;
         let image = self.root.join("image");
         // A rename follows a link on its way.
         if !image.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {

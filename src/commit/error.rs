@@ -253,6 +253,20 @@ pub enum Error {
         /// What is missing.
         path: PathBuf,
     },
+    /// An `aufs` was being emptied in its place, and another one is there.
+    #[error(
+        "{}: was a mount point or a link when its removal began, and is neither now, so what is left of the aufs side cannot be seen; \
+         nothing was removed. Next: mount it again, or, where nothing is left of it, `rmdir {}`; then `{}`",
+        shown(path),
+        word(path),
+        own("commit", root)
+    )]
+    AufsNotMounted {
+        /// The Docker root.
+        root: PathBuf,
+        /// The directory.
+        path: PathBuf,
+    },
     /// Something is mounted inside what would be removed or moved.
     #[error(
         "{}",

@@ -23,7 +23,8 @@ use super::stage::STAGE_NAME;
 use super::whereabouts::Whereabouts;
 use crate::docker::config_with_driver;
 use crate::docker::devicemapper::{DEVICE_SET_FILE, TRANSACTION_FILE};
-use crate::tree::escape;
+use crate::shell::word;
+use crate::tree::{escape, shown};
 
 /// Files compared are small; of a larger one the beginning counts.
 const MAX_FILE_BYTES: u64 = 16 << 20; // 16 MiB
@@ -223,14 +224,37 @@ impl Written {
                         at.display()
                     ));
                 }
-                // Docker never removes these two.
-                None if matches!(name, TRANSACTION_FILE | DEVICE_SET_FILE) => {
+                // Docker never removes these two, and a config only with all that a container has.
+                None if matches!(name, TRANSACTION_FILE | DEVICE_SET_FILE)
+                    || is_config(path) && directory_of(&at).is_dir() =>
+                {
                     damaged.push(format!("{}: is missing", at.display()));
                 }
                 _ => {}
             }
         }
+        damaged.extend(self.lost_containers(root)?);
         Ok(damaged)
+    }
+
+    /// Containers whose directory alone is gone: `docker rm` takes the record in the image store too.
+    fn lost_containers(&self, root: &Path) -> Result<Vec<String>, Error> {
+        let now = containers_in(root)?;
+        let mounts = root.join("image/devicemapper/layerdb/mounts");
+        let records = names_in(&mounts)?;
+        let gone = self.containers.difference(&now);
+        let lost = gone.filter(|id| records.contains(*id));
+        Ok(lost
+            .map(|id| {
+                let (directory, record) = (root.join("containers").join(id), mounts.join(id));
+                format!(
+                    "{}: is missing, and the container is still in the image store; `docker rm` removes both: if that was interrupted, \
+                     `rm -r {}`",
+                    shown(&directory),
+                    word(&record)
+                )
+            })
+            .collect())
     }
 
     /// Whether it names only files that a conversion writes.
@@ -239,8 +263,7 @@ impl Written {
             Some(name) => !name.is_empty() && !name.contains('/') && name != "..",
             None => path.strip_prefix("image/devicemapper/") == Some(IMAGE_NAMES),
         };
-        let is_config = |path: &String| directory_of_config(path).is_some();
-        self.files.keys().all(is_driver_file) && self.configs.keys().all(is_config)
+        self.files.keys().all(is_driver_file) && self.configs.keys().all(|path| is_config(path))
     }
 
     /// Whether the conversion wrote a file of this name into the driver's notes.
@@ -292,6 +315,15 @@ impl Written {
         let edited = bytes.and_then(|bytes| config_with_driver(&bytes, DRIVER).ok().flatten());
         Ok(edited.is_some_and(|edited| self.is_config(path, &edited)))
     }
+}
+
+/// Whether a path is that of a container's config.
+fn is_config(path: &str) -> bool {
+    directory_of_config(path).is_some()
+}
+
+fn directory_of(file: &Path) -> &Path {
+    file.parent().unwrap_or(file)
 }
 
 /// The files that Docker changes with every image and container.

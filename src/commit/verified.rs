@@ -136,6 +136,15 @@ impl Verifications {
         self.latest = Some(verified);
     }
 
+    /// The latest that noted when the entries of the aufs side were last changed.
+    pub fn latest_of_aufs(&self) -> Option<&Verified> {
+        [&self.latest, &self.failed, &self.full]
+            .into_iter()
+            .flatten()
+            .filter(|one| one.aufs_times.is_some())
+            .max_by_key(|one| one.at)
+    }
+
     /// The one that counts: a failed one before a full one before a quick one.
     pub fn decisive(&self) -> Option<&Verified> {
         let latest = self.latest.as_ref();

@@ -30,42 +30,12 @@ pub(super) fn expect_whole_copy(
     expect_unchanged(path, conversion, may_lose)?;
     // It takes longest, so it comes last.
     let proven_at = proof(path, conversion, may_lose)?.at.cast_signed();
-    let sides = (path, conversion, Some(proven_at));
+    let sides = (path, conversion, proven_at);
     match not_sound(host, sides, may_lose, cancel)? {
         None => Ok(()),
         Some(why) => Err(Error::StillNeeded {
             path: path.to_owned(),
             why: vec![why],
-        }),
-    }
-}
-
-/// Makes sure, before the first of an aufs side is gone that is out of the root already, that there is something instead of it: a power
-/// cut may have taken that.
-///
-/// # Errors
-///
-/// [`Error::OnlyCopy`], [`Error::Interrupted`].
-pub(super) fn expect_sound(
-    host: &Host,
-    (path, conversion): (&Path, &Conversion),
-    may_lose: MayLose,
-    cancel: &Cancel,
-) -> Result<(), Error> {
-    // It is not in its place, so that is no news.
-    let may_lose = MayLose {
-        aufs_changes: true,
-        ..may_lose
-    };
-    let why = match conversion.expect_in_place() {
-        Err(missing) => Some(missing.to_string()),
-        Ok(()) => not_sound(host, (path, conversion, None), may_lose, cancel)?,
-    };
-    match why {
-        None => Ok(()),
-        Some(why) => Err(Error::OnlyCopy {
-            path: path.to_owned(),
-            why,
         }),
     }
 }
@@ -227,11 +197,11 @@ fn not_converted(path: &Path, changes: &AufsChanges, may_lose: MayLose) -> Vec<S
     why
 }
 
-/// What is wrong with the devicemapper side right now. It is noted, like any other verification that fails. Where the aufs side is
-/// proven and in its place, a device that was mounted after the proof, in seconds since 1970, counts too.
+/// What is wrong with the devicemapper side right now. It is noted, like any other verification that fails. A device that was mounted
+/// after the proof, in seconds since 1970, counts too.
 fn not_sound(
     host: &Host,
-    (path, conversion, proven_at): (&Path, &Conversion, Option<i64>),
+    (path, conversion, proven_at): (&Path, &Conversion, i64),
     may_lose: MayLose,
     cancel: &Cancel,
 ) -> Result<Option<String>, Error> {
@@ -272,11 +242,10 @@ fn not_sound(
 }
 
 /// That a device was mounted to be written to since the proof. A write in place to a pool on devices shows in nothing else.
-fn mounted_since(path: &Path, proven_at: Option<i64>, report: &Report) -> Option<String> {
+fn mounted_since(path: &Path, proven_at: i64, report: &Report) -> Option<String> {
     // The verification keeps Docker out until its end.
-    let is_later = |at| proven_at.is_some_and(|proven| at >= proven);
     let mut layers = report.layers.iter();
-    let layer = layers.find(|layer| layer.mounted.is_some_and(is_later));
+    let layer = layers.find(|layer| layer.mounted.is_some_and(|at| at >= proven_at));
     layer.map(|layer| {
         format!(
             "the device of layer {} was mounted and may have been written to after the last full verification: `{}`",

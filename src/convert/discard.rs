@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::conditions::{expect_sound, expect_unchanged, expect_whole_copy};
+use super::conditions::{expect_unchanged, expect_whole_copy};
 use super::error::Error;
 use super::held::Held;
+use super::put_back::put_aufs_side_back;
 use super::read_only::expect_writable;
 use crate::commit::{self, Conversion, State, Verified};
 use crate::docker::DataDir;
@@ -66,14 +67,14 @@ impl Discard {
         cancel: &Cancel,
     ) -> Result<Self, Error> {
         expect_writable(root)?;
-        // An interrupted removal has left no root of aufs to look at.
+        // As long as nothing is gone, the same must be true as before the first step: Docker or a disk may have been at work since.
+        put_aufs_side_back((root, "commit"), host, cancel)?;
         let found = Conversion::find(root)?;
-        let state = found.as_ref().map(|found| found.story().state);
-        let is_whole = found.is_some_and(|found| found.story().aufs_is_whole);
-        let held = match state {
-            Some(State::Committing) if !is_whole => Held::without_aufs(root, host),
+        let held = match found.as_ref().map(|found| found.story().state) {
+            // An interrupted removal has left no root of aufs to look at.
+            Some(State::Committing) => Held::without_aufs(root, host),
             // What is missing of it is for the conditions to tell.
-            Some(State::Converted | State::Committing) => Held::for_reading(root, host),
+            Some(State::Converted) => Held::for_reading(root, host),
             _ => Held::open(root, host),
         };
         let held = held.map_err(|error| mounts_first(root, error))?;
@@ -88,10 +89,8 @@ impl Discard {
         }
         match conversion.story().state {
             State::Committing => {
-                if conversion.story().aufs_is_whole {
-                    expect_sound(host, (&path, &conversion), may_lose, cancel)?;
-                }
                 conversion.expect_in_place()?;
+                conversion.expect_aufs_reached()?;
                 if !may_lose.aufs_changes {
                     conversion.expect_rest_is_known()?;
                 }

@@ -241,18 +241,17 @@ pub enum Error {
         /// Each reason, with the command that leads on.
         why: Vec<String>,
     },
-    /// The aufs side is out of the root and whole, and what replaces it is not.
+    /// The aufs side is out of the root and whole, so the root has no side that it could be compared with.
     #[error(
-        "{}: the removal of the aufs side was interrupted before anything of it was gone, and it stays, for the devicemapper side is not what it \
-         was then: {why}\nNothing was removed. Next: `{}` moves the aufs side back to its place and goes back to it",
+        "{}: the removal of the aufs side was interrupted before anything of it was gone, so it is not in its place, and nothing was \
+         verified. Next: `{}` moves it back and goes on if all is proven still; `{}` moves it back and goes back to it",
         shown(path),
+        own("commit", path),
         own("rollback", path)
     )]
-    OnlyCopy {
+    AufsSetOut {
         /// The Docker root.
         path: PathBuf,
-        /// What is wrong.
-        why: String,
     },
     /// Configs that a rollback brings back are gone or damaged.
     #[error(

@@ -20,6 +20,7 @@ mod mounted;
 mod notes;
 mod order;
 mod preflight;
+mod put_back;
 mod read;
 mod read_only;
 mod resumed;

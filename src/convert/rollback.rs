@@ -8,6 +8,7 @@ use super::error::Error;
 use super::held::Held;
 use super::left::left_by_conversion;
 use super::order::Order;
+use super::put_back::put_aufs_side_back;
 use super::read_only::expect_writable;
 use super::verify::device_side;
 use crate::commit::{self, Changes, Conversion, Depth, Leftover, State};
@@ -15,6 +16,7 @@ use crate::docker;
 use crate::docker::daemon::Host;
 use crate::engine::{Cancel, kernel};
 use crate::privileges::{self, Purpose};
+use crate::shell::own;
 use crate::units::Bytes;
 
 /// What was asked for.
@@ -64,7 +66,7 @@ pub struct RolledBack {
 /// or what stands in the way; nothing has been changed then.
 pub fn rollback(request: &RollbackRequest) -> Result<RolledBack, Error> {
     expect_writable(&request.root)?;
-    put_aufs_side_back(request)?;
+    put_aufs_side_back((&request.root, "rollback"), &request.host, &request.cancel)?;
     let held = Held::open(&request.root, &request.host);
     let mut held = held.map_err(|error| no_way_back(&request.root, error))?;
     let path = held.path().to_owned();
@@ -99,34 +101,6 @@ pub fn rollback(request: &RollbackRequest) -> Result<RolledBack, Error> {
     done.rolled_back = true;
     held.release();
     Ok(done)
-}
-
-/// Ends a removal that has taken nothing yet, so that the root is converted and can go back like any other.
-fn put_aufs_side_back(request: &RollbackRequest) -> Result<(), Error> {
-    let is_out = |found: &Conversion| {
-        let story = found.story();
-        story.state == State::Committing && story.aufs_is_whole
-    };
-    // What cannot be found, and why, is told by whoever needs it.
-    let root = request.root.canonicalize();
-    let root = root.unwrap_or_else(|_| request.root.clone());
-    if !Conversion::find(&root)
-        .ok()
-        .flatten()
-        .is_some_and(|found| is_out(&found))
-    {
-        return Ok(());
-    }
-    let held = Held::for_reading(&root, &request.host)?;
-    request.expect_not_cancelled()?;
-    // Again, now that nobody else works on it.
-    if let Some(found) = Conversion::find(&root)?.filter(is_out) {
-        found.expect_unmounted()?;
-        found.put_aufs_side_back(&|| held.expect_alone())?;
-        log::warn!("the aufs side, of which nothing was gone yet, is back in its place");
-    }
-    held.release();
-    Ok(())
 }
 
 impl RollbackRequest {
@@ -238,7 +212,7 @@ fn metadata_written(path: &Path, conversion: &Conversion) -> Option<String> {
 }
 
 /// What of the aufs side is not what was converted. Not all of it shows in what the journal noted: the latest verification
-/// compared the entries with the devices.
+/// compared the entries with the devices, and what was written there since has other times of change.
 fn broken(conversion: &Conversion) -> Result<Option<String>, Error> {
     let changes = conversion.aufs_changes(Depth::Entries)?;
     if let Some(changes) = changes.filter(|changes| !changes.is_whole()) {
@@ -246,7 +220,24 @@ fn broken(conversion: &Conversion) -> Result<Option<String>, Error> {
     }
     let latest = conversion.story().verified.latest.as_ref();
     let found = latest.filter(|verified| verified.aufs_changed);
-    Ok(found.map(|verified| format!("as the latest verification found ({verified})")))
+    Ok(found
+        .map(|verified| format!("as the latest verification found ({verified})"))
+        .or_else(|| written_since(conversion)))
+}
+
+/// That aufs was written to after the latest full verification: xattrs, or bytes whose time was set back. Once the way back has begun,
+/// no verification could tell more.
+fn written_since(conversion: &Conversion) -> Option<String> {
+    let story = conversion.story();
+    let is_begun = story.state != State::Converted;
+    let seen = story.verified.latest_of_aufs().filter(|_| !is_begun)?;
+    let is_same = conversion.aufs_times() == seen.aufs_times;
+    (!is_same).then(|| {
+        format!(
+            "it was written to, or replaced by a copy, after the verification {seen}, and `{}` tells whether it is right",
+            own("verify --full", conversion.root())
+        )
+    })
 }
 
 /// Where the aufs side of a converted root is gone, that is what there is to tell.

@@ -13,6 +13,7 @@ use super::held::Held;
 use super::left::left_by_conversion;
 use super::mounted::expect_unmounted;
 use super::order::Order;
+use super::put_back::is_out_and_whole;
 use super::read_only::read_only;
 use super::writer::{Work, Writer};
 use crate::chain::Chain;
@@ -76,6 +77,10 @@ pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<Report
         .map(|conversion| conversion.story().state)
     {
         return Err(commit::Error::Unfinished { path, state }.into());
+    }
+    // Without its other side a root proves less, and nothing that is seen of it may be noted for the whole.
+    if conversion.as_ref().is_some_and(is_out_and_whole) {
+        return Err(Error::AufsSetOut { path });
     }
     // A pool that a killed run left active is not this root's own. What it holds stays.
     let left = left_by_conversion(&path, conversion.as_ref())?;

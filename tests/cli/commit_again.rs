@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, FileExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -159,20 +159,24 @@ fn an_aufs_side_that_is_out_and_whole_stays_where_the_devicemapper_side_was_lost
         for out in [Out::Branches, Out::All] {
             let ready = set_out(out);
             harm(&ready);
-            for (verb, options) in [("commit", &["--yes"][..]), ("resume", &[])] {
-                let words = [
-                    "before anything of it was gone",
-                    "Nothing was removed",
-                    "`aufs2dm rollback",
-                ];
-                ready.run(verb, options).expect(1, &words);
-                assert!(ready.path(".aufs2dm/removed/aufs/diff").exists());
-            }
             let status = ready.run("status", &[]);
             assert!(
                 status.out.contains("moves it back to its place"),
                 "{status:?}"
             );
+            ready
+                .run("verify", &["--full"])
+                .expect(1, &["nothing was verified", "`aufs2dm rollback"]);
+            assert!(ready.path(".aufs2dm/removed/aufs/diff").exists());
+            // It is back in its place, so all is decided anew.
+            for (verb, options) in [("resume", &[][..]), ("commit", &["--yes"])] {
+                let ended = ready.run(verb, options);
+                assert!(ended.code == Some(1) || verb == "resume", "{ended:?}");
+                assert!(ready.path("aufs/diff").exists(), "{ended:?}");
+                if verb == "commit" {
+                    ended.expect(1, &["the aufs side stays"]);
+                }
+            }
             // A store of images without its names looks as if Docker had removed them.
             ready.run("rollback", &["--force"]).expect(0, &[]);
             assert!(ready.path("aufs/diff").exists() && ready.path("image/aufs/layerdb").exists());
@@ -205,6 +209,44 @@ fn a_removal_that_was_killed_before_anything_was_gone_goes_on_or_back() {
         ready.run("verify", &["--full"]).expect(0, &[]);
         ready.run("commit", &["--yes"]).expect(0, &[]);
     }
+}
+
+#[test]
+fn what_was_written_to_the_pool_after_a_removal_was_interrupted_keeps_aufs() {
+    for verb in ["commit", "resume"] {
+        let ready = set_out(Out::All);
+        let data = ready.path("devicemapper/devicemapper/data");
+        let modified = data.metadata().unwrap().modified().unwrap();
+        let file = File::options().write(true).open(&data).unwrap();
+        let at = data.metadata().unwrap().len() - 1;
+        file.write_all_at(b"x", at).unwrap();
+        file.set_modified(modified).unwrap();
+        let options: &[&str] = if verb == "commit" { &["--yes"] } else { &[] };
+        let words = ["written to after the last full verification"];
+        ready.run(verb, options).expect(1, &words);
+        ready.run("commit", &["--yes"]).expect(1, &words);
+        assert!(ready.path("aufs/diff").exists() && ready.path("image/aufs").exists());
+    }
+}
+
+#[test]
+fn an_aufs_that_is_emptied_in_its_place_is_not_done_while_its_mount_is_gone() {
+    let ready = Ready::new();
+    ready.note_with("committing", ",\"stays\":true,\"in_two_steps\":true");
+    ready.note("removing");
+    let removed = ready.path(".aufs2dm/removed");
+    DirBuilder::new().mode(0o700).create(&removed).unwrap();
+    fs::rename(ready.path("aufs"), ready.path("disk")).unwrap();
+    fs::create_dir(ready.path("aufs")).unwrap();
+    for (verb, options) in [("commit", &["--yes"][..]), ("resume", &[])] {
+        ready
+            .run(verb, options)
+            .expect(1, &["mount it again", "rmdir"]);
+    }
+    assert!(ready.path(".aufs2dm/journal").exists());
+    fs::remove_dir(ready.path("aufs")).unwrap();
+    ready.run("commit", &["--yes"]).expect(0, &[]);
+    assert!(ready.path("disk/diff").exists());
 }
 
 #[test]

@@ -56,25 +56,48 @@ fn a_branch_that_a_copy_replaced_must_be_verified_first() {
     ready.committed(&[]);
 }
 
+/// Writes that names, sizes and times of modification hide.
+const HIDDEN_WRITES: [fn(&Path); 2] = [
+    |path| xattr::set(path, "user.note", b"new").unwrap(),
+    |path| {
+        let modified = fs::metadata(path).unwrap().modified().unwrap();
+        fs::write(path, [9; 9000]).unwrap();
+        let file = File::options().write(true).open(path).unwrap();
+        let times = FileTimes::new().set_modified(modified);
+        file.set_times(times).unwrap();
+    },
+];
+
 #[test]
 fn an_xattr_or_bytes_with_their_time_set_back_must_be_verified_first() {
-    let writes: [fn(&Path); 2] = [
-        |path| xattr::set(path, "user.note", b"new").unwrap(),
-        |path| {
-            let modified = fs::metadata(path).unwrap().modified().unwrap();
-            fs::write(path, [9; 9000]).unwrap();
-            let file = File::options().write(true).open(path).unwrap();
-            let times = FileTimes::new().set_modified(modified);
-            file.set_times(times).unwrap();
-        },
-    ];
-    for write in writes {
+    for write in HIDDEN_WRITES {
         let ready = Ready::new();
         write(&in_aufs(&ready, "data"));
         ready.refused(1, &["the aufs side was written to", "verify --full"]);
         ready.run("verify", &["--full"]).expect(3, &[]);
         ready.refused(1, &[]);
     }
+}
+
+#[test]
+fn what_was_written_to_aufs_behind_its_times_keeps_the_devices_from_rollback() {
+    for write in HIDDEN_WRITES {
+        let ready = Ready::new();
+        write(&in_aufs(&ready, "data"));
+        let words = ["written to", "verify --full", "rollback --onto-damaged"];
+        ready.run("rollback", &[]).expect(1, &words);
+        assert!(ready.path("devicemapper/metadata/base").exists());
+        ready.run("rollback", &["--onto-damaged"]).expect(0, &[]);
+    }
+    // What was written and is right all the same is known by the next full verification.
+    let ready = Ready::new();
+    let branch = in_aufs(&ready, "data").parent().unwrap().to_owned();
+    replace_by_copy(&branch);
+    ready
+        .run("rollback", &[])
+        .expect(1, &["replaced by a copy"]);
+    ready.run("verify", &["--full"]).expect(0, &[]);
+    ready.run("rollback", &[]).expect(0, &[]);
 }
 
 #[test]
@@ -182,4 +205,43 @@ fn a_container_whose_record_is_gone_from_the_image_store_is_wrong() {
     let words = format!("container {name}: image/devicemapper/layerdb/mounts has no record");
     assert!(verified.out.contains(&words), "{verified:?}");
     ready.refused(1, &["verify --full"]);
+}
+
+/// A container's directory, whose config the conversion replaced.
+fn container(ready: &Ready) -> PathBuf {
+    let containers = fs::read_dir(ready.path("containers")).unwrap();
+    let mut found = containers.map(|entry| entry.unwrap().path());
+    found
+        .find(|path| path.join("config.v2.json").exists())
+        .unwrap()
+}
+
+#[test]
+fn a_container_that_lost_its_config_alone_is_wrong_and_keeps_the_original() {
+    let ready = Ready::new();
+    let config = container(&ready).join("config.v2.json");
+    fs::remove_file(&config).unwrap();
+    let verified = ready.run("verify", &["--full"]);
+    verified.expect(3, &[]);
+    let words = format!("{}: is missing", config.display());
+    assert!(verified.out.contains(&words), "{verified:?}");
+    ready.refused(1, &["verify --full"]);
+}
+
+#[test]
+fn a_container_that_lost_its_directory_alone_is_wrong_until_its_record_goes_too() {
+    let ready = Ready::new();
+    let container = container(&ready);
+    fs::remove_dir_all(&container).unwrap();
+    let verified = ready.run("verify", &["--full"]);
+    verified.expect(3, &[]);
+    let mounts = ready.path("image/devicemapper/layerdb/mounts");
+    let record = mounts.join(container.file_name().unwrap());
+    let next = format!("rm -r {}", record.display());
+    assert!(verified.out.contains(&next), "{verified:?}");
+    ready.refused(1, &["verify --full"]);
+    let done = Command::new("sh").args(["-c", &next]).status().unwrap();
+    assert!(done.success(), "{next}");
+    ready.run("verify", &["--full"]).expect(0, &[]);
+    ready.committed(&[]);
 }
