@@ -32,6 +32,9 @@ pub(super) fn run(args: &CommitArgs) -> anyhow::Result<()> {
         let verified = discard.verified();
         let verified = verified.map_or_else(String::new, |one| format!("verified {one}; "));
         log::info!("{verified}{} are going to be removed", discard.bytes());
+        if let Some(removed) = removed_since(&discard)? {
+            log::warn!("{removed}");
+        }
     } else if !confirmed(&discard, &cancel)? {
         bail!("not confirmed, nothing was removed");
     }
@@ -59,6 +62,18 @@ fn what_goes(discard: &Discard) -> String {
     }
 }
 
+/// What aufs alone has still: whoever did not remove it wants to know.
+fn removed_since(discard: &Discard) -> anyhow::Result<Option<String>> {
+    let removed = discard
+        .removed_since()
+        .map_err(|error| error.told(discard.root(), "commit"))?;
+    Ok((!removed.is_empty()).then(|| {
+        format!(
+            "gone on the devicemapper side since the conversion, and with aufs for good: {removed}"
+        )
+    }))
+}
+
 fn confirmed(discard: &Discard, cancel: &Cancel) -> anyhow::Result<bool> {
     if !io::stdin().is_terminal() {
         bail!(
@@ -69,11 +84,12 @@ fn confirmed(discard: &Discard, cancel: &Cancel) -> anyhow::Result<bool> {
     let mut stderr = io::stderr().lock();
     let verified = discard.verified();
     let verified = verified.map_or_else(String::new, |one| format!("verified: {one}\n"));
+    let removed = removed_since(discard)?.map_or_else(String::new, |one| one + "\n");
     let mut damage = String::new();
     write_damage(&mut damage, discard.root(), discard.damaged()).context("damage")?;
     write!(
         stderr,
-        "{damage}{verified}{}: {} will be removed for good, which frees {}. Type yes to go on: ",
+        "{damage}{removed}{verified}{}: {} will be removed for good, which frees {}. Type yes to go on: ",
         discard.root().display(),
         what_goes(discard),
         discard.bytes()

@@ -87,6 +87,23 @@ impl Changes {
     }
 }
 
+impl Changes {
+    /// Of these what the aufs side still has: names of images, and containers.
+    #[must_use]
+    pub fn removed(&self) -> Self {
+        let images = ImageNames {
+            removed: self.images.removed.clone(),
+            ..ImageNames::default()
+        };
+        Self {
+            image_names: images != ImageNames::default(),
+            images,
+            removed_containers: self.removed_containers.clone(),
+            ..Self::default()
+        }
+    }
+}
+
 /// As many names as fit on a line.
 const SHOWN: usize = 5;
 

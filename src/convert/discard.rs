@@ -9,7 +9,7 @@ use super::error::Error;
 use super::held::Held;
 use super::put_back::put_aufs_side_back;
 use super::read_only::expect_writable;
-use crate::commit::{self, Conversion, State, Verified};
+use crate::commit::{self, Changes, Conversion, State, Verified};
 use crate::docker::DataDir;
 use crate::docker::daemon::Host;
 use crate::engine::Cancel;
@@ -131,6 +131,16 @@ impl Discard {
     /// Layers that were not what Docker once unpacked before they were converted.
     pub fn damaged(&self) -> &[LayerDamage] {
         &self.conversion.story().verified.damaged
+    }
+
+    /// What was removed on the devicemapper side since the conversion, and goes on the aufs side now. Docker may have done it, or a disk
+    /// that lost it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Commit`]: the files cannot be read.
+    pub fn removed_since(&self) -> Result<Changes, Error> {
+        Ok(self.conversion.changes()?.removed())
     }
 
     /// Where `aufs` is, if it stays and is emptied: a link or a mount point.

@@ -245,3 +245,24 @@ fn a_container_that_lost_its_directory_alone_is_wrong_until_its_record_goes_too(
     ready.run("verify", &["--full"]).expect(0, &[]);
     ready.committed(&[]);
 }
+
+#[test]
+fn commit_names_what_aufs_alone_has_still() {
+    let ready = Ready::new();
+    let container = container(&ready);
+    let mounts = ready.path("image/devicemapper/layerdb/mounts");
+    fs::remove_dir_all(mounts.join(container.file_name().unwrap())).unwrap();
+    fs::remove_dir_all(&container).unwrap();
+    let names = ready.path("image/devicemapper/repositories.json");
+    fs::write(names, "{\"Repositories\":{}}").unwrap();
+    ready.run("verify", &["--full"]).expect(0, &[]);
+    let ended = ready.run("commit", &["--yes"]);
+    ended.expect(
+        0,
+        &[
+            "with aufs for good",
+            "containers removed (",
+            "names of images removed (",
+        ],
+    );
+}
