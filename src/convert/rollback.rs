@@ -10,14 +10,16 @@ use super::left::left_by_conversion;
 use super::order::Order;
 use super::put_back::put_aufs_side_back;
 use super::read_only::expect_writable;
-use super::verify::device_side;
+use super::verify::{device_side, recorded_target};
 use crate::commit::{self, Changes, Conversion, Depth, Leftover, State};
 use crate::docker;
 use crate::docker::daemon::Host;
-use crate::engine::{Cancel, kernel};
+use crate::engine::Cancel;
+use crate::engine::kernel::{self, Target};
 use crate::privileges::{self, Purpose};
 use crate::shell::own;
 use crate::units::Bytes;
+use crate::verify;
 
 /// What was asked for.
 #[derive(Clone, Debug)]
@@ -172,6 +174,7 @@ fn expect_way_back(
     conversion.expect_unmounted()?;
     conversion.expect_nobody_elses()?;
     done.lost = conversion.changes()?;
+    done.lost.pool_data |= is_written_in_place(path, conversion);
     if !done.lost.is_empty() && !request.force {
         return Err(Error::DockerHasRun {
             path: path.to_owned(),
@@ -195,6 +198,21 @@ fn expect_way_back(
         done.notices.extend(metadata_written(path, conversion));
     }
     Ok(damaged)
+}
+
+/// Whether a device outside of the root was mounted to be written to since the conversion: `docker cp` into a stopped container changes
+/// no file of Docker's. A pool that cannot be read is for the steps after this to tell.
+fn is_written_in_place(path: &Path, conversion: &Conversion) -> bool {
+    if conversion.story().state != State::Converted {
+        return false;
+    }
+    // Files in the root have times of their own.
+    let target = recorded_target(conversion).filter(|target| *target != Target::LoopFiles);
+    let Some(target) = target else {
+        return false;
+    };
+    let mounted = verify::mounted_since_noted(&path.join("devicemapper"), &target);
+    mounted.is_ok_and(|layers| !layers.is_empty())
 }
 
 /// That the pool's metadata is not what the latest verification had before it: that alone is no content, but it shows that somebody used

@@ -419,7 +419,7 @@ fn is_same_device(one: &Path, other: &Path) -> bool {
     one == other || identity(one).is_some_and(|one| identity(other) == Some(one))
 }
 
-fn recorded_target(conversion: &Conversion) -> Option<Target> {
+pub(super) fn recorded_target(conversion: &Conversion) -> Option<Target> {
     let order = conversion.story().begun.order.clone();
     let order: Order = serde_json::from_value(order).ok()?;
     match order.writer {

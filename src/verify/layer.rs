@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,6 +16,7 @@ use super::contents::{How, Judged, Subject};
 use super::delta;
 use super::device::{DeviceTree, stretches};
 use super::error::Halt;
+use super::last_mount::{last_mount, noted_at};
 use super::mounted::{self, Held, Stack};
 use super::pool::ThinDevice;
 use super::report::{Contents, Faults, LayerReport, Mode, Role, Tree};
@@ -446,9 +446,7 @@ impl<'r, 'a> Look<'r, 'a> {
 
     /// When the conversion noted its device, in seconds since 1970.
     pub(super) fn noted_at(&self) -> Option<i64> {
-        let devices = self.run.devices.as_ref()?;
-        let note = devices.home.join("metadata").join(self.id.as_str());
-        Some(note.symlink_metadata().ok()?.mtime())
+        noted_at(self.run.devices.as_ref()?.home, self.id)
     }
 
     /// Whether the kernel mounted the file system to write to it after the conversion noted its device: a container went on with it,
@@ -711,15 +709,6 @@ fn mark_is(id: &[u8], device: ThinDevice<'_>, view: &View) -> Result<(), &'stati
         return Err("has not the layer's id");
     }
     Ok(())
-}
-
-/// When the kernel last mounted the file system to write to it, in seconds since 1970. Source: linux v6.6 `fs/ext4/ext4.h`,
-/// `struct ext4_super_block`, `s_mtime` and `s_mtime_hi`; `fs/ext4/super.c`, `ext4_setup_super`, which writes it at once.
-fn last_mount(device: &ThinDevice<'_>) -> Option<i64> {
-    let mut superblock = [0; 1024];
-    device.read_at(&mut superblock, 1024).ok()?;
-    let low = u32::from_le_bytes(*superblock[0x2C..].first_chunk()?);
-    Some(i64::from(superblock[0x275]) << 32 | i64::from(low))
 }
 
 /// What every new file system has.

@@ -17,6 +17,7 @@ mod device;
 mod entries;
 mod error;
 pub mod kernel;
+mod last_mount;
 mod layer;
 mod lookup;
 mod missing;
@@ -44,6 +45,7 @@ pub use blame::{BranchNow, Noted};
 pub use coverage::{Coverage, LayerCounts, Missing, Reason};
 pub use damage::LayerDamage;
 pub use error::Error;
+pub use last_mount::mounted_since_noted;
 pub use missing::expect_devices;
 pub use report::{
     Contents, Faults, KernelWord, LayerReport, Mode, Proof, Report, Role, Tree, Verdict,

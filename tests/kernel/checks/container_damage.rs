@@ -68,7 +68,7 @@ pub(super) fn damage_to_a_container_is_not_taken_for_its_work(
 }
 
 /// `docker cp` writes in place to blocks that a pool on devices has already, and no file tells that.
-pub(super) fn a_copy_into_a_container_after_the_proof_keeps_commit(
+pub(super) fn a_copy_into_a_container_after_the_proof_keeps_both_sides(
     lab: &Lab,
     scratch: &Path,
     variant: Variant,
@@ -83,6 +83,11 @@ pub(super) fn a_copy_into_a_container_after_the_proof_keeps_commit(
         "{ended:?}"
     );
     ensure!(root.path().join("aufs/diff").is_dir(), "aufs is gone");
+    let ended = tool(lab, root.path(), &["rollback"])?;
+    ensure!(
+        ended.code == Some(1) && ended.err.contains("the pool's data was written to"),
+        "{ended:?}"
+    );
     verify(lab, &root, 0)?;
     let ended = tool(lab, root.path(), &["commit", "--yes"])?;
     ensure!(ended.code == Some(0), "{ended:?}");

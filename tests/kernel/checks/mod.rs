@@ -127,7 +127,7 @@ const OF_EXT4: &[(&str, OnVariant)] =
 
 /// Those for pools on devices, on the first of its ways.
 const OF_DEVICES: &[(&str, OnVariant)] = named![
-    container_damage::a_copy_into_a_container_after_the_proof_keeps_commit,
+    container_damage::a_copy_into_a_container_after_the_proof_keeps_both_sides,
     copied::a_copy_of_a_root_leaves_the_pool_of_the_original,
 ];
 const ON_DEVICES: Variant = kernel(Target::Devices, FileSystem::Ext4);

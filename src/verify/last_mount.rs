@@ -1,0 +1,51 @@
+//! When devices were mounted to be written to: what is written in place to a pool on devices shows in nothing else.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use super::pool::{Error, Pool, ThinDevice};
+use crate::docker::devicemapper::Device;
+use crate::docker::{CacheId, DeviceFiles};
+use crate::engine::kernel::Target;
+use crate::ext4::read::ReadAt;
+use crate::thin::ThinId;
+
+/// The layers whose ext4 the kernel has mounted to write to it since the conversion noted their devices. xfs notes no such time. `home` is
+/// the driver's.
+///
+/// # Errors
+///
+/// As [`Pool::open`].
+pub fn mounted_since_noted(home: &Path, target: &Target) -> Result<Vec<CacheId>, Error> {
+    let pool = Pool::open(home, target)?;
+    // What is wrong with these is for a verification to tell.
+    let files = DeviceFiles::read(home).unwrap_or_default();
+    let is_mounted = |(id, device): &(CacheId, Device)| {
+        let thin = ThinId::new(device.id().get()).ok();
+        let device = thin.and_then(|thin| pool.device(thin, device.size()));
+        let mounted = device.and_then(|device| last_mount(&device));
+        mounted
+            .zip(noted_at(home, id))
+            .is_some_and(|(mounted, noted)| mounted > noted)
+    };
+    let layers = files.layers.into_iter().filter(is_mounted);
+    Ok(layers.map(|(id, _)| id).collect())
+}
+
+/// When the conversion noted a layer's device, in seconds since 1970.
+pub(super) fn noted_at(home: &Path, id: &CacheId) -> Option<i64> {
+    let note = home.join("metadata").join(id.as_str());
+    Some(note.symlink_metadata().ok()?.mtime())
+}
+
+/// When the kernel last mounted an ext4 to write to it, in seconds since 1970; `None` for another file system. Source: linux v6.6
+/// `fs/ext4/ext4.h`, `struct ext4_super_block`, `s_magic`, `s_mtime` and `s_mtime_hi`; `fs/ext4/super.c`, `ext4_setup_super`, which
+/// writes it at once.
+pub(super) fn last_mount(device: &ThinDevice<'_>) -> Option<i64> {
+    const MAGIC: u16 = 0xEF53;
+    let mut superblock = [0; 1024];
+    device.read_at(&mut superblock, 1024).ok()?;
+    let magic = u16::from_le_bytes(*superblock[0x38..].first_chunk()?);
+    let low = u32::from_le_bytes(*superblock[0x2C..].first_chunk()?);
+    (magic == MAGIC).then(|| i64::from(superblock[0x275]) << 32 | i64::from(low))
+}
