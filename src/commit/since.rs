@@ -241,6 +241,9 @@ impl Written {
                         at.display()
                     ));
                 }
+                Some(found) if found.sha256 != was.sha256 => {
+                    damaged.extend(foreign_config(&at)?);
+                }
                 // Docker never removes these two, and a config only with all that a container has.
                 None if matches!(name, TRANSACTION_FILE | DEVICE_SET_FILE)
                     || is_config(path) && directory_of(&at).is_dir() =>
@@ -332,6 +335,29 @@ impl Written {
         let edited = bytes.and_then(|bytes| config_with_driver(&bytes, DRIVER).ok().flatten());
         Ok(edited.is_some_and(|edited| self.is_config(path, &edited)))
     }
+}
+
+/// That a config is of another container than its directory, if it is. Docker writes none such, and does not load it. Source: moby
+/// v20.10 `daemon/daemon.go`, `load`.
+fn foreign_config(path: &Path) -> Result<Option<String>, Error> {
+    #[derive(Deserialize)]
+    struct Config {
+        #[serde(rename = "ID")]
+        id: String,
+    }
+    let is_main = path
+        .file_name()
+        .is_some_and(|name| name == "config.v2.json");
+    let text = read_regular(path)?.filter(|_| is_main);
+    let config: Option<Config> = text.and_then(|text| serde_json::from_slice(&text).ok());
+    let foreign = config.filter(|config| !directory_of(path).ends_with(&config.id));
+    Ok(foreign.map(|config| {
+        format!(
+            "{}: is the config of another container, {}, so Docker does not load it",
+            shown(path),
+            escape(config.id.as_bytes())
+        )
+    }))
 }
 
 /// Whether a path is that of a container's config.

@@ -229,6 +229,21 @@ fn a_container_that_lost_its_config_alone_is_wrong_and_keeps_the_original() {
 }
 
 #[test]
+fn a_config_of_another_container_is_wrong() {
+    let ready = Ready::new();
+    let container = container(&ready);
+    let config = container.join("config.v2.json");
+    let id = container.file_name().unwrap().to_str().unwrap();
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace(id, &"e".repeat(64))).unwrap();
+    let verified = ready.run("verify", &["--full"]);
+    verified.expect(3, &[]);
+    let words = "is the config of another container, eeee";
+    assert!(verified.out.contains(words), "{verified:?}");
+    ready.refused(1, &["verify --full"]);
+}
+
+#[test]
 fn a_container_that_lost_its_directory_alone_is_wrong_until_its_record_goes_too() {
     let ready = Ready::new();
     let container = container(&ready);
