@@ -131,6 +131,10 @@ fn take_back(held: &Held, request: &RollbackRequest, done: &mut RolledBack) -> R
     // nothing has been moved.
     let previous = left_by_conversion(path, Some(&conversion))?;
     previous.take_down()?;
+    // Zeros where the pool was mean that a run got no further, or a rollback was done with it. Else they are another disk's.
+    if let State::Converted | State::Switching = conversion.story().state {
+        previous.expect_content()?;
+    }
     // The root matters more than the daemon's file, which an operator can edit.
     let options = Order::storage_opts_of(conversion.story());
     let left_alone = conversion.check_daemon_file(&request.host, &options).err();

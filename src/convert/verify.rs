@@ -72,19 +72,7 @@ pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<Report
     privileges::check(&request.host, &path, Purpose::Read)?;
     expect_unmounted(&path, &request.host)?;
     let (conversion, lost) = recorded(&path)?;
-    if let Some(state @ (State::Switching | State::RollingBack)) = conversion
-        .as_ref()
-        .map(|conversion| conversion.story().state)
-    {
-        return Err(commit::Error::Unfinished { path, state }.into());
-    }
-    // Without its other side a root proves less, and nothing that is seen of it may be noted for the whole.
-    if conversion.as_ref().is_some_and(is_out_and_whole) {
-        return Err(Error::AufsSetOut { path });
-    }
-    // A pool that a killed run left active is not this root's own. What it holds stays.
-    let left = left_by_conversion(&path, conversion.as_ref())?;
-    left.but_its_content().remove()?;
+    expect_judgeable(request, &path, conversion.as_ref())?;
     // Before, so that what is written meanwhile counts as written since.
     let seen = conversion
         .as_ref()
@@ -121,6 +109,32 @@ pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<Report
     }
     held.release();
     Ok(report)
+}
+
+/// Makes sure that both sides are where a verification looks for them, and takes down what a killed run left active.
+fn expect_judgeable(
+    request: &VerifyRequest,
+    path: &Path,
+    conversion: Option<&Conversion>,
+) -> Result<(), Error> {
+    let path = path.to_owned();
+    let state = conversion.map(|conversion| conversion.story().state);
+    if let Some(state @ (State::Switching | State::RollingBack)) = state {
+        return Err(commit::Error::Unfinished { path, state }.into());
+    }
+    // Without its other side a root proves less, and nothing that is seen of it may be noted for the whole.
+    if conversion.is_some_and(is_out_and_whole) {
+        return Err(Error::AufsSetOut { path });
+    }
+    // A pool that a killed run left active is not this root's own. What it holds stays.
+    let left = left_by_conversion(&path, conversion)?;
+    // Of another disk that has the name now there is no verdict.
+    let is_finished = state.is_some_and(|state| state != State::Writing);
+    if is_finished && request.target.is_none() {
+        left.expect_pool()?;
+    }
+    left.but_its_content().remove()?;
+    Ok(())
 }
 
 /// Writes into the journal what came of it. Where the root is read-only, the report says that the journal does not know.

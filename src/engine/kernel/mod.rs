@@ -29,6 +29,7 @@ mod same_pool;
 pub mod schedule;
 mod shared;
 mod status;
+mod still_there;
 mod suspended;
 mod take_back;
 mod target;

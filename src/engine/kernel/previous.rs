@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::claim::{self, Claim};
 use super::leftovers::{self, Leftovers};
-use super::take_back::{expect_ours, take_back};
+use super::still_there::{expect_content, expect_pool};
+use super::take_back::{expect_ours, not_taken_back, take_back};
 use super::{Error, Names, Ordered, other_root};
 use crate::tree::shown;
 
@@ -72,6 +73,28 @@ impl Previous {
         self.leftovers.remove()?;
         self.claim.as_ref().map_or(Ok(()), |(claim, stage)| {
             expect_ours(claim, &self.root, stage)
+        })
+    }
+
+    /// Makes sure that a pool of the operator that was finished is not another one now; for a command that reads it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotOurs`].
+    pub fn expect_pool(&self) -> Result<(), Error> {
+        self.claim
+            .as_ref()
+            .map_or(Ok(()), |(claim, _)| expect_pool(claim))
+    }
+
+    /// The same before what was written to it is taken back, while all of it must be there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotTakenBack`].
+    pub fn expect_content(&self) -> Result<(), Error> {
+        self.claim.as_ref().map_or(Ok(()), |(claim, stage)| {
+            expect_content(claim).map_err(not_taken_back(claim, stage))
         })
     }
 

@@ -44,7 +44,7 @@ pub(super) fn expect_ours(claim: &Claim, root: &Path, stage: &Path) -> Result<()
     looked.map_err(not_taken_back(claim, stage))
 }
 
-fn not_taken_back(claim: &Claim, stage: &Path) -> impl FnOnce(Error) -> Error {
+pub(super) fn not_taken_back(claim: &Claim, stage: &Path) -> impl FnOnce(Error) -> Error {
     move |source| Error::NotTakenBack {
         what: claim.describe(),
         record: stage.join(claim::FILE),
@@ -52,14 +52,14 @@ fn not_taken_back(claim: &Claim, stage: &Path) -> impl FnOnce(Error) -> Error {
     }
 }
 
-fn not_ours(path: &Path, why: impl Into<String>) -> Error {
+pub(super) fn not_ours(path: &Path, why: impl Into<String>) -> Error {
     Error::NotOurs {
         what: path.to_owned(),
         why: why.into(),
     }
 }
 
-fn path_of(claim: &claim::ThinPool) -> PathBuf {
+pub(super) fn path_of(claim: &claim::ThinPool) -> PathBuf {
     Path::new("/dev/mapper").join(&claim.name)
 }
 

@@ -129,6 +129,7 @@ const OF_EXT4: &[(&str, OnVariant)] =
 const OF_DEVICES: &[(&str, OnVariant)] = named![
     container_damage::a_copy_into_a_container_after_the_proof_keeps_both_sides,
     copied::a_copy_of_a_root_leaves_the_pool_of_the_original,
+    copied::an_empty_disk_with_the_name_of_the_pools_is_not_the_pool,
 ];
 const ON_DEVICES: Variant = kernel(Target::Devices, FileSystem::Ext4);
 
