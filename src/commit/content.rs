@@ -70,12 +70,13 @@ pub(super) fn new_objects(
     let files = new_files((root, store), aufs)?;
     let objects: BTreeSet<String> = files
         .iter()
+        .filter(|inner| !is_without_content(inner))
         .map(|inner| object(&inner.to_string_lossy()))
         .collect();
     Ok(objects.into_iter().collect())
 }
 
-/// The same by files, as paths in the image store.
+/// The same by files, as paths in the image store, and with those that hold nothing that is missed if they are Docker's.
 pub(super) fn new_files(
     (root, store): (&Path, &Path),
     aufs: Option<&AufsSide>,
@@ -88,7 +89,7 @@ pub(super) fn new_files(
             entry => entry.map_err(|error| Error::io(store, "read")(error.into()))?,
         };
         let inner = entry.path().strip_prefix(store).unwrap_or(entry.path());
-        if entry.file_type().is_dir() || is_without_content(inner) {
+        if entry.file_type().is_dir() {
             continue;
         }
         let is_known = before.join(inner).symlink_metadata().is_ok()

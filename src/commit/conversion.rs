@@ -483,7 +483,8 @@ impl Conversion {
     ///
     /// [`Error::OthersFiles`]; nothing has been changed.
     pub fn expect_nobody_elses(&self) -> Result<(), Error> {
-        let mut files = others::in_stage(&self.stage, &self.configs)?;
+        let mut files =
+            others::in_stage(&self.root, (&self.stage, &self.configs), Some(&self.story))?;
         if let Some(switching) = &self.story.switching {
             let aufs = switching.aufs.as_ref();
             files.extend(others::in_result(&self.root, &switching.written, aufs)?);
@@ -497,7 +498,7 @@ impl Conversion {
     ///
     /// [`Error::OthersFiles`]; nothing has been changed.
     pub fn expect_stage_is_own(&self, words: &'static str) -> Result<(), Error> {
-        let files = others::in_stage(&self.stage, &self.configs)?;
+        let files = others::in_stage(&self.root, (&self.stage, &self.configs), Some(&self.story))?;
         others::expect_none(&self.root, files, words)
     }
 

@@ -27,6 +27,7 @@ mod remove;
 mod since;
 mod size;
 mod stage;
+mod store_files;
 mod switch;
 mod times;
 mod verified;

@@ -15,27 +15,35 @@ use super::committed;
 use super::content::new_files;
 use super::error::Error;
 use super::expected::CONFIGS;
-use super::journal;
+use super::journal::{self, State, Story};
 use super::progress_file;
 use super::since::{Written, read_regular};
+use super::store_files::{is_digest, is_dockers, is_random};
+use crate::docker::devicemapper::{BASE_FILE, DEVICE_SET_FILE, TRANSACTION_FILE};
 use crate::engine::kernel::claim;
 
-/// What the staging directory has besides directories of which more is known.
-const IN_STAGE: [&str; 10] = [
+/// Files that the staging directory has.
+const IN_STAGE: [&str; 6] = [
     journal::FILE,
     claim::FILE,
     claim::NEW_FILE,
     progress_file::FILE,
     progress_file::NEW_FILE,
+    // One that a kill has left is written anew.
     committed::NEW_FILE,
-    "image",
-    "mnt",
-    "verify",
-    "removed",
 ];
 
-/// The driver's files that are no devices' and have a form of their own.
-const SCRATCH: &str = ".";
+/// The driver's file before it is renamed: this and a number.
+const SCRATCH: &str = ".tmp";
+
+/// What the driver notes of a device, in its file.
+const OF_DEVICE: [&str; 5] = [
+    "device_id",
+    "size",
+    "transaction_id",
+    "initialized",
+    "deleted",
+];
 
 /// In the devicemapper side in place. `written` is what the conversion wrote there: what a disk has made of that is no file of somebody
 /// else.
@@ -47,25 +55,36 @@ pub(super) fn in_result(
     let mut found = Vec::new();
     let is_written = |name: &str| written.is_driver_file(name);
     in_home(&root.join("devicemapper"), &is_written, &mut found)?;
-    let store = root.join("image/devicemapper");
-    let new = new_files((root, &store), aufs)?;
-    let others = new.iter().filter(|inner| !is_dockers(inner));
-    found.extend(others.map(|inner| store.join(inner)));
+    in_store(root, &root.join("image/devicemapper"), aufs, &mut found)?;
     Ok(found)
 }
 
-/// In the staging directory, and in the place for configs, which may be in it.
-pub(super) fn in_stage(stage: &Path, configs: &Path) -> Result<Vec<PathBuf>, Error> {
+/// In the staging directory of `root`, and in the place for configs, which may be in it. `story` is what the journal tells.
+pub(super) fn in_stage(
+    root: &Path,
+    (stage, configs): (&Path, &Path),
+    story: Option<&Story>,
+) -> Result<Vec<PathBuf>, Error> {
     let mut found = Vec::new();
+    let switching = story.and_then(|story| story.switching.as_ref());
+    let is_staged = |name: &str| {
+        is_device(root, name)
+            || switching.is_some_and(|switching| switching.written.is_driver_file(name))
+    };
     for (name, path) in list(stage)? {
         match name.as_str() {
-            // What is staged is as good as what is in place, and no file there was read by Docker.
-            "devicemapper" => in_home(&path, &|_| true, &mut found)?,
+            // A kill or a power cut may have left anything in those.
+            "devicemapper" => in_home(&path, &is_staged, &mut found)?,
+            "image" => {
+                let aufs = switching.and_then(|switching| switching.aufs.as_ref());
+                in_store(root, &path, aufs, &mut found)?;
+            }
             "containers" => in_configs(&path, &mut found)?,
             "originals" => in_originals(&path, &mut found)?,
-            // One that a kill has left is written anew.
-            committed::NEW_FILE if path.is_dir() => found.push(path),
-            name if IN_STAGE.contains(&name) => {}
+            // Mount points.
+            "mnt" | "verify" => found.extend(files_in(&path)?),
+            "removed" => in_removed(&path, story, &mut found)?,
+            name if IN_STAGE.contains(&name) && !path.is_dir() => {}
             _ => found.push(path),
         }
     }
@@ -108,16 +127,21 @@ fn in_home(
 ) -> Result<(), Error> {
     for (name, path) in list(home)? {
         match name.as_str() {
+            _ if !is_directory(&path) => found.push(path),
             "metadata" => {
                 for (name, path) in list(&path)? {
-                    if !is_written(&name) && !is_driver_file(&name, &path)? {
+                    let is_written = is_written(&name) && !is_directory(&path);
+                    if !is_written && !is_driver_file(&name, &path)? {
                         found.push(path);
                     }
                 }
             }
             "devicemapper" => {
                 let parts = list(&path)?.into_iter();
-                let others = parts.filter(|(name, _)| !["data", "metadata"].contains(&&**name));
+                let is_pools = |(name, path): &(String, PathBuf)| {
+                    ["data", "metadata"].contains(&&**name) && !is_directory(path)
+                };
+                let others = parts.filter(|part| !is_pools(part));
                 found.extend(others.map(|(_, path)| path));
             }
             // Mount points.
@@ -128,13 +152,60 @@ fn in_home(
     Ok(())
 }
 
-/// Whether Docker's driver writes such a file: an object in JSON.
+/// Whether Docker's driver writes such a file: what it notes of a device, whatever its name.
 fn is_driver_file(name: &str, path: &Path) -> Result<bool, Error> {
-    if name.starts_with(SCRATCH) {
-        return Ok(true);
+    if name.strip_prefix(SCRATCH).is_some_and(is_random) {
+        return Ok(path.symlink_metadata().is_ok_and(|meta| meta.is_file()));
     }
-    let bytes = read_regular(path)?;
-    Ok(bytes.is_some_and(|bytes| serde_json::from_slice::<Map<String, Value>>(&bytes).is_ok()))
+    let Some(bytes) = read_regular(path)? else {
+        return Ok(false);
+    };
+    let noted = serde_json::from_slice::<Map<String, Value>>(&bytes);
+    Ok(noted.is_ok_and(|noted| noted.keys().all(|key| OF_DEVICE.contains(&&**key))))
+}
+
+/// Whether a conversion of this root writes a file of this name into the driver's notes.
+fn is_device(root: &Path, name: &str) -> bool {
+    let id = name.strip_suffix("-init").unwrap_or(name);
+    [BASE_FILE, DEVICE_SET_FILE, TRANSACTION_FILE].contains(&name)
+        || is_digest(id)
+        || root
+            .join("aufs/layers")
+            .join(name)
+            .symlink_metadata()
+            .is_ok()
+}
+
+/// In an image store: what neither Docker writes there nor the aufs side has.
+fn in_store(
+    root: &Path,
+    store: &Path,
+    aufs: Option<&AufsSide>,
+    found: &mut Vec<PathBuf>,
+) -> Result<(), Error> {
+    for inner in new_files((root, store), aufs)? {
+        let path = store.join(&inner);
+        let is_file = path.symlink_metadata().is_ok_and(|meta| meta.is_file());
+        if !is_file || !is_dockers(&inner) {
+            found.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// Where the aufs side waits while `commit` removes it: else there is nothing.
+fn in_removed(
+    removed: &Path,
+    story: Option<&Story>,
+    found: &mut Vec<PathBuf>,
+) -> Result<(), Error> {
+    let is_committing = story.is_some_and(|story| story.state == State::Committing);
+    for (name, path) in list(removed)? {
+        if !is_committing || !["aufs", "image"].contains(&&*name) {
+            found.extend(files_in(&path)?);
+        }
+    }
+    Ok(())
 }
 
 /// Containers' directories and the files in them that name their driver.
@@ -159,24 +230,10 @@ fn in_originals(originals: &Path, found: &mut Vec<PathBuf>) -> Result<(), Error>
     Ok(())
 }
 
-/// Whether Docker's image store has files of this path. Source: moby v20.10 `image/fs.go` and `layer/filestore.go`.
-fn is_dockers(inner: &Path) -> bool {
-    let text = inner.to_string_lossy();
-    let parts: Vec<&str> = text.split('/').collect();
-    // BuildKit's have 25 digits.
-    let is_id = |id: &str| id.len() >= 25 && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    match parts[..] {
-        ["imagedb", "content", _, id]
-        | ["imagedb", "metadata", _, id, _]
-        | ["layerdb", _, id, _] => is_id(id),
-        _ => false,
-    }
-}
-
-/// All in a directory that are none, whatever they are.
+/// All in a directory that are none, whatever they are. What is mounted there lies elsewhere.
 fn files_in(top: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut files = Vec::new();
-    for entry in WalkDir::new(top).sort_by_file_name() {
+    for entry in WalkDir::new(top).same_file_system(true).sort_by_file_name() {
         let entry = entry.map_err(|error| Error::io(top, "read")(error.into()))?;
         if !entry.file_type().is_dir() {
             files.push(entry.into_path());
@@ -187,8 +244,7 @@ fn files_in(top: &Path) -> Result<Vec<PathBuf>, Error> {
 
 /// The entries of a directory, in the order of their names; none of what is no directory.
 fn list(directory: &Path) -> Result<Vec<(String, PathBuf)>, Error> {
-    let is_directory = directory.symlink_metadata().is_ok_and(|meta| meta.is_dir());
-    if !is_directory {
+    if !is_directory(directory) {
         return Ok(Vec::new());
     }
     let named = |name: &OsStr| (name.to_string_lossy().into_owned(), directory.join(name));
@@ -199,4 +255,8 @@ fn list(directory: &Path) -> Result<Vec<(String, PathBuf)>, Error> {
     let mut listed = listed.map_err(Error::io(directory, "read"))?;
     listed.sort();
     Ok(listed)
+}
+
+fn is_directory(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|meta| meta.is_dir())
 }

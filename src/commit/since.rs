@@ -33,7 +33,7 @@ const MAX_FILE_BYTES: u64 = 16 << 20; // 16 MiB
 pub(super) const DRIVER: &str = "devicemapper";
 
 /// The names of images, in an image store.
-const IMAGE_NAMES: &str = "repositories.json";
+pub(super) const IMAGE_NAMES: &str = "repositories.json";
 
 /// Docker's files as the conversion left them, by paths relative to the Docker root.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

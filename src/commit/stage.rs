@@ -138,7 +138,8 @@ impl Stage {
             Leftover::Stage(path) => remove_leftover(path)?,
             Leftover::Conversion(path, story) => {
                 let configs = beside::configs(root, path, story.beside.as_ref());
-                others::expect_none(root, others::in_stage(path, &configs)?, "convert")?;
+                let files = others::in_stage(root, (path, &configs), Some(story))?;
+                others::expect_none(root, files, "convert")?;
                 // As in a rollback: a kill must not leave a journal that calls layers durable which are gone.
                 Journal::reopen(path)?.note_undone();
                 remove_stage(path)?;
@@ -173,9 +174,10 @@ impl Stage {
         let path = root.join(STAGE_NAME);
         expect_unmounted_stage(root)?;
         let story = Story::read(&path)?;
-        let beside = story.and_then(|story| story.beside);
+        let beside = story.as_ref().and_then(|story| story.beside.clone());
         let configs = beside::configs(root, &path, beside.as_ref());
-        others::expect_none(root, others::in_stage(&path, &configs)?, "resume")?;
+        let files = others::in_stage(root, (&path, &configs), story.as_ref())?;
+        others::expect_none(root, files, "resume")?;
         let journal = Journal::reopen(&path)?;
         for name in ["image", "containers", "originals", "devicemapper/metadata"] {
             remove_part(&path.join(name))?;

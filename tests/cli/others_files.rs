@@ -16,13 +16,14 @@ fn converted() -> (Tool, AufsRoot) {
     (tool, root)
 }
 
-/// A file of the operator's, in a directory of its own if need be.
+/// A file of the operator's, in directories of its own if need be.
 fn precious(root: &Path, inner: &str) -> PathBuf {
     let path = root.join(inner);
-    let parent = path.parent().unwrap();
-    if !parent.exists() {
-        fs::create_dir_all(parent).unwrap();
-        fs::set_permissions(parent, fs::Permissions::from_mode(0o700)).unwrap();
+    let above = path.ancestors().skip(1);
+    let missing: Vec<_> = above.take_while(|above| !above.exists()).collect();
+    for directory in missing.into_iter().rev() {
+        fs::create_dir(directory).unwrap();
+        fs::set_permissions(directory, fs::Permissions::from_mode(0o700)).unwrap();
     }
     fs::write(&path, "precious").unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
@@ -64,7 +65,18 @@ fn a_rollback_names_what_it_would_remove_of_somebody_else_and_force_is_no_waiver
         "image/devicemapper/notes.txt",
         "image/devicemapper/imagedb/notes.txt",
         "image/devicemapper/it's mine",
+        "devicemapper/metadata/.mynotes",
+        "devicemapper/metadata/.tmpnotes",
+        "image/devicemapper/.tmpnotes",
+        "image/devicemapper/repositories.json.old",
+        "image/devicemapper/distribution/x/notes",
+        "image/devicemapper/layerdb/tmp/notes",
+        "image/devicemapper/layerdb/tmp/write-set-1/notes",
         ".aufs2dm/notes.txt",
+        ".aufs2dm/mnt/f",
+        ".aufs2dm/verify/f",
+        ".aufs2dm/removed/f",
+        ".aufs2dm/removed/aufs/f",
         &format!("{originals}/notes.txt"),
     ] {
         for options in [&[][..], &["--force"], &["--force", "--onto-damaged"]] {
@@ -85,6 +97,48 @@ fn a_rollback_names_what_it_would_remove_of_somebody_else_and_force_is_no_waiver
 }
 
 #[test]
+fn a_directory_with_the_name_of_a_file_that_docker_writes_is_named_whole() {
+    for inner in [
+        "devicemapper/metadata/.old",
+        "devicemapper/metadata/.tmp123",
+        "devicemapper/metadata/old",
+        ".aufs2dm/committed.json",
+    ] {
+        let (tool, root) = converted();
+        precious(&root.path(), &format!("{inner}/precious"));
+        let named = root.path().join(inner);
+        let before = contents(&root.path());
+        let ended = tool.run("rollback", &root.path(), &["--force"]);
+        ended.expect(1, &[&named.display().to_string(), "nothing was changed"]);
+        assert_same(&before, &contents(&root.path()));
+        do_as_told(&ended);
+        tool.run("rollback", &root.path(), &["--force"])
+            .expect(0, &[]);
+        let kept = root
+            .path()
+            .join("kept-files")
+            .join(named.file_name().unwrap());
+        assert!(kept.join("precious").exists());
+    }
+}
+
+#[test]
+fn what_a_killed_docker_leaves_of_its_own_is_no_reason_to_refuse() {
+    let id = "5".repeat(64);
+    let (tool, root) = converted();
+    for inner in [
+        "devicemapper/metadata/.tmp123456789",
+        "image/devicemapper/.tmp-repositories.json123456789",
+        "image/devicemapper/layerdb/tmp/write-set-123456789/diff",
+        &format!("image/devicemapper/distribution/v2metadata-by-diffid/sha256/{id}"),
+        &format!("image/devicemapper/distribution/diffid-by-digest/sha256/.tmp-{id}12"),
+    ] {
+        precious(&root.path(), inner);
+    }
+    tool.run("rollback", &root.path(), &[]).expect(0, &[]);
+}
+
+#[test]
 fn what_was_on_aufs_before_is_no_reason_to_refuse() {
     let (tool, root) = (Tool::new(), small_root());
     precious(&root.path(), "image/aufs/notes.txt");
@@ -101,25 +155,37 @@ fn a_commit_names_what_it_would_remove_with_its_journal() {
     tool.run("verify", &root.path(), &["--full"]).expect(0, &[]);
     // What stays is nobody's business.
     precious(&root.path(), "devicemapper/notes.txt");
-    let file = precious(&root.path(), ".aufs2dm/notes.txt");
-    kept(&tool, &root.path(), &file, ("commit", &["--yes"]));
+    for inner in ["mnt/f", "verify/f", "removed/f", "notes.txt"] {
+        let file = precious(&root.path(), &format!(".aufs2dm/{inner}"));
+        if inner == "notes.txt" {
+            kept(&tool, &root.path(), &file, ("commit", &["--yes"]));
+        } else {
+            let ended = tool.run("commit", &root.path(), &["--yes"]);
+            ended.expect(1, &[&file.display().to_string(), "nothing was changed"]);
+            do_as_told(&ended);
+            assert!(!file.exists());
+            fs::remove_dir_all(root.path().join("kept-files")).unwrap();
+        }
+    }
     assert!(root.path().join("devicemapper/notes.txt").exists());
 }
 
 #[test]
 fn what_lies_in_an_interrupted_conversion_is_named_whatever_comes_next() {
-    for (verb, options) in [
+    let runs = [
         ("rollback", &[][..]),
         ("resume", &[]),
         ("convert", &["--restart"]),
-    ] {
+    ];
+    for (place, (verb, options)) in runs.into_iter().enumerate() {
         let (tool, root) = (Tool::new(), large_root());
         let mut child = tool.start(&root.path(), &["--jobs", "1", "--checkpoint", "0"]);
         let home = ".aufs2dm/devicemapper/devicemapper";
         wait_for(&root.path().join(home).join("data"));
         child.kill().unwrap();
         child.wait().unwrap();
-        let file = precious(&root.path(), &format!("{home}/notes.txt"));
+        let inner = [home, ".aufs2dm/devicemapper/metadata", ".aufs2dm/image"][place];
+        let file = precious(&root.path(), &format!("{inner}/notes.txt"));
         kept(&tool, &root.path(), &file, (verb, options));
     }
 }

@@ -72,9 +72,9 @@ fn what_holds_no_content_needs_no_force() {
         |root| write_in_place(&root.join(POOL_METADATA)),
         |root| fs::remove_file(root.join(POOL_DATA)).unwrap(),
         |root| {
-            let known = root.join("image/devicemapper/distribution/diffid-by-digest");
+            let known = root.join("image/devicemapper/distribution/diffid-by-digest/sha256");
             fs::create_dir_all(&known).unwrap();
-            fs::write(known.join("digest"), "x").unwrap();
+            fs::write(known.join("5".repeat(64)), "x").unwrap();
         },
         |root| {
             let image = root.join("image/aufs/imagedb/content/sha256");
