@@ -350,7 +350,8 @@ fn foreign_config(path: &Path) -> Result<Option<String>, Error> {
         .is_some_and(|name| name == "config.v2.json");
     let text = read_regular(path)?.filter(|_| is_main);
     let config: Option<Config> = text.and_then(|text| serde_json::from_slice(&text).ok());
-    let foreign = config.filter(|config| !directory_of(path).ends_with(&config.id));
+    let own = directory_of(path).file_name();
+    let foreign = config.filter(|config| own.is_none_or(|own| *own != *config.id));
     Ok(foreign.map(|config| {
         format!(
             "{}: is the config of another container, {}, so Docker does not load it",
