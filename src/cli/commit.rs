@@ -69,7 +69,7 @@ fn removed_since(discard: &Discard) -> anyhow::Result<Option<String>> {
         .map_err(|error| error.told(discard.root(), "commit"))?;
     Ok((!removed.is_empty()).then(|| {
         format!(
-            "gone on the devicemapper side since the conversion, and with aufs for good: {removed}"
+            "no longer on the devicemapper side; the aufs side has the last copy, which is going to be removed: {removed}"
         )
     }))
 }

@@ -244,7 +244,7 @@ pub enum Error {
     /// The aufs side is out of the root and whole, so the root has no side that it could be compared with.
     #[error(
         "{}: the removal of the aufs side was interrupted before anything of it was gone, so it is not in its place, and nothing was \
-         verified. Next: `{}` moves it back and goes on if all is proven still; `{}` moves it back and goes back to it",
+         verified. Next: `{}` puts it back and goes on if the full verification still holds; `{}` puts it back and removes the devicemapper side",
         shown(path),
         own("commit", path),
         own("rollback", path)
