@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use nix::mount::{MsFlags, mount, umount};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tempfile::TempDir;
 
 use super::interrupted::wait_for;
 use super::run::{Ended, Tool, small_root};
 use super::support::root::AufsRoot;
 use super::support::trace::{assert_same, contents};
+use crate::support::scratch::scratch;
 
 /// A process that looks like a daemon with these flags, until it is dropped.
 pub(crate) struct Daemon(Child);
@@ -95,7 +95,7 @@ fn a_daemon_that_started_meanwhile_is_found_before_the_move() {
 
 #[test]
 fn a_daemon_whose_file_names_the_root_is_found_before_the_move() {
-    let dir = TempDir::new().unwrap();
+    let dir = scratch();
     let config = dir.path().join("d.json");
     nothing_moved(
         |_, root| {

@@ -14,6 +14,7 @@ use super::forged_journal::sealed;
 use super::removal::Flags;
 use super::support::trace::{assert_same, contents};
 use super::support::unmounted::wait_until_nobody_sees;
+use crate::support::scratch::scratch;
 
 impl Ready {
     /// Adds what a killed run had noted.
@@ -333,7 +334,7 @@ struct FewInodes(PathBuf);
 impl FewInodes {
     /// Moves what is at `path` there.
     fn at(path: &Path) -> Self {
-        let aside = tempfile::tempdir().unwrap();
+        let aside = scratch();
         let copy = |from: &Path, to: &Path| {
             let from = from.join(".");
             let done = Command::new("cp").arg("-a").args([&from, to]).status();

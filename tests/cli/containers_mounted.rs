@@ -13,6 +13,7 @@ use super::preflight::Mounted;
 use super::run::{Ended, Tool, large_root, small_root};
 use super::support::root::{AufsRoot, container_id};
 use super::support::trace::{assert_same, contents};
+use crate::support::scratch::scratch;
 
 /// Where the containers really are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +47,7 @@ impl Split {
             tool: Tool::new(),
             root,
             kind,
-            elsewhere: TempDir::new().unwrap(),
+            elsewhere: scratch(),
             mounted: None,
         };
         let (point, other) = (split.containers(), split.elsewhere());
@@ -213,7 +214,7 @@ fn without_their_file_system_no_command_does_anything() {
     ];
     split.refused(&words);
     // Nor with another in its place.
-    let other = TempDir::new().unwrap();
+    let other = scratch();
     let mounted = Mounted::bind(other.path(), &split.containers());
     split.refused(&words);
     let place = other.path().join(".aufs2dm");
@@ -231,7 +232,7 @@ fn without_their_file_system_no_command_does_anything() {
 
 #[test]
 fn what_is_mounted_over_containers_later_is_told() {
-    let (tool, root, other) = (Tool::new(), small_root(), TempDir::new().unwrap());
+    let (tool, root, other) = (Tool::new(), small_root(), scratch());
     let original = contents(&root.path());
     tool.run("convert", &root.path(), &[]).expect(0, &[]);
     {
@@ -249,7 +250,7 @@ fn what_is_mounted_over_containers_later_is_told() {
 
 #[test]
 fn one_container_on_a_mount_of_its_own_is_refused() {
-    let (tool, root, other) = (Tool::new(), small_root(), TempDir::new().unwrap());
+    let (tool, root, other) = (Tool::new(), small_root(), scratch());
     let web = root.path().join("containers").join(container_id("web"));
     copy(&web, other.path());
     let _mounted = Mounted::bind(other.path(), &web);

@@ -16,6 +16,7 @@ use super::forged_journal::{BEGUN, forge};
 use super::run::{Ended, Tool, small_root};
 use super::support::root::AufsRoot;
 use super::support::trace::{assert_same, contents};
+use crate::support::scratch::scratch;
 
 /// The first line of a conversion's journal, as the tool writes it, with another writer and number of devices.
 fn begun(writer: &Value, devices: u32) -> String {
@@ -194,7 +195,7 @@ fn a_converted_root_goes_back_without_the_record_that_it_cannot_have() {
 #[test]
 fn loop_files_of_another_root_are_not_taken_for_ours_though_the_journal_names_them() {
     let (_victim, pool) = another_root();
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let linked = Pool::below(&dir.path().canonicalize().unwrap());
     symlink(&pool.data, &linked.data).unwrap();
     symlink(&pool.metadata, &linked.metadata).unwrap();
@@ -232,7 +233,7 @@ fn base_uuid(pool: &Pool) -> String {
 #[test]
 fn devices_that_the_journal_does_not_name_are_not_touched() {
     let (_victim, theirs) = another_root();
-    let dirs = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let dirs = [(); 2].map(|()| scratch());
     let theirs = copied(&theirs, dirs[0].path());
     let ours = Pool::below(dirs[1].path());
     let journal = begun(&to_devices(&ours), 3);
@@ -271,7 +272,7 @@ fn a_pool_that_the_journal_does_not_name_is_not_touched() {
 #[test]
 fn more_devices_than_were_planned_are_not_claimed() {
     let (_victim, pool) = another_root();
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let pool = copied(&pool, dir.path());
     let journal = begun(&to_devices(&pool), 2);
     let words = ["was to make the thin devices 1 to 2", NOT_BELIEVED];
@@ -282,7 +283,7 @@ fn more_devices_than_were_planned_are_not_claimed() {
 #[test]
 fn a_pool_that_no_run_has_made_is_not_wiped_though_journal_and_record_agree() {
     let (_victim, pool) = another_root();
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let pool = copied(&pool, dir.path());
     let devices = thin::read(&File::open(&pool.metadata).unwrap()).unwrap();
     let nr = u32::try_from(devices.devices.len()).unwrap();
@@ -337,7 +338,7 @@ fn what_a_killed_run_made_is_taken_back_and_only_by_its_own_record() {
     let uuid = uuid::Uuid::from_u128(5);
     let text = uuid.to_string();
     let other = uuid::Uuid::from_u128(6).to_string();
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let pool = made_by_a_run(&dir, uuid, 2);
     let journal = begun(&to_devices(&pool), 3);
     let words = ["it is another pool's now"];
@@ -368,7 +369,7 @@ fn what_a_killed_run_made_is_taken_back_and_only_by_its_own_record() {
 
 #[test]
 fn a_record_without_a_base_device_takes_back_what_was_made_since_the_system_was_booted() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let pool = made_by_a_run(&dir, uuid::Uuid::from_u128(5), 1);
     let journal = begun(&to_devices(&pool), 3);
     let mut before_the_boot = pool.claim(3, None);

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::run::{Tool, small_root};
 use super::support::root::{AufsRoot, container_id};
 use super::support::trace::{assert_same, contents};
+use crate::support::scratch::scratch;
 
 pub(crate) const BEGUN: &str = r#"{"record":"begun","version":1,"tool":"x","at":1,"root":{"path":"","accessed":[1,0],"modified":[1,0]},"order":null}"#;
 const SWITCHED: &str = r#"{"record":"switched","at":1}"#;
@@ -93,7 +94,7 @@ fn no_other_directory_is_moved_or_removed() {
 
 #[test]
 fn no_file_behind_a_link_is_replaced() {
-    let (tool, root, elsewhere) = (Tool::new(), small_root(), tempfile::tempdir().unwrap());
+    let (tool, root, elsewhere) = (Tool::new(), small_root(), scratch());
     let id = "ab".repeat(32);
     let victim = elsewhere.path().join("config.v2.json");
     fs::write(&victim, "precious").unwrap();
@@ -128,7 +129,7 @@ fn no_other_times_are_set() {
 
 #[test]
 fn no_other_file_is_written_or_removed_for_the_daemon() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let victim = dir.path().join("victim");
     fs::write(&victim, "precious").unwrap();
     let digest = format!("{:x}", <sha2::Sha256 as sha2::Digest>::digest("precious"));

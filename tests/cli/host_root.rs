@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use super::run::{BINARY, Ended, small_root};
 use super::support::root::AufsRoot;
 use super::support::trace::{assert_same, contents};
+use crate::support::scratch::scratch;
 
 /// A host's `/`, mounted in a rescue system.
 pub(crate) struct RescuedHost {
@@ -18,9 +19,7 @@ pub(crate) struct RescuedHost {
 impl RescuedHost {
     /// One whose Docker is told this in `daemon.json`, with a root there.
     pub(crate) fn new(daemon_json: Option<&str>, root: &AufsRoot, data_root: &str) -> Self {
-        let host = Self {
-            dir: TempDir::new().unwrap(),
-        };
+        let host = Self { dir: scratch() };
         fs::create_dir_all(host.at("etc/docker")).unwrap();
         fs::create_dir_all(host.at("run")).unwrap();
         if let Some(text) = daemon_json {
@@ -56,7 +55,7 @@ impl RescuedHost {
 }
 
 fn run_there(verb: &str, root: &Path, host_root: &Path, options: &[&str]) -> Ended {
-    let run = TempDir::new().unwrap();
+    let run = scratch();
     let mut command = Command::new(BINARY);
     command.arg(verb).arg("--root").arg(root).args(options);
     command.arg("--pidfile").arg(run.path().join("docker.pid"));
@@ -66,7 +65,7 @@ fn run_there(verb: &str, root: &Path, host_root: &Path, options: &[&str]) -> End
 
 #[test]
 fn a_host_root_that_is_no_directory_is_refused_by_every_command_before_anything_is_made() {
-    let (root, dir) = (small_root(), TempDir::new().unwrap());
+    let (root, dir) = (small_root(), scratch());
     fs::write(dir.path().join("file"), "").unwrap();
     let before = contents(&root.path());
     for (name, word) in [("typo", "no such directory"), ("file", "is no directory")] {
@@ -91,7 +90,7 @@ fn a_host_root_that_is_no_directory_is_refused_by_every_command_before_anything_
 
 #[test]
 fn what_is_no_hosts_root_gets_no_daemon_json() {
-    let (root, dir) = (small_root(), TempDir::new().unwrap());
+    let (root, dir) = (small_root(), scratch());
     let before = contents(&root.path());
     for options in [&["--switch-daemon"][..], &["--switch-daemon", "--dry-run"]] {
         run_there("convert", &root.path(), dir.path(), options)
@@ -141,7 +140,7 @@ fn a_root_that_is_not_there_is_named_and_not_looked_for_elsewhere() {
 
 #[test]
 fn what_is_no_root_is_refused_before_a_pid_file_is_made() {
-    let (dir, empty) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let (dir, empty) = (scratch(), scratch());
     let pid_file = dir.path().join("docker.pid");
     // A file that comes and goes leaves its mark here.
     let modified = || dir.path().metadata().unwrap().modified().unwrap();

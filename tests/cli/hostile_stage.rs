@@ -12,6 +12,7 @@ use nix::unistd::mkfifo;
 use super::run::{Ended, Tool, small_root};
 use super::support::root::{AufsRoot, container_id};
 use super::support::trace::{assert_same, contents};
+use crate::support::scratch::scratch;
 
 /// The words of the refusal, and what brings it about.
 type Form = (&'static str, fn(&Path));
@@ -187,7 +188,7 @@ fn the_staging_directory_itself_is_roots_alone() {
 #[test]
 fn a_staging_directory_behind_a_link_is_refused_and_not_followed() {
     let (tool, root) = (Tool::new(), small_root());
-    let victim = tempfile::tempdir().unwrap();
+    let victim = scratch();
     fs::write(victim.path().join("precious"), "1").unwrap();
     symlink(victim.path(), root.path().join(".aufs2dm")).unwrap();
     for verb in ["convert", "rollback", "resume", "status"] {

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::mount::{MsFlags, mount, umount};
-use tempfile::TempDir;
 
 use super::run::{Ended, Tool, small_root};
 use super::support::root::{AufsRoot, container_id};
 use super::support::trace::{assert_same, contents};
 use super::support::unmounted::wait_until_nobody_sees;
+use crate::support::scratch::scratch;
 
 const NONE: Option<&str> = None;
 
@@ -212,7 +212,7 @@ fn frozen_files_and_directories_that_have_to_be_changed_are_all_named_at_once() 
 
 #[test]
 fn containers_whose_file_system_is_not_mounted_are_never_left_behind() {
-    let (tool, root, elsewhere) = (Tool::new(), small_root(), TempDir::new().unwrap());
+    let (tool, root, elsewhere) = (Tool::new(), small_root(), scratch());
     let point = root.path().join("containers");
     let moved = elsewhere.path().join("containers");
     let mut cp = Command::new("cp");

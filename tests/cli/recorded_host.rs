@@ -10,6 +10,7 @@ use super::interrupted::wait_for;
 use super::run::{BINARY, Ended, large_root, small_root};
 use super::support::root::AufsRoot;
 use super::support::trace::{assert_same, contents};
+use crate::support::scratch::scratch;
 
 const OLD: &str = "{\"debug\": true}";
 
@@ -21,7 +22,7 @@ struct Rescue {
 
 impl Rescue {
     fn new(root: &AufsRoot) -> Self {
-        let dir = TempDir::new().unwrap();
+        let dir = scratch();
         let host = dir.path().join("host");
         for inner in ["etc/docker", "run", "var/lib"] {
             fs::create_dir_all(host.join(inner)).unwrap();
@@ -160,7 +161,7 @@ fn what_was_killed_is_taken_back_on_the_host_that_it_was_begun_for() {
 #[test]
 fn another_host_than_the_one_it_was_begun_for_is_refused_before_anything_is_touched() {
     let rescue = Rescue::killed_while_moving();
-    let other = TempDir::new().unwrap();
+    let other = scratch();
     fs::create_dir(other.path().join("etc")).unwrap();
     let before = contents(&rescue.root());
     let named = ["--host-root", other.path().to_str().unwrap()];
@@ -193,7 +194,7 @@ fn another_host_than_the_one_it_was_begun_for_is_refused_before_anything_is_touc
 #[test]
 fn the_lines_of_a_refusal_have_all_options_of_the_command_that_was_refused() {
     let rescue = Rescue::killed_while_moving();
-    let other = TempDir::new().unwrap();
+    let other = scratch();
     fs::create_dir(other.path().join("etc")).unwrap();
     let other = other.path().to_str().unwrap();
     for (verb, options, words) in [

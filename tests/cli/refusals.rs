@@ -10,11 +10,11 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MsFlags, mount, umount};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tempfile::TempDir;
 
 use super::run::{Ended, Tool, large_root, small_root};
 use super::support::fixture::unpack;
 use super::support::trace::{assert_same, contents, trace_but_reads};
+use crate::support::scratch::scratch;
 
 #[test]
 fn a_device_that_dockers_settings_cannot_name_is_refused() {
@@ -44,7 +44,7 @@ fn a_device_that_dockers_settings_cannot_name_is_refused() {
 
 #[test]
 fn what_is_no_aufs_root_is_called_what_it_is() {
-    let (tool, dir) = (Tool::new(), TempDir::new().unwrap());
+    let (tool, dir) = (Tool::new(), scratch());
     let make = |name: &str| {
         fs::create_dir_all(dir.path().join(name)).unwrap();
     };
@@ -119,7 +119,7 @@ fn an_image_store_in_the_way_is_named() {
 #[test]
 fn a_live_daemon_in_the_pid_file_refuses_and_a_stale_one_does_not() {
     let (tool, root) = (Tool::new(), small_root());
-    let dir = TempDir::new().unwrap();
+    let dir = scratch();
     let dockerd = dir.path().join("dockerd");
     // By another program: a file that a test's other thread still had open for writing could not be run.
     let copied = Command::new("cp").arg("/bin/sleep").arg(&dockerd).status();

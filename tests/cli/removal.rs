@@ -15,6 +15,7 @@ use super::run::{BINARY, Ended, Tool, large_root, small_root};
 use super::support::root::{AufsRoot, container_id};
 use super::support::trace::{assert_same, contents};
 use super::support::unmounted::wait_until_nobody_sees;
+use crate::support::scratch::scratch;
 
 /// Something mounted; unmounted when dropped.
 struct Mounted(PathBuf);
@@ -45,7 +46,7 @@ impl Drop for Mounted {
 
 /// A directory of the host, beside the roots.
 fn outside() -> TempDir {
-    let dir = TempDir::new().unwrap();
+    let dir = scratch();
     fs::write(dir.path().join("precious"), "x").unwrap();
     dir
 }
@@ -282,7 +283,7 @@ fn a_mount_that_another_namespace_sees_is_named_with_a_process_in_it() {
 
 #[test]
 fn of_an_aufs_directory_on_a_mount_of_its_own_only_dockers_parts_go() {
-    let (tool, elsewhere) = (Tool::new(), TempDir::new().unwrap());
+    let (tool, elsewhere) = (Tool::new(), scratch());
     let root = small_root();
     let (aufs, real) = (root.path().join("aufs"), elsewhere.path().join("aufs"));
     fs::rename(&aufs, &real).unwrap();

@@ -6,6 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 use tempfile::TempDir;
 
 use super::support::root::AufsRoot;
+use crate::support::scratch::scratch;
 
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_aufs2dm");
 
@@ -16,9 +17,7 @@ pub(crate) struct Tool {
 
 impl Tool {
     pub(crate) fn new() -> Self {
-        Self {
-            run: TempDir::new().unwrap(),
-        }
+        Self { run: scratch() }
     }
 
     pub(crate) fn pid_file(&self) -> PathBuf {

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use super::forged_journal::{BEGUN, forge};
 use super::run::{Ended, Tool, large_root, small_root};
 use super::support::trace::{assert_same, contents};
+use crate::support::scratch::scratch;
 
 /// A file system of its own with a copy of a root; unmounted when dropped.
 pub(crate) struct Disk {
@@ -19,7 +20,7 @@ pub(crate) struct Disk {
 
 impl Disk {
     pub(crate) fn tmpfs(size: &str, root: &Path) -> Self {
-        let dir = TempDir::new().unwrap();
+        let dir = scratch();
         let options = format!("size={size}");
         let options = Some(options.as_str());
         mount(

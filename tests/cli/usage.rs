@@ -7,10 +7,9 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use tempfile::TempDir;
-
 use super::run::{BINARY, Ended, Tool, small_root};
 use super::support::trace::{assert_same, contents};
+use crate::support::scratch::scratch;
 
 fn run(arguments: &[&str]) -> Ended {
     Ended::new(&Command::new(BINARY).args(arguments).output().unwrap())
@@ -107,7 +106,7 @@ fn without_device_mapper_the_kernel_engine_refuses_and_names_the_way_out() {
 
 #[test]
 fn another_user_than_root_is_told_to_be_root() {
-    let (dir, root) = (TempDir::new().unwrap(), small_root());
+    let (dir, root) = (scratch(), small_root());
     for path in [
         dir.path().to_owned(),
         root.path().parent().unwrap().to_owned(),

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use super::scratch::scratch;
 use tempfile::TempDir;
 
 /// The content of an archive, with owners, xattrs and device nodes; needs root, tar, xz and zstd.
@@ -10,7 +11,7 @@ pub fn unpack(archive: &str) -> TempDir {
     let archive = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("fixtures")
         .join(archive);
-    let dir = TempDir::new().unwrap();
+    let dir = scratch();
     let status = Command::new("tar")
         .args(["--xattrs", "--xattrs-include=*", "--numeric-owner", "-xpf"])
         .arg(&archive)

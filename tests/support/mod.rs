@@ -18,6 +18,7 @@ pub mod outcome;
 pub mod random;
 pub mod reduced;
 pub mod root;
+pub mod scratch;
 pub mod tar;
 pub mod trace;
 pub mod tree;

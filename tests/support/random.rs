@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use super::layer::Layer;
+use super::scratch::scratch;
 use super::walk::os;
 
 /// Branches on disk, the bottom one first; gone when dropped.
@@ -43,7 +44,7 @@ impl Limits {
 
 /// The same of nothing that goes beyond these limits.
 pub fn random_stack_within(seed: u64, limits: Limits) -> Stack {
-    let dir = TempDir::new().unwrap();
+    let dir = scratch();
     let mut random = Random(seed);
     let nr_layers = 3 + random.below(6);
     let branches = (0..nr_layers)

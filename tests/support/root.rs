@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use super::layer::Layer;
+use super::scratch::scratch;
 use super::tar::LayerTar;
 use super::walk::walk;
 
@@ -38,7 +39,7 @@ impl AufsRoot {
     /// A root without images.
     pub fn new() -> Self {
         let root = Self {
-            dir: TempDir::new().unwrap(),
+            dir: scratch(),
             layers: BTreeMap::new(),
             top: None,
             tags: BTreeMap::new(),
