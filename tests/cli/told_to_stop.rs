@@ -100,8 +100,9 @@ fn a_conversion_that_is_stopped_while_it_reads_or_writes_says_that_the_root_is_a
             &root.path(),
             &["--jobs=1", "--checkpoint=600"],
         );
-        wait_for(&root.path().join(".aufs2dm/devicemapper/devicemapper/data"));
+        stop_in(&child, &root.path(), "data");
         send(&child, signal);
+        send(&child, Signal::SIGCONT);
         let writing = Ended::new(&child.wait_with_output().unwrap());
         expect_last(&writing, 4, &["interrupted", AS_IT_WAS], &["convert"]);
         assert_same(&before, &contents(&root.path()));
