@@ -46,7 +46,7 @@ pub(super) fn run(args: &VerifyArgs) -> anyhow::Result<()> {
 
 /// What comes next, a line with a whole command; nothing where there is nothing to do.
 fn next(report: &Report, root: &Path) -> String {
-    let has_both = report.nr_devices > 0 && root.join("aufs").is_dir();
+    let has_both = report.is_converted && root.join("aufs").is_dir();
     let has_way_back = has_both && report.can_go_back;
     if report.journal.is_some() {
         return "next: keep Docker stopped and both sides as they are; how to choose one by hand is in docs/operations.md, \"When the \

@@ -18,7 +18,7 @@ use walkdir::WalkDir;
 use super::aufs_changes::AufsChanges;
 use super::error::Error;
 use super::image_names::ImageNames;
-use super::left_out::has_data;
+use super::left_out::{has_data, hidden_in};
 use super::since::{names_in, read_regular};
 use crate::docker::CacheId;
 use crate::tree::escape;
@@ -171,6 +171,14 @@ impl AufsSide {
         }
         for name in names_in(&aufs.join("mnt"))? {
             look(format!("aufs/mnt/{name}"));
+        }
+        for name in self.branches.keys() {
+            let hidden = hidden_in(&aufs.join("diff").join(name));
+            found.extend(
+                hidden
+                    .into_iter()
+                    .map(|hidden| format!("aufs/diff/{name}/{hidden}")),
+            );
         }
         Ok(found)
     }

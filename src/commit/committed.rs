@@ -35,6 +35,9 @@ pub struct Committed {
     pub switched_at: Option<u64>,
     /// The proof.
     pub verified: Option<Verified>,
+    /// What was ordered, in the words of whoever did; it tells where the pool is. Earlier versions did not note it.
+    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
+    pub order: serde_json::Value,
     /// Layers that were not what Docker once unpacked before they were converted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub damaged: Vec<LayerDamage>,
@@ -79,6 +82,7 @@ impl Committed {
                 damaged: Vec::new(),
                 ..verified.told()
             }),
+            order: story.begun.order.clone(),
             damaged: story.verified.damaged.clone(),
             committed_at: now(),
         }

@@ -258,6 +258,7 @@ impl Conversion {
             None if !staged => Ok(()),
             _ => Err(Error::NotInPlace {
                 path: missing.unwrap_or_else(|| self.root.join("devicemapper")),
+                waiting: self.stage.join(REMOVED),
             }),
         }
     }
@@ -538,7 +539,6 @@ impl Conversion {
     /// Makes the directory in which the aufs side waits, and notes that it goes. Where `aufs` stays, that directory tells that something
     /// is gone, so there it comes last; else it comes first, for a disk may be full.
     fn begin_removal(&self) -> Result<(), Error> {
-        self.sync_what_stays()?;
         let waiting = self.stage.join(REMOVED);
         let make = || match DirBuilder::new().mode(0o700).create(&waiting) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -559,8 +559,49 @@ impl Conversion {
         }
     }
 
-    /// Whoever copied the root here may not have synced it: a power cut would take what stays along with what goes.
-    fn sync_what_stays(&self) -> Result<(), Error> {
+    /// Makes durable what stays when the aufs side goes: whoever copied the root here may not have synced it, and a power cut would take it
+    /// along with what goes. That may take minutes, so all is looked at after it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotBegun`], or [`Error::Removing`] of a removal that goes on.
+    pub fn sync_what_stays(&self) -> Result<(), Error> {
+        self.sync_both_sides()
+            .map_err(|cause| self.broken_off(cause))
+    }
+
+    /// Makes the aufs side durable that a rollback has brought back, before the other one goes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TakingBack`].
+    pub fn sync_what_is_back(&self) -> Result<(), Error> {
+        self.sync_both_sides().map_err(|cause| Error::TakingBack {
+            root: self.root.clone(),
+            cause: Box::new(cause),
+        })
+    }
+
+    /// Configs of containers that are not in their places though their containers are, a text each: somebody removed them while the way back
+    /// was interrupted.
+    pub fn configs_gone(&self) -> Vec<String> {
+        let moves = self.story.switching.iter().flat_map(|one| &one.moves);
+        let places = moves
+            .filter(|step| matches!(step, Move::Replace { .. }))
+            .map(|step| self.root.join(step.to()));
+        places
+            .filter(|path| path.parent().is_some_and(Path::is_dir))
+            .filter(|path| path.symlink_metadata().is_err())
+            .map(|path| {
+                format!(
+                    "{}: is missing, and was there when it was converted",
+                    path.display()
+                )
+            })
+            .collect()
+    }
+
+    fn sync_both_sides(&self) -> Result<(), Error> {
         for name in ["data", "metadata"] {
             let path = self.root.join("devicemapper/devicemapper").join(name);
             if path.symlink_metadata().is_ok_and(|meta| meta.is_file()) {
@@ -568,7 +609,7 @@ impl Conversion {
                 file.sync_all().map_err(Error::io(&path, "sync"))?;
             }
         }
-        for part in ["", "devicemapper", "image", "containers"] {
+        for part in ["", "devicemapper", "aufs", "image", "containers"] {
             let path = self.root.join(part);
             if path.is_dir() {
                 sync_file_system(&path)?;

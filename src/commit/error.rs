@@ -246,12 +246,17 @@ pub enum Error {
     },
     /// The aufs side is to be removed, and what replaces it is not there.
     #[error(
-        "{}: is not there, though the journal says that the aufs side is being removed because it is; nothing was removed",
-        shown(path)
+        "{}: is no directory or file of the devicemapper side, which is to replace the aufs side; nothing was removed, and aufs is in its \
+         place or in {}. Next: put the devicemapper side where it was, then the same command again; docs/operations.md says what else \
+         can be done",
+        shown(path),
+        shown(waiting)
     )]
     NotInPlace {
         /// What is missing.
         path: PathBuf,
+        /// Where an aufs side waits that is being removed.
+        waiting: PathBuf,
     },
     /// An `aufs` was being emptied in its place, and another one is there.
     #[error(

@@ -18,8 +18,8 @@ pub struct ImageNames {
 /// `repositories.json`: for each repository the images by their names. Source: moby v20.10 `reference/store.go`.
 #[derive(Deserialize)]
 struct Repositories {
-    #[serde(rename = "Repositories")]
-    repositories: BTreeMap<String, BTreeMap<String, String>>,
+    #[serde(rename = "Repositories", default)]
+    repositories: Option<BTreeMap<String, BTreeMap<String, String>>>,
 }
 
 impl ImageNames {
@@ -42,7 +42,13 @@ impl ImageNames {
 
 fn names(text: &[u8]) -> Option<BTreeMap<String, String>> {
     let all: Repositories = serde_json::from_slice(text).ok()?;
-    Some(all.repositories.into_values().flatten().collect())
+    Some(
+        all.repositories
+            .unwrap_or_default()
+            .into_values()
+            .flatten()
+            .collect(),
+    )
 }
 
 #[cfg(test)]

@@ -2,19 +2,53 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use walkdir::{DirEntry, WalkDir};
 
+use super::since::names_in;
+
 /// Files that aufs makes in each branch, without content. Its two directories there, `.wh..wh.plnk` and `.wh..wh.orph`, hold data if they
 /// hold anything. A file of another name that begins so shows in no mount, which makes it no less somebody's.
 const MARKERS: [&[u8]; 2] = [b".wh..wh.aufs", b".wh..wh..opq"];
+
+/// With what the names begin that aufs keeps to itself.
+const HIDDEN: &str = ".wh..wh.";
+
+/// The directory of second names that aufs gives to files with several.
+const PSEUDO_LINKS: &str = ".wh..wh.plnk";
 
 /// Whether something is no directory, or one with something in it that is none, aufs's own markers apart. What cannot be looked at
 /// counts as data.
 pub(super) fn has_data(path: &Path) -> bool {
     let mut entries = WalkDir::new(path).into_iter();
     entries.any(|entry| entry.map_or(true, |entry| is_data(&entry)))
+}
+
+/// What aufs keeps at the top of a converted branch and shows nowhere, and is data all the same: what was unlinked while it was open, data
+/// whose only name is a pseudo-link, and whatever else has a name that aufs hides. By names in the branch.
+pub(super) fn hidden_in(branch: &Path) -> Vec<String> {
+    let names = names_in(branch).unwrap_or_default();
+    let hidden = names.into_iter().filter(|name| name.starts_with(HIDDEN));
+    let mut found = Vec::new();
+    for name in hidden {
+        let path = branch.join(&name);
+        if name != PSEUDO_LINKS {
+            if has_data(&path) {
+                found.push(name);
+            }
+            continue;
+        }
+        // The others have their data by another name as well.
+        let links = names_in(&path).unwrap_or_default();
+        let alone = links.into_iter().filter(|link| {
+            let meta = path.join(link).symlink_metadata();
+            meta.is_ok_and(|meta| meta.is_file() && meta.nlink() == 1 && meta.len() > 0)
+        });
+        found.extend(alone.map(|link| format!("{PSEUDO_LINKS}/{link}")));
+    }
+    found
 }
 
 fn is_data(entry: &DirEntry) -> bool {

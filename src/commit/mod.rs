@@ -9,6 +9,7 @@ mod aufs_changes;
 mod aufs_side;
 mod beside;
 mod committed;
+mod config;
 mod content;
 mod conversion;
 mod copy;

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::beside;
+use super::config;
 use super::error::Error;
 use super::expected::directory_of_config;
 use super::image_names::ImageNames;
@@ -72,6 +73,8 @@ pub struct Changes {
     pub image_names: bool,
     /// Which, if that can be told.
     pub images: ImageNames,
+    /// Images that were removed, by the beginnings of their ids.
+    pub removed_images: Vec<String>,
     /// Containers that are new.
     pub new_containers: Vec<String>,
     /// Containers that were started or changed.
@@ -88,7 +91,26 @@ impl Changes {
 }
 
 impl Changes {
-    /// Of these what the aufs side still has: names of images, and containers.
+    /// Whether going back loses something of them: what was removed is on the aufs side still.
+    pub fn loses_by_going_back(&self) -> bool {
+        let names = &self.images;
+        // Which names, it may be that nothing tells.
+        let are_new = self.image_names
+            && (*names == ImageNames::default()
+                || !names.new.is_empty()
+                || !names.moved.is_empty());
+        let rest = Self {
+            image_names: are_new,
+            images: ImageNames::default(),
+            removed_devices: Vec::new(),
+            removed_images: Vec::new(),
+            removed_containers: Vec::new(),
+            ..self.clone()
+        };
+        !rest.is_empty()
+    }
+
+    /// Of these what the aufs side still has: images, names of images, and containers.
     #[must_use]
     pub fn removed(&self) -> Self {
         let images = ImageNames {
@@ -98,6 +120,7 @@ impl Changes {
         Self {
             image_names: images != ImageNames::default(),
             images,
+            removed_images: self.removed_images.clone(),
             removed_containers: self.removed_containers.clone(),
             ..Self::default()
         }
@@ -118,6 +141,7 @@ impl fmt::Display for Changes {
             ("new names of images", &self.images.new),
             ("names of images that moved", &self.images.moved),
             ("names of images removed", &self.images.removed),
+            ("images removed", &self.removed_images),
             ("new objects of the image store", &self.new_objects),
         ];
         let mut parts: Vec<String> = lists
@@ -193,6 +217,9 @@ impl Written {
             let same = found.is_some_and(|found| found.sha256 == noted.sha256);
             match name {
                 TRANSACTION_FILE | DEVICE_SET_FILE => changes.transactions |= !same,
+                _ if !is_homes && found.is_none() => {
+                    changes.images.removed = all_image_names(&at.root)?;
+                }
                 _ if !is_homes => changes.image_names |= !same,
                 _ if found.is_none() => changes.removed_devices.push(name.to_owned()),
                 _ => {}
@@ -207,6 +234,7 @@ impl Written {
         if changes.image_names {
             changes.images = self.image_names(&at.root, image)?.unwrap_or_default();
         }
+        changes.removed_images = removed_images(at)?;
         self.containers(at, &mut changes)?;
         Ok(changes)
     }
@@ -242,7 +270,7 @@ impl Written {
                     ));
                 }
                 Some(found) if found.sha256 != was.sha256 => {
-                    damaged.extend(foreign_config(&at)?);
+                    damaged.extend(config::doubt(root, path)?);
                 }
                 // Docker never removes these two, and a config only with all that a container has.
                 None if matches!(name, TRANSACTION_FILE | DEVICE_SET_FILE)
@@ -337,30 +365,6 @@ impl Written {
     }
 }
 
-/// That a config is of another container than its directory, if it is. Docker writes none such, and does not load it. Source: moby
-/// v20.10 `daemon/daemon.go`, `load`.
-fn foreign_config(path: &Path) -> Result<Option<String>, Error> {
-    #[derive(Deserialize)]
-    struct Config {
-        #[serde(rename = "ID")]
-        id: String,
-    }
-    let is_main = path
-        .file_name()
-        .is_some_and(|name| name == "config.v2.json");
-    let text = read_regular(path)?.filter(|_| is_main);
-    let config: Option<Config> = text.and_then(|text| serde_json::from_slice(&text).ok());
-    let own = directory_of(path).file_name();
-    let foreign = config.filter(|config| own.is_none_or(|own| *own != *config.id));
-    Ok(foreign.map(|config| {
-        format!(
-            "{}: is the config of another container, {}, so Docker does not load it",
-            shown(path),
-            escape(config.id.as_bytes())
-        )
-    }))
-}
-
 /// Whether a path is that of a container's config.
 fn is_config(path: &str) -> bool {
     directory_of_config(path).is_some()
@@ -387,6 +391,27 @@ fn driver_files(home: &Path, image: &Path) -> Result<BTreeMap<String, Noted>, Er
         files.insert(format!("image/devicemapper/{IMAGE_NAMES}"), noted);
     }
     Ok(files)
+}
+
+/// All names there were, as far as the aufs side tells.
+fn all_image_names(root: &Path) -> Result<Vec<String>, Error> {
+    let before = read_regular(&root.join("image/aufs").join(IMAGE_NAMES))?;
+    let names = before.and_then(|before| ImageNames::between(&before, b"{}"));
+    Ok(names.map_or_else(Vec::new, |names| names.removed))
+}
+
+/// Images whose configs the aufs side has still, and the devicemapper side not.
+fn removed_images(at: &Whereabouts) -> Result<Vec<String>, Error> {
+    if !at.image.is_in_place {
+        return Ok(Vec::new());
+    }
+    let configs = |store: &Path| names_in(&store.join("imagedb/content/sha256"));
+    let (before, now) = (
+        configs(&at.root.join("image/aufs"))?,
+        configs(&at.image.path)?,
+    );
+    let gone = before.difference(&now);
+    Ok(gone.map(|id| id.chars().take(12).collect()).collect())
 }
 
 /// The containers of a root, without what this tool keeps beside them.

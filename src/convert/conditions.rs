@@ -40,6 +40,64 @@ pub(super) fn expect_whole_copy(
     }
 }
 
+/// Makes sure, before more of an aufs side goes of which a part may be gone, that nothing is known or seen to be wrong with what
+/// replaces it.
+///
+/// # Errors
+///
+/// [`Error::RestNeeded`], [`Error::Interrupted`].
+pub(super) fn expect_rest_unneeded(
+    host: &Host,
+    (path, conversion): (&Path, &Conversion),
+    may_lose: MayLose,
+    cancel: &Cancel,
+) -> Result<(), Error> {
+    let failed = conversion.story().verified.failed.as_ref();
+    // One that could not look at all layers was taken for enough before.
+    let why = if let Some(failed) = failed.filter(|one| one.verdict != Verdict::NotVerified) {
+        Some(format!("the latest verification that counts: {failed}"))
+    } else {
+        let report = quick_look(host, (path, conversion), cancel)?;
+        let is_sound = is_right(&report) && could_look(path, &report, may_lose)?;
+        (!is_sound).then(|| format!("a quick verification just now found this:\n{report}"))
+    };
+    match why {
+        None => Ok(()),
+        Some(why) => Err(Error::RestNeeded {
+            path: path.to_owned(),
+            why,
+        }),
+    }
+}
+
+fn quick_look(
+    host: &Host,
+    (path, conversion): (&Path, &Conversion),
+    cancel: &Cancel,
+) -> Result<Report, Error> {
+    let request = VerifyRequest {
+        root: path.to_owned(),
+        host: host.clone(),
+        mode: Mode::Quick,
+        kernel: false,
+        target: None,
+        jobs: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+        cancel: cancel.clone(),
+    };
+    let mut report = look(&request, path, Some(conversion), &Silent)?;
+    report.add_faults(conversion.damage()?);
+    Ok(report)
+}
+
+fn is_right(report: &Report) -> bool {
+    !matches!(report.verdict, Verdict::Wrong | Verdict::Undecided)
+}
+
+/// Whether all layers could be looked at. Of xfs, which the kernel alone reads, the full verification has the word.
+fn could_look(path: &Path, report: &Report, may_lose: MayLose) -> Result<bool, Error> {
+    Ok(report.verdict != Verdict::NotVerified || may_lose.unverified || is_xfs(path)?)
+}
+
 /// Makes sure that neither side was changed since it was proven.
 ///
 /// # Errors
@@ -210,24 +268,11 @@ fn not_sound(
             return Ok(Some(format!("{}: is missing", path.join(part).display())));
         }
     }
-    let request = VerifyRequest {
-        root: path.to_owned(),
-        host: host.clone(),
-        mode: Mode::Quick,
-        kernel: false,
-        target: None,
-        jobs: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
-        cancel: cancel.clone(),
-    };
-    let mut report = look(&request, path, Some(conversion), &Silent)?;
-    report.add_faults(conversion.damage()?);
+    let report = quick_look(host, (path, conversion), cancel)?;
     if let Some(why) = mounted_since(path, proven_at, &report) {
         return Ok(Some(why));
     }
-    // Of xfs, which the kernel alone reads, the full verification has the word.
-    let could_look = report.verdict != Verdict::NotVerified || may_lose.unverified || is_xfs(path)?;
-    let is_wrong = matches!(report.verdict, Verdict::Wrong | Verdict::Undecided);
-    if !is_wrong && could_look {
+    if is_right(&report) && could_look(path, &report, may_lose)? {
         let may_go = may_lose.aufs_changes || !report.has_aufs_changed();
         return Ok((!may_go).then(|| {
             let by = "a quick verification just now";

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::conditions::{expect_unchanged, expect_whole_copy};
+use super::conditions::{expect_rest_unneeded, expect_unchanged, expect_whole_copy};
 use super::error::Error;
 use super::held::Held;
+use super::left::left_by_conversion;
 use super::put_back::put_aufs_side_back;
 use super::read_only::expect_writable;
 use crate::commit::{self, Changes, Conversion, State, Verified};
@@ -94,10 +95,13 @@ impl Discard {
                 if !may_lose.aufs_changes {
                     conversion.expect_rest_is_known()?;
                 }
+                left_by_conversion(&path, Some(&conversion))?.expect_pool()?;
+                expect_rest_unneeded(host, (&path, &conversion), may_lose, cancel)?;
             }
             State::Converted => {
                 privileges::check(host, &path, Purpose::Write)?;
                 expect_unneeded(&held)?;
+                left_by_conversion(&path, Some(&conversion))?.expect_pool()?;
                 expect_whole_copy(host, (&path, &conversion), may_lose, cancel)?;
             }
             State::Writing => return Err(Error::NotConverted { path }),
@@ -173,6 +177,7 @@ impl Discard {
             verified: self.verified().cloned().map(Verified::told),
             notices: std::mem::take(&mut self.held.notices),
         };
+        self.conversion.sync_what_stays()?;
         self.expect_as_it_was()?;
         let held = &self.held;
         let cancel = &self.cancel;

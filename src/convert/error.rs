@@ -44,6 +44,19 @@ pub enum Error {
         /// The directory.
         path: PathBuf,
     },
+    /// Nothing tells where the root's pool is.
+    #[error(
+        "{}: has no pool in loop files, and nothing tells on which devices it is, so nothing was verified. Next: `{} --thin-pool \
+         /dev/mapper/NAME`, or `--data-device DEVICE --metadata-device DEVICE` in its place; Docker's storage options name them",
+        shown(&path.join("devicemapper")),
+        own(words, path)
+    )]
+    PoolUnknown {
+        /// The Docker root.
+        path: PathBuf,
+        /// The command that is to read it.
+        words: &'static str,
+    },
     /// Nothing can be written in the root.
     #[error(
         "{}: is on a file system that is mounted read-only, so nothing was touched: `mount -o remount,rw {}`, then the same \
@@ -241,6 +254,20 @@ pub enum Error {
         /// Each reason, with the command that leads on.
         why: Vec<String>,
     },
+    /// What replaces an aufs side of which a part may be gone is not right any more.
+    #[error(
+        "{}: what is left of the aufs side stays, in {}, for the devicemapper side is not right: {why}\nNext: mend that side, then `{}` must \
+         pass; docs/operations.md says what can be taken from the rest of aufs by hand",
+        shown(path),
+        shown(&path.join(commit::STAGE_NAME).join("removed")),
+        own("verify --full", path)
+    )]
+    RestNeeded {
+        /// The Docker root.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
     /// The aufs side is out of the root and whole, so the root has no side that it could be compared with.
     #[error(
         "{}: the removal of the aufs side was interrupted before anything of it was gone, so it is not in its place, and nothing was \
@@ -317,6 +344,23 @@ pub enum Error {
         path: PathBuf,
         /// What is missing.
         missing: PathBuf,
+    },
+    /// A rollback was interrupted, and what it went back to is gone since.
+    #[error(
+        "{path}: a rollback was interrupted, and {} is missing since, so there is nothing to go back to; what is left of the devicemapper side \
+         stays, in {}. Next: put the aufs side back where it was, then `{}`; without one, docs/operations.md, \"When the aufs side is lost \
+         while rollback is interrupted\"",
+        shown(missing),
+        shown(rest),
+        own("rollback", path)
+    )]
+    BothGone {
+        /// The Docker root.
+        path: PathBuf,
+        /// What is missing.
+        missing: PathBuf,
+        /// Where the devicemapper side is.
+        rest: PathBuf,
     },
     /// The aufs side has what no device has.
     #[error(

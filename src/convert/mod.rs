@@ -19,6 +19,7 @@ mod lost_flags;
 mod mounted;
 mod notes;
 mod order;
+mod pool_of;
 mod preflight;
 mod put_back;
 mod read;

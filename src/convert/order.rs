@@ -78,6 +78,14 @@ impl Order {
         }
     }
 
+    /// Where the pool was to be, if an order tells. That of the direct engine is in loop files.
+    pub(super) fn target_of(order: &serde_json::Value) -> Option<Target> {
+        match Self::deserialize(order).ok()?.writer {
+            Writer::Direct => Some(Target::LoopFiles),
+            Writer::Kernel { target, .. } => Some(target),
+        }
+    }
+
     /// How many thin devices were planned, if the journal tells.
     pub(super) fn devices_of(story: &Story) -> Option<u32> {
         let order: Self = serde_json::from_value(story.begun.order.clone()).ok()?;

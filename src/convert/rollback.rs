@@ -8,9 +8,10 @@ use super::error::Error;
 use super::held::Held;
 use super::left::left_by_conversion;
 use super::order::Order;
+use super::pool_of::recorded_target;
 use super::put_back::put_aufs_side_back;
 use super::read_only::expect_writable;
-use super::verify::{device_side, recorded_target};
+use super::verify::device_side;
 use crate::commit::{self, Changes, Conversion, Depth, Leftover, State};
 use crate::docker;
 use crate::docker::daemon::Host;
@@ -125,14 +126,24 @@ fn take_back(held: &Held, request: &RollbackRequest, done: &mut RolledBack) -> R
             state: State::Committing,
         }));
     }
+    // What a killed run left active hides when the devices were last mounted.
+    let left = left_by_conversion(path, Some(&conversion))?;
+    left.but_its_content().remove()?;
     let damaged = expect_way_back(path, &conversion, request, done)?;
     request.expect_not_cancelled()?;
     // Devices and mounts of a killed run first: they hold what is to be moved. And what cannot be taken back is told as long as
     // nothing has been moved.
     let previous = left_by_conversion(path, Some(&conversion))?;
-    previous.take_down()?;
     // Zeros where the pool was mean that a run got no further, or a rollback was done with it. Else they are another disk's.
-    if let State::Converted | State::Switching = conversion.story().state {
+    let is_finished = matches!(
+        conversion.story().state,
+        State::Converted | State::Switching
+    );
+    if is_finished {
+        previous.expect_pool()?;
+    }
+    previous.take_down()?;
+    if is_finished {
         previous.expect_content()?;
     }
     // The root matters more than the daemon's file, which an operator can edit.
@@ -147,6 +158,12 @@ fn take_back(held: &Held, request: &RollbackRequest, done: &mut RolledBack) -> R
     done.not_restored.extend(damaged);
     done.not_restored
         .extend(left_alone.map(|error| error.to_string()));
+    if conversion.story().switching.is_some() {
+        conversion.sync_what_is_back()?;
+    }
+    // Somebody may have put something there meanwhile.
+    conversion.expect_stage_is_own("rollback")?;
+    done.not_restored.extend(conversion.configs_gone());
     previous.remove()?;
     done.freed = conversion.bytes_staged();
     conversion.remove()?;
@@ -179,7 +196,7 @@ fn expect_way_back(
     conversion.expect_nobody_elses()?;
     done.lost = conversion.changes()?;
     done.lost.pool_data |= is_written_in_place(path, conversion);
-    if !done.lost.is_empty() && !request.force {
+    if done.lost.loses_by_going_back() && !request.force {
         return Err(Error::DockerHasRun {
             path: path.to_owned(),
             state: conversion.story().state,
@@ -274,6 +291,11 @@ fn no_way_back(root: &Path, error: Error) -> Error {
     match (missing, found.map(|one| one.story().state)) {
         (Some(missing), Some(State::Converted)) => Error::NoWayBack { path, missing },
         (Some(missing), Some(State::Switching)) => Error::OnlyForward { path, missing },
+        (Some(missing), Some(State::RollingBack)) => Error::BothGone {
+            rest: path.join(commit::STAGE_NAME),
+            path,
+            missing,
+        },
         (Some(_), Some(state @ State::Committing)) => {
             Error::Commit(commit::Error::Unfinished { path, state })
         }

@@ -1,10 +1,10 @@
 //! Verification of a root, whichever side it has.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder};
+use std::fs::DirBuilder;
 use std::io;
 use std::num::NonZeroUsize;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use super::error::Error;
@@ -12,10 +12,10 @@ use super::execute::Prepared;
 use super::held::Held;
 use super::left::left_by_conversion;
 use super::mounted::expect_unmounted;
-use super::order::Order;
+use super::pool_of::{expect_known, is_of, pool_of};
 use super::put_back::is_out_and_whole;
 use super::read_only::read_only;
-use super::writer::{Work, Writer};
+use super::writer::Work;
 use crate::chain::Chain;
 use crate::commit::{
     self, Committed, Conversion, Depth, DeviceSide, STAGE_NAME, Stage, State, Verified, now,
@@ -28,7 +28,7 @@ use crate::engine::{Cancel, Progress};
 use crate::privileges::{self, Purpose};
 use crate::tree::shown;
 use crate::verify::{
-    self, Ask, BranchNow, Devices, LayerDamage, Mode, Noted, Report, Tree, Verdict, pool,
+    self, Ask, BranchNow, Devices, LayerDamage, Mode, Noted, Report, Tree, Verdict,
 };
 
 /// What was asked for.
@@ -72,6 +72,9 @@ pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<Report
     privileges::check(&request.host, &path, Purpose::Read)?;
     expect_unmounted(&path, &request.host)?;
     let (conversion, lost) = recorded(&path)?;
+    if conversion.is_none() && lost.is_none() {
+        expect_known(request, &path)?;
+    }
     expect_judgeable(request, &path, conversion.as_ref())?;
     // Before, so that what is written meanwhile counts as written since.
     let seen = conversion
@@ -93,12 +96,14 @@ pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<Report
             .extend(way_back(&path, conversion, request.mode)?);
     }
     report.add_faults(faults);
-    if let Some(conversion) = conversion.filter(|one| one.story().state == State::Converted) {
+    let is_noted =
+        |one: &Conversion| matches!(one.story().state, State::Converted | State::Committing);
+    if let Some(conversion) = conversion.filter(is_noted) {
         let verified = Verified {
             aufs_times,
             ..noted(&report, seen)
         };
-        if is_recorded(request.target.as_ref(), &conversion) {
+        if is_of(&conversion, request.target.as_ref()) {
             note(&path, &conversion, verified, &mut report)?;
         } else {
             report.remarks.push(
@@ -238,11 +243,9 @@ pub(super) fn device_side(
     conversion: &Conversion,
     target: Option<&Target>,
 ) -> Result<DeviceSide, Error> {
-    let recorded = recorded_target(conversion);
-    let target = target.or(recorded.as_ref()).unwrap_or(&Target::LoopFiles);
-    verify::expect_devices(target)?;
-    // What is wrong with the pool is for the verification to tell.
-    let superblock = pool::superblock(&path.join("devicemapper"), target).ok();
+    let target = pool_of(path, Some(conversion), target);
+    verify::expect_devices(&target)?;
+    let superblock = verify::superblock(&path.join("devicemapper"), &target)?;
     Ok(DeviceSide::of(
         path,
         superblock.as_ref().map(|block| &block[..]),
@@ -288,11 +291,7 @@ pub(super) fn look(
 ) -> Result<Report, Error> {
     let home = path.join("devicemapper");
     let aufs = Some(path.join("aufs")).filter(|aufs| aufs.is_dir());
-    let target = request
-        .target
-        .clone()
-        .or_else(|| conversion.and_then(recorded_target))
-        .unwrap_or(Target::LoopFiles);
+    let target = pool_of(path, conversion, request.target.as_ref());
     let devices = home.is_dir().then_some(Devices {
         home: &home,
         target: &target,
@@ -401,47 +400,6 @@ fn known_damage(path: &Path, conversion: Option<&Conversion>) -> Vec<LayerDamage
     }
 }
 
-/// Whether a pool that was asked for is the one that was converted into, by whatever name. Another one proves nothing of it.
-fn is_recorded(asked: Option<&Target>, conversion: &Conversion) -> bool {
-    let recorded = recorded_target(conversion).unwrap_or(Target::LoopFiles);
-    match (asked, &recorded) {
-        (None, _) | (Some(Target::LoopFiles), Target::LoopFiles) => true,
-        (
-            Some(Target::Devices { data, metadata }),
-            Target::Devices {
-                data: own_data,
-                metadata: own_metadata,
-            },
-        ) => is_same_device(data, own_data) && is_same_device(metadata, own_metadata),
-        (Some(Target::ThinPool { path }), Target::ThinPool { path: own }) => {
-            is_same_device(path, own)
-        }
-        (Some(_), _) => false,
-    }
-}
-
-/// Whether two paths lead to one device, or to one file.
-fn is_same_device(one: &Path, other: &Path) -> bool {
-    let identity = |path: &Path| {
-        let meta = fs::metadata(path).ok()?;
-        Some(if meta.file_type().is_block_device() {
-            (0, meta.rdev())
-        } else {
-            (meta.dev(), meta.ino())
-        })
-    };
-    one == other || identity(one).is_some_and(|one| identity(other) == Some(one))
-}
-
-pub(super) fn recorded_target(conversion: &Conversion) -> Option<Target> {
-    let order = conversion.story().begun.order.clone();
-    let order: Order = serde_json::from_value(order).ok()?;
-    match order.writer {
-        Writer::Direct => None,
-        Writer::Kernel { target, .. } => Some(target),
-    }
-}
-
 /// An empty directory for mount points: in the staging directory where there is one, so that the next run finds what a kill
 /// leaves there.
 #[derive(Debug)]
@@ -477,7 +435,7 @@ impl MountPoints {
 
 impl Drop for MountPoints {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir(&self.0) {
+        if let Err(error) = std::fs::remove_dir(&self.0) {
             log::warn!("{}: cannot remove: {error}", self.0.display());
         }
     }

@@ -15,6 +15,7 @@ use thiserror::Error;
 use super::files::{Dir, FileKind, ReadError, shown};
 use super::id::{DiffId, ImageId};
 use super::image::parse_references;
+use super::json::Object;
 
 /// Deeper directories are not looked into: the store has five levels.
 const MAX_DEPTH: usize = 16;
@@ -252,7 +253,10 @@ fn may_go(way: &[OsString]) -> bool {
 /// Whether a file that may change has what Docker writes there. Of files that only other versions have, nothing is known.
 fn is_well_formed(way: &[OsString], bytes: &[u8]) -> bool {
     match texts(way)[..] {
-        [b"repositories.json"] => parse_references(bytes).is_ok(),
+        [b"repositories.json"] => {
+            let has_names = |object: Object<'_>| object.raw("Repositories").is_some();
+            parse_references(bytes).is_ok() && Object::parse(bytes).is_ok_and(has_names)
+        }
         [b"imagedb", b"metadata", _, _, b"parent"] => ImageId::parse(bytes).is_ok(),
         [b"imagedb", b"metadata", _, _, b"lastUpdated"] => is_time(bytes),
         [b"distribution", b"diffid-by-digest", _, _] => DiffId::parse(bytes).is_ok(),

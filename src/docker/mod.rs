@@ -36,6 +36,7 @@ mod image;
 mod inventory;
 mod json;
 mod layer;
+mod lost_images;
 mod model;
 mod mount;
 mod notes;
@@ -61,6 +62,7 @@ pub use inventory::{
 };
 pub use json::JsonError;
 pub use layer::Layer;
+pub use lost_images::lost_images;
 pub use model::{AufsLayer, Model, OrphanReason, Use};
 pub use mount::Mount;
 pub use root::{Owner, Root};

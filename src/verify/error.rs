@@ -3,8 +3,10 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::chain::Chain;
 use crate::docker::ReadError;
 use crate::engine::SourceError;
+use crate::engine::kernel::{DeviceError, Problem};
 use crate::{aufs, tar_split};
 
 /// Why nothing can be verified.
@@ -23,6 +25,22 @@ pub enum Error {
         /// The device.
         path: PathBuf,
         /// What brings it.
+        remedy: String,
+    },
+    /// A pool that is there cannot be looked at as it is. That is no damage either.
+    #[error("{}; nothing was verified; end that, then the same command again", Chain(.0))]
+    PoolOutOfReach(DeviceError),
+    /// The kernel lets nothing be written to the pool.
+    #[error(
+        "{}: the pool cannot be written to: {problem}; nothing was verified: {remedy}, then the same command again",
+        path.display()
+    )]
+    PoolNotWritable {
+        /// The pool.
+        path: PathBuf,
+        /// What keeps it from being written to.
+        problem: Problem,
+        /// What ends that.
         remedy: String,
     },
     /// Threads cannot be started.

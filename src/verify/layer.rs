@@ -18,6 +18,7 @@ use super::device::{DeviceTree, stretches};
 use super::error::Halt;
 use super::last_mount::{last_mount, noted_at};
 use super::mounted::{self, Held, Stack};
+use super::out_of_reach::{NOT_UNMOUNTED, needs_recovery, out_of_reach};
 use super::pool::ThinDevice;
 use super::report::{Contents, Faults, LayerReport, Mode, Role, Tree};
 use super::run::Run;
@@ -30,6 +31,7 @@ use crate::ext4::read::{Checked, ReadAt, Type, View};
 use crate::plan::{ID_FILE, Layer, ROOTFS};
 use crate::tar_split;
 use crate::tree::{LayerTree, escape};
+use crate::units;
 
 /// A device that was read: what its children are derived from.
 pub(super) struct Opened<'a> {
@@ -128,6 +130,13 @@ pub(super) fn examine(
     if let (Some(reach), Ok(opened)) = (run.reach, opened) {
         return mounted::examine(run, (place, opened), reach, report);
     }
+    if let Ok(opened) = opened
+        && needs_recovery(opened)
+    {
+        // What was found wrong may be right once the journal is replayed.
+        report.structure = cut_off(opened).into_iter().collect();
+        return Ok(out_of_reach(report, NOT_UNMOUNTED));
+    }
     let Some(id) = &target.id else {
         report.tree = base_tree(opened.ok());
         return Ok(report);
@@ -139,6 +148,15 @@ pub(super) fn examine(
         opened: opened.ok(),
         below,
     };
+    examine_layer(&look, run.how(place), report)
+}
+
+/// The same of a layer's ext4, or of its branch alone.
+fn examine_layer(
+    look: &Look<'_, '_>,
+    how: How<'_>,
+    mut report: LayerReport,
+) -> Result<LayerReport, Halt> {
     let own;
     let branch = match look.branch() {
         Ok(None) => None,
@@ -168,7 +186,6 @@ pub(super) fn examine(
         compared.is_of_aufs &= of_entries > 0 && compared.faults.count() == of_entries;
     }
     report.tree = look.tree(compared.as_ref(), &report);
-    let how = run.how(place);
     let judged = match look.contents(how, branch, compared.as_ref(), &report.tree) {
         Err(Halt::Interrupted) => return Err(Halt::Interrupted),
         Err(halt @ Halt::Device { .. }) => {
@@ -241,9 +258,23 @@ fn structure(opened: &Opened<'_>, below: Option<&Opened<'_>>) -> Faults {
         .unreadable
         .iter()
         .cloned()
+        .chain(cut_off(opened))
         .chain(faults.map(ToString::to_string))
         .filter(|fault| !known.contains(fault))
         .collect()
+}
+
+/// That Docker would make the device smaller than what is on it, if so.
+fn cut_off(opened: &Opened<'_>) -> Option<String> {
+    let view = &opened.checked.as_ref()?.view;
+    let bytes = view.blocks().saturating_mul(view.block_bytes().into());
+    let size = opened.device.size();
+    (bytes > size.0).then(|| {
+        format!(
+            "its file system has {}, and devicemapper/metadata has a size of {size} for it",
+            units::Bytes(bytes)
+        )
+    })
 }
 
 /// A branch as a tree: known from a conversion, or read now.

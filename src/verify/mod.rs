@@ -20,11 +20,12 @@ pub mod kernel;
 mod last_mount;
 mod layer;
 mod lookup;
-mod missing;
 mod mounted;
 mod once;
+mod out_of_reach;
 mod paths;
 pub mod pool;
+mod pool_state;
 mod proof;
 mod recorded;
 mod report;
@@ -46,7 +47,7 @@ pub use coverage::{Coverage, LayerCounts, Missing, Reason};
 pub use damage::LayerDamage;
 pub use error::Error;
 pub use last_mount::mounted_since_noted;
-pub use missing::expect_devices;
+pub use pool_state::{expect_devices, superblock};
 pub use report::{
     Contents, Faults, KernelWord, LayerReport, Mode, Proof, Report, Role, Tree, Verdict,
 };

@@ -109,7 +109,7 @@ impl Pool {
 /// The pool as it is active, if it is, and its data and metadata.
 fn places(home: &Path, target: &Target) -> Result<(Option<ActivePool>, [PathBuf; 2]), Error> {
     let active = match target {
-        Target::ThinPool { path } => Some(ActivePool::find(path)?),
+        Target::ThinPool { path } => Some(ActivePool::find_to_read(path)?),
         Target::Devices { data, metadata } => ActivePool::on(data, metadata)?,
         Target::LoopFiles => {
             let [data, metadata] = loop_files(home);

@@ -64,7 +64,9 @@ pub struct Report {
     pub can_go_back: bool,
     /// What Docker would start with all the same, but the operator should know, a text each.
     pub remarks: Vec<String>,
-    /// Devices in the pool; 0 where there is no pool.
+    /// Whether there is a devicemapper side; of a root without one, aufs is looked at alone.
+    pub is_converted: bool,
+    /// Devices in the pool; 0 where there is none, or none that can be read.
     pub nr_devices: usize,
     /// What the kernel said of it.
     pub kernel: KernelWord,
@@ -407,7 +409,7 @@ impl Report {
             }
         }
         self.remarks.retain(|remark| !self.faults.contains(remark));
-        self.coverage = Coverage::of(&self.layers, self.nr_devices > 0);
+        self.coverage = Coverage::of(&self.layers, self.is_converted);
         self.verdict = self.judge();
     }
 
@@ -536,7 +538,7 @@ impl Report {
         }
         match (self.verdict, self.mode) {
             (Verdict::Sound, Mode::Full) if coverage.is_whole() => {
-                let of_what = if self.nr_devices > 0 { " with the devices" } else { "" };
+                let of_what = if self.is_converted { " with the devices" } else { "" };
                 write!(f, "nothing is wrong{of_what}{}", InAufs(coverage))
             }
             (Verdict::Sound, Mode::Full) => {
@@ -544,7 +546,7 @@ impl Report {
                 write!(f, "no fault in what could be verified: {coverage}{unread}")
             }
             (Verdict::Sound, Mode::Quick) => write!(f, "no fault in what was read: {coverage}"),
-            (Verdict::SourceDamaged, _) if self.nr_devices == 0 => {
+            (Verdict::SourceDamaged, _) if !self.is_converted => {
                 write!(f, "aufs is not what Docker once unpacked: {coverage}")
             }
             (Verdict::SourceDamaged, _) => write!(
@@ -565,7 +567,7 @@ impl Report {
                 f,
                 "THE TWO SIDES DIFFER in the bytes of files, and nothing tells which side is right: {coverage}"
             ),
-            (Verdict::Wrong, _) if self.nr_devices == 0 => {
+            (Verdict::Wrong, _) if !self.is_converted => {
                 f.write_str("SOMETHING IS WRONG with the root, of which nothing is converted")
             }
             (Verdict::Wrong, _) if self.has_aufs_changed() => f.write_str(
@@ -636,7 +638,7 @@ impl fmt::Display for Report {
                 writeln!(f, "kernel check: mounted {mounted} devices")?;
             }
             KernelWord::Yes { faults, .. } => writeln!(f, "kernel check: {} WRONG", faults.len())?,
-            KernelWord::No { .. } if self.nr_devices == 0 => {}
+            KernelWord::No { .. } if !self.is_converted => {}
             KernelWord::No { reason } => writeln!(f, "kernel check: not done: {reason}")?,
         }
         self.write_reasons(f)?;

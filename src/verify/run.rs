@@ -11,9 +11,9 @@ use super::coverage::Coverage;
 use super::damage::{LayerDamage, recognise};
 use super::error::{Error, Halt};
 use super::layer::{Opened, examine, open};
-use super::missing::expect_devices;
 use super::mounted::Reach;
 use super::pool::Pool;
+use super::pool_state::{expect_devices, expect_writable, full, needs_check, unless_out_of_reach};
 use super::report::{KernelWord, LayerReport, Mode, Report, Verdict};
 use super::request::{Devices, Request};
 use super::sample::sample;
@@ -27,10 +27,8 @@ use crate::chain::Chain;
 use crate::docker::devicemapper::FileSystem;
 use crate::docker::{CacheId, DeviceFiles, Owner, Problem, Store};
 use crate::engine::kernel::schedule::block_signals;
-use crate::engine::{Phase, Progress, kernel};
+use crate::engine::{Phase, Progress};
 use crate::plan::Layer;
-use crate::shell::word;
-use crate::thin;
 
 /// The devices, opened.
 pub(super) struct OpenDevices<'a> {
@@ -80,8 +78,8 @@ pub fn verify(request: &Request<'_>, progress: &dyn Progress) -> Result<Report, 
         None => (None, None),
         Some(devices) => {
             let original = stores::original(request);
-            let image = request.stores.image;
-            let found = StoreFaults::find(image, original.as_deref(), request.noted)?;
+            let stores = (request.stores.root, request.stores.image);
+            let found = StoreFaults::find(stores, original.as_deref(), request.noted)?;
             faults.extend(found.faults);
             of_aufs.extend(found.aufs);
             open_pool(devices, &mut faults)?
@@ -92,13 +90,14 @@ pub fn verify(request: &Request<'_>, progress: &dyn Progress) -> Result<Report, 
         home: place.home,
         pool,
     });
-    let mut report = begun(request.mode, faults, pool.as_ref());
+    let mut report = begun(request, faults, pool.as_ref());
     report.aufs = of_aufs;
     let mut reach = None;
     // A pool that cannot be read leaves nothing to look at.
     if let (Some(place), Some(pool), Some(files)) = (&request.devices, &pool, &files) {
         let (faults, remarks) = start::faults(request, place, (pool, files), &store);
         report.remarks = remarks;
+        report.remarks.extend(full(pool));
         report.add_faults(faults);
         if is_xfs(files) {
             reach = Some(Reach::open(request, pool));
@@ -140,9 +139,10 @@ fn problems(request: &Request<'_>, store: &Store) -> (Vec<String>, Vec<String>) 
 }
 
 /// A report without its layers.
-fn begun(mode: Mode, faults: Vec<String>, pool: Option<&Pool>) -> Report {
+fn begun(request: &Request<'_>, faults: Vec<String>, pool: Option<&Pool>) -> Report {
     Report {
-        mode,
+        mode: request.mode,
+        is_converted: request.devices.is_some(),
         verdict: Verdict::Wrong,
         elapsed_seconds: 0.0,
         bytes_read: 0,
@@ -177,12 +177,14 @@ fn open_pool(devices: &Devices<'_>, faults: &mut Vec<String>) -> Result<Opening,
     faults.extend(files.faults.iter().map(|fault| Chain(fault).to_string()));
     let pool = match Pool::open(devices.home, devices.target) {
         Ok(pool) => {
+            expect_writable(&pool)?;
             let fault = pool.fault().map(|fault| Chain(fault).to_string());
             faults.extend(fault);
-            faults.extend(needs_check(&pool, devices));
+            faults.extend(needs_check(&pool, devices.target));
             Some(pool)
         }
         Err(error) => {
+            let error = unless_out_of_reach(error)?;
             faults.push(Chain(&error).to_string());
             None
         }
@@ -194,29 +196,6 @@ fn open_pool(devices: &Devices<'_>, faults: &mut Vec<String>) -> Result<Opening,
         ));
     }
     Ok((pool, Some(files)))
-}
-
-/// The mark that keeps the kernel from writing to the pool, and the command that takes it away.
-fn needs_check(pool: &Pool, devices: &Devices<'_>) -> Option<String> {
-    let is_marked = |remark: &thin::Error| matches!(remark, thin::Error::NeedsCheck);
-    if !pool.remarks().first().iter().any(is_marked) {
-        return None;
-    }
-    let path = pool.metadata_path();
-    let command = match devices.target {
-        kernel::Target::ThinPool { path } => match kernel::volume_at(path) {
-            Some((group, volume)) => {
-                let volume = word(Path::new(&format!("{group}/{volume}")));
-                format!("`lvchange -an {volume}`, then `lvconvert --repair {volume}`")
-            }
-            None => "deactivate the pool, then repair its metadata with `thin_repair`".to_owned(),
-        },
-        _ => format!("`thin_check --clear-needs-check-flag {}`", word(path)),
-    };
-    Some(format!(
-        "{}: the pool is marked as needing a check, so the kernel lets nothing be written: {command}",
-        path.display()
-    ))
 }
 
 impl<'a> Run<'a> {

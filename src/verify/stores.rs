@@ -31,7 +31,7 @@ impl StoreFaults {
     ///
     /// One of the stores cannot be opened.
     pub(super) fn find(
-        image: &Path,
+        (root, image): (&Path, &Path),
         original: Option<&Path>,
         noted: Option<Noted<'_>>,
     ) -> Result<Self, ReadError> {
@@ -55,6 +55,11 @@ impl StoreFaults {
                 }
             }
             before = docker::unsound_images(original)?;
+            found.faults.extend(docker::lost_images(
+                original,
+                image,
+                root.join("buildkit").symlink_metadata().is_ok(),
+            )?);
         }
         let unsound = docker::unsound_images(image)?;
         let new = unsound.into_iter().filter(|text| !before.contains(text));

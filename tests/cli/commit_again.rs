@@ -262,6 +262,46 @@ fn from_the_first_that_is_gone_a_removal_only_goes_on() {
 }
 
 #[test]
+fn from_the_first_that_is_gone_the_rest_stays_while_what_replaces_it_is_wrong() {
+    for verb in ["commit", "resume"] {
+        let ready = set_out(Out::All);
+        ready.note("removing");
+        let metadata = ready.path("devicemapper/devicemapper/metadata");
+        let good = fs::read(&metadata).unwrap();
+        let options: &[&str] = if verb == "commit" { &["--yes"] } else { &[] };
+        let refused = |words: &str| {
+            let all = [
+                "what is left of the aufs side stays",
+                "verify --full",
+                words,
+            ];
+            ready.run(verb, options).expect(1, &all);
+            assert!(ready.path(".aufs2dm/removed/aufs/diff").exists());
+        };
+        fs::write(&metadata, [0; 4096]).unwrap();
+        refused("a quick verification just now found this");
+        // Once a verification has failed, another must pass.
+        ready.run("verify", &["--full"]).expect(3, &[]);
+        fs::write(&metadata, good).unwrap();
+        refused("the latest verification that counts");
+        ready.run("verify", &["--full"]).expect(0, &[]);
+        ready.run(verb, options).expect(0, &[]);
+        assert!(!ready.path(".aufs2dm").exists());
+    }
+}
+
+#[test]
+fn without_what_replaces_it_it_is_told_where_the_rest_of_aufs_is() {
+    let ready = set_out(Out::All);
+    ready.note("removing");
+    fs::rename(ready.path("devicemapper"), ready.path("elsewhere")).unwrap();
+    let words = [".aufs2dm/removed", "Next: ", "docs/operations.md"];
+    ready.run("commit", &["--yes"]).expect(1, &words);
+    fs::rename(ready.path("elsewhere"), ready.path("devicemapper")).unwrap();
+    ready.run("commit", &["--yes"]).expect(0, &[]);
+}
+
+#[test]
 fn an_aufs_side_is_not_moved_back_over_another() {
     let ready = set_out(Out::All);
     fs::create_dir_all(ready.path("aufs/diff")).unwrap();
@@ -315,6 +355,42 @@ fn an_interrupted_rollback_looks_again_at_what_it_goes_back_to_and_at_what_it_re
         ready.run(verb, &[]).expect(0, &[]);
         assert!(!ready.path("devicemapper").exists());
     }
+}
+
+#[test]
+fn an_interrupted_rollback_tells_what_was_lost_meanwhile() {
+    let ready = Ready::new();
+    ready.note("rolling-back");
+    fs::rename(
+        ready.path("devicemapper"),
+        ready.path(".aufs2dm/devicemapper"),
+    )
+    .unwrap();
+    fs::rename(ready.path("aufs"), ready.path("elsewhere")).unwrap();
+    for verb in ["rollback", "resume"] {
+        let words = ["nothing to go back to", "docs/operations.md"];
+        ready.run(verb, &[]).expect(1, &words);
+        assert!(ready.path(".aufs2dm/devicemapper/metadata").exists());
+    }
+    fs::rename(ready.path("elsewhere"), ready.path("aufs")).unwrap();
+    let container = fs::read_dir(ready.path("containers")).unwrap().next();
+    let config = container.unwrap().unwrap().path().join("config.v2.json");
+    let original = ready
+        .path(".aufs2dm/originals")
+        .join(config.strip_prefix(ready.root.path()).unwrap());
+    // As if its step back had been done, and somebody had removed it then.
+    fs::rename(
+        &config,
+        ready
+            .path(".aufs2dm")
+            .join(config.strip_prefix(ready.root.path()).unwrap()),
+    )
+    .unwrap();
+    fs::remove_file(original).unwrap();
+    let words = format!("{}: is missing", config.display());
+    let ended = ready.run("rollback", &[]);
+    let said = format!("{}{}", ended.out, ended.err);
+    assert!(ended.code == Some(0) && said.contains(&words), "{ended:?}");
 }
 
 #[test]

@@ -287,6 +287,35 @@ fn of_what_was_left_out_only_what_aufs_itself_makes_is_no_data() {
     }
 }
 
+#[test]
+fn what_aufs_keeps_in_a_converted_branch_and_shows_nowhere_is_named_and_dropped_by_its_own_word_alone()
+ {
+    for (hidden, is_alone) in [
+        (".wh..wh.plnk/12.34", true),
+        (".wh..wh.plnk/12.34", false),
+        (".wh..wh.orph/5678", true),
+        (".wh..wh.notes", true),
+    ] {
+        let root = Ready::root();
+        let branch = root.branch("web rw");
+        let file = branch.join(hidden);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        if is_alone {
+            fs::write(&file, "precious").unwrap();
+        } else {
+            fs::hard_link(branch.join("data"), &file).unwrap();
+        }
+        let ready = Ready::of(root);
+        if is_alone {
+            let told = hidden.trim_end_matches("/5678");
+            ready.refused(1, &[told, "commit --drop-left-out"]);
+            ready.committed(&["--drop-left-out"]);
+        } else {
+            ready.committed(&[]);
+        }
+    }
+}
+
 /// Sets the mark of the pool's superblock that a check is needed. Source: linux v6.6 `drivers/md/dm-thin-metadata.c`,
 /// `struct thin_disk_superblock`, and `persistent-data/dm-space-map-common.c` for the checksum's constant.
 fn mark_as_needing_a_check(root: &Path) {

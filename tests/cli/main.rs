@@ -33,6 +33,7 @@ mod interrupted;
 mod lifecycle;
 mod lost_flags;
 mod lost_journal;
+mod lost_on_devices;
 mod machine_log;
 mod moved_and_used;
 mod names_missing;

@@ -244,6 +244,30 @@ fn commit_syncs_what_stays_before_it_notes_that_it_begins_and_notes_that_before_
 }
 
 #[test]
+fn what_appears_while_commit_or_rollback_syncs_what_stays_is_not_removed() {
+    let original = reduced().unwrap();
+    for (words, path) in [
+        (&["commit", "--yes"][..], "docker/aufs/precious"),
+        (&["rollback"], "docker/.aufs2dm/devicemapper/precious"),
+    ] {
+        let place = Place::new().unwrap();
+        place.put(&after(&original, &[CONVERT])).unwrap();
+        let broken = place.broken(&original);
+        broken.done(&["verify", "--full"]).unwrap();
+        let moment = Moment {
+            call: "syncfs @/docker",
+            before: 0,
+        };
+        let appears = Some((Fault::Appear(path), moment));
+        let traced = place.trace(words, appears).unwrap();
+        assert!(traced.met.is_some(), "{:#?}", traced.calls);
+        assert_eq!(traced.code, Some(1), "{}", traced.err);
+        assert!(traced.err.contains("precious"), "{}", traced.err);
+        assert!(place.path().join(path).exists(), "{}", traced.err);
+    }
+}
+
+#[test]
 #[ignore = "takes long: the whole fixture instead of a part of it, and disks that go bad for good"]
 fn the_whole_fixture_can_be_finished_and_taken_back_after_any_fault() {
     let original = whole().unwrap();

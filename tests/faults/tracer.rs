@@ -40,6 +40,8 @@ pub(crate) enum Fault {
     FailThenKill(Errno, usize),
     /// The process is killed before the call.
     Kill,
+    /// Somebody else makes a file before the call, by its path in the first of the places.
+    Appear(&'static str),
     /// The call writes half of what it should, then the process is killed. Calls that write nothing are as with `Kill`.
     Tear,
 }
@@ -273,6 +275,11 @@ impl Tracer<'_> {
         match self.due() {
             None => go_on(pid, None),
             Some(Fault::Kill) => self.kill(),
+            Some(Fault::Appear(path)) => {
+                let (place, _) = self.places.first().context("a place")?;
+                fs::write(place.join(path), "x")?;
+                go_on(pid, None)
+            }
             Some(Fault::Tear) => {
                 if !halve(&mut registers, call, &stop.arguments) {
                     return self.kill();

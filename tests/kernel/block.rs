@@ -103,6 +103,13 @@ impl Active {
         self.resume().and(loaded)
     }
 
+    /// Lets every read and write fail from now on, so that a file system on it cannot end what it began.
+    pub(crate) fn cut_off(&self) -> Result<()> {
+        self.load(("error", ""))?;
+        self.change(DmFlags::DM_SUSPEND | DmFlags::DM_SKIP_LOCKFS | DmFlags::DM_NOFLUSH)?;
+        self.resume()
+    }
+
     fn load(&self, (target, table): (&str, &str)) -> Result<()> {
         let lines = [(0, self.sectors, target.to_owned(), table.to_owned())];
         DM::new()?

@@ -184,6 +184,11 @@ impl Thin {
         mount_thin(&self.device, target, flags)
     }
 
+    /// Lets it fail from now on: what is mounted on it is never unmounted as far as its disk knows.
+    pub(crate) fn cut_off(&self) -> Result<()> {
+        self.device.cut_off()
+    }
+
     /// Deactivates it; it must not be mounted.
     pub(crate) fn close(self) -> Result<()> {
         self.device.close()

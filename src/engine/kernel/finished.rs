@@ -24,6 +24,8 @@ pub struct ActivePool {
     pub data: PathBuf,
     /// The node of its metadata device.
     pub metadata: PathBuf,
+    /// What keeps it from being written to, if something does.
+    pub problem: Option<Problem>,
 }
 
 impl ActivePool {
@@ -34,21 +36,36 @@ impl ActivePool {
     /// [`Error::Refused`] when there is no pool, or one that cannot be written to or is in use, by thin devices or anything
     /// else; [`Error::Missing`], [`Error::DeviceMapper`], [`Error::Unreadable`], [`Error::Io`].
     pub fn find(path: &Path) -> Result<Self, Error> {
-        Self::idle(&target::device_mapper_with_pools()?, path)
+        let dm = target::device_mapper_with_pools()?;
+        Self::idle(&dm, path, target::find(&dm, path)?)
     }
 
-    /// Whether there is a pool at a path. Device-mapper knows it by its name where neither udev nor libdevmapper has made a node, and
-    /// while LVM makes it anew.
-    pub fn is_at(path: &Path) -> bool {
-        let dm = target::device_mapper_with_pools();
-        dm.is_ok_and(|dm| target::find(&dm, path).is_ok())
+    /// The pool at a path, even if nothing can be written to it.
+    ///
+    /// # Errors
+    ///
+    /// As [`find`](Self::find) otherwise.
+    pub fn find_to_read(path: &Path) -> Result<Self, Error> {
+        let dm = target::device_mapper_with_pools()?;
+        Self::idle(&dm, path, target::find_to_read(&dm, path)?)
+    }
+
+    /// Makes sure that a pool is active at a path. Device-mapper knows it by its name where neither udev nor libdevmapper has made a
+    /// node, and while LVM makes it anew.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] when there is no pool, or it is not active; [`Error::Missing`], [`Error::DeviceMapper`], [`Error::Unreadable`].
+    pub fn expect_at(path: &Path) -> Result<(), Error> {
+        let dm = target::device_mapper_with_pools()?;
+        target::find_to_read(&dm, path).map(drop)
     }
 
     /// The pool that is active on two devices or files, if there is one.
     ///
     /// # Errors
     ///
-    /// As [`find`](Self::find); also when something else than a pool uses one of the two.
+    /// As [`find_to_read`](Self::find_to_read); also when something else than a pool uses one of the two.
     pub fn on(data: &Path, metadata: &Path) -> Result<Option<Self>, Error> {
         let dm = match DeviceMapper::open() {
             Ok(dm) => dm,
@@ -63,7 +80,8 @@ impl ActivePool {
                     .table(&holder)?
                     .iter()
                     .any(|line| line.target == THIN_POOL);
-                let pool = is_pool.then(|| Self::idle(&dm, &mapper)).transpose()?;
+                let to_read = || Self::idle(&dm, &mapper, target::find_to_read(&dm, &mapper)?);
+                let pool = is_pool.then(to_read).transpose()?;
                 if pool.is_none()
                     || found
                         .as_ref()
@@ -78,19 +96,24 @@ impl ActivePool {
         Ok(found)
     }
 
-    fn idle(dm: &DeviceMapper, path: &Path) -> Result<Self, Error> {
-        let pool = target::find(dm, path)?;
+    fn idle(dm: &DeviceMapper, path: &Path, pool: Found) -> Result<Self, Error> {
         target::expect_unused(dm, path, &pool.name)?;
         // It writes out what it has not yet.
-        if let Status::Failed = target::read_committed_status(dm, &pool.name)? {
+        let status = target::read_committed_status(dm, &pool.name)?;
+        if status == Status::Failed {
             let problem = Problem::Failed;
             return Err(Error::refused(path, Refusal::Broken { problem }));
         }
-        Self::of(pool)
+        let problem = match status.problem() {
+            None | Some(Problem::ReadOnly) if pool.read_only => Some(Problem::WriteProtected),
+            problem => problem,
+        };
+        Self::of(pool, problem)
     }
 
-    fn of(pool: Found) -> Result<Self, Error> {
+    fn of(pool: Found, problem: Option<Problem>) -> Result<Self, Error> {
         Ok(Self {
+            problem,
             data: target::node_of(&pool, &pool.table.data)?,
             metadata: target::node_of(&pool, &pool.table.metadata)?,
             name: pool.name,

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::claim::{Claim, Devices, ThinPool};
+use super::take_back::path_of;
 use super::target::{self, Target};
 
 /// The order of a conversion, as its journal has it.
@@ -42,10 +43,12 @@ impl Ordered {
     }
 
     fn doubt_pool(&self, path: &Path, claim: &ThinPool) -> Option<String> {
-        // By a path of a block device that is not there the pool has no name.
-        match target::pool_name(path) {
-            Ok(name) if name == claim.name => {}
-            _ => return Some(format!("the conversion was to {}", name(&self.target))),
+        // By another path of a block device that is not there the pool has no name; and the node of a pool that was renamed may still
+        // lead to it.
+        let is_named =
+            *path == path_of(claim) || target::pool_name(path).is_ok_and(|name| name == claim.name);
+        if !is_named {
+            return Some(format!("the conversion was to {}", name(&self.target)));
         }
         let before = self.transaction_before;
         if claim.transaction_id != before {

@@ -140,6 +140,7 @@ impl Pool {
             uuid,
             rdev,
             table,
+            read_only: false,
         };
         Self::with(dm, found, names, Some(own))
     }

@@ -1,5 +1,8 @@
 //! Why a device or pool does not suit. Each message follows a path and a colon.
 
+use std::path::{Path, PathBuf};
+
+use crate::shell::word;
 use crate::thin;
 use crate::units::Bytes;
 
@@ -97,6 +100,16 @@ pub enum Refusal {
         /// The pool's name.
         pool: String,
     },
+    /// A metadata operation failed earlier.
+    #[error(
+        "is marked as needing a check, so the kernel lets nothing be written: take it down, `thin_check --clear-needs-check-flag {}`, \
+         and bring it up again; of LVM's pools `lvconvert --repair` does it",
+        word(metadata)
+    )]
+    NeedsCheck {
+        /// The metadata device.
+        metadata: PathBuf,
+    },
     /// The pool's metadata does not read.
     #[error("has metadata that cannot be understood ({0}); take it down and run thin_check on it")]
     Metadata(thin::Error),
@@ -156,4 +169,16 @@ pub enum Refusal {
         /// The device.
         path: String,
     },
+}
+
+impl Refusal {
+    /// What keeps one from reading the metadata on a device.
+    pub(super) fn of_metadata(error: thin::Error, metadata: &Path) -> Self {
+        match error {
+            thin::Error::NeedsCheck => Self::NeedsCheck {
+                metadata: metadata.to_owned(),
+            },
+            error => Self::Metadata(error),
+        }
+    }
 }

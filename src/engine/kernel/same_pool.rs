@@ -57,7 +57,7 @@ fn read_metadata(path: &Path) -> Result<thin::Pool, Error> {
     let read = thin::examine(&file);
     read.map(|read| read.pool).map_err(|error| match error {
         thin::Error::Read { source, .. } => Error::io(path, "read")(source),
-        error => DeviceError::refused(path, Refusal::Metadata(error)).into(),
+        error => DeviceError::refused(path, Refusal::of_metadata(error, path)).into(),
     })
 }
 

@@ -24,6 +24,8 @@ pub enum Problem {
     MetadataFull,
     /// It turned read-only.
     ReadOnly,
+    /// It was set up read-only, or what it lies on was.
+    WriteProtected,
     /// A metadata operation failed; the pool wants `thin_check` or `thin_repair`.
     NeedsCheck,
     /// It gave up.
@@ -36,6 +38,7 @@ impl fmt::Display for Problem {
             Self::DataFull => "its data device is full",
             Self::MetadataFull => "its metadata device is full",
             Self::ReadOnly => "it turned read-only",
+            Self::WriteProtected => "it is write-protected",
             Self::NeedsCheck => "its metadata needs a check",
             Self::Failed => "it failed",
         })

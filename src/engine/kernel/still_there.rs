@@ -4,11 +4,13 @@
 use std::io;
 use std::path::Path;
 
-use super::claim::Claim;
+use super::claim::{Claim, ThinPool};
 use super::take_back::{not_ours, path_of};
 use super::target::{self, Found};
-use super::{Error, device_mapper_with_pools};
+use super::{Error, device_mapper_with_pools, volume_at};
+use crate::shell::word;
 use crate::sys::block;
+use crate::sys::device_mapper::DeviceMapper;
 use crate::thin;
 
 /// Makes sure that a finished pool is not another one, or an empty disk. What is damaged in it is for a verification to tell.
@@ -33,14 +35,23 @@ pub(super) fn expect_pool(claim: &Claim) -> Result<(), Error> {
         Claim::ThinPool(pool) => {
             let path = path_of(pool);
             // Likewise.
-            let found = device_mapper_with_pools().and_then(|dm| target::find(&dm, &path));
+            let dm = device_mapper_with_pools();
+            let found = dm
+                .as_ref()
+                .ok()
+                .and_then(|dm| target::find_to_read(dm, &path).ok());
             let is_other = |found: &Found| {
                 Some(&*found.uuid).filter(|uuid| !uuid.is_empty()) != pool.uuid.as_deref()
             };
-            if found.is_ok_and(|found| is_other(&found)) {
-                return Err(not_ours(&path, "it is another pool of that name"));
+            let elsewhere = || renamed(dm.as_ref().ok()?, pool);
+            match found {
+                Some(found) if !is_other(&found) => Ok(()),
+                Some(_) => Err(not_ours(
+                    &path,
+                    elsewhere().unwrap_or_else(|| "it is another pool of that name".to_owned()),
+                )),
+                None => elsewhere().map_or(Ok(()), |why| Err(not_ours(&path, why))),
             }
-            Ok(())
         }
     }
 }
@@ -60,6 +71,31 @@ pub(super) fn expect_content(claim: &Claim) -> Result<(), Error> {
         return Err(not_there(&path));
     }
     Ok(())
+}
+
+/// That the pool has another name now, if a device has its UUID, and what gives it its own name back.
+fn renamed(dm: &DeviceMapper, pool: &ThinPool) -> Option<String> {
+    let uuid = pool.uuid.as_deref()?;
+    let devices = dm.list().ok()?;
+    let now = devices.into_iter().find(|device| device.uuid == uuid)?;
+    if now.name == pool.name {
+        return None;
+    }
+    let volume = |name: &str| volume_at(&Path::new("/dev/mapper").join(name));
+    let word = |name: &str| word(Path::new(name));
+    let command = match (volume(&now.name), volume(&pool.name)) {
+        (Some((group, is)), Some((own, was))) if uuid.starts_with("LVM-") && group == own => {
+            format!("`lvrename {} {} {}`", word(&group), word(&is), word(&was))
+        }
+        (Some((is, _)), Some((was, _))) if uuid.starts_with("LVM-") => {
+            format!("`vgrename {} {}`", word(&is), word(&was))
+        }
+        _ => format!("`dmsetup rename {} {}`", word(&now.name), word(&pool.name)),
+    };
+    Some(format!(
+        "its name is {} now, and the conversion knows it by the old one: {command} gives that back",
+        now.name
+    ))
 }
 
 fn not_there(path: &Path) -> Error {

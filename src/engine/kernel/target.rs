@@ -151,6 +151,8 @@ pub(super) struct Found {
     pub(super) uuid: String,
     pub(super) rdev: u64,
     pub(super) table: PoolTable,
+    /// Whether it was set up so that nothing can be written to it.
+    pub(super) read_only: bool,
 }
 
 /// Device-mapper, with the target for pools: its module is loaded if need be.
@@ -250,6 +252,15 @@ pub(super) fn read_table(dm: &DeviceMapper, pool: &str) -> Result<(u64, PoolTabl
 
 /// Finds a pool that is active and can be written to.
 pub(super) fn find(dm: &DeviceMapper, path: &Path) -> Result<Found, Error> {
+    let pool = find_to_read(dm, path)?;
+    if pool.read_only {
+        return Err(Error::refused(path, Refusal::ReadOnly));
+    }
+    Ok(pool)
+}
+
+/// Finds a pool that is active.
+pub(super) fn find_to_read(dm: &DeviceMapper, path: &Path) -> Result<Found, Error> {
     let refused = |why| Error::refused(path, why);
     let name = pool_name(path)?;
     let hidden = format!("{name}-tpool");
@@ -273,10 +284,9 @@ pub(super) fn find(dm: &DeviceMapper, path: &Path) -> Result<Found, Error> {
         return Err(refused(Refusal::NotAPool { target }));
     }
     let table = parse_table(&name, line)?;
-    if table.features.iter().any(|feature| feature == "read_only") {
-        return Err(refused(Refusal::ReadOnly));
-    }
+    let asks_for_it = table.features.iter().any(|feature| feature == "read_only");
     Ok(Found {
+        read_only: asks_for_it || state.read_only || block::is_read_only(state.rdev),
         name,
         uuid: state.uuid,
         rdev: state.rdev,
@@ -335,9 +345,6 @@ fn expect_usable(state: &State) -> Result<(), Refusal> {
     }
     if !state.live {
         return Err(Refusal::NotActive);
-    }
-    if state.read_only || block::is_read_only(state.rdev) {
-        return Err(Refusal::ReadOnly);
     }
     Ok(())
 }
@@ -438,7 +445,7 @@ fn devices_made(path: &Path, metadata: &Path) -> Result<Vec<(ThinId, u64)>, Erro
 fn unread(path: &Path, metadata: &Path) -> impl FnOnce(thin::Error) -> Error {
     move |error| match error {
         thin::Error::Read { source, .. } => Error::io(metadata, "read")(source),
-        error => Error::refused(path, Refusal::Metadata(error)),
+        error => Error::refused(path, Refusal::of_metadata(error, metadata)),
     }
 }
 
@@ -464,6 +471,9 @@ pub(super) fn contents(path: &Path) -> Result<Contents, Error> {
         return Err(Error::refused(path, Refusal::Broken { problem }));
     };
     expect_unused(&dm, path, &pool.name)?;
+    if live.held_root.is_some() {
+        return Err(Error::refused(path, Refusal::HeldRoot { pool: pool.name }));
+    }
     let (ids, made_in) = devices_made(path, &metadata_device(&pool)?)?
         .into_iter()
         .unzip();
@@ -534,6 +544,7 @@ mod tests {
             uuid: uuid.to_owned(),
             rdev: 0,
             table: PoolTable::parse(&format!("1:2 3:4 128 0{features}")).unwrap(),
+            read_only: false,
         }
     }
 

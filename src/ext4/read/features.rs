@@ -60,7 +60,7 @@ const RO_COMPAT: Known = &[
     (0x200, "bigalloc", false),
     (0x400, "metadata_csum", true),
     (0x800, "replica", false),
-    (0x1000, "read-only", true),
+    (0x1000, "read-only", false), // the kernel then mounts it for reading alone
     (0x2000, "project", false),
     (0x4000, "shared_blocks", false),
     (0x8000, "verity", false),

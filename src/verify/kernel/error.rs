@@ -38,6 +38,12 @@ pub enum Fault {
         /// What it said.
         source: io::Error,
     },
+    /// It mounts it only once its log is replayed.
+    #[error("{} (thin device {}): its file system was not unmounted", device.name, device.id)]
+    NotUnmounted {
+        /// The device.
+        device: Device,
+    },
     /// What it mounted cannot be read.
     #[error("{} (thin device {}): its file system cannot be read", device.name, device.id)]
     Read {

@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+
 use super::Device;
 use super::error::{Error, Fault};
 use crate::docker::devicemapper::FileSystem;
@@ -25,10 +27,11 @@ impl Mounted {
         at: &Path,
         device: &Device,
     ) -> Result<Self, Error> {
-        // Neither replays a journal; snapshots of one xfs share its UUID.
+        // Neither replays a journal. Of an xfs whose log would have to be, the kernel then refuses the device, which is read-only: what
+        // is in its places is not what it holds. Of ext4 the superblock tells. Snapshots of one xfs share its UUID.
         let (kind, options) = match device.file_system {
             FileSystem::Ext4 => ("ext4", "noload"),
-            FileSystem::Xfs => ("xfs", "norecovery,nouuid"),
+            FileSystem::Xfs => ("xfs", "nouuid"),
         };
         let mut this = Self {
             at: at.to_owned(),
@@ -40,7 +43,14 @@ impl Mounted {
                 source,
             })
         };
-        mounts::mount_read_only(node, at, kind, &[options]).map_err(fault)?;
+        mounts::mount_read_only(node, at, kind, &[options]).map_err(|source| {
+            let errno = source.raw_os_error().map(Errno::from_raw);
+            if device.file_system == FileSystem::Xfs && errno == Some(Errno::EROFS) {
+                let device = device.clone();
+                return Error::Fault(Fault::NotUnmounted { device });
+            }
+            fault(source)
+        })?;
         this.mounted = true;
         let shown = fs::metadata(at).map_err(fault)?.dev();
         if shown != rdev {

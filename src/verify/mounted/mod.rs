@@ -26,6 +26,7 @@ use self::read::{Found, read_tree};
 use super::error::Halt;
 use super::kernel::{self, Attached, Device, Fault};
 use super::layer::{Look, NOT_AS_NOTED, Opened, file_bytes};
+use super::out_of_reach::{NOT_UNMOUNTED, out_of_reach};
 use super::pool::Pool;
 use super::report::{Contents, Faults, KernelWord, LayerReport, Mode, Role, Tree};
 use super::request::Request;
@@ -153,7 +154,11 @@ pub(super) fn examine(
         }
         Err(error) => {
             seen?;
-            Ok(out_of_reach(report, &Chain(&error).to_string()))
+            let reason = match error {
+                kernel::Error::Fault(Fault::NotUnmounted { .. }) => NOT_UNMOUNTED.to_owned(),
+                error => Chain(&error).to_string(),
+            };
+            Ok(out_of_reach(report, &reason))
         }
     }
 }
@@ -162,18 +167,6 @@ fn not_compared(reason: &str) -> Tree {
     Tree::NotCompared {
         reason: reason.to_owned(),
     }
-}
-
-/// The report of a device that is there, but of which nothing can be said.
-fn out_of_reach(mut report: LayerReport, reason: &str) -> LayerReport {
-    report.tree = not_compared(reason);
-    if report.role != Role::Base {
-        report.contents = Contents::NotVerifiable {
-            reason: reason.to_owned(),
-        };
-    }
-    report.not_verified = Some(reason.to_owned());
-    report
 }
 
 fn device(target: &Target) -> Option<Device> {
@@ -187,10 +180,13 @@ fn device(target: &Target) -> Option<Device> {
     })
 }
 
-/// Whether this kernel or process mounts no such file system at all, which says nothing about the device.
+/// Whether this kernel or process mounts no such file system at all, or not before its log is replayed: neither says anything against the
+/// device.
 fn cannot_mount(fault: &Fault) -> bool {
-    let Fault::Mount { source, .. } = fault else {
-        return false;
+    let source = match fault {
+        Fault::NotUnmounted { .. } => return true,
+        Fault::Mount { source, .. } => source,
+        _ => return false,
     };
     let errno = source.raw_os_error().map(Errno::from_raw);
     matches!(errno, Some(Errno::ENODEV | Errno::EPERM | Errno::EACCES))

@@ -4,7 +4,7 @@ use std::{
     ffi::OsString,
     fs,
     path::{Path, PathBuf},
-    process::{Child, Stdio},
+    process::{Child, Output, Stdio},
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -81,6 +81,7 @@ pub(super) fn lvm_example_of_the_document_works(lab: &Lab, scratch: &Path) -> Re
         grows_under_docker(&lvm, daemon)
     })?;
     lvm_keeps_it(&lvm)?;
+    renamed_it_is_told_with_the_way_back(lab, &lvm, root.path())?;
     with_dockerd(lab, &root, |daemon| {
         let printed =
             daemon.docker(&["run", "--rm", "--net=none", "lab/built", "cat", "/built"])?;
@@ -146,6 +147,37 @@ fn grows_under_docker(lvm: &Lvm<'_>, daemon: &Dockerd<'_>) -> Result<()> {
     let printed = daemon.docker(&["exec", "live", "cat", "/home/dev/hello"])?;
     ensure!(printed == "hi\n", "printed {printed:?}");
     daemon.docker(&["kill", "live"]).map(drop)
+}
+
+fn begun(lab: &Lab, root: &Path, words: &[&str]) -> Result<Output> {
+    let mut command = lab.tool();
+    command.args(words).arg("--root").arg(root);
+    command
+        .arg("--pidfile")
+        .arg(root.with_file_name("docker.pid"));
+    Ok(command.output()?)
+}
+
+/// Under another name the pool is known by its UUID.
+fn renamed_it_is_told_with_the_way_back(lab: &Lab, lvm: &Lvm<'_>, root: &Path) -> Result<()> {
+    const BACK: &str = "lvrename docker other thinpool";
+    lvm.run("lvrename docker thinpool other")?;
+    for words in [
+        &["verify", "--full"][..],
+        &["commit", "--yes"],
+        &["rollback", "--force"],
+    ] {
+        let ended = begun(lab, root, words)?;
+        let said = String::from_utf8_lossy(&ended.stderr);
+        ensure!(
+            ended.status.code() == Some(1) && said.contains(&format!("`{BACK}`")),
+            "{words:?}: {ended:#?}"
+        );
+    }
+    lvm.run(BACK)?;
+    let ended = begun(lab, root, &["verify", "--full"])?;
+    ensure!(ended.status.success(), "{ended:#?}");
+    Ok(())
 }
 
 /// Without Docker the group is deactivated and activated again, which checks the pool's metadata.

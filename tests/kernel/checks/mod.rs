@@ -20,6 +20,7 @@ mod leftover_removal;
 mod lists;
 mod lvm;
 mod machine;
+mod pool_state;
 mod power;
 mod random;
 mod refusals;
@@ -132,6 +133,11 @@ const OF_DEVICES: &[(&str, OnVariant)] = named![
     copied::an_empty_disk_with_the_name_of_the_pools_is_not_the_pool,
 ];
 const ON_DEVICES: Variant = kernel(Target::Devices, FileSystem::Ext4);
+
+/// Those for the operator's pool, on the first of its ways.
+const OF_POOLS: &[(&str, OnVariant)] =
+    named![pool_state::a_pool_that_cannot_be_looked_at_gets_no_verdict];
+const ON_POOLS: Variant = kernel(Target::Pool, FileSystem::Ext4);
 
 /// Those for xfs, on the first of its ways.
 const OF_XFS: &[(&str, OnVariant)] =
@@ -270,6 +276,9 @@ pub(crate) fn all() -> &'static [Check] {
         }
         for &variant in IN_SHORT {
             all.extend(ALWAYS.iter().map(|check| on(variant, check)));
+            if variant == ON_POOLS {
+                all.extend(OF_POOLS.iter().map(|check| on(variant, check)));
+            }
         }
         all.extend(OF_THE_FIRST_START.iter().map(plain));
         all.extend(OF_ITS_PARTS.iter().chain(OF_THE_KERNEL_ENGINE).map(plain));

@@ -75,6 +75,7 @@ pub(super) fn every_byte_of_an_xfs_root_is_verified_and_damage_named(
     );
 
     aufs_alone(lab, &root, &report)?;
+    not_unmounted(lab, &root, &report, scratch)?;
     let [own, other] = damage(&root, &report, scratch)?;
     let (code, report) = verify(lab, &root, &["--full"])?;
     ensure!(
@@ -129,6 +130,43 @@ fn aufs_alone(lab: &Lab, root: &Root, report: &Value) -> Result<()> {
         "{report:#}"
     );
     Ok(fs::set_permissions(&path, mode)?)
+}
+
+/// Of a file system whose log is not replayed there is no verdict: what is in its places is not what it holds. Once it was mounted there is.
+fn not_unmounted(lab: &Lab, root: &Root, report: &Value, scratch: &Path) -> Result<()> {
+    let mut all = layers(report)?.iter();
+    let id = all
+        .find(|layer| layer["role"] == "writable")
+        .and_then(|layer| layer["id"].as_str())
+        .context("no container")?;
+    let at = directory(scratch, "cut-off")?;
+    let pool = Pool::activate(root)?;
+    let thin = pool.thin(id)?;
+    let mounted = thin.mount(&at, MountFlags::empty())?;
+    fs::write(at.join("rootfs/logged"), "x")?;
+    nix::unistd::syncfs(File::open(&at)?)?; // into the log
+    thin.cut_off()?;
+    mounted.close()?;
+    thin.close()?;
+    pool.close()?;
+    let (code, report) = verify(lab, root, &["--full"])?;
+    let reason = &of(&report, id)?["not_verified"];
+    ensure!(
+        code == Some(1)
+            && report["verdict"] == "not-verified"
+            && reason.to_string().contains("was not unmounted"),
+        "{report:#}"
+    );
+    let pool = Pool::activate(root)?;
+    let thin = pool.thin(id)?;
+    let mounted = thin.mount(&at, MountFlags::empty())?;
+    fs::remove_file(at.join("rootfs/logged"))?;
+    mounted.close()?;
+    thin.close()?;
+    pool.close()?;
+    let (code, report) = verify(lab, root, &["--full"])?;
+    ensure!(code == Some(0), "{report:#}");
+    Ok(())
 }
 
 /// Changes a byte of a file that one image layer brings, and names and attributes that another has from below, if there is one.

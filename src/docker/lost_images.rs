@@ -1,0 +1,121 @@
+//! Images that a copy of an image store lost, told from those that Docker removed.
+//!
+//! `docker rmi` takes an image's metadata first, then its config, then those of its layers that nothing else needs. Source: moby v20.10
+//! `image/fs.go`, `Delete`, and `image/store.go`, `Delete`.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use super::files::{Dir, ReadError, shown};
+use super::id::{ChainId, ImageId};
+use super::image::{Image, Images};
+use super::layer::Layers;
+use super::mount::Mounts;
+use super::notes::Notes;
+use crate::shell::word;
+
+/// What Docker's own removal does not explain in a copy of an image store, beside the one that it was copied from, a text each: an image
+/// whose top layer alone is gone, and one whose config alone is. `has_buildkit`: the build cache may keep layers of removed images.
+///
+/// # Errors
+///
+/// One of the stores itself cannot be opened.
+pub fn lost_images(
+    original: &Path,
+    copy: &Path,
+    has_buildkit: bool,
+) -> Result<Vec<String>, ReadError> {
+    let before = Half::read(original)?;
+    let now = Half::read(copy)?;
+    let needed = now.needed();
+    let mut lost = Vec::new();
+    for (&image, config) in &before.images.images {
+        let had_layer = config.top.filter(|top| before.layers.present.contains(top));
+        let has_layer = had_layer.filter(|top| now.layers.present.contains(top));
+        if now.images.images.contains_key(&image) {
+            lost.extend(had_layer.filter(|_| has_layer.is_none()).map(|top| {
+                let record = |store: &Path| store.join("layerdb/sha256").join(top.file_name());
+                told(image, &record(copy), &record(original))
+            }));
+        } else if now.has_rest_of(image, config, (&needed, has_buildkit)) {
+            let content = |store: &Path| content_of(store, image);
+            lost.push(told(image, &content(copy), &content(original)));
+        }
+    }
+    Ok(lost)
+}
+
+fn told(image: ImageId, path: &Path, original: &Path) -> String {
+    format!(
+        "{}: is missing, and the rest of image {image} is there, which Docker removes with it; if `docker rmi` was interrupted, `cp -a {} \
+         {}` brings it back, to be removed again",
+        shown(path),
+        word(original),
+        word(path)
+    )
+}
+
+fn content_of(store: &Path, image: ImageId) -> std::path::PathBuf {
+    let contents = store.join("imagedb/content/sha256");
+    contents.join(image.file_name())
+}
+
+/// The parts of an image store that images are made of.
+struct Half<'a> {
+    path: &'a Path,
+    images: Images,
+    layers: Layers,
+    mounts: Mounts,
+}
+
+impl<'a> Half<'a> {
+    /// What cannot be read of it is told elsewhere.
+    fn read(path: &'a Path) -> Result<Self, ReadError> {
+        let store = Dir::open(path)?;
+        let mut notes = Notes::default();
+        let (layers, mounts) = match store.dir_if_any("layerdb")? {
+            Some(layerdb) => (
+                Layers::read(&layerdb, &mut notes),
+                Mounts::read(&layerdb, &mut notes),
+            ),
+            None => (Layers::default(), Mounts::default()),
+        };
+        Ok(Self {
+            path,
+            images: Images::read(&store, &mut notes),
+            layers,
+            mounts,
+        })
+    }
+
+    /// Layers that something else than an image of their own keeps: images, layers and containers on them.
+    fn needed(&self) -> HashSet<ChainId> {
+        let of_images = self.images.chain_parents.keys().copied();
+        let layers = self.layers.sound.values();
+        let mounts = self.mounts.mounts.values();
+        of_images
+            .chain(layers.filter_map(|layer| layer.parent))
+            .chain(mounts.filter_map(|mount| mount.parent))
+            .collect()
+    }
+
+    /// Whether more is left of an image without its config than Docker leaves.
+    fn has_rest_of(
+        &self,
+        image: ImageId,
+        config: &Image,
+        (needed, has_buildkit): (&HashSet<ChainId>, bool),
+    ) -> bool {
+        if content_of(self.path, image).symlink_metadata().is_ok() {
+            return false; // It is damaged, which is told as such.
+        }
+        let metadata = self.path.join("imagedb/metadata/sha256");
+        if metadata.join(image.file_name()).symlink_metadata().is_ok() {
+            return true;
+        }
+        let own = config
+            .top
+            .filter(|top| !has_buildkit && !needed.contains(top));
+        own.is_some_and(|top| self.layers.present.contains(&top))
+    }
+}

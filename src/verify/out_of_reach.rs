@@ -1,0 +1,28 @@
+//! Devices that are there, but of which nothing can be said.
+
+use super::layer::Opened;
+use super::report::{Contents, LayerReport, Role, Tree};
+
+/// Why nothing is said of a file system whose journal has not been replayed.
+pub(super) const NOT_UNMOUNTED: &str = "its file system was not unmounted, and its journal has changes that are not in their places yet; the \
+     kernel puts them there once Docker mounts it, as when its container is started and stopped";
+
+/// Whether what is read of a device's ext4 is not what it holds.
+pub(super) fn needs_recovery(opened: &Opened<'_>) -> bool {
+    let checked = opened.checked.as_ref();
+    checked.is_some_and(|checked| checked.view.needs_recovery())
+}
+
+/// The report of such a device.
+pub(super) fn out_of_reach(mut report: LayerReport, reason: &str) -> LayerReport {
+    report.tree = Tree::NotCompared {
+        reason: reason.to_owned(),
+    };
+    if report.role != Role::Base {
+        report.contents = Contents::NotVerifiable {
+            reason: reason.to_owned(),
+        };
+    }
+    report.not_verified = Some(reason.to_owned());
+    report
+}

@@ -1,0 +1,230 @@
+//! What the devicemapper side lost without Docker: whatever Docker's own removal does not explain is wrong, and keeps the aufs side.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use super::commit_conditions::Ready;
+use super::support::root::AufsRoot;
+
+/// The only thing in a directory.
+fn only(path: &Path) -> PathBuf {
+    let mut entries = fs::read_dir(path).unwrap();
+    entries.next().unwrap().unwrap().path()
+}
+
+/// `verify --full` must name it with the command that brings it back, `commit` must refuse, and after that command both must pass.
+#[track_caller]
+fn comes_back(ready: &Ready, lost: &Path) {
+    let verified = ready.run("verify", &["--full"]);
+    verified.expect(3, &[]);
+    let words = format!("{}: is missing", lost.display());
+    let line = verified.out.lines().find(|line| line.contains(&words));
+    let line = line.unwrap_or_else(|| panic!("{words}: {}", verified.out));
+    let command = line.split('`').find(|part| part.starts_with("cp -a "));
+    ready.refused(1, &["verify --full"]);
+    let done = Command::new("sh").args(["-c", command.unwrap()]).status();
+    assert!(done.unwrap().success(), "{line}");
+    ready.run("verify", &["--full"]).expect(0, &[]);
+    ready.committed(&[]);
+}
+
+/// A root with an image that no container needs.
+fn with_an_image_alone() -> Ready {
+    let root = AufsRoot::new()
+        .layer("base", |l| l.file("etc/motd", "hello"))
+        .layer("app", |l| l.file("app", [7; 9000]))
+        .image("lab/app:1", "app");
+    Ready::of(root)
+}
+
+#[test]
+fn an_image_that_lost_its_top_layer_alone_is_wrong() {
+    let ready = with_an_image_alone();
+    let config = only(&ready.path("image/devicemapper/imagedb/content/sha256"));
+    assert!(config.is_file());
+    let records = ready.path("image/devicemapper/layerdb/sha256");
+    let mut layers = fs::read_dir(&records)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let top = layers.find(|layer| layer.join("parent").exists()).unwrap();
+    let cache = fs::read_to_string(top.join("cache-id")).unwrap();
+    fs::remove_dir_all(&top).unwrap();
+    assert!(
+        ready
+            .path("devicemapper/metadata")
+            .join(cache.trim())
+            .exists()
+    );
+    comes_back(&ready, &top);
+}
+
+#[test]
+fn an_image_that_lost_its_config_alone_is_wrong_whether_it_has_a_name_or_not() {
+    for has_name in [true, false] {
+        let ready = with_an_image_alone();
+        let config = only(&ready.path("image/devicemapper/imagedb/content/sha256"));
+        fs::remove_file(&config).unwrap();
+        if !has_name {
+            let names = ready.path("image/devicemapper/repositories.json");
+            fs::write(names, "{\"Repositories\":{}}").unwrap();
+            comes_back(&ready, &config);
+            continue;
+        }
+        ready.run("verify", &["--full"]).expect(3, &[]);
+        ready.refused(1, &["verify --full"]);
+    }
+}
+
+#[test]
+fn an_image_that_docker_removed_is_no_damage_and_commit_names_it() {
+    let ready = with_an_image_alone();
+    let store = ready.path("image/devicemapper");
+    let config = only(&store.join("imagedb/content/sha256"));
+    fs::remove_file(&config).unwrap();
+    fs::remove_dir_all(store.join("layerdb/sha256")).unwrap();
+    fs::create_dir(store.join("layerdb/sha256")).unwrap();
+    fs::write(store.join("repositories.json"), "{\"Repositories\":{}}").unwrap();
+    ready.run("verify", &["--full"]).expect(0, &[]);
+    let ended = ready.run("commit", &["--yes"]);
+    let id = config.file_name().unwrap().to_str().unwrap();
+    let words = format!("1 images removed ({})", &id[..12]);
+    ended.expect(0, &["the aufs side has the last copy", &words]);
+}
+
+#[test]
+fn a_config_that_docker_cannot_have_written_is_wrong() {
+    const NOT_DOCKERS: &str = "is not what Docker writes there";
+    let ready = Ready::of(with_a_whole_config());
+    let config = only(&ready.path("containers")).join("config.v2.json");
+    let good = fs::read_to_string(&config).unwrap();
+    let without = |member: &str, value: Value| {
+        let mut all: Value = serde_json::from_str(&good).unwrap();
+        all[member] = value;
+        all.to_string()
+    };
+    for (text, why) in [
+        ("{\"Driver\":\"devicemapper\"}".to_owned(), NOT_DOCKERS),
+        ("{".to_owned(), NOT_DOCKERS),
+        (String::new(), NOT_DOCKERS),
+        (without("Config", Value::Null), NOT_DOCKERS),
+        (without("State", Value::Null), NOT_DOCKERS),
+        (without("Name", json!("")), "has no name"),
+        (without("Image", json!("sha256:0")), "another image"),
+        (without("MountPoints", json!({})), "the mount point /data"),
+    ] {
+        fs::write(&config, text).unwrap();
+        let verified = ready.run("verify", &["--full"]);
+        verified.expect(3, &[]);
+        let line = format!("{}: ", config.display());
+        let told = |line_of: &&str| line_of.starts_with(&line) && line_of.contains(why);
+        assert!(
+            verified.out.lines().any(|line| told(&line)),
+            "{why}: {}",
+            verified.out
+        );
+        ready.refused(1, &["verify --full"]);
+    }
+    // What Docker does change.
+    fs::write(&config, without("Name", json!("/renamed"))).unwrap();
+    ready.run("verify", &["--full"]).expect(0, &[]);
+    ready.committed(&[]);
+}
+
+/// A root whose container's config has what Docker writes.
+fn with_a_whole_config() -> AufsRoot {
+    let root = Ready::root();
+    let config = only(&root.path().join("containers")).join("config.v2.json");
+    let mut all: Value = serde_json::from_slice(&fs::read(&config).unwrap()).unwrap();
+    all["Created"] = json!("2016-01-02T03:04:05.678Z");
+    all["MountPoints"] = json!({"/data": {"Destination": "/data"}});
+    fs::write(&config, all.to_string()).unwrap();
+    root
+}
+
+#[test]
+fn a_note_that_makes_a_device_smaller_than_its_file_system_is_wrong() {
+    let ready = Ready::new();
+    let notes = ready.path("devicemapper/metadata");
+    let mut files = fs::read_dir(&notes)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let note = files
+        .find(|path| path.file_name().unwrap().len() == 64)
+        .unwrap();
+    let text = fs::read_to_string(&note).unwrap();
+    fs::write(&note, text.replace("10737418240", "1073741824")).unwrap();
+    let verified = ready.run("verify", &["--full"]);
+    verified.expect(3, &[]);
+    let words = "its file system has 10.0 GiB, and devicemapper/metadata has a size of 1.0 GiB";
+    assert!(verified.out.contains(words), "{}", verified.out);
+    ready.refused(1, &["verify --full"]);
+}
+
+/// Marks every ext4 in the pool as one that was not unmounted.
+fn mark_not_unmounted(data: &Path) {
+    let file = File::options().read(true).write(true).open(data).unwrap();
+    let modified = file.metadata().unwrap().modified().unwrap();
+    let size = file.metadata().unwrap().len();
+    let mut marked = 0;
+    for block in (0..size).step_by(64 << 10) {
+        let mut superblock = [0; 1024];
+        file.read_exact_at(&mut superblock, block + 1024).unwrap();
+        if superblock[56..58] != [0x53, 0xef] {
+            continue;
+        }
+        superblock[96] |= 4;
+        if superblock[101] & 4 != 0 {
+            let sum = !crc32c::crc32c(&superblock[..1020]);
+            superblock[1020..].copy_from_slice(&sum.to_le_bytes());
+        }
+        file.write_all_at(&superblock, block + 1024).unwrap();
+        marked += 1;
+    }
+    assert!(marked > 0);
+    file.set_modified(modified).unwrap();
+}
+
+#[test]
+fn a_file_system_that_was_not_unmounted_is_not_verified() {
+    let ready = Ready::new();
+    mark_not_unmounted(&ready.path("devicemapper/devicemapper/data"));
+    let verified = ready.run("verify", &["--full"]);
+    verified.expect(1, &[]);
+    for words in ["its file system was not unmounted", "NOT VERIFIED"] {
+        assert!(verified.out.contains(words), "{words}: {}", verified.out);
+    }
+    ready.refused(1, &["verify --full"]);
+}
+
+#[test]
+fn names_of_images_that_docker_cannot_have_written_are_wrong_and_named() {
+    for text in ["{}", "{\"Repositories\":null}"] {
+        let ready = Ready::new();
+        let names = ready.path("image/devicemapper/repositories.json");
+        fs::write(&names, text).unwrap();
+        let verified = ready.run("verify", &["--full"]);
+        verified.expect(3, &[]);
+        let words = format!("{}: is not what Docker writes there", names.display());
+        assert!(verified.out.contains(&words), "{words}: {}", verified.out);
+        ready.refused(1, &["verify --full"]);
+    }
+}
+
+#[test]
+fn what_is_gone_from_the_devicemapper_side_is_nothing_that_going_back_loses() {
+    for part in ["image/devicemapper", "image/devicemapper/repositories.json"] {
+        let ready = Ready::new();
+        let path = ready.path(part);
+        if path.is_dir() {
+            fs::remove_dir_all(&path).unwrap();
+        } else {
+            fs::remove_file(&path).unwrap();
+        }
+        ready.run("rollback", &[]).expect(0, &[]);
+        assert!(ready.path("image/aufs").is_dir() && !ready.path("devicemapper").exists());
+    }
+}
