@@ -69,6 +69,12 @@ mod tests {
             ImageNames::between(before, before),
             Some(ImageNames::default())
         );
-        assert_eq!(ImageNames::between(before, b"{}"), None);
+        assert_eq!(ImageNames::between(before, b"[]"), None);
+        // A daemon reads these as a store without names.
+        for empty in [&b"{}"[..], br#"{"Repositories":null}"#] {
+            let gone = ImageNames::between(before, empty).unwrap();
+            assert_eq!(gone.removed, ["a:1", "a:2", "b:1"]);
+            assert!(gone.new.is_empty() && gone.moved.is_empty());
+        }
     }
 }
