@@ -68,6 +68,7 @@ pub(super) enum Command {
     Resume(ResumeArgs),
     /// Go back: the root as it was before `convert`.
     #[command(
+        aliases = ["revert", "undo"], // else clap suggests `convert`
         after_help = "Example:\n  systemctl stop docker.socket docker\n  aufs2dm rollback\n\nRefused when Docker has worked on the \
                       converted root since: what it did there would be lost. --force goes back all the same."
     )]

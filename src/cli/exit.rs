@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use nix::unistd::geteuid;
 
 use super::log_format::tell_error;
-use crate::commit::Committed;
+use crate::commit::{Committed, Conversion, State};
 use crate::docker::daemon::Running;
 use crate::docker::{Inventory, Problem};
 use crate::shell::{Again, is_call_of, own};
@@ -122,6 +122,8 @@ fn without_aufs(error: &anyhow::Error) -> Option<String> {
     };
     let meaning = match Committed::read(root) {
         Some(record) => record.meaning(root),
+        // Whatever became of its aufs side, the journal knows more.
+        None if begun(root).is_some() => begun(root)?.meaning(root),
         None if Inventory::is_devicemapper(root) && !root.join("image/aufs").exists() => format!(
             "is a devicemapper root without an aufs side, and of no conversion of aufs2dm that is known: nothing is there to convert, \
              to go on with or to go back to; `{}` shows it, `{}` checks it",
@@ -131,6 +133,12 @@ fn without_aufs(error: &anyhow::Error) -> Option<String> {
         None => return None,
     };
     Some(format!("{}: {meaning}", root.display()))
+}
+
+/// Where a conversion in a root stands, if one was begun.
+fn begun(root: &Path) -> Option<State> {
+    let found = Conversion::find(root).ok().flatten();
+    found.map(|conversion| conversion.story().state)
 }
 
 /// As many lines as fit on a screen.

@@ -65,7 +65,8 @@ fn next(report: &Report, root: &Path) -> String {
             own("verify --full", root)
         ),
         (Verdict::AufsChanged, Mode::Full) => format!(
-            "next: keep the devicemapper side, `rollback` would end on what aufs is now; `{}` removes that\n",
+            "next: keep the devicemapper side, `rollback` would end on what aufs is now. Bring back what aufs lost (a mount, a backup) and \
+             verify again; or `{}` removes what aufs is now\n",
             own("commit --drop-aufs-changes", root)
         ),
         (Verdict::Undecided, _) => format!(
@@ -74,18 +75,7 @@ fn next(report: &Report, root: &Path) -> String {
             own("rollback --onto-damaged", root),
             own("verify --full", root)
         ),
-        (Verdict::Wrong, _)
-            if has_way_back && (report.has_aufs_changed() || report.is_undecided()) =>
-        {
-            format!(
-                "next: save a copy of both sides; `{}` goes back to what aufs is now\n",
-                own("rollback --onto-damaged", root)
-            )
-        }
-        (Verdict::Wrong, _) if has_way_back => format!(
-            "next: keep the aufs side; `{}` goes back to it, then convert again\n",
-            own("rollback", root)
-        ),
+        (Verdict::Wrong, _) => next_of_wrong(report, root, has_way_back),
         (Verdict::NotVerified, Mode::Full) => format!(
             "next: remove the cause that is named above, then `{}`\n",
             own("verify --full", root)
@@ -95,6 +85,31 @@ fn next(report: &Report, root: &Path) -> String {
             own("verify", root)
         ),
         _ => String::new(),
+    }
+}
+
+/// What comes next where something is wrong with the devices, or with what belongs to them.
+fn next_of_wrong(report: &Report, root: &Path, has_way_back: bool) -> String {
+    match &report.lost_by_going_back {
+        _ if !report.is_converted => String::new(),
+        _ if !has_way_back => format!(
+            "next: there is no aufs side beside it, so save a copy of the devicemapper side first; then bring back from a backup what is named \
+             above, and `{}`; what is not hit still works\n",
+            own("verify --full", root)
+        ),
+        _ if report.has_aufs_changed() || report.is_undecided() => format!(
+            "next: save a copy of both sides; `{}` goes back to what aufs is now\n",
+            own("rollback --onto-damaged", root)
+        ),
+        None => format!(
+            "next: keep the aufs side; `{}` goes back to it, then convert again\n",
+            own("rollback", root)
+        ),
+        Some(lost) => format!(
+            "next: keep the aufs side; save what is wanted of what was done on the devices since ({lost}); then `{}` goes back to aufs \
+             without that, to be converted again\n",
+            own("rollback --force", root)
+        ),
     }
 }
 

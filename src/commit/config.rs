@@ -1,36 +1,47 @@
 //! A container's config that was written since the conversion: whether Docker may have written it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::beside;
 use super::error::Error;
-use super::since::read_regular;
+use super::since::{DRIVER, read_regular};
 use super::stage::STAGE_NAME;
+use crate::shell::word;
 use crate::tree::{escape, shown};
 
-/// What Docker writes into every config, and never changes but for the name. Without it a daemon does not load the container, or ends at
-/// once. Source: moby v20.10 `container/container.go`, `FromDisk`, and `daemon/container.go`, `load`.
+/// What Docker writes into every config, and never changes but for name, state and networks. Without it a daemon does not load the container,
+/// or ends at once. Source: moby v20.10 `container/container.go`, `FromDisk`, `daemon/container.go`, `load`, and `daemon/daemon.go`, `restore`.
 #[derive(Deserialize)]
 struct Config {
     #[serde(rename = "ID")]
     id: String,
     #[serde(rename = "Name")]
     name: String,
-    #[serde(rename = "Created")]
-    created: Option<String>,
-    #[serde(rename = "Image")]
-    image: Option<String>,
+    #[serde(rename = "Driver")]
+    driver: String,
     #[serde(rename = "Config")]
-    _settings: Map<String, Value>,
+    settings: Map<String, Value>,
     #[serde(rename = "State")]
     _state: Map<String, Value>,
+    #[serde(rename = "NetworkSettings")]
+    _networks: Map<String, Value>,
+    #[serde(rename = "StreamConfig", default)]
+    _streams: Map<String, Value>,
     /// Of configs before Docker 1.7 there are none.
     #[serde(rename = "MountPoints")]
     mounts: Option<Map<String, Value>>,
+    #[serde(flatten)]
+    others: Map<String, Value>,
 }
+
+/// Members that are never changed. A later release adds `OS` and others.
+const FIXED: [&str; 6] = ["Created", "Path", "Args", "Image", "OS", "Managed"];
+
+/// Settings that every release writes, whatever else it leaves out or adds.
+const ALWAYS: [&str; 5] = ["Cmd", "Entrypoint", "Env", "Labels", "User"];
 
 /// What shows that a `config.v2.json`, by its path in the root, was not written by Docker, if something does.
 pub(super) fn doubt(root: &Path, inner: &str) -> Result<Option<String>, Error> {
@@ -43,7 +54,21 @@ pub(super) fn doubt(root: &Path, inner: &str) -> Result<Option<String>, Error> {
         Err(error) => Some(format!("is not what Docker writes there ({error})")),
         Ok(now) => contradiction(root, inner, &now)?,
     };
-    Ok(why.map(|why| format!("{}: {why}, so Docker does not load it", shown(&at))))
+    let Some(why) = why else {
+        return Ok(None);
+    };
+    let kept = kept(root, inner)?.map(|(path, _)| {
+        format!(
+            "; the one of the conversion comes back by `sed 's/\"Driver\": *\"aufs\"/\"Driver\":\"devicemapper\"/' {} > {}`",
+            word(&path),
+            word(&at)
+        )
+    });
+    let at = shown(&at);
+    Ok(Some(format!(
+        "{at}: {why}, so Docker does not load it{}",
+        kept.unwrap_or_default()
+    )))
 }
 
 fn contradiction(root: &Path, inner: &str, now: &Config) -> Result<Option<String>, Error> {
@@ -54,31 +79,78 @@ fn contradiction(root: &Path, inner: &str, now: &Config) -> Result<Option<String
     if now.name.is_empty() {
         return Ok(Some("has no name for the container".to_owned()));
     }
-    let Some(before) = original(root, inner)? else {
-        return Ok(None);
-    };
-    let had_mounts = before.mounts.iter().flat_map(|mounts| mounts.keys());
-    let lost = had_mounts
-        .filter(|place| {
-            now.mounts
-                .as_ref()
-                .is_none_or(|now| !now.contains_key(*place))
+    if now.driver != DRIVER {
+        let driver = escape(now.driver.as_bytes());
+        return Ok(Some(format!("names the driver \"{driver}\"")));
+    }
+    let before = original(root, inner)?;
+    Ok(before.and_then(|before| change(&before, now)))
+}
+
+/// What is otherwise than in the config that was replaced, and Docker does not change.
+fn change(before: &Config, now: &Config) -> Option<String> {
+    let fixed = FIXED
+        .into_iter()
+        .find(|name| !is_kept(before.others.get(*name), now.others.get(*name), false));
+    let mut settings = before.settings.iter();
+    let setting = settings.find(|(name, value)| {
+        let must_stay = ALWAYS.contains(&name.as_str());
+        !is_kept(Some(value), now.settings.get(*name), must_stay)
+    });
+    let mounts = now.mounts.as_ref();
+    let mut had = before.mounts.iter().flatten();
+    let mount = had.find(|(place, was)| {
+        let is = mounts.and_then(|mounts| mounts.get(*place));
+        is.is_none_or(|is| !is_same_mount(was, is))
+    });
+    let shown = |name: &str| escape(name.as_bytes());
+    fixed
+        .map(|name| format!("has another {name} than when it was converted"))
+        .or_else(|| setting.map(|(name, _)| format!("has another setting {}", shown(name))))
+        .or_else(|| {
+            mount.map(|(place, _)| format!("has no such mount point {} any more", shown(place)))
         })
-        .map(|place| escape(place.as_bytes()))
-        .next();
-    let is_same = (&before.created, &before.image) == (&now.created, &now.image);
-    Ok(if is_same {
-        lost.map(|place| format!("does not have the mount point {place} any more"))
-    } else {
-        Some("has another time or another image than when it was converted".to_owned())
-    })
+}
+
+/// Whether a member is as it was. Releases write what is empty in several ways, and not all write the same members.
+fn is_kept(before: Option<&Value>, now: Option<&Value>, must_stay: bool) -> bool {
+    match (before, now) {
+        (Some(before), Some(now)) => before == now || is_empty(before) && is_empty(now),
+        (Some(before), None) => !must_stay || is_empty(before),
+        (None, _) => true,
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Bool(true) | Value::Number(_) => false,
+        Value::String(text) => text.is_empty(),
+        Value::Array(all) => all.is_empty(),
+        Value::Object(all) => all.is_empty(),
+    }
+}
+
+/// Whether a mount point is of the same volume, or of the same directory of the host. Where a volume lies Docker finds out anew.
+fn is_same_mount(before: &Value, now: &Value) -> bool {
+    let member = |of: &Value, name: &str| of.get(name).cloned().unwrap_or_default();
+    let is_volume = !is_empty(&member(before, "Name"));
+    let name = if is_volume { "Name" } else { "Source" };
+    member(before, name) == member(now, name)
 }
 
 /// The config that was replaced, if it is kept and one that Docker loads.
 fn original(root: &Path, inner: &str) -> Result<Option<Config>, Error> {
+    let kept = kept(root, inner)?;
+    Ok(kept.and_then(|(_, text)| serde_json::from_slice(&text).ok()))
+}
+
+/// Where it is kept, and its bytes.
+fn kept(root: &Path, inner: &str) -> Result<Option<(PathBuf, Vec<u8>)>, Error> {
     for place in [root.join(STAGE_NAME), beside::place(root)] {
-        if let Some(text) = read_regular(&place.join("originals").join(inner))? {
-            return Ok(serde_json::from_slice(&text).ok());
+        let path = place.join("originals").join(inner);
+        if let Some(text) = read_regular(&path)? {
+            return Ok(Some((path, text)));
         }
     }
     Ok(None)

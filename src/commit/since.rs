@@ -110,12 +110,12 @@ impl Changes {
         !rest.is_empty()
     }
 
-    /// Of these what the aufs side still has: images, names of images, and containers.
+    /// Of these what the aufs side still has: images, names of images and what they led to, and containers.
     #[must_use]
     pub fn removed(&self) -> Self {
         let images = ImageNames {
-            removed: self.images.removed.clone(),
-            ..ImageNames::default()
+            new: Vec::new(),
+            ..self.images.clone()
         };
         Self {
             image_names: images != ImageNames::default(),
@@ -216,7 +216,10 @@ impl Written {
             }
             let same = found.is_some_and(|found| found.sha256 == noted.sha256);
             match name {
-                TRANSACTION_FILE | DEVICE_SET_FILE => changes.transactions |= !same,
+                // Gone, they tell of no work.
+                TRANSACTION_FILE | DEVICE_SET_FILE => {
+                    changes.transactions |= found.is_some() && !same;
+                }
                 _ if !is_homes && found.is_none() => {
                     changes.images.removed = all_image_names(&at.root)?;
                 }

@@ -27,6 +27,7 @@ pub(super) fn expect_whole_copy(
     may_lose: MayLose,
     cancel: &Cancel,
 ) -> Result<(), Error> {
+    expect_parts(path)?;
     expect_unchanged(path, conversion, may_lose)?;
     // It takes longest, so it comes last.
     let proven_at = proof(path, conversion, may_lose)?.at.cast_signed();
@@ -36,6 +37,22 @@ pub(super) fn expect_whole_copy(
         Some(why) => Err(Error::StillNeeded {
             path: path.to_owned(),
             why: vec![why],
+        }),
+    }
+}
+
+/// Makes sure that the devicemapper side has its directories.
+fn expect_parts(path: &Path) -> Result<(), Error> {
+    let parts = ["devicemapper", "image/devicemapper"].map(|part| path.join(part));
+    match parts.into_iter().find(|part| !part.is_dir()) {
+        None => Ok(()),
+        Some(part) => Err(Error::StillNeeded {
+            path: path.to_owned(),
+            why: vec![format!(
+                "{}: is missing; bring it back (a backup), or `{}` goes back to aufs",
+                part.display(),
+                own("rollback", path)
+            )],
         }),
     }
 }
@@ -141,8 +158,9 @@ fn proof<'c>(
         }
         (_, Some(failed)) => Err(Error::StillNeeded {
             why: vec![format!(
-                "the latest verification that counts: {failed}; `{}` must pass first{}",
+                "the latest verification that counts: {failed}; `{}` must pass first, or `{}` goes back to aufs{}",
                 own("verify --full", &path),
+                own("rollback", &path),
                 unverified.map_or_else(String::new, |_| format!(
                     ", or `{}` takes it for enough",
                     own("commit --unverified", &path)
@@ -263,11 +281,6 @@ fn not_sound(
     may_lose: MayLose,
     cancel: &Cancel,
 ) -> Result<Option<String>, Error> {
-    for part in ["devicemapper", "image/devicemapper"] {
-        if !path.join(part).is_dir() {
-            return Ok(Some(format!("{}: is missing", path.join(part).display())));
-        }
-    }
     let report = quick_look(host, (path, conversion), cancel)?;
     if let Some(why) = mounted_since(path, proven_at, &report) {
         return Ok(Some(why));

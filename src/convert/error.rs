@@ -44,6 +44,19 @@ pub enum Error {
         /// The directory.
         path: PathBuf,
     },
+    /// A part of the devicemapper side is gone, without which nothing can be told of the rest.
+    #[error(
+        "{}: is missing, and without it nothing tells which device is what, so nothing was verified. Next: bring it back (a backup), then the \
+         same command again; or `{}` goes back to aufs",
+        shown(part),
+        own("rollback", path)
+    )]
+    PartMissing {
+        /// The Docker root.
+        path: PathBuf,
+        /// What is missing.
+        part: PathBuf,
+    },
     /// Nothing tells where the root's pool is.
     #[error(
         "{}: has no pool in loop files, and nothing tells on which devices it is, so nothing was verified. Next: `{} --thin-pool \
@@ -295,7 +308,8 @@ pub enum Error {
     /// What a rollback would go back to is not whole.
     #[error(
         "{path}: the aufs side is not what was converted: {broken}; the devicemapper side may be the only good copy, and \
-         going back removes it: `{}` does it all the same",
+         going back removes it. Next: bring back what aufs lost (a mount, a backup), then the same command again; `{}` goes back to what aufs \
+         is now",
         own("rollback --onto-damaged", path)
     )]
     WayBackBroken {
@@ -321,10 +335,11 @@ pub enum Error {
     /// What a rollback would go back to is gone.
     #[error(
         "{path}: there is no way back: {} is missing, which was there when the root was converted; the devicemapper side \
-         stays: `{}` removes what is left of the aufs side, once `{}` finds the devices right",
+         stays. Next: bring it back (a mount, a backup), then the same command again; or, once `{}` finds the devices right, `{}` removes \
+         what is left of the aufs side",
         shown(missing),
-        own("commit --drop-aufs-changes", path),
-        own("verify --full", path)
+        own("verify --full", path),
+        own("commit --drop-aufs-changes", path)
     )]
     NoWayBack {
         /// The Docker root.

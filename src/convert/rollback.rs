@@ -160,6 +160,7 @@ fn take_back(held: &Held, request: &RollbackRequest, done: &mut RolledBack) -> R
         .extend(left_alone.map(|error| error.to_string()));
     if conversion.story().switching.is_some() {
         conversion.sync_what_is_back()?;
+        expect_still_right(path, &conversion, request)?;
     }
     // Somebody may have put something there meanwhile.
     conversion.expect_stage_is_own("rollback")?;
@@ -182,6 +183,22 @@ fn expect_right(conversion: &Conversion, path: &Path, broken: Option<String>) ->
             verified: verified.to_string(),
         }),
         None => Ok(()),
+    }
+}
+
+/// Makes sure once more that the aufs side is whole, before the other one goes: the syncs may have taken minutes.
+fn expect_still_right(
+    path: &Path,
+    conversion: &Conversion,
+    request: &RollbackRequest,
+) -> Result<(), Error> {
+    let changes = conversion.aufs_changes(Depth::Entries)?;
+    match changes.filter(|changes| !changes.is_whole()) {
+        Some(changes) if !request.onto_damaged => Err(Error::WayBackBroken {
+            path: path.to_owned(),
+            broken: changes.broken(),
+        }),
+        _ => Ok(()),
     }
 }
 
@@ -283,7 +300,10 @@ fn written_since(conversion: &Conversion) -> Option<String> {
 fn no_way_back(root: &Path, error: Error) -> Error {
     let missing = match &error {
         Error::Docker(docker::Error::MissingPart { path }) => Some(path.clone()),
-        Error::Docker(docker::Error::NotAufs { path, .. }) => Some(path.join("aufs")),
+        Error::Docker(docker::Error::NotAufs { path, .. }) => ["aufs", "image/aufs"]
+            .map(|part| path.join(part))
+            .into_iter()
+            .find(|part| part.symlink_metadata().is_err()),
         _ => None,
     };
     let path = root.canonicalize().unwrap_or_else(|_| root.to_owned());

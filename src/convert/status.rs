@@ -119,7 +119,7 @@ fn look(path: &Path) -> Result<Status, Error> {
         layers: Order::devices_of(story),
         state: story.state.name(),
         meaning: used_meaning(story, &changes, &path)
-            .unwrap_or_else(|| meaning(story, way_back_broken, &path)),
+            .unwrap_or_else(|| meaning(story, way_back_broken, (&path, &changes))),
         tool: Some(story.begun.tool.clone()),
         begun_at: Some(story.begun.at),
         durable_devices: story.durable.len(),
@@ -137,7 +137,7 @@ fn look(path: &Path) -> Result<Status, Error> {
 }
 
 /// Removing the aufs side is no advice before all was proven.
-fn meaning(story: &Story, way_back_broken: bool, path: &Path) -> String {
+fn meaning(story: &Story, way_back_broken: bool, (path, changes): (&Path, &Changes)) -> String {
     let rollback = own("rollback", path);
     match (story.state, &story.verified) {
         (State::Converted, _) if way_back_broken => format!(
@@ -151,6 +151,15 @@ fn meaning(story: &Story, way_back_broken: bool, path: &Path) -> String {
         ) => format!(
             "is converted, but files have other bytes on the devices than in aufs, and nothing tells which side is right: `{}` names them",
             own("verify --full", path)
+        ),
+        (
+            State::Converted,
+            Verifications {
+                failed: Some(_), ..
+            },
+        ) if changes.loses_by_going_back() => format!(
+            "is converted, and a verification of it failed: `{}` goes back to aufs, without what was done since",
+            own("rollback --force", path)
         ),
         (
             State::Converted,

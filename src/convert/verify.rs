@@ -90,6 +90,8 @@ pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<Report
     let mut faults = Vec::new();
     if let Some(conversion) = &conversion {
         report.can_go_back = conversion.story().state == State::Converted;
+        let changes = conversion.changes()?;
+        report.lost_by_going_back = changes.loses_by_going_back().then(|| changes.to_string());
         faults = conversion.damage()?;
         report
             .aufs
@@ -130,6 +132,15 @@ fn expect_judgeable(
     // Without its other side a root proves less, and nothing that is seen of it may be noted for the whole.
     if conversion.is_some_and(is_out_and_whole) {
         return Err(Error::AufsSetOut { path });
+    }
+    // Of an aufs side alone there is no verdict that says anything of the other.
+    if state == Some(State::Converted) {
+        let mut parts = ["devicemapper", "image/devicemapper"]
+            .map(|part| path.join(part))
+            .into_iter();
+        if let Some(part) = parts.find(|part| part.symlink_metadata().is_err()) {
+            return Err(Error::PartMissing { path, part });
+        }
     }
     // A pool that a killed run left active is not this root's own. What it holds stays.
     let left = left_by_conversion(&path, conversion)?;

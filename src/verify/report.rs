@@ -62,6 +62,9 @@ pub struct Report {
     /// Whether there is a conversion that `rollback` knows to take back.
     #[serde(skip)]
     pub can_go_back: bool,
+    /// What `rollback` would lose, and so wants to be told to; `None` where it loses nothing.
+    #[serde(skip)]
+    pub lost_by_going_back: Option<String>,
     /// What Docker would start with all the same, but the operator should know, a text each.
     pub remarks: Vec<String>,
     /// Whether there is a devicemapper side; of a root without one, aufs is looked at alone.

@@ -151,6 +151,7 @@ fn begun(request: &Request<'_>, faults: Vec<String>, pool: Option<&Pool>) -> Rep
         aufs: Vec::new(),
         journal: None,
         can_go_back: false,
+        lost_by_going_back: None,
         remarks: Vec::new(),
         nr_devices: pool.map_or(0, |pool| pool.thin().devices.len()),
         kernel: KernelWord::No {

@@ -123,8 +123,7 @@ fn image(root: &Path) -> String {
 
 #[test]
 fn a_devicemapper_side_that_is_gone_or_cut_keeps_aufs() {
-    let harms: [fn(&Path); 6] = [
-        |root| fs::remove_dir_all(root.join("devicemapper")).unwrap(),
+    let harms: [fn(&Path); 4] = [
         |root| fs::remove_file(root.join("devicemapper/devicemapper/data")).unwrap(),
         |root| fs::remove_file(root.join("devicemapper/devicemapper/metadata")).unwrap(),
         |root| {
@@ -137,7 +136,6 @@ fn a_devicemapper_side_that_is_gone_or_cut_keeps_aufs() {
                 .unwrap();
         },
         |root| fs::remove_file(root.join("devicemapper/metadata/base")).unwrap(),
-        |root| fs::remove_dir_all(root.join("image/devicemapper")).unwrap(),
     ];
     for harm in harms {
         let ready = Ready::new();
@@ -149,6 +147,12 @@ fn a_devicemapper_side_that_is_gone_or_cut_keeps_aufs() {
                 "verify --full --root",
             ],
         );
+    }
+    for part in ["devicemapper", "image/devicemapper"] {
+        let ready = Ready::new();
+        fs::remove_dir_all(ready.path(part)).unwrap();
+        let missing = format!("{}: is missing", ready.path(part).display());
+        ready.refused(1, &[&missing, "rollback --root"]);
     }
 }
 

@@ -113,8 +113,17 @@ fn a_config_that_docker_cannot_have_written_is_wrong() {
         (without("Config", Value::Null), NOT_DOCKERS),
         (without("State", Value::Null), NOT_DOCKERS),
         (without("Name", json!("")), "has no name"),
-        (without("Image", json!("sha256:0")), "another image"),
-        (without("MountPoints", json!({})), "the mount point /data"),
+        (without("Image", json!("sha256:0")), "another Image"),
+        (without("Path", json!("/bin/other")), "another Path"),
+        (without("Config", json!({})), "another setting Cmd"),
+        (without("NetworkSettings", Value::Null), NOT_DOCKERS),
+        (without("StreamConfig", json!([])), NOT_DOCKERS),
+        (without("Driver", json!("")), "names the driver"),
+        (without("MountPoints", json!({})), "mount point /data"),
+        (
+            without("MountPoints", json!({"/data": {"Name": "other"}})),
+            "mount point /data",
+        ),
     ] {
         fs::write(&config, text).unwrap();
         let verified = ready.run("verify", &["--full"]);
@@ -126,8 +135,18 @@ fn a_config_that_docker_cannot_have_written_is_wrong() {
             "{why}: {}",
             verified.out
         );
-        ready.refused(1, &["verify --full"]);
+        ready.refused(1, &[]);
     }
+    // The command that is printed brings it back.
+    let verified = ready.run("verify", &["--full"]);
+    let command = verified
+        .out
+        .split('`')
+        .find(|part| part.starts_with("sed "));
+    let done = Command::new("sh").args(["-c", command.unwrap()]).status();
+    assert!(done.unwrap().success(), "{command:?}");
+    assert_eq!(fs::read_to_string(&config).unwrap(), good);
+    ready.run("verify", &["--full"]).expect(0, &[]);
     // What Docker does change.
     fs::write(&config, without("Name", json!("/renamed"))).unwrap();
     ready.run("verify", &["--full"]).expect(0, &[]);
@@ -140,7 +159,7 @@ fn with_a_whole_config() -> AufsRoot {
     let config = only(&root.path().join("containers")).join("config.v2.json");
     let mut all: Value = serde_json::from_slice(&fs::read(&config).unwrap()).unwrap();
     all["Created"] = json!("2016-01-02T03:04:05.678Z");
-    all["MountPoints"] = json!({"/data": {"Destination": "/data"}});
+    all["MountPoints"] = json!({"/data": {"Destination": "/data", "Name": "one"}});
     fs::write(&config, all.to_string()).unwrap();
     root
 }
@@ -227,4 +246,47 @@ fn what_is_gone_from_the_devicemapper_side_is_nothing_that_going_back_loses() {
         ready.run("rollback", &[]).expect(0, &[]);
         assert!(ready.path("image/aufs").is_dir() && !ready.path("devicemapper").exists());
     }
+}
+
+#[test]
+fn without_a_part_of_the_devicemapper_side_every_command_names_the_way_back() {
+    for part in ["devicemapper", "image/devicemapper"] {
+        let ready = Ready::new();
+        fs::remove_dir_all(ready.path(part)).unwrap();
+        let words = format!("{}: is missing", ready.path(part).display());
+        for (verb, options) in [("verify", &["--full"][..]), ("commit", &["--yes"])] {
+            let all = [&*words, "`aufs2dm rollback --root"];
+            ready.run(verb, options).expect(1, &all);
+        }
+        ready.run("rollback", &[]).expect(0, &[]);
+        assert!(ready.path("aufs/diff").is_dir() && ready.path("image/aufs").is_dir());
+    }
+}
+
+#[test]
+fn where_going_back_loses_something_the_advice_after_damage_says_what() {
+    let ready = Ready::new();
+    let data = File::options()
+        .read(true)
+        .write(true)
+        .open(ready.path("devicemapper/devicemapper/data"))
+        .unwrap();
+    let (mut at, mut block) = (0, [0; 4096]);
+    while block != [7; 4096] {
+        data.read_exact_at(&mut block, at).unwrap();
+        at += 4096;
+    }
+    data.write_all_at(&[8; 100], at - 4096).unwrap();
+    let verified = ready.run("verify", &["--full"]);
+    verified.expect(3, &[]);
+    let last = verified.out.lines().last().unwrap();
+    for words in [
+        "(the pool's data was written to)",
+        "`aufs2dm rollback --force",
+    ] {
+        assert!(last.contains(words), "{words}: {last}");
+    }
+    let status = ready.run("status", &[]);
+    assert!(status.out.contains("rollback --force"), "{status:?}");
+    ready.run("rollback", &["--force"]).expect(0, &[]);
 }

@@ -268,6 +268,31 @@ fn what_appears_while_commit_or_rollback_syncs_what_stays_is_not_removed() {
 }
 
 #[test]
+fn an_aufs_side_that_is_lost_while_rollback_syncs_keeps_the_devicemapper_side() {
+    let original = reduced().unwrap();
+    let place = Place::new().unwrap();
+    place.put(&after(&original, &[CONVERT])).unwrap();
+    let broken = place.broken(&original);
+    broken.done(&["verify", "--full"]).unwrap();
+    let moment = Moment {
+        call: "syncfs @/docker",
+        before: 0,
+    };
+    let gone = Some((Fault::Vanish("docker/image/aufs/layerdb/sha256"), moment));
+    let traced = place.trace(&["rollback"], gone).unwrap();
+    assert_eq!(traced.code, Some(1), "{}", traced.err);
+    assert!(
+        traced.err.contains("not what was converted"),
+        "{}",
+        traced.err
+    );
+    let left = place
+        .path()
+        .join("docker/.aufs2dm/devicemapper/metadata/base");
+    assert!(left.exists(), "{}", traced.err);
+}
+
+#[test]
 #[ignore = "takes long: the whole fixture instead of a part of it, and disks that go bad for good"]
 fn the_whole_fixture_can_be_finished_and_taken_back_after_any_fault() {
     let original = whole().unwrap();

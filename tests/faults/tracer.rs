@@ -42,6 +42,8 @@ pub(crate) enum Fault {
     Kill,
     /// Somebody else makes a file before the call, by its path in the first of the places.
     Appear(&'static str),
+    /// Somebody else removes a directory before the call, likewise.
+    Vanish(&'static str),
     /// The call writes half of what it should, then the process is killed. Calls that write nothing are as with `Kill`.
     Tear,
 }
@@ -278,6 +280,11 @@ impl Tracer<'_> {
             Some(Fault::Appear(path)) => {
                 let (place, _) = self.places.first().context("a place")?;
                 fs::write(place.join(path), "x")?;
+                go_on(pid, None)
+            }
+            Some(Fault::Vanish(path)) => {
+                let (place, _) = self.places.first().context("a place")?;
+                fs::remove_dir_all(place.join(path))?;
                 go_on(pid, None)
             }
             Some(Fault::Tear) => {

@@ -243,6 +243,14 @@ pub(super) fn container(root: &Root, name: &str) -> Result<String> {
     anyhow::bail!("no container {name}")
 }
 
+fn names_in(path: &Path) -> Result<BTreeSet<String>> {
+    let entries = fs::read_dir(path)?;
+    let name = |entry: std::io::Result<fs::DirEntry>| {
+        Ok(entry?.file_name().to_string_lossy().into_owned())
+    };
+    entries.map(name).collect()
+}
+
 /// `status` names all that Docker did.
 fn is_named(
     lab: &Lab,
@@ -259,6 +267,11 @@ fn is_named(
         "{status:#}"
     );
     changes["pool_data"].take();
+    let images = |side: &str| names_in(&root.path().join(side).join("imagedb/content/sha256"));
+    let (had, has) = (images("image/aufs")?, images("image/devicemapper")?);
+    let gone = had.difference(&has).map(|id| id[..12].to_owned());
+    let removed_images: Vec<String> = gone.collect();
+    ensure!(!removed_images.is_empty(), "no image was removed");
     let wanted = serde_json::json!({
         "pool_data": null,
         "new_objects": null,
@@ -269,6 +282,7 @@ fn is_named(
         "images": {"new": NEW_IMAGES, "moved": [MOVED_NAME], "removed": [REMOVED_IMAGE]},
         "new_containers": ["writer"],
         "changed_containers": [CHANGED],
+        "removed_images": removed_images,
         "removed_containers": [REMOVED],
     });
     ensure!(changes == wanted, "named {changes:#}, want {wanted:#}");
