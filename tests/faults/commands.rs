@@ -209,13 +209,20 @@ fn a_commit_that_is_broken_off_anywhere_can_be_finished_or_has_not_begun() {
     .run();
 }
 
+/// A converted root that was verified in full.
+fn verified(original: &Tree) -> Place {
+    let place = Place::new().unwrap();
+    place.put(&after(original, &[CONVERT])).unwrap();
+    let broken = place.broken(original);
+    broken.done(&["verify", "--full"]).unwrap();
+    drop(broken);
+    place
+}
+
 #[test]
 fn commit_syncs_what_stays_before_it_notes_that_it_begins_and_notes_that_before_anything_goes() {
     let original = reduced().unwrap();
-    let place = Place::new().unwrap();
-    place.put(&after(&original, &[CONVERT])).unwrap();
-    let broken = place.broken(&original);
-    broken.done(&["verify", "--full"]).unwrap();
+    let place = verified(&original);
     let calls = place.trace(&["commit", "--yes"], None).unwrap().calls;
     let at = |words: &[&str]| {
         let has_all = |call: &String| words.iter().all(|word| call.contains(word));
@@ -250,10 +257,7 @@ fn what_appears_while_commit_or_rollback_syncs_what_stays_is_not_removed() {
         (&["commit", "--yes"][..], "docker/aufs/precious"),
         (&["rollback"], "docker/.aufs2dm/devicemapper/precious"),
     ] {
-        let place = Place::new().unwrap();
-        place.put(&after(&original, &[CONVERT])).unwrap();
-        let broken = place.broken(&original);
-        broken.done(&["verify", "--full"]).unwrap();
+        let place = verified(&original);
         let moment = Moment {
             call: "syncfs @/docker",
             before: 0,
@@ -270,10 +274,7 @@ fn what_appears_while_commit_or_rollback_syncs_what_stays_is_not_removed() {
 #[test]
 fn an_aufs_side_that_is_lost_while_rollback_syncs_keeps_the_devicemapper_side() {
     let original = reduced().unwrap();
-    let place = Place::new().unwrap();
-    place.put(&after(&original, &[CONVERT])).unwrap();
-    let broken = place.broken(&original);
-    broken.done(&["verify", "--full"]).unwrap();
+    let place = verified(&original);
     let moment = Moment {
         call: "syncfs @/docker",
         before: 0,
