@@ -41,7 +41,10 @@ pub(super) fn hidden_in(branch: &Path) -> Vec<String> {
             continue;
         }
         // The others have their data by another name as well.
-        let links = names_in(&path).unwrap_or_default();
+        let Ok(links) = names_in(&path) else {
+            found.push(name);
+            continue;
+        };
         let alone = links.into_iter().filter(|link| {
             let meta = path.join(link).symlink_metadata();
             meta.is_ok_and(|meta| meta.is_file() && meta.nlink() == 1 && meta.len() > 0)
