@@ -120,17 +120,23 @@ fn without_aufs(error: &anyhow::Error) -> Option<String> {
         | (_, Some(convert::Error::NothingToResume { path })) => path,
         _ => return None,
     };
-    let meaning = match Committed::read(root) {
-        Some(record) => record.meaning(root),
+    let meaning = match (Committed::read(root), begun(root)) {
+        (Some(record), _) => record.meaning(root),
         // Whatever became of its aufs side, the journal knows more.
-        None if begun(root).is_some() => begun(root)?.meaning(root),
-        None if Inventory::is_devicemapper(root) && !root.join("image/aufs").exists() => format!(
-            "is a devicemapper root without an aufs side, and of no conversion of aufs2dm that is known: nothing is there to convert, \
-             to go on with or to go back to; `{}` shows it, `{}` checks it",
-            own("inspect", root),
-            own("verify", root)
+        (None, Some(State::Converted)) => format!(
+            "is converted, and its aufs side is gone or not whole: `{}` tells what leads on",
+            own("status", root)
         ),
-        None => return None,
+        (None, Some(state)) => state.meaning(root),
+        (None, None) if Inventory::is_devicemapper(root) && !root.join("image/aufs").exists() => {
+            format!(
+                "is a devicemapper root without an aufs side, and of no conversion of aufs2dm that is known: nothing is there to convert, \
+             to go on with or to go back to; `{}` shows it, `{}` checks it",
+                own("inspect", root),
+                own("verify", root)
+            )
+        }
+        (None, None) => return None,
     };
     Some(format!("{}: {meaning}", root.display()))
 }
