@@ -43,6 +43,9 @@ const FIXED: [&str; 6] = ["Created", "Path", "Args", "Image", "OS", "Managed"];
 /// Settings that every release writes, whatever else it leaves out or adds.
 const ALWAYS: [&str; 5] = ["Cmd", "Entrypoint", "Env", "Labels", "User"];
 
+/// What comes of a config that is none.
+const NOT_LOADED: &str = ", so Docker does not load it";
+
 /// What shows that a `config.v2.json`, by its path in the root, was not written by Docker, if something does.
 pub(super) fn doubt(root: &Path, inner: &str) -> Result<Option<String>, Error> {
     let at = root.join(inner);
@@ -51,7 +54,9 @@ pub(super) fn doubt(root: &Path, inner: &str) -> Result<Option<String>, Error> {
     }
     let text = read_regular(&at)?.unwrap_or_default();
     let why = match serde_json::from_slice::<Config>(&text) {
-        Err(error) => Some(format!("is not what Docker writes there ({error})")),
+        Err(error) => Some(format!(
+            "is not what Docker writes there ({error}){NOT_LOADED}"
+        )),
         Ok(now) => contradiction(root, inner, &now)?,
     };
     let Some(why) = why else {
@@ -65,23 +70,22 @@ pub(super) fn doubt(root: &Path, inner: &str) -> Result<Option<String>, Error> {
         )
     });
     let at = shown(&at);
-    Ok(Some(format!(
-        "{at}: {why}, so Docker does not load it{}",
-        kept.unwrap_or_default()
-    )))
+    Ok(Some(format!("{at}: {why}{}", kept.unwrap_or_default())))
 }
 
 fn contradiction(root: &Path, inner: &str, now: &Config) -> Result<Option<String>, Error> {
     if inner.split('/').nth(1) != Some(&now.id) {
         let id = escape(now.id.as_bytes());
-        return Ok(Some(format!("is the config of another container, {id}")));
+        return Ok(Some(format!(
+            "is the config of another container, {id}{NOT_LOADED}"
+        )));
     }
     if now.name.is_empty() {
-        return Ok(Some("has no name for the container".to_owned()));
+        return Ok(Some(format!("has no name for the container{NOT_LOADED}")));
     }
     if now.driver != DRIVER {
         let driver = escape(now.driver.as_bytes());
-        return Ok(Some(format!("names the driver \"{driver}\"")));
+        return Ok(Some(format!("names the driver \"{driver}\"{NOT_LOADED}")));
     }
     let before = original(root, inner)?;
     Ok(before.and_then(|before| change(&before, now)))
@@ -105,10 +109,10 @@ fn change(before: &Config, now: &Config) -> Option<String> {
     });
     let shown = |name: &str| escape(name.as_bytes());
     fixed
-        .map(|name| format!("has another {name} than when it was converted"))
-        .or_else(|| setting.map(|(name, _)| format!("has another setting {}", shown(name))))
+        .map(|name| format!("has another {name} than when it was converted, which Docker never changes"))
+        .or_else(|| setting.map(|(name, _)| format!("has another setting {}, which Docker never changes", shown(name))))
         .or_else(|| {
-            mount.map(|(place, _)| format!("has no such mount point {} any more", shown(place)))
+            mount.map(|(place, _)| format!("has not the mount point {} of when it was converted, which Docker never changes", shown(place)))
         })
 }
 
