@@ -10,8 +10,10 @@ use anyhow::{Context, bail};
 use super::args::CommitArgs;
 use super::convert::cancel_by_signals;
 use super::output::{print, print_json};
+use super::printable::printable;
 use super::remarks::write_damage;
 use crate::convert::{self, Discard, MayLose};
+use crate::docker::first_start::told_aufs;
 use crate::engine::Cancel;
 use crate::shell::Again;
 use crate::tree::shown;
@@ -31,11 +33,14 @@ pub(super) fn run(args: &CommitArgs) -> anyhow::Result<()> {
     if args.yes {
         let verified = discard.verified();
         let verified = verified.map_or_else(String::new, |one| format!("verified {one}; "));
+        if let Some(told) = told_aufs(&place.host) {
+            log::warn!("{told}");
+        }
         log::info!("{verified}{} are going to be removed", discard.bytes());
         if let Some(removed) = removed_since(&discard)? {
             log::warn!("{removed}");
         }
-    } else if !confirmed(&discard, &cancel)? {
+    } else if !confirmed(&discard, told_aufs(&place.host), &cancel)? {
         bail!("not confirmed, nothing was removed");
     }
     let what = what_goes(&discard);
@@ -74,7 +79,11 @@ fn removed_since(discard: &Discard) -> anyhow::Result<Option<String>> {
     }))
 }
 
-fn confirmed(discard: &Discard, cancel: &Cancel) -> anyhow::Result<bool> {
+fn confirmed(
+    discard: &Discard,
+    told_aufs: Option<String>,
+    cancel: &Cancel,
+) -> anyhow::Result<bool> {
     if !io::stdin().is_terminal() {
         bail!(
             "stdin is no terminal to ask on, nothing was removed: `{}` removes without asking",
@@ -85,11 +94,12 @@ fn confirmed(discard: &Discard, cancel: &Cancel) -> anyhow::Result<bool> {
     let verified = discard.verified();
     let verified = verified.map_or_else(String::new, |one| format!("verified: {one}\n"));
     let removed = removed_since(discard)?.map_or_else(String::new, |one| one + "\n");
+    let told = told_aufs.map_or_else(String::new, |one| printable(&one).into_owned() + "\n");
     let mut damage = String::new();
     write_damage(&mut damage, discard.root(), discard.damaged()).context("damage")?;
     write!(
         stderr,
-        "{damage}{removed}{verified}{}: {} will be removed for good, which frees {}. Type yes to go on: ",
+        "{damage}{removed}{told}{verified}{}: {} will be removed for good, which frees {}. Type yes to go on: ",
         discard.root().display(),
         what_goes(discard),
         discard.bytes()

@@ -4,9 +4,11 @@ use std::fmt::Write as _;
 
 use super::args::StatusArgs;
 use super::output::{print, print_json};
+use super::printable::printable;
 use super::remarks::write_damage;
 use crate::convert::{Running, Status, status};
 use crate::docker::daemon::Whom;
+use crate::docker::first_start::told_aufs;
 use crate::shell::own;
 use crate::verify::Verdict;
 
@@ -17,11 +19,11 @@ pub(super) fn run(args: &StatusArgs) -> anyhow::Result<()> {
     if args.at.root.json {
         print_json(&status)
     } else {
-        print(&text(&status))
+        print(&text(&status, told_aufs(&place.host)))
     }
 }
 
-fn text(status: &Status) -> String {
+fn text(status: &Status, told_aufs: Option<String>) -> String {
     let mut text = format!("{}: {}\n", status.root.display(), status.meaning);
     if let Some(advice) = status.running.as_ref().and_then(Running::advice) {
         line(&mut text, &advice);
@@ -43,6 +45,9 @@ fn text(status: &Status) -> String {
     let _ = write_damage(&mut text, &status.root, &status.damaged);
     if status.state == "converted" {
         write_converted(&mut text, status);
+    }
+    if let Some(told) = told_aufs.filter(|_| ["converted", "committed"].contains(&status.state)) {
+        line(&mut text, &printable(&told));
     }
     write_changes(&mut text, status);
     write_pid_files(&mut text, status);

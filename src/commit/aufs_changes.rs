@@ -18,6 +18,8 @@ pub struct AufsChanges {
     pub new: Vec<String>,
     /// New names of images.
     pub names: Vec<String>,
+    /// Names of images that are gone.
+    pub names_gone: Vec<String>,
     /// What was there and was left out of the conversion, and has data.
     pub left_out: Vec<String>,
 }
@@ -30,7 +32,7 @@ impl AufsChanges {
 
     /// Whether all that was converted is still there.
     pub fn is_whole(&self) -> bool {
-        self.missing.is_empty() && self.changed.is_empty()
+        self.missing.is_empty() && self.changed.is_empty() && self.names_gone.is_empty()
     }
 
     /// Whether there is nothing to tell.
@@ -57,6 +59,7 @@ impl AufsChanges {
         lists(&[
             ("missing", &self.missing),
             ("not what was converted", &self.changed),
+            ("names of images gone", &self.names_gone),
         ])
     }
 }
@@ -85,6 +88,7 @@ impl fmt::Display for AufsChanges {
             ("new or written since", &self.new),
             ("missing", &self.missing),
             ("not what was converted", &self.changed),
+            ("names of images gone", &self.names_gone),
         ]))
     }
 }

@@ -17,9 +17,10 @@ use walkdir::WalkDir;
 
 use super::aufs_changes::AufsChanges;
 use super::error::Error;
-use super::image_names::ImageNames;
+use super::image_names::{self, ImageNames};
 use super::left_out::{has_data, hidden_in};
 use super::since::{names_in, read_regular};
+use super::stamp::changed_at;
 use crate::docker::CacheId;
 use crate::tree::escape;
 use crate::verify::BranchNow;
@@ -44,6 +45,9 @@ pub struct AufsSide {
     store: BTreeMap<String, String>,
     /// What else there was in `aufs`, by paths relative to the root.
     others: BTreeSet<String>,
+    /// Images by their names. Earlier versions did not note them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    names: Option<BTreeMap<String, String>>,
 }
 
 /// Names of images, in an image store.
@@ -67,6 +71,8 @@ impl AufsSide {
             lists: lists(root)?,
             store: objects(store)?,
             others: BTreeSet::new(),
+            names: read_regular(&store.join(IMAGE_NAMES))?
+                .and_then(|bytes| image_names::names(&bytes)),
         };
         side.others = side.with_data(root)?;
         Ok(side)
@@ -80,7 +86,7 @@ impl AufsSide {
         let now = objects(&root.join("image/aufs"))?;
         differences("image/aufs", (&self.store, &now), &mut changes);
         if now.get(IMAGE_NAMES) != self.store.get(IMAGE_NAMES) {
-            changes.names = new_names(root)?;
+            self.names(root, &mut changes)?;
         }
         for path in self.with_data(root)? {
             let text = shown(&path);
@@ -101,13 +107,37 @@ impl AufsSide {
             .into_par_iter()
             .map(|name| {
                 sum_of(&root.join("aufs/diff").join(name), |sum, _, meta| {
-                    for number in [meta.ctime(), meta.ctime_nsec()] {
-                        sum.update(number.to_le_bytes());
-                    }
+                    changed_at(sum, meta);
                 })
             })
             .collect();
         format!("{:x}", Sha256::digest(sums.join(" ")))
+    }
+
+    /// What became of the images' names, in a file that is not what was converted. One that is gone altogether is told as such.
+    fn names(&self, root: &Path, changes: &mut AufsChanges) -> Result<(), Error> {
+        let read = |store: &str| read_regular(&root.join(store).join(IMAGE_NAMES));
+        let copy = read("image/devicemapper")?;
+        let copied = copy.and_then(|bytes| image_names::names(&bytes));
+        let Some(now) = read("image/aufs")? else {
+            return Ok(());
+        };
+        let Some(now) = image_names::names(&now) else {
+            let path = format!("image/aufs/{IMAGE_NAMES}");
+            changes.new.retain(|new| *new != path);
+            changes.changed.push(path);
+            return Ok(());
+        };
+        if let Some(copied) = &copied {
+            let names = ImageNames::since(copied, &now);
+            let all = names.new.into_iter().chain(names.moved);
+            changes.names = all.map(|name| shown(&name)).collect();
+        }
+        if let Some(before) = self.names.as_ref().or(copied.as_ref()) {
+            let gone = ImageNames::since(before, &now).removed;
+            changes.names_gone = gone.iter().map(|name| shown(name)).collect();
+        }
+        Ok(())
     }
 
     fn branches(&self, root: &Path, depth: Depth, changes: &mut AufsChanges) {
@@ -216,17 +246,6 @@ fn differences(
         .extend(new.map(|name| shown(&format!("{top}/{name}"))));
 }
 
-/// Names of images that the converted side has not.
-fn new_names(root: &Path) -> Result<Vec<String>, Error> {
-    let read = |store: &str| read_regular(&root.join(store).join(IMAGE_NAMES));
-    let names = match (read("image/devicemapper")?, read("image/aufs")?) {
-        (Some(before), Some(now)) => ImageNames::between(&before, &now).unwrap_or_default(),
-        _ => ImageNames::default(),
-    };
-    let all = names.new.into_iter().chain(names.moved);
-    Ok(all.map(|name| shown(&name)).collect())
-}
-
 fn shown(text: &str) -> String {
     escape(text.as_bytes())
 }
@@ -301,7 +320,7 @@ fn entries_of(branch: &Path) -> String {
 }
 
 /// A digest of the names in a branch and of what `add` takes from each. What cannot be read has a digest that no branch has.
-fn sum_of(branch: &Path, add: impl Fn(&mut Sha256, &Path, &Metadata)) -> String {
+pub(super) fn sum_of(branch: &Path, add: impl Fn(&mut Sha256, &Path, &Metadata)) -> String {
     let mut sum = Sha256::new();
     for entry in WalkDir::new(branch)
         .same_file_system(true)

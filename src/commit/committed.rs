@@ -41,6 +41,9 @@ pub struct Committed {
     /// Layers that were not what Docker once unpacked before they were converted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub damaged: Vec<LayerDamage>,
+    /// Images that were without their layers when the aufs side went. Earlier versions did not note them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub images_without_layers: Option<Vec<String>>,
     /// When the aufs side was removed.
     pub committed_at: u64,
 }
@@ -84,6 +87,7 @@ impl Committed {
             }),
             order: story.begun.order.clone(),
             damaged: story.verified.damaged.clone(),
+            images_without_layers: story.images_without_layers.clone(),
             committed_at: now(),
         }
     }

@@ -15,7 +15,9 @@ use super::aufs_side::Depth;
 use super::beside;
 use super::committed::Committed;
 use super::error::Error;
-use super::journal::{Journal, Record, State, Story, Switching, removal_has_begun, sync_directory};
+use super::journal::{
+    Journal, Record, State, Story, Switching, is_set_out, removal_has_begun, sync_directory,
+};
 use super::leftover::Leftover;
 use super::moves::{Ground, Move};
 use super::originals;
@@ -27,13 +29,14 @@ use super::remove::{
 use super::since::{Changes, DRIVER, read_regular};
 use super::size;
 use super::stage::sync_file_system;
+use super::stamp;
 use super::switch::{self, ExpectAlone, TakenBack, Untold, not_alone};
 use super::verified::Verified;
 use super::whereabouts::{Whereabouts, in_the_way};
 use crate::chain::Chain;
 use crate::docker::daemon::Host;
 use crate::docker::first_start::check_recorded;
-use crate::docker::{CacheId, config_with_driver};
+use crate::docker::{self, CacheId, config_with_driver};
 use crate::removal::{Kept, remove_unless};
 use crate::units::Bytes;
 use crate::verify::BranchNow;
@@ -503,6 +506,26 @@ impl Conversion {
         others::expect_none(&self.root, files, words)
     }
 
+    /// The same of what goes with the journal once all is moved back.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OthersFiles`]; nothing has been removed.
+    pub fn expect_rest_is_own(&self) -> Result<(), Error> {
+        self.expect_stage_is_own("rollback")
+            .map_err(|error| match error {
+                Error::OthersFiles {
+                    root, files, words, ..
+                } => Error::OthersFiles {
+                    root,
+                    files,
+                    words,
+                    is_begun: true,
+                },
+                error => error,
+            })
+    }
+
     /// Makes sure that nothing stands in the way of removing the aufs side that would be seen only on the way: mounts, and directories
     /// that cannot be moved, and what takes the place of the record that stays.
     ///
@@ -515,14 +538,24 @@ impl Conversion {
         Committed::expect_place(&self.root)
     }
 
-    /// Removes the aufs side, and the conversion's own traces after it. It can be called again after a failure or a kill.
+    /// Takes down what the aufs side is, before it is looked at for the last time, to tell whether somebody writes to it from then on until it
+    /// is out of the root.
+    pub fn untouched(&self) -> Untouched {
+        let [aufs, image] = AUFS_SIDE.map(|(from, _, _)| self.root.join(from));
+        Untouched(stamp::of(&aufs, &image))
+    }
+
+    /// Removes the aufs side, and the conversion's own traces after it. It can be called again after a failure or a kill. `is_proven` tells
+    /// whether the devicemapper side is still as it was looked at.
     ///
     /// # Errors
     ///
     /// As [`expect_removable`](Self::expect_removable), [`Error::NotAlone`], [`Error::NotBegun`] while nothing is gone and [`Error::Removing`]
-    /// from then on, [`Error::Interrupted`] when `stop` says so, and [`Error::NotRemoved`] when all is removed that can be.
+    /// from then on, [`Error::WrittenMeanwhile`] with all in its place, [`Error::Interrupted`] when `stop` says so, and [`Error::NotRemoved`] when
+    /// all is removed that can be.
     pub fn remove_aufs_side(
-        self,
+        &self,
+        seen: (&Untouched, &dyn Fn() -> bool),
         alone: ExpectAlone<'_>,
         stop: &dyn Fn() -> bool,
     ) -> Result<(), Error> {
@@ -531,9 +564,16 @@ impl Conversion {
         if stop() {
             return Err(Error::Interrupted);
         }
-        self.begin_removal()
-            .and_then(|()| self.take_out(stop))
-            .map_err(|cause| self.broken_off(cause))
+        let taken = self
+            .begin_removal()
+            .and_then(|()| self.take_out(seen, stop));
+        match taken {
+            Err(written @ Error::WrittenMeanwhile { .. }) => self
+                .put_aufs_side_back("commit", alone)
+                .map_err(|cause| self.broken_off(cause))
+                .and(Err(written)),
+            taken => taken.map_err(|cause| self.broken_off(cause)),
+        }
     }
 
     /// Makes the directory in which the aufs side waits, and notes that it goes. Where `aufs` stays, that directory tells that something
@@ -550,6 +590,10 @@ impl Conversion {
             _ => Journal::reopen(&self.stage)?.append(&Record::Committing {
                 stays,
                 in_two_steps: true,
+                // A store that cannot be read tells nothing.
+                images_without_layers: docker::images_without_layers(&self.root.join("image/aufs"))
+                    .ok()
+                    .map(|images| images.into_keys().collect()),
             }),
         };
         if stays {
@@ -582,23 +626,30 @@ impl Conversion {
         })
     }
 
-    /// Configs of containers that are not in their places though their containers are, a text each: somebody removed them while the way back
-    /// was interrupted.
-    pub fn configs_gone(&self) -> Vec<String> {
+    /// Configs of containers that are not what was converted though their containers are there, a text each: somebody removed or damaged
+    /// them while the way back was interrupted. One that aufs' Docker may have written meanwhile is none of them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    pub fn configs_lost(&self) -> Result<Vec<String>, Error> {
         let moves = self.story.switching.iter().flat_map(|one| &one.moves);
-        let places = moves
-            .filter(|step| matches!(step, Move::Replace { .. }))
-            .map(|step| self.root.join(step.to()));
-        places
-            .filter(|path| path.parent().is_some_and(Path::is_dir))
-            .filter(|path| path.symlink_metadata().is_err())
-            .map(|path| {
-                format!(
-                    "{}: is missing, and was there when it was converted",
-                    path.display()
-                )
-            })
-            .collect()
+        let mut lost = Vec::new();
+        for step in moves.filter(|step| matches!(step, Move::Replace { .. })) {
+            let path = self.root.join(step.to());
+            if !path.parent().is_some_and(Path::is_dir) {
+                continue;
+            }
+            let what = match read_regular(&path)? {
+                None => "is missing, and was there when it was converted",
+                Some(bytes) if is_config_of_aufs(&bytes) => continue,
+                Some(_) => {
+                    "is not the config of a container of aufs any more, which it was when it was converted"
+                }
+            };
+            lost.push(format!("{}: {what}", path.display()));
+        }
+        Ok(lost)
     }
 
     fn sync_both_sides(&self) -> Result<(), Error> {
@@ -618,7 +669,11 @@ impl Conversion {
         Ok(())
     }
 
-    fn take_out(&self, stop: &dyn Fn() -> bool) -> Result<(), Error> {
+    fn take_out(
+        &self,
+        (untouched, is_proven): (&Untouched, &dyn Fn() -> bool),
+        stop: &dyn Fn() -> bool,
+    ) -> Result<(), Error> {
         let waiting = self.stage.join(REMOVED);
         let mut kept = Kept::default();
         let is_noted = Cell::new(self.is_being_removed());
@@ -634,11 +689,36 @@ impl Conversion {
             kept.extend(set_out(&self.root.join(from), &to, parts, (&note, stop))?);
         }
         self.sync_set_out()?;
+        if !is_noted.get() {
+            self.expect_untouched(untouched, is_proven)?;
+        }
         note()?;
-        kept.extend(remove_unless(&waiting, stop).ok_or(Error::Interrupted)?);
+        kept.extend(remove_waiting(&waiting, stop)?);
         all_removed(&self.root.join("aufs"), kept)?;
-        Committed::of(&self.story).write(&self.root, &self.stage)?;
+        let story = Story::read(&self.stage)?;
+        let story = story.as_ref().unwrap_or(&self.story);
+        Committed::of(story).write(&self.root, &self.stage)?;
         remove_stage(&self.stage)
+    }
+
+    /// Nobody finds the aufs side any more where it was: what is still to be seen was written before.
+    fn expect_untouched(
+        &self,
+        untouched: &Untouched,
+        is_proven: &dyn Fn() -> bool,
+    ) -> Result<(), Error> {
+        let [aufs, image] = AUFS_SIDE.map(|(_, to, _)| self.stage.join(to));
+        let side = if stamp::of(&aufs, &image) != untouched.0 {
+            "aufs"
+        } else if is_proven() {
+            return Ok(());
+        } else {
+            "devicemapper"
+        };
+        Err(Error::WrittenMeanwhile {
+            root: self.root.clone(),
+            side,
+        })
     }
 
     /// Whether something of the aufs side may be gone for good.
@@ -696,7 +776,7 @@ impl Conversion {
         match cause {
             // These say themselves what is left.
             Error::Interrupted | Error::NotRemoved { .. } | Error::SetOutTwice { .. } => cause,
-            cause if is_whole && removal_has_begun(ground, false) => Error::SettingOut {
+            cause if is_whole && is_set_out(ground) => Error::SettingOut {
                 root,
                 cause: Box::new(cause),
             },
@@ -713,6 +793,27 @@ impl Conversion {
             },
         }
     }
+}
+
+/// Whether it is one that a conversion would switch.
+fn is_config_of_aufs(bytes: &[u8]) -> bool {
+    matches!(config_with_driver(bytes, DRIVER), Ok(Some(_)))
+}
+
+/// What an aufs side was before the last look at it.
+#[derive(Debug)]
+pub struct Untouched(String);
+
+/// Removes an aufs side that waits for it. The image store goes last: as long as the branches go, it is what the copy beside the devices is
+/// compared with.
+fn remove_waiting(waiting: &Path, stop: &dyn Fn() -> bool) -> Result<Kept, Error> {
+    let remove = |path: &Path| remove_unless(path, stop).ok_or(Error::Interrupted);
+    let mut kept = remove(&waiting.join("aufs"))?;
+    kept.extend(remove(&waiting.join("image"))?);
+    if kept.is_empty() {
+        kept.extend(remove(waiting)?);
+    }
+    Ok(kept)
 }
 
 /// Where the aufs side waits for its removal, in the staging directory.

@@ -130,10 +130,11 @@ pub enum Error {
     },
     /// Files of somebody else would be removed.
     #[error(
-        "{}: neither aufs2dm nor Docker makes these files, and they would be removed: {}; nothing was changed. Next: \
+        "{}: neither aufs2dm nor Docker makes these files, and they would be removed: {}; nothing was {}. Next: \
          `{}`, then `{}`",
         shown(root),
         listed(files),
+        if *is_begun { "removed" } else { "changed" },
         set_aside(root, files),
         Again::new(words, root)
     )]
@@ -144,6 +145,8 @@ pub enum Error {
         files: Vec<PathBuf>,
         /// The command that goes on.
         words: &'static str,
+        /// Whether that command has moved something.
+        is_begun: bool,
     },
     /// A directory cannot be read.
     #[error(transparent)]
@@ -297,6 +300,19 @@ pub enum Error {
         path: PathBuf,
         /// What stays, and what to do.
         kept: Kept,
+    },
+    /// Somebody wrote to one of the sides while the aufs side was moved out of the root.
+    #[error(
+        "{}: its {side} side was written to while `commit` moved aufs out of the root, so that is back in its place, and nothing was removed. \
+         Next: find what writes there; then `{}`",
+        shown(root),
+        own("verify --full", root)
+    )]
+    WrittenMeanwhile {
+        /// The Docker root.
+        root: PathBuf,
+        /// The side's driver.
+        side: &'static str,
     },
     /// The run was told to stop.
     #[error("interrupted")]

@@ -25,22 +25,27 @@ struct Repositories {
 impl ImageNames {
     /// The differences between two versions of the file; `None` when one is not as Docker writes it.
     pub(super) fn between(before: &[u8], now: &[u8]) -> Option<Self> {
-        let (before, now) = (names(before)?, names(now)?);
+        Some(Self::since(&names(before)?, &names(now)?))
+    }
+
+    /// The differences between the images by their names, before and now.
+    pub(super) fn since(before: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> Self {
         let mut changed = Self::default();
-        for (name, image) in &now {
+        for (name, image) in now {
             match before.get(name) {
                 None => changed.new.push(name.clone()),
                 Some(other) if other != image => changed.moved.push(name.clone()),
                 Some(_) => {}
             }
         }
-        let gone = before.into_keys().filter(|name| !now.contains_key(name));
-        changed.removed = gone.collect();
-        Some(changed)
+        let gone = before.keys().filter(|name| !now.contains_key(*name));
+        changed.removed = gone.cloned().collect();
+        changed
     }
 }
 
-fn names(text: &[u8]) -> Option<BTreeMap<String, String>> {
+/// Images by their names; `None` of what is not as Docker writes it.
+pub(super) fn names(text: &[u8]) -> Option<BTreeMap<String, String>> {
     let all: Repositories = serde_json::from_slice(text).ok()?;
     Some(
         all.repositories

@@ -83,6 +83,9 @@ pub enum Record {
         /// Whether [`Removing`](Self::Removing) comes before anything of it is gone. Earlier versions did not write that.
         #[serde(default)]
         in_two_steps: bool,
+        /// Images that aufs has without their layers. Earlier versions did not note them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        images_without_layers: Option<Vec<String>>,
     },
     /// The aufs side is out of the root, as far as it can be moved, and the first of it is about to be gone for good.
     Removing,
@@ -195,6 +198,8 @@ pub struct Story {
     pub aufs_stays: bool,
     /// Whether an aufs side that is on its way out is whole, for nothing of it has been removed yet.
     pub aufs_is_whole: bool,
+    /// Images that the aufs side had without their layers when its removal began; `None` where that was not noted.
+    pub images_without_layers: Option<Vec<String>>,
     /// When all was in place, in seconds since 1970.
     pub switched_at: Option<u64>,
     /// The verifications since.
@@ -250,6 +255,7 @@ impl Story {
             switching: None,
             aufs_stays: false,
             aufs_is_whole: false,
+            images_without_layers: None,
             switched_at: None,
             verified: Verifications::default(),
         }
@@ -258,8 +264,13 @@ impl Story {
     /// A journal may say that all is in place when its last line could be written but not be taken away again, or that the aufs
     /// side is being removed when the run was killed before it took anything; what lies where is the truth.
     pub(super) fn settle(&mut self, ground: Ground<'_>) {
-        let emptied_in_place = self.aufs_stays && !self.aufs_is_whole;
-        if self.state == State::Committing && !removal_has_begun(ground, emptied_in_place) {
+        // Nothing of a side that is whole was removed, so what is missing of it in its place is for others to tell.
+        let has_begun = if self.aufs_is_whole {
+            is_set_out(ground)
+        } else {
+            removal_has_begun(ground, self.aufs_stays)
+        };
+        if self.state == State::Committing && !has_begun {
             self.state = State::Converted;
         }
         let staged =
@@ -318,9 +329,10 @@ impl Story {
             Record::Committing {
                 stays,
                 in_two_steps,
+                images_without_layers,
             } => {
-                self.aufs_stays = stays;
-                self.aufs_is_whole = in_two_steps;
+                (self.aufs_stays, self.aufs_is_whole) = (stays, in_two_steps);
+                self.images_without_layers = images_without_layers;
                 State::Committing
             }
             Record::Removing => {
@@ -360,14 +372,23 @@ impl Story {
 /// Whether something of the aufs side may be out of its place, or gone. Where `aufs` is emptied in its place, only the directory that
 /// waits for the rest tells.
 pub(super) fn removal_has_begun(ground: Ground<'_>, emptied_in_place: bool) -> bool {
-    let removed = ground.stage.join("removed");
-    let is_there = |path: PathBuf| path.symlink_metadata().is_ok();
     if emptied_in_place {
-        return is_there(removed);
+        return is_there(&ground.stage.join("removed"));
     }
-    let out = ["aufs", "image"].map(|part| is_there(removed.join(part)));
-    let stands = ["aufs", "image/aufs"].map(|part| is_there(ground.root.join(part)));
-    out.contains(&true) || stands.contains(&false)
+    let stands = ["aufs", "image/aufs"].map(|part| is_there(&ground.root.join(part)));
+    is_set_out(ground) || stands.contains(&false)
+}
+
+/// Whether something of the aufs side lies where it waits for its removal.
+pub(super) fn is_set_out(ground: Ground<'_>) -> bool {
+    let removed = ground.stage.join("removed");
+    ["aufs", "image"]
+        .iter()
+        .any(|part| is_there(&removed.join(part)))
+}
+
+fn is_there(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
 }
 
 /// A journal that is written.

@@ -115,6 +115,7 @@ pub(super) fn expect_none(
         root: root.to_owned(),
         files,
         words,
+        is_begun: false,
     })
 }
 

@@ -172,6 +172,13 @@ fn proof<'c>(
     }
 }
 
+/// Whether the devicemapper side is still what it was when it was proven. What cannot be looked at is not.
+pub(super) fn is_as_proven(path: &Path, conversion: &Conversion, may_lose: MayLose) -> bool {
+    let proof = proof(path, conversion, may_lose);
+    let written = proof.and_then(|proof| written_since(path, conversion, proof));
+    matches!(written, Ok(None))
+}
+
 /// What was written to the devicemapper side since the proof.
 fn written_since(
     path: &Path,

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::conditions::{expect_rest_unneeded, expect_unchanged, expect_whole_copy};
+use super::conditions::{expect_rest_unneeded, expect_unchanged, expect_whole_copy, is_as_proven};
+use super::dead_end::dead_end;
 use super::error::Error;
 use super::held::Held;
 use super::left::left_by_conversion;
@@ -78,7 +79,7 @@ impl Discard {
             Some(State::Converted) => Held::for_reading(root, host),
             _ => Held::open(root, host),
         };
-        let held = held.map_err(|error| mounts_first(root, error))?;
+        let held = held.map_err(|error| mounts_first(root, dead_end(root).unwrap_or(error)))?;
         let path = held.path().to_owned();
         let conversion = Conversion::find(&path)?;
         let Some(conversion) = conversion else {
@@ -178,11 +179,13 @@ impl Discard {
             notices: std::mem::take(&mut self.held.notices),
         };
         self.conversion.sync_what_stays()?;
+        let untouched = self.conversion.untouched();
         self.expect_as_it_was()?;
-        let held = &self.held;
-        let cancel = &self.cancel;
-        self.conversion
-            .remove_aufs_side(&|| held.expect_alone(), &|| cancel.is_set())?;
+        let (held, cancel, conversion) = (&self.held, &self.cancel, &self.conversion);
+        let is_proven = || is_as_proven(held.path(), conversion, self.may_lose);
+        conversion.remove_aufs_side((&untouched, &is_proven), &|| held.expect_alone(), &|| {
+            cancel.is_set()
+        })?;
         self.held.release();
         Ok(done)
     }

@@ -406,7 +406,10 @@ pub enum Error {
     #[error(transparent)]
     Verify(#[from] verify::Error),
     /// The root has neither side.
-    #[error("{path}: neither an aufs root nor a devicemapper root")]
+    #[error(
+        "{path}: neither an aufs root nor a devicemapper root. Next: the same command with `--root DIRECTORY`, the data directory of Docker (by \
+         default /var/lib/docker)"
+    )]
     NothingToVerify {
         /// The Docker root.
         path: PathBuf,

@@ -5,6 +5,7 @@
 
 mod begun_at;
 mod conditions;
+mod dead_end;
 mod discard;
 mod error;
 mod execute;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::dead_end::{dead_end, missing_of_aufs};
 use super::error::Error;
 use super::held::Held;
 use super::left::left_by_conversion;
@@ -121,10 +122,11 @@ fn take_back(held: &Held, request: &RollbackRequest, done: &mut RolledBack) -> R
         return Ok(());
     };
     if conversion.story().state == State::Committing {
-        return Err(Error::Commit(commit::Error::Unfinished {
+        let unfinished = commit::Error::Unfinished {
             path: path.to_owned(),
             state: State::Committing,
-        }));
+        };
+        return Err(dead_end(path).unwrap_or_else(|| unfinished.into()));
     }
     // What a killed run left active hides when the devices were last mounted.
     let left = left_by_conversion(path, Some(&conversion))?;
@@ -163,8 +165,11 @@ fn take_back(held: &Held, request: &RollbackRequest, done: &mut RolledBack) -> R
         expect_still_right(path, &conversion, request)?;
     }
     // Somebody may have put something there meanwhile.
-    conversion.expect_stage_is_own("rollback")?;
-    done.not_restored.extend(conversion.configs_gone());
+    conversion.expect_rest_is_own()?;
+    // Of what was converted the originals were looked at.
+    if conversion.story().state != State::Converted {
+        done.not_restored.extend(conversion.configs_lost()?);
+    }
     previous.remove()?;
     done.freed = conversion.bytes_staged();
     conversion.remove()?;
@@ -298,27 +303,22 @@ fn written_since(conversion: &Conversion) -> Option<String> {
 
 /// Where the aufs side of a converted root is gone, that is what there is to tell.
 fn no_way_back(root: &Path, error: Error) -> Error {
+    let path = root.canonicalize().unwrap_or_else(|_| root.to_owned());
     let missing = match &error {
         Error::Docker(docker::Error::MissingPart { path }) => Some(path.clone()),
-        Error::Docker(docker::Error::NotAufs { path, .. }) => ["aufs", "image/aufs"]
-            .map(|part| path.join(part))
-            .into_iter()
-            .find(|part| part.symlink_metadata().is_err()),
+        Error::Docker(docker::Error::NotAufs { .. }) => missing_of_aufs(&path),
         _ => None,
     };
-    let path = root.canonicalize().unwrap_or_else(|_| root.to_owned());
+    let Some(missing) = missing else {
+        return error;
+    };
+    if let Some(end) = dead_end(&path) {
+        return end;
+    }
     let found = Conversion::find(&path).ok().flatten();
-    match (missing, found.map(|one| one.story().state)) {
-        (Some(missing), Some(State::Converted)) => Error::NoWayBack { path, missing },
-        (Some(missing), Some(State::Switching)) => Error::OnlyForward { path, missing },
-        (Some(missing), Some(State::RollingBack)) => Error::BothGone {
-            rest: path.join(commit::STAGE_NAME),
-            path,
-            missing,
-        },
-        (Some(_), Some(state @ State::Committing)) => {
-            Error::Commit(commit::Error::Unfinished { path, state })
-        }
+    match found.map(|one| one.story().state) {
+        Some(State::Converted) => Error::NoWayBack { path, missing },
+        Some(state @ State::Committing) => Error::Commit(commit::Error::Unfinished { path, state }),
         _ => error,
     }
 }

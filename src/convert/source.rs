@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::dead_end::dead_end;
 use super::error::Error;
 use super::execute::Prepared;
 use super::first_start;
@@ -333,7 +334,7 @@ fn expect_no_conversion(root: &Path, leftover: &Leftover, restart: bool) -> Resu
             kept: kept(story),
         }),
         State::Converted => Err(Error::AlreadyConverted { path }),
-        state => Err(Error::Commit(commit::Error::Unfinished { path, state })),
+        state => Err(dead_end(root).unwrap_or(commit::Error::Unfinished { path, state }.into())),
     }
 }
 

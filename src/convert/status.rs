@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::dead_end::dead_end;
 use super::error::Error;
 use super::order::Order;
 use super::running::Running;
+use crate::chain::Chain;
 use crate::commit::{
     AufsChanges, Changes, Committed, Conversion, Depth, State, Story, Verifications, Verified,
 };
@@ -118,7 +120,9 @@ fn look(path: &Path) -> Result<Status, Error> {
         docker_pid_files: Vec::new(),
         layers: Order::devices_of(story),
         state: story.state.name(),
-        meaning: used_meaning(story, &changes, &path)
+        meaning: dead_end(&path)
+            .map(|end| end_of(&end, &path))
+            .or_else(|| used_meaning(story, &changes, &path))
             .unwrap_or_else(|| meaning(story, way_back_broken, (&path, &changes))),
         tool: Some(story.begun.tool.clone()),
         begun_at: Some(story.begun.at),
@@ -134,6 +138,13 @@ fn look(path: &Path) -> Result<Status, Error> {
         way_back_broken,
         root: path,
     })
+}
+
+/// The words of an error without the root, which comes before them.
+fn end_of(end: &Error, path: &Path) -> String {
+    let text = Chain(end).to_string();
+    let root = format!("{}: ", path.display());
+    text.strip_prefix(&root).map_or(text.clone(), str::to_owned)
 }
 
 /// Removing the aufs side is no advice before all was proven.

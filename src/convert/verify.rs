@@ -7,6 +7,7 @@ use std::num::NonZeroUsize;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use super::dead_end::dead_end;
 use super::error::Error;
 use super::execute::Prepared;
 use super::held::Held;
@@ -66,7 +67,7 @@ pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<Report
         .iter()
         .any(|side| path.join(side).is_dir())
     {
-        return Err(no_root(path));
+        return Err(dead_end(&path).unwrap_or_else(|| no_root(path)));
     }
     let held = Held::for_reading(&path, &request.host)?;
     privileges::check(&request.host, &path, Purpose::Read)?;
@@ -127,7 +128,11 @@ fn expect_judgeable(
     let path = path.to_owned();
     let state = conversion.map(|conversion| conversion.story().state);
     if let Some(state @ (State::Switching | State::RollingBack)) = state {
-        return Err(commit::Error::Unfinished { path, state }.into());
+        let unfinished = commit::Error::Unfinished {
+            path: path.clone(),
+            state,
+        };
+        return Err(dead_end(&path).unwrap_or_else(|| unfinished.into()));
     }
     // Without its other side a root proves less, and nothing that is seen of it may be noted for the whole.
     if conversion.is_some_and(is_out_and_whole) {
@@ -323,6 +328,11 @@ pub(super) fn look(
         conversion.map_or(BranchNow::Unknown, |conversion| conversion.branch_now(id))
     };
     let none = Digests::new();
+    let original = original_store(path, conversion);
+    let images_without_layers = match conversion {
+        Some(conversion) => conversion.story().images_without_layers.clone(),
+        None => Committed::read(path).and_then(|record| record.images_without_layers),
+    };
     let is_copied = |inner: &Path| conversion.is_some_and(|conversion| conversion.is_copied(inner));
     let request = verify::Request {
         stores: StorePaths {
@@ -331,6 +341,8 @@ pub(super) fn look(
             aufs: aufs.as_deref(),
         },
         devices,
+        original: original.as_deref(),
+        images_without_layers: images_without_layers.as_deref(),
         mode: request.mode,
         kernel: request.kernel.then_some(Ask {
             root: path,
@@ -383,6 +395,8 @@ pub(super) fn staged_report(
             home: &home,
             target,
         }),
+        original: Some(&root.join("image/aufs")),
+        images_without_layers: None,
         known_damage: &[],
         noted: None,
         mode: Mode::Quick,
@@ -401,6 +415,25 @@ pub(super) fn staged_report(
         Err(verify::Error::Interrupted) => Err(Error::Interrupted),
         report => Ok(report?),
     }
+}
+
+/// The image store of aufs: in its place, or where it waits until all branches are removed.
+fn original_store(path: &Path, conversion: Option<&Conversion>) -> Option<PathBuf> {
+    let out = conversion.map(|one| one.stage().join("removed"));
+    let places = [
+        Some(path.join("aufs")),
+        out.as_ref().map(|out| out.join("aufs")),
+    ];
+    let stores = [
+        Some(path.join("image/aufs")),
+        out.map(|out| out.join("image")),
+    ];
+    let pairs = places
+        .into_iter()
+        .flatten()
+        .zip(stores.into_iter().flatten());
+    let mut found = pairs.filter(|(aufs, store)| aufs.is_dir() && store.is_dir());
+    found.next().map(|(_, store)| store)
 }
 
 /// Damage from before the conversion, as the journal or what stays of it has it.

@@ -66,7 +66,7 @@ pub use lost_images::lost_images;
 pub use model::{AufsLayer, Model, OrphanReason, Use};
 pub use mount::Mount;
 pub use root::{Owner, Root};
-pub use store::{KnownLayer, Store, StorePaths, unsound_images};
+pub use store::{KnownLayer, Store, StorePaths, images_without_layers, unsound_images};
 pub use survey::{Orphans, Survey};
 pub use users::{Hits, User};
 pub use warning::{Leftover, Warning};

@@ -171,11 +171,7 @@ pub(super) fn read_stores(
 ///
 /// The store itself cannot be opened.
 pub fn unsound_images(image: &Path) -> Result<Vec<String>, ReadError> {
-    let image = Dir::open(image)?;
-    let mut notes = Notes::default();
-    let images = Images::read(&image, &mut notes);
-    let references = read_references(&image, &mut notes);
-    check_images(&images.images, &references, |_| true, &mut notes);
+    let notes = notes_of_images(image)?;
     let is_unsound = |warning: &&Warning| {
         matches!(
             warning,
@@ -184,6 +180,35 @@ pub fn unsound_images(image: &Path) -> Result<Vec<String>, ReadError> {
     };
     let unsound = notes.warnings.iter().filter(is_unsound);
     Ok(unsound.map(ToString::to_string).collect())
+}
+
+/// The images of a store whose top layers are not there, with what there is to say of each. Docker registers layers before the image that needs them, and removes them after
+/// it (moby v20.10 `distribution/pull_v2.go`, `image/store.go`), so it leaves none such.
+///
+/// # Errors
+///
+/// The store itself cannot be opened.
+pub fn images_without_layers(image: &Path) -> Result<BTreeMap<String, String>, ReadError> {
+    let notes = notes_of_images(image)?;
+    let without = notes.warnings.iter().filter_map(|warning| match warning {
+        Warning::ImageWithoutLayers { image, .. } => Some((image.to_string(), warning.to_string())),
+        _ => None,
+    });
+    Ok(without.collect())
+}
+
+fn notes_of_images(image: &Path) -> Result<Notes, ReadError> {
+    let store = Dir::open(image)?;
+    let mut notes = Notes::default();
+    let layers = match store.dir_if_any("layerdb")? {
+        Some(layerdb) => Layers::read(&layerdb, &mut Notes::default()),
+        None => Layers::default(),
+    };
+    let images = Images::read(&store, &mut notes);
+    let references = read_references(&store, &mut notes);
+    let has_layer = |chain: &ChainId| layers.present.contains(chain);
+    check_images(&images.images, &references, has_layer, &mut notes);
+    Ok(notes)
 }
 
 fn known_layers(stores: &Stores) -> BTreeMap<CacheId, KnownLayer> {

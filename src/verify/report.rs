@@ -478,7 +478,11 @@ impl Report {
                 })),
             ),
             (
-                "damaged before the conversion",
+                if self.is_converted {
+                    "damaged before the conversion"
+                } else {
+                    "DAMAGED"
+                },
                 self.count(of(|contents| {
                     matches!(contents, Contents::SourceDamaged { .. })
                 })),
@@ -633,6 +637,9 @@ impl fmt::Display for Report {
         self.write_trees(f)?;
         let unsound = self.count(|layer| !layer.structure.is_empty());
         match unsound {
+            0 if !self.is_converted => {}
+            // Of a pool that cannot be read.
+            0 if self.layers.is_empty() => writeln!(f, "file systems: not looked at")?,
             0 => writeln!(f, "file systems: sound")?,
             _ => writeln!(f, "file systems: {unsound} WRONG")?,
         }

@@ -47,6 +47,10 @@ pub struct Request<'a> {
     pub stores: StorePaths<'a>,
     /// The devices. `None`: a root that was not converted; its branches are compared with what Docker once unpacked.
     pub devices: Option<Devices<'a>>,
+    /// The image store that the one beside the devices was copied from, as long as it is there.
+    pub original: Option<&'a Path>,
+    /// Images that were without their layers when the original went; `None`: not known.
+    pub images_without_layers: Option<&'a [String]>,
     /// How much is read.
     pub mode: Mode,
     /// What a conversion that has just ended knows.

@@ -77,9 +77,7 @@ pub fn verify(request: &Request<'_>, progress: &dyn Progress) -> Result<Report, 
     let (pool, files) = match &request.devices {
         None => (None, None),
         Some(devices) => {
-            let original = stores::original(request);
-            let stores = (request.stores.root, request.stores.image);
-            let found = StoreFaults::find(stores, original.as_deref(), request.noted)?;
+            let found = StoreFaults::find(request)?;
             faults.extend(found.faults);
             of_aufs.extend(found.aufs);
             open_pool(devices, &mut faults)?
@@ -98,6 +96,10 @@ pub fn verify(request: &Request<'_>, progress: &dyn Progress) -> Result<Report, 
         let (faults, remarks) = start::faults(request, place, (pool, files), &store);
         report.remarks = remarks;
         report.remarks.extend(full(pool));
+        let faults_of_stores = &report.faults;
+        report
+            .remarks
+            .retain(|told| !faults_of_stores.contains(told));
         report.add_faults(faults);
         if is_xfs(files) {
             reach = Some(Reach::open(request, pool));

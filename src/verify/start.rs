@@ -15,6 +15,9 @@ use crate::ext4::read::ReadAt;
 use crate::thin::ThinId;
 use crate::units::{Bytes, SECTOR_BYTES};
 
+/// The name of the base device's file, which no layer has.
+const BASE: &str = "base";
+
 /// What would keep Docker from starting, and what it would put up with.
 pub(super) fn faults(
     request: &Request<'_>,
@@ -82,7 +85,9 @@ fn is_wrong(fault: &StartFault, store: &Store) -> bool {
         | StartFault::SharedDevice { .. }
         | StartFault::TransactionOld { .. } => true,
         // Docker takes back what it had not finished, and that nobody uses yet.
-        StartFault::TransactionUnfinished { layer, .. } => layer.is_empty() || is_used(layer),
+        StartFault::TransactionUnfinished { layer, .. } => {
+            layer.is_empty() || layer == BASE || is_used(layer)
+        }
         // And it marks what it is about to delete, which nobody uses any more.
         StartFault::Deleted { layer } => is_used(layer),
         // It cannot be started, and could not before: it is half removed, and aufs has not got its layers either.

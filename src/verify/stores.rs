@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use super::blame::Noted;
 use super::request::Request;
 use crate::chain::Chain;
 use crate::docker::{self, CopyFault, ReadError};
@@ -10,9 +9,8 @@ use crate::docker::{self, CopyFault, ReadError};
 /// The store that the devices' was copied from, if it is there.
 pub(super) fn original(request: &Request<'_>) -> Option<PathBuf> {
     request.devices.as_ref()?;
-    request.stores.aufs?;
-    let store = request.stores.root.join("image/aufs");
-    store.is_dir().then_some(store)
+    let store = request.original?;
+    store.is_dir().then(|| store.to_owned())
 }
 
 /// What is wrong with a store, a text each.
@@ -30,14 +28,12 @@ impl StoreFaults {
     /// # Errors
     ///
     /// One of the stores cannot be opened.
-    pub(super) fn find(
-        (root, image): (&Path, &Path),
-        original: Option<&Path>,
-        noted: Option<Noted<'_>>,
-    ) -> Result<Self, ReadError> {
+    pub(super) fn find(request: &Request<'_>) -> Result<Self, ReadError> {
+        let (root, image) = (request.stores.root, request.stores.image);
+        let noted = request.noted;
         let mut found = Self::default();
         let mut before = Vec::new();
-        if let Some(original) = original {
+        if let Some(original) = original(request).as_deref() {
             let is_of_aufs = |fault: &CopyFault| {
                 let inner = fault.copy().and_then(|copy| copy.strip_prefix(image).ok());
                 noted
@@ -60,10 +56,19 @@ impl StoreFaults {
                 image,
                 root.join("buildkit").symlink_metadata().is_ok(),
             )?);
+        } else if let Some(known) = request.images_without_layers {
+            found.faults.extend(without_layers(image, known)?);
         }
         let unsound = docker::unsound_images(image)?;
         let new = unsound.into_iter().filter(|text| !before.contains(text));
         found.faults.extend(new);
         Ok(found)
     }
+}
+
+/// Images that lost their layers since the aufs side went, a text each. `known` had none then.
+fn without_layers(image: &Path, known: &[String]) -> Result<Vec<String>, ReadError> {
+    let without = docker::images_without_layers(image)?;
+    let new = without.into_iter().filter(|(id, _)| !known.contains(id));
+    Ok(new.map(|(_, text)| text).collect())
 }

@@ -151,3 +151,29 @@ fn no_advice_needs_a_docker_that_has_no_aufs_root() {
     let ended = tool.run("convert", &disk.root(), &[]);
     ended.expect(1, &["`docker images`, `docker rmi`"]);
 }
+
+#[test]
+fn a_host_whose_docker_is_told_aufs_is_named_before_the_aufs_side_goes_and_after() {
+    let (tool, root) = (Tool::new(), small_root());
+    let root = root.path();
+    let config = tool.host_root().join("etc/docker/daemon.json");
+    fs::create_dir_all(config.parent().unwrap()).unwrap();
+    fs::write(&config, r#"{"storage-driver": "aufs"}"#).unwrap();
+    tool.run("convert", &root, &[]).expect(0, &[]);
+    tool.run("verify", &root, &["--full"]).expect(0, &[]);
+    let words = "line 1: storage-driver \"aufs\"; name devicemapper there";
+    let named = |verb: &str, options: &[&str]| {
+        let ended = tool.run(verb, &root, options);
+        ended.expect(0, &[]);
+        assert!(
+            format!("{}{}", ended.out, ended.err).contains(words),
+            "{ended:?}"
+        );
+    };
+    named("status", &[]);
+    named("commit", &["--yes"]);
+    named("status", &[]);
+    fs::write(&config, r#"{"storage-driver": "devicemapper"}"#).unwrap();
+    let status = tool.run("status", &root, &[]);
+    assert!(!status.out.contains("would use aufs"), "{status:?}");
+}

@@ -217,7 +217,7 @@ type Write = (fn(&Converted), &'static str);
 
 #[test]
 fn a_move_that_was_interrupted_does_not_pass_over_what_aufs_was_given_since() {
-    let writes: [Write; 3] = [
+    let writes: [Write; 4] = [
         (
             |root| fs::write(root.container.join("new"), "precious").unwrap(),
             "not what was converted (aufs/diff/",
@@ -231,8 +231,18 @@ fn a_move_that_was_interrupted_does_not_pass_over_what_aufs_was_given_since() {
             "new or written since (aufs/diff/aaaa",
         ),
         (
-            |root| append(&root.root.join("image/aufs/repositories.json")),
+            |root| {
+                let path = root.root.join("image/aufs/repositories.json");
+                let text = fs::read_to_string(&path).unwrap();
+                let new = format!("{{\"new\":{{\"new:1\":\"sha256:{}\"}},", "a".repeat(64));
+                let text = text.replacen('{', "", 1).replacen('{', &new, 1);
+                fs::write(&path, format!("{{{text}")).unwrap();
+            },
             "new or written since (image/aufs/repositories.json",
+        ),
+        (
+            |root| append(&root.root.join("image/aufs/repositories.json")),
+            "not what was converted (image/aufs/repositories.json",
         ),
     ];
     for (write, named) in writes {

@@ -11,6 +11,7 @@ use nix::sys::statvfs::statvfs;
 
 use super::commit_conditions::Ready;
 use super::forged_journal::sealed;
+use super::lost_on_devices::record_of_the_top_layer;
 use super::removal::Flags;
 use super::support::trace::{assert_same, contents};
 use super::support::unmounted::wait_until_nobody_sees;
@@ -291,12 +292,53 @@ fn from_the_first_that_is_gone_the_rest_stays_while_what_replaces_it_is_wrong() 
 }
 
 #[test]
+fn while_the_branches_go_the_image_store_of_aufs_still_tells_what_the_devices_lost() {
+    let harms: [(Change, &str); 2] = [
+        (
+            |ready| fs::remove_dir_all(record_of_the_top_layer(ready)).unwrap(),
+            "brings it back",
+        ),
+        (
+            |ready| {
+                let names = ready.path("image/devicemapper/repositories.json");
+                fs::write(names, "{}").unwrap();
+            },
+            "is not what Docker writes there",
+        ),
+    ];
+    for (harm, words) in harms {
+        for verb in ["commit", "resume"] {
+            let ready = set_out(Out::All);
+            ready.note("removing");
+            harm(&ready);
+            let options: &[&str] = if verb == "commit" { &["--yes"] } else { &[] };
+            let all = ["what is left of the aufs side stays", words];
+            ready.run(verb, options).expect(1, &all);
+            let removed = ready.path(".aufs2dm/removed");
+            assert!(removed.join("aufs/diff").exists() && removed.join("image").exists());
+        }
+    }
+}
+
+#[test]
 fn without_what_replaces_it_it_is_told_where_the_rest_of_aufs_is() {
     let ready = set_out(Out::All);
     ready.note("removing");
     fs::rename(ready.path("devicemapper"), ready.path("elsewhere")).unwrap();
     let words = [".aufs2dm/removed", "Next: ", "docs/operations.md"];
-    ready.run("commit", &["--yes"]).expect(1, &words);
+    for (verb, options) in [
+        ("commit", &["--yes"][..]),
+        ("rollback", &[]),
+        ("resume", &[]),
+    ] {
+        ready.run(verb, options).expect(1, &words);
+    }
+    let status = ready.run("status", &[]);
+    assert!(
+        words.iter().all(|words| status.out.contains(words)),
+        "{status:?}"
+    );
+    assert!(!status.out.contains("finishes it"), "{status:?}");
     fs::rename(ready.path("elsewhere"), ready.path("devicemapper")).unwrap();
     ready.run("commit", &["--yes"]).expect(0, &[]);
 }
@@ -367,9 +409,15 @@ fn an_interrupted_rollback_tells_what_was_lost_meanwhile() {
     )
     .unwrap();
     fs::rename(ready.path("aufs"), ready.path("elsewhere")).unwrap();
-    for verb in ["rollback", "resume"] {
-        let words = ["nothing to go back to", "docs/operations.md"];
-        ready.run(verb, &[]).expect(1, &words);
+    let words = ["nothing to go back to", "docs/operations.md"];
+    let status = ready.run("status", &[]);
+    assert!(
+        words.iter().all(|words| status.out.contains(words)),
+        "{status:?}"
+    );
+    for verb in ["rollback", "resume", "commit", "verify"] {
+        let options: &[&str] = if verb == "commit" { &["--yes"] } else { &[] };
+        ready.run(verb, options).expect(1, &words);
         assert!(ready.path(".aufs2dm/devicemapper/metadata").exists());
     }
     fs::rename(ready.path("elsewhere"), ready.path("aufs")).unwrap();
@@ -509,5 +557,41 @@ fn what_is_in_the_place_of_the_record_is_named_before_anything_goes() {
             assert!(kept.symlink_metadata().is_ok(), "{what}");
             assert!(record.is_file() && !ready.path("aufs").exists(), "{what}");
         }
+    }
+}
+
+#[test]
+fn an_interrupted_rollback_tells_which_config_was_damaged_meanwhile() {
+    let ready = Ready::new();
+    ready.note("rolling-back");
+    let container = fs::read_dir(ready.path("containers")).unwrap().next();
+    let config = container.unwrap().unwrap().path().join("config.v2.json");
+    let inner = config.strip_prefix(ready.root.path()).unwrap().to_owned();
+    let original = ready.path(".aufs2dm/originals").join(&inner);
+    // Its step back was done, and then the disk lost what it holds.
+    let staged = ready.path(".aufs2dm").join(&inner);
+    fs::rename(&config, staged).unwrap();
+    fs::rename(original, &config).unwrap();
+    let length = config.metadata().unwrap().len();
+    fs::write(&config, vec![0; usize::try_from(length).unwrap()]).unwrap();
+    let words = format!("{}: is not the config", config.display());
+    let ended = ready.run("rollback", &[]);
+    let said = format!("{}{}", ended.out, ended.err);
+    assert!(ended.code == Some(0) && said.contains(&words), "{ended:?}");
+}
+
+#[test]
+fn rollback_does_not_go_back_to_an_aufs_side_that_lost_names_of_images() {
+    for text in ["{\"Repositories\":{}}", "{}", "null", "rubbish", ""] {
+        let ready = Ready::new();
+        let names = ready.path("image/aufs/repositories.json");
+        let good = fs::read(&names).unwrap();
+        fs::write(&names, text).unwrap();
+        ready
+            .run("rollback", &[])
+            .expect(1, &["image", "rollback --onto-damaged"]);
+        assert!(ready.path("devicemapper/metadata/base").exists());
+        fs::write(&names, good).unwrap();
+        ready.run("rollback", &[]).expect(0, &[]);
     }
 }

@@ -32,6 +32,15 @@ fn comes_back(ready: &Ready, lost: &Path) {
     ready.committed(&[]);
 }
 
+/// The record of the layer that no other one lies on.
+pub(crate) fn record_of_the_top_layer(ready: &Ready) -> PathBuf {
+    let records = fs::read_dir(ready.path("image/devicemapper/layerdb/sha256")).unwrap();
+    let mut records = records.map(|record| record.unwrap().path());
+    records
+        .find(|record| record.join("parent").exists())
+        .unwrap()
+}
+
 /// A root with an image that no container needs.
 fn with_an_image_alone() -> Ready {
     let root = AufsRoot::new()
@@ -46,11 +55,7 @@ fn an_image_that_lost_its_top_layer_alone_is_wrong() {
     let ready = with_an_image_alone();
     let config = only(&ready.path("image/devicemapper/imagedb/content/sha256"));
     assert!(config.is_file());
-    let records = ready.path("image/devicemapper/layerdb/sha256");
-    let mut layers = fs::read_dir(&records)
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
-    let top = layers.find(|layer| layer.join("parent").exists()).unwrap();
+    let top = record_of_the_top_layer(&ready);
     let cache = fs::read_to_string(top.join("cache-id")).unwrap();
     fs::remove_dir_all(&top).unwrap();
     assert!(
@@ -60,6 +65,29 @@ fn an_image_that_lost_its_top_layer_alone_is_wrong() {
             .exists()
     );
     comes_back(&ready, &top);
+}
+
+#[test]
+fn an_image_that_loses_its_layer_after_commit_is_wrong_and_one_that_had_none_before_is_not() {
+    let lost = "is missing, so Docker does not show it";
+    let ready = with_an_image_alone();
+    ready.committed(&[]);
+    ready.run("verify", &["--full"]).expect(0, &[]);
+    fs::remove_dir_all(record_of_the_top_layer(&ready)).unwrap();
+    let verified = ready.run("verify", &["--full"]);
+    verified.expect(3, &[]);
+    assert_eq!(verified.out.matches(lost).count(), 1, "{verified:?}");
+    // What the record of the conversion tells of an image was so before.
+    let image = only(&ready.path("image/devicemapper/imagedb/content/sha256"));
+    let path = ready.path(".aufs2dm.json");
+    let mut told: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    assert_eq!(told["images_without_layers"], json!([]));
+    let image = image.file_name().unwrap().to_str().unwrap();
+    told["images_without_layers"] = json!([format!("sha256:{image}")]);
+    fs::write(&path, told.to_string()).unwrap();
+    let verified = ready.run("verify", &["--full"]);
+    verified.expect(0, &[]);
+    assert_eq!(verified.out.matches(lost).count(), 1, "{verified:?}");
 }
 
 #[test]
@@ -289,4 +317,20 @@ fn where_going_back_loses_something_the_advice_after_damage_says_what() {
     let status = ready.run("status", &[]);
     assert!(status.out.contains("rollback --force"), "{status:?}");
     ready.run("rollback", &["--force"]).expect(0, &[]);
+}
+
+#[test]
+fn a_transaction_by_which_docker_would_delete_the_base_device_is_wrong() {
+    for hash in ["", "base", "other"] {
+        let ready = Ready::new();
+        let path = ready.path("devicemapper/metadata/transaction-metadata");
+        let transaction = json!({"open_transaction_id": 9999, "device_hash": hash, "device_id": 1});
+        let good = fs::read(&path).ok();
+        fs::write(&path, transaction.to_string()).unwrap();
+        ready.run("verify", &["--full"]).expect(3, &[]);
+        ready.refused(1, &["verify --full"]);
+        if let Some(good) = good {
+            fs::write(&path, good).unwrap();
+        }
+    }
 }

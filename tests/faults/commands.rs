@@ -272,6 +272,43 @@ fn what_appears_while_commit_or_rollback_syncs_what_stays_is_not_removed() {
 }
 
 #[test]
+fn what_is_written_until_commit_has_moved_the_aufs_side_out_keeps_it() {
+    let original = reduced().unwrap();
+    let calls = verified(&original)
+        .trace(&["commit", "--yes"], None)
+        .unwrap()
+        .calls;
+    let noted = calls.iter().position(|call| call.starts_with("fdatasync"));
+    let out = calls
+        .iter()
+        .position(|call| call.starts_with("rename") && call.ends_with("/removed/aufs"));
+    let (noted, out) = (noted.unwrap(), out.unwrap());
+    assert!(noted < out, "{calls:#?}");
+    // While it waits for the disk, and after the last look.
+    for call in [noted, out, out + 1] {
+        for path in [
+            "docker/aufs/precious",
+            "docker/.aufs2dm/removed/aufs/precious",
+        ] {
+            let is_out = path.contains("removed");
+            if is_out != (call > out) {
+                continue;
+            }
+            let place = verified(&original);
+            let moment = Moment::of(&calls, call);
+            let appears = Some((Fault::Appear(path), moment));
+            let traced = place.trace(&["commit", "--yes"], appears).unwrap();
+            assert!(traced.met.is_some(), "{:#?}", traced.calls);
+            assert_eq!(traced.code, Some(1), "{}", traced.err);
+            let root = place.path().join("docker");
+            assert!(root.join("aufs/precious").exists(), "{}", traced.err);
+            assert!(root.join("image/aufs/layerdb").exists(), "{}", traced.err);
+            assert!(root.join("devicemapper/metadata/base").exists());
+        }
+    }
+}
+
+#[test]
 fn an_aufs_side_that_is_lost_while_rollback_syncs_keeps_the_devicemapper_side() {
     let original = reduced().unwrap();
     let place = verified(&original);

@@ -56,6 +56,7 @@ pub(crate) fn verified(root: &Path, parts: Parts, mode: Mode) -> Report {
         "devicemapper"
     };
     let image = root.join("image").join(driver);
+    let original = root.join("image/aufs");
     let request = Request {
         stores: StorePaths {
             root,
@@ -66,6 +67,8 @@ pub(crate) fn verified(root: &Path, parts: Parts, mode: Mode) -> Report {
             home: &home,
             target: &Target::LoopFiles,
         }),
+        original: (parts == Parts::Both).then_some(&*original),
+        images_without_layers: None,
         mode,
         kernel: None,
         conversion: None,

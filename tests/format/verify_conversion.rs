@@ -62,6 +62,8 @@ fn verified(root: &Path, stage: &Path, prepared: &Prepared, written: &[WrittenRu
             home: &stage.join("devicemapper"),
             target: &Target::LoopFiles,
         }),
+        original: Some(&root.join("image/aufs")),
+        images_without_layers: None,
         mode: Mode::Quick,
         known_damage: &[],
         noted: None,

@@ -51,6 +51,15 @@ pub fn told_devicemapper(host: &Host) -> Vec<String> {
     lines
 }
 
+/// By what the daemon of this host is told to use aufs, if it is.
+pub fn told_aufs(host: &Host) -> Option<String> {
+    let settings = Settings::read(&HostFiles::new(&host.root));
+    let driver = settings.driver().filter(|told| told.value == "aufs")?;
+    Some(format!(
+        "Docker would use aufs: {driver}; name devicemapper there before it starts"
+    ))
+}
+
 /// Whether the file is what a switch makes of it; `None` where nothing is edited.
 pub fn is_applied(switch: &Switch) -> Option<bool> {
     let record = switch.record()?;

@@ -34,7 +34,9 @@ mod unit;
 mod version;
 mod words;
 
-pub use by_hand::{is_applied, lines_by_hand, restore_by_hand, settings_file, told_devicemapper};
+pub use by_hand::{
+    is_applied, lines_by_hand, restore_by_hand, settings_file, told_aufs, told_devicemapper,
+};
 pub use config_file::{Change, ConfigError, edit};
 pub(super) use data_root::data_root_of_daemon;
 pub use data_root::{DataRoot, data_root};
