@@ -18,7 +18,7 @@ use walkdir::WalkDir;
 use super::aufs_changes::AufsChanges;
 use super::error::Error;
 use super::image_names::{self, ImageNames};
-use super::left_out::{has_data, hidden_in};
+use super::left_out::{has_data, hidden_below, hidden_in};
 use super::since::{names_in, read_regular};
 use super::stamp::changed_at;
 use crate::docker::CacheId;
@@ -74,7 +74,7 @@ impl AufsSide {
             names: read_regular(&store.join(IMAGE_NAMES))?
                 .and_then(|bytes| image_names::names(&bytes)),
         };
-        side.others = side.with_data(root)?;
+        side.others = side.with_data(root, Depth::Entries)?;
         Ok(side)
     }
 
@@ -88,7 +88,7 @@ impl AufsSide {
         if now.get(IMAGE_NAMES) != self.store.get(IMAGE_NAMES) {
             self.names(root, &mut changes)?;
         }
-        for path in self.with_data(root)? {
+        for path in self.with_data(root, depth)? {
             let text = shown(&path);
             if self.others.contains(&path) {
                 changes.left_out.push(text);
@@ -172,8 +172,9 @@ impl AufsSide {
         now.is_ok_and(|now| now.get(&name) == self.store.get(&name))
     }
 
-    /// What else is in `aufs` and has data: no directory, or one with something in it that is none.
-    fn with_data(&self, root: &Path) -> Result<BTreeSet<String>, Error> {
+    /// What else is in `aufs` and has data: no directory, or one with something in it that is none. Deep in the branches only if all their
+    /// entries are looked at.
+    fn with_data(&self, root: &Path, depth: Depth) -> Result<BTreeSet<String>, Error> {
         let aufs = root.join("aufs");
         let mut found = BTreeSet::new();
         let mut look = |inner: String| {
@@ -202,14 +203,15 @@ impl AufsSide {
         for name in names_in(&aufs.join("mnt"))? {
             look(format!("aufs/mnt/{name}"));
         }
-        for name in self.branches.keys() {
-            let hidden = hidden_in(&aufs.join("diff").join(name));
-            found.extend(
-                hidden
-                    .into_iter()
-                    .map(|hidden| format!("aufs/diff/{name}/{hidden}")),
-            );
-        }
+        found.par_extend(self.branches.par_iter().flat_map(|(name, _)| {
+            let branch = aufs.join("diff").join(name);
+            let mut hidden = hidden_in(&branch);
+            if depth == Depth::Entries {
+                hidden.extend(hidden_below(&branch));
+            }
+            let path = move |hidden| format!("aufs/diff/{name}/{hidden}");
+            hidden.into_par_iter().map(path)
+        }));
         Ok(found)
     }
 }

@@ -16,6 +16,9 @@ const MARKERS: [&[u8]; 2] = [b".wh..wh.aufs", b".wh..wh..opq"];
 /// With what the names begin that aufs keeps to itself.
 const HIDDEN: &str = ".wh..wh.";
 
+/// With what the names begin that say what a branch hides.
+const WHITEOUT: &[u8] = b".wh.";
+
 /// The directory of second names that aufs gives to files with several.
 const PSEUDO_LINKS: &str = ".wh..wh.plnk";
 
@@ -52,6 +55,54 @@ pub(super) fn hidden_in(branch: &Path) -> Vec<String> {
         found.extend(alone.map(|link| format!("{PSEUDO_LINKS}/{link}")));
     }
     found
+}
+
+/// What lies anywhere in a branch by a name that aufs takes for one of its own, and has bytes or is no file: aufs makes whiteouts and markers
+/// without any, and shows what else has such a name nowhere. By paths in the branch. At its top the names that aufs keeps to itself have
+/// rules of their own: [`hidden_in`].
+pub(super) fn hidden_below(branch: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut entries = WalkDir::new(branch)
+        .min_depth(1)
+        .same_file_system(true)
+        .sort_by_file_name()
+        .into_iter();
+    while let Some(entry) = entries.next() {
+        // What cannot be read has no digest that a branch has, which is told.
+        let Ok(entry) = entry else {
+            continue;
+        };
+        if !is_aufs_name(entry.file_name()) {
+            continue;
+        }
+        if entry.file_type().is_dir() {
+            entries.skip_current_dir();
+        }
+        let is_at_top =
+            entry.depth() == 1 && entry.file_name().as_bytes().starts_with(HIDDEN.as_bytes());
+        if !is_at_top && hides_data(entry.path()) {
+            let inner = entry.path().strip_prefix(branch).unwrap_or(entry.path());
+            found.push(inner.to_string_lossy().into_owned());
+        }
+    }
+    found
+}
+
+fn is_aufs_name(name: &OsStr) -> bool {
+    name.as_bytes().starts_with(WHITEOUT)
+}
+
+/// Whether something in it, or itself, is no directory and no whiteout or marker.
+fn hides_data(path: &Path) -> bool {
+    let is_mark = |entry: &DirEntry| {
+        let is_empty = entry.metadata().is_ok_and(|meta| meta.len() == 0);
+        is_aufs_name(entry.file_name()) && entry.file_type().is_file() && is_empty
+    };
+    WalkDir::new(path).into_iter().any(|entry| {
+        entry.map_or(true, |entry| {
+            !entry.file_type().is_dir() && !is_mark(&entry)
+        })
+    })
 }
 
 fn is_data(entry: &DirEntry) -> bool {

@@ -299,6 +299,9 @@ fn what_aufs_keeps_in_a_converted_branch_and_shows_nowhere_is_named_and_dropped_
         (".wh..wh.plnk/12.34", false),
         (".wh..wh.orph/5678", true),
         (".wh..wh.notes", true),
+        ("deep/er/.wh..wh.notes", true),
+        ("deep/.wh..wh.dir.0a1f/5678", true),
+        ("deep/.wh.gone", true),
     ] {
         let root = Ready::root();
         let branch = root.branch("web rw");

@@ -289,9 +289,10 @@ fn what_is_written_until_commit_has_moved_the_aufs_side_out_keeps_it() {
         for path in [
             "docker/aufs/precious",
             "docker/.aufs2dm/removed/aufs/precious",
+            "docker/devicemapper/metadata/precious",
         ] {
             let is_out = path.contains("removed");
-            if is_out != (call > out) {
+            if !path.contains("metadata") && is_out != (call > out) {
                 continue;
             }
             let place = verified(&original);
@@ -301,7 +302,13 @@ fn what_is_written_until_commit_has_moved_the_aufs_side_out_keeps_it() {
             assert!(traced.met.is_some(), "{:#?}", traced.calls);
             assert_eq!(traced.code, Some(1), "{}", traced.err);
             let root = place.path().join("docker");
-            assert!(root.join("aufs/precious").exists(), "{}", traced.err);
+            let kept = if path.contains("metadata") {
+                "devicemapper/metadata/precious"
+            } else {
+                "aufs/precious"
+            };
+            assert!(root.join(kept).exists(), "{}", traced.err);
+            assert!(root.join("aufs/diff").exists(), "{}", traced.err);
             assert!(root.join("image/aufs/layerdb").exists(), "{}", traced.err);
             assert!(root.join("devicemapper/metadata/base").exists());
         }
