@@ -80,9 +80,6 @@ fn contradiction(root: &Path, inner: &str, now: &Config) -> Result<Option<String
             "is the config of another container, {id}{NOT_LOADED}"
         )));
     }
-    if now.name.is_empty() {
-        return Ok(Some(format!("has no name for the container{NOT_LOADED}")));
-    }
     if now.driver != DRIVER {
         let driver = escape(now.driver.as_bytes());
         return Ok(Some(format!("names the driver \"{driver}\"{NOT_LOADED}")));
@@ -93,6 +90,12 @@ fn contradiction(root: &Path, inner: &str, now: &Config) -> Result<Option<String
 
 /// What is otherwise than in the config that was replaced, and Docker does not change.
 fn change(before: &Config, now: &Config) -> Option<String> {
+    // A daemon that loads it makes one up (moby v20.10 `daemon/names.go`, `registerName`), as for one that had none before.
+    if now.name.is_empty() && !before.name.is_empty() {
+        return Some(
+            "has no name for the container, which it had when it was converted".to_owned(),
+        );
+    }
     let fixed = FIXED
         .into_iter()
         .find(|name| !is_kept(before.others.get(*name), now.others.get(*name), false));

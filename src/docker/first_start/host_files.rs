@@ -3,7 +3,8 @@
 //! The host's `/` may be mounted elsewhere, in a rescue system. A symbolic link there means what it would mean on the
 //! running host, so links are followed by hand and never lead out of the host's root directory.
 
-use std::collections::VecDeque;
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
@@ -23,6 +24,8 @@ pub(super) struct HostFiles {
     root: PathBuf,
     /// A file that is about to have another content.
     instead: Option<(PathBuf, Vec<u8>)>,
+    /// Directories without symbolic links, as the host names them: hundreds of units lie in the same one.
+    known: RefCell<HashMap<PathBuf, PathBuf>>,
 }
 
 impl HostFiles {
@@ -30,6 +33,7 @@ impl HostFiles {
         Self {
             root: root.to_path_buf(),
             instead: None,
+            known: RefCell::default(),
         }
     }
 
@@ -51,8 +55,26 @@ impl HostFiles {
 
     /// The host's path without symbolic links. What does not exist is left as it is.
     pub(super) fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
-        let mut todo = steps(path);
-        let mut done = PathBuf::from("/");
+        match (path.parent(), path.file_name()) {
+            (Some(dir), Some(name)) => {
+                self.follow(self.directory(dir)?, VecDeque::from([name.to_owned()]))
+            }
+            _ => self.follow(PathBuf::from("/"), steps(path)),
+        }
+    }
+
+    fn directory(&self, dir: &Path) -> io::Result<PathBuf> {
+        if let Some(known) = self.known.borrow().get(dir) {
+            return Ok(known.clone());
+        }
+        let place = self.follow(PathBuf::from("/"), steps(dir))?;
+        let mut known = self.known.borrow_mut();
+        known.insert(dir.to_owned(), place.clone());
+        Ok(place)
+    }
+
+    /// Goes on from a directory without symbolic links.
+    fn follow(&self, mut done: PathBuf, mut todo: VecDeque<OsString>) -> io::Result<PathBuf> {
         let mut links = 0;
         while let Some(name) = todo.pop_front() {
             if name == ".." {

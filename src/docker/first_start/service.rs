@@ -342,7 +342,14 @@ pub(super) fn other_unit(files: &HostFiles) -> Option<PathBuf> {
 /// All of them, as the host names them.
 fn other_units(files: &HostFiles) -> Vec<PathBuf> {
     let mut found = Vec::new();
+    let mut seen = Vec::new();
     for dir in UNIT_DIRECTORIES.map(Path::new) {
+        // `/lib` is often `/usr/lib`.
+        let place = files.place(dir);
+        if seen.contains(&place) {
+            continue;
+        }
+        seen.push(place);
         for name in files.names(dir) {
             let path = dir.join(&name);
             if !name.as_bytes().ends_with(b".service") || name == UNIT {
