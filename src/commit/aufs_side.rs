@@ -164,6 +164,15 @@ impl AufsSide {
         })
     }
 
+    /// Whether a path, relative to the root, is of a branch that was converted.
+    pub(super) fn is_in_a_branch(&self, path: &str) -> bool {
+        let inner = path.strip_prefix("aufs/diff/").unwrap_or_default();
+        inner
+            .split('/')
+            .next()
+            .is_some_and(|name| self.branches.contains_key(name))
+    }
+
     /// Whether what a copy of the image store has at a path, relative to it, is what was copied. What was not there then and is not
     /// there now is.
     pub(super) fn is_copied(&self, copy: &Path, inner: &Path) -> bool {

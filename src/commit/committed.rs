@@ -11,7 +11,7 @@ use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
-use super::journal::{Story, now, sync_directory};
+use super::journal::{StoreOfAufs, Story, now, sync_directory};
 use super::since::read_regular;
 use super::verified::Verified;
 use crate::date;
@@ -41,9 +41,9 @@ pub struct Committed {
     /// Layers that were not what Docker once unpacked before they were converted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub damaged: Vec<LayerDamage>,
-    /// Images that were without their layers when the aufs side went. Earlier versions did not note them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub images_without_layers: Option<Vec<String>>,
+    /// The image store of aufs when it went.
+    #[serde(flatten)]
+    pub store_of_aufs: StoreOfAufs,
     /// When the aufs side was removed.
     pub committed_at: u64,
 }
@@ -87,7 +87,7 @@ impl Committed {
             }),
             order: story.begun.order.clone(),
             damaged: story.verified.damaged.clone(),
-            images_without_layers: story.images_without_layers.clone(),
+            store_of_aufs: story.store_of_aufs.clone(),
             committed_at: now(),
         }
     }

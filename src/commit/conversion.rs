@@ -16,7 +16,8 @@ use super::beside;
 use super::committed::Committed;
 use super::error::Error;
 use super::journal::{
-    Journal, Record, State, Story, Switching, is_set_out, removal_has_begun, sync_directory,
+    Journal, Record, State, StoreOfAufs, Story, Switching, is_set_out, removal_has_begun,
+    sync_directory,
 };
 use super::leftover::Leftover;
 use super::moves::{Ground, Move};
@@ -26,7 +27,7 @@ use super::remove::{
     all_removed, expect_changeable, expect_unmounted_aufs_side, expect_unmounted_result,
     remove_stage,
 };
-use super::since::{Changes, DRIVER, read_regular};
+use super::since::{Changes, DRIVER, IMAGE_NAMES, read_regular};
 use super::size;
 use super::stage::sync_file_system;
 use super::stamp;
@@ -212,20 +213,29 @@ impl Conversion {
         Ok(damaged)
     }
 
-    /// What of that a rollback would bring back, or would not since it is gone.
+    /// What of that a rollback would bring back, or would not since it is gone. Of a move that was interrupted, forward or back, what it has
+    /// still to bring back.
     ///
     /// # Errors
     ///
     /// [`Error::Io`].
     pub fn damaged_originals(&self) -> Result<Vec<String>, Error> {
-        let (Some(switching), State::Converted) = (&self.story.switching, self.story.state) else {
+        let Some(switching) = &self.story.switching else {
             return Ok(Vec::new());
+        };
+        let is_in_place = match self.story.state {
+            State::Writing | State::Committing => return Ok(Vec::new()),
+            State::Converted => true,
+            State::Switching | State::RollingBack => false,
         };
         let mut damaged = Vec::new();
         for step in &switching.moves {
             let Move::Replace { to, original, .. } = step else {
                 continue;
             };
+            if !is_in_place && !names_another_driver(&self.root.join(to))? {
+                continue;
+            }
             let path = self.configs.join(original);
             let edited = match read_regular(&path)? {
                 Some(bytes) => config_with_driver(&bytes, DRIVER).ok().flatten(),
@@ -447,6 +457,8 @@ impl Conversion {
         if self.aufs_stays() {
             changes = changes.of_the_driver();
         }
+        // Where the other name of a file went first, what is left of a branch can look new.
+        changes.new.retain(|path| !aufs.is_in_a_branch(path));
         if changes.new.is_empty() {
             return Ok(());
         }
@@ -590,16 +602,23 @@ impl Conversion {
             _ => Journal::reopen(&self.stage)?.append(&Record::Committing {
                 stays,
                 in_two_steps: true,
-                // A store that cannot be read tells nothing.
-                images_without_layers: docker::images_without_layers(&self.root.join("image/aufs"))
-                    .ok()
-                    .map(|images| images.into_keys().collect()),
+                store: self.store_of_aufs(),
             }),
         };
         if stays {
             note().and_then(|()| make())
         } else {
             make().and_then(|()| note())
+        }
+    }
+
+    fn store_of_aufs(&self) -> StoreOfAufs {
+        let store = self.root.join("image/aufs");
+        // One that cannot be read tells nothing.
+        let without = docker::images_without_layers(&store).ok();
+        StoreOfAufs {
+            images_without_layers: without.map(|images| images.into_keys().collect()),
+            has_names: Some(store.join(IMAGE_NAMES).is_file()),
         }
     }
 
@@ -798,6 +817,12 @@ impl Conversion {
 /// Whether it is one that a conversion would switch.
 fn is_config_of_aufs(bytes: &[u8]) -> bool {
     matches!(config_with_driver(bytes, DRIVER), Ok(Some(_)))
+}
+
+/// Whether there is a config of a container that is not one of aufs.
+fn names_another_driver(path: &Path) -> Result<bool, Error> {
+    let bytes = read_regular(path)?;
+    Ok(bytes.is_some_and(|bytes| matches!(config_with_driver(&bytes, DRIVER), Ok(None))))
 }
 
 /// What an aufs side was before the last look at it.

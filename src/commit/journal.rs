@@ -83,12 +83,23 @@ pub enum Record {
         /// Whether [`Removing`](Self::Removing) comes before anything of it is gone. Earlier versions did not write that.
         #[serde(default)]
         in_two_steps: bool,
-        /// Images that aufs has without their layers. Earlier versions did not note them.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        images_without_layers: Option<Vec<String>>,
+        /// The image store of aufs.
+        #[serde(flatten)]
+        store: StoreOfAufs,
     },
     /// The aufs side is out of the root, as far as it can be moved, and the first of it is about to be gone for good.
     Removing,
+}
+
+/// What of the image store of aufs tells, when that is gone, what the copy beside the devices lost since. Earlier versions did not note it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreOfAufs {
+    /// Images without their layers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub images_without_layers: Option<Vec<String>>,
+    /// Whether it has a file of names of images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub has_names: Option<bool>,
 }
 
 /// What was begun.
@@ -198,8 +209,8 @@ pub struct Story {
     pub aufs_stays: bool,
     /// Whether an aufs side that is on its way out is whole, for nothing of it has been removed yet.
     pub aufs_is_whole: bool,
-    /// Images that the aufs side had without their layers when its removal began; `None` where that was not noted.
-    pub images_without_layers: Option<Vec<String>>,
+    /// The image store of aufs when the removal began.
+    pub store_of_aufs: StoreOfAufs,
     /// When all was in place, in seconds since 1970.
     pub switched_at: Option<u64>,
     /// The verifications since.
@@ -255,7 +266,7 @@ impl Story {
             switching: None,
             aufs_stays: false,
             aufs_is_whole: false,
-            images_without_layers: None,
+            store_of_aufs: StoreOfAufs::default(),
             switched_at: None,
             verified: Verifications::default(),
         }
@@ -329,10 +340,10 @@ impl Story {
             Record::Committing {
                 stays,
                 in_two_steps,
-                images_without_layers,
+                store,
             } => {
                 (self.aufs_stays, self.aufs_is_whole) = (stays, in_two_steps);
-                self.images_without_layers = images_without_layers;
+                self.store_of_aufs = store;
                 State::Committing
             }
             Record::Removing => {

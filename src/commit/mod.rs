@@ -44,7 +44,7 @@ pub use conversion::{Conversion, Untouched};
 pub use device_side::DeviceSide;
 pub use error::Error;
 pub use image_names::ImageNames;
-pub use journal::{Begun, Journal, Record, State, Story, Switching, now};
+pub use journal::{Begun, Journal, Record, State, StoreOfAufs, Story, Switching, now};
 pub use leftover::Leftover;
 pub use moves::Move;
 pub use progress_file::{ProgressFile, Told};

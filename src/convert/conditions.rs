@@ -76,7 +76,13 @@ pub(super) fn expect_rest_unneeded(
     } else {
         let report = quick_look(host, (path, conversion), cancel)?;
         let is_sound = is_right(&report) && could_look(path, &report, may_lose)?;
-        (!is_sound).then(|| format!("a quick verification just now found this:\n{report}"))
+        if is_sound {
+            written_since_any(path, conversion, may_lose)?
+        } else {
+            Some(format!(
+                "a quick verification just now found this:\n{report}"
+            ))
+        }
     };
     match why {
         None => Ok(()),
@@ -84,6 +90,19 @@ pub(super) fn expect_rest_unneeded(
             path: path.to_owned(),
             why,
         }),
+    }
+}
+
+/// What was written to the devicemapper side since the proof, where one is noted: what a disk or a Docker did there meanwhile shows in no
+/// quick verification.
+fn written_since_any(
+    path: &Path,
+    conversion: &Conversion,
+    may_lose: MayLose,
+) -> Result<Option<String>, Error> {
+    match proof(path, conversion, may_lose) {
+        Ok(proof) if proof.seen.is_some() => written_since(path, conversion, proof),
+        _ => Ok(None),
     }
 }
 

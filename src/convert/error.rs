@@ -267,10 +267,10 @@ pub enum Error {
         /// Each reason, with the command that leads on.
         why: Vec<String>,
     },
-    /// What replaces an aufs side of which a part may be gone is not right any more.
+    /// What replaces an aufs side of which a part may be gone is not right any more, or was written to.
     #[error(
-        "{}: what is left of the aufs side stays, in {}, for the devicemapper side is not right: {why}\nNext: mend that side, then `{}` must \
-         pass; docs/operations.md says what can be taken from the rest of aufs by hand",
+        "{}: what is left of the aufs side stays, in {}, for it is not certain that the devicemapper side is right: {why}\nNext: mend what is \
+         wrong there, if anything is; then `{}` must pass; docs/operations.md says what can be taken from the rest of aufs by hand",
         shown(path),
         shown(&path.join(commit::STAGE_NAME).join("removed")),
         own("verify --full", path)

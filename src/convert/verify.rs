@@ -19,7 +19,8 @@ use super::read_only::read_only;
 use super::writer::Work;
 use crate::chain::Chain;
 use crate::commit::{
-    self, Committed, Conversion, Depth, DeviceSide, STAGE_NAME, Stage, State, Verified, now,
+    self, Committed, Conversion, Depth, DeviceSide, STAGE_NAME, Stage, State, StoreOfAufs,
+    Verified, now,
 };
 use crate::docker::daemon::Host;
 use crate::docker::{self, CacheId, Root, StorePaths};
@@ -329,10 +330,7 @@ pub(super) fn look(
     };
     let none = Digests::new();
     let original = original_store(path, conversion);
-    let images_without_layers = match conversion {
-        Some(conversion) => conversion.story().images_without_layers.clone(),
-        None => Committed::read(path).and_then(|record| record.images_without_layers),
-    };
+    let store = store_of_aufs(path, conversion);
     let is_copied = |inner: &Path| conversion.is_some_and(|conversion| conversion.is_copied(inner));
     let request = verify::Request {
         stores: StorePaths {
@@ -342,7 +340,8 @@ pub(super) fn look(
         },
         devices,
         original: original.as_deref(),
-        images_without_layers: images_without_layers.as_deref(),
+        images_without_layers: store.images_without_layers.as_deref(),
+        has_names: store.has_names == Some(true),
         mode: request.mode,
         kernel: request.kernel.then_some(Ask {
             root: path,
@@ -397,6 +396,7 @@ pub(super) fn staged_report(
         }),
         original: Some(&root.join("image/aufs")),
         images_without_layers: None,
+        has_names: false,
         known_damage: &[],
         noted: None,
         mode: Mode::Quick,
@@ -414,6 +414,14 @@ pub(super) fn staged_report(
     match verify::verify(&request, progress) {
         Err(verify::Error::Interrupted) => Err(Error::Interrupted),
         report => Ok(report?),
+    }
+}
+
+/// What is noted of the image store of aufs.
+fn store_of_aufs(path: &Path, conversion: Option<&Conversion>) -> StoreOfAufs {
+    match conversion {
+        Some(conversion) => conversion.story().store_of_aufs.clone(),
+        None => Committed::read(path).map_or_else(StoreOfAufs::default, |one| one.store_of_aufs),
     }
 }
 

@@ -253,10 +253,7 @@ fn may_go(way: &[OsString]) -> bool {
 /// Whether a file that may change has what Docker writes there. Of files that only other versions have, nothing is known.
 fn is_well_formed(way: &[OsString], bytes: &[u8]) -> bool {
     match texts(way)[..] {
-        [b"repositories.json"] => {
-            let has_names = |object: Object<'_>| object.raw("Repositories").is_some();
-            parse_references(bytes).is_ok() && Object::parse(bytes).is_ok_and(has_names)
-        }
+        [b"repositories.json"] => is_file_of_names(bytes),
         [b"imagedb", b"metadata", _, _, b"parent"] => ImageId::parse(bytes).is_ok(),
         [b"imagedb", b"metadata", _, _, b"lastUpdated"] => is_time(bytes),
         [b"distribution", b"diffid-by-digest", _, _] => DiffId::parse(bytes).is_ok(),
@@ -265,6 +262,12 @@ fn is_well_formed(way: &[OsString], bytes: &[u8]) -> bool {
         }
         _ => true,
     }
+}
+
+/// Whether it is a `repositories.json` as Docker writes it: with its map, be that empty. Source: moby v20.10 `reference/store.go`, `save`.
+pub fn is_file_of_names(bytes: &[u8]) -> bool {
+    let has_names = |object: Object<'_>| object.raw("Repositories").is_some();
+    parse_references(bytes).is_ok() && Object::parse(bytes).is_ok_and(has_names)
 }
 
 /// Whether it looks like `2006-01-02T15:04:05.999999999Z07:00`.

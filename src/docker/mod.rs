@@ -48,7 +48,7 @@ mod users;
 mod warning;
 
 pub use container::{CONFIG, Container, LEGACY_CONFIG, RestartPolicy, Status};
-pub use copies::{CopyFault, copy_faults, same_bytes};
+pub use copies::{CopyFault, copy_faults, is_file_of_names, same_bytes};
 pub use data_dir::DataDir;
 pub use device_files::{DeviceFileFault, DeviceFiles};
 pub use driver::{config_with_driver, driver_of, is_aufs};

@@ -51,6 +51,8 @@ pub struct Request<'a> {
     pub original: Option<&'a Path>,
     /// Images that were without their layers when the original went; `None`: not known.
     pub images_without_layers: Option<&'a [String]>,
+    /// Whether there was a file of names of images then.
+    pub has_names: bool,
     /// How much is read.
     pub mode: Mode,
     /// What a conversion that has just ended knows.

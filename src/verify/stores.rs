@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 
 use super::request::Request;
 use crate::chain::Chain;
-use crate::docker::{self, CopyFault, ReadError};
+use crate::docker::{self, CopyFault, Dir, ReadError};
+
+/// Names of images, in an image store.
+const NAMES: &str = "repositories.json";
 
 /// The store that the devices' was copied from, if it is there.
 pub(super) fn original(request: &Request<'_>) -> Option<PathBuf> {
@@ -59,6 +62,9 @@ impl StoreFaults {
         } else if let Some(known) = request.images_without_layers {
             found.faults.extend(without_layers(image, known)?);
         }
+        if original(request).is_none() {
+            found.faults.extend(names_lost(image, request.has_names)?);
+        }
         let unsound = docker::unsound_images(image)?;
         let new = unsound.into_iter().filter(|text| !before.contains(text));
         found.faults.extend(new);
@@ -71,4 +77,16 @@ fn without_layers(image: &Path, known: &[String]) -> Result<Vec<String>, ReadErr
     let without = docker::images_without_layers(image)?;
     let new = without.into_iter().filter(|(id, _)| !known.contains(id));
     Ok(new.map(|(_, text)| text).collect())
+}
+
+/// What is wrong with the file of names of images, where there is no original: Docker writes it anew and never removes it.
+fn names_lost(image: &Path, had_names: bool) -> Result<Option<String>, ReadError> {
+    let path = image.join(NAMES);
+    let what = match Dir::open(image)?.read_if_any(NAMES) {
+        Ok(None) if had_names => "is missing, so no image has a name",
+        Ok(Some(bytes)) if !docker::is_file_of_names(&bytes) => "is not what Docker writes there",
+        // What cannot be read is told as such.
+        _ => return Ok(None),
+    };
+    Ok(Some(format!("{}: {what}", path.display())))
 }

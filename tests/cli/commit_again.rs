@@ -321,6 +321,28 @@ fn while_the_branches_go_the_image_store_of_aufs_still_tells_what_the_devices_lo
 }
 
 #[test]
+fn what_is_written_to_the_pool_after_the_first_that_is_gone_keeps_the_rest() {
+    for verb in ["commit", "resume"] {
+        let ready = set_out(Out::All);
+        ready.note("removing");
+        let data = ready.path("devicemapper/devicemapper/data");
+        let at = data.metadata().unwrap().len() - 1;
+        let file = File::options().write(true).open(&data).unwrap();
+        file.write_all_at(b"x", at).unwrap();
+        let options: &[&str] = if verb == "commit" { &["--yes"] } else { &[] };
+        let words = [
+            "written to after the last full verification",
+            "what is left of the aufs side stays",
+        ];
+        ready.run(verb, options).expect(1, &words);
+        assert!(ready.path(".aufs2dm/removed/aufs/diff").exists());
+        ready.run("verify", &["--full"]).expect(0, &[]);
+        ready.run(verb, options).expect(0, &[]);
+        assert!(!ready.path(".aufs2dm").exists());
+    }
+}
+
+#[test]
 fn without_what_replaces_it_it_is_told_where_the_rest_of_aufs_is() {
     let ready = set_out(Out::All);
     ready.note("removing");
@@ -594,4 +616,45 @@ fn rollback_does_not_go_back_to_an_aufs_side_that_lost_names_of_images() {
         fs::write(&names, good).unwrap();
         ready.run("rollback", &[]).expect(0, &[]);
     }
+}
+
+#[test]
+fn an_interrupted_rollback_does_not_go_on_without_the_config_that_it_is_to_bring_back() {
+    let ready = Ready::new();
+    ready.note("rolling-back");
+    let container = fs::read_dir(ready.path("containers")).unwrap().next();
+    let config = container.unwrap().unwrap().path().join("config.v2.json");
+    let inner = config.strip_prefix(ready.root.path()).unwrap();
+    let original = ready.path(".aufs2dm/originals").join(inner);
+    fs::rename(&original, ready.path("elsewhere")).unwrap();
+    for verb in ["rollback", "resume"] {
+        let named = original.display().to_string();
+        ready
+            .run(verb, &[])
+            .expect(1, &[&named, "rollback --onto-damaged"]);
+        assert!(ready.path("devicemapper/metadata/base").exists());
+    }
+    fs::rename(ready.path("elsewhere"), &original).unwrap();
+    ready.run("rollback", &[]).expect(0, &[]);
+    assert!(fs::read_to_string(&config).unwrap().contains("\"aufs\""));
+}
+
+#[test]
+fn what_is_left_of_a_pseudo_link_whose_other_name_went_first_is_nothing_new() {
+    let root = Ready::root();
+    let branch = root.branch("web rw");
+    let link = branch.join(".wh..wh.plnk/12.34");
+    fs::create_dir_all(link.parent().unwrap()).unwrap();
+    fs::hard_link(branch.join("data"), &link).unwrap();
+    let ready = Ready::of(root);
+    ready.note_with("committing", ",\"stays\":true,\"in_two_steps\":true");
+    ready.note("removing");
+    let removed = ready.path(".aufs2dm/removed");
+    DirBuilder::new().mode(0o700).create(&removed).unwrap();
+    // As a removal leaves it that empties `aufs` where a link leads.
+    fs::rename(ready.path("aufs"), ready.path("disk")).unwrap();
+    symlink(ready.path("disk"), ready.path("aufs")).unwrap();
+    fs::remove_file(ready.root.branch("web rw").join("data")).unwrap();
+    ready.run("resume", &[]).expect(0, &[]);
+    assert!(!ready.path("disk/diff").exists());
 }

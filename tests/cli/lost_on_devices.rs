@@ -320,6 +320,28 @@ fn where_going_back_loses_something_the_advice_after_damage_says_what() {
 }
 
 #[test]
+fn the_file_of_names_that_is_gone_after_commit_is_wrong_where_there_was_one() {
+    let ready = with_an_image_alone();
+    ready.committed(&[]);
+    let names = ready.path("image/devicemapper/repositories.json");
+    let text = fs::read(&names).unwrap();
+    fs::remove_file(&names).unwrap();
+    let verified = ready.run("verify", &["--full"]);
+    verified.expect(3, &[]);
+    let words = format!("{}: is missing", names.display());
+    assert!(verified.out.contains(&words), "{verified:?}");
+    fs::write(&names, "{}").unwrap();
+    let verified = ready.run("verify", &["--full"]);
+    let words = format!("{}: is not what Docker writes there", names.display());
+    assert!(
+        verified.code == Some(3) && verified.out.contains(&words),
+        "{verified:?}"
+    );
+    fs::write(&names, text).unwrap();
+    ready.run("verify", &["--full"]).expect(0, &[]);
+}
+
+#[test]
 fn a_transaction_by_which_docker_would_delete_the_base_device_is_wrong() {
     for hash in ["", "base", "other"] {
         let ready = Ready::new();

@@ -69,6 +69,7 @@ pub(crate) fn verified(root: &Path, parts: Parts, mode: Mode) -> Report {
         }),
         original: (parts == Parts::Both).then_some(&*original),
         images_without_layers: None,
+        has_names: false,
         mode,
         kernel: None,
         conversion: None,

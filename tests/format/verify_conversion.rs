@@ -64,6 +64,7 @@ fn verified(root: &Path, stage: &Path, prepared: &Prepared, written: &[WrittenRu
         }),
         original: Some(&root.join("image/aufs")),
         images_without_layers: None,
+        has_names: false,
         mode: Mode::Quick,
         known_damage: &[],
         noted: None,
