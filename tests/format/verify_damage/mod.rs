@@ -237,6 +237,7 @@ fn expect_words(
         _ => None,
     };
     drop(wound);
+    before.heal(kind, path);
     let text = word.text();
     let complaint = match (&word, excuse) {
         (Word::Sound, Some(_)) => return tally.harmless(kind),
