@@ -301,10 +301,10 @@ pub enum Error {
         /// What stays, and what to do.
         kept: Kept,
     },
-    /// Somebody wrote to one of the sides while the aufs side was moved out of the root.
+    /// One of the sides is not what it was at the last look, once the aufs side was out of the root.
     #[error(
-        "{}: its {side} side was written to while `commit` moved aufs out of the root, so that is back in its place, and nothing was removed. \
-         Next: find what writes there; then `{}`",
+        "{}: its {side} side was written to, or cannot be read, since `commit` looked at it; aufs is back in its place, and nothing was removed. \
+         Next: find what writes there, if anything does; then `{}`",
         shown(root),
         own("verify --full", root)
     )]

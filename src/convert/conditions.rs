@@ -7,6 +7,7 @@ use std::path::Path;
 use super::discard::MayLose;
 use super::error::Error;
 use super::verify::{VerifyRequest, device_side, look, noted};
+use crate::chain::Chain;
 use crate::commit::{AufsChanges, Conversion, Depth, Verified};
 use crate::docker::daemon::Host;
 use crate::docker::devicemapper::FileSystem;
@@ -191,11 +192,20 @@ fn proof<'c>(
     }
 }
 
-/// Whether the devicemapper side is still what it was when it was proven. What cannot be looked at is not.
+/// Whether the devicemapper side is still what it was when it was proven. What cannot be looked at is not; a warning says why.
 pub(super) fn is_as_proven(path: &Path, conversion: &Conversion, may_lose: MayLose) -> bool {
     let proof = proof(path, conversion, may_lose);
-    let written = proof.and_then(|proof| written_since(path, conversion, proof));
-    matches!(written, Ok(None))
+    match proof.and_then(|proof| written_since(path, conversion, proof)) {
+        Ok(None) => true,
+        Ok(Some(written)) => {
+            log::warn!("{written}");
+            false
+        }
+        Err(error) => {
+            log::warn!("{}", Chain(&error));
+            false
+        }
+    }
 }
 
 /// What was written to the devicemapper side since the proof.

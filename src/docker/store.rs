@@ -182,8 +182,8 @@ pub fn unsound_images(image: &Path) -> Result<Vec<String>, ReadError> {
     Ok(unsound.map(ToString::to_string).collect())
 }
 
-/// The images of a store whose top layers are not there, with what there is to say of each. Docker registers layers before the image that needs them, and removes them after
-/// it (moby v20.10 `distribution/pull_v2.go`, `image/store.go`), so it leaves none such.
+/// The images of a store whose top layers are not there, with what there is to say of each. Docker registers layers before the image that
+/// needs them, and removes them after it, so it leaves none such. Source: moby v20.10 `distribution/pull_v2.go`, `image/store.go`.
 ///
 /// # Errors
 ///
