@@ -8,10 +8,10 @@ use serde_json::{Map, Value};
 
 use super::root::Converted;
 
-/// A small file before it was damaged.
-pub(super) struct Before(Vec<u8>);
+/// The bytes of a small file.
+pub(super) struct Content(Vec<u8>);
 
-impl Before {
+impl Content {
     /// Of the pool's own files nothing is kept: no damage to them is harmless.
     pub(super) fn of(path: &Path, data_end: u64) -> Self {
         let mut bytes = Vec::new();
@@ -29,20 +29,25 @@ impl Before {
         }
     }
 
-    /// Why a damage may go unnoticed.
-    pub(super) fn excuse(&self, root: &Converted, kind: &str, path: &Path) -> Option<&'static str> {
+    /// Why a damage may go unnoticed that left these bytes. They are those that the verification was shown: it cuts a torn
+    /// last line of the journal off and writes its own.
+    pub(super) fn excuse(
+        &self,
+        root: &Converted,
+        kind: &str,
+        after: &Self,
+    ) -> Option<&'static str> {
         if kind.starts_with("pool") || kind.starts_with("data") {
             return None;
         }
-        let after = fs::read(path).unwrap();
         if kind == ".aufs2dm/journal" {
-            return self.journal(&after);
+            return self.journal(&after.0);
         }
         // As long as the originals are there, every byte counts.
         if root.has_aufs() {
             return None;
         }
-        self.alone(root, kind, &after)
+        self.alone(root, kind, &after.0)
     }
 
     /// A torn last line counts for nothing, and what a verification adds behind the move may be missing.
