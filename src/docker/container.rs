@@ -98,7 +98,8 @@ pub struct Container {
     pub will_start: bool,
     /// Whether Docker removes it when it is not running (`--rm`).
     pub auto_remove: bool,
-    id_in_config: String,
+    /// The id that its config has.
+    pub(super) id_in_config: String,
 }
 
 impl Container {

@@ -58,11 +58,15 @@ pub(super) fn faults(
     };
     let (wrong, others): (Vec<_>, Vec<_>) = all.iter().partition(|fault| match fault {
         // With the originals damage to a config shows by its digest, and this was so before.
-        StartFault::OtherDriver { .. } => !has_original,
+        StartFault::OtherDriver { .. } | StartFault::OtherId { .. } => !has_original,
         StartFault::ContainerWithoutMount { container } => !had_no_mount(container),
         fault => is_wrong(fault, store),
     });
-    let is_remark = |fault: &&&StartFault| fault.severity() == Severity::Warning;
+    // Of the config of a container that was converted, its digest tells.
+    let is_remark = |fault: &&&StartFault| {
+        fault.severity() == Severity::Warning
+            && !(has_original && matches!(fault, StartFault::MountWithoutConfig { .. }))
+    };
     (
         wrong.iter().map(ToString::to_string).collect(),
         others

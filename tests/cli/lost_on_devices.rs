@@ -5,6 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use nix::unistd::{Whence, lseek64};
 use serde_json::{Value, json};
 
 use super::commit_conditions::Ready;
@@ -215,9 +216,12 @@ fn a_note_that_makes_a_device_smaller_than_its_file_system_is_wrong() {
 fn mark_not_unmounted(data: &Path) {
     let file = File::options().read(true).write(true).open(data).unwrap();
     let modified = file.metadata().unwrap().modified().unwrap();
-    let size = file.metadata().unwrap().len();
     let mut marked = 0;
-    for block in (0..size).step_by(64 << 10) {
+    let mut at = 0;
+    while let Ok(found) = lseek64(&file, at, Whence::SeekData) {
+        // Thin blocks have 64 KiB.
+        let block = found.cast_unsigned() & !0xffff;
+        at = block.cast_signed() + 0x1_0000;
         let mut superblock = [0; 1024];
         file.read_exact_at(&mut superblock, block + 1024).unwrap();
         if superblock[56..58] != [0x53, 0xef] {
@@ -301,10 +305,12 @@ fn where_going_back_loses_something_the_advice_after_damage_says_what() {
         .unwrap();
     let (mut at, mut block) = (0, [0; 4096]);
     while block != [7; 4096] {
-        data.read_exact_at(&mut block, at).unwrap();
+        at = lseek64(&data, at, Whence::SeekData).expect("the file is in the pool");
+        data.read_exact_at(&mut block, at.cast_unsigned()).unwrap();
         at += 4096;
     }
-    data.write_all_at(&[8; 100], at - 4096).unwrap();
+    data.write_all_at(&[8; 100], at.cast_unsigned() - 4096)
+        .unwrap();
     let verified = ready.run("verify", &["--full"]);
     verified.expect(3, &[]);
     let last = verified.out.lines().last().unwrap();
@@ -354,5 +360,38 @@ fn a_transaction_by_which_docker_would_delete_the_base_device_is_wrong() {
         if let Some(good) = good {
             fs::write(&path, good).unwrap();
         }
+    }
+}
+
+#[test]
+fn what_keeps_docker_from_a_container_after_commit_is_told() {
+    let ready = Ready::new();
+    ready.run("verify", &["--full"]).expect(0, &[]);
+    ready.committed(&[]);
+    let directory = only(&ready.path("containers"));
+    let config = directory.join("config.v2.json");
+    let good = fs::read_to_string(&config).unwrap();
+    let id = directory.file_name().unwrap().to_str().unwrap();
+    let other = good.replace(id, &"0".repeat(64));
+    for (text, words) in [
+        (
+            other.as_str(),
+            "its config.v2.json is that of container 0000",
+        ),
+        ("{}", "its config.v2.json names the driver \"\""),
+    ] {
+        fs::write(&config, text).unwrap();
+        let verified = ready.run("verify", &["--full"]);
+        verified.expect(3, &[]);
+        assert!(verified.out.contains(words), "{words}: {}", verified.out);
+    }
+    // A Docker that is killed while it makes a container leaves this, too, so it is no damage.
+    let words = format!("container {id}: has layers but no config.v2.json");
+    fs::remove_file(&config).unwrap();
+    for _ in 0..2 {
+        let verified = ready.run("verify", &["--full"]);
+        verified.expect(0, &[]);
+        assert!(verified.out.contains(&words), "{words}: {}", verified.out);
+        fs::remove_dir_all(&directory).unwrap_or_default();
     }
 }

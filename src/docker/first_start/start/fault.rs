@@ -258,6 +258,22 @@ pub enum StartFault {
         /// The container.
         container: ContainerId,
     },
+    /// A container's config has another id than its directory: Docker does not load it.
+    #[error(
+        "container {container}: its {CONFIG} is that of container {found}, so Docker does not show it"
+    )]
+    OtherId {
+        /// The container.
+        container: ContainerId,
+        /// The id in the config, escaped.
+        found: String,
+    },
+    /// The image store has a container's layers, and there is no config of it: Docker does not show it.
+    #[error("container {container}: has layers but no {CONFIG}, so Docker does not show it")]
+    MountWithoutConfig {
+        /// The container.
+        container: ContainerId,
+    },
     /// A container that still belongs to aufs: Docker does not show it.
     #[error("container {container}: its {CONFIG} still names aufs, so Docker does not show it")]
     NotSwitched {

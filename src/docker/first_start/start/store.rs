@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 
-use super::super::super::container::{Status, read_containers};
+use super::super::super::container::{CONFIG, LEGACY_CONFIG, Status, read_containers};
 use super::super::super::error::Chain;
 use super::super::super::files::{Dir, ReadError};
 use super::super::super::id::{CacheId, ContainerId};
@@ -56,7 +56,10 @@ pub(super) fn check(
     }
     if let Some(root) = &home.root {
         let has_mount = |container: &_| mounts.mounts.contains_key(container);
-        check_containers(&Dir::open(root)?, has_mount, faults);
+        let root = Dir::open(root)?;
+        check_containers(&root, has_mount, faults);
+        let with_mount = mounts.mounts.keys();
+        check_configs(&root, with_mount, faults)?;
     }
     let damage = notes
         .faults
@@ -79,13 +82,44 @@ fn check_containers(
         if config.status == Status::Dead {
             continue;
         }
-        if config.is_aufs() {
-            faults.push(StartFault::NotSwitched { container });
-        } else if config.driver == "devicemapper" && !has_mount(&container) {
+        let is_ours = config.driver == "devicemapper";
+        if is_ours && config.id_in_config != container.as_str() {
+            let found = escape(config.id_in_config.as_bytes());
+            faults.push(StartFault::OtherId { container, found });
+        } else if is_ours && !has_mount(&container) {
             faults.push(StartFault::ContainerWithoutMount { container });
-        } else if config.driver != "devicemapper" && has_mount(&container) {
+        } else if !is_ours && has_mount(&container) {
             let driver = escape(config.driver.as_bytes());
             faults.push(StartFault::OtherDriver { container, driver });
+        } else if config.is_aufs() {
+            faults.push(StartFault::NotSwitched { container });
         }
     }
+}
+
+/// Containers of which the image store has layers, and `containers/` no config. A Docker that is killed while it makes or removes
+/// a container leaves that, too.
+fn check_configs<'a>(
+    root: &Dir,
+    with_mount: impl Iterator<Item = &'a ContainerId>,
+    faults: &mut Vec<StartFault>,
+) -> Result<(), ReadError> {
+    let containers = root.dir_if_any("containers")?;
+    for container in with_mount {
+        let directory = match &containers {
+            Some(containers) => containers.dir_if_any(container.as_str())?,
+            None => None,
+        };
+        let has_config = match &directory {
+            Some(directory) => {
+                directory.kind(CONFIG)?.is_some() || directory.kind(LEGACY_CONFIG)?.is_some()
+            }
+            None => false,
+        };
+        if !has_config {
+            let container = container.clone();
+            faults.push(StartFault::MountWithoutConfig { container });
+        }
+    }
+    Ok(())
 }
