@@ -268,7 +268,7 @@ fn from_the_first_that_is_gone_the_rest_stays_while_what_replaces_it_is_wrong() 
         let ready = set_out(Out::All);
         ready.note("removing");
         let metadata = ready.path("devicemapper/devicemapper/metadata");
-        let good = fs::read(&metadata).unwrap();
+        let good = ready.path("good");
         let options: &[&str] = if verb == "commit" { &["--yes"] } else { &[] };
         let refused = |words: &str| {
             let all = [
@@ -279,11 +279,12 @@ fn from_the_first_that_is_gone_the_rest_stays_while_what_replaces_it_is_wrong() 
             ready.run(verb, options).expect(1, &all);
             assert!(ready.path(".aufs2dm/removed/aufs/diff").exists());
         };
+        fs::rename(&metadata, &good).unwrap();
         fs::write(&metadata, [0; 4096]).unwrap();
         refused("a quick verification just now found this");
         // Once a verification has failed, another must pass.
         ready.run("verify", &["--full"]).expect(3, &[]);
-        fs::write(&metadata, good).unwrap();
+        fs::rename(&good, &metadata).unwrap();
         refused("the latest verification that counts");
         ready.run("verify", &["--full"]).expect(0, &[]);
         ready.run(verb, options).expect(0, &[]);

@@ -46,20 +46,24 @@ fn a_conversion_that_is_killed_at_any_time_can_be_finished_and_taken_back() {
         began.elapsed()
     };
     let seeds: Vec<_> = (0..NR_KILLS).collect();
-    let wrong = in_parallel(&seeds, |place, &seed| {
-        let delay = took.mul_f64(fraction(seed));
-        let result: Result<()> = (|| {
-            place.put(&original)?;
-            killed_after(place, delay)?;
-            let broken = place.broken(&original);
-            if seed % 2 == 0 {
-                broken.finish()
-            } else {
-                broken.take_back()
-            }
-        })();
-        result.with_context(|| format!("seed {seed}, killed after {delay:?} of {took:?}"))
-    });
+    let wrong = in_parallel(
+        &seeds,
+        |_| {},
+        |place, &seed| {
+            let delay = took.mul_f64(fraction(seed));
+            let result: Result<()> = (|| {
+                place.put(&original)?;
+                killed_after(place, delay)?;
+                let broken = place.broken(&original);
+                if seed % 2 == 0 {
+                    broken.finish()
+                } else {
+                    broken.take_back()
+                }
+            })();
+            result.with_context(|| format!("seed {seed}, killed after {delay:?} of {took:?}"))
+        },
+    );
     let (nr, elapsed) = (wrong.len(), began.elapsed().as_secs());
     eprintln!("random kills: {NR_KILLS}, {nr} exceptions, {elapsed} s");
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));

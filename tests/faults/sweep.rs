@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
 
 use super::place::Place;
+use super::support::cpu::stay_on_one_cpu;
 use super::support::tree::Tree;
 use super::tracer::{Fault, Moment, Traced};
 
@@ -66,7 +67,9 @@ impl Sweep<'_> {
             .collect();
         let (cases, all) = (share_of(&cases), cases.len());
         let (others, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let wrong = in_parallel(&cases, |place, &(call, fault)| {
+        // At each call the command and its tracer take turns.
+        let begin = |number| stay_on_one_cpu(number).unwrap();
+        let wrong = in_parallel(&cases, begin, |place, &(call, fault)| {
             let nr_done = done.fetch_add(1, Ordering::Relaxed);
             if nr_done > 0 && nr_done % PROGRESS == 0 {
                 eprintln!("{}: {nr_done} of {} faults", self.name, cases.len());
@@ -149,9 +152,10 @@ fn writes(call: &str) -> bool {
         .any(|name| call.starts_with(name))
 }
 
-/// Does the work for each item, on all processors; what went wrong.
+/// Does the work for each item, on all processors, in threads that begin as told; what went wrong.
 pub(crate) fn in_parallel<T: Sync>(
     items: &[T],
+    begin: impl Fn(usize) + Sync,
     work: impl Fn(&Place, &T) -> Result<()> + Sync,
 ) -> Vec<String> {
     let _alone = alone();
@@ -159,8 +163,10 @@ pub(crate) fn in_parallel<T: Sync>(
     let wrong = Mutex::new(Vec::new());
     let nr_threads = thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| {
-        for _ in 0..nr_threads {
-            scope.spawn(|| {
+        for number in 0..nr_threads {
+            let (next, wrong, begin, work) = (&next, &wrong, &begin, &work);
+            scope.spawn(move || {
+                begin(number);
                 let place = Place::new().unwrap();
                 while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
                     if let Err(error) = work(&place, item) {

@@ -7,7 +7,7 @@ use std::{
     os::unix::process::CommandExt,
     panic::resume_unwind,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitCode, Stdio},
+    process::{self, Child, Command, ExitCode, Stdio},
     sync::{
         atomic::{AtomicUsize, Ordering},
         mpsc::{self, Receiver, RecvTimeoutError, Sender},
@@ -28,6 +28,7 @@ use crate::{
     job::{Event, JOB_VARIABLE, Job, NO_MORE, Outcome},
     lab,
     report::Report,
+    support::cpu::stay_on_one_cpu,
 };
 
 /// Wall-clock limit of one guest, unless `KERNEL_TESTS_TIMEOUT` (seconds) says otherwise.
@@ -111,9 +112,13 @@ fn run_guests(
     };
     let (sender, outcomes) = mpsc::channel();
     thread::scope(|scope| {
-        let run = |_| {
+        let run = |number| {
             let (tell, queue) = (sender.clone(), &queue);
-            scope.spawn(move || run_guest(job, queue, arguments.nocapture, &tell))
+            scope.spawn(move || {
+                // A system call of the guest is a switch between two of its processes.
+                stay_on_one_cpu(number)?;
+                run_guest(job, queue, arguments.nocapture, &tell)
+            })
         };
         let guests: Vec<_> = (0..nr_guests.max(1).min(job.groups.len()))
             .map(run)
@@ -209,6 +214,7 @@ fn run_guest(job: &Job, queue: &Queue<'_>, nocapture: bool, tell: &Sender<Outcom
 
 /// Boots a guest whose console is this terminal.
 fn shell(job: &Job) -> Result<ExitCode> {
+    stay_on_one_cpu(process::id() as usize)?;
     let mut guest = Guest::boot(job.clone(), Stdio::inherit())?;
     let status = guest.process.wait()?;
     // The shell's own status comes back through a file: a kernel that powers off always ends well.
@@ -278,6 +284,8 @@ impl Guest {
                 "quiet",
                 "loglevel=2",
                 "panic=-1",
+                // A guest's system calls are signals then, not stops of a tracer, wherever the machine's kernel permits that.
+                "seccomp=auto",
             ])
             .args(["con=null", "con0=fd:0,fd:1", "ssl=null", "umid="])
             .arg(format!("init={}", env::current_exe()?.display()))

@@ -10,6 +10,7 @@
 
 pub mod apply;
 pub mod compare;
+pub mod cpu;
 pub mod fixture;
 pub mod layer;
 pub mod merge;
