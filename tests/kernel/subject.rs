@@ -36,7 +36,7 @@ pub(crate) const NR_LAYERS: usize = 6;
 /// What each image layer adds, in bytes: enough that a run is met at work on it.
 const LAYER_BYTES: usize = 16 << 20;
 /// How often a run is begun to be met at a stage.
-const TRIES: usize = 5;
+pub(crate) const TRIES: usize = 5;
 /// The layers' names in the root, the container's last.
 const NAMES: [&str; NR_LAYERS] = ["one", "two", "three", "four", "subject init", "subject rw"];
 

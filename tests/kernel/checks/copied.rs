@@ -46,6 +46,9 @@ pub(super) fn an_empty_disk_with_the_name_of_the_pools_is_not_the_pool(
     variant: Variant,
 ) -> Result<()> {
     let root = roots::converted(lab, scratch, variant)?;
+    // The root is a copy: from then on aufs is known.
+    let verified = tool(lab, root.path(), &["verify", "--full"])?;
+    ensure!(verified.code == Some(0), "{verified:#?}");
     let journal = root.path().join(".aufs2dm/journal");
     let mut options = root.options().iter();
     let metadata = options
