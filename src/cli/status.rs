@@ -8,7 +8,6 @@ use super::printable::printable;
 use super::remarks::write_damage;
 use crate::convert::{Running, Status, status};
 use crate::docker::daemon::Whom;
-use crate::docker::first_start::told_aufs;
 use crate::shell::own;
 use crate::verify::Verdict;
 
@@ -19,11 +18,11 @@ pub(super) fn run(args: &StatusArgs) -> anyhow::Result<()> {
     if args.at.root.json {
         print_json(&status)
     } else {
-        print(&text(&status, told_aufs(&place.host)))
+        print(&text(&status))
     }
 }
 
-fn text(status: &Status, told_aufs: Option<String>) -> String {
+fn text(status: &Status) -> String {
     let mut text = format!("{}: {}\n", status.root.display(), status.meaning);
     if let Some(advice) = status.running.as_ref().and_then(Running::advice) {
         line(&mut text, &advice);
@@ -46,8 +45,8 @@ fn text(status: &Status, told_aufs: Option<String>) -> String {
     if status.state == "converted" {
         write_converted(&mut text, status);
     }
-    if let Some(told) = told_aufs.filter(|_| ["converted", "committed"].contains(&status.state)) {
-        line(&mut text, &printable(&told));
+    if let Some(told) = &status.told_aufs {
+        line(&mut text, &printable(told));
     }
     write_changes(&mut text, status);
     write_pid_files(&mut text, status);

@@ -48,6 +48,9 @@ pub struct AufsSide {
     /// Images by their names. Earlier versions did not note them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     names: Option<BTreeMap<String, String>>,
+    /// The digest of [`times`](Self::times) when it was converted. Earlier versions did not note it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    times: Option<String>,
 }
 
 /// Names of images, in an image store.
@@ -61,13 +64,22 @@ impl AufsSide {
     /// Takes down what `root` has. `store` is the copy of its image store that was made, `layers` are the converted ones.
     pub(super) fn of(root: &Path, store: &Path, layers: &BTreeSet<String>) -> Result<Self, Error> {
         let diff = root.join("aufs/diff");
-        let branches: Result<BTreeMap<_, _>, Error> = names_in(&diff)?
+        // Sorted by name, as the digest of all times wants it.
+        let sums: BTreeMap<String, [String; 2]> = names_in(&diff)?
             .into_par_iter()
             .filter(|name| layers.contains(name))
-            .map(|name| Ok((name.clone(), entries_of(&diff.join(name)))))
+            .map(|name| {
+                let sums = entries_and_times_of(&diff.join(&name));
+                (name, sums)
+            })
             .collect();
+        let times = times_of(sums.values().map(|[_, times]| times.as_str()));
         let mut side = Self {
-            branches: branches?,
+            branches: sums
+                .into_iter()
+                .map(|(name, [entries, _])| (name, entries))
+                .collect(),
+            times: Some(times),
             lists: lists(root)?,
             store: objects(store)?,
             others: BTreeSet::new(),
@@ -111,7 +123,12 @@ impl AufsSide {
                 })
             })
             .collect();
-        format!("{:x}", Sha256::digest(sums.join(" ")))
+        times_of(sums.iter().map(String::as_str))
+    }
+
+    /// What [`times`](Self::times) was when it was converted.
+    pub(super) fn times_then(&self) -> Option<&str> {
+        self.times.as_deref()
     }
 
     /// What became of the images' names, in a file that is not what was converted. One that is gone altogether is told as such.
@@ -318,21 +335,46 @@ fn object(inner: &str) -> String {
     }
 }
 
+/// The digest of all branches' times, in the order of their names.
+fn times_of<'a>(branches: impl Iterator<Item = &'a str>) -> String {
+    let sums: Vec<&str> = branches.collect();
+    format!("{:x}", Sha256::digest(sums.join(" ")))
+}
+
 /// A digest of all entries of a branch: names, kinds, owners, sizes, times.
 fn entries_of(branch: &Path) -> String {
-    sum_of(branch, |sum, path, meta| {
-        attributes(sum, meta);
-        if meta.is_symlink()
-            && let Ok(target) = fs::read_link(path)
-        {
-            sum.update(target.as_os_str().as_bytes());
-        }
+    sum_of(branch, entry)
+}
+
+/// The same, and the digest of the branch's times of change, in one walk.
+fn entries_and_times_of(branch: &Path) -> [String; 2] {
+    sums_of(branch, |[entries, times], path, meta| {
+        entry(entries, path, meta);
+        changed_at(times, meta);
     })
+}
+
+fn entry(sum: &mut Sha256, path: &Path, meta: &Metadata) {
+    attributes(sum, meta);
+    if meta.is_symlink()
+        && let Ok(target) = fs::read_link(path)
+    {
+        sum.update(target.as_os_str().as_bytes());
+    }
 }
 
 /// A digest of the names in a branch and of what `add` takes from each. What cannot be read has a digest that no branch has.
 pub(super) fn sum_of(branch: &Path, add: impl Fn(&mut Sha256, &Path, &Metadata)) -> String {
-    let mut sum = Sha256::new();
+    let [sum] = sums_of(branch, |[sum], path, meta| add(sum, path, meta));
+    sum
+}
+
+/// Several such digests in one walk.
+fn sums_of<const N: usize>(
+    branch: &Path,
+    add: impl Fn(&mut [Sha256; N], &Path, &Metadata),
+) -> [String; N] {
+    let mut sums = std::array::from_fn(|_| Sha256::new());
     for entry in WalkDir::new(branch)
         .same_file_system(true)
         .sort_by_file_name()
@@ -341,18 +383,20 @@ pub(super) fn sum_of(branch: &Path, add: impl Fn(&mut Sha256, &Path, &Metadata))
             let meta = entry.metadata()?;
             Ok((entry.into_path(), meta))
         }) else {
-            return "unreadable".to_owned();
+            return std::array::from_fn(|_| "unreadable".to_owned());
         };
         let inner = path
             .strip_prefix(branch)
             .unwrap_or(&path)
             .as_os_str()
             .as_bytes();
-        sum.update((inner.len() as u64).to_le_bytes());
-        sum.update(inner);
-        add(&mut sum, &path, &meta);
+        for sum in &mut sums {
+            sum.update((inner.len() as u64).to_le_bytes());
+            sum.update(inner);
+        }
+        add(&mut sums, &path, &meta);
     }
-    format!("{:x}", sum.finalize())
+    sums.map(|sum| format!("{:x}", sum.finalize()))
 }
 
 fn attributes(sum: &mut Sha256, meta: &Metadata) {

@@ -166,6 +166,26 @@ impl Conversion {
         aufs.filter(|_| is_there).map(|aufs| aufs.times(&self.root))
     }
 
+    /// When the conversion was in place, in seconds since 1970.
+    pub fn switched_at(&self) -> Option<i64> {
+        i64::try_from(self.story.switched_at?).ok()
+    }
+
+    /// What [`aufs_times`](Self::aufs_times) was when the root was converted, where that was noted.
+    pub fn aufs_times_then(&self) -> Option<&str> {
+        let switching = self.story.switching.as_ref()?;
+        switching.aufs.as_ref()?.times_then()
+    }
+
+    /// The same of the latest time when the aufs side was known to be right: when a full verification found nothing against it, or when it
+    /// was converted.
+    pub fn aufs_times_known(&self) -> Option<&str> {
+        match self.story.verified.latest_of_aufs() {
+            Some(verified) => verified.aufs_times.as_deref(),
+            None => self.aufs_times_then(),
+        }
+    }
+
     /// What became of a branch since it was converted.
     pub fn branch_now(&self, id: &CacheId) -> BranchNow {
         let switching = self.story.switching.as_ref();
@@ -209,8 +229,22 @@ impl Conversion {
             return Ok(Vec::new());
         };
         let mut damaged = switching.written.damage(&self.root)?;
+        damaged.extend(switching.written.lost_containers(&self.root)?);
         damaged.extend(self.damaged_originals()?);
         Ok(damaged)
+    }
+
+    /// Containers of a converted root that lost their directories alone, a text each: a rollback has no place for their configs, and with
+    /// the stage the last copies would go.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    pub fn lost_containers(&self) -> Result<Vec<String>, Error> {
+        match (&self.story.switching, self.story.state) {
+            (Some(switching), State::Converted) => switching.written.lost_containers(&self.root),
+            _ => Ok(Vec::new()),
+        }
     }
 
     /// What of that a rollback would bring back, or would not since it is gone. Of a move that was interrupted, forward or back, what it has

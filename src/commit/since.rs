@@ -284,12 +284,11 @@ impl Written {
                 _ => {}
             }
         }
-        damaged.extend(self.lost_containers(root)?);
         Ok(damaged)
     }
 
     /// Containers whose directory alone is gone: `docker rm` takes the record in the image store too.
-    fn lost_containers(&self, root: &Path) -> Result<Vec<String>, Error> {
+    pub(super) fn lost_containers(&self, root: &Path) -> Result<Vec<String>, Error> {
         let now = containers_in(root)?;
         let mounts = root.join("image/devicemapper/layerdb/mounts");
         let records = names_in(&mounts)?;

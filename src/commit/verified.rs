@@ -105,7 +105,8 @@ pub struct Verifications {
     pub latest: Option<Verified>,
     /// The latest full one that passed, unless a later one failed.
     pub full: Option<Verified>,
-    /// The latest that did not pass, unless a later full one did. A quick one looks at a part only, so it clears nothing up.
+    /// The latest that did not pass, unless a later full one did. A quick one looks at a part only, so it clears nothing up; nor does one
+    /// that could not look, which leaves what an earlier one found.
     pub failed: Option<Verified>,
     /// The latest that found files of which nothing tells which side is right, unless a later full one did not.
     pub undecided: Option<Verified>,
@@ -128,7 +129,10 @@ impl Verifications {
         }
         if !verified.passed() {
             self.full = None;
-            self.failed = Some(verified.clone());
+            let found = |one: &Verified| one.verdict != Verdict::NotVerified;
+            if found(&verified) || !self.failed.as_ref().is_some_and(found) {
+                self.failed = Some(verified.clone());
+            }
         } else if verified.full {
             self.full = Some(verified.clone());
             self.failed = None;
@@ -183,6 +187,22 @@ mod tests {
         assert_eq!(all.full.as_ref().map(|one| one.at), Some(0));
         assert_eq!(all.latest.as_ref().map(|one| one.at), Some(1));
         assert_eq!(all.failed, None);
+    }
+
+    #[test]
+    fn one_that_could_not_look_leaves_what_an_earlier_one_found() {
+        let unable = (true, Verdict::NotVerified);
+        for found in [WRONG, Verdict::Undecided] {
+            for full in [false, true] {
+                let all = after(&[(true, SOUND), (full, found), unable]);
+                assert_eq!(all.failed.map(|one| one.verdict), Some(found));
+                assert_eq!(all.full, None);
+                let all = after(&[(full, found), unable, (true, SOUND)]);
+                assert_eq!(all.failed, None);
+            }
+        }
+        let all = after(&[unable, (true, WRONG)]);
+        assert_eq!(all.failed.map(|one| one.verdict), Some(WRONG));
     }
 
     #[test]

@@ -6,15 +6,16 @@ use std::path::Path;
 
 use super::discard::MayLose;
 use super::error::Error;
-use super::verify::{VerifyRequest, device_side, look, noted};
+use super::verify::{Aufs, VerifyRequest, device_side, look, noted};
 use crate::chain::Chain;
 use crate::commit::{AufsChanges, Conversion, Depth, Verified};
 use crate::docker::daemon::Host;
 use crate::docker::devicemapper::FileSystem;
 use crate::docker::{CacheId, DeviceFiles};
 use crate::engine::{Cancel, Silent};
+use crate::mount_table::directory_at;
 use crate::shell::own;
-use crate::tree::shown;
+use crate::tree::{escape, shown};
 use crate::verify::{self, Mode, Report, Verdict};
 
 /// Makes sure that the devicemapper side is whole and proven, and that the aufs side has nothing besides.
@@ -76,10 +77,11 @@ pub(super) fn expect_rest_unneeded(
         Some(format!("the latest verification that counts: {failed}"))
     } else {
         let report = quick_look(host, (path, conversion), cancel)?;
-        let is_sound = is_right(&report) && could_look(path, &report, may_lose)?;
-        if is_sound {
+        if is_right(&report) && could_look(&report, may_lose) {
             written_since_any(path, conversion, may_lose)?
         } else {
+            // The next one reads another sample, and may find nothing.
+            conversion.note_verified(noted(&report, None))?;
             Some(format!(
                 "a quick verification just now found this:\n{report}"
             ))
@@ -101,6 +103,11 @@ fn written_since_any(
     conversion: &Conversion,
     may_lose: MayLose,
 ) -> Result<Option<String>, Error> {
+    // What had begun with one that could not look goes on with one, and no further than that.
+    let may_lose = MayLose {
+        unverified: true,
+        ..may_lose
+    };
     match proof(path, conversion, may_lose) {
         Ok(proof) if proof.seen.is_some() => written_since(path, conversion, proof),
         _ => Ok(None),
@@ -116,12 +123,18 @@ fn quick_look(
         root: path.to_owned(),
         host: host.clone(),
         mode: Mode::Quick,
-        kernel: false,
+        // An ext4 is read without it.
+        kernel: is_xfs(path)?,
         target: None,
         jobs: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
         cancel: cancel.clone(),
     };
-    let mut report = look(&request, path, Some(conversion), &Silent)?;
+    let mut report = look(
+        &request,
+        path,
+        (Some(conversion), &Aufs::default()),
+        &Silent,
+    )?;
     report.add_faults(conversion.damage()?);
     Ok(report)
 }
@@ -130,9 +143,9 @@ fn is_right(report: &Report) -> bool {
     !matches!(report.verdict, Verdict::Wrong | Verdict::Undecided)
 }
 
-/// Whether all layers could be looked at. Of xfs, which the kernel alone reads, the full verification has the word.
-fn could_look(path: &Path, report: &Report, may_lose: MayLose) -> Result<bool, Error> {
-    Ok(report.verdict != Verdict::NotVerified || may_lose.unverified || is_xfs(path)?)
+/// Whether all that was to be looked at could be.
+fn could_look(report: &Report, may_lose: MayLose) -> bool {
+    report.verdict != Verdict::NotVerified || may_lose.unverified
 }
 
 /// Makes sure that neither side was changed since it was proven.
@@ -147,7 +160,8 @@ pub(super) fn expect_unchanged(
 ) -> Result<(), Error> {
     let proof = proof(path, conversion, may_lose)?;
     let mut why = Vec::new();
-    why.extend(written_since(path, conversion, proof)?);
+    let written = written_since(path, conversion, proof)?;
+    why.extend(written.map(|fact| format!("{fact}: `{}`", own("verify --full", path))));
     why.extend(aufs_since(path, conversion, proof, may_lose)?);
     why.extend(linked_aufs(path, may_lose));
     if why.is_empty() {
@@ -214,17 +228,15 @@ fn written_since(
     conversion: &Conversion,
     proof: &Verified,
 ) -> Result<Option<String>, Error> {
-    let next = own("verify --full", path);
     let Some(seen) = &proof.seen else {
-        return Ok(Some(format!(
-            "the journal does not tell what the last full verification had before it: `{next}`"
-        )));
+        let untold = "the journal does not tell what the last full verification had before it";
+        return Ok(Some(untold.to_owned()));
     };
     // A pool elsewhere than the conversion made it shows as another superblock.
     let written = seen.written_until(&device_side(path, conversion, None)?);
     Ok((!written.is_empty()).then(|| {
         format!(
-            "the devicemapper side was written to after the last full verification ({}): `{next}`",
+            "the devicemapper side was written to after the last full verification ({})",
             written.join(", ")
         )
     }))
@@ -267,18 +279,30 @@ fn aufs_since(
     Ok(why)
 }
 
-/// Where `aufs` leads, if it is a symbolic link. A copy of a root has the link, and leads to what is another root's.
+/// Where `aufs` leads, if it is a symbolic link, or what is mounted there, if that is a directory of another place. A copy of a root has
+/// the link, and leads to what is another root's.
 fn linked_aufs(path: &Path, may_lose: MayLose) -> Option<String> {
+    if may_lose.linked_aufs {
+        return None;
+    }
     let aufs = path.join("aufs");
-    let target = fs::read_link(&aufs).ok()?;
-    (!may_lose.linked_aufs).then(|| {
+    let what = if let Ok(target) = fs::read_link(&aufs) {
+        let target = aufs.canonicalize().unwrap_or(target);
+        format!("a symbolic link to {}", shown(&target))
+    } else {
+        let mounts = fs::read("/proc/self/mountinfo").ok()?;
+        let (directory, device) = directory_at(&mounts, &aufs)?;
         format!(
-            "{} is a symbolic link to {}, which may be another root's too: `{}` removes what the driver has there",
-            shown(&aufs),
-            shown(&aufs.canonicalize().unwrap_or(target)),
-            own("commit --drop-linked-aufs", path)
+            "a mount of the directory {} of the file system on device {}",
+            shown(&directory),
+            escape(&device)
         )
-    })
+    };
+    Some(format!(
+        "{} is {what}, which may be another root's too: `{}` removes what the driver has there",
+        shown(&aufs),
+        own("commit --drop-linked-aufs", path)
+    ))
 }
 
 /// That the aufs side differs from the devices, which are right.
@@ -321,7 +345,7 @@ fn not_sound(
     if let Some(why) = mounted_since(path, proven_at, &report) {
         return Ok(Some(why));
     }
-    if is_right(&report) && could_look(path, &report, may_lose)? {
+    if is_right(&report) && could_look(&report, may_lose) {
         let may_go = may_lose.aufs_changes || !report.has_aufs_changed();
         return Ok((!may_go).then(|| {
             let by = "a quick verification just now";

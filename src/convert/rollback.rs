@@ -229,7 +229,8 @@ fn expect_way_back(
     if !request.onto_damaged {
         expect_right(conversion, path, done.aufs_differs.take())?;
     }
-    let damaged = conversion.damaged_originals()?;
+    let mut damaged = conversion.damaged_originals()?;
+    damaged.extend(conversion.lost_containers()?);
     if !damaged.is_empty() && !request.onto_damaged {
         return Err(Error::OriginalsDamaged {
             path: path.to_owned(),
@@ -246,7 +247,8 @@ fn expect_way_back(
 /// Whether a device outside of the root was mounted to be written to since the conversion: `docker cp` into a stopped container changes
 /// no file of Docker's. A pool that cannot be read is for the steps after this to tell.
 fn is_written_in_place(path: &Path, conversion: &Conversion) -> bool {
-    if conversion.story().state != State::Converted {
+    let state = conversion.story().state;
+    if matches!(state, State::Writing | State::Committing) {
         return false;
     }
     // Files in the root have times of their own.
@@ -254,8 +256,12 @@ fn is_written_in_place(path: &Path, conversion: &Conversion) -> bool {
     let Some(target) = target else {
         return false;
     };
-    let mounted = verify::mounted_since_noted(&path.join("devicemapper"), &target);
-    mounted.is_ok_and(|layers| !layers.is_empty())
+    // While the move is interrupted the driver's directory may be on either side of it.
+    let homes = [path, conversion.stage()].map(|at| at.join("devicemapper"));
+    let Some(home) = homes.iter().find(|home| home.is_dir()) else {
+        return false;
+    };
+    verify::mounted_since_noted(home, &target, conversion.switched_at()).unwrap_or(false)
 }
 
 /// That the pool's metadata is not what the latest verification had before it: that alone is no content, but it shows that somebody used
@@ -286,18 +292,37 @@ fn broken(conversion: &Conversion) -> Result<Option<String>, Error> {
         .or_else(|| written_since(conversion)))
 }
 
-/// That aufs was written to after the latest full verification: xattrs, or bytes whose time was set back. Once the way back has begun,
-/// no verification could tell more.
+/// That aufs was written to after the latest full verification, or the conversion: xattrs, or bytes whose time was set back. No step of a
+/// move touches what is in a branch.
 fn written_since(conversion: &Conversion) -> Option<String> {
     let story = conversion.story();
-    let is_begun = story.state != State::Converted;
-    let seen = story.verified.latest_of_aufs().filter(|_| !is_begun)?;
-    let is_same = conversion.aufs_times() == seen.aufs_times;
+    let is_moved = match story.state {
+        State::Converted => true,
+        State::Switching | State::RollingBack => false,
+        State::Writing | State::Committing => return None,
+    };
+    // That says more, and whatever was written since is undecided, too.
+    if story.verified.undecided.is_some() {
+        return None;
+    }
+    let (times, after) = match story.verified.latest_of_aufs() {
+        Some(seen) => (
+            seen.aufs_times.as_deref()?,
+            format!("the verification {seen}"),
+        ),
+        None => (conversion.aufs_times_then()?, "the conversion".to_owned()),
+    };
+    let is_same = conversion.aufs_times().as_deref() == Some(times);
     (!is_same).then(|| {
-        format!(
-            "it was written to, or replaced by a copy, after the verification {seen}, and `{}` tells whether it is right",
-            own("verify --full", conversion.root())
-        )
+        let written = format!("it was written to, or replaced by a copy, after {after}");
+        if is_moved {
+            let verify = own("verify --full", conversion.root());
+            format!("{written}, and `{verify}` tells whether it is right")
+        } else {
+            format!(
+                "{written}, and nothing tells whether it is right while the move is interrupted"
+            )
+        }
     })
 }
 

@@ -15,6 +15,7 @@ use crate::commit::{
     AufsChanges, Changes, Committed, Conversion, Depth, State, Story, Verifications, Verified,
 };
 use crate::docker::daemon::{Host, Named, named};
+use crate::docker::first_start::told_aufs;
 use crate::docker::{self, Root};
 use crate::shell::own;
 use crate::verify::LayerDamage;
@@ -31,6 +32,9 @@ pub struct Status {
     pub running: Option<Running>,
     /// Docker's pid files that are there.
     pub docker_pid_files: Vec<Named>,
+    /// Of a converted root: by what Docker on this host is still told to use aufs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub told_aufs: Option<String>,
     /// The state in words, with the commands that come next.
     pub meaning: String,
     /// The version of the tool that began it.
@@ -76,8 +80,10 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// The root is none, or its journal cannot be read.
 pub fn status(root: &Path, host: &Host) -> Result<Status, Error> {
     let status = steady(root)?;
+    let is_converted = ["converted", "committed"].contains(&status.state);
     Ok(Status {
         docker_pid_files: named(host),
+        told_aufs: is_converted.then(|| told_aufs(host)).flatten(),
         ..status
     })
 }
@@ -118,6 +124,7 @@ fn look(path: &Path) -> Result<Status, Error> {
     Ok(Status {
         running: None,
         docker_pid_files: Vec::new(),
+        told_aufs: None,
         layers: Order::devices_of(story),
         state: story.state.name(),
         meaning: dead_end(&path)
@@ -251,6 +258,7 @@ impl Status {
             state,
             running: None,
             docker_pid_files: Vec::new(),
+            told_aufs: None,
             meaning,
             tool: None,
             begun_at: None,

@@ -83,11 +83,10 @@ pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<Report
         .as_ref()
         .map(|conversion| device_side(&path, conversion, request.target.as_ref()))
         .transpose()?;
-    let aufs_times = conversion
-        .as_ref()
-        .filter(|_| request.mode == Mode::Full)
-        .and_then(Conversion::aufs_times);
-    let mut report = look(request, &path, conversion.as_ref(), progress)?;
+    let noted_before = conversion.as_ref().filter(|_| request.mode == Mode::Full);
+    let aufs = Aufs::now(noted_before);
+    let known = (conversion.as_ref(), &aufs);
+    let mut report = look(request, &path, known, progress)?;
     report.journal = lost;
     let mut faults = Vec::new();
     if let Some(conversion) = &conversion {
@@ -104,7 +103,7 @@ pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<Report
         |one: &Conversion| matches!(one.story().state, State::Converted | State::Committing);
     if let Some(conversion) = conversion.filter(is_noted) {
         let verified = Verified {
-            aufs_times,
+            aufs_times: aufs.times_after(&report),
             ..noted(&report, seen)
         };
         if is_of(&conversion, request.target.as_ref()) {
@@ -300,10 +299,39 @@ fn recorded(path: &Path) -> Result<(Option<Conversion>, Option<String>), Error> 
     Ok((conversion, lost))
 }
 
+/// The aufs side before a verification.
+#[derive(Debug, Default)]
+pub(super) struct Aufs {
+    /// When its entries were last changed, as a digest.
+    times: Option<String>,
+    /// Whether something was written to it since its bytes were known to be right: then those of proven layers are read as well.
+    was_written: bool,
+}
+
+impl Aufs {
+    fn now(conversion: Option<&Conversion>) -> Self {
+        let times = conversion.and_then(Conversion::aufs_times);
+        let known = conversion.and_then(Conversion::aufs_times_known);
+        Self {
+            was_written: times.is_some() && times.as_deref() != known,
+            times,
+        }
+    }
+
+    /// What is to be noted of it after the verification. Of what was written since, only what was read and found right is known from now
+    /// on.
+    fn times_after(self, report: &Report) -> Option<String> {
+        let passed = matches!(report.verdict, Verdict::Sound | Verdict::SourceDamaged);
+        let is_read = passed && report.coverage.counts.not_read_in_aufs == 0;
+        let is_right = (is_read || !self.was_written) && !report.has_aufs_changed();
+        self.times.filter(|_| is_right)
+    }
+}
+
 pub(super) fn look(
     request: &VerifyRequest,
     path: &Path,
-    conversion: Option<&Conversion>,
+    (conversion, of_aufs): (Option<&Conversion>, &Aufs),
     progress: &dyn Progress,
 ) -> Result<Report, Error> {
     let home = path.join("devicemapper");
@@ -343,6 +371,7 @@ pub(super) fn look(
         images_without_layers: store.images_without_layers.as_deref(),
         has_names: store.has_names == Some(true),
         mode: request.mode,
+        reads_aufs: of_aufs.was_written,
         kernel: request.kernel.then_some(Ask {
             root: path,
             mounts: mounts.path(),
@@ -355,6 +384,7 @@ pub(super) fn look(
             is_copied: &is_copied,
             entries: conversion.map_or(&none, |one| &one.story().entries),
             bytes: conversion.map_or(&none, |one| &one.story().bytes),
+            switched_at: conversion.and_then(Conversion::switched_at),
         }),
         jobs: request.jobs,
         cancel: request.cancel.clone(),
@@ -400,6 +430,7 @@ pub(super) fn staged_report(
         known_damage: &[],
         noted: None,
         mode: Mode::Quick,
+        reads_aufs: false,
         kernel: Some(Ask {
             root,
             mounts: mounts.path(),

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A line of `mountinfo`.
 #[derive(Clone, Debug)]
@@ -29,6 +29,13 @@ pub(crate) fn mount_points(text: &[u8]) -> Vec<PathBuf> {
 pub(crate) fn mount_points_of(text: &[u8], device: &str) -> Vec<PathBuf> {
     let mounts = parse(text).filter(|mount| mount.device == device.as_bytes());
     mounts.map(|mount| mount.point).collect()
+}
+
+/// What a `mountinfo` file tells to be mounted on `point`, if it is a directory of a file system and not its root: that directory, and
+/// the file system's device as `major:minor`. A bind mount is one, a subvolume of btrfs too.
+pub(crate) fn directory_at(text: &[u8], point: &Path) -> Option<(PathBuf, Vec<u8>)> {
+    let topmost = parse(text).filter(|mount| mount.point == point).last()?;
+    (topmost.top != Path::new("/")).then_some((topmost.top, topmost.device))
 }
 
 /// The mounts that a `mountinfo` file tells of, in its order.

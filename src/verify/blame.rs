@@ -34,6 +34,8 @@ pub struct Noted<'a> {
     pub entries: &'a BTreeMap<String, String>,
     /// Likewise of the bytes of their files, where no tar tells what these must be.
     pub bytes: &'a BTreeMap<String, String>,
+    /// When the conversion was in place, in seconds since 1970.
+    pub switched_at: Option<i64>,
 }
 
 /// What is known of the bytes that a layer's files had when both sides were alike, where they are not.

@@ -11,6 +11,7 @@ use super::delta;
 use super::device::{DeviceFiles, DeviceTree, TarFiles};
 use super::entries::Entries;
 use super::error::Halt;
+use super::layer::WENT_ON;
 use super::pool::ThinDevice;
 use super::proof::{Proven, by_checksums, by_digest};
 use super::recorded::nr_names;
@@ -19,6 +20,7 @@ use super::unpack::Unpack;
 use super::whose::Whose;
 use super::work::Work;
 use super::written::Written;
+use crate::chain::Chain;
 use crate::docker::{DiffId, Owner};
 use crate::ext4::Ino;
 use crate::ext4::read::{Inode, View};
@@ -62,6 +64,10 @@ pub(super) struct Subject<'a> {
     pub(super) owner: Owner,
     /// What its files had when both sides were alike.
     pub(super) bytes_then: BytesThen<'a>,
+    /// Whether its container went on with it since.
+    pub(super) went_on: bool,
+    /// Whether the branch is read although the device is proven.
+    pub(super) reads_aufs: bool,
 }
 
 /// What there is to say of a layer's contents and entries.
@@ -72,6 +78,8 @@ pub(super) struct Judged {
     pub(super) aufs: Faults,
     /// The digest of the bytes of its files, where no tar tells what these must be and both sides are known to be alike.
     pub(super) bytes: Option<String>,
+    /// Whether the branch was read although the device is proven.
+    pub(super) read_in_aufs: bool,
 }
 
 impl Judged {
@@ -80,6 +88,7 @@ impl Judged {
         report.contents = self.contents;
         report.aufs = self.aufs;
         report.own_bytes = self.bytes;
+        report.read_in_aufs = self.read_in_aufs;
     }
 
     /// With more of what only aufs has otherwise, but for what is known already.
@@ -100,6 +109,7 @@ impl From<Contents> for Judged {
             contents,
             aufs: Faults::default(),
             bytes: None,
+            read_in_aufs: false,
         }
     }
 }
@@ -138,7 +148,8 @@ impl Subject<'_> {
         };
         let entries = self.entries(unpack, proven.is_layer);
         if !proven.is_wrong() {
-            return self.or_compared(judged(entries, proven.grade()), device, tree);
+            let judged = self.or_compared(judged(entries, proven.grade()), device, tree)?;
+            return self.with_bytes_of_aufs(judged, device, tree);
         }
         let Whose {
             before,
@@ -184,6 +195,36 @@ impl Subject<'_> {
         Ok(judged.with_aufs(compared.aufs))
     }
 
+    /// Adds the files of a proven layer whose bytes aufs has otherwise, where aufs was written to.
+    fn with_bytes_of_aufs(
+        &self,
+        mut judged: Judged,
+        device: ThinDevice<'_>,
+        tree: DeviceTree<'_>,
+    ) -> Result<Judged, Halt> {
+        let (Some(compared), Some(layer)) = (self.compared, self.branch) else {
+            return Ok(judged);
+        };
+        let is_proven = matches!(
+            judged.contents,
+            Contents::Verified {
+                by: Proof::DiffId,
+                ..
+            }
+        );
+        if !self.reads_aufs || !is_proven {
+            return Ok(judged);
+        }
+        match self.bytes(compared, device, tree) {
+            Ok(bytes) => judged.aufs.append(bytes.faults(layer, AUFS)),
+            Err(Halt::Interrupted) => return Err(Halt::Interrupted),
+            // What cannot be read is not right.
+            Err(halt) => judged.aufs.push(Chain(&halt)),
+        }
+        judged.read_in_aufs = true;
+        Ok(judged)
+    }
+
     /// Tells the files that were so before the conversion, since aufs has the same, from those that only one side has wrong.
     fn whose_fault(
         &self,
@@ -209,8 +250,8 @@ impl Subject<'_> {
     /// The files of a layer of which nothing was recorded, compared with the branch.
     fn by_comparison(&self, device: ThinDevice<'_>, tree: DeviceTree<'_>) -> Result<Judged, Halt> {
         let Some(compared) = self.compared else {
-            let reason = "it has no tar-split, and aufs has it not".to_owned();
-            return Ok(Contents::NotVerifiable { reason }.into());
+            return self
+                .by_what_was_noted((device, tree), "it has no tar-split, and aufs has it not");
         };
         if compared.files.is_empty() && !compared.is_of_aufs {
             return Ok(Contents::Nothing.into());
@@ -220,8 +261,7 @@ impl Subject<'_> {
             return self.differing(compared, &bytes, (device, tree));
         }
         if compared.is_of_aufs {
-            let reason = CHANGED_IN_AUFS.to_owned();
-            return Ok(Contents::NotVerifiable { reason }.into());
+            return self.by_what_was_noted((device, tree), CHANGED_IN_AUFS);
         }
         let digest = self.below.map_or(Ok(None), |below| {
             delta::digest_of_bytes((below, tree.view), |ino, _| {
@@ -237,6 +277,32 @@ impl Subject<'_> {
                 entries: None,
             }
             .into()
+        })
+    }
+
+    /// The files of a layer of which aufs does not tell all, by the digest that was noted when both were alike. Without one nothing is
+    /// verified, for the reason given.
+    fn by_what_was_noted(
+        &self,
+        (device, tree): (ThinDevice<'_>, DeviceTree<'_>),
+        without: &str,
+    ) -> Result<Judged, Halt> {
+        let (BytesThen::Noted(noted), Some(below), false) =
+            (self.bytes_then, self.below, self.went_on)
+        else {
+            let reason = if self.went_on { WENT_ON } else { without }.to_owned();
+            return Ok(Contents::NotVerifiable { reason }.into());
+        };
+        let views = (below, tree.view);
+        let mut files = DeviceFiles::new(self.work, device, tree);
+        let now = delta::digest_of_bytes(views, |ino, size| {
+            read_checksum(&mut files, ino, size).map(Some)
+        })?;
+        Ok(if now.as_deref() == Some(noted) {
+            verified(views).into()
+        } else {
+            let what = "the bytes of its files on the device are not all those that were converted";
+            Contents::mismatch(std::iter::once(what).collect()).into()
         })
     }
 

@@ -150,7 +150,7 @@ fn is_unread_in_aufs(layer: &LayerReport) -> bool {
         }
     );
     let is_in_aufs = matches!(layer.tree, Tree::Same { .. } | Tree::AufsChanged { .. });
-    by_device && is_in_aufs
+    by_device && is_in_aufs && !layer.read_in_aufs
 }
 
 /// Each reason, and how much was looked at, as the end of a sentence.

@@ -1,5 +1,6 @@
 //! When devices were mounted to be written to: what is written in place to a pool on devices shows in nothing else.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -10,32 +11,42 @@ use crate::engine::kernel::Target;
 use crate::ext4::read::ReadAt;
 use crate::thin::ThinId;
 
-/// The layers whose ext4 the kernel has mounted to write to it since the conversion noted their devices. xfs notes no such time. `home` is
-/// the driver's.
+/// Whether there is a device whose ext4 the kernel has mounted to write to it since the conversion noted it, or one of which the note is
+/// gone, so that nothing tells. xfs notes no such time. `home` is the driver's; `switched_at` is when the conversion was in place, in seconds since 1970.
 ///
 /// # Errors
 ///
 /// As [`Pool::open`].
-pub fn mounted_since_noted(home: &Path, target: &Target) -> Result<Vec<CacheId>, Error> {
+pub fn mounted_since_noted(
+    home: &Path,
+    target: &Target,
+    switched_at: Option<i64>,
+) -> Result<bool, Error> {
     let pool = Pool::open(home, target)?;
     // What is wrong with these is for a verification to tell.
     let files = DeviceFiles::read(home).unwrap_or_default();
-    let is_mounted = |(id, device): &(CacheId, Device)| {
+    let is_mounted = |(id, device): (&CacheId, &Device)| {
         let thin = ThinId::new(device.id().get()).ok();
         let device = thin.and_then(|thin| pool.device(thin, device.size()));
         let mounted = device.and_then(|device| last_mount(&device));
         mounted
-            .zip(noted_at(home, id))
+            .zip(noted_at(home, id, switched_at))
             .is_some_and(|(mounted, noted)| mounted > noted)
     };
-    let layers = files.layers.into_iter().filter(is_mounted);
-    Ok(layers.map(|(id, _)| id).collect())
+    let noted: BTreeSet<u32> = (files.layers.values().chain(&files.base))
+        .map(|device| device.id().get())
+        .collect();
+    let mut all = pool.thin().devices.iter();
+    let is_unknown = all.any(|device| !noted.contains(&device.id.value()));
+    Ok(is_unknown || files.layers.iter().any(is_mounted))
 }
 
-/// When the conversion noted a layer's device, in seconds since 1970.
-pub(super) fn noted_at(home: &Path, id: &CacheId) -> Option<i64> {
+/// When the conversion noted a layer's device, in seconds since 1970: by the time of the note, which a copy of it does not have, but not
+/// after the conversion was in place.
+pub(super) fn noted_at(home: &Path, id: &CacheId, switched_at: Option<i64>) -> Option<i64> {
     let note = home.join("metadata").join(id.as_str());
-    Some(note.symlink_metadata().ok()?.mtime())
+    let modified = note.symlink_metadata().ok()?.mtime();
+    Some(switched_at.map_or(modified, |at| at.min(modified)))
 }
 
 /// When the kernel last mounted an ext4 to write to it, in seconds since 1970; `None` for another file system. Source: linux v6.6

@@ -186,7 +186,7 @@ fn examine_layer(
         compared.is_of_aufs &= of_entries > 0 && compared.faults.count() == of_entries;
     }
     report.tree = look.tree(compared.as_ref(), &report);
-    let judged = match look.contents(how, branch, compared.as_ref(), &report.tree) {
+    let judged = match look.contents(how, branch, compared.as_ref(), &report) {
         Err(Halt::Interrupted) => return Err(Halt::Interrupted),
         Err(halt @ Halt::Device { .. }) => {
             Contents::mismatch(std::iter::once(Chain(&halt)).collect()).into()
@@ -230,6 +230,7 @@ fn begun(
         space: Faults::default(),
         entries: None,
         own_bytes: None,
+        read_in_aufs: false,
         mounted: opened
             .ok()
             .filter(|_| run.reach.is_none())
@@ -380,7 +381,7 @@ impl<'r, 'a> Look<'r, 'a> {
         report.tree = Tree::NotCompared {
             reason: reason.clone(),
         };
-        report.contents = match self.contents(How::Read, None, None, &report.tree) {
+        report.contents = match self.contents(How::Read, None, None, &report) {
             Ok(judged) => judged.contents,
             Err(Halt::Interrupted) => return Err(Halt::Interrupted),
             Err(_) => Contents::NotVerifiable { reason },
@@ -417,6 +418,12 @@ impl<'r, 'a> Look<'r, 'a> {
             if self.opened.is_some() && self.branch_now() == BranchNow::Missing {
                 return self.without_branch(report);
             }
+            // While the aufs side is being removed, what was noted of it is still known.
+            if self.run.aufs.is_none() && self.is_other_than_noted(report) {
+                return Tree::Different {
+                    entries: std::iter::once(NOT_AS_NOTED).collect(),
+                };
+            }
             return Tree::NotCompared {
                 reason: self.why_not_compared().to_owned(),
             };
@@ -442,14 +449,19 @@ impl<'r, 'a> Look<'r, 'a> {
     /// A layer whose branch has gone since the conversion.
     fn without_branch(&self, report: &LayerReport) -> Tree {
         let lost = format!("aufs/diff/{}: is missing", self.id);
-        let went_on = report.role == Role::Writable && self.went_on(report.mounted);
         let mut entries: Faults = std::iter::once(lost).collect();
-        let noted = self.noted_entries();
-        if went_on || noted.is_none() || self.is_as_noted(report.entries.as_deref()) {
+        if !self.is_other_than_noted(report) {
             return Tree::AufsChanged { entries };
         }
         entries.push(NOT_AS_NOTED);
         Tree::Different { entries }
+    }
+
+    /// Whether the device's entries are known not to be what the conversion noted, by no work of its container.
+    fn is_other_than_noted(&self, report: &LayerReport) -> bool {
+        let went_on = report.role == Role::Writable && self.went_on(report.mounted);
+        let is_noted = self.opened.is_some() && self.noted_entries().is_some();
+        is_noted && !went_on && !self.is_as_noted(report.entries.as_deref())
     }
 
     /// Why aufs has no branch of it.
@@ -477,7 +489,8 @@ impl<'r, 'a> Look<'r, 'a> {
 
     /// When the conversion noted its device, in seconds since 1970.
     pub(super) fn noted_at(&self) -> Option<i64> {
-        noted_at(self.run.devices.as_ref()?.home, self.id)
+        let switched_at = self.run.noted.and_then(|noted| noted.switched_at);
+        noted_at(self.run.devices.as_ref()?.home, self.id, switched_at)
     }
 
     /// Whether the kernel mounted the file system to write to it after the conversion noted its device: a container went on with it,
@@ -515,9 +528,9 @@ impl<'r, 'a> Look<'r, 'a> {
         how: How<'_>,
         branch: Option<&Layer>,
         compared: Option<&Compared>,
-        tree: &Tree,
+        report: &LayerReport,
     ) -> Result<Judged, Halt> {
-        if let Tree::ChangedSince { .. } = tree {
+        if let Tree::ChangedSince { .. } = report.tree {
             return self.contents_left(how, branch, compared).map(Judged::from);
         }
         let device = match self.on_device() {
@@ -535,6 +548,8 @@ impl<'r, 'a> Look<'r, 'a> {
             below: self.below_view(),
             owner: self.run.owner,
             bytes_then: self.bytes_then(),
+            went_on: self.went_on(report.mounted),
+            reads_aufs: self.run.reads_aufs,
         };
         let by_record = match layer {
             None => subject(None).contents(how),

@@ -129,6 +129,9 @@ pub struct LayerReport {
     /// Likewise of the bytes of its files, where no tar tells what these must be and aufs has the same.
     #[serde(skip)]
     pub own_bytes: Option<String>,
+    /// Whether the bytes of its files in aufs were read although its device was proven.
+    #[serde(skip)]
+    pub read_in_aufs: bool,
     /// When the kernel last mounted its ext4 to write to it, in seconds since 1970.
     #[serde(skip)]
     pub mounted: Option<i64>,

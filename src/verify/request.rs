@@ -55,6 +55,8 @@ pub struct Request<'a> {
     pub has_names: bool,
     /// How much is read.
     pub mode: Mode,
+    /// Whether the bytes that aufs has are read of layers too whose devices are proven by what Docker recorded.
+    pub reads_aufs: bool,
     /// What a conversion that has just ended knows.
     pub conversion: Option<Conversion<'a>>,
     /// What the conversion that is in place noted of the aufs side.

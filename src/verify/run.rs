@@ -40,6 +40,7 @@ pub(super) struct OpenDevices<'a> {
 pub(super) struct Run<'a> {
     pub(super) work: Work<'a>,
     pub(super) mode: Mode,
+    pub(super) reads_aufs: bool,
     pub(super) store: &'a Store,
     pub(super) targets: &'a [Target],
     pub(super) devices: Option<OpenDevices<'a>>,
@@ -220,6 +221,7 @@ impl<'a> Run<'a> {
         Self {
             work: Work::new(&request.cancel, progress),
             mode: request.mode,
+            reads_aufs: request.reads_aufs,
             store,
             targets,
             devices,

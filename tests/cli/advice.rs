@@ -171,9 +171,17 @@ fn a_host_whose_docker_is_told_aufs_is_named_before_the_aufs_side_goes_and_after
         );
     };
     named("status", &[]);
+    let told = || {
+        let ended = tool.run("status", &root, &["--json"]);
+        let json: Value = serde_json::from_str(&ended.out).unwrap();
+        json["told_aufs"].as_str().map(str::to_owned)
+    };
+    assert!(told().unwrap().contains(words));
     named("commit", &["--yes"]);
     named("status", &[]);
+    assert!(told().unwrap().contains(words));
     fs::write(&config, r#"{"storage-driver": "devicemapper"}"#).unwrap();
+    assert_eq!(told(), None);
     let status = tool.run("status", &root, &[]);
     assert!(!status.out.contains("would use aufs"), "{status:?}");
 }

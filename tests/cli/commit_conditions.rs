@@ -70,7 +70,7 @@ impl Ready {
 }
 
 /// Writes other bytes over the content of the container's `data` in the pool.
-fn spoil_a_file(root: &Path) {
+pub(crate) fn spoil_a_file(root: &Path) {
     let data = File::options()
         .read(true)
         .write(true)

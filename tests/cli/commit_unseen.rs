@@ -10,6 +10,8 @@ use std::process::Command;
 use nix::fcntl::{Flock, FlockArg};
 
 use super::commit_conditions::Ready;
+use super::removal::Mounted;
+use super::run::Tool;
 
 /// Puts a copy in the place of what is there, with all that a copy can keep.
 fn replace_by_copy(path: &Path) {
@@ -99,6 +101,23 @@ fn what_was_written_to_aufs_behind_its_times_keeps_the_devices_from_rollback() {
         .expect(1, &["replaced by a copy"]);
     ready.run("verify", &["--full"]).expect(0, &[]);
     ready.run("rollback", &[]).expect(0, &[]);
+}
+
+#[test]
+fn before_any_full_verification_the_conversion_tells_whether_aufs_was_written_to() {
+    for write in HIDDEN_WRITES {
+        let ready = Ready {
+            tool: Tool::new(),
+            root: Ready::root(),
+        };
+        ready.run("convert", &[]).expect(0, &[]);
+        write(&in_aufs(&ready, "data"));
+        let words = ["written to", "after the conversion", "verify --full"];
+        ready.run("rollback", &[]).expect(1, &words);
+        assert!(ready.path("devicemapper/metadata/base").exists());
+        ready.run("verify", &["--full"]).expect(3, &[]);
+        ready.run("rollback", &["--onto-damaged"]).expect(0, &[]);
+    }
 }
 
 #[test]
@@ -285,4 +304,40 @@ fn commit_names_what_aufs_alone_has_still() {
             "names of images removed (",
         ],
     );
+}
+
+#[test]
+fn an_aufs_that_is_a_bind_mount_of_another_roots_goes_by_its_own_word_alone() {
+    let root = Ready::root();
+    let elsewhere = root.path().join("elsewhere");
+    fs::rename(root.path().join("aufs"), &elsewhere).unwrap();
+    fs::create_dir(root.path().join("aufs")).unwrap();
+    let mounted = Mounted::bind(&elsewhere, &root.path().join("aufs"));
+    let ready = Ready::of(root);
+    ready.refused(
+        1,
+        &[
+            "a mount of the directory",
+            "elsewhere",
+            "commit --drop-linked-aufs",
+        ],
+    );
+    ready
+        .run("commit", &["--yes", "--drop-linked-aufs"])
+        .expect(0, &[]);
+    assert!(!elsewhere.join("diff").exists());
+    drop(mounted);
+}
+
+#[test]
+fn what_is_written_to_aufs_while_a_move_is_interrupted_keeps_the_devices() {
+    for write in HIDDEN_WRITES {
+        let ready = Ready::new();
+        ready.note("rolling-back");
+        write(&in_aufs(&ready, "data"));
+        let words = ["written to", "rollback --onto-damaged"];
+        ready.run("rollback", &[]).expect(1, &words);
+        assert!(ready.path("devicemapper/metadata/base").exists());
+        ready.run("rollback", &["--onto-damaged"]).expect(0, &[]);
+    }
 }

@@ -395,3 +395,26 @@ fn what_keeps_docker_from_a_container_after_commit_is_told() {
         fs::remove_dir_all(&directory).unwrap_or_default();
     }
 }
+
+#[test]
+fn a_container_that_lost_its_directory_alone_keeps_the_last_copy_of_its_config() {
+    for as_docker in [false, true] {
+        let ready = Ready::new();
+        let directory = only(&ready.path("containers"));
+        let id = directory.file_name().unwrap();
+        let elsewhere = ready.path("elsewhere");
+        fs::rename(&directory, &elsewhere).unwrap();
+        let words = ["is missing, and the container is still in the image store"];
+        ready.run("rollback", &[]).expect(1, &words);
+        let kept = ready.path(".aufs2dm/originals/containers").join(id);
+        assert!(kept.join("config.v2.json").exists());
+        if as_docker {
+            let record = ready.path("image/devicemapper/layerdb/mounts").join(id);
+            fs::remove_dir_all(record).unwrap();
+        } else {
+            fs::rename(&elsewhere, &directory).unwrap();
+        }
+        ready.run("rollback", &[]).expect(0, &[]);
+        assert_eq!(directory.join("config.v2.json").exists(), !as_docker);
+    }
+}

@@ -18,7 +18,7 @@ use super::support::unmounted::wait_until_nobody_sees;
 use crate::support::scratch::scratch;
 
 /// Something mounted; unmounted when dropped.
-struct Mounted(PathBuf);
+pub(crate) struct Mounted(PathBuf);
 
 impl Mounted {
     fn tmpfs(at: &Path) -> Self {
@@ -30,7 +30,7 @@ impl Mounted {
     }
 
     /// Of the same file system.
-    fn bind(what: &Path, at: &Path) -> Self {
+    pub(crate) fn bind(what: &Path, at: &Path) -> Self {
         let none: Option<&str> = None;
         mount(Some(what), at, none, MsFlags::MS_BIND, none).unwrap();
         Self(at.to_owned())
@@ -294,8 +294,12 @@ fn of_an_aufs_directory_on_a_mount_of_its_own_only_dockers_parts_go() {
     tool.run("verify", &root.path(), &["--full"]).expect(0, &[]);
     let at = aufs.join("mnt");
     refused(&tool, &root.path(), &at, &[("commit", &["--yes"])]);
+    let words = ["a mount of the directory", "commit --drop-linked-aufs"];
+    tool.run("commit", &root.path(), &["--yes"])
+        .expect(1, &words);
     // What stays needs no word.
-    tool.run("commit", &root.path(), &["--yes"]).expect(0, &[]);
+    tool.run("commit", &root.path(), &["--yes", "--drop-linked-aufs"])
+        .expect(0, &[]);
     drop(mounted);
     let left: Vec<_> = fs::read_dir(&real).unwrap().collect();
     assert_eq!(left.len(), 1, "{left:?}");

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::SystemTime;
 
 use nix::unistd::{Whence, lseek64};
 use serde_json::Value;
@@ -273,11 +274,6 @@ fn no_more_is_called_right_than_what_was_read() {
     before.expect(0, &[]);
     assert!(before.out.contains("\nnothing is wrong\n"), "{before:?}");
     tool.run("convert", &path, &[]).expect(0, &[]);
-    let file = root.branch("base").join("data");
-    let file = File::options().read(true).write(true).open(file).unwrap();
-    let modified = file.metadata().unwrap().modified().unwrap();
-    flip(&file, 5000);
-    file.set_modified(modified).unwrap();
     let full = tool.run("verify", &path, &["--full"]);
     full.expect(0, &[]);
     let end =
@@ -291,4 +287,70 @@ fn no_more_is_called_right_than_what_was_read() {
     after.expect(0, &[]);
     assert!(!after.out.contains("nothing is wrong"), "{after:?}");
     assert!(after.out.contains("1 not compared"), "{after:?}");
+}
+
+/// The devices are proven by their digests here, too, but aufs is read, for something was written there behind its time.
+#[test]
+fn after_a_write_to_aufs_a_full_verification_reads_what_was_written() {
+    let tool = Tool::new();
+    let root = AufsRoot::new()
+        .recorded()
+        .layer("base", |l| l.file("data", content("base")))
+        .image("lab/app:1", "base");
+    let path = root.path();
+    tool.run("convert", &path, &[]).expect(0, &[]);
+    let write = || {
+        let file = root.branch("base").join("data");
+        let file = File::options().read(true).write(true).open(file).unwrap();
+        let modified = file.metadata().unwrap().modified().unwrap();
+        flip(&file, 5000);
+        file.set_modified(modified).unwrap();
+    };
+    write();
+    for _ in 0..2 {
+        tool.run("rollback", &path, &[]).expect(1, &["written to"]);
+        let full = tool.run("verify", &path, &["--full"]);
+        full.expect(3, &[]);
+        let words = "/data: has other bytes than were converted, from byte 5000 on";
+        assert!(full.out.contains(words), "{full:?}");
+        let words = ["rollback --onto-damaged"];
+        tool.run("rollback", &path, &[]).expect(1, &words);
+        // It reads no bytes of aufs, and clears nothing up.
+        tool.run("verify", &path, &["--quick"]).expect(0, &[]);
+        tool.run("commit", &path, &["--yes"]).expect(1, &[]);
+    }
+    write();
+    tool.run("rollback", &path, &[]).expect(1, &["written to"]);
+    let full = tool.run("verify", &path, &["--full"]);
+    full.expect(0, &[]);
+    assert!(!full.out.contains("were not read"), "{full:?}");
+    tool.run("rollback", &path, &[]).expect(0, &[]);
+}
+
+const NOT_THOSE: &str =
+    "the bytes of its files on the device are not all those that were converted";
+
+/// What aufs cannot tell of a file any more, the noted digest does.
+#[test]
+fn bytes_that_rot_on_the_device_are_wrong_where_aufs_has_the_file_no_more_as_it_was() {
+    let harms: [fn(&Rotten); 3] = [
+        |root| {
+            File::open(root.branch().join("first"))
+                .unwrap()
+                .set_modified(SystemTime::now())
+                .unwrap();
+        },
+        |root| fs::remove_file(root.branch().join("first")).unwrap(),
+        |root| fs::remove_dir_all(root.branch()).unwrap(),
+    ];
+    for harm in harms {
+        let root = Rotten::converted(&[]);
+        harm(&root);
+        root.verified(3, &["the devices are right"]);
+        root.rot_on_device("first");
+        let (_, report) = root.verified(3, &[NOT_THOSE]);
+        assert_eq!(report["verdict"], "wrong", "{report}");
+        root.run("commit", &["--yes", "--drop-aufs-changes"])
+            .expect(1, &["verify --full"]);
+    }
 }

@@ -71,6 +71,7 @@ pub(crate) fn verified(root: &Path, parts: Parts, mode: Mode) -> Report {
         images_without_layers: None,
         has_names: false,
         mode,
+        reads_aufs: false,
         kernel: None,
         conversion: None,
         known_damage: &[],

@@ -66,6 +66,7 @@ fn verified(root: &Path, stage: &Path, prepared: &Prepared, written: &[WrittenRu
         images_without_layers: None,
         has_names: false,
         mode: Mode::Quick,
+        reads_aufs: false,
         known_damage: &[],
         noted: None,
         kernel: None,

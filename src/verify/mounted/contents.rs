@@ -17,7 +17,7 @@ use crate::verify::error::Halt;
 use crate::verify::layer::{Look, WENT_ON};
 use crate::verify::proof::by_digest;
 use crate::verify::recorded::nr_names;
-use crate::verify::report::{Contents, Faults, Mode, Proof, Tree};
+use crate::verify::report::{Contents, Faults, LayerReport, Mode, Proof, Tree};
 use crate::verify::run::Run;
 use crate::verify::unpack::Unpack;
 
@@ -149,6 +149,28 @@ impl Files<'_, '_> {
                 entries: None,
             }
         })
+    }
+
+    /// Adds the files of a proven layer whose bytes aufs has otherwise, where aufs was written to.
+    pub(super) fn add_bytes_of_aufs(&self, report: &mut LayerReport) -> Result<(), Halt> {
+        let is_proven = matches!(
+            report.contents,
+            Contents::Verified {
+                by: Proof::DiffId,
+                ..
+            }
+        );
+        if !self.run.reads_aufs || !is_proven || self.merged.is_none() {
+            return Ok(());
+        }
+        match self.differing(|layer| layer == 0) {
+            Ok((_, _, faults)) => report.aufs.append(faults),
+            Err(Halt::Interrupted) => return Err(Halt::Interrupted),
+            // What cannot be read is not right.
+            Err(halt) => report.aufs.push(Chain(&halt)),
+        }
+        report.read_in_aufs = true;
+        Ok(())
     }
 
     /// Adds what the device holds of the files from below in blocks of its own.

@@ -253,7 +253,7 @@ fn inside(
         went_on_after: noted_at.filter(|_| matches!(report.tree, Tree::ChangedSince { .. })),
     };
     report.contents = graded(files.contents(&look, &report.tree))?;
-    Ok(())
+    files.add_bytes_of_aufs(report)
 }
 
 fn trees<'a>(layers: &[&'a Layer]) -> Vec<&'a LayerTree> {

@@ -59,7 +59,7 @@ pub(super) fn check(
         let root = Dir::open(root)?;
         check_containers(&root, has_mount, faults);
         let with_mount = mounts.mounts.keys();
-        check_configs(&root, with_mount, faults)?;
+        check_configs(&root, with_mount, faults);
     }
     let damage = notes
         .faults
@@ -98,28 +98,26 @@ fn check_containers(
 }
 
 /// Containers of which the image store has layers, and `containers/` no config. A Docker that is killed while it makes or removes
-/// a container leaves that, too.
+/// a container leaves that, too. What cannot be read is for the survey to report.
 fn check_configs<'a>(
     root: &Dir,
     with_mount: impl Iterator<Item = &'a ContainerId>,
     faults: &mut Vec<StartFault>,
-) -> Result<(), ReadError> {
-    let containers = root.dir_if_any("containers")?;
+) {
     for container in with_mount {
-        let directory = match &containers {
-            Some(containers) => containers.dir_if_any(container.as_str())?,
-            None => None,
-        };
-        let has_config = match &directory {
-            Some(directory) => {
-                directory.kind(CONFIG)?.is_some() || directory.kind(LEGACY_CONFIG)?.is_some()
-            }
-            None => false,
-        };
-        if !has_config {
+        if let Ok(false) = has_config(root, container) {
             let container = container.clone();
             faults.push(StartFault::MountWithoutConfig { container });
         }
     }
-    Ok(())
+}
+
+fn has_config(root: &Dir, container: &ContainerId) -> Result<bool, ReadError> {
+    let Some(containers) = root.dir_if_any("containers")? else {
+        return Ok(false);
+    };
+    let Some(directory) = containers.dir_if_any(container.as_str())? else {
+        return Ok(false);
+    };
+    Ok(directory.kind(CONFIG)?.is_some() || directory.kind(LEGACY_CONFIG)?.is_some())
 }
