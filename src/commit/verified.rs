@@ -110,6 +110,8 @@ pub struct Verifications {
     pub failed: Option<Verified>,
     /// The latest that found files of which nothing tells which side is right, unless a later full one did not.
     pub undecided: Option<Verified>,
+    /// The latest full one that found the aufs side to be not what was converted, unless a later full one passed without.
+    pub aufs_changed: Option<Verified>,
     /// Damage from before the conversion, as the latest verification found it that looked at the layer.
     pub damaged: Vec<LayerDamage>,
 }
@@ -119,6 +121,11 @@ impl Verifications {
         if verified.full && verified.verdict != Verdict::NotVerified {
             self.damaged.clear();
             self.undecided = None;
+        }
+        if verified.full && verified.aufs_changed {
+            self.aufs_changed = Some(verified.clone());
+        } else if verified.full && verified.passed() {
+            self.aufs_changed = None;
         }
         if verified.undecided {
             self.undecided = Some(verified.clone());
@@ -187,6 +194,26 @@ mod tests {
         assert_eq!(all.full.as_ref().map(|one| one.at), Some(0));
         assert_eq!(all.latest.as_ref().map(|one| one.at), Some(1));
         assert_eq!(all.failed, None);
+    }
+
+    #[test]
+    fn what_a_full_one_found_of_aufs_stays_until_a_full_one_finds_it_no_more() {
+        let changed = |full| Verified {
+            aufs_changed: true,
+            ..after(&[(full, Verdict::AufsChanged)]).latest.unwrap()
+        };
+        let with = |full, later: &[(bool, Verdict)]| {
+            let mut all = after(&[]);
+            all.add(changed(full));
+            for one in later {
+                all.add(after(&[*one]).latest.unwrap());
+            }
+            all.aufs_changed.is_some()
+        };
+        assert!(with(true, &[]));
+        assert!(with(true, &[(false, SOUND), (true, WRONG)]));
+        assert!(!with(true, &[(true, SOUND)]));
+        assert!(!with(false, &[]));
     }
 
     #[test]

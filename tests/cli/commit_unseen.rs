@@ -11,7 +11,6 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::commit_conditions::Ready;
 use super::removal::Mounted;
-use super::run::Tool;
 
 /// Puts a copy in the place of what is there, with all that a copy can keep.
 fn replace_by_copy(path: &Path) {
@@ -101,23 +100,6 @@ fn what_was_written_to_aufs_behind_its_times_keeps_the_devices_from_rollback() {
         .expect(1, &["replaced by a copy"]);
     ready.run("verify", &["--full"]).expect(0, &[]);
     ready.run("rollback", &[]).expect(0, &[]);
-}
-
-#[test]
-fn before_any_full_verification_the_conversion_tells_whether_aufs_was_written_to() {
-    for write in HIDDEN_WRITES {
-        let ready = Ready {
-            tool: Tool::new(),
-            root: Ready::root(),
-        };
-        ready.run("convert", &[]).expect(0, &[]);
-        write(&in_aufs(&ready, "data"));
-        let words = ["written to", "after the conversion", "verify --full"];
-        ready.run("rollback", &[]).expect(1, &words);
-        assert!(ready.path("devicemapper/metadata/base").exists());
-        ready.run("verify", &["--full"]).expect(3, &[]);
-        ready.run("rollback", &["--onto-damaged"]).expect(0, &[]);
-    }
 }
 
 #[test]
@@ -327,17 +309,4 @@ fn an_aufs_that_is_a_bind_mount_of_another_roots_goes_by_its_own_word_alone() {
         .expect(0, &[]);
     assert!(!elsewhere.join("diff").exists());
     drop(mounted);
-}
-
-#[test]
-fn what_is_written_to_aufs_while_a_move_is_interrupted_keeps_the_devices() {
-    for write in HIDDEN_WRITES {
-        let ready = Ready::new();
-        ready.note("rolling-back");
-        write(&in_aufs(&ready, "data"));
-        let words = ["written to", "rollback --onto-damaged"];
-        ready.run("rollback", &[]).expect(1, &words);
-        assert!(ready.path("devicemapper/metadata/base").exists());
-        ready.run("rollback", &["--onto-damaged"]).expect(0, &[]);
-    }
 }

@@ -299,6 +299,7 @@ fn after_a_write_to_aufs_a_full_verification_reads_what_was_written() {
         .image("lab/app:1", "base");
     let path = root.path();
     tool.run("convert", &path, &[]).expect(0, &[]);
+    tool.run("verify", &path, &["--full"]).expect(0, &[]);
     let write = || {
         let file = root.branch("base").join("data");
         let file = File::options().read(true).write(true).open(file).unwrap();
