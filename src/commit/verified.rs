@@ -34,7 +34,8 @@ pub struct Verified {
     /// What it had before it, to tell later whether that was written to since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<DeviceSide>,
-    /// When the entries of the aufs side were last changed before it, as a digest. Only a full one notes that.
+    /// When the entries of the aufs side were last changed before it, as a digest. Only a full one notes that, and only where it found
+    /// nothing against aufs and has read what was written there since the time that was noted before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aufs_times: Option<String>,
 }

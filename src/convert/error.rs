@@ -296,7 +296,7 @@ pub enum Error {
     /// Configs that a rollback brings back are gone or damaged.
     #[error(
         "{path}: nothing was changed, for not all can go back: {}; restore these from a backup; `{}` goes back all the same: a config \
-         whose original is gone stays for devicemapper, a damaged one comes back as it is, and a container without its directory is gone", damaged.join("; "),
+         whose original is gone stays for devicemapper, a damaged one comes back as it is, and a container that lost its directory stays lost", damaged.join("; "),
         own("rollback --onto-damaged", path)
     )]
     OriginalsDamaged {

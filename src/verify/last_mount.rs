@@ -12,7 +12,8 @@ use crate::ext4::read::ReadAt;
 use crate::thin::ThinId;
 
 /// Whether there is a device whose ext4 the kernel has mounted to write to it since the conversion noted it, or one of which the note is
-/// gone, so that nothing tells. xfs notes no such time. `home` is the driver's; `switched_at` is when the conversion was in place, in seconds since 1970.
+/// gone, so that nothing tells. xfs notes no such time. `home` is the driver's; `switched_at` is when the conversion was in place, in
+/// seconds since 1970.
 ///
 /// # Errors
 ///

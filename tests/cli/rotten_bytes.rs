@@ -261,14 +261,19 @@ fn an_undecided_file_has_a_way_on_to_either_side() {
     root.run("commit", &["--yes"]).expect(0, &[]);
 }
 
+/// A root whose layer is proven by its digest.
+fn proven_root() -> AufsRoot {
+    AufsRoot::new()
+        .recorded()
+        .layer("base", |l| l.file("data", content("base")))
+        .image("lab/app:1", "base")
+}
+
 /// The devices are proven by their digests, so aufs is not read: nothing more may be claimed.
 #[test]
 fn no_more_is_called_right_than_what_was_read() {
     let tool = Tool::new();
-    let root = AufsRoot::new()
-        .recorded()
-        .layer("base", |l| l.file("data", content("base")))
-        .image("lab/app:1", "base");
+    let root = proven_root();
     let path = root.path();
     let before = tool.run("verify", &path, &["--full"]);
     before.expect(0, &[]);
@@ -293,10 +298,7 @@ fn no_more_is_called_right_than_what_was_read() {
 #[test]
 fn after_a_write_to_aufs_a_full_verification_reads_what_was_written() {
     let tool = Tool::new();
-    let root = AufsRoot::new()
-        .recorded()
-        .layer("base", |l| l.file("data", content("base")))
-        .image("lab/app:1", "base");
+    let root = proven_root();
     let path = root.path();
     tool.run("convert", &path, &[]).expect(0, &[]);
     tool.run("verify", &path, &["--full"]).expect(0, &[]);
