@@ -26,6 +26,8 @@ pub(super) struct Sides<'a> {
     pub(super) branch: &'a LayerTree,
     /// The tar that `branch` was unpacked from in memory; `None`: it is what aufs has.
     pub(super) tar: Option<&'a Unpacked>,
+    /// When the conversion noted the device, in seconds since 1970, if a container went on with it since.
+    pub(super) went_on_after: Option<i64>,
 }
 
 impl Sides<'_> {
@@ -46,6 +48,8 @@ pub(super) struct Compared {
     pub(super) entries: u64,
     /// What is wrong, each with its path.
     pub(super) faults: Faults,
+    /// What of that no container did who went on with the device: the kernel notes the time of each change.
+    pub(super) untouched: Faults,
     /// Whether the device is what the conversion noted, so that aufs alone is otherwise.
     pub(super) is_of_aufs: bool,
     /// The branch's regular files with their inodes on the device, as far as both are of one size: their bytes are still to
@@ -72,6 +76,7 @@ pub(super) fn compare(sides: Sides<'_>) -> Compared {
         changed_names,
         found: Compared::default(),
         pending: Vec::new(),
+        has_moved: false,
     };
     comparison.top();
     while let Some(visit) = comparison.pending.pop() {
@@ -89,6 +94,8 @@ struct Visit {
     /// The directory it is merged into, on the parent.
     below: Option<Ino>,
     ino: Ino,
+    /// Whether a container may have moved it here with all that is in it: the kernel notes that at the directory alone.
+    is_moved: bool,
 }
 
 /// Where a node of the branch was found.
@@ -106,11 +113,33 @@ struct Comparison<'a> {
     changed_names: HashMap<Ino, Vec<Box<[u8]>>>,
     found: Compared,
     pending: Vec<Visit>,
+    /// Whether a container may have moved a directory of the branch.
+    has_moved: bool,
 }
 
 impl Comparison<'_> {
-    fn fault(&mut self, path: &str, what: impl std::fmt::Display) {
+    /// Of something that changes with an inode: a directory, if it is a name. `None` where that tells nothing, since a directory was moved.
+    fn fault(&mut self, changed: Option<Ino>, path: &str, what: impl std::fmt::Display) {
+        if changed.is_some_and(|ino| self.is_untouched(ino)) {
+            self.found.untouched.push(format_args!(
+                "{path}: {what}, although nothing has changed it since the conversion"
+            ));
+        }
         self.found.faults.push(format_args!("{path}: {what}"));
+    }
+
+    /// Whether a container that went on with the device has not changed an inode: whatever changes one sets its time of change.
+    fn is_untouched(&self, ino: Ino) -> bool {
+        let inode = self.sides.child.inode(ino);
+        let after = self.sides.went_on_after;
+        after
+            .zip(inode)
+            .is_some_and(|(after, inode)| inode.meta().ctime.sec() <= after)
+    }
+
+    /// Whether a container may have given a directory its name. One that is what it is below has it from there.
+    fn may_be_moved(&self, below: Option<Ino>, ino: Ino) -> bool {
+        self.sides.went_on_after.is_some() && below != Some(ino) && !self.is_untouched(ino)
     }
 
     /// What lies beside the layer's tree: nothing, but what the first layer of a chain brings.
@@ -125,44 +154,55 @@ impl Comparison<'_> {
                 None if first && own => {
                     self.found.explained.insert(ino);
                 }
-                _ => self.fault(&beside(name), "does not belong on the device"),
+                _ => self.fault(
+                    Some(Ino::ROOT),
+                    &beside(name),
+                    "does not belong on the device",
+                ),
             }
         }
         for (name, _) in parent.names(Ino::ROOT) {
             if child.lookup(Ino::ROOT, name).is_none() {
-                self.fault(&beside(name), "is missing");
+                self.fault(Some(Ino::ROOT), &beside(name), "is missing");
             }
         }
         if let (Some(below), Some(inode)) = (parent.inode(Ino::ROOT), child.inode(Ino::ROOT))
             && !same_attributes(below, inode)
         {
             self.fault(
+                Some(Ino::ROOT),
                 "/ (beside rootfs)",
                 "has other attributes than on the parent",
             );
         }
         let rootfs = child.lookup(Ino::ROOT, ROOTFS.as_bytes());
         let Some(ino) = rootfs.filter(|&ino| is_directory(child, ino)) else {
-            self.fault(&beside(ROOTFS.as_bytes()), "is no directory");
+            self.fault(
+                Some(Ino::ROOT),
+                &beside(ROOTFS.as_bytes()),
+                "is no directory",
+            );
             return;
         };
         let below = parent.lookup(Ino::ROOT, ROOTFS.as_bytes());
-        self.merge(LayerTree::ROOT, below, ino);
+        self.merge(LayerTree::ROOT, below, (ino, false));
     }
 
     /// Notes a directory of the branch to be looked into, and compares the directory itself.
-    fn merge(&mut self, node: NodeId, below: Option<Ino>, ino: Ino) {
+    fn merge(&mut self, node: NodeId, below: Option<Ino>, (ino, is_moved): (Ino, bool)) {
         self.found.explained.insert(ino);
-        self.attributes(node, ino);
+        self.attributes(node, (ino, is_moved));
+        self.has_moved |= is_moved;
         let parent = self.sides.parent;
         self.pending.push(Visit {
             node,
             below: below.filter(|&below| is_directory(parent, below)),
             ino,
+            is_moved,
         });
     }
 
-    fn attributes(&mut self, node: NodeId, ino: Ino) {
+    fn attributes(&mut self, node: NodeId, (ino, is_moved): (Ino, bool)) {
         let Some(inode) = self.sides.child.inode(ino) else {
             return; // the file system's own check names it
         };
@@ -174,7 +214,7 @@ impl Comparison<'_> {
         if !faults.is_empty() {
             let path = self.sides.branch.display_path(node);
             for what in &faults {
-                self.fault(&path, what);
+                self.fault((!is_moved).then_some(ino), &path, what);
             }
         }
     }
@@ -207,16 +247,20 @@ impl Comparison<'_> {
         }
         for entry in directory.entries() {
             match child.lookup(at.ino, entry.name) {
-                None => self.name_fault(at.node, entry.name, "is missing"),
+                None => {
+                    let kind = &branch.node(entry.node).kind;
+                    self.has_moved |= matches!(kind, Kind::Directory(_));
+                    self.name_fault(at, entry.name, "is missing");
+                }
                 Some(ino) => {
                     let under = at.below.and_then(|below| parent.lookup(below, entry.name));
-                    self.entry((at.node, entry.name), entry.node, under, ino);
+                    self.entry((at, entry.name), entry.node, under, ino);
                 }
             }
         }
         for name in directory.removed() {
             if child.lookup(at.ino, name).is_some() {
-                self.name_fault(at.node, name, "is there, but the layer removes it");
+                self.name_fault(at, name, "is there, but the layer removes it");
             }
         }
     }
@@ -235,12 +279,12 @@ impl Comparison<'_> {
             (None, _) => format!("is there, but not in {}", self.sides.other()),
             (Some(_), Some(_)) => "is another file than in the layer below".to_owned(),
         };
-        self.name_fault(at.node, name, &what);
+        self.name_fault(at, name, &what);
     }
 
-    fn name_fault(&mut self, directory: NodeId, name: &[u8], what: &str) {
-        let path = self.path_of(directory, name);
-        self.fault(&path, what);
+    fn name_fault(&mut self, at: Visit, name: &[u8], what: &str) {
+        let path = self.path_of(at.node, name);
+        self.fault((!at.is_moved).then_some(at.ino), &path, what);
     }
 
     fn path_of(&self, directory: NodeId, name: &[u8]) -> String {
@@ -249,22 +293,24 @@ impl Comparison<'_> {
     }
 
     /// A name that the branch brings.
-    fn entry(&mut self, name: (NodeId, &[u8]), node: NodeId, under: Option<Ino>, ino: Ino) {
+    fn entry(&mut self, (at, name): (Visit, &[u8]), node: NodeId, under: Option<Ino>, ino: Ino) {
         self.found.entries += 1;
         let kind = &self.sides.branch.node(node).kind;
         let found = self.sides.child.inode(ino).and_then(Inode::file_type);
         if found != Some(type_of(kind)) {
             self.found.explained.insert(ino);
             let what = format!("is of another type than in {}", self.sides.other());
-            self.name_fault(name.0, name.1, &what);
+            self.has_moved |= matches!(kind, Kind::Directory(_));
+            self.name_fault(at, name, &what);
             return;
         }
         if matches!(kind, Kind::Directory(_)) {
             if self.found.explained.contains(&ino) {
-                self.name_fault(name.0, name.1, "is a directory that has another name");
+                self.name_fault(at, name, "is a directory that has another name");
                 return;
             }
-            self.merge(node, under, ino);
+            let is_moved = at.is_moved || self.may_be_moved(under, ino);
+            self.merge(node, under, (ino, is_moved));
             return;
         }
         match &mut self.placed[node.index()] {
@@ -274,7 +320,7 @@ impl Comparison<'_> {
                     let first = self.sides.branch.display_path(node);
                     let other = self.sides.other();
                     let what = format!("is not the same file as {first}, which it is in {other}");
-                    self.name_fault(name.0, name.1, &what);
+                    self.name_fault(at, name, &what);
                     self.found.explained.insert(ino);
                 }
             }
@@ -283,9 +329,9 @@ impl Comparison<'_> {
                 if !self.found.explained.insert(ino) {
                     let other = self.sides.other();
                     let what = format!("is the same file as another, which it is not in {other}");
-                    self.name_fault(name.0, name.1, &what);
+                    self.name_fault(at, name, &what);
                 }
-                self.attributes(node, ino);
+                self.attributes(node, (ino, at.is_moved));
                 self.note_content(node, ino);
             }
         }
@@ -316,7 +362,9 @@ impl Comparison<'_> {
             if links != names {
                 let path = self.sides.branch.display_path(node);
                 let other = self.sides.other();
-                self.fault(&path, format_args!("has {links} names, {names} in {other}"));
+                let what = format!("has {links} names, {names} in {other}");
+                // Names in a directory that was moved are elsewhere now.
+                self.fault((!self.has_moved).then_some(ino), &path, what);
             }
         }
     }
@@ -340,8 +388,10 @@ impl Comparison<'_> {
             found.extend(what.map(|what| (ino, what)));
         }
         let (inodes, what): (Vec<_>, Vec<_>) = found.into_iter().unzip();
-        for (name, what) in paths::shown(child, &inodes).iter().zip(what) {
-            self.fault(name, what);
+        let named = paths::shown(child, &inodes);
+        for ((name, what), ino) in named.iter().zip(what).zip(inodes) {
+            // What the branch has of it may be where a directory was moved to.
+            self.fault((!self.has_moved).then_some(ino), name, what);
         }
     }
 }

@@ -63,6 +63,7 @@ impl Entries {
             child,
             branch: &tar.tree,
             tar: Some(tar),
+            went_on_after: None,
         };
         let Apart {
             before,

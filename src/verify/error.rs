@@ -7,6 +7,8 @@ use crate::chain::Chain;
 use crate::docker::ReadError;
 use crate::engine::SourceError;
 use crate::engine::kernel::{DeviceError, Problem};
+use crate::shell::word;
+use crate::tree::shown;
 use crate::{aufs, tar_split};
 
 /// Why nothing can be verified.
@@ -30,6 +32,20 @@ pub enum Error {
     /// A pool that is there cannot be looked at as it is. That is no damage either.
     #[error("{}; nothing was verified; end that, then the same command again", Chain(.0))]
     PoolOutOfReach(DeviceError),
+    /// A loop file of the pool lies elsewhere. That is no damage either.
+    #[error(
+        "{}: is a symbolic link to {}; aufs2dm follows none there, for that may be another root's pool, and nothing was verified: make it a          file again (`mv -T {} {}`), then the same command again",
+        shown(path),
+        shown(target),
+        word(target),
+        word(path)
+    )]
+    LinkedPool {
+        /// The link.
+        path: PathBuf,
+        /// Where it leads.
+        target: PathBuf,
+    },
     /// The kernel lets nothing be written to the pool.
     #[error(
         "{}: the pool cannot be written to: {problem}; nothing was verified: {remedy}, then the same command again",

@@ -171,7 +171,11 @@ fn examine_layer(
         report.bytes = file_bytes(&branch.tree);
     }
     report.entries = look.entries();
-    let mut compared = look.compare(branch);
+    let went_on_after = look
+        .is_used_since(&report)
+        .then(|| look.noted_at())
+        .flatten();
+    let mut compared = look.compare(branch, went_on_after);
     if let Some(compared) = &mut compared {
         compared.is_of_aufs = look.is_as_noted(report.entries.as_deref());
         let of_entries = compared.faults.count();
@@ -394,13 +398,14 @@ impl<'r, 'a> Look<'r, 'a> {
         checked.map(|checked| &checked.view)
     }
 
-    fn compare(&self, branch: Option<&Layer>) -> Option<Compared> {
+    fn compare(&self, branch: Option<&Layer>, went_on_after: Option<i64>) -> Option<Compared> {
         let view = |opened: &'r Opened<'a>| opened.checked.as_ref().map(|checked| &checked.view);
         Some(compare(Sides {
             parent: self.below.and_then(view)?,
             child: self.opened.and_then(view)?,
             branch: &branch?.tree,
             tar: None,
+            went_on_after,
         }))
     }
 
@@ -433,7 +438,7 @@ impl<'r, 'a> Look<'r, 'a> {
                 entries: compared.entries,
             };
         }
-        if report.role == Role::Writable && self.went_on(report.mounted) {
+        if self.is_used_since(report) {
             return Tree::ChangedSince {
                 differences: compared.faults.count(),
             };
@@ -459,9 +464,8 @@ impl<'r, 'a> Look<'r, 'a> {
 
     /// Whether the device's entries are known not to be what the conversion noted, by no work of its container.
     fn is_other_than_noted(&self, report: &LayerReport) -> bool {
-        let went_on = report.role == Role::Writable && self.went_on(report.mounted);
         let is_noted = self.opened.is_some() && self.noted_entries().is_some();
-        is_noted && !went_on && !self.is_as_noted(report.entries.as_deref())
+        is_noted && !self.is_used_since(report) && !self.is_as_noted(report.entries.as_deref())
     }
 
     /// Why aufs has no branch of it.
@@ -501,6 +505,11 @@ impl<'r, 'a> Look<'r, 'a> {
             .is_some_and(|(mounted, noted)| mounted > noted)
     }
 
+    /// Whether it is a container's layer that may be other than aufs has it.
+    fn is_used_since(&self, report: &LayerReport) -> bool {
+        report.role == Role::Writable && self.went_on(report.mounted)
+    }
+
     /// The contents of a layer that its container went on with. What the kernel has not changed since must still be what aufs has.
     fn contents_left(
         &self,
@@ -508,15 +517,19 @@ impl<'r, 'a> Look<'r, 'a> {
         branch: Option<&Layer>,
         compared: Option<&Compared>,
     ) -> Result<Contents, Halt> {
+        // What aufs alone has otherwise is told of that.
+        let mut files = compared
+            .filter(|compared| !compared.is_of_aufs)
+            .map_or_else(Faults::default, |compared| compared.untouched.clone());
         if let (How::Read, Some(branch), Some(compared)) = (how, branch, compared)
             && let Ok(Some(device)) = self.on_device()
         {
             let sides = (branch, compared);
             let bytes = Bytes::compare(&self.run.work, sides, device, self.noted_at())?;
-            if !bytes.are_same() {
-                let files = bytes.faults(branch, NOT_WRITTEN);
-                return Ok(Contents::Undecided { files });
-            }
+            files.append(bytes.faults(branch, NOT_WRITTEN));
+        }
+        if !files.is_empty() {
+            return Ok(Contents::Undecided { files });
         }
         Ok(Contents::NotVerifiable {
             reason: WENT_ON.to_owned(),

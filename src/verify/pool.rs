@@ -44,8 +44,8 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// [`Error::Active`] for one that is in use, [`Error::Io`], [`Error::Kind`], [`Error::Metadata`] with what
-    /// is wrong and where, [`Error::DataTooSmall`].
+    /// [`Error::Active`] for one that is in use, [`Error::Io`], [`Error::Kind`], [`Error::Link`], [`Error::Metadata`] with
+    /// what is wrong and where, [`Error::DataTooSmall`].
     pub fn open(home: &Path, target: &Target) -> Result<Self, Error> {
         let (active, [data_path, metadata_path]) = places(home, target)?;
         let (thin, remarks) = read_metadata(&metadata_path)?;
@@ -135,7 +135,7 @@ fn places(home: &Path, target: &Target) -> Result<(Option<ActivePool>, [PathBuf;
 ///
 /// # Errors
 ///
-/// [`Error::Active`], [`Error::Io`], [`Error::Kind`].
+/// [`Error::Active`], [`Error::Io`], [`Error::Kind`], [`Error::Link`].
 pub fn superblock(home: &Path, target: &Target) -> Result<[u8; 4096], Error> {
     let (_, [_, path]) = places(home, target)?;
     let mut block = [0; 4096];
@@ -186,6 +186,12 @@ fn open_data(path: &Path, pool: &thin::Pool) -> Result<File, Error> {
 
 /// Sees to it that a file of the root is one, and no way out of it.
 fn open_file(path: &Path) -> Result<(), Error> {
+    if let Ok(target) = path.read_link() {
+        return Err(Error::Link {
+            target: path.canonicalize().unwrap_or(target),
+            path: path.to_owned(),
+        });
+    }
     OpenOptions::new()
         .read(true)
         .custom_flags(O_NOFOLLOW | O_NONBLOCK)

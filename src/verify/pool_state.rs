@@ -61,7 +61,7 @@ fn remedy_for_missing(path: &Path) -> String {
 ///
 /// # Errors
 ///
-/// [`Error::PoolOutOfReach`].
+/// [`Error::PoolOutOfReach`], [`Error::LinkedPool`].
 pub fn superblock(home: &Path, target: &Target) -> Result<Option<[u8; 4096]>, Error> {
     match pool::superblock(home, target) {
         Ok(block) => Ok(Some(block)),
@@ -73,7 +73,7 @@ pub fn superblock(home: &Path, target: &Target) -> Result<Option<[u8; 4096]>, Er
 ///
 /// # Errors
 ///
-/// [`Error::PoolOutOfReach`] for the first.
+/// [`Error::PoolOutOfReach`] and [`Error::LinkedPool`] for the first.
 pub(super) fn unless_out_of_reach(error: pool::Error) -> Result<pool::Error, Error> {
     let is_broken = match &error {
         pool::Error::Active(DeviceError::Refused { why, .. }) => {
@@ -84,6 +84,7 @@ pub(super) fn unless_out_of_reach(error: pool::Error) -> Result<pool::Error, Err
     };
     match error {
         pool::Error::Active(error) if !is_broken => Err(Error::PoolOutOfReach(error)),
+        pool::Error::Link { path, target } => Err(Error::LinkedPool { path, target }),
         error => Ok(error),
     }
 }

@@ -34,7 +34,7 @@ pub enum Verdict {
     AufsChanged,
     /// Layers that are there could not be looked at. It says nothing about them.
     NotVerified,
-    /// Files have other bytes on the devices than in aufs, and nothing tells which side is right.
+    /// Files are other on the devices than in aufs, and nothing tells which side is right.
     Undecided,
     /// Something is wrong with the devices.
     Wrong,
@@ -449,7 +449,7 @@ impl Report {
         !self.aufs.is_empty() || self.layers.iter().any(LayerReport::has_aufs_changed)
     }
 
-    /// Whether files have other bytes on the devices than in aufs, and nothing tells which side is right.
+    /// Whether files are other on the devices than in aufs, and nothing tells which side is right.
     pub fn is_undecided(&self) -> bool {
         let mut contents = self.layers.iter().map(|layer| &layer.contents);
         contents.any(|contents| matches!(contents, Contents::Undecided { .. }))
@@ -575,7 +575,7 @@ impl Report {
             }
             (Verdict::Undecided, _) => write!(
                 f,
-                "THE TWO SIDES DIFFER in the bytes of files, and nothing tells which side is right: {coverage}"
+                "THE TWO SIDES DIFFER in files, and nothing tells which side is right: {coverage}"
             ),
             (Verdict::Wrong, _) if !self.is_converted => {
                 f.write_str("SOMETHING IS WRONG with the root, of which nothing is converted")

@@ -84,6 +84,7 @@ fn is_wrong(fault: &StartFault, store: &Store) -> bool {
     };
     match fault {
         StartFault::NoBase { .. }
+        | StartFault::OldDevices { .. }
         | StartFault::BaseReplaced { .. }
         | StartFault::BaseFileSystem { .. }
         | StartFault::SharedDevice { .. }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::engine::kernel::DeviceError;
 use crate::thin;
+use crate::tree::shown;
 use crate::units::Bytes;
 
 /// Why a finished pool cannot be read.
@@ -28,6 +29,14 @@ pub enum Error {
     Kind {
         /// The file.
         path: PathBuf,
+    },
+    /// A file of the pool is a link. Docker follows it; what it leads to may be another root's.
+    #[error("{}: is a symbolic link to {}", shown(path), shown(target))]
+    Link {
+        /// The link.
+        path: PathBuf,
+        /// Where it leads.
+        target: PathBuf,
     },
     /// The metadata is damaged.
     #[error("{}", path.display())]
