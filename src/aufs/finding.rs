@@ -35,6 +35,16 @@ pub enum Finding {
     },
 }
 
+impl Finding {
+    /// The path in the branch of a name that is not converted, with all below it, since a whiteout hides it.
+    pub fn hidden(&self) -> Option<&[u8]> {
+        match self {
+            Self::Conflict { path, kept: false } => Some(path),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

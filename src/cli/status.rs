@@ -69,7 +69,9 @@ fn line(text: &mut String, words: &str) {
 fn write_converted(text: &mut String, status: &Status) {
     let verify = own("verify --full", &status.root);
     let next = match &status.verified {
-        Some(verified) if verified.full && verified.passed() => String::new(),
+        Some(verified) if verified.full && verified.passed() && status.written_since.is_none() => {
+            String::new()
+        }
         // It waits for the run that is at work.
         _ if status.running.is_some() => String::new(),
         Some(verified) if verified.full && verified.verdict == Verdict::Wrong => {
@@ -88,6 +90,9 @@ fn write_converted(text: &mut String, status: &Status) {
     match &status.verified {
         Some(verified) => line(text, &format!("verified: {verified}{next}")),
         None => line(text, &format!("verified: never{next}")),
+    }
+    if let Some(written) = &status.written_since {
+        line(text, &printable(written));
     }
     let aufs = &status.aufs_changes;
     if !aufs.is_same() {

@@ -18,9 +18,10 @@ use walkdir::WalkDir;
 use super::aufs_changes::AufsChanges;
 use super::error::Error;
 use super::image_names::{self, ImageNames};
-use super::left_out::{has_data, hidden_below, hidden_in};
+use super::left_out::{PseudoLink, alone, has_data, hidden_below, hidden_in};
 use super::since::{names_in, read_regular};
 use super::stamp::changed_at;
+use super::walk::walk;
 use crate::docker::CacheId;
 use crate::tree::escape;
 use crate::verify::BranchNow;
@@ -45,6 +46,10 @@ pub struct AufsSide {
     store: BTreeMap<String, String>,
     /// What else there was in `aufs`, by paths relative to the root.
     others: BTreeSet<String>,
+    /// Names in the branches that a whiteout beside them hides, with all below them, so that no device has them; by paths relative to the
+    /// root. Earlier versions did not note them.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    hidden: BTreeSet<String>,
     /// Images by their names. Earlier versions did not note them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     names: Option<BTreeMap<String, String>>,
@@ -61,8 +66,14 @@ const CHANGING: [&str; 2] = [IMAGE_NAMES, "distribution/"];
 pub(super) const PARTS: [&str; 3] = ["diff", "layers", "mnt"];
 
 impl AufsSide {
-    /// Takes down what `root` has. `store` is the copy of its image store that was made, `layers` are the converted ones.
-    pub(super) fn of(root: &Path, store: &Path, layers: &BTreeSet<String>) -> Result<Self, Error> {
+    /// Takes down what `root` has. `store` is the copy of its image store that was made, `layers` are the converted ones, `hidden` is what
+    /// whiteouts hide in them.
+    pub(super) fn of(
+        root: &Path,
+        store: &Path,
+        layers: &BTreeSet<String>,
+        hidden: &BTreeSet<String>,
+    ) -> Result<Self, Error> {
         let diff = root.join("aufs/diff");
         // Sorted by name, as the digest of all times wants it.
         let sums: BTreeMap<String, [String; 2]> = names_in(&diff)?
@@ -83,6 +94,7 @@ impl AufsSide {
             lists: lists(root)?,
             store: objects(store)?,
             others: BTreeSet::new(),
+            hidden: hidden.clone(),
             names: read_regular(&store.join(IMAGE_NAMES))?
                 .and_then(|bytes| image_names::names(&bytes)),
         };
@@ -181,6 +193,27 @@ impl AufsSide {
         })
     }
 
+    /// Files in what is left of the converted branches that were written after a time, in seconds since 1970; by paths relative to the root.
+    /// `part` is where `aufs` lies. Removing another name of a file changes its time of change, and that alone.
+    pub(super) fn written_after(&self, root: &Path, part: &str, at: u64) -> Vec<String> {
+        let at = at.cast_signed();
+        let is_new = |meta: &Metadata| !meta.is_dir() && meta.mtime() > at && meta.ctime() > at;
+        self.branches
+            .par_iter()
+            .flat_map_iter(|(name, _)| {
+                let inner = format!("{part}/diff/{name}");
+                let entries = walk(&root.join(&inner)).into_iter().flatten();
+                entries
+                    .filter(|entry| entry.metadata().is_ok_and(|meta| is_new(&meta)))
+                    .map(|entry| {
+                        let path = entry.path().strip_prefix(root).unwrap_or(entry.path());
+                        escape(path.as_os_str().as_bytes())
+                    })
+                    .collect::<Vec<_>>()
+            })
+            .collect()
+    }
+
     /// Whether a path, relative to the root, is of a branch that was converted.
     pub(super) fn is_in_a_branch(&self, path: &str) -> bool {
         let inner = path.strip_prefix("aufs/diff/").unwrap_or_default();
@@ -229,16 +262,36 @@ impl AufsSide {
         for name in names_in(&aufs.join("mnt"))? {
             look(format!("aufs/mnt/{name}"));
         }
-        found.par_extend(self.branches.par_iter().flat_map(|(name, _)| {
-            let branch = aufs.join("diff").join(name);
-            let mut hidden = hidden_in(&branch);
-            if depth == Depth::Entries {
-                hidden.extend(hidden_below(&branch));
-            }
-            let path = move |hidden| format!("aufs/diff/{name}/{hidden}");
-            hidden.into_par_iter().map(path)
-        }));
+        for path in &self.hidden {
+            look(path.clone());
+        }
+        found.extend(self.hidden_in_branches(&aufs.join("diff"), depth));
         Ok(found)
+    }
+
+    /// What has data in the converted branches by a name that aufs shows nowhere.
+    fn hidden_in_branches(&self, diff: &Path, depth: Depth) -> BTreeSet<String> {
+        let looked: Vec<(&String, Vec<String>, Vec<PseudoLink>)> = self
+            .branches
+            .par_iter()
+            .map(|(name, _)| {
+                let branch = diff.join(name);
+                let (mut hidden, links) = hidden_in(&branch);
+                if depth == Depth::Entries {
+                    hidden.extend(hidden_below(&branch));
+                }
+                (name, hidden, links)
+            })
+            .collect();
+        let path = |name: &str, inner: &str| format!("aufs/diff/{name}/{inner}");
+        let mut found = BTreeSet::new();
+        let mut links = Vec::new();
+        for (name, hidden, its) in looked {
+            found.extend(hidden.iter().map(|inner| path(name, inner)));
+            links.extend(its.into_iter().map(|link| (name, link)));
+        }
+        found.extend(alone(&links).map(|(name, link)| path(name, &link.path)));
+        found
     }
 }
 
@@ -375,10 +428,7 @@ fn sums_of<const N: usize>(
     add: impl Fn(&mut [Sha256; N], &Path, &Metadata),
 ) -> [String; N] {
     let mut sums = std::array::from_fn(|_| Sha256::new());
-    for entry in WalkDir::new(branch)
-        .same_file_system(true)
-        .sort_by_file_name()
-    {
+    for entry in walk(branch).sort_by_file_name() {
         let Ok((path, meta)) = entry.and_then(|entry| {
             let meta = entry.metadata()?;
             Ok((entry.into_path(), meta))

@@ -11,7 +11,8 @@ use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
-use super::journal::{StoreOfAufs, Story, now, sync_directory};
+use super::journal::{Story, now, sync_directory};
+use super::removal::StoreOfAufs;
 use super::since::read_regular;
 use super::verified::Verified;
 use crate::date;
@@ -87,7 +88,7 @@ impl Committed {
             }),
             order: story.begun.order.clone(),
             damaged: story.verified.damaged.clone(),
-            store_of_aufs: story.store_of_aufs.clone(),
+            store_of_aufs: story.removal.store.clone(),
             committed_at: now(),
         }
     }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::beside;
 use super::error::Error;
-use super::since::{DRIVER, read_regular};
+use super::since::{DRIVER, names_in, read_regular};
 use super::stage::STAGE_NAME;
 use crate::shell::word;
 use crate::tree::{escape, shown};
@@ -25,7 +25,7 @@ struct Config {
     #[serde(rename = "Config")]
     settings: Map<String, Value>,
     #[serde(rename = "State")]
-    _state: Map<String, Value>,
+    state: Map<String, Value>,
     #[serde(rename = "NetworkSettings")]
     _networks: Map<String, Value>,
     #[serde(rename = "StreamConfig", default)]
@@ -36,6 +36,18 @@ struct Config {
     #[serde(flatten)]
     others: Map<String, Value>,
 }
+
+/// The others of [`Config`].
+const MEMBERS: [&str; 8] = [
+    "ID",
+    "Name",
+    "Driver",
+    "Config",
+    "State",
+    "NetworkSettings",
+    "StreamConfig",
+    "MountPoints",
+];
 
 /// Members that are never changed. A later release adds `OS` and others.
 const FIXED: [&str; 6] = ["Created", "Path", "Args", "Image", "OS", "Managed"];
@@ -57,7 +69,10 @@ pub(super) fn doubt(root: &Path, inner: &str) -> Result<Option<String>, Error> {
         Err(error) => Some(format!(
             "is not what Docker writes there ({error}){NOT_LOADED}"
         )),
-        Ok(now) => contradiction(root, inner, &now)?,
+        Ok(now) => match contradiction(root, inner, &now)? {
+            None => name_taken(root, inner, &now)?,
+            why => why,
+        },
     };
     let Some(why) = why else {
         return Ok(None);
@@ -73,7 +88,55 @@ pub(super) fn doubt(root: &Path, inner: &str) -> Result<Option<String>, Error> {
     Ok(Some(format!("{at}: {why}{}", kept.unwrap_or_default())))
 }
 
+/// That another container has its name, if so, which it had not when it was converted: of the two a daemon loads one. Source: moby v20.10
+/// `daemon/names.go`, `registerName`. One that is being removed may have lost its name already.
+fn name_taken(root: &Path, inner: &str, now: &Config) -> Result<Option<String>, Error> {
+    let before = original(root, inner)?;
+    if now.is_going() || before.is_some_and(|before| before.name == now.name) {
+        return Ok(None);
+    }
+    for id in names_in(&root.join("containers"))? {
+        let path = root.join("containers").join(&id).join("config.v2.json");
+        if id == now.id {
+            continue;
+        }
+        let other =
+            read_regular(&path)?.and_then(|text| serde_json::from_slice::<Config>(&text).ok());
+        if other.is_some_and(|other| other.name == now.name && !other.is_going()) {
+            let (name, id) = (escape(now.name.as_bytes()), escape(id.as_bytes()));
+            return Ok(Some(format!(
+                "has the name {name}, and so has container {id}, so Docker loads one of them only"
+            )));
+        }
+    }
+    Ok(None)
+}
+
+impl Config {
+    /// Whether Docker was about to remove it.
+    fn is_going(&self) -> bool {
+        let is = |name| self.state.get(name) == Some(&Value::Bool(true));
+        is("Dead") || is("RemovalInProgress")
+    }
+
+    /// A member by a name that Docker does not write and its decoder takes for one that it does, without regard to case.
+    fn look_alike(&self) -> Option<&str> {
+        let mut others = self.others.keys();
+        let is_known = |name: &String| {
+            let mut known = FIXED.iter().chain(&MEMBERS);
+            known.any(|known| known.eq_ignore_ascii_case(name) && known != name)
+        };
+        others.find(|name| is_known(name)).map(String::as_str)
+    }
+}
+
 fn contradiction(root: &Path, inner: &str, now: &Config) -> Result<Option<String>, Error> {
+    if let Some(name) = now.look_alike() {
+        return Ok(Some(format!(
+            "has a member \"{}\", which Docker reads and never writes so",
+            escape(name.as_bytes())
+        )));
+    }
     if inner.split('/').nth(1) != Some(&now.id) {
         let id = escape(now.id.as_bytes());
         return Ok(Some(format!(

@@ -16,13 +16,13 @@ use super::beside;
 use super::committed::Committed;
 use super::error::Error;
 use super::journal::{
-    Journal, Record, State, StoreOfAufs, Story, Switching, is_set_out, removal_has_begun,
-    sync_directory,
+    Journal, Record, State, Story, Switching, is_set_out, now, removal_has_begun, sync_directory,
 };
 use super::leftover::Leftover;
 use super::moves::{Ground, Move};
 use super::originals;
 use super::others;
+use super::removal::{Emptied, Removal, StoreOfAufs};
 use super::remove::{
     all_removed, expect_changeable, expect_unmounted_aufs_side, expect_unmounted_result,
     remove_stage,
@@ -180,7 +180,7 @@ impl Conversion {
     /// The same of the latest time when the aufs side was known to be right: when a full verification found nothing against it, or when it
     /// was converted.
     pub fn aufs_times_known(&self) -> Option<&str> {
-        match self.story.verified.latest_of_aufs() {
+        match &self.story.verified.of_aufs {
             Some(verified) => verified.aufs_times.as_deref(),
             None => self.aufs_times_then(),
         }
@@ -468,7 +468,11 @@ impl Conversion {
     pub fn expect_aufs_reached(&self) -> Result<(), Error> {
         let path = self.root.join("aufs");
         let is_there = path.symlink_metadata().is_ok();
-        if self.story.aufs_stays && is_there && !self.aufs_stays() {
+        let is_another = || {
+            let was = self.story.removal.emptied.as_ref();
+            was.is_some_and(|was| Emptied::now(&path).as_ref() != Some(was))
+        };
+        if self.story.removal.stays && is_there && (!self.aufs_stays() || is_another()) {
             return Err(Error::AufsNotMounted {
                 root: self.root.clone(),
                 path,
@@ -477,11 +481,11 @@ impl Conversion {
         Ok(())
     }
 
-    /// Makes sure that what is left of an aufs side that is being removed is of the one that was converted.
+    /// Makes sure that what is left of an aufs side that is being removed is of the one that was converted, and was not written to since.
     ///
     /// # Errors
     ///
-    /// [`Error::AufsAgain`]; nothing has been changed.
+    /// [`Error::AufsAgain`], [`Error::SetOutTwice`]; nothing has been changed.
     pub fn expect_rest_is_known(&self) -> Result<(), Error> {
         let switching = self.story.switching.as_ref();
         let Some(aufs) = switching.and_then(|one| one.aufs.as_ref()) else {
@@ -493,13 +497,23 @@ impl Conversion {
         }
         // Where the other name of a file went first, what is left of a branch can look new.
         changes.new.retain(|path| !aufs.is_in_a_branch(path));
-        if changes.new.is_empty() {
-            return Ok(());
+        if let Some(at) = self.story.removal.at {
+            for part in ["aufs", ".aufs2dm/removed/aufs"] {
+                changes.new.extend(aufs.written_after(&self.root, part, at));
+            }
         }
-        Err(Error::AufsAgain {
-            root: self.root.clone(),
-            new: changes.new,
-        })
+        if !changes.new.is_empty() {
+            return Err(Error::AufsAgain {
+                root: self.root.clone(),
+                new: changes.new,
+            });
+        }
+        // One that does not stay was moved out first, so this is another, whatever it has.
+        let path = self.root.join("aufs");
+        if !self.story.removal.stays && path.symlink_metadata().is_ok() {
+            return Err(Error::SetOutTwice { path });
+        }
+        Ok(())
     }
 
     /// Makes sure that all that a rollback moves and removes is free of mounts.
@@ -631,13 +645,19 @@ impl Conversion {
             created => created.map_err(Error::io(&waiting, "create")),
         };
         let stays = self.aufs_stays();
-        let note = || match self.story.state {
-            State::Committing => Ok(()),
-            _ => Journal::reopen(&self.stage)?.append(&Record::Committing {
+        let note = || {
+            if self.story.state == State::Committing {
+                return Ok(());
+            }
+            let aufs = self.root.join("aufs");
+            let removal = Removal {
+                at: Some(now()),
                 stays,
+                emptied: stays.then(|| Emptied::now(&aufs)).flatten(),
                 in_two_steps: true,
                 store: self.store_of_aufs(),
-            }),
+            };
+            Journal::reopen(&self.stage)?.append(&Record::Committing(Box::new(removal)))
         };
         if stays {
             note().and_then(|()| make())
@@ -746,7 +766,7 @@ impl Conversion {
             self.expect_untouched(untouched, is_proven)?;
         }
         note()?;
-        kept.extend(remove_waiting(&waiting, stop)?);
+        kept.extend(remove_waiting(&waiting, kept.is_empty(), stop)?);
         all_removed(&self.root.join("aufs"), kept)?;
         let story = Story::read(&self.stage)?;
         let story = story.as_ref().unwrap_or(&self.story);
@@ -833,7 +853,7 @@ impl Conversion {
                 root,
                 cause: Box::new(cause),
             },
-            cause if !is_whole && removal_has_begun(ground, stays || self.story.aufs_stays) => {
+            cause if !is_whole && removal_has_begun(ground, stays || self.story.removal.stays) => {
                 Error::Removing {
                     root,
                     cause: Box::new(cause),
@@ -864,12 +884,13 @@ fn names_another_driver(path: &Path) -> Result<bool, Error> {
 pub struct Untouched(String);
 
 /// Removes an aufs side that waits for it. The image store goes last: as long as the branches go, it is what the copy beside the devices is
-/// compared with.
-fn remove_waiting(waiting: &Path, stop: &dyn Fn() -> bool) -> Result<Kept, Error> {
+/// compared with. The directory itself tells of an `aufs` that is emptied in its place that something of it is gone, so it stays as long as
+/// not all is.
+fn remove_waiting(waiting: &Path, is_all: bool, stop: &dyn Fn() -> bool) -> Result<Kept, Error> {
     let remove = |path: &Path| remove_unless(path, stop).ok_or(Error::Interrupted);
     let mut kept = remove(&waiting.join("aufs"))?;
     kept.extend(remove(&waiting.join("image"))?);
-    if kept.is_empty() {
+    if is_all && kept.is_empty() {
         kept.extend(remove(waiting)?);
     }
     Ok(kept)

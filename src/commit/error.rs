@@ -263,8 +263,9 @@ pub enum Error {
     },
     /// An `aufs` was being emptied in its place, and another one is there.
     #[error(
-        "{}: was a mount point or a link when its removal began, and is neither now, so what is left of the aufs side cannot be seen; \
-         nothing was removed. Next: mount it again, or, where nothing is left of it, `rmdir {}`; then `{}`",
+        "{}: was a mount point or a link when its removal began, and now it is neither or leads elsewhere, so what is left of the aufs side \
+         cannot be seen; nothing was removed. Next: mount it again or make the link again as it was, or, where nothing is left of the old one, take \
+         away what is there now (`rmdir {}` of an empty directory); then `{}`",
         shown(path),
         word(path),
         own("commit", root)

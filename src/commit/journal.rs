@@ -21,6 +21,7 @@ use super::content::PoolData;
 use super::error::Error;
 use super::expected;
 use super::moves::{Ground, Move};
+use super::removal::Removal;
 use super::times::Times;
 use super::verified::{Verifications, Verified};
 use crate::chain::Chain;
@@ -63,7 +64,7 @@ pub enum Record {
         bytes: BTreeMap<String, String>,
     },
     /// All is staged and durable, and is about to be moved in place.
-    Switching(Switching),
+    Switching(Box<Switching>),
     /// The move failed and was taken back.
     TakenBack,
     /// All is in place and durable.
@@ -76,30 +77,9 @@ pub enum Record {
     /// All is about to be taken back.
     RollingBack,
     /// The aufs side is about to be removed.
-    Committing {
-        /// Whether `aufs` stays and is emptied where it is, being a link or a mount point.
-        #[serde(default)]
-        stays: bool,
-        /// Whether [`Removing`](Self::Removing) comes before anything of it is gone. Earlier versions did not write that.
-        #[serde(default)]
-        in_two_steps: bool,
-        /// The image store of aufs.
-        #[serde(flatten)]
-        store: StoreOfAufs,
-    },
+    Committing(Box<Removal>),
     /// The aufs side is out of the root, as far as it can be moved, and the first of it is about to be gone for good.
     Removing,
-}
-
-/// What of the image store of aufs tells, when that is gone, what the copy beside the devices lost since. Earlier versions did not note it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StoreOfAufs {
-    /// Images without their layers.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub images_without_layers: Option<Vec<String>>,
-    /// Whether it has a file of names of images.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub has_names: Option<bool>,
 }
 
 /// What was begun.
@@ -205,12 +185,10 @@ pub struct Story {
     pub beside: Option<Beside>,
     /// How it is moved in place, as soon as that was decided.
     pub switching: Option<Switching>,
-    /// Whether `aufs` stays when the aufs side is removed.
-    pub aufs_stays: bool,
+    /// The removal of the aufs side, as it began.
+    pub removal: Removal,
     /// Whether an aufs side that is on its way out is whole, for nothing of it has been removed yet.
     pub aufs_is_whole: bool,
-    /// The image store of aufs when the removal began.
-    pub store_of_aufs: StoreOfAufs,
     /// When all was in place, in seconds since 1970.
     pub switched_at: Option<u64>,
     /// The verifications since.
@@ -264,9 +242,8 @@ impl Story {
             bytes: BTreeMap::new(),
             beside: None,
             switching: None,
-            aufs_stays: false,
+            removal: Removal::default(),
             aufs_is_whole: false,
-            store_of_aufs: StoreOfAufs::default(),
             switched_at: None,
             verified: Verifications::default(),
         }
@@ -279,7 +256,7 @@ impl Story {
         let has_begun = if self.aufs_is_whole {
             is_set_out(ground)
         } else {
-            removal_has_begun(ground, self.aufs_stays)
+            removal_has_begun(ground, self.removal.stays)
         };
         if self.state == State::Committing && !has_begun {
             self.state = State::Converted;
@@ -321,7 +298,7 @@ impl Story {
             }
             Record::Switching(switching) => {
                 expected::check(&switching)?;
-                self.switching = Some(switching);
+                self.switching = Some(*switching);
                 State::Switching
             }
             Record::TakenBack => {
@@ -337,13 +314,9 @@ impl Story {
                 self.state
             }
             Record::RollingBack => State::RollingBack,
-            Record::Committing {
-                stays,
-                in_two_steps,
-                store,
-            } => {
-                (self.aufs_stays, self.aufs_is_whole) = (stays, in_two_steps);
-                self.store_of_aufs = store;
+            Record::Committing(removal) => {
+                self.aufs_is_whole = removal.in_two_steps;
+                self.removal = *removal;
                 State::Committing
             }
             Record::Removing => {
@@ -361,10 +334,10 @@ impl Story {
                 Err("it removes the originals of what is in place")
             }
             (Record::Switched { .. }, State::Switching | State::Converted)
-            | (Record::Committing { .. }, State::Converted | State::Committing)
+            | (Record::Committing(_), State::Converted | State::Committing)
             | (Record::Removing, State::Committing) => Ok(()),
             (Record::Switched { .. }, _) => Err("it does not follow a move"),
-            (Record::Committing { .. } | Record::Removing, _) => {
+            (Record::Committing(_) | Record::Removing, _) => {
                 Err("it removes the aufs side of what is not converted")
             }
             _ => Ok(()),

@@ -6,9 +6,6 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value};
-use walkdir::WalkDir;
-
 use super::aufs_side::AufsSide;
 use super::beside;
 use super::committed;
@@ -19,8 +16,10 @@ use super::journal::{self, State, Story};
 use super::progress_file;
 use super::since::{Written, read_regular};
 use super::store_files::{is_digest, is_dockers, is_random};
+use super::walk::walk;
 use crate::docker::devicemapper::{BASE_FILE, DEVICE_SET_FILE, TRANSACTION_FILE};
 use crate::engine::kernel::claim;
+use serde_json::{Map, Value};
 
 /// Files that the staging directory has.
 const IN_STAGE: [&str; 6] = [
@@ -234,7 +233,7 @@ fn in_originals(originals: &Path, found: &mut Vec<PathBuf>) -> Result<(), Error>
 /// All in a directory that are none, whatever they are. What is mounted there lies elsewhere.
 fn files_in(top: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut files = Vec::new();
-    for entry in WalkDir::new(top).same_file_system(true).sort_by_file_name() {
+    for entry in walk(top).sort_by_file_name() {
         let entry = entry.map_err(|error| Error::io(top, "read")(error.into()))?;
         if !entry.file_type().is_dir() {
             files.push(entry.into_path());

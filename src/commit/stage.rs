@@ -14,6 +14,7 @@
 //!   removed/                     the aufs side while it is removed
 //! ```
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
@@ -335,10 +336,11 @@ impl Stage {
         &mut self,
         configs: &[EditedConfig],
         daemon: Option<Switch>,
+        hidden: &BTreeSet<String>,
         alone: ExpectAlone<'_>,
     ) -> Result<(), Error> {
         let ground = self.ground();
-        let mut switching = self.prepare_switch(configs, daemon)?;
+        let mut switching = self.prepare_switch(configs, daemon, hidden)?;
         for step in &switching.moves {
             step.keep_original(ground)?;
         }
@@ -350,7 +352,8 @@ impl Stage {
             .try_for_each(|config| config.expect_original(&self.root))?;
         let kept = self.keep;
         // A kill from here on is told from one before by this record.
-        self.journal.append(&Record::Switching(switching.clone()))?;
+        self.journal
+            .append(&Record::Switching(Box::new(switching.clone())))?;
         let switched = switch::begin(
             &switching,
             self.ground(),
@@ -376,6 +379,7 @@ impl Stage {
         &self,
         configs: &[EditedConfig],
         daemon: Option<Switch>,
+        hidden: &BTreeSet<String>,
     ) -> Result<Switching, Error> {
         let mut moves = vec![
             place("devicemapper", "devicemapper"),
@@ -412,6 +416,7 @@ impl Stage {
                 &self.root,
                 parts.image,
                 &names_in(&parts.home.join("metadata"))?,
+                hidden,
             )?),
             daemon,
         })

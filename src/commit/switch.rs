@@ -302,7 +302,7 @@ mod tests {
             for step in &switching.moves {
                 step.keep_original(ground).unwrap();
             }
-            let record = Record::Switching(switching.clone());
+            let record = Record::Switching(Box::new(switching.clone()));
             self.journal.append(&record).unwrap();
             switching
         }

@@ -25,7 +25,7 @@ pub struct Verified {
     /// Whether it found the aufs side to be not what was converted, whatever it found of the devices.
     #[serde(default)]
     pub aufs_changed: bool,
-    /// Whether it found files whose bytes differ between the two sides, and nothing that tells which is right.
+    /// Whether it found files that differ between the two sides, and nothing that tells which is right.
     #[serde(default)]
     pub undecided: bool,
     /// Layers that were not what Docker once unpacked before they were converted.
@@ -76,9 +76,7 @@ impl fmt::Display for Verified {
                 "the devices are right, THE AUFS SIDE IS NOT WHAT WAS CONVERTED"
             }
             Verdict::NotVerified => "NOT VERIFIED: layers could not be looked at",
-            Verdict::Undecided => {
-                "THE TWO SIDES DIFFER in the bytes of files, and nothing tells which is right"
-            }
+            Verdict::Undecided => "THE TWO SIDES DIFFER in files, and nothing tells which is right",
             Verdict::Wrong => "SOMETHING IS WRONG with the devices",
         };
         write!(f, "{how} on {}, {found}", date::utc(self.at))?;
@@ -106,6 +104,10 @@ pub struct Verifications {
     pub latest: Option<Verified>,
     /// The latest full one that passed, unless a later one failed.
     pub full: Option<Verified>,
+    /// The latest full one that passed, whatever came after it: what was written since then it has not seen.
+    pub proven: Option<Verified>,
+    /// The latest that noted when the entries of the aufs side were last changed. What a later one found of the devices says nothing of aufs.
+    pub of_aufs: Option<Verified>,
     /// The latest that did not pass, unless a later full one did. A quick one looks at a part only, so it clears nothing up; nor does one
     /// that could not look, which leaves what an earlier one found.
     pub failed: Option<Verified>,
@@ -143,18 +145,13 @@ impl Verifications {
             }
         } else if verified.full {
             self.full = Some(verified.clone());
+            self.proven = Some(verified.clone());
             self.failed = None;
         }
+        if verified.aufs_times.is_some() {
+            self.of_aufs = Some(verified.clone());
+        }
         self.latest = Some(verified);
-    }
-
-    /// The latest that noted when the entries of the aufs side were last changed.
-    pub fn latest_of_aufs(&self) -> Option<&Verified> {
-        [&self.latest, &self.failed, &self.full]
-            .into_iter()
-            .flatten()
-            .filter(|one| one.aufs_times.is_some())
-            .max_by_key(|one| one.at)
     }
 
     /// The one that counts: a failed one before a full one before a quick one.
@@ -187,6 +184,24 @@ mod tests {
             });
         }
         all
+    }
+
+    #[test]
+    fn what_one_had_before_it_is_known_whatever_later_ones_find() {
+        for later in [WRONG, Verdict::Undecided, Verdict::NotVerified] {
+            let mut all = after(&[]);
+            all.add(Verified {
+                aufs_times: Some("then".to_owned()),
+                ..after(&[(true, SOUND)]).latest.unwrap()
+            });
+            for full in [false, true] {
+                all.add(after(&[(full, later)]).latest.unwrap());
+                assert_eq!(all.full, None);
+                let times = all.of_aufs.as_ref().and_then(|one| one.aufs_times.clone());
+                assert_eq!(times.as_deref(), Some("then"));
+                assert_eq!(all.proven.as_ref().map(|one| one.verdict), Some(SOUND));
+            }
+        }
     }
 
     #[test]

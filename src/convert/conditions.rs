@@ -13,7 +13,7 @@ use crate::docker::daemon::Host;
 use crate::docker::devicemapper::FileSystem;
 use crate::docker::{CacheId, DeviceFiles};
 use crate::engine::{Cancel, Silent};
-use crate::mount_table::directory_at;
+use crate::mount_table::{directory_at, other_points};
 use crate::shell::own;
 use crate::tree::{escape, shown};
 use crate::verify::{self, Mode, Report, Verdict};
@@ -78,7 +78,7 @@ pub(super) fn expect_rest_unneeded(
     } else {
         let report = quick_look(host, (path, conversion), cancel)?;
         if is_right(&report) && could_look(&report, may_lose) {
-            written_since_any(path, conversion, may_lose)?
+            written_since_any(path, conversion, &report)?
         } else {
             // The next one reads another sample, and may find nothing.
             conversion.note_verified(noted(&report, None))?;
@@ -96,22 +96,28 @@ pub(super) fn expect_rest_unneeded(
     }
 }
 
-/// What was written to the devicemapper side since the proof, where one is noted: what a disk or a Docker did there meanwhile shows in no
-/// quick verification.
+/// What was written to the devicemapper side since the latest full verification that passed, or took what it could see for enough: what a disk
+/// or a Docker did there meanwhile shows in no quick verification. One that failed since has seen no more.
 fn written_since_any(
     path: &Path,
     conversion: &Conversion,
-    may_lose: MayLose,
+    report: &Report,
 ) -> Result<Option<String>, Error> {
-    // What had begun with one that could not look goes on with one, and no further than that.
-    let may_lose = MayLose {
-        unverified: true,
-        ..may_lose
+    let verified = &conversion.story().verified;
+    let could_not_look = verified.failed.as_ref().filter(|one| one.full);
+    let known = [verified.proven.as_ref(), could_not_look];
+    let Some(proof) = known.into_iter().flatten().max_by_key(|one| one.at) else {
+        return Ok(None);
     };
-    match proof(path, conversion, may_lose) {
-        Ok(proof) if proof.seen.is_some() => written_since(path, conversion, proof),
-        _ => Ok(None),
+    if let Some(why) = mounted_since(path, proof.at.cast_signed(), report) {
+        return Ok(Some(why));
     }
+    // Earlier versions did not note what it had before it.
+    if proof.seen.is_none() {
+        return Ok(None);
+    }
+    let written = written_since(path, conversion, proof)?;
+    Ok(written.map(|fact| format!("{fact}: `{}`", own("verify --full", path))))
 }
 
 fn quick_look(
@@ -223,7 +229,7 @@ pub(super) fn is_as_proven(path: &Path, conversion: &Conversion, may_lose: MayLo
 }
 
 /// What was written to the devicemapper side since the proof.
-fn written_since(
+pub(super) fn written_since(
     path: &Path,
     conversion: &Conversion,
     proof: &Verified,
@@ -291,17 +297,29 @@ fn linked_aufs(path: &Path, may_lose: MayLose) -> Option<String> {
         format!("a symbolic link to {}", shown(&target))
     } else {
         let mounts = fs::read("/proc/self/mountinfo").ok()?;
-        let (directory, device) = directory_at(&mounts, &aufs)?;
-        format!(
-            "a mount of the directory {} of the file system on device {}",
-            shown(&directory),
-            escape(&device)
-        )
+        mounted_elsewhere(&mounts, &aufs)?
     };
     Some(format!(
         "{} is {what}, which may be another root's too: `{}` removes what the driver has there",
         shown(&aufs),
         own("commit --drop-linked-aufs", path)
+    ))
+}
+
+/// What is mounted on `aufs`, if it may be reached elsewhere too.
+fn mounted_elsewhere(mounts: &[u8], aufs: &Path) -> Option<String> {
+    if let Some((directory, device)) = directory_at(mounts, aufs) {
+        return Some(format!(
+            "a mount of the directory {} of the file system on device {}",
+            shown(&directory),
+            escape(&device)
+        ));
+    }
+    let others = other_points(mounts, aufs);
+    let other = others.first()?;
+    Some(format!(
+        "a mount of a file system that is mounted on {} as well",
+        shown(other)
     ))
 }
 

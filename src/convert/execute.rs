@@ -1,6 +1,6 @@
 //! Writes a plan and moves it in place.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::Instant;
 
 use uuid::Uuid;
@@ -40,6 +40,8 @@ pub struct Prepared {
     pub(super) counts: Counts,
     /// What of the files' flags no device gets.
     pub(super) lost_flags: LostFlags,
+    /// Names in the branches that whiteouts hide, by paths relative to the root.
+    pub(super) hidden: BTreeSet<String>,
 }
 
 impl Prepared {
@@ -299,7 +301,7 @@ impl Prepared {
             return Err(Error::Interrupted);
         }
         let alone = || self.source.expect_alone();
-        stage.switch(&self.configs, self.daemon.clone(), &alone)?;
+        stage.switch(&self.configs, self.daemon.clone(), &self.hidden, &alone)?;
         progress.finish();
         let damaged = verified.as_ref().map(|verified| verified.damaged.clone());
         if let Some(verified) = verified {

@@ -1,5 +1,6 @@
 //! Reads the layers' branches, many at a time, and the containers' configurations.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,6 +25,8 @@ pub(super) struct Read {
     pub(super) layers: Vec<plan::Layer>,
     pub(super) counts: Counts,
     pub(super) lost_flags: LostFlags,
+    /// Names in the branches that whiteouts hide, by paths relative to the root.
+    pub(super) hidden: BTreeSet<String>,
     pub(super) notices: Vec<String>,
 }
 
@@ -72,6 +75,7 @@ fn assemble(source: &Source, branches: Vec<Branch>) -> Read {
     let mut notices = double_opaque(&source.model, &branches);
     let mut counts = Counts::default();
     let mut lost_flags = LostFlags::none();
+    let mut hidden = BTreeSet::new();
     let mut layers = Vec::with_capacity(branches.len());
     for (layer, branch) in source.model.aufs.iter().zip(branches) {
         let users = source.model.users_of(&layer.id);
@@ -82,6 +86,11 @@ fn assemble(source: &Source, branches: Vec<Branch>) -> Read {
                 .map(|finding| format!("layer {}: {finding} ({users})", layer.id)),
         );
         lost_flags.add(&layer.id, &branch.flagged, &users);
+        hidden.extend(branch.findings.iter().filter_map(|finding| {
+            let inner = finding.hidden()?;
+            let inner = String::from_utf8_lossy(inner);
+            Some(format!("aufs/diff/{}/{inner}", layer.id))
+        }));
         counts.entries += branch.counts.entries;
         counts.bytes = Bytes(counts.bytes.0 + branch.counts.bytes.0);
         counts.whiteouts += branch.counts.whiteouts;
@@ -99,6 +108,7 @@ fn assemble(source: &Source, branches: Vec<Branch>) -> Read {
         layers,
         counts,
         lost_flags,
+        hidden,
         notices,
     }
 }

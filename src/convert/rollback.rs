@@ -13,9 +13,10 @@ use super::pool_of::recorded_target;
 use super::put_back::put_aufs_side_back;
 use super::read_only::expect_writable;
 use super::verify::device_side;
+use crate::chain::Chain;
 use crate::commit::{self, Changes, Conversion, Depth, Leftover, State};
-use crate::docker;
 use crate::docker::daemon::Host;
+use crate::docker::{self, Orphans, Root, Survey};
 use crate::engine::Cancel;
 use crate::engine::kernel::{self, Target};
 use crate::privileges::{self, Purpose};
@@ -191,19 +192,38 @@ fn expect_right(conversion: &Conversion, path: &Path, broken: Option<String>) ->
     }
 }
 
+/// Makes sure that layers which a run has written, and that was interrupted before anything was moved, are not the only copy: what aufs lost
+/// since has no other.
+fn expect_whole_source(path: &Path, conversion: &Conversion) -> Result<(), Error> {
+    let story = conversion.story();
+    if story.state != State::Writing || story.durable.is_empty() {
+        return Ok(());
+    }
+    let model = Survey::read(&Root::open(path)?).into_model(Orphans::LeaveOut);
+    model.map(drop).map_err(|error| Error::WayBackBroken {
+        path: path.to_owned(),
+        broken: Chain(&error).to_string(),
+    })
+}
+
 /// Makes sure once more that the aufs side is whole, before the other one goes: the syncs may have taken minutes.
 fn expect_still_right(
     path: &Path,
     conversion: &Conversion,
     request: &RollbackRequest,
 ) -> Result<(), Error> {
+    if request.onto_damaged {
+        return Ok(());
+    }
     let changes = conversion.aufs_changes(Depth::Entries)?;
-    match changes.filter(|changes| !changes.is_whole()) {
-        Some(changes) if !request.onto_damaged => Err(Error::WayBackBroken {
+    let broken = changes.filter(|changes| !changes.is_whole());
+    let broken = broken.map(|changes| changes.broken());
+    match broken.or_else(|| written_since(conversion)) {
+        None => Ok(()),
+        Some(broken) => Err(Error::WayBackBroken {
             path: path.to_owned(),
-            broken: changes.broken(),
+            broken,
         }),
-        _ => Ok(()),
     }
 }
 
@@ -227,6 +247,7 @@ fn expect_way_back(
     }
     done.aufs_differs = broken(conversion)?;
     if !request.onto_damaged {
+        expect_whole_source(path, conversion)?;
         expect_right(conversion, path, done.aufs_differs.take())?;
     }
     let mut damaged = conversion.damaged_originals()?;
@@ -295,21 +316,36 @@ fn broken(conversion: &Conversion) -> Result<Option<String>, Error> {
         .or_else(|| written_since(conversion)))
 }
 
-/// That aufs was written to after the latest full verification: xattrs, or bytes whose time was set back. Once the way back has begun,
-/// no verification could tell more.
+/// That aufs was written to after the latest full verification that noted its times, or after the conversion: xattrs, or bytes whose time was
+/// set back.
 fn written_since(conversion: &Conversion) -> Option<String> {
     let story = conversion.story();
     // What is undecided says more, and whatever was written since is undecided, too.
-    if story.state != State::Converted || story.verified.undecided.is_some() {
+    if story.verified.undecided.is_some() {
         return None;
     }
-    let seen = story.verified.latest_of_aufs()?;
-    let is_same = conversion.aufs_times() == seen.aufs_times;
-    (!is_same).then(|| {
-        format!(
-            "it was written to, or replaced by a copy, after the verification {seen}, and `{}` tells whether it is right",
-            own("verify --full", conversion.root())
-        )
+    let is_in_place = story.state == State::Converted;
+    let (known, since) = match &story.verified.of_aufs {
+        Some(seen) => (
+            seen.aufs_times.as_deref(),
+            format!("the verification {seen}"),
+        ),
+        // A root that is half moved could not be verified any more.
+        None if is_in_place => (
+            Some(conversion.aufs_times_then()?),
+            "it was converted".to_owned(),
+        ),
+        None => return None,
+    };
+    if conversion.aufs_times().as_deref() == known {
+        return None;
+    }
+    let written = format!("it was written to, or replaced by a copy, after {since}");
+    Some(if is_in_place {
+        let verify = own("verify --full", conversion.root());
+        format!("{written}, and `{verify}` tells whether it is right")
+    } else {
+        format!("{written}, and no verification can be made of a root that is half moved")
     })
 }
 

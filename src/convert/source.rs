@@ -283,6 +283,7 @@ impl Source {
             configs,
             counts: layers.counts,
             lost_flags: layers.lost_flags,
+            hidden: layers.hidden,
         };
         if !prepared.source.request.cancel.is_set() {
             return prepared.checked();

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::conditions::written_since;
 use super::dead_end::dead_end;
 use super::error::Error;
 use super::order::Order;
@@ -54,6 +55,9 @@ pub struct Status {
     /// The verification that counts: one that failed before a full one before a quick one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verified: Option<Verified>,
+    /// What was written to the devicemapper side after the full verification that counts, as far as it can be looked at: `commit` wants another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub written_since: Option<String>,
     /// Layers that were not what Docker once unpacked before they were converted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub damaged: Vec<LayerDamage>,
@@ -118,6 +122,7 @@ fn look(path: &Path) -> Result<Status, Error> {
     let story = conversion.story();
     let aufs_changes = conversion.aufs_changes(Depth::Names)?.unwrap_or_default();
     let changes = conversion.changes()?;
+    let written_since = written_since_proof(&path, &conversion);
     let latest = story.verified.latest.as_ref();
     let way_back_broken = story.state == State::Converted
         && (!aufs_changes.is_whole() || latest.is_some_and(|verified| verified.aufs_changed));
@@ -130,7 +135,10 @@ fn look(path: &Path) -> Result<Status, Error> {
         meaning: dead_end(&path)
             .map(|end| end_of(&end, &path))
             .or_else(|| used_meaning(story, &changes, &path))
-            .unwrap_or_else(|| meaning(story, way_back_broken, (&path, &changes))),
+            .unwrap_or_else(|| {
+                let facts = (way_back_broken, written_since.is_some());
+                meaning(story, facts, (&path, &changes))
+            }),
         tool: Some(story.begun.tool.clone()),
         begun_at: Some(story.begun.at),
         durable_devices: story.durable.len(),
@@ -139,12 +147,24 @@ fn look(path: &Path) -> Result<Status, Error> {
             damaged: Vec::new(),
             ..verified.told()
         }),
+        written_since,
         damaged: story.verified.damaged.clone(),
         changes,
         aufs_changes,
         way_back_broken,
         root: path,
     })
+}
+
+/// That the full verification which counts has not seen the devicemapper side as it is now.
+fn written_since_proof(path: &Path, conversion: &Conversion) -> Option<String> {
+    let story = conversion.story();
+    let proof = story.verified.full.as_ref()?;
+    if story.state != State::Converted {
+        return None;
+    }
+    // Of devices that are not there, or in use, nothing can be told.
+    written_since(path, conversion, proof).ok().flatten()
 }
 
 /// The words of an error without the root, which comes before them.
@@ -155,7 +175,11 @@ fn end_of(end: &Error, path: &Path) -> String {
 }
 
 /// Removing the aufs side is no advice before all was proven.
-fn meaning(story: &Story, way_back_broken: bool, (path, changes): (&Path, &Changes)) -> String {
+fn meaning(
+    story: &Story,
+    (way_back_broken, is_written): (bool, bool),
+    (path, changes): (&Path, &Changes),
+) -> String {
     let rollback = own("rollback", path);
     match (story.state, &story.verified) {
         (State::Converted, _) if way_back_broken => format!(
@@ -167,7 +191,7 @@ fn meaning(story: &Story, way_back_broken: bool, (path, changes): (&Path, &Chang
                 undecided: Some(_), ..
             },
         ) => format!(
-            "is converted, but files have other bytes on the devices than in aufs, and nothing tells which side is right: `{}` names them",
+            "is converted, but files are other on the devices than in aufs, and nothing tells which side is right: `{}` names them",
             own("verify --full", path)
         ),
         (
@@ -188,6 +212,9 @@ fn meaning(story: &Story, way_back_broken: bool, (path, changes): (&Path, &Chang
             format!("is converted, and a verification of it failed: `{rollback}` goes back to aufs")
         }
         (State::Converted, Verifications { full: None, .. }) => {
+            format!("is converted: `{rollback}` goes back to aufs")
+        }
+        (State::Converted, _) if is_written => {
             format!("is converted: `{rollback}` goes back to aufs")
         }
         (State::Committing, _) if story.aufs_is_whole => format!(
@@ -266,6 +293,7 @@ impl Status {
             layers: None,
             switched_at: None,
             verified: None,
+            written_since: None,
             damaged: Vec::new(),
             changes: Changes::default(),
             aufs_changes: AufsChanges::default(),

@@ -451,7 +451,7 @@ pub(super) fn staged_report(
 /// What is noted of the image store of aufs.
 fn store_of_aufs(path: &Path, conversion: Option<&Conversion>) -> StoreOfAufs {
     match conversion {
-        Some(conversion) => conversion.story().store_of_aufs.clone(),
+        Some(conversion) => conversion.story().removal.store.clone(),
         None => Committed::read(path).map_or_else(StoreOfAufs::default, |one| one.store_of_aufs),
     }
 }

@@ -131,13 +131,13 @@ fn moved_out() -> Ready {
 
 /// What a removal that was killed before anything was gone has moved out.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Out {
+pub(crate) enum Out {
     Branches,
     All,
 }
 
 /// A root whose removal was killed between its renames and the first that is gone.
-fn set_out(out: Out) -> Ready {
+pub(crate) fn set_out(out: Out) -> Ready {
     let ready = Ready::new();
     ready.note_with("committing", ",\"stays\":false,\"in_two_steps\":true");
     let removed = ready.path(".aufs2dm/removed");
@@ -413,6 +413,15 @@ fn an_interrupted_rollback_looks_again_at_what_it_goes_back_to_and_at_what_it_re
             .expect(1, &["1 missing", "rollback --onto-damaged"]);
         assert!(ready.path("devicemapper/metadata/base").exists());
         fs::rename(ready.path("elsewhere"), &branch).unwrap();
+        // Whether it is what it was, nothing can tell now.
+        ready
+            .run(verb, &[])
+            .expect(1, &["written to", "half moved"]);
+        ready.run("rollback", &["--onto-damaged"]).expect(0, &[]);
+        assert!(!ready.path("devicemapper").exists());
+
+        let ready = Ready::new();
+        ready.note("rolling-back");
         fs::write(ready.path("devicemapper/metadata/new"), "{}").unwrap();
         ready.run(verb, &[]).expect(1, &["rollback --force"]);
         assert!(ready.path("devicemapper/metadata/base").exists());

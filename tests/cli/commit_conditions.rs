@@ -1,7 +1,9 @@
 //! `commit` removes the only other copy: each of its conditions is broken alone.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, symlink};
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{Whence, lseek64};
@@ -320,6 +322,90 @@ fn what_aufs_keeps_in_a_converted_branch_and_shows_nowhere_is_named_and_dropped_
         } else {
             ready.committed(&[]);
         }
+    }
+}
+
+#[test]
+fn status_tells_what_the_full_verification_has_not_seen() {
+    let ready = Ready::new();
+    let told = ready.run("status", &[]);
+    told.expect(0, &[]);
+    assert!(told.out.contains("commit") && !told.out.contains("written to"));
+    fs::remove_file(ready.path("devicemapper/devicemapper/data")).unwrap();
+    let told = ready.run("status", &[]);
+    told.expect(0, &[]);
+    let words = "written to after the last full verification (";
+    assert!(
+        told.out.contains(words) && told.out.contains("verify --full"),
+        "{}",
+        told.out
+    );
+    assert!(!told.out.contains("removes the aufs side"), "{}", told.out);
+    let json = ready.run("status", &["--json"]).out;
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert!(json["written_since"].is_string(), "{json:#}");
+}
+
+/// Puts data into a branch by a name that no device gets.
+type Hide = fn(&Path);
+
+#[test]
+fn data_that_only_a_hidden_name_leads_to_is_named_and_dropped_by_its_own_word_alone() {
+    const LINKS: &str = ".wh..wh.plnk";
+    let hides: [(&str, Hide); 8] = [
+        (".wh..wh.plnk/d/file", |branch| {
+            fs::create_dir_all(branch.join(LINKS).join("d")).unwrap();
+            fs::write(branch.join(LINKS).join("d/file"), "precious").unwrap();
+        }),
+        (".wh..wh.plnk/1.2", |branch| {
+            fs::create_dir_all(branch.join(LINKS)).unwrap();
+            fs::write(branch.join(LINKS).join("1.2"), "precious").unwrap();
+            fs::hard_link(
+                branch.join(LINKS).join("1.2"),
+                branch.join(LINKS).join("3.4"),
+            )
+            .unwrap();
+        }),
+        (".wh..wh.plnk/", |branch| {
+            fs::create_dir_all(branch.join(LINKS)).unwrap();
+            let name = OsStr::from_bytes(b"\xff\xfe");
+            fs::write(branch.join(LINKS).join(name), "precious").unwrap();
+        }),
+        (".wh..wh.plnk/1.2", |branch| {
+            fs::create_dir_all(branch.join(LINKS)).unwrap();
+            symlink("precious", branch.join(LINKS).join("1.2")).unwrap();
+        }),
+        // The other name of its data is hidden as well.
+        ("deep/.wh.gone", |branch| {
+            fs::create_dir_all(branch.join(LINKS)).unwrap();
+            fs::create_dir_all(branch.join("deep")).unwrap();
+            fs::write(branch.join("deep/.wh.gone"), "precious").unwrap();
+            fs::hard_link(branch.join("deep/.wh.gone"), branch.join(LINKS).join("1.2")).unwrap();
+        }),
+        (".wh..wh.plnk", |branch| {
+            fs::remove_dir_all(branch.join(LINKS)).unwrap();
+            fs::write(branch.join(LINKS), "precious").unwrap();
+        }),
+        ("deep/file", |branch| {
+            fs::create_dir_all(branch.join("deep")).unwrap();
+            fs::write(branch.join("deep/file"), "precious").unwrap();
+            fs::write(branch.join("deep/.wh.file"), "").unwrap();
+        }),
+        ("deep/er", |branch| {
+            fs::create_dir_all(branch.join("deep/er/still")).unwrap();
+            fs::write(branch.join("deep/er/still/file"), "precious").unwrap();
+            fs::write(branch.join("deep/.wh.er"), "").unwrap();
+        }),
+    ];
+    for (told, hide) in hides {
+        let root = Ready::root();
+        hide(&root.branch("web rw"));
+        let ready = Ready::of(root);
+        ready.refused(
+            1,
+            &[told, "with data were left out", "commit --drop-left-out"],
+        );
+        ready.committed(&["--drop-left-out"]);
     }
 }
 

@@ -31,7 +31,7 @@ fn replace_by_copy(path: &Path) {
 }
 
 /// The one file of that name in a branch of aufs.
-fn in_aufs(ready: &Ready, inner: &str) -> PathBuf {
+pub(crate) fn in_aufs(ready: &Ready, inner: &str) -> PathBuf {
     let branches = fs::read_dir(ready.path("aufs/diff")).unwrap();
     let mut paths = branches.map(|branch| branch.unwrap().path().join(inner));
     paths.find(|path| path.is_file()).unwrap()
@@ -59,7 +59,7 @@ fn a_branch_that_a_copy_replaced_must_be_verified_first() {
 }
 
 /// Writes that names, sizes and times of modification hide.
-const HIDDEN_WRITES: [fn(&Path); 2] = [
+pub(crate) const HIDDEN_WRITES: [fn(&Path); 2] = [
     |path| xattr::set(path, "user.note", b"new").unwrap(),
     |path| {
         let modified = fs::metadata(path).unwrap().modified().unwrap();
@@ -286,6 +286,62 @@ fn commit_names_what_aufs_alone_has_still() {
             "names of images removed (",
         ],
     );
+}
+
+#[test]
+fn an_aufs_on_a_disk_that_is_mounted_elsewhere_too_goes_by_its_own_word_alone() {
+    let root = Ready::root();
+    let (old, disk) = (root.path().join("old"), root.path().join("disk"));
+    let aufs = root.path().join("aufs");
+    fs::rename(&aufs, &old).unwrap();
+    let other = Mounted::tmpfs(&disk);
+    fs::remove_file(disk.join("precious")).unwrap();
+    let mut copy = Command::new("cp");
+    let status = copy.arg("-a").args([&old.join("."), &disk]).status();
+    assert!(status.unwrap().success());
+    fs::remove_dir_all(&old).unwrap();
+    fs::create_dir(&aufs).unwrap();
+    let mounted = Mounted::bind(&disk, &aufs);
+    let ready = Ready::of(root);
+    let words = ["disk", "as well", "commit --drop-linked-aufs"];
+    ready.refused(1, &words);
+    drop(other);
+    // Nobody else has it any more.
+    ready.run("commit", &["--yes"]).expect(0, &[]);
+    drop(mounted);
+}
+
+#[test]
+fn a_branch_that_is_a_link_goes_and_what_it_leads_to_stays() {
+    let ready = Ready::new();
+    let branch = in_aufs(&ready, "data").parent().unwrap().to_owned();
+    let moved = ready.path("moved");
+    fs::rename(&branch, &moved).unwrap();
+    symlink("../../moved", &branch).unwrap();
+    ready.refused(1, &["1 missing", "commit --drop-aufs-changes"]);
+    ready.committed(&["--drop-aufs-changes"]);
+    assert!(moved.join("data").exists());
+}
+
+#[test]
+fn a_pool_file_behind_a_link_gets_no_verdict_and_the_command_that_ends_that() {
+    for name in ["data", "metadata"] {
+        let ready = Ready::new();
+        let file = ready.path("devicemapper/devicemapper").join(name);
+        let elsewhere = ready.path(name);
+        fs::rename(&file, &elsewhere).unwrap();
+        symlink(&elsewhere, &file).unwrap();
+        let journal = fs::read(ready.path(".aufs2dm/journal")).unwrap();
+        let verified = ready.run("verify", &["--full"]);
+        verified.expect(1, &["is a symbolic link", "nothing was verified"]);
+        ready.refused(1, &["is a symbolic link"]);
+        assert!(fs::read(ready.path(".aufs2dm/journal")).unwrap() == journal);
+        let command = verified.err.split('`').find(|part| part.starts_with("mv "));
+        let done = Command::new("sh").args(["-c", command.unwrap()]).status();
+        assert!(done.unwrap().success());
+        ready.run("verify", &["--full"]).expect(0, &[]);
+        ready.committed(&[]);
+    }
 }
 
 #[test]

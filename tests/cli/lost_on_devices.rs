@@ -153,6 +153,10 @@ fn a_config_that_docker_cannot_have_written_is_wrong() {
             without("MountPoints", json!({"/data": {"Name": "other"}})),
             "mount point /data",
         ),
+        (
+            good.replacen('{', "{\"driver\":\"devicemapper\",", 1),
+            "a member \"driver\"",
+        ),
     ] {
         fs::write(&config, text).unwrap();
         let verified = ready.run("verify", &["--full"]);
@@ -180,6 +184,45 @@ fn a_config_that_docker_cannot_have_written_is_wrong() {
     fs::write(&config, without("Name", json!("/renamed"))).unwrap();
     ready.run("verify", &["--full"]).expect(0, &[]);
     ready.committed(&[]);
+}
+
+#[test]
+fn a_container_that_got_the_name_of_another_is_wrong() {
+    let root = Ready::root().container("other", ("lab/app:1", "app"), |l| l.dir("own"));
+    let ready = Ready::of(root);
+    let containers = fs::read_dir(ready.path("containers")).unwrap();
+    let configs = containers.map(|entry| entry.unwrap().path().join("config.v2.json"));
+    let read = |path: &PathBuf| fs::read_to_string(path).unwrap();
+    let is_other = |path: &PathBuf| read(path).contains("/other");
+    let config = configs.into_iter().find(is_other).unwrap();
+    let good = read(&config);
+    let named = |name: &str| {
+        let text = good.replace("\"/other\"", &format!("\"{name}\""));
+        fs::write(&config, text).unwrap();
+    };
+    named("/web");
+    let verified = ready.run("verify", &["--full"]);
+    verified.expect(3, &[]);
+    let words = "has the name /web, and so has container";
+    assert!(verified.out.contains(words), "{}", verified.out);
+    ready.refused(1, &[]);
+    named("/free");
+    ready.run("verify", &["--full"]).expect(0, &[]);
+    ready.committed(&[]);
+}
+
+#[test]
+fn a_file_of_devices_that_docker_would_take_over_is_wrong() {
+    let ready = Ready::new();
+    let old = ready.path("devicemapper/devicemapper/json");
+    fs::write(&old, "{\"Devices\":{}}").unwrap();
+    let verified = ready.run("verify", &["--full"]);
+    verified.expect(3, &[]);
+    let words = "takes the devices of this old file";
+    assert!(verified.out.contains(words), "{}", verified.out);
+    ready.refused(1, &["verify --full"]);
+    fs::remove_file(&old).unwrap();
+    ready.run("verify", &["--full"]).expect(0, &[]);
 }
 
 /// A root whose container's config has what Docker writes.
@@ -212,8 +255,8 @@ fn a_note_that_makes_a_device_smaller_than_its_file_system_is_wrong() {
     ready.refused(1, &["verify --full"]);
 }
 
-/// Marks every ext4 in the pool as one that was not unmounted.
-fn mark_not_unmounted(data: &Path) {
+/// Marks every ext4 in the pool as one that was not unmounted, or that was.
+pub(crate) fn mark_not_unmounted(data: &Path, is_so: bool) {
     let file = File::options().read(true).write(true).open(data).unwrap();
     let modified = file.metadata().unwrap().modified().unwrap();
     let mut marked = 0;
@@ -227,7 +270,7 @@ fn mark_not_unmounted(data: &Path) {
         if superblock[56..58] != [0x53, 0xef] {
             continue;
         }
-        superblock[96] |= 4;
+        superblock[96] = superblock[96] & !4 | if is_so { 4 } else { 0 };
         if superblock[101] & 4 != 0 {
             let sum = !crc32c::crc32c(&superblock[..1020]);
             superblock[1020..].copy_from_slice(&sum.to_le_bytes());
@@ -242,7 +285,7 @@ fn mark_not_unmounted(data: &Path) {
 #[test]
 fn a_file_system_that_was_not_unmounted_is_not_verified() {
     let ready = Ready::new();
-    mark_not_unmounted(&ready.path("devicemapper/devicemapper/data"));
+    mark_not_unmounted(&ready.path("devicemapper/devicemapper/data"), true);
     let verified = ready.run("verify", &["--full"]);
     verified.expect(1, &[]);
     for words in ["its file system was not unmounted", "NOT VERIFIED"] {

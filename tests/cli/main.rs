@@ -24,6 +24,7 @@ mod escapes;
 mod forged_claim;
 mod forged_journal;
 mod freed;
+mod goes_on_elsewhere;
 mod half_removed;
 mod holes;
 mod host_root;

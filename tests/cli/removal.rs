@@ -21,7 +21,7 @@ use crate::support::scratch::scratch;
 pub(crate) struct Mounted(PathBuf);
 
 impl Mounted {
-    fn tmpfs(at: &Path) -> Self {
+    pub(crate) fn tmpfs(at: &Path) -> Self {
         fs::create_dir_all(at).unwrap();
         let none: Option<&str> = None;
         mount(Some("server"), at, Some("tmpfs"), MsFlags::empty(), none).unwrap();
@@ -313,15 +313,20 @@ impl Flags {
         assert!(path.starts_with(&self.0));
         chattr(&[flag], path);
     }
-}
 
-impl Drop for Flags {
-    fn drop(&mut self) {
+    /// Takes them away now.
+    pub(crate) fn clear(&self) {
         // Some directories are gone by then.
         let _ = Command::new("chattr")
             .args(["-R", "-f", "-i", "-a", "-d"])
             .arg(&self.0)
             .status();
+    }
+}
+
+impl Drop for Flags {
+    fn drop(&mut self) {
+        self.clear();
     }
 }
 

@@ -111,6 +111,22 @@ fn a_restart_where_nothing_is_kept_is_a_conversion() {
 }
 
 #[test]
+fn layers_that_are_kept_stay_where_aufs_lost_what_they_have() {
+    let (tool, root) = (Tool::new(), large_root());
+    killed(&tool, &root);
+    let branches = root.path().join("aufs/diff");
+    let branch = fs::read_dir(&branches).unwrap().next().unwrap();
+    let (branch, lost) = (branch.unwrap().path(), root.path().join("lost"));
+    fs::rename(&branch, &lost).unwrap();
+    let words = ["is missing", "rollback --onto-damaged"];
+    tool.run("rollback", &root.path(), &[]).expect(1, &words);
+    assert!(journal(&root.path()).contains(DURABLE));
+    fs::rename(&lost, &branch).unwrap();
+    tool.run("rollback", &root.path(), &[]).expect(0, &[]);
+    assert!(!root.path().join(".aufs2dm").exists());
+}
+
+#[test]
 fn what_has_no_durable_layer_is_replaced_without_being_asked() {
     let (tool, root) = (Tool::new(), large_root());
     let mut child = tool.start(&root.path(), &["--jobs", "1"]);

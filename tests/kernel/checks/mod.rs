@@ -123,12 +123,15 @@ const AFTER_DOCKERS_WORK: &[(&str, OnVariant)] = named![
 ];
 
 /// Those that work on a device's ext4 by its blocks.
-const OF_EXT4: &[(&str, OnVariant)] =
-    named![container_damage::damage_to_a_container_is_not_taken_for_its_work];
+const OF_EXT4: &[(&str, OnVariant)] = named![
+    container_damage::damage_to_a_container_is_not_taken_for_its_work,
+    container_damage::what_a_container_moved_is_its_work,
+];
 
 /// Those for pools on devices, on the first of its ways.
 const OF_DEVICES: &[(&str, OnVariant)] = named![
     container_damage::a_copy_into_a_container_after_the_proof_keeps_both_sides,
+    container_damage::a_write_in_place_while_aufs_goes_keeps_the_rest,
     copied::a_copy_of_a_root_leaves_the_pool_of_the_original,
     copied::an_empty_disk_with_the_name_of_the_pools_is_not_the_pool,
 ];
@@ -143,6 +146,11 @@ const ON_POOLS: Variant = kernel(Target::Pool, FileSystem::Ext4);
 const OF_XFS: &[(&str, OnVariant)] =
     named![xfs::every_byte_of_an_xfs_root_is_verified_and_damage_named];
 const ON_XFS: Variant = kernel(Target::Files, FileSystem::Xfs);
+
+/// Those for xfs in a pool on devices, on the first of its ways.
+const OF_XFS_ON_DEVICES: &[(&str, OnVariant)] =
+    named![xfs::the_rest_of_aufs_stays_when_the_disk_of_an_xfs_root_is_empty];
+const ON_XFS_AND_DEVICES: Variant = kernel(Target::Devices, FileSystem::Xfs);
 
 /// The ways to convert of which the tool's commands are tried after Docker's work: each target is among them.
 const WORKED_ON: &[Variant] = &[
@@ -241,6 +249,19 @@ const OF_ALL_FAULTS: &[(&str, Plain)] = named![
     broken_off::every_call_of_a_kernel_conversion_onto_devices_can_fail_and_be_the_last,
 ];
 
+/// Those that one way to convert has alone.
+fn own(variant: Variant) -> impl Iterator<Item = Check> {
+    let all = [
+        (variant::DIRECT, OF_EXT4),
+        (ON_DEVICES, OF_DEVICES),
+        (ON_XFS, OF_XFS),
+        (ON_XFS_AND_DEVICES, OF_XFS_ON_DEVICES),
+        (ON_POOLS, OF_POOLS),
+    ];
+    let its = all.into_iter().filter(move |(of, _)| *of == variant);
+    its.flat_map(move |(_, checks)| checks.iter().map(move |check| on(variant, check)))
+}
+
 /// Every check, in the order they run: by the way to convert, so that each root is converted once. Those that take longest by
 /// themselves come first, so that no guest waits for another in the end.
 pub(crate) fn all() -> &'static [Check] {
@@ -260,15 +281,7 @@ pub(crate) fn all() -> &'static [Check] {
             };
             let checks = ALWAYS.iter().chain(FURTHER).chain(images);
             all.extend(checks.map(|check| on(variant, check)));
-            if variant == variant::DIRECT {
-                all.extend(OF_EXT4.iter().map(|check| on(variant, check)));
-            }
-            if variant == ON_DEVICES {
-                all.extend(OF_DEVICES.iter().map(|check| on(variant, check)));
-            }
-            if variant == ON_XFS {
-                all.extend(OF_XFS.iter().map(|check| on(variant, check)));
-            }
+            all.extend(own(variant));
             if WORKED_ON.contains(&variant) {
                 let further = AFTER_DOCKERS_WORK.iter();
                 all.extend(further.map(|check| on(variant, check)));
@@ -276,9 +289,7 @@ pub(crate) fn all() -> &'static [Check] {
         }
         for &variant in IN_SHORT {
             all.extend(ALWAYS.iter().map(|check| on(variant, check)));
-            if variant == ON_POOLS {
-                all.extend(OF_POOLS.iter().map(|check| on(variant, check)));
-            }
+            all.extend(own(variant));
         }
         all.extend(OF_THE_FIRST_START.iter().map(plain));
         all.extend(OF_ITS_PARTS.iter().chain(OF_THE_KERNEL_ENGINE).map(plain));

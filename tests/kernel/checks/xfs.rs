@@ -10,8 +10,9 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use sys_mount::MountFlags;
 
+use super::used::tool;
 use crate::{
-    lab::Lab,
+    lab::{Lab, run},
     pool::Pool,
     roots::{self, Root},
     runner::directory,
@@ -97,6 +98,49 @@ pub(super) fn every_byte_of_an_xfs_root_is_verified_and_damage_named(
     };
     let wrong = layers(&report)?.iter().filter(is_wrong).count();
     ensure!(wrong == 2, "{wrong} layers are wrong: {report:#}");
+    Ok(())
+}
+
+/// The rest of an aufs side stays, once the disk of the devices that it is compared with has lost its data: the kernel alone sees that.
+pub(super) fn the_rest_of_aufs_stays_when_the_disk_of_an_xfs_root_is_empty(
+    lab: &Lab,
+    scratch: &Path,
+    variant: Variant,
+) -> Result<()> {
+    let root = roots::converted(lab, scratch, variant)?;
+    let branches = root.path().join("aufs/diff");
+    let kept = fs::read_dir(&branches)?.next().context("no branch")??;
+    let kept = kept.file_name();
+    run(lab.command("chattr").arg("+i").arg(branches.join(&kept)))?;
+    let (code, report) = verify(lab, &root, &["--full"])?;
+    ensure!(code == Some(0), "{report:#}");
+    let waiting = root.path().join(".aufs2dm/removed/aufs/diff").join(&kept);
+    let commit = || tool(lab, root.path(), &["commit", "--yes"]);
+    let first = commit()?;
+    let data = root
+        .options()
+        .iter()
+        .find_map(|option| option.strip_prefix("dm.datadev="))
+        .context("a data device")?;
+    let device = File::options().write(true).open(data)?;
+    for place in 0..64 {
+        device.write_all_at(&vec![0; 1 << 20], place << 20)?;
+    }
+    device.sync_all()?;
+    let second = commit();
+    let stays = waiting.is_dir();
+    run(lab.command("chattr").arg("-i").arg(&waiting))?;
+    ensure!(
+        first.code == Some(1) && first.err.contains("immutable"),
+        "{first:#?}"
+    );
+    let second = second?;
+    ensure!(
+        second.code == Some(1) && second.err.contains("a quick verification just now") && stays,
+        "{second:#?}"
+    );
+    let third = commit()?;
+    ensure!(third.code == Some(1) && waiting.is_dir(), "{third:#?}");
     Ok(())
 }
 
