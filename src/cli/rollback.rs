@@ -59,7 +59,7 @@ fn text(done: &RolledBack, told: &[String]) -> String {
     match &done.aufs_differs {
         None => format!("{root} is as it was before the conversion{freed}\n{daemon}"),
         Some(differs) => format!(
-            "{root} is back on the aufs side as that is now{freed}; it is not what was converted: {}\n{daemon}",
+            "{root} is back on the aufs side as that is now{freed}; {}\n{daemon}",
             printable(differs)
         ),
     }

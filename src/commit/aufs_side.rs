@@ -21,8 +21,8 @@ use super::image_names::{self, ImageNames};
 use super::left_out::{PseudoLink, alone, has_data, hidden_below, hidden_in};
 use super::since::{names_in, read_regular};
 use super::stamp::changed_at;
+use super::store_files::is_digest;
 use super::walk::walk;
-use crate::docker::CacheId;
 use crate::tree::escape;
 use crate::verify::BranchNow;
 
@@ -223,6 +223,18 @@ impl AufsSide {
             .is_some_and(|name| self.branches.contains_key(name))
     }
 
+    /// Whether something beside the converted branches, by its path relative to the root, is what it was when the root was converted, or had
+    /// data and was left out.
+    pub(super) fn is_as_it_was(&self, root: &Path, path: &str) -> bool {
+        let list = path.strip_prefix("aufs/layers/");
+        let before = list.and_then(|name| self.lists.get(name));
+        let is_same_list = |before: &String| {
+            let now = read_regular(&root.join(path)).ok().flatten();
+            now.is_some_and(|now| format!("{:x}", Sha256::digest(now)) == *before)
+        };
+        self.others.contains(path) || before.is_some_and(is_same_list)
+    }
+
     /// Whether what a copy of the image store has at a path, relative to it, is what was copied. What was not there then and is not
     /// there now is.
     pub(super) fn is_copied(&self, copy: &Path, inner: &Path) -> bool {
@@ -252,10 +264,12 @@ impl AufsSide {
             }
         }
         // A list without a branch names parents, and no more.
+        let is_list = |name: &str| {
+            let id = name.strip_suffix("-init").unwrap_or(name);
+            self.branches.contains_key(name) || is_digest(id)
+        };
         for name in names_in(&aufs.join("layers"))? {
-            if CacheId::parse(name.as_bytes()).is_err()
-                || !aufs.join("layers").join(&name).is_file()
-            {
+            if !is_list(&name) || !aufs.join("layers").join(&name).is_file() {
                 look(format!("aufs/layers/{name}"));
             }
         }

@@ -203,6 +203,14 @@ impl Conversion {
         aufs.is_some_and(|aufs| aufs.is_copied(&copy, inner))
     }
 
+    /// Whether something beside the converted branches, by its path, is what it was when the root was converted, or was left out then.
+    pub fn is_as_it_was(&self, path: &Path) -> bool {
+        let switching = self.story.switching.as_ref();
+        let aufs = switching.and_then(|one| one.aufs.as_ref());
+        let inner = path.strip_prefix(&self.root).unwrap_or(path);
+        aufs.is_some_and(|aufs| aufs.is_as_it_was(&self.root, &inner.to_string_lossy()))
+    }
+
     /// Notes digests of devices that were found to be what aufs has: of their entries, and of their files' bytes.
     ///
     /// # Errors

@@ -318,6 +318,26 @@ pub enum Error {
         /// What is missing or damaged.
         broken: String,
     },
+    /// What a rollback would go back to was written to, and nothing has read it since.
+    #[error(
+        "{}: the aufs side was written to, or replaced by a copy, after {since}: whether its bytes are right was not looked at since, and going \
+         back removes the devicemapper side. Next: {}; or, where aufs is right all the same, `{}`",
+        shown(path),
+        if *can_verify {
+            format!("`{}`, which reads them, then the same command again", own("verify --full", path))
+        } else {
+            "look at the aufs side, for a root that is half moved cannot be verified".to_owned()
+        },
+        own("rollback --onto-damaged", path)
+    )]
+    WayBackUnread {
+        /// The Docker root.
+        path: PathBuf,
+        /// After what.
+        since: String,
+        /// Whether a verification can be made.
+        can_verify: bool,
+    },
     /// Nothing tells whether what a rollback would go back to is right.
     #[error(
         "{}: a verification found this, and it counts still: {verified}. Going back removes the devicemapper side, which may be right. \

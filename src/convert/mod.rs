@@ -33,6 +33,7 @@ mod status;
 mod summary;
 mod unchanged;
 mod verify;
+mod way_back;
 mod writer;
 mod written;
 

@@ -3,6 +3,7 @@
 //! Each obstacle is a text that names the object first and the way on last. Nothing here changes anything.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::sys::resource::{Resource, getrlimit};
@@ -16,6 +17,7 @@ use crate::commit::{STAGE_NAME, has_own_mount};
 use crate::docker::daemon::{Host, MountPlace, mounts_in_the_way};
 use crate::docker::first_start::{self, Switch};
 use crate::docker::{CONFIG, LEGACY_CONFIG, Model, Root};
+use crate::mount_table::{directory_at, paths_of};
 use crate::shell::{Again, word};
 use crate::sys::{self, frozen};
 use crate::tree::escape;
@@ -30,8 +32,31 @@ pub(super) fn of_the_root(root: &Root, host: &Host) -> Vec<String> {
         .collect();
     found.extend(of_a_read_only_place(root.path()));
     found.extend(read_only_containers(root.path()));
+    found.extend(containers_of_another(root.path()));
     found.extend(frozen_places(root.path()));
     found
+}
+
+/// Where `containers` is mounted from another Docker root, that one's configs would be replaced.
+fn containers_of_another(root: &Path) -> Option<String> {
+    let containers = root.join("containers");
+    let mounts = fs::read("/proc/self/mountinfo").ok()?;
+    let (directory, device) = directory_at(&mounts, &containers)?;
+    let others = paths_of(&mounts, (&directory, &device));
+    // A root may be seen by several paths.
+    let place = |path: &Path| path.metadata().map(|meta| (meta.dev(), meta.ino())).ok();
+    let is_another = |path: &PathBuf| {
+        path.parent()
+            .is_some_and(|other| other.join("image").is_dir() && place(other) != place(root))
+    };
+    let other = others.into_iter().find(is_another)?;
+    Some(format!(
+        "{}: is mounted from {}, which is in another Docker root: its containers would be converted here; `umount {}`, and give this root \
+         containers of its own",
+        shown(&containers),
+        shown(&other),
+        word(&containers)
+    ))
 }
 
 /// A root whose containers are somewhere else would be converted without them.

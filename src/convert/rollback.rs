@@ -13,14 +13,13 @@ use super::pool_of::recorded_target;
 use super::put_back::put_aufs_side_back;
 use super::read_only::expect_writable;
 use super::verify::device_side;
-use crate::chain::Chain;
-use crate::commit::{self, Changes, Conversion, Depth, Leftover, State};
+use super::way_back::{Flaw, expect_right, expect_whole_source};
+use crate::commit::{self, Changes, Conversion, Leftover, State};
+use crate::docker;
 use crate::docker::daemon::Host;
-use crate::docker::{self, Orphans, Root, Survey};
 use crate::engine::Cancel;
 use crate::engine::kernel::{self, Target};
 use crate::privileges::{self, Purpose};
-use crate::shell::own;
 use crate::units::Bytes;
 use crate::verify;
 
@@ -163,7 +162,10 @@ fn take_back(held: &Held, request: &RollbackRequest, done: &mut RolledBack) -> R
         .extend(left_alone.map(|error| error.to_string()));
     if conversion.story().switching.is_some() {
         conversion.sync_what_is_back()?;
-        expect_still_right(path, &conversion, request)?;
+        // The syncs may have taken minutes.
+        if !request.onto_damaged {
+            expect_right(&conversion, Flaw::find_in_place(&conversion)?)?;
+        }
     }
     // Somebody may have put something there meanwhile.
     conversion.expect_rest_is_own()?;
@@ -175,56 +177,6 @@ fn take_back(held: &Held, request: &RollbackRequest, done: &mut RolledBack) -> R
     done.freed = conversion.bytes_staged();
     conversion.remove()?;
     Ok(())
-}
-
-/// Makes sure that no good copy goes: the aufs side is what was converted, and nothing speaks against it.
-fn expect_right(conversion: &Conversion, path: &Path, broken: Option<String>) -> Result<(), Error> {
-    let path = path.to_owned();
-    if let Some(broken) = broken {
-        return Err(Error::WayBackBroken { path, broken });
-    }
-    match &conversion.story().verified.undecided {
-        Some(verified) => Err(Error::Undecided {
-            path,
-            verified: verified.to_string(),
-        }),
-        None => Ok(()),
-    }
-}
-
-/// Makes sure that layers which a run has written, and that was interrupted before anything was moved, are not the only copy: what aufs lost
-/// since has no other.
-fn expect_whole_source(path: &Path, conversion: &Conversion) -> Result<(), Error> {
-    let story = conversion.story();
-    if story.state != State::Writing || story.durable.is_empty() {
-        return Ok(());
-    }
-    let model = Survey::read(&Root::open(path)?).into_model(Orphans::LeaveOut);
-    model.map(drop).map_err(|error| Error::WayBackBroken {
-        path: path.to_owned(),
-        broken: Chain(&error).to_string(),
-    })
-}
-
-/// Makes sure once more that the aufs side is whole, before the other one goes: the syncs may have taken minutes.
-fn expect_still_right(
-    path: &Path,
-    conversion: &Conversion,
-    request: &RollbackRequest,
-) -> Result<(), Error> {
-    if request.onto_damaged {
-        return Ok(());
-    }
-    let changes = conversion.aufs_changes(Depth::Entries)?;
-    let broken = changes.filter(|changes| !changes.is_whole());
-    let broken = broken.map(|changes| changes.broken());
-    match broken.or_else(|| written_since(conversion)) {
-        None => Ok(()),
-        Some(broken) => Err(Error::WayBackBroken {
-            path: path.to_owned(),
-            broken,
-        }),
-    }
 }
 
 /// Makes sure, before anything is changed, that going back loses only what was waived. Returns which originals are damaged.
@@ -245,10 +197,12 @@ fn expect_way_back(
             changes: Box::new(done.lost.clone()),
         });
     }
-    done.aufs_differs = broken(conversion)?;
-    if !request.onto_damaged {
+    let flaw = Flaw::find(conversion)?;
+    if request.onto_damaged {
+        done.aufs_differs = flaw.map(|flaw| flaw.to_string());
+    } else {
         expect_whole_source(path, conversion)?;
-        expect_right(conversion, path, done.aufs_differs.take())?;
+        expect_right(conversion, flaw)?;
     }
     let mut damaged = conversion.damaged_originals()?;
     damaged.extend(conversion.lost_containers()?);
@@ -296,56 +250,6 @@ fn metadata_written(path: &Path, conversion: &Conversion) -> Option<String> {
     is_written.then(|| {
         "the pool's metadata was written to after the latest verification, as by a start of Docker; nothing else that was done there shows"
             .to_owned()
-    })
-}
-
-/// What of the aufs side is not what was converted. Not all of it shows in what the journal noted: the latest verification
-/// compared the entries with the devices, and what was written there since has other times of change.
-fn broken(conversion: &Conversion) -> Result<Option<String>, Error> {
-    let changes = conversion.aufs_changes(Depth::Entries)?;
-    if let Some(changes) = changes.filter(|changes| !changes.is_whole()) {
-        return Ok(Some(changes.broken()));
-    }
-    let verified = &conversion.story().verified;
-    let latest = verified.latest.as_ref();
-    let found = latest.filter(|verified| verified.aufs_changed);
-    // A quick one that passes has read no bytes of aufs.
-    Ok(found
-        .or(verified.aufs_changed.as_ref())
-        .map(|verified| format!("as the latest verification found ({verified})"))
-        .or_else(|| written_since(conversion)))
-}
-
-/// That aufs was written to after the latest full verification that noted its times, or after the conversion: xattrs, or bytes whose time was
-/// set back.
-fn written_since(conversion: &Conversion) -> Option<String> {
-    let story = conversion.story();
-    // What is undecided says more, and whatever was written since is undecided, too.
-    if story.verified.undecided.is_some() {
-        return None;
-    }
-    let is_in_place = story.state == State::Converted;
-    let (known, since) = match &story.verified.of_aufs {
-        Some(seen) => (
-            seen.aufs_times.as_deref(),
-            format!("the verification {seen}"),
-        ),
-        // A root that is half moved could not be verified any more.
-        None if is_in_place => (
-            Some(conversion.aufs_times_then()?),
-            "it was converted".to_owned(),
-        ),
-        None => return None,
-    };
-    if conversion.aufs_times().as_deref() == known {
-        return None;
-    }
-    let written = format!("it was written to, or replaced by a copy, after {since}");
-    Some(if is_in_place {
-        let verify = own("verify --full", conversion.root());
-        format!("{written}, and `{verify}` tells whether it is right")
-    } else {
-        format!("{written}, and no verification can be made of a root that is half moved")
     })
 }
 

@@ -356,6 +356,7 @@ pub(super) fn look(
     let branch = |id: &CacheId| {
         conversion.map_or(BranchNow::Unknown, |conversion| conversion.branch_now(id))
     };
+    let is_as_it_was = |at: &Path| conversion.is_some_and(|one| one.is_as_it_was(at));
     let none = Digests::new();
     let original = original_store(path, conversion);
     let store = store_of_aufs(path, conversion);
@@ -384,6 +385,7 @@ pub(super) fn look(
             is_copied: &is_copied,
             entries: conversion.map_or(&none, |one| &one.story().entries),
             bytes: conversion.map_or(&none, |one| &one.story().bytes),
+            is_as_it_was: &is_as_it_was,
             switched_at: conversion.and_then(Conversion::switched_at),
         }),
         jobs: request.jobs,

@@ -38,6 +38,17 @@ pub(crate) fn directory_at(text: &[u8], point: &Path) -> Option<(PathBuf, Vec<u8
     (topmost.top != Path::new("/")).then_some((topmost.top, topmost.device))
 }
 
+/// By what other paths a directory of a file system can be reached, which `mountinfo` knows by that file system's device.
+pub(crate) fn paths_of(text: &[u8], (directory, device): (&Path, &[u8])) -> Vec<PathBuf> {
+    let mounts = parse(text).filter(|mount| mount.device == device);
+    mounts
+        .filter_map(|mount| {
+            let inner = directory.strip_prefix(&mount.top).ok()?;
+            (inner != Path::new("")).then(|| mount.point.join(inner))
+        })
+        .collect()
+}
+
 /// Where else the file system is mounted that is mounted on `point`, or a part of it: all that is not inside of `point`.
 pub(crate) fn other_points(text: &[u8], point: &Path) -> Vec<PathBuf> {
     let Some(topmost) = parse(text).filter(|mount| mount.point == point).last() else {

@@ -34,6 +34,8 @@ pub struct Noted<'a> {
     pub entries: &'a BTreeMap<String, String>,
     /// Likewise of the bytes of their files, where no tar tells what these must be.
     pub bytes: &'a BTreeMap<String, String>,
+    /// Whether something on the aufs side, by its path, is what it was when the root was converted, or was left out then.
+    pub is_as_it_was: &'a (dyn Fn(&Path) -> bool + Sync),
     /// When the conversion was in place, in seconds since 1970.
     pub switched_at: Option<i64>,
 }

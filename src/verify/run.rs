@@ -138,7 +138,13 @@ fn problems(request: &Request<'_>, store: &Store) -> (Vec<String>, Vec<String>) 
         .iter()
         .partition(|problem| aufs.is_some_and(|aufs| problem.fault.path().starts_with(aufs)));
     let texts = |problems: Vec<&Problem>| problems.iter().map(ToString::to_string).collect();
-    (texts(of_aufs), texts(others))
+    // What was so when it was converted is no change since; `commit` names what was left out.
+    let noted = request.noted.as_ref();
+    let is_new = |path: &Path| noted.is_none_or(|noted| !(noted.is_as_it_was)(path));
+    let of_aufs = of_aufs
+        .into_iter()
+        .filter(|problem| is_new(problem.fault.path()));
+    (texts(of_aufs.collect()), texts(others))
 }
 
 /// A report without its layers.

@@ -258,6 +258,18 @@ fn what_was_left_out_of_the_conversion_is_named_and_dropped_by_its_own_word_alon
 }
 
 #[test]
+fn what_lay_among_the_lists_before_is_left_out_and_no_change_since() {
+    let (tool, root) = (Tool::new(), Ready::root());
+    fs::write(root.path().join("aufs/layers/notes"), "precious").unwrap();
+    tool.run("convert", &root.path(), &["--skip-orphans"])
+        .expect(0, &[]);
+    tool.run("verify", &root.path(), &["--full"]).expect(0, &[]);
+    let ready = Ready { tool, root };
+    ready.refused(1, &["aufs/layers/notes", "commit --drop-left-out"]);
+    ready.committed(&["--drop-left-out"]);
+}
+
+#[test]
 fn of_what_was_left_out_only_what_aufs_itself_makes_is_no_data() {
     let own = |left: &Path| {
         for directory in [".wh..wh.plnk", ".wh..wh.orph", "dir"] {

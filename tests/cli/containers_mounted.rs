@@ -170,6 +170,23 @@ fn mounted_on_themselves_they_are_converted_and_need_the_mount_no_more() {
 }
 
 #[test]
+fn those_of_another_root_are_refused_and_left_as_they_are() {
+    let (tool, root, other) = (Tool::new(), small_root(), small_root());
+    let (own, others) = (
+        root.path().join("containers"),
+        other.path().join("containers"),
+    );
+    let _mounted = Mounted::bind(&others, &own);
+    let before = contents(&other.path());
+    for options in [&["--dry-run"][..], &[]] {
+        let refused = tool.run("convert", &root.path(), options);
+        let words = ["is in another Docker root", "umount"];
+        refused.expect(1, &words);
+    }
+    assert_same(&before, &contents(&other.path()));
+}
+
+#[test]
 fn commit_leaves_nothing_beside_them() {
     for kind in KINDS {
         let split = Split::small(kind);

@@ -50,6 +50,7 @@ fn stopped_at_once(tool: &Tool, words: &[&str], root: &Path, signal: Signal) -> 
         caught >> (signal as u32 - 1) & 1 == 1
     });
     send(&child, signal);
+    sleep(Duration::from_millis(200)); // a thread of its own takes it
     drop(held);
     Ended::new(&child.wait_with_output().unwrap())
 }

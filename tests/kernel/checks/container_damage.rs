@@ -180,7 +180,7 @@ pub(super) fn a_write_in_place_while_aufs_goes_keeps_the_rest(
     let used = roots::mount_id(root.path(), &container(&root, COPIED_TO)?)?;
     let file = own_file(&root, &used)?;
     let branch = root.path().join("aufs/diff").join(&used);
-    run(lab.command("chattr").arg("+i").arg(&branch))?;
+    run(lab.command("chattr").arg("+i").arg(branch.join(&file)))?;
     verify(lab, &root, 0)?;
     let commit = || tool(lab, root.path(), &["commit", "--yes"]);
     let first = commit()?;
@@ -208,7 +208,7 @@ pub(super) fn a_write_in_place_while_aufs_goes_keeps_the_rest(
     device.sync_all()?;
     let second = commit();
     let waiting = root.path().join(".aufs2dm/removed/aufs/diff").join(&used);
-    run(lab.command("chattr").arg("-i").arg(&waiting))?;
+    run(lab.command("chattr").arg("-i").arg(waiting.join(&file)))?;
     let second = second?;
     ensure!(
         first.code == Some(1) && first.err.contains("immutable"),
