@@ -78,7 +78,7 @@ pub(super) fn expect_rest_unneeded(
     } else {
         let report = quick_look(host, (path, conversion), cancel)?;
         if is_right(&report) && could_look(&report, may_lose) {
-            written_since_any(path, conversion, &report)?
+            written_since_any(path, conversion, may_lose, &report)?
         } else {
             // The next one reads another sample, and may find nothing.
             conversion.note_verified(noted(&report, None))?;
@@ -96,17 +96,23 @@ pub(super) fn expect_rest_unneeded(
     }
 }
 
-/// What was written to the devicemapper side since the latest full verification that passed, or took what it could see for enough: what a disk
-/// or a Docker did there meanwhile shows in no quick verification. One that failed since has seen no more.
+/// What was written to the devicemapper side since the latest full verification that passed: what a disk or a Docker did there meanwhile shows
+/// in no quick verification. One that could not look at all of it since stands in for it only where that is taken for enough, or where the
+/// removal began with one.
 fn written_since_any(
     path: &Path,
     conversion: &Conversion,
+    may_lose: MayLose,
     report: &Report,
 ) -> Result<Option<String>, Error> {
     let verified = &conversion.story().verified;
-    let could_not_look = verified.failed.as_ref().filter(|one| one.full);
-    let known = [verified.proven.as_ref(), could_not_look];
-    let Some(proof) = known.into_iter().flatten().max_by_key(|one| one.at) else {
+    let unverified = verified.failed.as_ref().filter(|one| one.full);
+    let proof = match &verified.proven {
+        Some(proven) if may_lose.unverified => unverified.or(Some(proven)),
+        Some(proven) => Some(proven),
+        None => unverified,
+    };
+    let Some(proof) = proof else {
         return Ok(None);
     };
     if let Some(why) = mounted_since(path, proof.at.cast_signed(), report) {

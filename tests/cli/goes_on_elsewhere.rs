@@ -116,14 +116,17 @@ fn what_is_written_where_aufs_is_being_emptied_is_named_and_stays() {
 
 #[test]
 fn a_verification_that_could_not_look_does_not_hide_what_was_written_before_it() {
-    for (verb, options) in VERBS {
+    for ((verb, options), in_full) in VERBS.into_iter().zip([false, true]) {
         let ready = set_out(Out::All);
         ready.note("removing");
         let data = ready.path("devicemapper/devicemapper/data");
+        spoil_a_file(&ready.root.path());
         mark_not_unmounted(&data, true);
+        if in_full {
+            ready.run("verify", &["--full"]).expect(1, &[]);
+        }
         ready.run(verb, options).expect(1, &["NOT VERIFIED"]);
         mark_not_unmounted(&data, false);
-        spoil_a_file(&ready.root.path());
         let words = [
             "written to after the last full verification",
             "verify --full",
