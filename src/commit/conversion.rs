@@ -478,7 +478,7 @@ impl Conversion {
         let is_there = path.symlink_metadata().is_ok();
         let is_another = || {
             let was = self.story.removal.emptied.as_ref();
-            was.is_some_and(|was| Emptied::now(&path).as_ref() != Some(was))
+            was.is_some_and(|was| !Emptied::now(&path).is_some_and(|now| now.is(was)))
         };
         if self.story.removal.stays && is_there && (!self.aufs_stays() || is_another()) {
             return Err(Error::AufsNotMounted {

@@ -51,6 +51,13 @@ pub struct Emptied {
 }
 
 impl Emptied {
+    /// Whether they are the same, as far as both tell: a kernel before Linux 4.11 does not tell when a directory was made.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        let both_born = self.born.zip(other.born);
+        (&self.link, self.inode) == (&other.link, other.inode)
+            && both_born.is_none_or(|(own, others)| own == others)
+    }
+
     /// The one that is there now; `None` where nothing is to be seen.
     pub(super) fn now(aufs: &Path) -> Option<Self> {
         let real = aufs.canonicalize().ok()?;
@@ -62,5 +69,43 @@ impl Emptied {
             inode: real.metadata().ok()?.ino(),
             born: birth(&real),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn another_directory_or_another_link_is_not_the_one_that_was_emptied() {
+        let dir = tempfile::tempdir().unwrap();
+        let [aufs, disk, copy] = ["aufs", "disk", "copy"].map(|name| dir.path().join(name));
+        fs::create_dir(&disk).unwrap();
+        fs::create_dir(&copy).unwrap();
+        symlink(&disk, &aufs).unwrap();
+        let was = Emptied::now(&aufs).unwrap();
+        assert!(Emptied::now(&aufs).unwrap().is(&was));
+        let untold = Emptied {
+            born: None,
+            ..was.clone()
+        };
+        assert!(Emptied::now(&aufs).unwrap().is(&untold));
+        let born_later = Emptied {
+            born: was
+                .born
+                .map(|(seconds, nanoseconds)| (seconds + 1, nanoseconds)),
+            ..was.clone()
+        };
+        assert_eq!(born_later.is(&was), was.born.is_none());
+        fs::rename(&disk, dir.path().join("old")).unwrap();
+        assert!(Emptied::now(&aufs).is_none());
+        fs::rename(&copy, &disk).unwrap();
+        assert!(!Emptied::now(&aufs).unwrap().is(&was));
+        fs::remove_file(&aufs).unwrap();
+        symlink(dir.path().join("old"), &aufs).unwrap();
+        assert!(!Emptied::now(&aufs).unwrap().is(&was));
     }
 }
