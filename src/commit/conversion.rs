@@ -389,8 +389,11 @@ impl Conversion {
             }
             return Ok(TakenBack::default());
         };
+        let going_back = Record::RollingBack {
+            aufs_times: self.aufs_times(),
+        };
         Journal::reopen(&self.stage)
-            .and_then(|journal| journal.append(&Record::RollingBack))
+            .and_then(|journal| journal.append(&going_back))
             .map_err(|cause| match self.story.state {
                 // A run before this one may have moved something.
                 State::Switching | State::RollingBack => taking_back(cause),

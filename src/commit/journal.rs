@@ -75,7 +75,11 @@ pub enum Record {
     /// What is in place was verified, with this outcome.
     Verified(Verified),
     /// All is about to be taken back.
-    RollingBack,
+    RollingBack {
+        /// A digest of when the entries of the aufs side were last changed. Earlier versions did not note it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        aufs_times: Option<String>,
+    },
     /// The aufs side is about to be removed.
     Committing(Box<Removal>),
     /// The aufs side is out of the root, as far as it can be moved, and the first of it is about to be gone for good.
@@ -185,6 +189,8 @@ pub struct Story {
     pub beside: Option<Beside>,
     /// How it is moved in place, as soon as that was decided.
     pub switching: Option<Switching>,
+    /// When the entries of the aufs side had last been changed as the latest rollback began, as a digest.
+    pub aufs_times_going_back: Option<String>,
     /// The removal of the aufs side, as it began.
     pub removal: Removal,
     /// Whether an aufs side that is on its way out is whole, for nothing of it has been removed yet.
@@ -242,6 +248,7 @@ impl Story {
             bytes: BTreeMap::new(),
             beside: None,
             switching: None,
+            aufs_times_going_back: None,
             removal: Removal::default(),
             aufs_is_whole: false,
             switched_at: None,
@@ -313,7 +320,10 @@ impl Story {
                 self.verified.add(verified);
                 self.state
             }
-            Record::RollingBack => State::RollingBack,
+            Record::RollingBack { aufs_times } => {
+                self.aufs_times_going_back = aufs_times;
+                State::RollingBack
+            }
             Record::Committing(removal) => {
                 self.aufs_is_whole = removal.in_two_steps;
                 self.removal = *removal;

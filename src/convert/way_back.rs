@@ -56,27 +56,27 @@ impl Flaw {
     }
 }
 
-/// That aufs was written to after the latest full verification that noted its times, or after the conversion: xattrs, or bytes whose time was
-/// set back.
+/// That aufs was written to after its times were noted: by a rollback that began, the latest full verification that did, or the conversion. It may
+/// be an xattr, or bytes whose time was set back.
 fn written_since(conversion: &Conversion) -> Option<String> {
     let story = conversion.story();
     // What is undecided says more, and whatever was written since is undecided, too.
     if story.verified.undecided.is_some() {
         return None;
     }
-    let (known, since) = match &story.verified.of_aufs {
-        Some(seen) => (
-            seen.aufs_times.as_deref(),
+    let going_back = story.aufs_times_going_back.as_deref();
+    let (known, since) = match (&story.verified.of_aufs, going_back) {
+        // What it was then was found right, or taken for that.
+        (_, Some(times)) if story.state == State::RollingBack => {
+            (times, "the rollback began".to_owned())
+        }
+        (Some(seen), _) => (
+            seen.aufs_times.as_deref()?,
             format!("the verification {seen}"),
         ),
-        // A root that is half moved could not be verified any more.
-        None if story.state == State::Converted => (
-            Some(conversion.aufs_times_then()?),
-            "the conversion".to_owned(),
-        ),
-        None => return None,
+        (None, _) => (conversion.aufs_times_then()?, "the conversion".to_owned()),
     };
-    (conversion.aufs_times().as_deref() != known).then_some(since)
+    (conversion.aufs_times().as_deref() != Some(known)).then_some(since)
 }
 
 /// Makes sure that no good copy goes: nothing speaks against the aufs side.

@@ -72,10 +72,16 @@ impl Broken<'_> {
         self.is_original()
     }
 
-    /// The same on a copy of the root: its aufs side was written by whoever made it, so it is verified first, if that is possible.
+    /// The same on a copy of the root: its aufs side was written by whoever made it, so it is verified first, or taken for right where it cannot
+    /// be.
     pub fn take_back_a_copy(&self) -> Result<()> {
-        if self.state()? == "converted" {
-            self.done(&["verify", "--full"])?;
+        match self.state()?.as_str() {
+            "converted" => drop(self.done(&["verify", "--full"])?),
+            "switching" | "rolling-back" => {
+                self.done(&["rollback", "--onto-damaged"])?;
+                return self.is_original();
+            }
+            _ => {}
         }
         self.take_back()
     }
