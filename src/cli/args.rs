@@ -220,7 +220,7 @@ pub(super) struct CommitArgs {
     /// Remove the aufs side although it is not what was converted: a Docker worked on it since, or it is damaged.
     #[arg(long)]
     pub(super) drop_aufs_changes: bool,
-    /// Empty the directory that `aufs`, a symbolic link or a bind mount, leads to. Another root may lead there as well.
+    /// Empty `aufs` although it is a symbolic link, a bind mount, or a file system that is mounted elsewhere too. Another root may use it.
     #[arg(long)]
     pub(super) drop_linked_aufs: bool,
     /// Take a full verification that could not look at all layers for enough.

@@ -320,8 +320,8 @@ pub enum Error {
     },
     /// What a rollback would go back to was written to, and nothing has read it since.
     #[error(
-        "{}: the aufs side was written to, or replaced by a copy, after {since}: whether its bytes are right was not looked at since, and going \
-         back removes the devicemapper side. Next: {}; or, where aufs is right all the same, `{}`",
+        "{}: the aufs side was written to, or replaced by a copy, after {since}, and nothing has read its bytes since; going back removes \
+         the devicemapper side. Next: {}; or, where aufs is right all the same, `{}`",
         shown(path),
         if *can_verify {
             format!("`{}`, which reads them, then the same command again", own("verify --full", path))

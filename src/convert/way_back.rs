@@ -23,7 +23,7 @@ impl fmt::Display for Flaw {
             Self::Broken(what) => write!(f, "it is not what was converted: {what}"),
             Self::Written(since) => write!(
                 f,
-                "it was written to, or replaced by a copy, after {since}; whether its bytes are right was not looked at"
+                "it was written to, or replaced by a copy, after {since}, and nothing has read its bytes since"
             ),
         }
     }
