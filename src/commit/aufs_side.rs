@@ -35,6 +35,18 @@ pub enum Depth {
     Entries,
 }
 
+/// What the conversion found when it read the branches, that is to be noted.
+#[derive(Clone, Debug, Default)]
+pub struct AsRead {
+    /// Names in the branches that a whiteout beside them hides, by paths relative to the root.
+    pub hidden: BTreeSet<String>,
+    /// Whether branches were written to after the devices were written from them, behind their times of modification: that is in no device.
+    pub is_written_since: bool,
+}
+
+/// In the place of a digest of times: what the branches have had not been read when they were converted.
+const UNREAD: &str = "written to while the conversion was interrupted";
+
 /// The aufs side as it was converted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AufsSide {
@@ -66,13 +78,13 @@ const CHANGING: [&str; 2] = [IMAGE_NAMES, "distribution/"];
 pub(super) const PARTS: [&str; 3] = ["diff", "layers", "mnt"];
 
 impl AufsSide {
-    /// Takes down what `root` has. `store` is the copy of its image store that was made, `layers` are the converted ones, `hidden` is what
-    /// whiteouts hide in them.
+    /// Takes down what `root` has. `store` is the copy of its image store that was made, `layers` are the converted ones, `read` is what
+    /// was found in them.
     pub(super) fn of(
         root: &Path,
         store: &Path,
         layers: &BTreeSet<String>,
-        hidden: &BTreeSet<String>,
+        read: &AsRead,
     ) -> Result<Self, Error> {
         let diff = root.join("aufs/diff");
         // Sorted by name, as the digest of all times wants it.
@@ -90,11 +102,15 @@ impl AufsSide {
                 .into_iter()
                 .map(|(name, [entries, _])| (name, entries))
                 .collect(),
-            times: Some(times),
+            times: Some(if read.is_written_since {
+                UNREAD.to_owned()
+            } else {
+                times
+            }),
             lists: lists(root)?,
             store: objects(store)?,
             others: BTreeSet::new(),
-            hidden: hidden.clone(),
+            hidden: read.hidden.clone(),
             names: read_regular(&store.join(IMAGE_NAMES))?
                 .and_then(|bytes| image_names::names(&bytes)),
         };
@@ -191,36 +207,6 @@ impl AufsSide {
         before.map_or(BranchNow::Unknown, |before| {
             branch_now(root, name, before, Depth::Entries)
         })
-    }
-
-    /// Files in what is left of the converted branches that were written after a time, in seconds since 1970; by paths relative to the root.
-    /// `part` is where `aufs` lies. Removing another name of a file changes its time of change, and that alone.
-    pub(super) fn written_after(&self, root: &Path, part: &str, at: u64) -> Vec<String> {
-        let at = at.cast_signed();
-        let is_new = |meta: &Metadata| !meta.is_dir() && meta.mtime() > at && meta.ctime() > at;
-        self.branches
-            .par_iter()
-            .flat_map_iter(|(name, _)| {
-                let inner = format!("{part}/diff/{name}");
-                let entries = walk(&root.join(&inner)).into_iter().flatten();
-                entries
-                    .filter(|entry| entry.metadata().is_ok_and(|meta| is_new(&meta)))
-                    .map(|entry| {
-                        let path = entry.path().strip_prefix(root).unwrap_or(entry.path());
-                        escape(path.as_os_str().as_bytes())
-                    })
-                    .collect::<Vec<_>>()
-            })
-            .collect()
-    }
-
-    /// Whether a path, relative to the root, is of a branch that was converted.
-    pub(super) fn is_in_a_branch(&self, path: &str) -> bool {
-        let inner = path.strip_prefix("aufs/diff/").unwrap_or_default();
-        inner
-            .split('/')
-            .next()
-            .is_some_and(|name| self.branches.contains_key(name))
     }
 
     /// Whether something beside the converted branches, by its path relative to the root, is what it was when the root was converted, or had
@@ -421,7 +407,7 @@ fn entries_and_times_of(branch: &Path) -> [String; 2] {
     })
 }
 
-fn entry(sum: &mut Sha256, path: &Path, meta: &Metadata) {
+pub(super) fn entry(sum: &mut Sha256, path: &Path, meta: &Metadata) {
     attributes(sum, meta);
     if meta.is_symlink()
         && let Ok(target) = fs::read_link(path)
@@ -437,9 +423,9 @@ pub(super) fn sum_of(branch: &Path, add: impl Fn(&mut Sha256, &Path, &Metadata))
 }
 
 /// Several such digests in one walk.
-fn sums_of<const N: usize>(
+pub(super) fn sums_of<const N: usize>(
     branch: &Path,
-    add: impl Fn(&mut [Sha256; N], &Path, &Metadata),
+    mut add: impl FnMut(&mut [Sha256; N], &Path, &Metadata),
 ) -> [String; N] {
     let mut sums = std::array::from_fn(|_| Sha256::new());
     for entry in walk(branch).sort_by_file_name() {

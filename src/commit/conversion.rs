@@ -1,64 +1,54 @@
 //! A conversion that was begun, taken up by a later command: to go on with the move, to go back, or to do without the
 //! aufs side.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File};
-use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::File;
 use std::path::{Path, PathBuf};
-
-use nix::errno::Errno;
 
 use super::aufs_changes::AufsChanges;
 use super::aufs_side::Depth;
 use super::beside;
-use super::committed::Committed;
 use super::error::Error;
-use super::journal::{
-    Journal, Record, State, Story, Switching, is_set_out, now, removal_has_begun, sync_directory,
-};
+use super::journal::{Journal, Record, State, Story, Switching};
 use super::leftover::Leftover;
 use super::moves::{Ground, Move};
 use super::originals;
 use super::others;
-use super::removal::{Emptied, Removal, StoreOfAufs};
-use super::remove::{
-    all_removed, expect_changeable, expect_unmounted_aufs_side, expect_unmounted_result,
-    remove_stage,
-};
-use super::since::{Changes, DRIVER, IMAGE_NAMES, read_regular};
+use super::removal::REMOVED;
+use super::remove::{expect_unmounted_result, remove_stage};
+use super::since::{Changes, DRIVER, read_regular};
 use super::size;
 use super::stage::sync_file_system;
-use super::stamp;
 use super::switch::{self, ExpectAlone, TakenBack, Untold, not_alone};
 use super::verified::Verified;
 use super::whereabouts::{Whereabouts, in_the_way};
 use crate::chain::Chain;
+use crate::docker::CacheId;
+use crate::docker::config_with_driver;
 use crate::docker::daemon::Host;
 use crate::docker::first_start::check_recorded;
-use crate::docker::{self, CacheId, config_with_driver};
-use crate::removal::{Kept, remove_unless};
+use crate::removal::Kept;
 use crate::units::Bytes;
 use crate::verify::BranchNow;
+
+/// What Docker's devicemapper driver cannot do without: directories, and a file.
+const IN_PLACE: [&str; 5] = [
+    "devicemapper",
+    "devicemapper/metadata",
+    "devicemapper/metadata/base",
+    "image/devicemapper",
+    "image/devicemapper/layerdb",
+];
 
 /// A conversion that was begun in a root.
 #[derive(Debug)]
 pub struct Conversion {
-    root: PathBuf,
-    stage: PathBuf,
+    pub(super) root: PathBuf,
+    pub(super) stage: PathBuf,
     /// Where the containers' configs are staged.
     configs: PathBuf,
-    story: Story,
+    pub(super) story: Story,
 }
-
-/// The directories of the aufs side, where they wait for their removal, and what of them goes where they cannot be moved since they
-/// are on another file system: nothing, for all. What the aufs driver keeps in its directory:
-/// moby v20.10 `daemon/graphdriver/aufs/aufs.go`, `Init`.
-const AUFS_SIDE: [(&str, &str, &[&str]); 2] = [
-    ("aufs", "removed/aufs", &["diff", "layers", "mnt"]),
-    ("image/aufs", "removed/image", &[]),
-];
 
 impl Conversion {
     /// Takes up the conversion in `root`; `None` if none was begun. [`RootLock`](super::RootLock) must be held before anything is
@@ -441,90 +431,9 @@ impl Conversion {
         })
     }
 
-    /// Bytes that the removal of the aufs side gives back.
-    pub fn bytes_of_aufs(&self) -> Bytes {
-        let mut places = vec![self.stage.join(REMOVED)];
-        for (from, _, parts) in AUFS_SIDE {
-            let from = self.root.join(from);
-            if !parts.is_empty() && self.aufs_stays() {
-                places.extend(parts.iter().map(|part| from.join(part)));
-            } else {
-                places.push(from);
-            }
-        }
-        size::of(places.iter().map(PathBuf::as_path))
-    }
-
     /// Bytes that the removal of the staging directory gives back, with all that was taken back into it.
     pub fn bytes_staged(&self) -> Bytes {
         size::of([&*self.stage])
-    }
-
-    /// Whether `aufs` stays when the aufs side is removed, and with it what is not the driver's: it is a link or a mount point.
-    pub fn aufs_stays(&self) -> bool {
-        let is_link = self
-            .root
-            .join("aufs")
-            .symlink_metadata()
-            .is_ok_and(|meta| meta.is_symlink());
-        is_link || beside::is_own_mount(&self.root, "aufs").unwrap_or(false)
-    }
-
-    /// Makes sure that an `aufs` that is being emptied in its place is there to be emptied: behind a mount that is gone nothing would be
-    /// seen of it.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::AufsNotMounted`]; nothing has been changed.
-    pub fn expect_aufs_reached(&self) -> Result<(), Error> {
-        let path = self.root.join("aufs");
-        let is_there = path.symlink_metadata().is_ok();
-        let is_another = || {
-            let was = self.story.removal.emptied.as_ref();
-            was.is_some_and(|was| !Emptied::now(&path).is_some_and(|now| now.is(was)))
-        };
-        if self.story.removal.stays && is_there && (!self.aufs_stays() || is_another()) {
-            return Err(Error::AufsNotMounted {
-                root: self.root.clone(),
-                path,
-            });
-        }
-        Ok(())
-    }
-
-    /// Makes sure that what is left of an aufs side that is being removed is of the one that was converted, and was not written to since.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::AufsAgain`], [`Error::SetOutTwice`]; nothing has been changed.
-    pub fn expect_rest_is_known(&self) -> Result<(), Error> {
-        let switching = self.story.switching.as_ref();
-        let Some(aufs) = switching.and_then(|one| one.aufs.as_ref()) else {
-            return Ok(());
-        };
-        let mut changes = aufs.changes(&self.root, Depth::Names)?;
-        if self.aufs_stays() {
-            changes = changes.of_the_driver();
-        }
-        // Where the other name of a file went first, what is left of a branch can look new.
-        changes.new.retain(|path| !aufs.is_in_a_branch(path));
-        if let Some(at) = self.story.removal.at {
-            for part in ["aufs", ".aufs2dm/removed/aufs"] {
-                changes.new.extend(aufs.written_after(&self.root, part, at));
-            }
-        }
-        if !changes.new.is_empty() {
-            return Err(Error::AufsAgain {
-                root: self.root.clone(),
-                new: changes.new,
-            });
-        }
-        // One that does not stay was moved out first, so this is another, whatever it has.
-        let path = self.root.join("aufs");
-        if !self.story.removal.stays && path.symlink_metadata().is_ok() {
-            return Err(Error::SetOutTwice { path });
-        }
-        Ok(())
     }
 
     /// Makes sure that all that a rollback moves and removes is free of mounts.
@@ -597,96 +506,6 @@ impl Conversion {
             })
     }
 
-    /// Makes sure that nothing stands in the way of removing the aufs side that would be seen only on the way: mounts, and directories
-    /// that cannot be moved, and what takes the place of the record that stays.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Mounted`], [`Error::Unchangeable`], [`Error::RecordInTheWay`]; nothing has been changed.
-    pub fn expect_removable(&self) -> Result<(), Error> {
-        expect_unmounted_aufs_side(&self.root)?;
-        expect_changeable(&self.root)?;
-        Committed::expect_place(&self.root)
-    }
-
-    /// Takes down what the aufs side is, before it is looked at for the last time, to tell whether somebody writes to it from then on until it
-    /// is out of the root.
-    pub fn untouched(&self) -> Untouched {
-        let [aufs, image] = AUFS_SIDE.map(|(from, _, _)| self.root.join(from));
-        Untouched(stamp::of(&aufs, &image))
-    }
-
-    /// Removes the aufs side, and the conversion's own traces after it. It can be called again after a failure or a kill. `is_proven` tells
-    /// whether the devicemapper side is still as it was looked at.
-    ///
-    /// # Errors
-    ///
-    /// As [`expect_removable`](Self::expect_removable), [`Error::NotAlone`], [`Error::NotBegun`] while nothing is gone and [`Error::Removing`]
-    /// from then on, [`Error::WrittenMeanwhile`] with all in its place, [`Error::Interrupted`] when `stop` says so, and [`Error::NotRemoved`] when
-    /// all is removed that can be.
-    pub fn remove_aufs_side(
-        &self,
-        seen: (&Untouched, &dyn Fn() -> bool),
-        alone: ExpectAlone<'_>,
-        stop: &dyn Fn() -> bool,
-    ) -> Result<(), Error> {
-        self.expect_removable()?;
-        alone().map_err(not_alone(&self.root, "commit"))?;
-        if stop() {
-            return Err(Error::Interrupted);
-        }
-        let taken = self
-            .begin_removal()
-            .and_then(|()| self.take_out(seen, stop));
-        match taken {
-            Err(written @ Error::WrittenMeanwhile { .. }) => self
-                .put_aufs_side_back("commit", alone)
-                .map_err(|cause| self.broken_off(cause))
-                .and(Err(written)),
-            taken => taken.map_err(|cause| self.broken_off(cause)),
-        }
-    }
-
-    /// Makes the directory in which the aufs side waits, and notes that it goes. Where `aufs` stays, that directory tells that something
-    /// is gone, so there it comes last; else it comes first, for a disk may be full.
-    fn begin_removal(&self) -> Result<(), Error> {
-        let waiting = self.stage.join(REMOVED);
-        let make = || match DirBuilder::new().mode(0o700).create(&waiting) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            created => created.map_err(Error::io(&waiting, "create")),
-        };
-        let stays = self.aufs_stays();
-        let note = || {
-            if self.story.state == State::Committing {
-                return Ok(());
-            }
-            let aufs = self.root.join("aufs");
-            let removal = Removal {
-                at: Some(now()),
-                stays,
-                emptied: stays.then(|| Emptied::now(&aufs)).flatten(),
-                in_two_steps: true,
-                store: self.store_of_aufs(),
-            };
-            Journal::reopen(&self.stage)?.append(&Record::Committing(Box::new(removal)))
-        };
-        if stays {
-            note().and_then(|()| make())
-        } else {
-            make().and_then(|()| note())
-        }
-    }
-
-    fn store_of_aufs(&self) -> StoreOfAufs {
-        let store = self.root.join("image/aufs");
-        // One that cannot be read tells nothing.
-        let without = docker::images_without_layers(&store).ok();
-        StoreOfAufs {
-            images_without_layers: without.map(|images| images.into_keys().collect()),
-            has_names: Some(store.join(IMAGE_NAMES).is_file()),
-        }
-    }
-
     /// Makes durable what stays when the aufs side goes: whoever copied the root here may not have synced it, and a power cut would take it
     /// along with what goes. That may take minutes, so all is looked at after it.
     ///
@@ -752,131 +571,6 @@ impl Conversion {
         }
         Ok(())
     }
-
-    fn take_out(
-        &self,
-        (untouched, is_proven): (&Untouched, &dyn Fn() -> bool),
-        stop: &dyn Fn() -> bool,
-    ) -> Result<(), Error> {
-        let waiting = self.stage.join(REMOVED);
-        let mut kept = Kept::default();
-        let is_noted = Cell::new(self.is_being_removed());
-        let note = || {
-            if is_noted.replace(true) {
-                return Ok(());
-            }
-            Journal::reopen(&self.stage)?.append(&Record::Removing)
-        };
-        // Renamed first: whatever happens while millions of files are removed, no daemon takes the rest for a root of aufs.
-        for (from, to, parts) in AUFS_SIDE {
-            let to = self.stage.join(to);
-            kept.extend(set_out(&self.root.join(from), &to, parts, (&note, stop))?);
-        }
-        self.sync_set_out()?;
-        if !is_noted.get() {
-            self.expect_untouched(untouched, is_proven)?;
-        }
-        note()?;
-        kept.extend(remove_waiting(&waiting, kept.is_empty(), stop)?);
-        all_removed(&self.root.join("aufs"), kept)?;
-        let story = Story::read(&self.stage)?;
-        let story = story.as_ref().unwrap_or(&self.story);
-        Committed::of(story).write(&self.root, &self.stage)?;
-        remove_stage(&self.stage)
-    }
-
-    /// Nobody finds the aufs side any more where it was: what is still to be seen was written before.
-    fn expect_untouched(
-        &self,
-        untouched: &Untouched,
-        is_proven: &dyn Fn() -> bool,
-    ) -> Result<(), Error> {
-        let [aufs, image] = AUFS_SIDE.map(|(_, to, _)| self.stage.join(to));
-        let side = if stamp::of(&aufs, &image) != untouched.0 {
-            "aufs"
-        } else if is_proven() {
-            return Ok(());
-        } else {
-            "devicemapper"
-        };
-        Err(Error::WrittenMeanwhile {
-            root: self.root.clone(),
-            side,
-        })
-    }
-
-    /// Whether something of the aufs side may be gone for good.
-    fn is_being_removed(&self) -> bool {
-        self.story.state == State::Committing && !self.story.aufs_is_whole
-    }
-
-    /// Makes durable where the aufs side is now.
-    fn sync_set_out(&self) -> Result<(), Error> {
-        let places = [
-            self.root.clone(),
-            self.root.join("image"),
-            self.stage.join(REMOVED),
-        ];
-        places.iter().try_for_each(|place| sync_directory(place))
-    }
-
-    /// Moves an aufs side that is on its way out back to its place, as long as nothing of it has been removed. It can be called again after
-    /// a failure or a kill.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NotAlone`], [`Error::SetOutTwice`] where something else is in its place, [`Error::NoDirectory`], [`Error::Io`].
-    pub fn put_aufs_side_back(
-        &self,
-        words: &'static str,
-        alone: ExpectAlone<'_>,
-    ) -> Result<(), Error> {
-        alone().map_err(not_alone(&self.root, words))?;
-        let image = self.root.join("image");
-        // A rename follows a link on its way.
-        if !image.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
-            return Err(Error::NoDirectory { path: image });
-        }
-        let out = AUFS_SIDE.map(|(to, from, _)| (self.stage.join(from), self.root.join(to)));
-        let out = out
-            .iter()
-            .filter(|(from, _)| from.symlink_metadata().is_ok());
-        if let Some((_, path)) = out.clone().find(|(_, to)| to.symlink_metadata().is_ok()) {
-            let path = path.clone();
-            return Err(Error::SetOutTwice { path });
-        }
-        for (from, to) in out {
-            fs::rename(from, to).map_err(Error::io(from, "move back"))?;
-        }
-        self.sync_set_out()
-    }
-
-    /// What a removal that failed has left.
-    fn broken_off(&self, cause: Error) -> Error {
-        let root = self.root.clone();
-        let (stays, ground) = (self.aufs_stays(), self.ground());
-        let now = Story::read(&self.stage).ok().flatten();
-        let is_whole = now.is_some_and(|story| story.aufs_is_whole);
-        match cause {
-            // These say themselves what is left.
-            Error::Interrupted | Error::NotRemoved { .. } | Error::SetOutTwice { .. } => cause,
-            cause if is_whole && is_set_out(ground) => Error::SettingOut {
-                root,
-                cause: Box::new(cause),
-            },
-            cause if !is_whole && removal_has_begun(ground, stays || self.story.removal.stays) => {
-                Error::Removing {
-                    root,
-                    cause: Box::new(cause),
-                }
-            }
-            cause => Error::NotBegun {
-                root,
-                cause: Box::new(cause),
-                words: "commit",
-            },
-        }
-    }
 }
 
 /// Whether it is one that a conversion would switch.
@@ -890,91 +584,9 @@ fn names_another_driver(path: &Path) -> Result<bool, Error> {
     Ok(bytes.is_some_and(|bytes| matches!(config_with_driver(&bytes, DRIVER), Ok(None))))
 }
 
-/// What an aufs side was before the last look at it.
-#[derive(Debug)]
-pub struct Untouched(String);
-
-/// Removes an aufs side that waits for it. The image store goes last: as long as the branches go, it is what the copy beside the devices is
-/// compared with. The directory itself tells of an `aufs` that is emptied in its place that something of it is gone, so it stays as long as
-/// not all is.
-fn remove_waiting(waiting: &Path, is_all: bool, stop: &dyn Fn() -> bool) -> Result<Kept, Error> {
-    let remove = |path: &Path| remove_unless(path, stop).ok_or(Error::Interrupted);
-    let mut kept = remove(&waiting.join("aufs"))?;
-    kept.extend(remove(&waiting.join("image"))?);
-    if is_all && kept.is_empty() {
-        kept.extend(remove(waiting)?);
-    }
-    Ok(kept)
-}
-
-/// Where the aufs side waits for its removal, in the staging directory.
-const REMOVED: &str = "removed";
-
-/// What Docker's devicemapper driver cannot do without.
-const IN_PLACE: [&str; 4] = [
-    "devicemapper",
-    "devicemapper/metadata",
-    "devicemapper/metadata/base",
-    "image/devicemapper/layerdb",
-];
-
-/// Moves a directory out of the root. Where it is a link to elsewhere, or cannot be moved since it is a mount point, what is the
-/// driver's in it goes, and nothing else; `note` tells that before.
-fn set_out(
-    from: &Path,
-    to: &Path,
-    parts: &[&str],
-    (note, stop): (&dyn Fn() -> Result<(), Error>, &dyn Fn() -> bool),
-) -> Result<Kept, Error> {
-    let meta = match from.symlink_metadata() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Kept::default()),
-        meta => meta.map_err(Error::io(from, "look at"))?,
-    };
-    if to.symlink_metadata().is_ok() {
-        return Err(Error::SetOutTwice {
-            path: from.to_owned(),
-        });
-    }
-    if meta.is_symlink() {
-        note()?;
-        let kept = empty(from, parts, stop)?;
-        // Without the link the rest would not be found again.
-        if !kept.is_empty() {
-            return Ok(kept);
-        }
-    }
-    match fs::rename(from, to) {
-        Err(error) if is_mount_point(&error) => note().and_then(|()| empty(from, parts, stop)),
-        renamed => renamed
-            .map(|()| Kept::default())
-            .map_err(Error::io(from, "move out of the root")),
-    }
-}
-
-fn is_mount_point(error: &io::Error) -> bool {
-    [Errno::EBUSY, Errno::EXDEV]
-        .iter()
-        .any(|errno| error.raw_os_error() == Some(*errno as i32))
-}
-
-fn empty(path: &Path, parts: &[&str], stop: &dyn Fn() -> bool) -> Result<Kept, Error> {
-    let remove = |path: &Path| remove_unless(path, stop).ok_or(Error::Interrupted);
-    if parts.is_empty() {
-        return remove(path);
-    }
-    let mut kept = Kept::default();
-    let real = match path.canonicalize() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(kept),
-        real => real.map_err(Error::io(path, "look at"))?,
-    };
-    for part in parts {
-        kept.extend(remove(&real.join(part))?);
-    }
-    Ok(kept)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
@@ -1001,22 +613,5 @@ mod tests {
         assert!(matches!(failed, Error::Removing { .. }), "{failed}");
         let stopped = conversion.broken_off(Error::Interrupted);
         assert!(matches!(stopped, Error::Interrupted), "{stopped}");
-    }
-
-    #[test]
-    fn behind_a_link_only_what_is_the_drivers_goes() {
-        let dir = tempfile::tempdir().unwrap();
-        let elsewhere = dir.path().join("elsewhere");
-        for part in ["diff/abc", "layers", "mnt", "precious"] {
-            fs::create_dir_all(elsewhere.join(part)).unwrap();
-        }
-        let (from, to) = (dir.path().join("aufs"), dir.path().join("removed"));
-        std::os::unix::fs::symlink(&elsewhere, &from).unwrap();
-        set_out(&from, &to, AUFS_SIDE[0].2, (&|| Ok(()), &|| false)).unwrap();
-        assert!(from.symlink_metadata().is_err());
-        assert!(elsewhere.join("precious").exists());
-        assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 1);
-        // A kill before the link goes: it is found half done.
-        set_out(&from, &to, AUFS_SIDE[0].2, (&|| Ok(()), &|| false)).unwrap();
     }
 }

@@ -182,17 +182,31 @@ pub enum Error {
     /// There is an aufs side again while the one that was converted is being removed.
     #[error(
         "{}: the converted aufs side is being removed, but there are files that no conversion has seen: {}; they were not touched. \
-         Next: move them out of the root, then `{}`; or lose them with `{}`",
+         Next: move them out of the root, then `{}`",
         shown(root),
         new.join(", "),
-        own("commit", root),
-        own("commit --drop-aufs-changes", root)
+        own("commit", root)
     )]
     AufsAgain {
         /// The Docker root.
         root: PathBuf,
         /// What there is.
         new: Vec<String>,
+    },
+    /// What waits for its removal is not what was looked at when that began.
+    #[error(
+        "{}: the converted aufs side is being removed, and what is left of it is not what it was when that began: {}; it was written to, its \
+         attributes were changed (`chattr`, `chmod`), or it is a copy. It was not removed. Next: move what is needed out of the root, then `{}` \
+         removes the rest as it is",
+        shown(root),
+        few(changed),
+        own("commit --drop-aufs-changes", root)
+    )]
+    RestChanged {
+        /// The Docker root.
+        root: PathBuf,
+        /// What of it, by paths in the root.
+        changed: Vec<String>,
     },
     /// What takes the place of the record that stays after a removal.
     #[error(
@@ -261,7 +275,7 @@ pub enum Error {
         /// Where an aufs side waits that is being removed.
         waiting: PathBuf,
     },
-    /// An `aufs` was being emptied in its place, and another one is there.
+    /// What waits beside an `aufs` that stays is not to be seen.
     #[error(
         "{}: was a mount point or a link when its removal began, and now it is neither or leads elsewhere, so what is left of the aufs side \
          cannot be seen; nothing was removed. Next: mount it again or make the link again as it was, or, where nothing is left of the old one, take \
@@ -430,10 +444,15 @@ pub enum Error {
 const SHOWN: usize = 10;
 
 fn listed(files: &[PathBuf]) -> String {
-    let names: Vec<_> = files.iter().take(SHOWN).map(|path| shown(path)).collect();
-    match files.len().saturating_sub(SHOWN) {
-        0 => names.join(", "),
-        more => format!("{}, and {more} more", names.join(", ")),
+    let names: Vec<_> = files.iter().map(|path| shown(path)).collect();
+    few(&names)
+}
+
+fn few(names: &[String]) -> String {
+    let first = names[..names.len().min(SHOWN)].join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => first,
+        more => format!("{first}, and {more} more"),
     }
 }
 

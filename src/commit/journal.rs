@@ -260,11 +260,8 @@ impl Story {
     /// side is being removed when the run was killed before it took anything; what lies where is the truth.
     pub(super) fn settle(&mut self, ground: Ground<'_>) {
         // Nothing of a side that is whole was removed, so what is missing of it in its place is for others to tell.
-        let has_begun = if self.aufs_is_whole {
-            is_set_out(ground)
-        } else {
-            removal_has_begun(ground, self.removal.stays)
-        };
+        let is_out = self.removal.waiting(ground.root, ground.stage).is_used();
+        let has_begun = is_out || !self.aufs_is_whole && removal_has_begun(ground.root);
         if self.state == State::Committing && !has_begun {
             self.state = State::Converted;
         }
@@ -325,6 +322,7 @@ impl Story {
                 State::RollingBack
             }
             Record::Committing(removal) => {
+                removal.expect_sound()?;
                 self.aufs_is_whole = removal.in_two_steps;
                 self.removal = *removal;
                 State::Committing
@@ -363,22 +361,11 @@ impl Story {
     }
 }
 
-/// Whether something of the aufs side may be out of its place, or gone. Where `aufs` is emptied in its place, only the directory that
-/// waits for the rest tells.
-pub(super) fn removal_has_begun(ground: Ground<'_>, emptied_in_place: bool) -> bool {
-    if emptied_in_place {
-        return is_there(&ground.stage.join("removed"));
-    }
-    let stands = ["aufs", "image/aufs"].map(|part| is_there(&ground.root.join(part)));
-    is_set_out(ground) || stands.contains(&false)
-}
-
-/// Whether something of the aufs side lies where it waits for its removal.
-pub(super) fn is_set_out(ground: Ground<'_>) -> bool {
-    let removed = ground.stage.join("removed");
-    ["aufs", "image"]
+/// Whether something of the aufs side is gone for good, though nothing of it waits any more.
+pub(super) fn removal_has_begun(root: &Path) -> bool {
+    ["aufs", "image/aufs"]
         .iter()
-        .any(|part| is_there(&removed.join(part)))
+        .any(|part| !is_there(&root.join(part)))
 }
 
 fn is_there(path: &Path) -> bool {
@@ -536,9 +523,14 @@ pub(super) fn sync_directory(path: &Path) -> Result<(), Error> {
 
 /// Seconds since 1970.
 pub fn now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
+    precisely_now().0.cast_unsigned()
+}
+
+/// The same, and nanoseconds.
+pub(super) fn precisely_now() -> (i64, u32) {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let since = since.unwrap_or_default();
+    (since.as_secs().cast_signed(), since.subsec_nanos())
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use super::error::Error;
 use super::expected::CONFIGS;
 use super::journal::{self, State, Story};
 use super::progress_file;
+use super::removal::GOING;
 use super::since::{Written, read_regular};
 use super::store_files::{is_digest, is_dockers, is_random};
 use super::walk::walk;
@@ -201,7 +202,7 @@ fn in_removed(
 ) -> Result<(), Error> {
     let is_committing = story.is_some_and(|story| story.state == State::Committing);
     for (name, path) in list(removed)? {
-        if !is_committing || !["aufs", "image"].contains(&&*name) {
+        if !is_committing || !["aufs", "image", GOING].contains(&&*name) {
             found.extend(files_in(&path)?);
         }
     }

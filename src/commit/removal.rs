@@ -1,24 +1,29 @@
-//! What is noted when the removal of the aufs side begins, for the runs that may have to go on with it.
+//! What is noted when the removal of the aufs side begins, for the runs that may have to go on with it, and where it waits until it is gone.
+//!
+//! It waits in the staging directory. An `aufs` that is a link or a mount point cannot be moved there: what is the driver's in it waits in a
+//! directory that is made beside it, of a name drawn by chance. So whatever else appears in the place of the aufs side, be it another disk,
+//! is not what is being removed.
 
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
-use crate::sys::birth;
+use super::stage::STAGE_NAME;
+use super::stamp::Pieces;
 
 /// The removal of the aufs side.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Removal {
-    /// When it began, in seconds since 1970. Earlier versions did not note it.
+    /// When it began, in seconds since 1970 and nanoseconds. Earlier versions did not note it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub at: Option<u64>,
-    /// Whether `aufs` stays and is emptied where it is, being a link or a mount point.
-    #[serde(default)]
-    pub stays: bool,
-    /// Which directory that is: no other one is emptied that takes its place meanwhile. Earlier versions did not note it.
+    pub began: Option<(i64, u32)>,
+    /// The directory in `aufs` in which what is the driver's waits, where `aufs` itself stays, being a link or a mount point.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub emptied: Option<Emptied>,
+    pub beside: Option<String>,
+    /// What there was. Earlier versions did not note it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pieces: Option<Pieces>,
     /// Whether [`Removing`](super::Record::Removing) comes before anything of it is gone. Earlier versions did not write that.
     #[serde(default)]
     pub in_two_steps: bool,
@@ -38,74 +43,107 @@ pub struct StoreOfAufs {
     pub has_names: Option<bool>,
 }
 
-/// An `aufs` that is emptied in its place: where a link leads, and which directory it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Emptied {
-    /// The link's target, as it is written there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    link: Option<String>,
-    inode: u64,
-    /// When the directory was made, which a copy does not have; not every file system tells.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    born: Option<(i64, u32)>,
+/// Where an aufs side waits for its removal.
+#[derive(Clone, Debug)]
+pub(super) struct Waiting {
+    /// The directory that has `aufs`, or what was the driver's in it, and the piece of it that is being removed.
+    pub(super) aufs_in: PathBuf,
+    /// The one that has the image store; the same as long as `aufs` does not stay.
+    pub(super) image_in: PathBuf,
 }
 
-impl Emptied {
-    /// Whether they are the same, as far as both tell: a kernel before Linux 4.11 does not tell when a directory was made.
-    pub(super) fn is(&self, other: &Self) -> bool {
-        let both_born = self.born.zip(other.born);
-        (&self.link, self.inode) == (&other.link, other.inode)
-            && both_born.is_none_or(|(own, others)| own == others)
+/// Where the piece is that is being removed, in one of those.
+pub(super) const GOING: &str = "going";
+
+impl Removal {
+    /// A name for [`beside`](Self::beside).
+    pub(super) fn draw_name() -> String {
+        format!("{STAGE_NAME}-{}", Uuid::new_v4())
     }
 
-    /// The one that is there now; `None` where nothing is to be seen.
-    pub(super) fn now(aufs: &Path) -> Option<Self> {
-        let real = aufs.canonicalize().ok()?;
-        Some(Self {
-            link: aufs
-                .read_link()
-                .ok()
-                .map(|link| link.to_string_lossy().into_owned()),
-            inode: real.metadata().ok()?.ino(),
-            born: birth(&real),
-        })
+    /// Makes sure that a removal notes such a record: no other directory of `aufs` is one in which something waits.
+    pub(super) fn expect_sound(&self) -> Result<(), &'static str> {
+        let is_drawn = |name: &String| {
+            let id = name.strip_prefix(STAGE_NAME);
+            let id = id.and_then(|id| id.strip_prefix('-'));
+            id.is_some_and(|id| Uuid::parse_str(id).is_ok_and(|uuid| uuid.to_string() == id))
+        };
+        match &self.beside {
+            Some(name) if !is_drawn(name) => {
+                Err("it names no directory in which a removal lets something wait")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Where it waits. Behind a link or a mount that is gone there is nothing.
+    pub(super) fn waiting(&self, root: &Path, stage: &Path) -> Waiting {
+        let removed = stage.join(REMOVED);
+        let aufs = root.join("aufs");
+        let beside = self.beside.as_ref();
+        Waiting {
+            aufs_in: beside.map_or_else(
+                || removed.clone(),
+                |name| aufs.canonicalize().unwrap_or(aufs).join(name),
+            ),
+            image_in: removed,
+        }
     }
 }
+
+impl Waiting {
+    /// The two sides, by the names that [`Pieces`] gives them.
+    pub(super) fn sides(&self) -> [(&'static str, PathBuf); 2] {
+        let [aufs, image] = super::stamp::SIDES;
+        [
+            (aufs, self.aufs_in.join(aufs)),
+            (image, self.image_in.join(image)),
+        ]
+    }
+
+    /// Where the pieces are that are being removed.
+    pub(super) fn going(&self) -> Vec<PathBuf> {
+        let mut going = vec![self.image_in.join(GOING)];
+        if self.aufs_in != self.image_in {
+            going.push(self.aufs_in.join(GOING));
+        }
+        going
+    }
+
+    /// Whether something of the aufs side waits here, or may.
+    pub(super) fn is_used(&self) -> bool {
+        let is_there = |path: &Path| path.symlink_metadata().is_ok();
+        let is_beside = self.aufs_in != self.image_in && is_there(&self.aufs_in);
+        is_beside || self.sides().iter().any(|(_, path)| is_there(path))
+    }
+}
+
+/// Where the aufs side waits for its removal, in the staging directory.
+pub(super) const REMOVED: &str = "removed";
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-    use std::os::unix::fs::symlink;
-
     use super::*;
 
     #[test]
-    fn another_directory_or_another_link_is_not_the_one_that_was_emptied() {
-        let dir = tempfile::tempdir().unwrap();
-        let [aufs, disk, copy] = ["aufs", "disk", "copy"].map(|name| dir.path().join(name));
-        fs::create_dir(&disk).unwrap();
-        fs::create_dir(&copy).unwrap();
-        symlink(&disk, &aufs).unwrap();
-        let was = Emptied::now(&aufs).unwrap();
-        assert!(Emptied::now(&aufs).unwrap().is(&was));
-        let untold = Emptied {
-            born: None,
-            ..was.clone()
+    fn only_a_name_that_was_drawn_is_one_of_a_directory_in_which_something_waits() {
+        let removal = |name: &str| Removal {
+            beside: Some(name.to_owned()),
+            ..Removal::default()
         };
-        assert!(Emptied::now(&aufs).unwrap().is(&untold));
-        let born_later = Emptied {
-            born: was
-                .born
-                .map(|(seconds, nanoseconds)| (seconds + 1, nanoseconds)),
-            ..was.clone()
-        };
-        assert_eq!(born_later.is(&was), was.born.is_none());
-        fs::rename(&disk, dir.path().join("old")).unwrap();
-        assert!(Emptied::now(&aufs).is_none());
-        fs::rename(&copy, &disk).unwrap();
-        assert!(!Emptied::now(&aufs).unwrap().is(&was));
-        fs::remove_file(&aufs).unwrap();
-        symlink(dir.path().join("old"), &aufs).unwrap();
-        assert!(!Emptied::now(&aufs).unwrap().is(&was));
+        assert!(removal(&Removal::draw_name()).expect_sound().is_ok());
+        assert!(Removal::default().expect_sound().is_ok());
+        let id = Uuid::nil();
+        for name in [
+            String::new(),
+            "diff".to_owned(),
+            format!("../{STAGE_NAME}-{id}"),
+            format!("{STAGE_NAME}-{id}/.."),
+            format!("{STAGE_NAME}-{}", id.simple()),
+            format!("{STAGE_NAME}-../../{id}"),
+            id.to_string(),
+        ] {
+            assert!(removal(&name).expect_sound().is_err(), "{name}");
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::aufs_side::PARTS;
 use super::beside;
 use super::error::Error;
 use super::journal;
@@ -88,13 +89,20 @@ fn expect_unmounted(root: &Path, wanted: &dyn Fn(&Path, Seen) -> bool) -> Result
 }
 
 /// Makes sure that the directories that `commit` moves or takes names from bear no flag that forbids it.
-pub(super) fn expect_changeable(root: &Path) -> Result<(), Error> {
+/// Of an `aufs` that `stays` it is what is the driver's in it.
+pub(super) fn expect_changeable(root: &Path, stays: bool) -> Result<(), Error> {
     let mut kept = Kept::default();
     for inner in ["", "image", STAGE_NAME] {
         look_at_flag(&root.join(inner), Cause::FlagAbove, &mut kept);
     }
     for inner in ["aufs", "image/aufs"] {
         look_at_flag(&root.join(inner), Cause::Flag, &mut kept);
+    }
+    if stays && let Ok(aufs) = root.join("aufs").canonicalize() {
+        look_at_flag(&aufs, Cause::FlagAbove, &mut kept);
+        for part in PARTS {
+            look_at_flag(&aufs.join(part), Cause::FlagAbove, &mut kept);
+        }
     }
     if kept.is_empty() {
         Ok(())

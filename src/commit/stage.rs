@@ -14,7 +14,6 @@
 //!   removed/                     the aufs side while it is removed
 //! ```
 
-use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
@@ -26,7 +25,7 @@ use nix::sys::statvfs::statvfs;
 use serde_json::Value;
 use walkdir::WalkDir;
 
-use super::aufs_side::AufsSide;
+use super::aufs_side::{AsRead, AufsSide};
 use super::beside;
 use super::content::PoolData;
 use super::copy::{copy_tree, write_file};
@@ -336,11 +335,11 @@ impl Stage {
         &mut self,
         configs: &[EditedConfig],
         daemon: Option<Switch>,
-        hidden: &BTreeSet<String>,
+        read: &AsRead,
         alone: ExpectAlone<'_>,
     ) -> Result<(), Error> {
         let ground = self.ground();
-        let mut switching = self.prepare_switch(configs, daemon, hidden)?;
+        let mut switching = self.prepare_switch(configs, daemon, read)?;
         for step in &switching.moves {
             step.keep_original(ground)?;
         }
@@ -379,7 +378,7 @@ impl Stage {
         &self,
         configs: &[EditedConfig],
         daemon: Option<Switch>,
-        hidden: &BTreeSet<String>,
+        read: &AsRead,
     ) -> Result<Switching, Error> {
         let mut moves = vec![
             place("devicemapper", "devicemapper"),
@@ -416,7 +415,7 @@ impl Stage {
                 &self.root,
                 parts.image,
                 &names_in(&parts.home.join("metadata"))?,
-                hidden,
+                read,
             )?),
             daemon,
         })

@@ -1,40 +1,253 @@
-//! Whether an aufs side is untouched while it is moved out of the root.
+//! What an aufs side was, piece by piece, when its removal began: by this it is told whether somebody wrote to it until it was out of the
+//! root, and, after an interruption, whether what waits for its removal is still what was looked at.
 
-use std::fmt::Write as _;
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
-use sha2::{Digest, Sha256};
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
 
-use super::aufs_side::sum_of;
-use super::since::names_in;
+use super::aufs_side::{PARTS, entry, sums_of};
+use super::error::Error;
+use super::journal::precisely_now;
+use super::walk::walk;
+use crate::sys::birth;
+use crate::tree::escape;
 
-/// A digest of the names in an aufs side and of when each entry was last changed, by the time that nobody can set. Its two directories
-/// themselves do not count: a rename changes their times.
-pub(super) fn of(aufs: &Path, image: &Path) -> String {
-    let branches = aufs.join("diff");
-    let tops: Vec<PathBuf> = [aufs, &branches, image]
-        .into_iter()
-        .flat_map(|directory| match names_in(directory) {
-            Ok(names) => names.into_iter().map(|name| directory.join(name)).collect(),
-            Err(_) => Vec::new(),
-        })
-        .filter(|top| *top != branches)
-        .collect();
-    let sums: Vec<String> = tops
-        .into_par_iter()
-        .map(|top| sum_of(&top, |sum, _, meta| changed_at(sum, meta)))
-        .collect();
-    let mut text = sums.join(" ");
-    if let Ok(meta) = branches.symlink_metadata() {
-        let _ = write!(text, " {} {}", meta.ctime(), meta.ctime_nsec());
+/// The two directories of an aufs side, as their pieces are named.
+pub(super) const SIDES: [&str; 2] = ["aufs", "image"];
+
+/// How deep in the directory of what goes lie directories that a removal has not made itself: `aufs/diff/ID`.
+const IN_A_PIECE: usize = 3;
+
+/// The image store is one piece: half of it tells nothing of the copy.
+const WHOLE: &str = "image";
+
+/// The pieces of an aufs side, by their paths in it: `aufs/diff/ID`, `image`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Pieces(BTreeMap<String, Piece>);
+
+/// What goes at once: a branch, a list, the image store, something else in `aufs`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Piece {
+    /// A digest of its names, and of what tells a write to what they lead to.
+    sum: String,
+    /// Whether a file in it has another name outside of it: when that goes, the file's time of change moves. So the digest is of sizes, times of
+    /// modification and the like; else it is of the times of change, which nobody can set.
+    #[serde(default)]
+    is_shared: bool,
+    /// The same with the time of change of its top, which a rename and `chattr -i` move.
+    #[serde(skip)]
+    with_top: String,
+}
+
+impl Pieces {
+    /// Takes down what is in `aufs` and in `image`. Of an `aufs` that `stays` only what is the driver's goes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    pub(super) fn of(aufs: &Path, image: &Path, stays: bool) -> Result<Self, Error> {
+        let mut found = Vec::new();
+        for (side, at) in SIDES.into_iter().zip([aufs, image]) {
+            for inner in pieces_in(side, at)? {
+                if side == WHOLE || !stays || is_drivers(&inner) {
+                    found.push((named(side, &inner), place(at, &inner)));
+                }
+            }
+        }
+        let looked = found.into_par_iter().map(|(name, path)| {
+            let piece = Piece::of(&path, name == WHOLE);
+            (name, piece)
+        });
+        Ok(Self(looked.collect::<Vec<_>>().into_iter().collect()))
     }
-    format!("{:x}", Sha256::digest(text))
+
+    /// Whether all is as it was before it was moved out of the root.
+    pub(super) fn is_same(&self, now: &Self) -> bool {
+        let sums = |all: &Self| -> Vec<(String, String)> {
+            let sums = all.0.iter();
+            sums.map(|(name, piece)| (name.clone(), piece.with_top.clone()))
+                .collect()
+        };
+        sums(self) == sums(now)
+    }
+
+    /// What of a side waits in `at` and was not there when the removal began, or was written to since; by paths in the side.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    pub(super) fn unknown(&self, side: &str, at: &Path) -> Result<Vec<String>, Error> {
+        let looked: Vec<(String, bool)> = pieces_in(side, at)?
+            .into_par_iter()
+            .map(|inner| {
+                let name = named(side, &inner);
+                let is_known = self
+                    .0
+                    .get(&name)
+                    .is_some_and(|piece| piece.is_at(&place(at, &inner)));
+                (name, is_known)
+            })
+            .collect();
+        let unknown = looked.into_iter().filter(|(_, is_known)| !is_known);
+        Ok(unknown.map(|(name, _)| name).collect())
+    }
+}
+
+/// Files and directories below `top` that came there, or were written to, after a time, in seconds since 1970 and nanoseconds; by their paths. What goes there
+/// tells nothing by its time of change: that moves when another name goes.
+pub(super) fn written_after(top: &Path, at: Option<(i64, u32)>) -> Vec<PathBuf> {
+    let Some(at) = at else {
+        return Vec::new();
+    };
+    let now = precisely_now();
+    let time = |seconds, nanoseconds: i64| (seconds, u32::try_from(nanoseconds).unwrap_or(0));
+    let is_new = |path: &Path, meta: &Metadata| {
+        let modified = time(meta.mtime(), meta.mtime_nsec());
+        let is_written = !meta.is_dir() && time(meta.ctime(), meta.ctime_nsec()) > at;
+        // A converted file may be dated into the future.
+        is_written && modified > at && modified <= now || birth(path).is_some_and(|born| born > at)
+    };
+    let entries = walk(top).into_iter().flatten();
+    let new = entries.filter(|entry| {
+        let is_own = entry.depth() < IN_A_PIECE && entry.file_type().is_dir();
+        let meta = entry.metadata();
+        !is_own && meta.is_ok_and(|meta| is_new(entry.path(), &meta))
+    });
+    new.map(walkdir::DirEntry::into_path).collect()
+}
+
+impl Piece {
+    /// `is_renamed`: its own time of change moves when it is moved out of the root.
+    fn of(path: &Path, is_renamed: bool) -> Self {
+        let sums = Sums::of(path);
+        let is_shared = sums.is_shared;
+        let with_top = if is_renamed {
+            sums.below_top.clone()
+        } else {
+            sums.with_top
+        };
+        Self {
+            sum: if is_shared {
+                sums.entries
+            } else {
+                sums.below_top
+            },
+            is_shared,
+            with_top,
+        }
+    }
+
+    fn is_at(&self, path: &Path) -> bool {
+        let sums = Sums::of(path);
+        let now = if self.is_shared {
+            sums.entries
+        } else {
+            sums.below_top
+        };
+        self.sum == now
+    }
+}
+
+/// Digests of a piece, made in one walk.
+struct Sums {
+    with_top: String,
+    below_top: String,
+    entries: String,
+    is_shared: bool,
+}
+
+impl Sums {
+    fn of(path: &Path) -> Self {
+        let mut names: HashMap<(u64, u64), (u64, u64)> = HashMap::new();
+        let [with_top, below_top, entries] =
+            sums_of(path, |[with_top, below_top, entries], at, meta| {
+                changed_at(with_top, meta);
+                if at != path {
+                    changed_at(below_top, meta);
+                }
+                entry(entries, at, meta);
+                if !meta.is_dir() && meta.nlink() > 1 {
+                    let seen = names.entry((meta.dev(), meta.ino())).or_default();
+                    *seen = (seen.0 + 1, meta.nlink());
+                }
+            });
+        Self {
+            with_top,
+            below_top,
+            entries,
+            is_shared: names.values().any(|(seen, all)| seen < all),
+        }
+    }
+}
+
+/// The paths of the pieces in one of the two directories. Of `aufs`: what is in it, and what is in the three that the driver keeps there. A link has
+/// none, wherever it leads.
+pub(super) fn pieces_in(side: &str, at: &Path) -> Result<Vec<PathBuf>, Error> {
+    if side == WHOLE {
+        let is_there = at.symlink_metadata().is_ok();
+        return Ok(is_there.then(PathBuf::new).into_iter().collect());
+    }
+    let mut pieces = Vec::new();
+    for name in list(at)? {
+        let is_part = PARTS.iter().any(|part| *part == name);
+        if !is_part || !is_directory(&at.join(&name)) {
+            pieces.push(PathBuf::from(name));
+            continue;
+        }
+        let inner = list(&at.join(&name))?.into_iter();
+        pieces.extend(inner.map(|inner| Path::new(&name).join(inner)));
+    }
+    Ok(pieces)
+}
+
+/// Where a piece of a side is.
+pub(super) fn place(side: &Path, inner: &Path) -> PathBuf {
+    // Joined with nothing, it would end with a slash, and lead where a link leads.
+    if inner.as_os_str().is_empty() {
+        side.to_owned()
+    } else {
+        side.join(inner)
+    }
+}
+
+fn list(directory: &Path) -> Result<Vec<OsString>, Error> {
+    if !is_directory(directory) {
+        return Ok(Vec::new());
+    }
+    let listed = fs::read_dir(directory).and_then(|entries| {
+        let names = entries.map(|entry| Ok(entry?.file_name()));
+        names.collect::<io::Result<Vec<_>>>()
+    });
+    listed.map_err(Error::io(directory, "read"))
+}
+
+fn is_directory(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|meta| meta.is_dir())
+}
+
+fn is_drivers(inner: &Path) -> bool {
+    PARTS.iter().any(|part| inner.starts_with(part))
+}
+
+fn named(side: &str, inner: &Path) -> String {
+    if inner.as_os_str().is_empty() {
+        return side.to_owned();
+    }
+    format!("{side}/{}", escape(inner.as_os_str().as_bytes()))
 }
 
 /// The time of change, which the kernel alone sets.
-pub(super) fn changed_at(sum: &mut Sha256, meta: &std::fs::Metadata) {
+pub(super) fn changed_at(sum: &mut Sha256, meta: &Metadata) {
+    use sha2::Digest;
     for number in [meta.ctime(), meta.ctime_nsec()] {
         sum.update(number.to_le_bytes());
     }
@@ -42,38 +255,99 @@ pub(super) fn changed_at(sum: &mut Sha256, meta: &std::fs::Metadata) {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::fs::{File, FileTimes};
+    use std::time::SystemTime;
 
     use super::*;
 
-    type Write = fn(&Path, &Path) -> std::io::Result<()>;
+    type Write = fn(&Path, &Path) -> io::Result<()>;
 
-    #[test]
-    fn a_rename_leaves_the_stamp_and_each_kind_of_write_changes_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let (aufs, image) = (dir.path().join("aufs"), dir.path().join("image"));
-        for part in ["diff/a/b", "layers", "mnt"] {
+    const WRITES: [Write; 7] = [
+        |aufs, _| fs::write(aufs.join("diff/a/b/file"), "two"),
+        |aufs, _| fs::create_dir(aufs.join("diff/a/b/new")),
+        |aufs, _| fs::create_dir(aufs.join("diff/new")),
+        |aufs, _| fs::write(aufs.join("layers/new"), ""),
+        |aufs, _| fs::write(aufs.join("beside"), ""),
+        |_, image| fs::write(image.join("repositories.json"), "{}"),
+        |aufs, _| {
+            let path = aufs.join("diff/a/b/file");
+            let times = FileTimes::new().set_modified(SystemTime::UNIX_EPOCH);
+            fs::write(&path, "two")?;
+            File::options().write(true).open(path)?.set_times(times)
+        },
+    ];
+
+    fn side(at: &Path) -> (PathBuf, PathBuf) {
+        let (aufs, image) = (at.join("aufs"), at.join("image"));
+        for part in ["diff/a/b", "diff/c", "layers", "mnt"] {
             fs::create_dir_all(aufs.join(part)).unwrap();
         }
         fs::create_dir_all(image.join("layerdb")).unwrap();
-        fs::write(aufs.join("diff/a/b/file"), "one").unwrap();
-        let before = of(&aufs, &image);
-        let out = dir.path().join("out");
-        fs::rename(&aufs, &out).unwrap();
-        assert_eq!(of(&out, &image), before);
-        let writes: [Write; 5] = [
-            |aufs, _| fs::write(aufs.join("diff/a/b/file"), "two"),
-            |aufs, _| fs::create_dir(aufs.join("diff/new")),
-            |aufs, _| fs::write(aufs.join("layers/new"), ""),
-            |aufs, _| fs::write(aufs.join("beside"), ""),
-            |_, image| fs::write(image.join("repositories.json"), "{}"),
-        ];
-        let mut last = before;
-        for (at, write) in writes.iter().enumerate() {
-            write(&out, &image).unwrap();
-            let now = of(&out, &image);
-            assert_ne!(now, last, "{at}");
-            last = now;
+        let file = aufs.join("diff/a/b/file");
+        fs::write(&file, "one").unwrap();
+        let times = FileTimes::new().set_modified(SystemTime::UNIX_EPOCH);
+        let open = File::options().write(true).open(file).unwrap();
+        open.set_times(times).unwrap();
+        (aufs, image)
+    }
+
+    fn unknown(pieces: &Pieces, aufs: &Path, image: &Path) -> Vec<String> {
+        let [of_aufs, of_image] = SIDES;
+        let mut all = pieces.unknown(of_aufs, aufs).unwrap();
+        all.extend(pieces.unknown(of_image, image).unwrap());
+        all
+    }
+
+    #[test]
+    fn a_move_leaves_all_as_it_was_and_each_kind_of_write_shows() {
+        for (at, write) in WRITES.iter().enumerate() {
+            let dir = tempfile::tempdir().unwrap();
+            let (aufs, image) = side(dir.path());
+            let before = Pieces::of(&aufs, &image, false).unwrap();
+            let out = dir.path().join("out");
+            fs::create_dir(&out).unwrap();
+            let (aufs, image) = [aufs, image]
+                .map(|path| {
+                    let to = out.join(path.file_name().unwrap());
+                    fs::rename(path, &to).unwrap();
+                    to
+                })
+                .into();
+            assert!(before.is_same(&Pieces::of(&aufs, &image, false).unwrap()));
+            let noted = serde_json::to_string(&before).unwrap();
+            let noted: Pieces = serde_json::from_str(&noted).unwrap();
+            assert_eq!(unknown(&noted, &aufs, &image), Vec::<String>::new());
+            write(&aufs, &image).unwrap();
+            assert!(
+                !before.is_same(&Pieces::of(&aufs, &image, false).unwrap()),
+                "{at}"
+            );
+            assert_eq!(unknown(&noted, &aufs, &image).len(), 1, "{at}");
         }
+    }
+
+    #[test]
+    fn what_is_gone_is_no_change_of_the_rest_though_files_had_names_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let (aufs, image) = side(dir.path());
+        let file = aufs.join("diff/a/b/file");
+        for other in ["diff/c/file", "diff/a/other"] {
+            fs::hard_link(&file, aufs.join(other)).unwrap();
+        }
+        let noted = Pieces::of(&aufs, &image, false).unwrap();
+        fs::remove_dir_all(aufs.join("diff/a")).unwrap();
+        assert_eq!(unknown(&noted, &aufs, &image), Vec::<String>::new());
+        fs::write(aufs.join("diff/c/file"), "three").unwrap();
+        assert_eq!(unknown(&noted, &aufs, &image), ["aufs/diff/c"]);
+    }
+
+    #[test]
+    fn of_an_aufs_that_stays_only_what_is_the_drivers_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let (aufs, image) = side(dir.path());
+        let before = Pieces::of(&aufs, &image, true).unwrap();
+        fs::write(aufs.join("precious"), "x").unwrap();
+        assert!(before.is_same(&Pieces::of(&aufs, &image, true).unwrap()));
+        assert!(!before.is_same(&Pieces::of(&aufs, &image, false).unwrap()));
     }
 }

@@ -92,10 +92,7 @@ impl Discard {
         match conversion.story().state {
             State::Committing => {
                 conversion.expect_in_place()?;
-                conversion.expect_aufs_reached()?;
-                if !may_lose.aufs_changes {
-                    conversion.expect_rest_is_known()?;
-                }
+                expect_own_rest(&conversion, may_lose)?;
                 left_by_conversion(&path, Some(&conversion))?.expect_pool()?;
                 expect_rest_unneeded(host, (&path, &conversion), may_lose, cancel)?;
             }
@@ -120,7 +117,7 @@ impl Discard {
     fn expect_as_it_was(&self) -> Result<(), Error> {
         self.conversion.expect_in_place()?;
         if self.conversion.story().state != State::Converted {
-            return Ok(());
+            return expect_own_rest(&self.conversion, self.may_lose);
         }
         let path = self.held.path();
         self.conversion.expect_stage_is_own("commit")?;
@@ -151,7 +148,8 @@ impl Discard {
     /// Where `aufs` is, if it stays and is emptied: a link or a mount point.
     pub fn emptied(&self) -> Option<PathBuf> {
         let aufs = self.root().join("aufs");
-        let stays = self.conversion.aufs_stays();
+        let waits_there = self.conversion.story().removal.beside.is_some();
+        let stays = waits_there || self.conversion.aufs_stays();
         stays.then(|| aufs.canonicalize().unwrap_or(aufs))
     }
 
@@ -179,7 +177,7 @@ impl Discard {
             notices: std::mem::take(&mut self.held.notices),
         };
         self.conversion.sync_what_stays()?;
-        let untouched = self.conversion.untouched();
+        let untouched = self.conversion.untouched()?;
         self.expect_as_it_was()?;
         let (held, cancel, conversion) = (&self.held, &self.cancel, &self.conversion);
         let is_proven = || is_as_proven(held.path(), conversion, self.may_lose);
@@ -189,6 +187,16 @@ impl Discard {
         self.held.release();
         Ok(done)
     }
+}
+
+/// Makes sure that what is removed is the rest of the aufs side that was looked at, and nothing that came there since.
+fn expect_own_rest(conversion: &Conversion, may_lose: MayLose) -> Result<(), Error> {
+    conversion.expect_aufs_reached()?;
+    conversion.expect_not_again()?;
+    if !may_lose.aufs_changes {
+        conversion.expect_rest_is_known()?;
+    }
+    Ok(())
 }
 
 /// What is mounted over a part of the aufs side can be why that looks as if it were gone.

@@ -17,7 +17,7 @@ use super::writer::Work;
 use super::written::Written;
 use crate::aufs::Counts;
 use crate::chain::Chain;
-use crate::commit::{self, EditedConfig, ProgressFile, Record, Stage, Verified};
+use crate::commit::{self, AsRead, EditedConfig, ProgressFile, Record, Stage, Verified};
 use crate::docker::daemon::check_devices;
 use crate::docker::devicemapper::{
     BASE_FILE, DEVICE_SET_FILE, Device, DeviceId, DeviceSet, TRANSACTION_FILE, Transaction,
@@ -301,7 +301,12 @@ impl Prepared {
             return Err(Error::Interrupted);
         }
         let alone = || self.source.expect_alone();
-        stage.switch(&self.configs, self.daemon.clone(), &self.hidden, &alone)?;
+        let resumed = self.source.resumed.as_ref();
+        let read = AsRead {
+            hidden: self.hidden.clone(),
+            is_written_since: resumed.is_some_and(|resumed| resumed.is_written_since),
+        };
+        stage.switch(&self.configs, self.daemon.clone(), &read, &alone)?;
         progress.finish();
         let damaged = verified.as_ref().map(|verified| verified.damaged.clone());
         if let Some(verified) = verified {

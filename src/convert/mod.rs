@@ -34,6 +34,7 @@ mod summary;
 mod unchanged;
 mod verify;
 mod way_back;
+mod whole_source;
 mod writer;
 mod written;
 

@@ -1,18 +1,20 @@
 //! What a conversion was ordered to do, as its journal keeps it: all that a later run must know to plan the same again.
 
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::begun_at::BegunAt;
 use super::source::Request;
-use super::writer::{Writer, pool_options};
-use crate::commit::Story;
+use super::writer::{Work, Writer, pool_options};
+use crate::commit::{EditedConfig, Story};
 use crate::docker::Orphans;
 use crate::engine::kernel::{Ordered, Target};
 use crate::ext4::Checksums;
-use crate::plan::{self, Fingerprint};
+use crate::plan::{self, Fingerprint, LayerMark, fingerprint_of};
 use crate::tree::Timestamp;
 use crate::units::Bytes;
 
@@ -41,6 +43,44 @@ pub(super) struct Planned {
     pub(super) source: Fingerprint,
     /// The plan made of them.
     pub(super) plan: Fingerprint,
+    /// Each of them, by its device's place in the plan. Earlier versions did not note it.
+    #[serde(default)]
+    pub(super) layers: BTreeMap<usize, LayerMark>,
+    /// SHA-256 of the containers' configs, by their paths in the root. Earlier versions did not note it.
+    #[serde(default)]
+    pub(super) configs: BTreeMap<String, String>,
+}
+
+impl Planned {
+    /// Of a plan that was made of `layers`.
+    pub(super) fn of(work: &Work, layers: Vec<LayerMark>, configs: &[EditedConfig]) -> Self {
+        let source = fingerprint_of(layers.iter());
+        let mut marks: HashMap<String, LayerMark> = layers
+            .into_iter()
+            .map(|mark| (mark.id.clone(), mark))
+            .collect();
+        let devices = work.plan().devices.iter().enumerate();
+        let layers = devices.filter_map(|(at, device)| {
+            let layer = device.layer.as_ref()?;
+            Some((at, marks.remove(layer.id.as_str())?))
+        });
+        let configs = configs.iter().map(|config| {
+            let path = config.path.to_string_lossy().into_owned();
+            (path, format!("{:x}", Sha256::digest(&config.original)))
+        });
+        Self {
+            source,
+            plan: work.fingerprint(),
+            layers: layers.collect(),
+            configs: configs.collect(),
+        }
+    }
+
+    /// Of those that are durable in `story`, each as it was when the conversion began.
+    pub(super) fn durable<'s>(&'s self, story: &'s Story) -> impl Iterator<Item = &'s LayerMark> {
+        let devices = story.durable.iter();
+        devices.filter_map(|device| self.layers.get(device))
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -76,6 +116,12 @@ impl Order {
                 created: (options.created.sec(), options.created.nsec()),
             },
         }
+    }
+
+    /// What was planned, if the journal tells.
+    pub(super) fn planned_in(story: &Story) -> Option<Planned> {
+        let order: Self = serde_json::from_value(story.begun.order.clone()).ok()?;
+        order.planned
     }
 
     /// Where the pool was to be, if an order tells. That of the direct engine is in loop files.

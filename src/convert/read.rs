@@ -13,7 +13,7 @@ use super::source::Source;
 use crate::aufs::{self, Branch, Counts, OpaqueDirs};
 use crate::commit::EditedConfig;
 use crate::docker::{AufsLayer, Model, Root, Use, config_with_driver};
-use crate::engine::{Phase, Progress};
+use crate::engine::{Cancel, Phase, Progress};
 use crate::plan;
 use crate::units::Bytes;
 
@@ -54,21 +54,44 @@ pub(super) fn threads(jobs: NonZeroUsize) -> Result<rayon::ThreadPool, Error> {
 
 /// Reads one layer's branch.
 pub(super) fn read_layer(source: &Source, layer: &AufsLayer) -> Result<Branch, Error> {
+    read_branch((&source.root, &source.model), layer, &source.request.cancel)
+}
+
+/// The same of a root that is not converted.
+pub(super) fn read_branch(
+    (root, model): (&Root, &Model),
+    layer: &AufsLayer,
+    cancel: &Cancel,
+) -> Result<Branch, Error> {
     log::info!("layer {}", layer.id);
-    let branch = source.root.branch(&layer.id);
+    let branch = root.branch(&layer.id);
     let tar_split = layer.uses.iter().find_map(|used| match used {
-        Use::ImageLayer(chain) => Some(source.root.tar_split(chain)),
+        Use::ImageLayer(chain) => Some(root.tar_split(chain)),
         _ => None,
     });
-    let stop = || source.request.cancel.is_set();
+    let stop = || cancel.is_set();
     aufs::read_branch_unless(&stop, &branch, tar_split.as_deref()).map_err(|error| match error {
         aufs::Error::Stopped => Error::Interrupted,
         error => Error::Branch {
             layer: layer.id.clone(),
-            hits: source.model.users_of(&layer.id),
+            hits: model.users_of(&layer.id),
             source: error,
         },
     })
+}
+
+/// What a layer is that was read.
+pub(super) fn layer_of(
+    (root, model): (&Root, &Model),
+    layer: &AufsLayer,
+    branch: Branch,
+) -> plan::Layer {
+    plan::Layer {
+        id: layer.id.clone(),
+        parent: layer.parent.map(|place| model.aufs[place].id.clone()),
+        branch: root.branch(&layer.id),
+        tree: branch.tree,
+    }
 }
 
 fn assemble(source: &Source, branches: Vec<Branch>) -> Read {
@@ -95,14 +118,7 @@ fn assemble(source: &Source, branches: Vec<Branch>) -> Read {
         counts.bytes = Bytes(counts.bytes.0 + branch.counts.bytes.0);
         counts.whiteouts += branch.counts.whiteouts;
         counts.opaque_markers += branch.counts.opaque_markers;
-        layers.push(plan::Layer {
-            id: layer.id.clone(),
-            parent: layer
-                .parent
-                .map(|place| source.model.aufs[place].id.clone()),
-            branch: source.root.branch(&layer.id),
-            tree: branch.tree,
-        });
+        layers.push(layer_of((&source.root, &source.model), layer, branch));
     }
     Read {
         layers,

@@ -17,6 +17,8 @@ pub(super) struct Resumed {
     pub(super) options: plan::Options,
     /// The devices that need not be written again.
     pub(super) done: HashSet<DeviceIndex>,
+    /// Whether layers that were written before the interruption were written to since, behind their times of modification.
+    pub(super) is_written_since: bool,
 }
 
 impl Resumed {
@@ -42,17 +44,25 @@ impl Resumed {
             options: order.plan_options().ok_or_else(malformed)?,
             done: story.durable.iter().copied().map(DeviceIndex).collect(),
             order,
+            is_written_since: false,
         })
     }
 
     /// Makes sure that what was written is a part of what will be.
-    pub(super) fn expect_same(&self, planned: &Planned, root: &Path) -> Result<(), Error> {
+    pub(super) fn expect_same(&mut self, planned: &Planned, root: &Path) -> Result<(), Error> {
         let changed = |what| Error::SourceChanged {
             path: root.to_owned(),
             what,
         };
         match &self.order.planned {
-            Some(before) if before == planned => Ok(()),
+            Some(before) if (&before.source, &before.plan) == (&planned.source, &planned.plan) => {
+                let mut written = self.done.iter().map(|device| device.0);
+                let times =
+                    |of: &Planned, device| of.layers.get(&device).map(|mark| mark.times.clone());
+                self.is_written_since =
+                    written.any(|device| times(before, device) != times(planned, device));
+                Ok(())
+            }
             Some(before) if before.source == planned.source => Err(changed("the plan")),
             _ => Err(changed("the aufs side")),
         }

@@ -13,7 +13,8 @@ use super::pool_of::recorded_target;
 use super::put_back::put_aufs_side_back;
 use super::read_only::expect_writable;
 use super::verify::device_side;
-use super::way_back::{Flaw, expect_right, expect_whole_source};
+use super::way_back::{Flaw, expect_right};
+use super::whole_source::expect_all_of;
 use crate::commit::{self, Changes, Conversion, Leftover, State};
 use crate::docker;
 use crate::docker::daemon::Host;
@@ -201,7 +202,13 @@ fn expect_way_back(
     if request.onto_damaged {
         done.aufs_differs = flaw.map(|flaw| flaw.to_string());
     } else {
-        expect_whole_source(path, conversion)?;
+        if conversion.story().state == State::Writing {
+            expect_all_of(
+                (path, conversion.stage()),
+                conversion.story(),
+                &request.cancel,
+            )?;
+        }
         expect_right(conversion, flaw)?;
     }
     let mut damaged = conversion.damaged_originals()?;

@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rayon::prelude::*;
 use uuid::Uuid;
 
 use super::dead_end::dead_end;
@@ -18,13 +19,14 @@ use super::preflight;
 use super::read::{read_layers, switch_configs};
 use super::resumed::Resumed;
 use super::unchanged::Stores;
+use super::whole_source::{expect_store_of, expect_whole_source};
 use super::writer::{Ready, Writer};
 use crate::commit::{self, Journal, Leftover, RootLock, State, Story, expect_unmounted_stage};
 use crate::docker::daemon::{Host, NotAlone, PidFiles};
 use crate::docker::{Model, Orphans, Root, Survey};
 use crate::engine::{Cancel, Phase, Progress};
 use crate::ext4::Checksums;
-use crate::plan::{self, fingerprint_of_layers};
+use crate::plan::{self, LayerMark};
 use crate::privileges;
 use crate::tree::Timestamp;
 use crate::units::Bytes;
@@ -126,6 +128,7 @@ impl Source {
         let root_lock = Some(RootLock::acquire(root.path())?).filter(|_| !request.dry_run);
         let leftover = Leftover::look_for(root.path())?;
         expect_no_conversion(root.path(), &leftover, request.restart)?;
+        expect_whole_source(root.path(), &leftover, &request.cancel)?;
         root.check_target_free()?;
         let mut obstacles = preflight::of_the_root(&root, &request.host);
         if !request.dry_run {
@@ -188,6 +191,10 @@ impl Source {
         let root_lock = Some(RootLock::acquire(root.path())?);
         let leftover = Leftover::look_for(root.path())?;
         let resumed = Resumed::of(&leftover, root.path())?;
+        // What was staged of it is made anew.
+        if let Some(stage) = leftover.stage() {
+            expect_store_of((root.path(), stage))?;
+        }
         root.check_target_free()?;
         let request = resumed.request(request);
         let obstacles = preflight::of_the_root(&root, &request.host);
@@ -245,16 +252,13 @@ impl Source {
         };
         let mut order = Order::new(&self.request, &options);
         order.name_pool(self.ready.pool());
-        let source = fingerprint_of_layers(layers.layers.iter());
+        let marks = layers.layers.par_iter().map(LayerMark::of).collect();
         progress.start(Phase::Plan, 0);
         let work = self.ready.plan(layers.layers, &options);
         progress.finish();
         let work = work?;
-        let planned = Planned {
-            source,
-            plan: work.fingerprint(),
-        };
-        if let Some(resumed) = &self.resumed {
+        let planned = Planned::of(&work, marks, &configs);
+        if let Some(resumed) = &mut self.resumed {
             resumed.expect_same(&planned, self.root.path())?;
         }
         order.planned = Some(planned);

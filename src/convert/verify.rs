@@ -335,7 +335,7 @@ pub(super) fn look(
     progress: &dyn Progress,
 ) -> Result<Report, Error> {
     let home = path.join("devicemapper");
-    let aufs = Some(path.join("aufs")).filter(|aufs| aufs.is_dir());
+    let aufs = Some(path.join("aufs")).filter(|aufs| aufs.is_dir() && !is_removed(conversion));
     let target = pool_of(path, conversion, request.target.as_ref());
     let devices = home.is_dir().then_some(Devices {
         home: &home,
@@ -458,23 +458,19 @@ fn store_of_aufs(path: &Path, conversion: Option<&Conversion>) -> StoreOfAufs {
     }
 }
 
+/// Whether the aufs side is out of its place, and in parts gone. What is there then is another.
+fn is_removed(conversion: Option<&Conversion>) -> bool {
+    conversion.is_some_and(|one| one.story().state == State::Committing)
+}
+
 /// The image store of aufs: in its place, or where it waits until all branches are removed.
 fn original_store(path: &Path, conversion: Option<&Conversion>) -> Option<PathBuf> {
-    let out = conversion.map(|one| one.stage().join("removed"));
-    let places = [
-        Some(path.join("aufs")),
-        out.as_ref().map(|out| out.join("aufs")),
-    ];
-    let stores = [
-        Some(path.join("image/aufs")),
-        out.map(|out| out.join("image")),
-    ];
-    let pairs = places
-        .into_iter()
-        .flatten()
-        .zip(stores.into_iter().flatten());
-    let mut found = pairs.filter(|(aufs, store)| aufs.is_dir() && store.is_dir());
-    found.next().map(|(_, store)| store)
+    let stage = conversion.map(Conversion::stage);
+    if let Some(stage) = stage.filter(|_| is_removed(conversion)) {
+        return Some(stage.join("removed/image")).filter(|store| store.is_dir());
+    }
+    let (aufs, store) = (path.join("aufs"), path.join("image/aufs"));
+    (aufs.is_dir() && store.is_dir()).then_some(store)
 }
 
 /// Damage from before the conversion, as the journal or what stays of it has it.

@@ -1,12 +1,9 @@
 //! Whether the aufs side that a rollback goes back to is what was converted.
 
 use std::fmt;
-use std::path::Path;
 
 use super::error::Error;
-use crate::chain::Chain;
 use crate::commit::{Conversion, Depth, State};
-use crate::docker::{Orphans, Root, Survey};
 
 /// What speaks against an aufs side.
 #[derive(Debug)]
@@ -101,18 +98,4 @@ pub(super) fn expect_right(conversion: &Conversion, flaw: Option<Flaw>) -> Resul
         }),
         None => Ok(()),
     }
-}
-
-/// Makes sure that layers which a run has written, and that was interrupted before anything was moved, are not the only copy: what aufs lost
-/// since has no other.
-pub(super) fn expect_whole_source(path: &Path, conversion: &Conversion) -> Result<(), Error> {
-    let story = conversion.story();
-    if story.state != State::Writing || story.durable.is_empty() {
-        return Ok(());
-    }
-    let model = Survey::read(&Root::open(path)?).into_model(Orphans::LeaveOut);
-    model.map(drop).map_err(|error| Error::WayBackBroken {
-        path: path.to_owned(),
-        broken: Chain(&error).to_string(),
-    })
 }

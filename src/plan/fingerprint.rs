@@ -44,26 +44,45 @@ impl Sum {
     }
 }
 
-/// The layers as they were read: names, attributes, sizes, links. Contents only as far as sizes and times tell, and not the
-/// times that reading and copying a root change.
-pub fn fingerprint_of_layers<'a>(layers: impl Iterator<Item = &'a Layer>) -> Fingerprint {
+/// What a layer was when it was read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerMark {
+    /// The layer's id.
+    pub id: String,
+    /// Its parent, names, attributes, sizes, links. Contents only as far as sizes and times tell, and not the times that reading and copying a
+    /// root change.
+    pub content: Fingerprint,
+    /// When each of its files was last changed, by the time that nobody can set.
+    pub times: Fingerprint,
+}
+
+impl LayerMark {
+    /// Of a layer.
+    pub fn of(layer: &Layer) -> Self {
+        let parent = layer.parent.as_ref().map_or("", |id| id.as_str());
+        let (mut sum, mut times) = (Sum::default(), Sum::default());
+        sum.bytes(parent.as_bytes());
+        tree((&mut sum, &mut times), &layer.tree);
+        Self {
+            id: layer.id.to_string(),
+            content: sum.finish(),
+            times: times.finish(),
+        }
+    }
+}
+
+/// What layers were when they were read, but for their times of change.
+pub fn fingerprint_of<'a>(layers: impl Iterator<Item = &'a LayerMark>) -> Fingerprint {
     let mut sum = Sum::default();
     for layer in layers {
-        sum.bytes(layer.id.as_str().as_bytes());
-        sum.bytes(
-            layer
-                .parent
-                .as_ref()
-                .map_or("", |id| id.as_str())
-                .as_bytes(),
-        );
-        tree(&mut sum, &layer.tree);
+        sum.bytes(layer.id.as_bytes());
+        sum.bytes(layer.content.0.as_bytes());
     }
     sum.finish()
 }
 
 /// In the order of names, whatever order the directories were read in.
-fn tree(sum: &mut Sum, tree: &LayerTree) {
+fn tree((sum, times): (&mut Sum, &mut Sum), tree: &LayerTree) {
     let mut numbers = vec![None; tree.nr_nodes()];
     let mut stack = vec![LayerTree::ROOT];
     let mut next = 0_u64;
@@ -78,6 +97,7 @@ fn tree(sum: &mut Sum, tree: &LayerTree) {
         next += 1;
         let node = tree.node(id);
         meta(sum, &node.meta);
+        times.time(node.meta.ctime);
         kind(sum, &node.kind);
         if let Kind::Directory(directory) = &node.kind {
             for entry in directory.entries() {
@@ -221,7 +241,21 @@ mod tests {
     }
 
     fn of(layer: &Layer) -> Fingerprint {
-        fingerprint_of_layers(std::iter::once(layer))
+        LayerMark::of(layer).content
+    }
+
+    #[test]
+    fn a_change_behind_the_times_of_modification_shows_in_the_times_alone() {
+        let before = LayerMark::of(&layer(["a", "bb"], false));
+        let mut changed = layer(["a", "bb"], false);
+        changed.tree.node_mut(LayerTree::ROOT).meta.ctime = Timestamp::new(1, 2);
+        let after = LayerMark::of(&changed);
+        assert_eq!(after.content, before.content);
+        assert_ne!(after.times, before.times);
+        assert_eq!(
+            fingerprint_of([&after].into_iter()),
+            fingerprint_of([&before].into_iter())
+        );
     }
 
     #[test]

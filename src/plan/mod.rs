@@ -13,7 +13,7 @@ mod size;
 mod xfs;
 
 pub use error::Error;
-pub use fingerprint::{Fingerprint, fingerprint_of_layers};
+pub use fingerprint::{Fingerprint, LayerMark, fingerprint_of};
 pub use graph::{LayerGraph, LayerIndex};
 pub use layout::{LaidDevice, Layout, lay_out};
 pub use needs::Needs;

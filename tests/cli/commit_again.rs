@@ -234,10 +234,13 @@ fn what_was_written_to_the_pool_after_a_removal_was_interrupted_keeps_aufs() {
 #[test]
 fn an_aufs_that_is_emptied_in_its_place_is_not_done_while_its_mount_is_gone() {
     let ready = Ready::new();
-    ready.note_with("committing", ",\"stays\":true,\"in_two_steps\":true");
+    let beside = ".aufs2dm-6fcff1a3-9a5c-4f43-9d8c-0c3f5f5ac7b5";
+    let members = format!(",\"beside\":\"{beside}\",\"in_two_steps\":true");
+    ready.note_with("committing", &members);
     ready.note("removing");
     let removed = ready.path(".aufs2dm/removed");
     DirBuilder::new().mode(0o700).create(&removed).unwrap();
+    fs::rename(ready.path("image/aufs"), removed.join("image")).unwrap();
     fs::rename(ready.path("aufs"), ready.path("disk")).unwrap();
     fs::create_dir(ready.path("aufs")).unwrap();
     for (verb, options) in [("commit", &["--yes"][..]), ("resume", &[])] {
@@ -656,17 +659,20 @@ fn what_is_left_of_a_pseudo_link_whose_other_name_went_first_is_nothing_new() {
     let link = branch.join(".wh..wh.plnk/12.34");
     fs::create_dir_all(link.parent().unwrap()).unwrap();
     fs::hard_link(branch.join("data"), &link).unwrap();
+    let flags = Flags(root.path());
+    flags.set("+i", &branch.join("data"));
     let ready = Ready::of(root);
-    ready.note_with("committing", ",\"stays\":true,\"in_two_steps\":true");
-    ready.note("removing");
-    let removed = ready.path(".aufs2dm/removed");
-    DirBuilder::new().mode(0o700).create(&removed).unwrap();
-    // As a removal leaves it that empties `aufs` where a link leads.
-    fs::rename(ready.path("aufs"), ready.path("disk")).unwrap();
-    symlink(ready.path("disk"), ready.path("aufs")).unwrap();
-    fs::remove_file(ready.root.branch("web rw").join("data")).unwrap();
+    ready
+        .run("commit", &["--yes"])
+        .expect(1, &["12.34", "immutable"]);
+    // The pool's files keep their times.
+    Flags(ready.path(".aufs2dm")).clear();
+    // One name went first.
+    let going = ready.path(".aufs2dm/removed/going/aufs/diff");
+    let branch = going.join(branch.file_name().unwrap());
+    fs::remove_file(branch.join("data")).unwrap();
     ready.run("resume", &[]).expect(0, &[]);
-    assert!(!ready.path("disk/diff").exists());
+    assert!(!ready.path(".aufs2dm").exists());
 }
 
 /// Another sample may find nothing.

@@ -4,8 +4,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::thread::sleep;
-use std::time::Duration;
+use std::time::SystemTime;
 
 use super::commit_again::{Out, set_out};
 use super::commit_conditions::{Ready, spoil_a_file};
@@ -57,61 +56,155 @@ fn an_aufs_that_is_put_back_while_the_last_of_the_old_one_goes_stays() {
 }
 
 /// A root whose `aufs` is a link, and whose removal has left one file that nobody may remove.
-fn being_emptied() -> (Ready, Flags) {
-    let root = Ready::root();
-    let disk = root.path().join("disk");
-    fs::rename(root.path().join("aufs"), &disk).unwrap();
-    symlink(&disk, root.path().join("aufs")).unwrap();
-    let flags = Flags(disk.clone());
-    flags.set("+i", &data_in(&disk));
-    let ready = Ready::of(root);
-    ready
-        .run("commit", &["--yes", "--drop-linked-aufs"])
-        .expect(1, &["immutable"]);
-    assert!(data_in(&disk).exists());
-    (ready, flags)
+struct BeingRemoved {
+    ready: Ready,
+    flags: Flags,
+    disk: PathBuf,
+}
+
+impl BeingRemoved {
+    fn new() -> Self {
+        let root = Ready::root();
+        let disk = root.path().join("disk");
+        fs::rename(root.path().join("aufs"), &disk).unwrap();
+        symlink(&disk, root.path().join("aufs")).unwrap();
+        let flags = Flags(disk.clone());
+        flags.set("+i", &data_in(&disk));
+        let ready = Ready::of(root);
+        ready
+            .run("commit", &["--yes", "--drop-linked-aufs"])
+            .expect(1, &["immutable"]);
+        assert!(!disk.join("diff").exists());
+        Self { ready, flags, disk }
+    }
+
+    /// The directory in which what is the driver's waits.
+    fn waiting(&self) -> PathBuf {
+        let entries = fs::read_dir(&self.disk).unwrap();
+        let mut paths = entries.map(|entry| entry.unwrap().path());
+        let is_own = |path: &PathBuf| {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            name.starts_with(".aufs2dm-")
+        };
+        paths.find(is_own).unwrap()
+    }
 }
 
 #[test]
-fn an_aufs_that_is_emptied_behind_a_link_is_the_one_that_it_was() {
-    let (ready, _flags) = being_emptied();
-    let (disk, backup) = (ready.path("disk"), ready.path("backup"));
-    copy(&disk, &backup);
+fn what_waits_behind_a_link_is_found_where_it_was_left_alone() {
+    let removed = BeingRemoved::new();
+    let (ready, disk, waiting) = (&removed.ready, &removed.disk, removed.waiting());
+    let left = data_in(&waiting.join("going/aufs"));
+    // Another disk, with a whole aufs side: it is none of this removal's.
+    let backup = ready.path("backup");
+    copy(&ready.path("image"), &backup);
+    fs::create_dir(backup.join("diff")).unwrap();
     fs::remove_file(ready.path("aufs")).unwrap();
     symlink(&backup, ready.path("aufs")).unwrap();
     for (verb, options) in VERBS {
         ready.run(verb, options).expect(1, &["leads elsewhere"]);
-        assert!(data_in(&backup).exists());
+        assert!(backup.join("diff").exists() && left.exists());
     }
     fs::remove_file(ready.path("aufs")).unwrap();
-    symlink(&disk, ready.path("aufs")).unwrap();
+    symlink(disk, ready.path("aufs")).unwrap();
     ready.run("commit", &["--yes"]).expect(1, &["immutable"]);
-    // The same link to another directory of that name.
-    fs::rename(&disk, ready.path("old")).unwrap();
-    fs::rename(&backup, &disk).unwrap();
-    for (verb, options) in VERBS {
-        ready.run(verb, options).expect(1, &["leads elsewhere"]);
-        assert!(data_in(&disk).exists());
-    }
+    removed.flags.clear();
+    ready.run("commit", &["--yes"]).expect(0, &[]);
+    assert!(!waiting.exists() && !ready.path("aufs").is_symlink());
+    assert!(disk.exists());
 }
 
 #[test]
-fn what_is_written_where_aufs_is_being_emptied_is_named_and_stays() {
-    let (ready, flags) = being_emptied();
-    let disk = ready.path("disk");
-    sleep(Duration::from_millis(1100)); // times are told apart by their seconds
-    let newer = data_in(&disk).with_file_name("newer");
-    fs::write(&newer, "newer").unwrap();
-    flags.clear();
+fn what_comes_to_a_branch_that_is_in_parts_gone_is_named_and_stays() {
+    let removed = BeingRemoved::new();
+    let going = data_in(&removed.waiting().join("going/aufs"));
+    let new = going.with_file_name("new");
+    fs::write(&new, "new").unwrap();
+    let file = File::options().write(true).open(&new).unwrap();
+    file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+    removed.flags.clear();
     for (verb, options) in VERBS {
-        ready
-            .run(verb, options)
-            .expect(1, &["newer", "were not touched"]);
-        assert!(newer.exists());
+        let words = ["is not what it was when that began", "/new"];
+        removed.ready.run(verb, options).expect(1, &words);
+        assert!(new.exists() && going.exists());
     }
-    fs::rename(&newer, ready.path("kept")).unwrap();
-    ready.run("commit", &["--yes"]).expect(0, &[]);
-    assert!(!disk.join("diff").exists());
+    fs::rename(&new, removed.ready.path("kept")).unwrap();
+    removed.ready.run("commit", &["--yes"]).expect(0, &[]);
+}
+
+#[test]
+fn what_comes_where_aufs_was_is_none_of_the_removals() {
+    let harms: [fn(&Path); 3] = [
+        |disk| fs::create_dir_all(disk.join("diff/new")).unwrap(),
+        |disk| fs::create_dir(disk.join("layers")).unwrap(),
+        |disk| {
+            let id = "0a".repeat(32);
+            fs::create_dir_all(disk.join("mnt").join(id)).unwrap();
+        },
+    ];
+    for harm in harms {
+        let removed = BeingRemoved::new();
+        harm(&removed.disk);
+        removed.flags.clear();
+        for options in [&["--yes"][..], &["--yes", "--drop-aufs-changes"]] {
+            let ended = removed.ready.run("commit", options);
+            ended.expect(1, &["move it elsewhere"]);
+        }
+        for part in ["diff", "layers", "mnt"] {
+            let (from, to) = (removed.disk.join(part), removed.disk.join("kept"));
+            if from.exists() {
+                fs::rename(from, to).unwrap();
+            }
+        }
+        removed.ready.run("resume", &[]).expect(0, &[]);
+        assert!(removed.disk.join("kept").exists());
+    }
+}
+
+/// What is written where the aufs side waits that is being removed, to the directory above its branches.
+const LATE_WRITES: [fn(&Path); 5] = [
+    |aufs| fs::create_dir_all(aufs.join("diff/new/empty")).unwrap(),
+    |aufs| {
+        let new = data_in(aufs).with_file_name("new");
+        fs::write(&new, "new").unwrap();
+        let file = File::options().write(true).open(new).unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+    },
+    |aufs| HIDDEN_WRITES[0](&data_in(aufs)),
+    |aufs| HIDDEN_WRITES[1](&data_in(aufs)),
+    |aufs| fs::write(aufs.join("layers/new"), "").unwrap(),
+];
+
+#[test]
+fn what_is_written_where_the_rest_of_aufs_waits_is_named_and_stays() {
+    for write in LATE_WRITES {
+        // Of the branches nothing has been removed yet: one stays whole, for it cannot be moved.
+        let ready = Ready::new();
+        let flags = Flags(ready.root.path());
+        flags.set("+i", &ready.path("aufs/diff"));
+        flags.set("+i", &ready.path("aufs/layers"));
+        let left = ready.path(".aufs2dm/removed/aufs");
+        let ended = ready.run("commit", &["--yes"]);
+        ended.expect(1, &["removed/aufs/diff: is immutable: chattr -i -a"]);
+        for part in ["diff", "layers"] {
+            let mut chattr = Command::new("chattr");
+            let done = chattr.args(["-i", "-a"]).arg(left.join(part)).status();
+            assert!(done.unwrap().success());
+        }
+        write(&left);
+        for (verb, options) in VERBS {
+            let words = [
+                "is not what it was when that began",
+                "removed/aufs/",
+                "move what is needed",
+            ];
+            ready.run(verb, options).expect(1, &words);
+            assert!(data_in(&left).exists());
+        }
+        let options = ["--yes", "--drop-aufs-changes"];
+        ready.run("commit", &options).expect(0, &[]);
+        assert!(!left.exists());
+    }
 }
 
 #[test]

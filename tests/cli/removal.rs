@@ -354,7 +354,7 @@ fn what_cannot_be_removed_is_named_and_the_next_commit_removes_it() {
         .path()
         .canonicalize()
         .unwrap()
-        .join(".aufs2dm/removed/aufs/diff")
+        .join(".aufs2dm/removed/going/aufs/diff")
         .join(id)
         .join("im");
     let chattr_of = |name| format!("chattr -R -i -a {}", left.join(name).display());
@@ -414,8 +414,8 @@ fn directories_that_cannot_be_moved_are_seen_before_anything_is_removed() {
         .unwrap()
         .join(".aufs2dm/removed/aufs/diff");
     tool.run("commit", &root.path(), &["--yes"])
-        .expect(1, &[&format!("chattr -R -i -a {}", left.display())]);
-    chattr(&["-R", "-i", "-a"], &left);
+        .expect(1, &[&format!("chattr -i -a {}", left.display())]);
+    chattr(&["-i", "-a"], &left);
     tool.run("commit", &root.path(), &["--yes"]).expect(0, &[]);
 }
 

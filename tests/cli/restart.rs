@@ -1,11 +1,12 @@
 //! `convert` on a root in which an interrupted conversion has written layers.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use super::commit_unseen::HIDDEN_WRITES;
 use super::interrupted::wait_for;
 use super::run::{BINARY, Ended, Tool, large_root};
 use super::support::root::AufsRoot;
@@ -19,12 +20,20 @@ fn journal(root: &Path) -> String {
     fs::read_to_string(root.join(".aufs2dm/journal")).unwrap_or_default()
 }
 
-/// Kills a conversion once a layer is durable.
+/// Kills a conversion once a device is durable.
 fn killed(tool: &Tool, root: &AufsRoot) {
+    killed_when(tool, root, &[DURABLE]);
+}
+
+/// Kills a conversion once the journal has any of these.
+fn killed_when(tool: &Tool, root: &AufsRoot, words: &[&str]) {
     let mut child = tool.start(&root.path(), &["--jobs", "1", "--checkpoint", "0"]);
     wait_for(&root.path().join(".aufs2dm/journal"));
     let began = Instant::now();
-    while !journal(&root.path()).contains(DURABLE) {
+    while !words
+        .iter()
+        .any(|words| journal(&root.path()).contains(words))
+    {
         assert!(began.elapsed() < Duration::from_secs(60));
         sleep(Duration::from_micros(200));
     }
@@ -124,6 +133,135 @@ fn layers_that_are_kept_stay_where_aufs_lost_what_they_have() {
     fs::rename(&lost, &branch).unwrap();
     tool.run("rollback", &root.path(), &[]).expect(0, &[]);
     assert!(!root.path().join(".aufs2dm").exists());
+}
+
+/// A root with a second layer, of a conversion that is killed when the first is durable.
+fn killed_after_base(tool: &Tool) -> AufsRoot {
+    let content = vec![0x5b; 2 << 20];
+    let root = large_root()
+        .layer("top", |l| {
+            (0..48).fold(l, |l, n| l.file(format!("more{n:03}"), &content))
+        })
+        .image("lab/top:1", "top")
+        .container("web", ("lab/top:1", "top"), |l| l.file("log", "line"));
+    killed_when(tool, &root, &["\"devices\":[1]", "\"devices\":[0,1]"]);
+    root
+}
+
+/// The first file of the layer that is written.
+fn first_file(root: &AufsRoot) -> PathBuf {
+    root.branch("base").join("blob000")
+}
+
+#[test]
+fn layers_that_are_kept_stay_where_their_branches_lost_or_changed_anything() {
+    let harms: [fn(&Path); 4] = [
+        |file| fs::remove_file(file).unwrap(),
+        |file| fs::write(file, "other").unwrap(),
+        HIDDEN_WRITES[0],
+        HIDDEN_WRITES[1],
+    ];
+    for harm in harms {
+        let tool = Tool::new();
+        let root = killed_after_base(&tool);
+        harm(&first_file(&root));
+        let commands = [
+            ("rollback", &[][..]),
+            ("convert", &["--restart"]),
+            ("convert", &["--restart", "--dry-run"]),
+        ];
+        for (verb, options) in commands {
+            let words = [
+                "after it was written|when it was written",
+                "rollback --onto-damaged",
+            ];
+            let refused = tool.run(verb, &root.path(), options);
+            refused.expect(1, &words[1..]);
+            let is_told = words[0].split('|').any(|words| refused.err.contains(words));
+            assert!(is_told, "{refused:?}");
+            assert!(journal(&root.path()).contains(DURABLE));
+        }
+        tool.run("rollback", &root.path(), &["--onto-damaged"])
+            .expect(0, &[]);
+        tool.run("convert", &root.path(), &[]).expect(0, &[]);
+    }
+}
+
+#[test]
+fn what_was_written_to_aufs_while_a_conversion_was_interrupted_keeps_the_devices_from_rollback() {
+    for write in HIDDEN_WRITES {
+        let tool = Tool::new();
+        let root = killed_after_base(&tool);
+        write(&first_file(&root));
+        let resumed = tool.run("resume", &root.path(), &[]);
+        if resumed.code == Some(0) {
+            tool.run("rollback", &root.path(), &[])
+                .expect(1, &["written to", "verify --full"]);
+            assert!(root.path().join("devicemapper/metadata/base").exists());
+        } else {
+            // An attribute is seen when the branch is read.
+            assert!(journal(&root.path()).contains(DURABLE), "{resumed:?}");
+        }
+    }
+}
+
+#[test]
+fn what_a_container_wrote_that_was_started_since_is_no_loss() {
+    let (tool, root) = (
+        Tool::new(),
+        large_root().container("web", ("lab/base:1", "base"), |l| l.file("log", "line")),
+    );
+    killed(&tool, &root);
+    fs::write(root.branch("web rw").join("log"), "more").unwrap();
+    let config = fs::read_dir(root.path().join("containers"))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path()
+        .join("config.v2.json");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text + " ").unwrap();
+    tool.run("rollback", &root.path(), &[]).expect(0, &[]);
+    assert!(!root.path().join(".aufs2dm").exists());
+}
+
+#[test]
+fn what_is_staged_of_the_image_store_stays_where_aufs_lost_it() {
+    let losses: [fn(&Path); 2] = [
+        |store| fs::remove_file(store.join("repositories.json")).unwrap(),
+        |store| {
+            let configs = fs::read_dir(store.join("imagedb/content/sha256")).unwrap();
+            let config = configs.into_iter().next().unwrap().unwrap().path();
+            let kept = config.parent().unwrap().metadata().unwrap();
+            fs::remove_file(&config).unwrap();
+            let directory = fs::File::open(config.parent().unwrap()).unwrap();
+            directory.set_modified(kept.modified().unwrap()).unwrap();
+        },
+    ];
+    for lose in losses {
+        let (tool, root) = (Tool::new(), large_root());
+        killed(&tool, &root);
+        let (store, staged) = (
+            root.path().join("image/aufs"),
+            root.path().join(".aufs2dm/image"),
+        );
+        let copied = Command::new("cp")
+            .arg("-a")
+            .args([&store, &staged])
+            .status();
+        assert!(copied.unwrap().success());
+        lose(&store);
+        for (verb, options) in [
+            ("rollback", &[][..]),
+            ("resume", &[]),
+            ("convert", &["--restart"]),
+        ] {
+            let words = ["is missing", "rollback --onto-damaged"];
+            tool.run(verb, &root.path(), options).expect(1, &words);
+            assert!(staged.join("repositories.json").exists());
+        }
+    }
 }
 
 #[test]

@@ -1,0 +1,435 @@
+//! The aufs side on its way out of the root: what is made sure of, how it is moved, and how it comes back as long as nothing of it is gone.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use super::aufs_side::{Depth, PARTS};
+use super::beside;
+use super::committed::Committed;
+use super::conversion::Conversion;
+use super::error::Error;
+use super::going::remove_waiting;
+use super::journal::{
+    Journal, Record, State, Story, precisely_now, removal_has_begun, sync_directory,
+};
+use super::removal::{Removal, StoreOfAufs, Waiting};
+use super::remove::{all_removed, expect_changeable, expect_unmounted_aufs_side, remove_stage};
+use super::since::IMAGE_NAMES;
+use super::size;
+use super::stamp::{Pieces, written_after};
+use super::switch::{ExpectAlone, not_alone};
+use crate::docker;
+use crate::tree;
+use crate::units::Bytes;
+
+/// The directories of the aufs side in the root.
+const AUFS_SIDE: [&str; 2] = ["aufs", "image/aufs"];
+
+/// What an aufs side was before the last look at it.
+#[derive(Debug)]
+pub struct Untouched(Pieces);
+
+impl Conversion {
+    /// Bytes that the removal of the aufs side gives back.
+    pub fn bytes_of_aufs(&self) -> Bytes {
+        let removal = &self.story.removal;
+        let waiting = removal.waiting(&self.root, &self.stage);
+        let mut places = vec![waiting.image_in];
+        if removal.beside.is_some() {
+            places.push(waiting.aufs_in);
+        }
+        places.push(self.root.join(AUFS_SIDE[1]));
+        let aufs = self.root.join(AUFS_SIDE[0]);
+        if self.aufs_stays() {
+            places.extend(PARTS.iter().map(|part| aufs.join(part)));
+        } else {
+            places.push(aufs);
+        }
+        size::of(places.iter().map(PathBuf::as_path))
+    }
+
+    /// Whether `aufs` stays when the aufs side is removed, and with it what is not the driver's: it is a link or a mount point.
+    pub fn aufs_stays(&self) -> bool {
+        let is_link = self
+            .root
+            .join("aufs")
+            .symlink_metadata()
+            .is_ok_and(|meta| meta.is_symlink());
+        is_link || beside::is_own_mount(&self.root, "aufs").unwrap_or(false)
+    }
+
+    /// Makes sure that what waits beside an `aufs` that stays is there to be removed: behind a mount that is gone nothing would be seen of
+    /// it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AufsNotMounted`]; nothing has been changed.
+    pub fn expect_aufs_reached(&self) -> Result<(), Error> {
+        expect_reached(&self.root, &self.waiting())
+    }
+
+    /// Makes sure that there is no aufs side again where the one was that is being removed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AufsAgain`], [`Error::SetOutTwice`]; nothing has been changed.
+    pub fn expect_not_again(&self) -> Result<(), Error> {
+        let switching = self.story.switching.as_ref();
+        if let Some(aufs) = switching.and_then(|one| one.aufs.as_ref()) {
+            let mut changes = aufs.changes(&self.root, Depth::Names)?;
+            if self.story.removal.beside.is_some() {
+                changes = changes.of_the_driver();
+            }
+            if !changes.new.is_empty() {
+                return Err(Error::AufsAgain {
+                    root: self.root.clone(),
+                    new: changes.new,
+                });
+            }
+        }
+        // All was moved out first, so this is another, whatever it has.
+        let steps = steps(&self.root, &self.story.removal, &self.waiting());
+        match steps.into_iter().find(|(from, _)| is_there(from)) {
+            Some((path, _)) => Err(Error::SetOutTwice { path }),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes sure that what waits for its removal is what was looked at when that began.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::RestChanged`]; nothing has been changed.
+    pub fn expect_rest_is_known(&self) -> Result<(), Error> {
+        let Some(pieces) = &self.story.removal.pieces else {
+            return Ok(());
+        };
+        let mut changed = Vec::new();
+        for (side, at) in self.waiting().sides() {
+            let shown = at
+                .strip_prefix(&self.root)
+                .unwrap_or(&at)
+                .with_file_name("");
+            let unknown = pieces.unknown(side, &at)?.into_iter();
+            changed.extend(unknown.map(|name| format!("{}{name}", shown.display())));
+        }
+        let going = self.waiting().going().into_iter();
+        let began = self.story.removal.began;
+        let written = going.flat_map(|going| written_after(&going, began));
+        changed.extend(written.map(|path| tree::shown(&path)));
+        if changed.is_empty() {
+            return Ok(());
+        }
+        Err(Error::RestChanged {
+            root: self.root.clone(),
+            changed,
+        })
+    }
+
+    /// Makes sure that nothing stands in the way of removing the aufs side that would be seen only on the way: mounts, and directories
+    /// that cannot be moved, and what takes the place of the record that stays.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Mounted`], [`Error::Unchangeable`], [`Error::RecordInTheWay`]; nothing has been changed.
+    pub fn expect_removable(&self) -> Result<(), Error> {
+        expect_unmounted_aufs_side(&self.root)?;
+        expect_changeable(&self.root, self.aufs_stays())?;
+        Committed::expect_place(&self.root)
+    }
+
+    /// Takes down what the aufs side is, before it is looked at for the last time, to tell whether somebody writes to it from then on until it
+    /// is out of the root.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    pub fn untouched(&self) -> Result<Untouched, Error> {
+        let [aufs, image] = AUFS_SIDE.map(|from| self.root.join(from));
+        let stays = self.aufs_stays();
+        // A link itself has no pieces.
+        let aufs = if stays {
+            aufs.canonicalize().unwrap_or(aufs)
+        } else {
+            aufs
+        };
+        Pieces::of(&aufs, &image, stays).map(Untouched)
+    }
+
+    /// Removes the aufs side, and the conversion's own traces after it. It can be called again after a failure or a kill. `is_proven` tells
+    /// whether the devicemapper side is still as it was looked at.
+    ///
+    /// # Errors
+    ///
+    /// As [`expect_removable`](Self::expect_removable), [`Error::NotAlone`], [`Error::NotBegun`] while nothing is gone and [`Error::Removing`]
+    /// from then on, [`Error::WrittenMeanwhile`] with all in its place, [`Error::Interrupted`] when `stop` says so, and [`Error::NotRemoved`] when
+    /// all is removed that can be.
+    pub fn remove_aufs_side(
+        &self,
+        seen: (&Untouched, &dyn Fn() -> bool),
+        alone: ExpectAlone<'_>,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<(), Error> {
+        self.expect_removable()?;
+        alone().map_err(not_alone(&self.root, "commit"))?;
+        if stop() {
+            return Err(Error::Interrupted);
+        }
+        // From the first that is gone on, nothing more is moved out.
+        let removal = if self.story.state == State::Committing {
+            self.story.removal.clone()
+        } else {
+            let Untouched(pieces) = seen.0;
+            let removal = self.removal_of(pieces.clone());
+            match self.take_out(&removal, seen) {
+                Err(written @ Error::WrittenMeanwhile { .. }) => {
+                    let back = self.put_back(&removal, "commit", alone);
+                    back.map_err(|cause| self.broken_off(cause))?;
+                    return Err(written);
+                }
+                taken => taken.map_err(|cause| self.broken_off(cause))?,
+            }
+            removal
+        };
+        self.remove_all(&removal, stop)
+            .map_err(|cause| self.broken_off(cause))
+    }
+
+    fn removal_of(&self, pieces: Pieces) -> Removal {
+        let store = self.root.join("image/aufs");
+        // One that cannot be read tells nothing.
+        let without = docker::images_without_layers(&store).ok();
+        Removal {
+            began: Some(precisely_now()),
+            beside: self.aufs_stays().then(Removal::draw_name),
+            pieces: Some(pieces),
+            in_two_steps: true,
+            store: StoreOfAufs {
+                images_without_layers: without.map(|images| images.into_keys().collect()),
+                has_names: Some(store.join(IMAGE_NAMES).is_file()),
+            },
+        }
+    }
+
+    /// Moves the aufs side out of the root. Renamed first: whatever happens while millions of files are removed, no daemon takes the rest for a
+    /// root of aufs.
+    fn take_out(
+        &self,
+        removal: &Removal,
+        (untouched, is_proven): (&Untouched, &dyn Fn() -> bool),
+    ) -> Result<(), Error> {
+        let waiting = removal.waiting(&self.root, &self.stage);
+        // Before it is noted that it begins, for a disk may be full.
+        make(&waiting.image_in)?;
+        let begins = Record::Committing(Box::new(removal.clone()));
+        Journal::reopen(&self.stage)?.append(&begins)?;
+        if removal.beside.is_some() {
+            // After it: else nobody would know of a directory that a kill leaves.
+            make(&waiting.aufs_in)?;
+            make(&waiting.aufs_in.join("aufs"))?;
+        }
+        for (from, to) in steps(&self.root, removal, &waiting) {
+            set_out(&from, &to)?;
+        }
+        self.sync_set_out(&waiting)?;
+        self.expect_untouched(&waiting, untouched, is_proven)?;
+        Journal::reopen(&self.stage)?.append(&Record::Removing)
+    }
+
+    /// Nobody finds the aufs side any more where it was: what is still to be seen was written before.
+    fn expect_untouched(
+        &self,
+        waiting: &Waiting,
+        untouched: &Untouched,
+        is_proven: &dyn Fn() -> bool,
+    ) -> Result<(), Error> {
+        let [(_, aufs), (_, image)] = waiting.sides();
+        let side = if !untouched.0.is_same(&Pieces::of(&aufs, &image, false)?) {
+            "aufs"
+        } else if is_proven() {
+            return Ok(());
+        } else {
+            "devicemapper"
+        };
+        Err(Error::WrittenMeanwhile {
+            root: self.root.clone(),
+            side,
+        })
+    }
+
+    /// Removes what is out of the root, and then what is left of the conversion.
+    fn remove_all(&self, removal: &Removal, stop: &dyn Fn() -> bool) -> Result<(), Error> {
+        let waiting = removal.waiting(&self.root, &self.stage);
+        let aufs = self.root.join("aufs");
+        all_removed(&aufs, remove_waiting(&waiting, stop)?)?;
+        // Last of all, for the rest would not be found without it.
+        if removal.beside.is_some() && aufs.is_symlink() {
+            fs::remove_file(&aufs).map_err(Error::io(&aufs, "remove"))?;
+        }
+        let story = Story::read(&self.stage)?;
+        let story = story.as_ref().unwrap_or(&self.story);
+        Committed::of(story).write(&self.root, &self.stage)?;
+        remove_stage(&self.stage)
+    }
+
+    fn waiting(&self) -> Waiting {
+        self.story.removal.waiting(&self.root, &self.stage)
+    }
+
+    /// Makes durable where the aufs side is now.
+    fn sync_set_out(&self, waiting: &Waiting) -> Result<(), Error> {
+        let mut places = vec![
+            self.root.clone(),
+            self.root.join("image"),
+            waiting.image_in.clone(),
+        ];
+        if waiting.aufs_in != waiting.image_in {
+            let inside = waiting.aufs_in.join("aufs");
+            let around = [&*waiting.aufs_in, above(&waiting.aufs_in), &*inside];
+            places.extend(around.map(Path::to_owned));
+        }
+        let mut there = places.iter().filter(|place| is_there(place));
+        there.try_for_each(|place| sync_directory(place))
+    }
+
+    /// Moves an aufs side that is on its way out back to its place, as long as nothing of it has been removed. It can be called again after
+    /// a failure or a kill.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotAlone`], [`Error::SetOutTwice`] where something else is in its place, [`Error::AufsNotMounted`], [`Error::NoDirectory`],
+    /// [`Error::Io`].
+    pub fn put_aufs_side_back(
+        &self,
+        words: &'static str,
+        alone: ExpectAlone<'_>,
+    ) -> Result<(), Error> {
+        self.put_back(&self.story.removal, words, alone)
+    }
+
+    fn put_back(
+        &self,
+        removal: &Removal,
+        words: &'static str,
+        alone: ExpectAlone<'_>,
+    ) -> Result<(), Error> {
+        alone().map_err(not_alone(&self.root, words))?;
+        let image = self.root.join("image");
+        // A rename follows a link on its way.
+        if !image.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
+            return Err(Error::NoDirectory { path: image });
+        }
+        let waiting = removal.waiting(&self.root, &self.stage);
+        let steps = steps(&self.root, removal, &waiting);
+        let out = steps.iter().filter(|(_, at)| is_there(at));
+        // The image store goes out last, so all else is out with it.
+        if out.clone().any(|(_, at)| at.starts_with(&self.stage)) {
+            expect_reached(&self.root, &waiting)?;
+        }
+        if let Some((path, _)) = out.clone().find(|(from, _)| is_there(from)) {
+            let path = path.clone();
+            return Err(Error::SetOutTwice { path });
+        }
+        for (from, at) in out {
+            fs::rename(at, from).map_err(Error::io(at, "move back"))?;
+        }
+        self.sync_set_out(&waiting)?;
+        if removal.beside.is_some() {
+            for place in [waiting.aufs_in.join("aufs"), waiting.aufs_in] {
+                match fs::remove_dir(&place) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                        return Err(Error::io(&place, "remove")(error));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What a removal that failed has left.
+    pub(super) fn broken_off(&self, cause: Error) -> Error {
+        let root = self.root.clone();
+        let now = Story::read(&self.stage).ok().flatten();
+        let is_whole = now.as_ref().is_some_and(|story| story.aufs_is_whole);
+        let removal = now.map(|story| story.removal).unwrap_or_default();
+        let is_out = removal.waiting(&self.root, &self.stage).is_used();
+        match cause {
+            // These say themselves what is left.
+            Error::Interrupted | Error::NotRemoved { .. } | Error::SetOutTwice { .. } => cause,
+            cause if is_whole && is_out => Error::SettingOut {
+                root,
+                cause: Box::new(cause),
+            },
+            cause if !is_whole && (is_out || removal_has_begun(&self.root)) => Error::Removing {
+                root,
+                cause: Box::new(cause),
+            },
+            cause => Error::NotBegun {
+                root,
+                cause: Box::new(cause),
+                words: "commit",
+            },
+        }
+    }
+}
+
+/// What is renamed when the aufs side goes out of the root, and where it waits then. Where `aufs` stays, it is what the driver has in it.
+fn steps(root: &Path, removal: &Removal, waiting: &Waiting) -> Vec<(PathBuf, PathBuf)> {
+    let [(_, aufs), (_, image)] = waiting.sides();
+    let [from_aufs, from_image] = AUFS_SIDE.map(|from| root.join(from));
+    let mut steps: Vec<_> = if removal.beside.is_some() {
+        let real = above(&waiting.aufs_in);
+        PARTS
+            .iter()
+            .map(|part| (real.join(part), aufs.join(part)))
+            .collect()
+    } else {
+        vec![(from_aufs, aufs)]
+    };
+    steps.push((from_image, image));
+    steps
+}
+
+/// Where an `aufs` is that stays, something waits beside it as long as something waits in the staging directory.
+fn expect_reached(root: &Path, waiting: &Waiting) -> Result<(), Error> {
+    let path = root.join("aufs");
+    let is_beside = waiting.aufs_in != waiting.image_in;
+    if is_beside && is_there(&path) && is_there(&waiting.image_in) && !is_there(&waiting.aufs_in) {
+        return Err(Error::AufsNotMounted {
+            root: root.to_owned(),
+            path,
+        });
+    }
+    Ok(())
+}
+
+fn make(path: &Path) -> Result<(), Error> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        created => created.map_err(Error::io(path, "create")),
+    }
+}
+
+/// Moves something out of the root, if it is there.
+fn set_out(from: &Path, to: &Path) -> Result<(), Error> {
+    if !is_there(from) {
+        return Ok(());
+    }
+    if is_there(to) {
+        return Err(Error::SetOutTwice {
+            path: from.to_owned(),
+        });
+    }
+    fs::rename(from, to).map_err(Error::io(from, "move out of the root"))
+}
+
+fn is_there(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}
+
+fn above(path: &Path) -> &Path {
+    path.parent().unwrap_or(path)
+}
