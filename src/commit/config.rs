@@ -6,9 +6,11 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::beside;
+use super::config_kinds::other_kind;
 use super::error::Error;
 use super::since::{DRIVER, names_in, read_regular};
 use super::stage::STAGE_NAME;
+use crate::docker::is_same_key;
 use crate::shell::word;
 use crate::tree::{escape, shown};
 
@@ -124,7 +126,7 @@ impl Config {
         let mut others = self.others.keys();
         let is_known = |name: &String| {
             let mut known = FIXED.iter().chain(&MEMBERS);
-            known.any(|known| known.eq_ignore_ascii_case(name) && known != name)
+            known.any(|known| is_same_key(known, name) && known != name)
         };
         others.find(|name| is_known(name)).map(String::as_str)
     }
@@ -135,6 +137,11 @@ fn contradiction(root: &Path, inner: &str, now: &Config) -> Result<Option<String
         return Ok(Some(format!(
             "has a member \"{}\", which Docker reads and never writes so",
             escape(name.as_bytes())
+        )));
+    }
+    if let Some((name, expected)) = other_kind(&now.others, &now.settings, &now.state) {
+        return Ok(Some(format!(
+            "has a member {name} that is not {expected}{NOT_LOADED}"
         )));
     }
     if inner.split('/').nth(1) != Some(&now.id) {

@@ -176,6 +176,12 @@ impl Conversion {
         }
     }
 
+    /// When the conversion wrote the driver's note of a layer's device, in seconds since 1970.
+    pub fn note_written_at(&self, id: &CacheId) -> Option<i64> {
+        let switching = self.story.switching.as_ref()?;
+        switching.written.note_written_at(id.as_str())
+    }
+
     /// What became of a branch since it was converted.
     pub fn branch_now(&self, id: &CacheId) -> BranchNow {
         let switching = self.story.switching.as_ref();

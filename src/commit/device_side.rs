@@ -4,6 +4,7 @@
 //! of those. What is written in place to a block device shows nowhere here: `docker cp` into a stopped container is enough. The
 //! superblocks of the devices' file systems tell that.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -29,6 +30,10 @@ pub struct DeviceSide {
     superblock: Option<String>,
     /// Sizes and times of the pool's files, where it has some.
     files: Vec<PoolFile>,
+    /// When the kernel last mounted the devices' file systems to write to them, in seconds since 1970, by the layers' ids. Earlier versions did not
+    /// note it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    mounts: BTreeMap<String, i64>,
 }
 
 /// A file of the pool: its bytes, and when they and the file were last changed, in seconds since 1970 and nanoseconds.
@@ -60,7 +65,20 @@ impl DeviceSide {
             configs: of_bytes(&root.join("containers"), is_config)?,
             superblock: superblock.map(|block| format!("{:x}", Sha256::digest(block))),
             files,
+            mounts: BTreeMap::new(),
         })
+    }
+
+    /// The same with the times of mounts.
+    #[must_use]
+    pub fn with_mounts(self, mounts: BTreeMap<String, i64>) -> Self {
+        Self { mounts, ..self }
+    }
+
+    /// When a layer's device had last been mounted; `None` where no such times are known.
+    pub fn mount_of(&self, layer: &str) -> Option<Option<i64>> {
+        let is_known = !self.mounts.is_empty();
+        is_known.then(|| self.mounts.get(layer).copied())
     }
 
     /// What was written between this moment and `later`, a text each.

@@ -10,6 +10,7 @@ mod aufs_side;
 mod beside;
 mod committed;
 mod config;
+mod config_kinds;
 mod content;
 mod conversion;
 mod copy;

@@ -29,21 +29,25 @@ pub fn expect_unmounted_stage(root: &Path) -> Result<(), Error> {
     expect_unmounted(root, &|inner, _| is_in_stage(inner))
 }
 
-/// The same of all that a rollback moves and removes.
+/// The same of all that a rollback moves and removes, and of the image store that it goes back to: what is mounted there may be the one that
+/// goes.
 pub(super) fn expect_unmounted_result(root: &Path) -> Result<(), Error> {
     expect_unmounted(root, &|inner, _| {
         is_in_stage(inner)
             || inner.starts_with("devicemapper")
             || inner.starts_with("image/devicemapper")
+            || inner.starts_with("image/aufs")
     })
 }
 
-/// The same of all that `commit` removes. `aufs` itself may be a mount point here, of which only what is inside goes.
+/// The same of all that `commit` removes, and of the image store that stays: what is mounted there may be the one that goes. `aufs` itself may be
+/// a mount point here, of which only what is inside goes.
 pub(super) fn expect_unmounted_aufs_side(root: &Path) -> Result<(), Error> {
     expect_unmounted(root, &|inner, seen| {
         inner.starts_with(STAGE_NAME)
             || is_beside(inner)
             || inner.starts_with("image/aufs")
+            || inner.starts_with("image/devicemapper")
             || inner.starts_with("aufs") && (inner != Path::new("aufs") || seen == Seen::Elsewhere)
     })
 }

@@ -322,6 +322,12 @@ impl Written {
         self.files.contains_key(&path)
     }
 
+    /// When the conversion wrote a file of the driver's notes, in seconds since 1970.
+    pub(super) fn note_written_at(&self, name: &str) -> Option<i64> {
+        let noted = self.files.get(&format!("devicemapper/metadata/{name}"))?;
+        Some(noted.modified.0)
+    }
+
     /// Whether a config that was replaced became these bytes.
     pub(super) fn is_config(&self, path: &str, bytes: &[u8]) -> bool {
         let digest = format!("{:x}", Sha256::digest(bytes));

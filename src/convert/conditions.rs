@@ -1,9 +1,11 @@
 //! What `commit` makes sure of a moment before it removes the only other copy.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
+use super::apart::shared_with_aufs;
 use super::discard::MayLose;
 use super::error::Error;
 use super::verify::{Aufs, VerifyRequest, device_side, look, noted};
@@ -13,10 +15,10 @@ use crate::docker::daemon::Host;
 use crate::docker::devicemapper::FileSystem;
 use crate::docker::{CacheId, DeviceFiles};
 use crate::engine::{Cancel, Silent};
-use crate::mount_table::{directory_at, other_points};
+use crate::mount_table::{Table, directory_at};
 use crate::shell::own;
 use crate::tree::{escape, shown};
-use crate::verify::{self, Mode, Report, Verdict};
+use crate::verify::{self, LayerReport, Mode, Report, Verdict};
 
 /// Makes sure that the devicemapper side is whole and proven, and that the aufs side has nothing besides.
 ///
@@ -32,8 +34,7 @@ pub(super) fn expect_whole_copy(
     expect_parts(path)?;
     expect_unchanged(path, conversion, may_lose)?;
     // It takes longest, so it comes last.
-    let proven_at = proof(path, conversion, may_lose)?.at.cast_signed();
-    let sides = (path, conversion, proven_at);
+    let sides = (path, conversion, proof(path, conversion, may_lose)?);
     match not_sound(host, sides, may_lose, cancel)? {
         None => Ok(()),
         Some(why) => Err(Error::StillNeeded {
@@ -46,12 +47,12 @@ pub(super) fn expect_whole_copy(
 /// Makes sure that the devicemapper side has its directories.
 fn expect_parts(path: &Path) -> Result<(), Error> {
     let parts = ["devicemapper", "image/devicemapper"].map(|part| path.join(part));
-    match parts.into_iter().find(|part| !part.is_dir()) {
+    match parts.into_iter().find(|part| !is_directory(part)) {
         None => Ok(()),
         Some(part) => Err(Error::StillNeeded {
             path: path.to_owned(),
             why: vec![format!(
-                "{}: is missing; bring it back (a backup), or `{}` goes back to aufs",
+                "{}: is missing, or no directory; bring it back (a backup), or `{}` goes back to aufs",
                 part.display(),
                 own("rollback", path)
             )],
@@ -115,7 +116,7 @@ fn written_since_any(
     let Some(proof) = proof else {
         return Ok(None);
     };
-    if let Some(why) = mounted_since(path, proof.at.cast_signed(), report) {
+    if let Some(why) = mounted_since(path, proof, report) {
         return Ok(Some(why));
     }
     // Earlier versions did not note what it had before it.
@@ -176,6 +177,11 @@ pub(super) fn expect_unchanged(
     why.extend(written.map(|fact| format!("{fact}: `{}`", own("verify --full", path))));
     why.extend(aufs_since(path, conversion, proof, may_lose)?);
     why.extend(linked_aufs(path, may_lose));
+    why.extend(shared_with_aufs(path).map(|shared| {
+        format!(
+            "{shared}, so what stays would go: put there what the conversion made, or a copy of it"
+        )
+    }));
     if why.is_empty() {
         return Ok(());
     }
@@ -302,8 +308,7 @@ fn linked_aufs(path: &Path, may_lose: MayLose) -> Option<String> {
         let target = aufs.canonicalize().unwrap_or(target);
         format!("a symbolic link to {}", shown(&target))
     } else {
-        let mounts = fs::read("/proc/self/mountinfo").ok()?;
-        mounted_elsewhere(&mounts, &aufs)?
+        mounted_elsewhere(&aufs)?
     };
     Some(format!(
         "{} is {what}, which may be another root's too: `{}` removes what the driver has there",
@@ -313,19 +318,23 @@ fn linked_aufs(path: &Path, may_lose: MayLose) -> Option<String> {
 }
 
 /// What is mounted on `aufs`, if it may be reached elsewhere too.
-fn mounted_elsewhere(mounts: &[u8], aufs: &Path) -> Option<String> {
-    if let Some((directory, device)) = directory_at(mounts, aufs) {
+fn mounted_elsewhere(aufs: &Path) -> Option<String> {
+    let proc = Path::new("/proc");
+    let mounts = fs::read(proc.join("self/mountinfo")).ok()?;
+    if let Some((directory, device)) = directory_at(&mounts, aufs) {
         return Some(format!(
             "a mount of the directory {} of the file system on device {}",
             shown(&directory),
             escape(&device)
         ));
     }
-    let others = other_points(mounts, aufs);
-    let other = others.first()?;
+    let other = Table::everywhere(proc).other_point(aufs)?;
+    let by = other.pid.map_or_else(String::new, |pid| {
+        format!(", in the mount namespace of process {pid}")
+    });
     Some(format!(
-        "a mount of a file system that is mounted on {} as well",
-        shown(other)
+        "a mount of a file system that is mounted on {} as well{by}",
+        shown(&other.point)
     ))
 }
 
@@ -358,15 +367,15 @@ fn not_converted(path: &Path, changes: &AufsChanges, may_lose: MayLose) -> Vec<S
 }
 
 /// What is wrong with the devicemapper side right now. It is noted, like any other verification that fails. A device that was mounted
-/// after the proof, in seconds since 1970, counts too.
+/// after the proof counts too.
 fn not_sound(
     host: &Host,
-    (path, conversion, proven_at): (&Path, &Conversion, i64),
+    (path, conversion, proof): (&Path, &Conversion, &Verified),
     may_lose: MayLose,
     cancel: &Cancel,
 ) -> Result<Option<String>, Error> {
     let report = quick_look(host, (path, conversion), cancel)?;
-    if let Some(why) = mounted_since(path, proven_at, &report) {
+    if let Some(why) = mounted_since(path, proof, &report) {
         return Ok(Some(why));
     }
     if is_right(&report) && could_look(&report, may_lose) {
@@ -384,17 +393,45 @@ fn not_sound(
 }
 
 /// That a device was mounted to be written to since the proof. A write in place to a pool on devices shows in nothing else.
-fn mounted_since(path: &Path, proven_at: i64, report: &Report) -> Option<String> {
-    // The verification keeps Docker out until its end.
-    let mut layers = report.layers.iter();
-    let layer = layers.find(|layer| layer.mounted.is_some_and(|at| at >= proven_at));
+fn mounted_since(path: &Path, proof: &Verified, report: &Report) -> Option<String> {
+    let is_later = |layer: &&LayerReport| {
+        let Some(now) = layer.mounted else {
+            return false;
+        };
+        // A clock may have been set back, so it counts only where nothing else was noted. The verification keeps Docker out until its end.
+        match proof
+            .seen
+            .as_ref()
+            .and_then(|seen| seen.mount_of(name_of(layer)))
+        {
+            Some(then) => then != Some(now),
+            None => now >= proof.at.cast_signed(),
+        }
+    };
+    let layer = report.layers.iter().find(is_later);
     layer.map(|layer| {
         format!(
             "the device of layer {} was mounted and may have been written to after the last full verification: `{}`",
-            layer.id.as_ref().map_or("base", CacheId::as_str),
+            name_of(layer),
             own("verify --full", path)
         )
     })
+}
+
+/// When the kernel last mounted each device's file system to write to it, as far as that can be told.
+pub(super) fn mounts(report: &Report) -> BTreeMap<String, i64> {
+    let layers = report.layers.iter();
+    layers
+        .filter_map(|layer| Some((name_of(layer).to_owned(), layer.mounted?)))
+        .collect()
+}
+
+fn name_of(layer: &LayerReport) -> &str {
+    layer.id.as_ref().map_or("base", CacheId::as_str)
+}
+
+pub(super) fn is_directory(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|meta| meta.is_dir())
 }
 
 fn is_xfs(path: &Path) -> Result<bool, Error> {

@@ -3,6 +3,7 @@
 //! [`Source::open`] finds out whether the root can be converted, [`Source::plan`] reads the layers and computes the plan without
 //! writing anything, [`Prepared::execute`] writes it and moves it in place.
 
+mod apart;
 mod begun_at;
 mod conditions;
 mod dead_end;

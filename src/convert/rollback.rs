@@ -16,13 +16,13 @@ use super::verify::device_side;
 use super::way_back::{Flaw, expect_right};
 use super::whole_source::expect_all_of;
 use crate::commit::{self, Changes, Conversion, Leftover, State};
-use crate::docker;
 use crate::docker::daemon::Host;
+use crate::docker::{self, CacheId};
 use crate::engine::Cancel;
 use crate::engine::kernel::{self, Target};
 use crate::privileges::{self, Purpose};
 use crate::units::Bytes;
-use crate::verify;
+use crate::verify::{self, WrittenAt};
 
 /// What was asked for.
 #[derive(Clone, Debug)]
@@ -243,7 +243,9 @@ fn is_written_in_place(path: &Path, conversion: &Conversion) -> bool {
     let Some(home) = homes.iter().find(|home| home.is_dir()) else {
         return false;
     };
-    verify::mounted_since_noted(home, &target, conversion.switched_at()).unwrap_or(false)
+    let written_at = |id: &CacheId| conversion.note_written_at(id);
+    let times = (&written_at as WrittenAt<'_>, conversion.switched_at());
+    verify::mounted_since_noted(home, &target, times).unwrap_or(false)
 }
 
 /// That the pool's metadata is not what the latest verification had before it: that alone is no content, but it shows that somebody used
@@ -263,18 +265,25 @@ fn metadata_written(path: &Path, conversion: &Conversion) -> Option<String> {
 /// Where the aufs side of a converted root is gone, that is what there is to tell.
 fn no_way_back(root: &Path, error: Error) -> Error {
     let path = root.canonicalize().unwrap_or_else(|_| root.to_owned());
+    let found = Conversion::find(&path).ok().flatten();
     let missing = match &error {
         Error::Docker(docker::Error::MissingPart { path }) => Some(path.clone()),
         Error::Docker(docker::Error::NotAufs { .. }) => missing_of_aufs(&path),
         _ => None,
     };
+    // What is mounted over a part of it can be why that looks as if it were gone.
+    let unmounted = found.as_ref().map(Conversion::expect_unmounted);
+    if let (Error::Docker(_), Some(Err(mounted @ commit::Error::Mounted { .. }))) =
+        (&error, unmounted)
+    {
+        return mounted.into();
+    }
     let Some(missing) = missing else {
         return error;
     };
     if let Some(end) = dead_end(&path) {
         return end;
     }
-    let found = Conversion::find(&path).ok().flatten();
     match found.map(|one| one.story().state) {
         Some(State::Converted) => Error::NoWayBack { path, missing },
         Some(state @ State::Committing) => Error::Commit(commit::Error::Unfinished { path, state }),

@@ -7,6 +7,7 @@ use std::num::NonZeroUsize;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use super::conditions::{is_directory, mounts};
 use super::dead_end::dead_end;
 use super::error::Error;
 use super::execute::Prepared;
@@ -104,7 +105,7 @@ pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<Report
     if let Some(conversion) = conversion.filter(is_noted) {
         let verified = Verified {
             aufs_times: aufs.times_after(&report),
-            ..noted(&report, seen)
+            ..noted(&report, seen.map(|seen| seen.with_mounts(mounts(&report))))
         };
         if is_of(&conversion, request.target.as_ref()) {
             note(&path, &conversion, verified, &mut report)?;
@@ -143,7 +144,7 @@ fn expect_judgeable(
         let mut parts = ["devicemapper", "image/devicemapper"]
             .map(|part| path.join(part))
             .into_iter();
-        if let Some(part) = parts.find(|part| part.symlink_metadata().is_err()) {
+        if let Some(part) = parts.find(|part| !is_directory(part)) {
             return Err(Error::PartMissing { path, part });
         }
     }
@@ -346,17 +347,13 @@ pub(super) fn look(
             path: path.to_owned(),
         });
     }
-    let side = if devices.is_some() {
-        "image/devicemapper"
-    } else {
-        "image/aufs"
-    };
-    let image = path.join(side);
+    let image = path.join(image_of(devices.is_some()));
     let mounts = MountPoints::make(conversion)?;
     let branch = |id: &CacheId| {
         conversion.map_or(BranchNow::Unknown, |conversion| conversion.branch_now(id))
     };
     let is_as_it_was = |at: &Path| conversion.is_some_and(|one| one.is_as_it_was(at));
+    let written_at = |id: &CacheId| conversion.and_then(|one| one.note_written_at(id));
     let none = Digests::new();
     let original = original_store(path, conversion);
     let store = store_of_aufs(path, conversion);
@@ -386,6 +383,7 @@ pub(super) fn look(
             entries: conversion.map_or(&none, |one| &one.story().entries),
             bytes: conversion.map_or(&none, |one| &one.story().bytes),
             is_as_it_was: &is_as_it_was,
+            written_at: &written_at,
             switched_at: conversion.and_then(Conversion::switched_at),
         }),
         jobs: request.jobs,
@@ -394,6 +392,15 @@ pub(super) fn look(
     match verify::verify(&request, progress) {
         Err(verify::Error::Interrupted) => Err(Error::Interrupted),
         report => Ok(report?),
+    }
+}
+
+/// The image store of one of the two sides.
+fn image_of(has_devices: bool) -> &'static str {
+    if has_devices {
+        "image/devicemapper"
+    } else {
+        "image/aufs"
     }
 }
 

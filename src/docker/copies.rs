@@ -271,7 +271,7 @@ pub fn is_file_of_names(bytes: &[u8]) -> bool {
 }
 
 /// Whether it looks like `2006-01-02T15:04:05.999999999Z07:00`.
-fn is_time(text: &[u8]) -> bool {
+pub fn is_time(text: &[u8]) -> bool {
     let form = b"dddd-dd-ddTdd:dd:dd";
     let fits = |(byte, form): (&u8, &u8)| match form {
         b'd' => byte.is_ascii_digit(),

@@ -64,8 +64,13 @@ pub(super) struct Member {
 impl Member {
     /// Whether Go's decoder would put it in the field `name`.
     pub(super) fn is(&self, name: &str) -> bool {
-        self.key.chars().map(fold).eq(name.chars().map(fold))
+        is_same_key(&self.key, name)
     }
+}
+
+/// Whether Go's decoder takes two keys for one.
+pub fn is_same_key(a: &str, b: &str) -> bool {
+    a.chars().map(fold).eq(b.chars().map(fold))
 }
 
 /// Go folds ASCII case, and the two letters beyond ASCII whose simple case folding is an ASCII letter.

@@ -48,7 +48,7 @@ mod users;
 mod warning;
 
 pub use container::{CONFIG, Container, LEGACY_CONFIG, RestartPolicy, Status};
-pub use copies::{CopyFault, copy_faults, is_file_of_names, same_bytes};
+pub use copies::{CopyFault, copy_faults, is_file_of_names, is_time, same_bytes};
 pub use data_dir::DataDir;
 pub use device_files::{DeviceFileFault, DeviceFiles};
 pub use driver::{config_with_driver, driver_of, is_aufs};
@@ -60,7 +60,7 @@ pub use image::{Image, Reference};
 pub use inventory::{
     ContainerSummary, ImageSummary, Inventory, OrphanSummary, ProblemSummary, WarningSummary,
 };
-pub use json::JsonError;
+pub use json::{JsonError, is_same_key};
 pub use layer::Layer;
 pub use lost_images::lost_images;
 pub use model::{AufsLayer, Model, OrphanReason, Use};

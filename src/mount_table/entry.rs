@@ -49,17 +49,6 @@ pub(crate) fn paths_of(text: &[u8], (directory, device): (&Path, &[u8])) -> Vec<
         .collect()
 }
 
-/// Where else the file system is mounted that is mounted on `point`, or a part of it: all that is not inside of `point`.
-pub(crate) fn other_points(text: &[u8], point: &Path) -> Vec<PathBuf> {
-    let Some(topmost) = parse(text).filter(|mount| mount.point == point).last() else {
-        return Vec::new();
-    };
-    let same = parse(text).filter(|mount| mount.device == topmost.device);
-    same.map(|mount| mount.point)
-        .filter(|other| !other.starts_with(point))
-        .collect()
-}
-
 /// The mounts that a `mountinfo` file tells of, in its order.
 pub(crate) fn parse(text: &[u8]) -> impl Iterator<Item = Mount> {
     text.split(|byte| *byte == b'\n').filter_map(parse_mount)

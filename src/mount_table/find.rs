@@ -83,6 +83,25 @@ impl Table {
     }
 }
 
+impl Table {
+    /// Where else the file system is mounted that this process sees on `point`, or a part of it, for whatever process: all that is not inside
+    /// of `point`.
+    pub fn other_point(&self, point: &Path) -> Option<Found> {
+        let own = self.views[0].mounts();
+        let topmost = own.iter().rfind(|mount| mount.point == point)?;
+        self.views.iter().find_map(|view| {
+            let same = view.mounts().iter();
+            let mut same = same.filter(|mount| mount.device == topmost.device);
+            // A namespace that was made as a copy has the same mount.
+            let other = same.find(|mount| !view.path(mount).starts_with(point))?;
+            Some(Found {
+                point: view.path(other),
+                pid: view.pid,
+            })
+        })
+    }
+}
+
 /// Where a directory lies, by the mount through which it is seen.
 fn place_of(directory: &Path, own: &View) -> Option<Place> {
     let open = File::open(directory).ok()?;

@@ -6,8 +6,6 @@ mod entry;
 mod find;
 mod view;
 
-pub(crate) use entry::{
-    Mount, directory_at, mount_points, mount_points_of, other_points, parse, paths_of,
-};
+pub(crate) use entry::{Mount, directory_at, mount_points, mount_points_of, parse, paths_of};
 pub(crate) use find::told;
 pub use find::{Found, Seen, Table};

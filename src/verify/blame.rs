@@ -36,6 +36,8 @@ pub struct Noted<'a> {
     pub bytes: &'a BTreeMap<String, String>,
     /// Whether something on the aufs side, by its path, is what it was when the root was converted, or was left out then.
     pub is_as_it_was: &'a (dyn Fn(&Path) -> bool + Sync),
+    /// When the conversion wrote the driver's note of a layer's device, in seconds since 1970.
+    pub written_at: &'a (dyn Fn(&CacheId) -> Option<i64> + Sync),
     /// When the conversion was in place, in seconds since 1970.
     pub switched_at: Option<i64>,
 }

@@ -11,9 +11,12 @@ use crate::engine::kernel::Target;
 use crate::ext4::read::ReadAt;
 use crate::thin::ThinId;
 
+/// When a conversion wrote the driver's note of a layer's device, in seconds since 1970, if it did.
+pub type WrittenAt<'a> = &'a dyn Fn(&CacheId) -> Option<i64>;
+
 /// Whether there is a device whose ext4 the kernel has mounted to write to it since the conversion noted it, or one of which the note is
-/// gone, so that nothing tells. xfs notes no such time. `home` is the driver's; `switched_at` is when the conversion was in place, in
-/// seconds since 1970.
+/// gone, so that nothing tells. xfs notes no such time. `home` is the driver's; `written_at` is when the conversion wrote a note, and `switched_at`
+/// when it was in place, in seconds since 1970.
 ///
 /// # Errors
 ///
@@ -21,7 +24,7 @@ use crate::thin::ThinId;
 pub fn mounted_since_noted(
     home: &Path,
     target: &Target,
-    switched_at: Option<i64>,
+    (written_at, switched_at): (WrittenAt<'_>, Option<i64>),
 ) -> Result<bool, Error> {
     let pool = Pool::open(home, target)?;
     // What is wrong with these is for a verification to tell.
@@ -31,7 +34,7 @@ pub fn mounted_since_noted(
         let device = thin.and_then(|thin| pool.device(thin, device.size()));
         let mounted = device.and_then(|device| last_mount(&device));
         mounted
-            .zip(noted_at(home, id, switched_at))
+            .zip(noted_at(home, id, (written_at(id), switched_at)))
             .is_some_and(|(mounted, noted)| mounted > noted)
     };
     let noted: BTreeSet<u32> = (files.layers.values().chain(&files.base))
@@ -42,11 +45,16 @@ pub fn mounted_since_noted(
     Ok(is_unknown || files.layers.iter().any(is_mounted))
 }
 
-/// When the conversion noted a layer's device, in seconds since 1970: by the time of the note, which a copy of it does not have, but not
-/// after the conversion was in place.
-pub(super) fn noted_at(home: &Path, id: &CacheId, switched_at: Option<i64>) -> Option<i64> {
+/// When the conversion noted a layer's device, in seconds since 1970: as the journal has it, for the time of a file can be set. Without that it is
+/// the time of the note, which a copy of it does not have, but not after the conversion was in place.
+pub(super) fn noted_at(
+    home: &Path,
+    id: &CacheId,
+    (written_at, switched_at): (Option<i64>, Option<i64>),
+) -> Option<i64> {
     let note = home.join("metadata").join(id.as_str());
     let modified = note.symlink_metadata().ok()?.mtime();
+    let modified = written_at.unwrap_or(modified);
     Some(switched_at.map_or(modified, |at| at.min(modified)))
 }
 

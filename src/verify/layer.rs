@@ -493,8 +493,11 @@ impl<'r, 'a> Look<'r, 'a> {
 
     /// When the conversion noted its device, in seconds since 1970.
     pub(super) fn noted_at(&self) -> Option<i64> {
-        let switched_at = self.run.noted.and_then(|noted| noted.switched_at);
-        noted_at(self.run.devices.as_ref()?.home, self.id, switched_at)
+        let noted = self.run.noted;
+        let written_at = noted.and_then(|noted| (noted.written_at)(self.id));
+        let switched_at = noted.and_then(|noted| noted.switched_at);
+        let home = self.run.devices.as_ref()?.home;
+        noted_at(home, self.id, (written_at, switched_at))
     }
 
     /// Whether the kernel mounted the file system to write to it after the conversion noted its device: a container went on with it,

@@ -46,7 +46,7 @@ pub use blame::{BranchNow, Noted};
 pub use coverage::{Coverage, LayerCounts, Missing, Reason};
 pub use damage::LayerDamage;
 pub use error::Error;
-pub use last_mount::mounted_since_noted;
+pub use last_mount::{WrittenAt, mounted_since_noted};
 pub use pool_state::{expect_devices, superblock};
 pub use report::{
     Contents, Faults, KernelWord, LayerReport, Mode, Proof, Report, Role, Tree, Verdict,

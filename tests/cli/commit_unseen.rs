@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::fcntl::{Flock, FlockArg};
+use nix::mount::{MntFlags, umount2};
 
 use super::commit_conditions::Ready;
-use super::removal::Mounted;
+use super::removal::{Mounted, Namespace};
+use super::support::unmounted::wait_until_nobody_sees;
 
 /// Puts a copy in the place of what is there, with all that a copy can keep.
 fn replace_by_copy(path: &Path) {
@@ -305,7 +307,14 @@ fn an_aufs_on_a_disk_that_is_mounted_elsewhere_too_goes_by_its_own_word_alone() 
     let ready = Ready::of(root);
     let words = ["disk", "as well", "commit --drop-linked-aufs"];
     ready.refused(1, &words);
-    drop(other);
+    // Of its own namespace another process keeps it.
+    let namespace = Namespace::with_bind(&ready.path("containers"), &ready.path("containers"));
+    umount2(&disk, MntFlags::MNT_DETACH).unwrap();
+    std::mem::forget(other);
+    let words = ["disk", "as well, in the mount namespace of process"];
+    ready.refused(1, &words);
+    drop(namespace);
+    wait_until_nobody_sees(&disk);
     // Nobody else has it any more.
     ready.run("commit", &["--yes"]).expect(0, &[]);
     drop(mounted);
@@ -365,4 +374,28 @@ fn an_aufs_that_is_a_bind_mount_of_another_roots_goes_by_its_own_word_alone() {
         .expect(0, &[]);
     assert!(!elsewhere.join("diff").exists());
     drop(mounted);
+}
+
+#[test]
+fn a_devicemapper_side_that_leads_to_the_aufs_side_keeps_that() {
+    let links: [(&str, &str); 3] = [
+        ("image/devicemapper", "aufs"),
+        ("image/devicemapper/layerdb", "../aufs/layerdb"),
+        (
+            "image/devicemapper/repositories.json",
+            "../aufs/repositories.json",
+        ),
+    ];
+    for (path, target) in links {
+        let ready = Ready::new();
+        fs::rename(ready.path(path), ready.path("kept")).unwrap();
+        symlink(target, ready.path(path)).unwrap();
+        ready.refused(1, &[]);
+        ready.run("verify", &["--full"]);
+        ready.refused(1, &[]);
+        fs::remove_file(ready.path(path)).unwrap();
+        fs::rename(ready.path("kept"), ready.path(path)).unwrap();
+        ready.run("verify", &["--full"]).expect(0, &[]);
+        ready.committed(&[]);
+    }
 }

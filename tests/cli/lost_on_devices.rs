@@ -125,6 +125,44 @@ fn an_image_that_docker_removed_is_no_damage_and_commit_names_it() {
 }
 
 #[test]
+fn a_config_that_dockers_decoder_reads_otherwise_is_wrong() {
+    let ready = Ready::of(with_a_whole_config());
+    let config = only(&ready.path("containers")).join("config.v2.json");
+    let good = fs::read_to_string(&config).unwrap();
+    let with = |at: &str, value: Value| {
+        let mut all: Value = serde_json::from_str(&good).unwrap();
+        match at.split_once('/') {
+            Some((part, name)) => all[part][name] = value,
+            None => all[at] = value,
+        }
+        all.to_string()
+    };
+    for (text, why) in [
+        (with("O\u{17f}", json!("linux")), "a member \"O"),
+        (
+            with("MountLabel", json!(5)),
+            "MountLabel that is not a string",
+        ),
+        (
+            with("Config/ExposedPorts", json!([])),
+            "ExposedPorts that is not an object",
+        ),
+        (
+            with("State/StartedAt", json!("")),
+            "StartedAt that is not a time",
+        ),
+    ] {
+        fs::write(&config, text).unwrap();
+        let verified = ready.run("verify", &["--full"]);
+        verified.expect(3, &[]);
+        assert!(verified.out.contains(why), "{why}: {}", verified.out);
+        ready.refused(1, &[]);
+    }
+    fs::write(&config, with("MountLabel", Value::Null)).unwrap();
+    ready.run("verify", &["--full"]).expect(0, &[]);
+}
+
+#[test]
 fn a_config_that_docker_cannot_have_written_is_wrong() {
     const NOT_DOCKERS: &str = "is not what Docker writes there";
     let ready = Ready::of(with_a_whole_config());
@@ -257,6 +295,13 @@ fn a_note_that_makes_a_device_smaller_than_its_file_system_is_wrong() {
 
 /// Marks every ext4 in the pool as one that was not unmounted, or that was.
 pub(crate) fn mark_not_unmounted(data: &Path, is_so: bool) {
+    edit_superblocks(data, &|superblock| {
+        superblock[96] = superblock[96] & !4 | if is_so { 4 } else { 0 };
+    });
+}
+
+/// Changes the superblock of each ext4 in a pool's data, and their checksums with them; the time of the file stays.
+pub(crate) fn edit_superblocks(data: &Path, edit: &dyn Fn(&mut [u8; 1024])) {
     let file = File::options().read(true).write(true).open(data).unwrap();
     let modified = file.metadata().unwrap().modified().unwrap();
     let mut marked = 0;
@@ -270,7 +315,7 @@ pub(crate) fn mark_not_unmounted(data: &Path, is_so: bool) {
         if superblock[56..58] != [0x53, 0xef] {
             continue;
         }
-        superblock[96] = superblock[96] & !4 | if is_so { 4 } else { 0 };
+        edit(&mut superblock);
         if superblock[101] & 4 != 0 {
             let sum = !crc32c::crc32c(&superblock[..1020]);
             superblock[1020..].copy_from_slice(&sum.to_le_bytes());

@@ -110,6 +110,8 @@ fn commit_refuses_what_is_mounted_in_anything_that_it_removes() {
         root.path().join("aufs/mnt"),
         root.path().join("image/aufs/layerdb/mounts"),
         root.path().join("image/aufs"),
+        root.path().join("image/devicemapper"),
+        root.path().join("image/devicemapper/layerdb"),
         root.path().join(".aufs2dm/originals"),
         root.path().join(".aufs2dm/removed/deep"),
     ] {
@@ -128,6 +130,8 @@ fn rollback_refuses_what_is_mounted_in_anything_that_it_moves_or_removes() {
         root.path().join("devicemapper"),
         root.path().join("image/devicemapper/imagedb"),
         root.path().join("image/devicemapper"),
+        root.path().join("image/aufs"),
+        root.path().join("image/aufs/layerdb"),
         root.path().join(".aufs2dm/originals/containers"),
         root.path().join(".aufs2dm/mnt"),
     ] {
@@ -228,10 +232,10 @@ fn refused_in_words(tool: &Tool, root: &Path, at: &Path, commands: &[(&str, &[&s
 }
 
 /// A process with a mount namespace of its own, in which something is mounted.
-struct Namespace(Child);
+pub(crate) struct Namespace(Child);
 
 impl Namespace {
-    fn with_bind(what: &Path, at: &Path) -> Self {
+    pub(crate) fn with_bind(what: &Path, at: &Path) -> Self {
         let mut child = Command::new("unshare")
             .args(["-m", "sh", "-c"])
             .arg("mount --bind \"$1\" \"$2\" && echo ready && exec cat")

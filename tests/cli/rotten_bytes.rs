@@ -5,12 +5,13 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use nix::unistd::{Whence, lseek64};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::lost_on_devices::edit_superblocks;
 use super::run::{Ended, Tool};
 use super::support::root::AufsRoot;
 
@@ -238,6 +239,31 @@ fn where_nothing_was_noted_neither_side_is_called_right() {
             &["nothing tells which", "rollback --onto-damaged --root"],
         );
         assert!(root.root.path().join("devicemapper/metadata/base").exists());
+    }
+}
+
+/// The time of a file that the driver writes is anybody's to set, and when it was noted is in the journal.
+#[test]
+fn a_note_whose_time_was_set_back_makes_no_file_of_a_used_device_a_changed_one() {
+    for set_back in [false, true] {
+        let root = Rotten::converted(&["--no-verify"]);
+        root.rot_on_device("first");
+        let home = root.root.path().join("devicemapper");
+        // The kernel mounted it tomorrow.
+        let tomorrow = SystemTime::now() + Duration::from_secs(86_400);
+        let tomorrow = tomorrow.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        let seconds = u32::try_from(tomorrow.as_secs()).unwrap();
+        edit_superblocks(&home.join("devicemapper/data"), &|superblock| {
+            superblock[0x2C..0x30].copy_from_slice(&seconds.to_le_bytes());
+        });
+        if set_back {
+            for note in fs::read_dir(home.join("metadata")).unwrap() {
+                let note = File::options().write(true).open(note.unwrap().path());
+                note.unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+            }
+        }
+        let (_, report) = root.verified(3, &["/first: differs from aufs"]);
+        assert_eq!(report["verdict"], "undecided", "{report}");
     }
 }
 

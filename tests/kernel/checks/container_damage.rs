@@ -5,7 +5,7 @@ use std::{
     os::unix::fs::{FileExt, PermissionsExt},
     path::{Path, PathBuf},
     thread::sleep,
-    time::{Duration, SystemTime},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -189,7 +189,13 @@ pub(super) fn a_write_in_place_while_aufs_goes_keeps_the_rest(
         .find_map(|option| option.strip_prefix("dm.metadatadev="))
         .context("a metadata device")?;
     let before = fs::read(metadata)?;
-    sleep(Duration::from_secs(2));
+    // A clock that was set back: the mount seems to be older than the verification.
+    let set_clock = |seconds: i64| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+        let to = format!("@{}", now.cast_signed() + seconds);
+        run(lab.command("date").args(["-s", &to]))
+    };
+    set_clock(-3600)?;
     let pool = Pool::activate(&root)?;
     let thin = pool.thin(&used)?;
     let at = scratch.join("mnt");
@@ -203,11 +209,13 @@ pub(super) fn a_write_in_place_while_aufs_goes_keeps_the_rest(
     mounted.close()?;
     thin.close()?;
     pool.close()?;
+    set_clock(3600)?;
     let device = File::options().write(true).open(metadata)?;
     device.write_all_at(&before, 0)?;
     device.sync_all()?;
     let second = commit();
-    let waiting = root.path().join(".aufs2dm/removed/aufs/diff").join(&used);
+    let going = root.path().join(".aufs2dm/removed/going/aufs/diff");
+    let waiting = going.join(&used);
     run(lab.command("chattr").arg("-i").arg(waiting.join(&file)))?;
     let second = second?;
     ensure!(
