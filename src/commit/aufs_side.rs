@@ -343,7 +343,7 @@ fn lists(root: &Path) -> Result<BTreeMap<String, String>, Error> {
 }
 
 /// Digests of a store's objects. A layer's files count as one.
-fn objects(store: &Path) -> Result<BTreeMap<String, String>, Error> {
+pub(super) fn objects(store: &Path) -> Result<BTreeMap<String, String>, Error> {
     objects_in(store, Path::new(""))
 }
 
@@ -369,7 +369,7 @@ fn objects_in(store: &Path, part: &Path) -> Result<BTreeMap<String, String>, Err
     Ok(sums.into_iter().map(finish).collect())
 }
 
-fn file_sum(path: &Path) -> Result<Vec<u8>, Error> {
+pub(super) fn file_sum(path: &Path) -> Result<Vec<u8>, Error> {
     let mut sum = Sha256::new();
     if let Some(mut file) = super::since::open_regular(path)? {
         io::copy(&mut file, &mut sum).map_err(Error::io(path, "read"))?;

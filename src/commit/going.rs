@@ -4,14 +4,14 @@
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
 use super::aufs_side::PARTS;
 use super::error::Error;
 use super::removal::{GOING, Waiting};
-use super::stamp::{pieces_in, place};
+use super::stamp::{SIDES, pieces_in, place};
 use crate::removal::{Cause, Kept, Stuck, remove_unless};
 use crate::sys::frozen;
 
@@ -23,9 +23,9 @@ pub(super) fn remove_waiting(waiting: &Waiting, stop: &dyn Fn() -> bool) -> Resu
         let above = at.parent().unwrap_or(&at).to_owned();
         let going = above.join(GOING).join(side);
         kept.extend(remove_pieces(side, (&at, &going), stop)?);
-    }
-    if !kept.is_empty() {
-        return Ok(kept);
+        if !kept.is_empty() {
+            return Ok(kept);
+        }
     }
     for (_, at) in waiting.sides() {
         for part in PARTS {
@@ -33,9 +33,7 @@ pub(super) fn remove_waiting(waiting: &Waiting, stop: &dyn Fn() -> bool) -> Resu
         }
         remove_empty(&at, &mut kept);
     }
-    for above in [&waiting.aufs_in, &waiting.image_in] {
-        kept.extend(remove_all(&above.join(GOING), stop)?);
-    }
+    kept.extend(remove_room(waiting));
     // As long as the one is there, the other must be: else it is behind a mount that is gone.
     if kept.is_empty() {
         remove_empty(&waiting.image_in, &mut kept);
@@ -52,7 +50,10 @@ fn remove_pieces(
     (at, going): (&Path, &Path),
     stop: &dyn Fn() -> bool,
 ) -> Result<Kept, Error> {
-    let mut kept = remove_all(going, stop)?;
+    let mut kept = Kept::default();
+    for inner in pieces_in(side, going)? {
+        kept.extend(remove_all(&place(going, &inner), stop)?);
+    }
     for inner in pieces_in(side, at)? {
         if stop() {
             return Err(Error::Interrupted);
@@ -61,7 +62,7 @@ fn remove_pieces(
         match set_aside(&from, &to) {
             Ok(()) => kept.extend(remove_all(&to, stop)?),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => kept.add(stuck(&from, &error)),
+            Err(error) => kept.add(stuck(&from, "move", &error)),
         }
     }
     Ok(kept)
@@ -71,18 +72,41 @@ fn remove_all(path: &Path, stop: &dyn Fn() -> bool) -> Result<Kept, Error> {
     remove_unless(path, stop).ok_or(Error::Interrupted)
 }
 
+/// Makes the directories that pieces are renamed to. A disk may be too full for them, so they are made before anything goes.
+pub(super) fn make_room(waiting: &Waiting) -> Result<(), Error> {
+    rooms(waiting).try_for_each(|path| create_dirs(&path).map_err(Error::io(&path, "create")))
+}
+
+/// Removes them, as long as nothing is in them.
+pub(super) fn remove_room(waiting: &Waiting) -> Kept {
+    let mut kept = Kept::default();
+    let rooms: Vec<_> = rooms(waiting).collect();
+    for path in rooms.iter().rev() {
+        remove_empty(path, &mut kept);
+    }
+    kept
+}
+
+/// From the outermost on. The image store takes the whole of its place.
+fn rooms(waiting: &Waiting) -> impl Iterator<Item = PathBuf> {
+    let aufs = waiting.aufs_in.join(GOING).join(SIDES[0]);
+    let parts = PARTS.map(|part| aufs.join(part));
+    let above = [waiting.image_in.join(GOING), waiting.aufs_in.join(GOING)];
+    above.into_iter().chain([aufs]).chain(parts)
+}
+
+fn create_dirs(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
 /// Renames a piece; the directories above its new place are made.
 fn set_aside(from: &Path, to: &Path) -> io::Result<()> {
-    let above = to.parent().unwrap_or(to);
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(above)?;
+    create_dirs(to.parent().unwrap_or(to))?;
     fs::rename(from, to)
 }
 
-/// Why a piece cannot be renamed.
-fn stuck(path: &Path, error: &io::Error) -> Stuck {
+/// Why a piece cannot be renamed, or a directory not removed.
+fn stuck(path: &Path, op: &'static str, error: &io::Error) -> Stuck {
     let errno = Errno::from_raw(error.raw_os_error().unwrap_or_default());
     let above = path.parent().unwrap_or(path);
     // What is below them keeps its flags, and its times: they tell whether it was written to.
@@ -94,7 +118,7 @@ fn stuck(path: &Path, error: &io::Error) -> Stuck {
         Errno::EBUSY => Some((path, Cause::MountPoint)),
         _ => None,
     }
-    .unwrap_or((path, Cause::Errno("move", errno)));
+    .unwrap_or((path, Cause::Errno(op, errno)));
     Stuck {
         path: path.to_owned(),
         cause,
@@ -106,7 +130,7 @@ fn remove_empty(path: &Path, kept: &mut Kept) {
     match fs::remove_dir(path) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => kept.add(stuck(path, &error)),
+        Err(error) => kept.add(stuck(path, "remove", &error)),
     }
 }
 
@@ -116,7 +140,12 @@ mod tests {
 
     #[test]
     fn all_goes_that_waits_wherever_an_earlier_run_was_interrupted() {
-        for left in ["", "going/aufs/diff/b", "going/image/layerdb", "going"] {
+        for left in [
+            "",
+            "disk/going/aufs/diff/b",
+            "removed/going/image/layerdb",
+            "disk/going",
+        ] {
             let dir = tempfile::tempdir().unwrap();
             let waiting = Waiting {
                 aufs_in: dir.path().join("disk"),
@@ -130,9 +159,7 @@ mod tests {
             ] {
                 fs::create_dir_all(dir.path().join(path)).unwrap();
             }
-            for above in ["disk", "removed"] {
-                fs::create_dir_all(dir.path().join(above).join(left)).unwrap();
-            }
+            fs::create_dir_all(dir.path().join(left)).unwrap();
             let kept = remove_waiting(&waiting, &|| false).unwrap();
             assert!(kept.is_empty(), "{left}: {kept}");
             assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "{left}");

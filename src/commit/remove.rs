@@ -93,16 +93,14 @@ fn expect_unmounted(root: &Path, wanted: &dyn Fn(&Path, Seen) -> bool) -> Result
 }
 
 /// Makes sure that the directories that `commit` moves or takes names from bear no flag that forbids it.
-/// Of an `aufs` that `stays` it is what is the driver's in it.
-pub(super) fn expect_changeable(root: &Path, stays: bool) -> Result<(), Error> {
+pub(super) fn expect_changeable(root: &Path) -> Result<(), Error> {
     let mut kept = Kept::default();
     for inner in ["", "image", STAGE_NAME] {
         look_at_flag(&root.join(inner), Cause::FlagAbove, &mut kept);
     }
-    for inner in ["aufs", "image/aufs"] {
-        look_at_flag(&root.join(inner), Cause::Flag, &mut kept);
-    }
-    if stays && let Ok(aufs) = root.join("aufs").canonicalize() {
+    look_at_flag(&root.join("image/aufs"), Cause::FlagAbove, &mut kept);
+    // Where a link leads, too.
+    if let Ok(aufs) = root.join("aufs").canonicalize() {
         look_at_flag(&aufs, Cause::FlagAbove, &mut kept);
         for part in PARTS {
             look_at_flag(&aufs.join(part), Cause::FlagAbove, &mut kept);

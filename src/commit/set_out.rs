@@ -10,7 +10,7 @@ use super::beside;
 use super::committed::Committed;
 use super::conversion::Conversion;
 use super::error::Error;
-use super::going::remove_waiting;
+use super::going::{make_room, remove_room, remove_waiting};
 use super::journal::{
     Journal, Record, State, Story, precisely_now, removal_has_begun, sync_directory,
 };
@@ -68,6 +68,15 @@ impl Conversion {
     /// [`Error::AufsNotMounted`]; nothing has been changed.
     pub fn expect_aufs_reached(&self) -> Result<(), Error> {
         expect_reached(&self.root, &self.waiting())
+    }
+
+    /// The directory in which what is the driver's in an `aufs` waits, if it is not to be seen though something waits: `aufs` is gone with the
+    /// mount, or the link.
+    pub fn out_of_sight(&self) -> Option<PathBuf> {
+        let name = self.story.removal.beside.as_ref()?;
+        let waiting = self.waiting();
+        let is_lost = is_there(&waiting.image_in) && !is_there(&waiting.aufs_in);
+        is_lost.then(|| self.root.join("aufs").join(name))
     }
 
     /// Makes sure that there is no aufs side again where the one was that is being removed.
@@ -136,7 +145,7 @@ impl Conversion {
     /// [`Error::Mounted`], [`Error::Unchangeable`], [`Error::RecordInTheWay`]; nothing has been changed.
     pub fn expect_removable(&self) -> Result<(), Error> {
         expect_unmounted_aufs_side(&self.root)?;
-        expect_changeable(&self.root, self.aufs_stays())?;
+        expect_changeable(&self.root)?;
         Committed::expect_place(&self.root)
     }
 
@@ -223,12 +232,16 @@ impl Conversion {
         let waiting = removal.waiting(&self.root, &self.stage);
         // Before it is noted that it begins, for a disk may be full.
         make(&waiting.image_in)?;
+        if removal.beside.is_none() {
+            make_room(&waiting)?;
+        }
         let begins = Record::Committing(Box::new(removal.clone()));
         Journal::reopen(&self.stage)?.append(&begins)?;
         if removal.beside.is_some() {
             // After it: else nobody would know of a directory that a kill leaves.
             make(&waiting.aufs_in)?;
             make(&waiting.aufs_in.join("aufs"))?;
+            make_room(&waiting)?;
         }
         for (from, to) in steps(&self.root, removal, &waiting) {
             set_out(&from, &to)?;
@@ -337,6 +350,7 @@ impl Conversion {
         }
         self.sync_set_out(&waiting)?;
         if removal.beside.is_some() {
+            all_removed(&waiting.aufs_in, remove_room(&waiting))?;
             for place in [waiting.aufs_in.join("aufs"), waiting.aufs_in] {
                 match fs::remove_dir(&place) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => {

@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 
-use super::aufs_side::{PARTS, entry, sums_of};
+use super::aufs_side::{PARTS, entry, file_sum, objects, sums_of};
 use super::error::Error;
 use super::journal::precisely_now;
 use super::walk::walk;
@@ -37,7 +37,7 @@ pub struct Pieces(BTreeMap<String, Piece>);
 /// What goes at once: a branch, a list, the image store, something else in `aufs`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Piece {
-    /// A digest of its names, and of what tells a write to what they lead to.
+    /// A digest of its names, and of what tells a write to what they lead to: see [`Sums::of_rest`].
     sum: String,
     /// Whether a file in it has another name outside of it: when that goes, the file's time of change moves. So the digest is of sizes, times of
     /// modification and the like; else it is of the times of change, which nobody can set.
@@ -64,7 +64,7 @@ impl Pieces {
             }
         }
         let looked = found.into_par_iter().map(|(name, path)| {
-            let piece = Piece::of(&path, name == WHOLE);
+            let piece = Piece::of(&name, &path);
             (name, piece)
         });
         Ok(Self(looked.collect::<Vec<_>>().into_iter().collect()))
@@ -93,7 +93,7 @@ impl Pieces {
                 let is_known = self
                     .0
                     .get(&name)
-                    .is_some_and(|piece| piece.is_at(&place(at, &inner)));
+                    .is_some_and(|piece| piece.is_at(&name, &place(at, &inner)));
                 (name, is_known)
             })
             .collect();
@@ -126,34 +126,22 @@ pub(super) fn written_after(top: &Path, at: Option<(i64, u32)>) -> Vec<PathBuf> 
 }
 
 impl Piece {
-    /// `is_renamed`: its own time of change moves when it is moved out of the root.
-    fn of(path: &Path, is_renamed: bool) -> Self {
+    fn of(name: &str, path: &Path) -> Self {
         let sums = Sums::of(path);
         let is_shared = sums.is_shared;
-        let with_top = if is_renamed {
-            sums.below_top.clone()
-        } else {
-            sums.with_top
-        };
         Self {
-            sum: if is_shared {
-                sums.entries
+            with_top: if name == WHOLE {
+                sums.below_top.clone()
             } else {
-                sums.below_top
+                sums.with_top.clone()
             },
+            sum: sums.of_rest(name, path, is_shared),
             is_shared,
-            with_top,
         }
     }
 
-    fn is_at(&self, path: &Path) -> bool {
-        let sums = Sums::of(path);
-        let now = if self.is_shared {
-            sums.entries
-        } else {
-            sums.below_top
-        };
-        self.sum == now
+    fn is_at(&self, name: &str, path: &Path) -> bool {
+        self.sum == Sums::of(path).of_rest(name, path, self.is_shared)
     }
 }
 
@@ -186,6 +174,39 @@ impl Sums {
             entries,
             is_shared: names.values().any(|(seen, all)| seen < all),
         }
+    }
+
+    /// What tells whether a piece that waits is what it was. The image store and the lists are small, so their bytes count and no times.
+    fn of_rest(self, name: &str, path: &Path, is_shared: bool) -> String {
+        let is_file = path.symlink_metadata().is_ok_and(|meta| meta.is_file());
+        if name == WHOLE || is_file {
+            return bytes_of(path, is_file);
+        }
+        if is_shared {
+            self.entries
+        } else {
+            self.below_top
+        }
+    }
+}
+
+/// A digest of the bytes of all files of an image store, or of one file.
+fn bytes_of(path: &Path, is_file: bool) -> String {
+    let mut sum = Sha256::new();
+    let added = if is_file {
+        file_sum(path).map(|digest| sum.update(digest))
+    } else {
+        objects(path).map(|objects| {
+            for (name, digest) in objects {
+                sum.update((name.len() as u64).to_le_bytes());
+                sum.update(name);
+                sum.update(digest);
+            }
+        })
+    };
+    match added {
+        Ok(()) => format!("{:x}", sum.finalize()),
+        Err(_) => "unreadable".to_owned(),
     }
 }
 
@@ -247,7 +268,6 @@ fn named(side: &str, inner: &Path) -> String {
 
 /// The time of change, which the kernel alone sets.
 pub(super) fn changed_at(sum: &mut Sha256, meta: &Metadata) {
-    use sha2::Digest;
     for number in [meta.ctime(), meta.ctime_nsec()] {
         sum.update(number.to_le_bytes());
     }
@@ -262,7 +282,8 @@ mod tests {
 
     type Write = fn(&Path, &Path) -> io::Result<()>;
 
-    const WRITES: [Write; 7] = [
+    const WRITES: [Write; 8] = [
+        |aufs, _| fs::write(aufs.join("layers/c"), "other"),
         |aufs, _| fs::write(aufs.join("diff/a/b/file"), "two"),
         |aufs, _| fs::create_dir(aufs.join("diff/a/b/new")),
         |aufs, _| fs::create_dir(aufs.join("diff/new")),
@@ -283,6 +304,7 @@ mod tests {
             fs::create_dir_all(aufs.join(part)).unwrap();
         }
         fs::create_dir_all(image.join("layerdb")).unwrap();
+        fs::write(aufs.join("layers/c"), "lists").unwrap();
         let file = aufs.join("diff/a/b/file");
         fs::write(&file, "one").unwrap();
         let times = FileTimes::new().set_modified(SystemTime::UNIX_EPOCH);

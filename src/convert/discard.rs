@@ -16,6 +16,7 @@ use crate::docker::DataDir;
 use crate::docker::daemon::Host;
 use crate::engine::Cancel;
 use crate::privileges::{self, Purpose};
+use crate::tree::shown;
 use crate::units::Bytes;
 use crate::verify::LayerDamage;
 
@@ -169,13 +170,19 @@ impl Discard {
     ///
     /// [`Error::Commit`], with [`commit::Error::Interrupted`] where it was told to stop; what is left is removed when it is done again.
     pub fn execute(mut self) -> Result<Discarded, Error> {
-        let done = Discarded {
+        let mut done = Discarded {
             root: self.root().to_owned(),
             // All of it goes, or this fails.
             freed: self.bytes(),
             verified: self.verified().cloned().map(Verified::told),
             notices: std::mem::take(&mut self.held.notices),
         };
+        if let Some(path) = self.conversion.out_of_sight() {
+            done.notices.push(format!(
+                "{}: what waits there is not to be seen, so it stays where it is, on a disk or behind a link that is gone: remove that directory there",
+                shown(&path)
+            ));
+        }
         self.conversion.sync_what_stays()?;
         let untouched = self.conversion.untouched()?;
         self.expect_as_it_was()?;

@@ -259,7 +259,7 @@ pub enum Error {
     },
     /// The aufs side may be needed still.
     #[error(
-        "{path}: the aufs side stays, for it is not certain that it is not needed: {}", why.join("; ")
+        "{path}: the aufs side stays, for it may still be needed: {}", why.join("; ")
     )]
     StillNeeded {
         /// The Docker root.
@@ -317,6 +317,20 @@ pub enum Error {
         path: PathBuf,
         /// What is missing or damaged.
         broken: String,
+    },
+    /// The aufs side lost something that an interrupted conversion has written, and that would be removed.
+    #[error(
+        "{}: {lost}; what the interrupted conversion has written may be the only good copy, and this removes it. Next: bring back what aufs lost, \
+         with its times (a mount, a backup), then the same command again; or, where aufs is right as it is, `{}`, then `{}`",
+        shown(path),
+        own("rollback --onto-damaged", path),
+        own("convert", path)
+    )]
+    SourceLost {
+        /// The Docker root.
+        path: PathBuf,
+        /// What.
+        lost: String,
     },
     /// What a rollback would go back to was written to, and nothing has read it since.
     #[error(
@@ -459,8 +473,8 @@ pub enum Error {
     },
     /// The source is not what it was when the conversion began.
     #[error(
-        "{path}: {what} changed since the conversion was begun, so what it has written is of no use; `{}`, then \
-         `{}`",
+        "{path}: {what} changed since the conversion was begun, so what it has written is of no use. Next: `{}` removes that, if aufs lost nothing \
+         of it; then `{}`",
         own("rollback", path),
         own("convert", path)
     )]

@@ -1,20 +1,22 @@
 //! What a conversion was ordered to do, as its journal keeps it: all that a later run must know to plan the same again.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::begun_at::BegunAt;
 use super::source::Request;
 use super::writer::{Work, Writer, pool_options};
 use crate::commit::{EditedConfig, Story};
-use crate::docker::Orphans;
+use crate::docker::{self, Model, Orphans, Use};
 use crate::engine::kernel::{Ordered, Target};
 use crate::ext4::Checksums;
 use crate::plan::{self, Fingerprint, LayerMark, fingerprint_of};
+use crate::sys::birth;
 use crate::tree::Timestamp;
 use crate::units::Bytes;
 
@@ -46,14 +48,67 @@ pub(super) struct Planned {
     /// Each of them, by its device's place in the plan. Earlier versions did not note it.
     #[serde(default)]
     pub(super) layers: BTreeMap<usize, LayerMark>,
-    /// SHA-256 of the containers' configs, by their paths in the root. Earlier versions did not note it.
+    /// When containers were last started, as their configs say it, by these' paths in the root. Earlier versions did not note it.
     #[serde(default)]
-    pub(super) configs: BTreeMap<String, String>,
+    pub(super) started: BTreeMap<String, String>,
+    /// Images that were without their layers, and containers that had one of their own, by their ids. Earlier versions did not note them.
+    #[serde(default)]
+    pub(super) images_without_layers: BTreeSet<String>,
+    #[serde(default)]
+    pub(super) containers: BTreeSet<String>,
+    /// The directory of the branches. Earlier versions did not note it.
+    #[serde(default)]
+    branches: Option<Directory>,
+}
+
+/// A directory, as a copy of it is not: its inode, and when it was made, in seconds since 1970 and nanoseconds, where the file system tells.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Directory {
+    inode: u64,
+    born: Option<(i64, u32)>,
+}
+
+/// When a container was last started, as its config says it.
+pub(super) fn started_at(config: &[u8]) -> Option<String> {
+    let config: Value = serde_json::from_slice(config).ok()?;
+    let started = config.get("State")?.get("StartedAt")?;
+    Some(started.as_str()?.to_owned())
+}
+
+/// Images of aufs without their layers, by their ids. A store that cannot be read tells of none.
+pub(super) fn images_without_layers(root: &Path) -> BTreeSet<String> {
+    let found = docker::images_without_layers(&root.join("image/aufs"));
+    found.map_or_else(|_| BTreeSet::new(), |images| images.into_keys().collect())
+}
+
+/// Containers that have a layer of their own, by their ids.
+pub(super) fn with_own_layer(model: &Model) -> BTreeSet<String> {
+    let uses = model.aufs.iter().flat_map(|layer| &layer.uses);
+    uses.filter_map(|used| match used {
+        Use::Writable(id) => Some(id.to_string()),
+        _ => None,
+    })
+    .collect()
+}
+
+impl Directory {
+    fn of_branches(root: &Path) -> Option<Self> {
+        let path = root.join("aufs/diff");
+        Some(Self {
+            inode: path.symlink_metadata().ok()?.ino(),
+            born: birth(&path),
+        })
+    }
 }
 
 impl Planned {
     /// Of a plan that was made of `layers`.
-    pub(super) fn of(work: &Work, layers: Vec<LayerMark>, configs: &[EditedConfig]) -> Self {
+    pub(super) fn of(
+        (root, model): (&Path, &Model),
+        work: &Work,
+        layers: Vec<LayerMark>,
+        configs: &[EditedConfig],
+    ) -> Self {
         let source = fingerprint_of(layers.iter());
         let mut marks: HashMap<String, LayerMark> = layers
             .into_iter()
@@ -64,16 +119,24 @@ impl Planned {
             let layer = device.layer.as_ref()?;
             Some((at, marks.remove(layer.id.as_str())?))
         });
-        let configs = configs.iter().map(|config| {
+        let started = configs.iter().map(|config| {
             let path = config.path.to_string_lossy().into_owned();
-            (path, format!("{:x}", Sha256::digest(&config.original)))
+            (path, started_at(&config.original).unwrap_or_default())
         });
         Self {
             source,
             plan: work.fingerprint(),
             layers: layers.collect(),
-            configs: configs.collect(),
+            started: started.collect(),
+            images_without_layers: images_without_layers(root),
+            containers: with_own_layer(model),
+            branches: Directory::of_branches(root),
         }
+    }
+
+    /// Whether `root` has the branches that were read, and no copy of them, which has times of its own.
+    pub(super) fn is_same_place(&self, root: &Path) -> bool {
+        self.branches == Directory::of_branches(root)
     }
 
     /// Of those that are durable in `story`, each as it was when the conversion began.

@@ -59,8 +59,8 @@ impl Resumed {
                 let mut written = self.done.iter().map(|device| device.0);
                 let times =
                     |of: &Planned, device| of.layers.get(&device).map(|mark| mark.times.clone());
-                self.is_written_since =
-                    written.any(|device| times(before, device) != times(planned, device));
+                self.is_written_since = before.is_same_place(root)
+                    && written.any(|device| times(before, device) != times(planned, device));
                 Ok(())
             }
             Some(before) if before.source == planned.source => Err(changed("the plan")),

@@ -128,7 +128,6 @@ impl Source {
         let root_lock = Some(RootLock::acquire(root.path())?).filter(|_| !request.dry_run);
         let leftover = Leftover::look_for(root.path())?;
         expect_no_conversion(root.path(), &leftover, request.restart)?;
-        expect_whole_source(root.path(), &leftover, &request.cancel)?;
         root.check_target_free()?;
         let mut obstacles = preflight::of_the_root(&root, &request.host);
         if !request.dry_run {
@@ -142,6 +141,7 @@ impl Source {
             preflight::expect_none(root.path(), None, &obstacles)?;
             return Err(mounted);
         }
+        expect_whole_source(root.path(), &leftover, &request.cancel)?;
         let left = deal_with_leftovers(&root, &leftover, request.dry_run, &mut notices)?;
         let ready = request.writer.check().map_err(|error| {
             if left.is_empty() {
@@ -191,10 +191,6 @@ impl Source {
         let root_lock = Some(RootLock::acquire(root.path())?);
         let leftover = Leftover::look_for(root.path())?;
         let resumed = Resumed::of(&leftover, root.path())?;
-        // What was staged of it is made anew.
-        if let Some(stage) = leftover.stage() {
-            expect_store_of((root.path(), stage))?;
-        }
         root.check_target_free()?;
         let request = resumed.request(request);
         let obstacles = preflight::of_the_root(&root, &request.host);
@@ -204,6 +200,10 @@ impl Source {
         let pid_files = keep_docker_out(&root, &request.host, request.dry_run, &mut notices)?;
         expect_unmounted_stage(root.path())?;
         expect_unmounted(root.path(), &request.host)?;
+        // What was staged of it is made anew.
+        if let Some(stage) = leftover.stage() {
+            expect_store_of((root.path(), stage))?;
+        }
         let left = left_by(root.path(), &leftover)?;
         let ready = if resumed.done.is_empty() {
             left.remove()?;
@@ -257,7 +257,7 @@ impl Source {
         let work = self.ready.plan(layers.layers, &options);
         progress.finish();
         let work = work?;
-        let planned = Planned::of(&work, marks, &configs);
+        let planned = Planned::of((self.root.path(), &self.model), &work, marks, &configs);
         if let Some(resumed) = &mut self.resumed {
             resumed.expect_same(&planned, self.root.path())?;
         }

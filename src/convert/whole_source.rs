@@ -2,30 +2,28 @@
 //! has no other.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rayon::prelude::*;
-use sha2::{Digest, Sha256};
 
 use super::error::Error;
-use super::order::{Order, Planned};
+use super::order::{Order, Planned, images_without_layers, started_at, with_own_layer};
 use super::read::{layer_of, read_branch};
 use crate::chain::Chain;
 use crate::commit::{Leftover, State, Story};
 use crate::docker::{
-    self, AufsLayer, CONFIG, CacheId, ContainerId, CopyFault, LEGACY_CONFIG, Model, Orphans, Root,
-    Survey, Use,
+    self, AufsLayer, CONFIG, ContainerId, CopyFault, LEGACY_CONFIG, Model, Orphans, Root, Survey,
+    Use,
 };
 use crate::engine::Cancel;
 use crate::plan::LayerMark;
+use crate::tree::LayerTree;
 
 /// Makes sure that aufs has all that the conversion in `leftover` has written.
 ///
 /// # Errors
 ///
-/// [`Error::WayBackBroken`], [`Error::Interrupted`]; nothing has been changed.
+/// [`Error::SourceLost`], [`Error::Interrupted`]; nothing has been changed.
 pub(super) fn expect_whole_source(
     path: &Path,
     leftover: &Leftover,
@@ -50,13 +48,13 @@ pub(super) fn expect_all_of(
     cancel: &Cancel,
 ) -> Result<(), Error> {
     expect_store_of((path, stage))?;
-    let broken = |broken| broken_source(path, broken);
+    let lost_source = |lost| lost_source(path, lost);
     if story.durable.is_empty() {
         return Ok(());
     }
     let root = Root::open(path)?;
     let model = Survey::read(&root).into_model(Orphans::LeaveOut);
-    let model = model.map_err(|error| broken(Chain(&error).to_string()))?;
+    let model = model.map_err(|error| lost_source(Chain(&error).to_string()))?;
     let Some(planned) = Order::planned_in(story) else {
         return Ok(());
     };
@@ -68,14 +66,18 @@ pub(super) fn expect_all_of(
         root: &root,
         model: &model,
         planned: &planned,
+        is_same_place: planned.is_same_place(path),
     };
+    if let Some(lost) = view.lost_records() {
+        return Err(lost_source(lost));
+    }
     let layers = model.aufs.par_iter();
     let marked = layers.filter_map(|layer| Some((layer, *marks.get(layer.id.as_str())?)));
     let lost: Result<Vec<_>, Error> = marked
         .map(|(layer, mark)| view.lost(layer, mark, cancel))
         .collect();
     match lost?.into_iter().flatten().next() {
-        Some(lost) => Err(broken(lost)),
+        Some(lost) => Err(lost_source(lost)),
         None => Ok(()),
     }
 }
@@ -84,18 +86,18 @@ pub(super) fn expect_all_of(
 ///
 /// # Errors
 ///
-/// [`Error::WayBackBroken`]; nothing has been changed.
+/// [`Error::SourceLost`]; nothing has been changed.
 pub(super) fn expect_store_of((path, stage): (&Path, &Path)) -> Result<(), Error> {
     match lost_of_store(path, stage) {
-        Some(lost) => Err(broken_source(path, lost)),
+        Some(lost) => Err(lost_source(path, lost)),
         None => Ok(()),
     }
 }
 
-fn broken_source(path: &Path, broken: String) -> Error {
-    Error::WayBackBroken {
+fn lost_source(path: &Path, lost: String) -> Error {
+    Error::SourceLost {
         path: path.to_owned(),
-        broken,
+        lost,
     }
 }
 
@@ -104,9 +106,34 @@ struct View<'a> {
     root: &'a Root,
     model: &'a Model,
     planned: &'a Planned,
+    /// Whether times of change tell anything.
+    is_same_place: bool,
 }
 
 impl View<'_> {
+    /// An image or a container that is there and lost its layers, with their records: Docker removes all of it.
+    fn lost_records(&self) -> Option<String> {
+        let now = images_without_layers(self.root.path());
+        let image = now.difference(&self.planned.images_without_layers).next();
+        if let Some(image) = image {
+            return Some(format!(
+                "image {image}: is without its layers, which it had"
+            ));
+        }
+        let now = with_own_layer(self.model);
+        let mut lost = self.planned.containers.difference(&now);
+        let is_there = |id: &&String| {
+            let directory = self.root.path().join("containers").join(id);
+            [CONFIG, LEGACY_CONFIG]
+                .iter()
+                .any(|name| directory.join(name).is_file())
+        };
+        let container = lost.find(is_there)?;
+        Some(format!(
+            "container {container}: is without its own layer, which it had"
+        ))
+    }
+
     /// In what a layer is not what was converted. One that Docker removed is in no model; one of a container that was started since may be
     /// anything.
     fn lost(
@@ -123,15 +150,21 @@ impl View<'_> {
             Err(error) => return Ok(Some(Chain(&error).to_string())),
             Ok(branch) => branch,
         };
-        let now = LayerMark::of(&layer_of((self.root, self.model), layer, branch));
+        let read = layer_of((self.root, self.model), layer, branch);
+        let (now, tree) = (LayerMark::of(&read), read.tree);
         let what = if now.content != mark.content {
             "is not what it was when it was written"
-        } else if now.times != mark.times {
+        } else if self.is_same_place && now.times != mark.times {
             "was written to, or replaced by a copy, after it was written to a device"
         } else {
             return Ok(None);
         };
-        Ok(Some(told(self.model, &layer.id, what)))
+        let latest = latest_change(&tree);
+        let hits = self.model.users_of(&layer.id);
+        Ok(Some(format!(
+            "layer {}: {what} (its latest change: {latest}; {hits})",
+            layer.id
+        )))
     }
 
     fn may_change(&self, used: &Use) -> bool {
@@ -141,21 +174,20 @@ impl View<'_> {
         }
     }
 
-    /// Whether Docker wrote a container's config since: each start does.
+    /// Whether a container was started since. Its config alone is no sign of that: a disk may have changed it, too.
     fn was_used(&self, id: &ContainerId) -> bool {
-        let now = |name: &str| {
-            let bytes = self.root.read_config(id, name).ok()?;
-            Some(format!("{:x}", Sha256::digest(bytes)))
-        };
+        let now = |name: &str| started_at(&self.root.read_config(id, name).ok()?);
         [CONFIG, LEGACY_CONFIG].iter().any(|name| {
-            let noted = self.planned.configs.get(&format!("containers/{id}/{name}"));
-            noted.is_some_and(|noted| now(name).as_ref() != Some(noted))
+            let then = self.planned.started.get(&format!("containers/{id}/{name}"));
+            then.zip(now(name)).is_some_and(|(then, now)| now != *then)
         })
     }
 }
 
-fn told(model: &Model, id: &CacheId, what: &str) -> String {
-    format!("layer {id}: {what} ({})", model.users_of(id))
+/// What of a layer was changed last, by the time that nobody can set: of a name that is gone, the directory that had it.
+fn latest_change(tree: &LayerTree) -> String {
+    let latest = tree.nodes().max_by_key(|(_, node)| node.meta.ctime);
+    latest.map_or_else(String::new, |(id, _)| tree.display_path(id))
 }
 
 /// What the image store of aufs lost that was copied to the staging directory.
@@ -164,10 +196,10 @@ fn lost_of_store(path: &Path, stage: &Path) -> Option<String> {
     if !copy.is_dir() {
         return None;
     }
-    // The two have changed their parts: what was copied is what the other must have.
-    let mut faults = docker::copy_faults(&copy, &store).into_iter();
-    let lost = faults.find(|fault| !is_torn(fault, (&copy, &store)));
-    if let Some(lost) = lost {
+    // The two have changed their parts: what was copied is what the other must have. It was not synced, so its bytes tell nothing.
+    let faults = docker::copy_faults(&copy, &store).into_iter();
+    let mut missing = faults.filter(|fault| matches!(fault, CopyFault::Missing { .. }));
+    if let Some(lost) = missing.next() {
         return Some(Chain(&lost).to_string());
     }
     let has_buildkit = path.join("buildkit").symlink_metadata().is_ok();
@@ -175,17 +207,4 @@ fn lost_of_store(path: &Path, stage: &Path) -> Option<String> {
         Ok(lost) => lost.into_iter().next(),
         Err(error) => Some(Chain(&error).to_string()),
     }
-}
-
-/// Whether a kill has left the copy as it is: it gets its time of modification when it is complete.
-fn is_torn(fault: &CopyFault, (copy, store): (&Path, &Path)) -> bool {
-    let inner = fault.copy().and_then(|path| path.strip_prefix(store).ok());
-    let modified = |path: &Path| {
-        let meta = fs::symlink_metadata(path).ok()?;
-        Some((meta.mtime(), meta.mtime_nsec()))
-    };
-    inner.is_some_and(|inner| {
-        let theirs = modified(&store.join(inner));
-        theirs.is_some() && theirs != modified(&copy.join(inner))
-    })
 }

@@ -178,17 +178,22 @@ const LATE_WRITES: [fn(&Path); 5] = [
 #[test]
 fn what_is_written_where_the_rest_of_aufs_waits_is_named_and_stays() {
     for write in LATE_WRITES {
-        // Of the branches nothing has been removed yet: one stays whole, for it cannot be moved.
-        let ready = Ready::new();
-        let flags = Flags(ready.root.path());
-        flags.set("+i", &ready.path("aufs/diff"));
-        flags.set("+i", &ready.path("aufs/layers"));
+        // A branch and a list stay whole, for they cannot be moved.
+        let root = Ready::root();
+        let flags = Flags(root.path());
+        let branch = root.branch("web rw");
+        let id = branch.file_name().unwrap().to_owned();
+        let pieces = ["diff", "layers"].map(|part| Path::new(part).join(&id));
+        for piece in &pieces {
+            flags.set("+i", &root.path().join("aufs").join(piece));
+        }
+        let ready = Ready::of(root);
         let left = ready.path(".aufs2dm/removed/aufs");
         let ended = ready.run("commit", &["--yes"]);
-        ended.expect(1, &["removed/aufs/diff: is immutable: chattr -i -a"]);
-        for part in ["diff", "layers"] {
+        ended.expect(1, &["is immutable: chattr -i -a"]);
+        for piece in &pieces {
             let mut chattr = Command::new("chattr");
-            let done = chattr.args(["-i", "-a"]).arg(left.join(part)).status();
+            let done = chattr.args(["-i", "-a"]).arg(left.join(piece)).status();
             assert!(done.unwrap().success());
         }
         write(&left);

@@ -389,6 +389,9 @@ fn directories_that_cannot_be_moved_are_seen_before_anything_is_removed() {
     let flags = Flags(root.path());
     for (flag, inner) in [
         ("+i", "aufs"),
+        ("+i", "aufs/diff"),
+        ("+a", "aufs/layers"),
+        ("+i", "aufs/mnt"),
         ("+a", "image/aufs"),
         ("+i", ""),
         ("+i", ".aufs2dm"),
@@ -410,15 +413,18 @@ fn directories_that_cannot_be_moved_are_seen_before_anything_is_removed() {
         );
         assert_same(&before, &contents(&root.path()));
     }
-    // One of the driver's own goes with the rest, as far as it goes.
-    flags.set("+i", &root.path().join("aufs/diff"));
-    let left = root
-        .path()
-        .canonicalize()
-        .unwrap()
-        .join(".aufs2dm/removed/aufs/diff");
+    // A branch of its own goes when it can be moved; the rest goes before.
+    flags.set("+i", &root.branch("base"));
+    let left = root.path().canonicalize().unwrap();
+    let left = left
+        .join(".aufs2dm/removed/aufs/diff")
+        .join(root.branch("base").file_name().unwrap());
+    tool.run("verify", &root.path(), &["--full"]).expect(0, &[]);
     tool.run("commit", &root.path(), &["--yes"])
         .expect(1, &[&format!("chattr -i -a {}", left.display())]);
+    assert!(left.join("bin/sh").exists());
+    let branches = left.parent().unwrap();
+    assert_eq!(fs::read_dir(branches).unwrap().count(), 1);
     chattr(&["-i", "-a"], &left);
     tool.run("commit", &root.path(), &["--yes"]).expect(0, &[]);
 }

@@ -6,6 +6,8 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use super::commit_unseen::HIDDEN_WRITES;
 use super::interrupted::wait_for;
 use super::run::{BINARY, Ended, Tool, large_root};
@@ -148,6 +150,21 @@ fn killed_after_base(tool: &Tool) -> AufsRoot {
     root
 }
 
+/// A root of a conversion that is killed when the layer of one of two containers is durable.
+fn killed_when_written(tool: &Tool) -> AufsRoot {
+    let content = vec![0x5b; 2 << 20];
+    let root = large_root()
+        .container("web", ("lab/base:1", "base"), |l| {
+            (0..48).fold(l, |l, n| l.file(format!("more{n:03}"), &content))
+        })
+        .container("other", ("lab/base:1", "base"), |l| {
+            (0..48).fold(l, |l, n| l.file(format!("more{n:03}"), &content))
+        });
+    let durable = ["3", "2,3", "1,2,3", "0,1,2,3"].map(|list| format!("\"devices\":[{list}]"));
+    killed_when(tool, &root, &durable.each_ref().map(String::as_str));
+    root
+}
+
 /// The first file of the layer that is written.
 fn first_file(root: &AufsRoot) -> PathBuf {
     root.branch("base").join("blob000")
@@ -206,24 +223,82 @@ fn what_was_written_to_aufs_while_a_conversion_was_interrupted_keeps_the_devices
 }
 
 #[test]
+fn layers_that_are_kept_stay_where_aufs_lost_them_with_their_records() {
+    let losses: [fn(&AufsRoot); 2] = [
+        |root| {
+            // The image's lower layer, as a file system's check takes it.
+            let base = root.branch("base");
+            let id = base.file_name().unwrap().to_str().unwrap();
+            let layers = root.path().join("image/aufs/layerdb/sha256");
+            let mut records = fs::read_dir(layers)
+                .unwrap()
+                .map(|entry| entry.unwrap().path());
+            let is_its = |path: &PathBuf| fs::read_to_string(path.join("cache-id")).unwrap() == id;
+            fs::remove_dir_all(records.find(is_its).unwrap()).unwrap();
+            fs::remove_file(root.path().join("aufs/layers").join(id)).unwrap();
+            fs::remove_dir_all(base).unwrap();
+        },
+        |root| {
+            fs::remove_dir_all(root.path().join("image/aufs/layerdb/mounts")).unwrap();
+            for name in ["web rw", "web init"] {
+                let branch = root.branch(name);
+                let list = root
+                    .path()
+                    .join("aufs/layers")
+                    .join(branch.file_name().unwrap());
+                fs::remove_file(list).unwrap();
+                fs::remove_dir_all(branch).unwrap();
+            }
+        },
+    ];
+    for lose in losses {
+        let tool = Tool::new();
+        let root = killed_after_base(&tool);
+        lose(&root);
+        for (verb, options) in [("rollback", &[][..]), ("convert", &["--restart"])] {
+            let refused = tool.run(verb, &root.path(), options);
+            refused.expect(1, &["rollback --onto-damaged"]);
+            assert!(journal(&root.path()).contains(DURABLE));
+        }
+    }
+}
+
+type Change = fn(&Path);
+
+/// What a start of the container writes, and what else may become of its config.
+#[test]
 fn what_a_container_wrote_that_was_started_since_is_no_loss() {
-    let (tool, root) = (
-        Tool::new(),
-        large_root().container("web", ("lab/base:1", "base"), |l| l.file("log", "line")),
-    );
-    killed(&tool, &root);
-    fs::write(root.branch("web rw").join("log"), "more").unwrap();
-    let config = fs::read_dir(root.path().join("containers"))
-        .unwrap()
-        .next()
-        .unwrap()
-        .unwrap()
-        .path()
-        .join("config.v2.json");
-    let text = fs::read_to_string(&config).unwrap();
-    fs::write(&config, text + " ").unwrap();
-    tool.run("rollback", &root.path(), &[]).expect(0, &[]);
-    assert!(!root.path().join(".aufs2dm").exists());
+    let changes: [(Change, i32); 3] = [
+        (
+            |config| {
+                let text = fs::read(config).unwrap();
+                let mut all: Value = serde_json::from_slice(&text).unwrap();
+                all["State"]["StartedAt"] = "2026-01-02T03:04:05.6Z".into();
+                fs::write(config, all.to_string()).unwrap();
+            },
+            0,
+        ),
+        (
+            |config| {
+                let text = fs::read_to_string(config).unwrap();
+                fs::write(config, text + "\n").unwrap();
+            },
+            1,
+        ),
+        (|config| fs::remove_file(config).unwrap(), 1),
+    ];
+    for (change, code) in changes {
+        let tool = Tool::new();
+        let root = killed_when_written(&tool);
+        for branch in ["web rw", "other rw"] {
+            fs::write(root.branch(branch).join("more000"), "more").unwrap();
+        }
+        for container in fs::read_dir(root.path().join("containers")).unwrap() {
+            change(&container.unwrap().path().join("config.v2.json"));
+        }
+        tool.run("rollback", &root.path(), &[]).expect(code, &[]);
+        assert_eq!(root.path().join(".aufs2dm").exists(), code == 1);
+    }
 }
 
 #[test]

@@ -181,6 +181,13 @@ pub(super) fn a_write_in_place_while_aufs_goes_keeps_the_rest(
     let file = own_file(&root, &used)?;
     let branch = root.path().join("aufs/diff").join(&used);
     run(lab.command("chattr").arg("+i").arg(branch.join(&file)))?;
+    // A clock that is set back later: the mount seems to be older than the verification.
+    let set_clock = |seconds: i64| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+        let to = format!("@{}", now.cast_signed() + seconds);
+        run(lab.command("date").args(["-s", &to]))
+    };
+    set_clock(7200)?;
     verify(lab, &root, 0)?;
     let commit = || tool(lab, root.path(), &["commit", "--yes"]);
     let first = commit()?;
@@ -189,12 +196,6 @@ pub(super) fn a_write_in_place_while_aufs_goes_keeps_the_rest(
         .find_map(|option| option.strip_prefix("dm.metadatadev="))
         .context("a metadata device")?;
     let before = fs::read(metadata)?;
-    // A clock that was set back: the mount seems to be older than the verification.
-    let set_clock = |seconds: i64| {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-        let to = format!("@{}", now.cast_signed() + seconds);
-        run(lab.command("date").args(["-s", &to]))
-    };
     set_clock(-3600)?;
     let pool = Pool::activate(&root)?;
     let thin = pool.thin(&used)?;
