@@ -48,7 +48,7 @@ fn text(done: &RolledBack, told: &[String]) -> String {
     let mut daemon = String::new();
     if let Some(path) = &done.daemon_json {
         daemon = format!("{} is as it was, too.\n", shown(path));
-    } else if !told.is_empty() {
+    } else if done.may_be_told && !told.is_empty() {
         daemon.push_str("Let Docker use aufs again before it starts:\n");
         daemon.extend(told.iter().map(|line| format!("  {}\n", printable(line))));
     }

@@ -307,7 +307,7 @@ pub enum Error {
     },
     /// Not all could be removed.
     #[error(
-        "{}: not all of it can be removed; all else is:\n  {kept}\nthe same command again removes the rest; Docker may start before",
+        "{}: this of it cannot be removed, and all that could be is gone:\n  {kept}\nNext: what is named there, then the same command again, which removes the rest; Docker may be started meanwhile",
         escape(path.as_os_str().as_bytes())
     )]
     NotRemoved {

@@ -70,6 +70,11 @@ impl Conversion {
         expect_reached(&self.root, &self.waiting())
     }
 
+    /// The directory in which what is left of the branches waits.
+    pub fn rest_of_aufs(&self) -> PathBuf {
+        self.waiting().aufs_in
+    }
+
     /// The directory in which what is the driver's in an `aufs` waits, if it is not to be seen though something waits: `aufs` is gone with the
     /// mount, or the link.
     pub fn out_of_sight(&self) -> Option<PathBuf> {

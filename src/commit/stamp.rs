@@ -1,7 +1,7 @@
 //! What an aufs side was, piece by piece, when its removal began: by this it is told whether somebody wrote to it until it was out of the
 //! root, and, after an interruption, whether what waits for its removal is still what was looked at.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
 use std::io;
@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::aufs_side::{PARTS, entry, file_sum, objects, sums_of};
+use super::aufs_side::{PARTS, entry, file_sum, objects, sum_of, sums_of};
 use super::error::Error;
 use super::journal::precisely_now;
 use super::walk::walk;
@@ -37,12 +37,11 @@ pub struct Pieces(BTreeMap<String, Piece>);
 /// What goes at once: a branch, a list, the image store, something else in `aufs`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Piece {
-    /// A digest of its names, and of what tells a write to what they lead to: see [`Sums::of_rest`].
+    /// A digest of its names, and of what tells a write to what they lead to: see [`Shared`].
     sum: String,
-    /// Whether a file in it has another name outside of it: when that goes, the file's time of change moves. So the digest is of sizes, times of
-    /// modification and the like; else it is of the times of change, which nobody can set.
+    /// Files in it that have another name outside of it.
     #[serde(default)]
-    is_shared: bool,
+    shared: Shared,
     /// The same with the time of change of its top, which a rename and `chattr -i` move.
     #[serde(skip)]
     with_top: String,
@@ -125,69 +124,89 @@ pub(super) fn written_after(top: &Path, at: Option<(i64, u32)>) -> Vec<PathBuf> 
     new.map(walkdir::DirEntry::into_path).collect()
 }
 
+/// Files that have another name outside of a piece: when that goes, their times of change move. So of these sizes, times of modification and the
+/// like count, and of all else the times of change, which nobody can set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Shared {
+    /// These, by their inodes.
+    Only(BTreeSet<u64>),
+    /// Too many to note, as where a backup was made of links: of no file the time of change counts.
+    All,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self::Only(BTreeSet::new())
+    }
+}
+
+/// As many are noted of a piece.
+const MAX_SHARED: usize = 4096;
+
+impl Shared {
+    fn of(inodes: BTreeSet<u64>) -> Self {
+        if inodes.len() > MAX_SHARED {
+            return Self::All;
+        }
+        Self::Only(inodes)
+    }
+
+    fn has(&self, inode: u64) -> bool {
+        match self {
+            Self::Only(inodes) => inodes.contains(&inode),
+            Self::All => true,
+        }
+    }
+}
+
 impl Piece {
     fn of(name: &str, path: &Path) -> Self {
-        let sums = Sums::of(path);
-        let is_shared = sums.is_shared;
+        let mut names: HashMap<u64, (u64, u64)> = HashMap::new();
+        let [whole, below_top] = sums_of(path, |[whole, below_top], at, meta| {
+            changed_at(whole, meta);
+            if at != path {
+                changed_at(below_top, meta);
+            }
+            if !meta.is_dir() && meta.nlink() > 1 {
+                let seen = names.entry(meta.ino()).or_default();
+                *seen = (seen.0 + 1, meta.nlink());
+            }
+        });
+        let elsewhere = names.into_iter().filter(|(_, (seen, all))| seen < all);
+        let shared = Shared::of(elsewhere.map(|(inode, _)| inode).collect());
+        // Where no file has another name outside, that is what was just summed up.
+        let is_summed = shared == Shared::default() && name != WHOLE && is_directory(path);
         Self {
-            with_top: if name == WHOLE {
-                sums.below_top.clone()
+            sum: if is_summed {
+                below_top.clone()
             } else {
-                sums.with_top.clone()
+                sum_of_rest(name, path, &shared)
             },
-            sum: sums.of_rest(name, path, is_shared),
-            is_shared,
+            with_top: if name == WHOLE { below_top } else { whole },
+            shared,
         }
     }
 
     fn is_at(&self, name: &str, path: &Path) -> bool {
-        self.sum == Sums::of(path).of_rest(name, path, self.is_shared)
+        self.sum == sum_of_rest(name, path, &self.shared)
     }
 }
 
-/// Digests of a piece, made in one walk.
-struct Sums {
-    with_top: String,
-    below_top: String,
-    entries: String,
-    is_shared: bool,
-}
-
-impl Sums {
-    fn of(path: &Path) -> Self {
-        let mut names: HashMap<(u64, u64), (u64, u64)> = HashMap::new();
-        let [with_top, below_top, entries] =
-            sums_of(path, |[with_top, below_top, entries], at, meta| {
-                changed_at(with_top, meta);
-                if at != path {
-                    changed_at(below_top, meta);
-                }
-                entry(entries, at, meta);
-                if !meta.is_dir() && meta.nlink() > 1 {
-                    let seen = names.entry((meta.dev(), meta.ino())).or_default();
-                    *seen = (seen.0 + 1, meta.nlink());
-                }
-            });
-        Self {
-            with_top,
-            below_top,
-            entries,
-            is_shared: names.values().any(|(seen, all)| seen < all),
-        }
+/// What tells whether a piece that waits is what it was. The image store and the lists are small, so their bytes count and no times. A rename
+/// and `chattr -i` move the time of change of the top.
+fn sum_of_rest(name: &str, path: &Path, shared: &Shared) -> String {
+    let is_file = path.symlink_metadata().is_ok_and(|meta| meta.is_file());
+    if name == WHOLE || is_file {
+        return bytes_of(path, is_file);
     }
-
-    /// What tells whether a piece that waits is what it was. The image store and the lists are small, so their bytes count and no times.
-    fn of_rest(self, name: &str, path: &Path, is_shared: bool) -> String {
-        let is_file = path.symlink_metadata().is_ok_and(|meta| meta.is_file());
-        if name == WHOLE || is_file {
-            return bytes_of(path, is_file);
+    sum_of(path, |sum, at, meta| {
+        if !meta.is_dir() && shared.has(meta.ino()) {
+            entry(sum, at, meta);
+        } else if at != path {
+            changed_at(sum, meta);
         }
-        if is_shared {
-            self.entries
-        } else {
-            self.below_top
-        }
-    }
+    })
 }
 
 /// A digest of the bytes of all files of an image store, or of one file.
@@ -361,6 +380,24 @@ mod tests {
         assert_eq!(unknown(&noted, &aufs, &image), Vec::<String>::new());
         fs::write(aufs.join("diff/c/file"), "three").unwrap();
         assert_eq!(unknown(&noted, &aufs, &image), ["aufs/diff/c"]);
+    }
+
+    #[test]
+    fn a_file_with_a_name_elsewhere_hides_no_write_to_another() {
+        for write in [WRITES[7], |aufs, _| {
+            xattr::set(aufs.join("diff/a/b/file"), "user.note", b"new")
+        }] {
+            let dir = tempfile::tempdir().unwrap();
+            let (aufs, image) = side(dir.path());
+            let outside = dir.path().join("outside");
+            fs::write(aufs.join("diff/a/linked"), "x").unwrap();
+            fs::hard_link(aufs.join("diff/a/linked"), &outside).unwrap();
+            let noted = Pieces::of(&aufs, &image, false).unwrap();
+            fs::remove_file(outside).unwrap();
+            assert_eq!(unknown(&noted, &aufs, &image), Vec::<String>::new());
+            write(&aufs, &image).unwrap();
+            assert_eq!(unknown(&noted, &aufs, &image), ["aufs/diff/a"]);
+        }
     }
 
     #[test]

@@ -92,6 +92,7 @@ pub(super) fn expect_rest_unneeded(
         None => Ok(()),
         Some(why) => Err(Error::RestNeeded {
             path: path.to_owned(),
+            rest: conversion.rest_of_aufs(),
             why,
         }),
     }

@@ -184,6 +184,7 @@ impl Discard {
             ));
         }
         self.conversion.sync_what_stays()?;
+        commit::pass_the_second(self.root());
         let untouched = self.conversion.untouched()?;
         self.expect_as_it_was()?;
         let (held, cancel, conversion) = (&self.held, &self.cancel, &self.conversion);

@@ -272,12 +272,14 @@ pub enum Error {
         "{}: what is left of the aufs side stays, in {}, for it is not certain that the devicemapper side is right: {why}\nNext: mend what is \
          wrong there, if anything is; then `{}` must pass; docs/operations.md says what can be taken from the rest of aufs by hand",
         shown(path),
-        shown(&path.join(commit::STAGE_NAME).join("removed")),
+        shown(rest),
         own("verify --full", path)
     )]
     RestNeeded {
         /// The Docker root.
         path: PathBuf,
+        /// Where it waits.
+        rest: PathBuf,
         /// What is wrong.
         why: String,
     },

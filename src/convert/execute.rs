@@ -158,6 +158,7 @@ impl Prepared {
             let in_place = self
                 .stage_files(&stage, written.base_uuid)
                 .and_then(|()| self.prove(&stage, written.runs.as_deref(), progress))
+                .inspect(|_| commit::pass_the_second(root))
                 .and_then(|proven| self.expect_unchanged(progress).map(|()| proven))
                 .and_then(|proven| self.move_in_place(&mut stage, proven, progress));
             written.settle(in_place, stage.journal())

@@ -61,6 +61,9 @@ pub struct RolledBack {
     /// The daemon's file that the conversion had changed, and that is as it was before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub daemon_json: Option<PathBuf>,
+    /// Whether anything may have been in place, so that a daemon may have been told of it.
+    #[serde(skip)]
+    pub may_be_told: bool,
 }
 
 /// Takes a conversion back, wherever it stands.
@@ -88,6 +91,7 @@ pub fn rollback(request: &RollbackRequest) -> Result<RolledBack, Error> {
         lost: Changes::default(),
         not_restored: Vec::new(),
         daemon_json: None,
+        may_be_told: false,
     };
     let left = Leftover::look_for(&path)?;
     request.expect_not_cancelled()?;
@@ -129,6 +133,7 @@ fn take_back(held: &Held, request: &RollbackRequest, done: &mut RolledBack) -> R
         };
         return Err(dead_end(path).unwrap_or_else(|| unfinished.into()));
     }
+    done.may_be_told = conversion.story().state != State::Writing;
     // What a killed run left active hides when the devices were last mounted.
     let left = left_by_conversion(path, Some(&conversion))?;
     left.but_its_content().remove()?;

@@ -80,6 +80,9 @@ pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<Report
     }
     expect_judgeable(request, &path, conversion.as_ref())?;
     // Before, so that what is written meanwhile counts as written since.
+    if conversion.is_some() && request.mode == Mode::Full {
+        commit::pass_the_second(&path);
+    }
     let seen = conversion
         .as_ref()
         .map(|conversion| device_side(&path, conversion, request.target.as_ref()))
