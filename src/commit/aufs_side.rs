@@ -44,6 +44,9 @@ pub struct AsRead {
     pub is_written_since: bool,
 }
 
+/// In the place of a digest of something that cannot be read.
+pub(super) const UNREADABLE: &str = "unreadable";
+
 /// In the place of a digest of times: what the branches have had not been read when they were converted.
 const UNREAD: &str = "written to while the conversion was interrupted";
 
@@ -433,7 +436,7 @@ pub(super) fn sums_of<const N: usize>(
             let meta = entry.metadata()?;
             Ok((entry.into_path(), meta))
         }) else {
-            return std::array::from_fn(|_| "unreadable".to_owned());
+            return std::array::from_fn(|_| UNREADABLE.to_owned());
         };
         let inner = path
             .strip_prefix(branch)

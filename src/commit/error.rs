@@ -307,7 +307,7 @@ pub enum Error {
     },
     /// Not all could be removed.
     #[error(
-        "{}: this of it cannot be removed, and all that could be is gone:\n  {kept}\nNext: what is named there, then the same command again, which removes the rest; Docker may be started meanwhile",
+        "{}: not all of it could be removed:\n  {kept}\nNext: do what each line says, then run the same command again; Docker may be started in the meantime",
         escape(path.as_os_str().as_bytes())
     )]
     NotRemoved {

@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::aufs_side::{PARTS, entry, file_sum, objects, sum_of, sums_of};
+use super::aufs_side::{PARTS, UNREADABLE, entry, file_sum, objects, sum_of, sums_of};
 use super::error::Error;
 use super::journal::precisely_now;
 use super::walk::walk;
@@ -189,7 +189,8 @@ impl Piece {
     }
 
     fn is_at(&self, name: &str, path: &Path) -> bool {
-        self.sum == sum_of_rest(name, path, &self.shared)
+        // Of what cannot be read nothing is known, twice either.
+        self.sum != UNREADABLE && self.sum == sum_of_rest(name, path, &self.shared)
     }
 }
 
@@ -225,7 +226,7 @@ fn bytes_of(path: &Path, is_file: bool) -> String {
     };
     match added {
         Ok(()) => format!("{:x}", sum.finalize()),
-        Err(_) => "unreadable".to_owned(),
+        Err(_) => UNREADABLE.to_owned(),
     }
 }
 
