@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 
 use super::args::{ConvertArgs, ResumeArgs, WorkArgs};
 use super::output::{print, print_json};
@@ -143,11 +143,21 @@ fn print_summary(summary: &Summary, json: bool) -> anyhow::Result<()> {
 }
 
 /// Set by the signals that end a command.
+///
+/// They wait until all is registered: signal-hook has its handler called before it knows what the handler shall do, and
+/// a signal that comes in between would end nothing at all.
 pub(super) fn cancel_by_signals() -> anyhow::Result<Cancel> {
     let cancel = Cancel::default();
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
-        signal_hook::flag::register(signal, cancel.flag()).context("signal handler")?;
+    let ending = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
+    let before = ending
+        .into_iter()
+        .collect::<SigSet>()
+        .thread_swap_mask(SigmaskHow::SIG_BLOCK)
+        .context("signal mask")?;
+    for signal in ending {
+        signal_hook::flag::register(signal as i32, cancel.flag()).context("signal handler")?;
     }
+    before.thread_set_mask().context("signal mask")?;
     Ok(cancel)
 }
 

@@ -42,15 +42,15 @@ fn stopped_at_once(tool: &Tool, words: &[&str], root: &Path, signal: Signal) -> 
     let directory = File::open(root).unwrap();
     let held = Flock::lock(directory, FlockArg::LockExclusiveNonblock).unwrap();
     let child = start(tool, words[0], root, &words[1..]);
-    let status = format!("/proc/{}/status", child.id());
-    until("a signal handler", || {
-        let status = fs::read_to_string(&status).unwrap();
-        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
-        let caught = u64::from_str_radix(caught.unwrap().trim(), 16).unwrap();
-        caught >> (signal as u32 - 1) & 1 == 1
-    });
+    let is_in = |set: &str| {
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+        let signals = status.lines().find_map(|line| line.strip_prefix(set));
+        let signals = u64::from_str_radix(signals.unwrap().trim(), 16).unwrap();
+        signals >> (signal as u32 - 1) & 1 == 1
+    };
+    until("a signal handler", || is_in("SigCgt:"));
     send(&child, signal);
-    sleep(Duration::from_millis(200)); // a thread of its own takes it
+    until("the handler's call", || !is_in("ShdPnd:"));
     drop(held);
     Ended::new(&child.wait_with_output().unwrap())
 }
