@@ -38,6 +38,7 @@ use super::remove::{expect_unmounted_stage, remove_leftover, remove_part, remove
 use super::since::{Parts, Written, names_in};
 use super::switch::{self, ExpectAlone, Untold};
 use super::times::Times;
+use crate::chain::Chain;
 use crate::docker::first_start::Switch;
 use crate::engine::kernel::claim;
 use crate::holder::AtWork;
@@ -483,16 +484,6 @@ fn bytes_held_by(path: &Path) -> u64 {
         .flatten();
     let blocks = files.filter_map(|entry| entry.metadata().ok()?.blocks().into());
     512 * blocks.sum::<u64>()
-}
-
-/// An error with its source.
-struct Chain<'a>(&'a Error);
-
-impl std::fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        std::error::Error::source(self.0).map_or(Ok(()), |source| write!(f, ": {source}"))
-    }
 }
 
 fn create_dir(path: &Path, mode: u32) -> Result<(), Error> {

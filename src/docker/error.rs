@@ -9,6 +9,7 @@ use super::files::{FileKind, ReadError, shown};
 use super::id::{CacheId, ChainId, IdError};
 use super::json::JsonError;
 use super::users::Hits;
+use crate::chain::Chain;
 use crate::shell::word;
 
 /// A root that is not converted.
@@ -156,21 +157,6 @@ pub struct Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", Chain(&self.fault), self.hits)
-    }
-}
-
-/// An error with its sources, joined by colons.
-pub(super) struct Chain<'a>(pub(super) &'a dyn std::error::Error);
-
-impl fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut error = self.0;
-        while let Some(source) = error.source() {
-            write!(f, ": {source}")?;
-            error = source;
-        }
-        Ok(())
     }
 }
 

@@ -4,10 +4,11 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::container::RestartPolicy;
-use super::error::{Chain, Fault};
+use super::error::Fault;
 use super::files::shown;
 use super::id::{CacheId, ChainId, ContainerId, ImageId};
 use super::image::Reference;
+use crate::chain::Chain;
 
 /// Something worth a line in the report.
 #[derive(Debug)]

@@ -4,7 +4,6 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::super::daemon::Host;
-use super::super::error::Chain;
 use super::super::files::shown;
 use super::super::model::Model;
 use super::super::root::Root;
@@ -19,6 +18,7 @@ use super::target::Target;
 use super::told::{Directive, Told};
 use super::version::Version;
 use super::{containers, space};
+use crate::chain::Chain;
 
 /// Where udev's daemon is. Without it Docker's check for udev synchronisation fails.
 const UDEV: [&str; 7] = [

@@ -8,7 +8,6 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::super::error::Chain;
 use super::super::files::ReadError;
 use super::env_file::{self, Reader};
 use super::flags::Argument;
@@ -17,6 +16,7 @@ use super::outlook::Finding;
 use super::told::Origin;
 use super::unit::{self, Assignment};
 use super::words;
+use crate::chain::Chain;
 
 /// Where units are looked for, the first wins.
 const UNIT_DIRECTORIES: [&str; 6] = [

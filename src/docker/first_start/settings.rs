@@ -9,6 +9,7 @@ use super::host_files::HostFiles;
 use super::outlook::Finding;
 use super::service::{Service, arguments, read_variables};
 use super::told::{Directive, Told, Way};
+use crate::chain::Chain;
 
 /// Where `daemon.json` is unless a flag says otherwise.
 pub(super) const CONFIG_FILE: &str = "/etc/docker/daemon.json";
@@ -57,7 +58,7 @@ impl Settings {
         let config = match files.read(&config_path) {
             Ok(None) => Ok(Config::default()),
             Ok(Some(text)) => Config::parse(&text).map_err(|error| error.at(&place)),
-            Err(error) => Err(super::super::error::Chain(&error).to_string()),
+            Err(error) => Err(Chain(&error).to_string()),
         };
         if let Ok(config) = &config {
             told.extend(config.told(&place));

@@ -26,6 +26,7 @@ use super::settings::Settings;
 use super::storage_option::{self as option, Verdict};
 use super::target::Target;
 use super::told::{Directive, Told, Way};
+use crate::chain::Chain;
 
 /// What the old file is called beside the new one.
 pub(super) const ORIGINAL: &str = "aufs2dm-original";
@@ -243,7 +244,7 @@ fn planned_edit(files: &HostFiles, path: &Path, change: &Change, notes: Vec<Stri
     };
     let text = match files.read(path) {
         Ok(text) => text,
-        Err(error) => return failed(super::super::error::Chain(&error).to_string()),
+        Err(error) => return failed(Chain(&error).to_string()),
     };
     let content = match edit(text.as_deref().unwrap_or_default(), change) {
         Ok(content) => content,

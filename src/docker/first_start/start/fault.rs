@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::super::super::container::CONFIG;
-use super::super::super::error::Chain;
 use super::super::super::files::{ReadError, shown};
 use super::super::super::id::{CacheId, ChainId, ContainerId};
 use super::super::super::json::JsonError;
 use super::super::outlook::Severity;
+use crate::chain::Chain;
 
 /// Something that keeps Docker from starting on a devicemapper root, or that it loses or trips over.
 #[derive(Debug, Error)]

@@ -3,7 +3,6 @@
 use std::ffi::OsStr;
 
 use super::super::super::container::{CONFIG, LEGACY_CONFIG, Status, read_containers};
-use super::super::super::error::Chain;
 use super::super::super::files::{Dir, ReadError};
 use super::super::super::id::{CacheId, ContainerId};
 use super::super::super::image::{Images, check_images, read_references};
@@ -13,6 +12,7 @@ use super::super::super::notes::Notes;
 use super::Home;
 use super::fault::StartFault;
 use super::files::Devices;
+use crate::chain::Chain;
 use crate::tree::escape;
 
 /// Reads the stores as the daemon does.
