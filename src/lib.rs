@@ -1,28 +1,41 @@
 //! Converts a stopped Docker's aufs layers into devicemapper thin snapshots.
 //!
-//! Data flows one way: [`docker`] and [`aufs`] read, [`plan`] computes a pure value, [`engine`] writes it, [`commit`]
-//! moves the result in place, [`convert`] is the list of these steps and [`cli`] the command. The format writers [`ext4`] and [`thin`] know no Docker; the Docker parts know no blocks;
-//! both speak [`tree`]. Everything that needs `unsafe` is in [`sys`].
+//! Data flows one way. [`docker`] and [`aufs`] read a root, [`source`] holds its layers, [`plan`] computes a pure value
+//! from them, [`engine`] writes it, [`commit`] moves the result in place; [`command`] is the list of these steps for each
+//! command, and [`cli`] the command line. The formats [`ext4`] and [`thin`] know no Docker, and what reads them shares
+//! nothing but their structures with what writes them; the Docker parts know no blocks; both speak [`tree`]. [`pool`]
+//! drives the kernel's thin pools, [`devicemapper`] knows what Docker's driver makes of them, [`daemon`] how Docker is
+//! started and kept out. [`content`] gives a layer's bytes to whoever compares or proves them. Everything that needs
+//! `unsafe` is in [`sys`].
 
+mod aligned_buffer;
 pub mod aufs;
 mod chain;
 pub mod cli;
+pub mod command;
 pub mod commit;
-pub mod convert;
+pub mod content;
 pub mod crc64;
+pub mod daemon;
 mod date;
+pub mod devicemapper;
 pub mod docker;
 pub mod engine;
 pub mod ext4;
 mod holder;
 mod lock;
 pub mod mount_table;
-pub mod notify;
 mod path_form;
 pub mod plan;
+pub mod pool;
+pub mod populate;
 pub mod privileges;
+pub mod progress;
 pub mod removal;
+pub mod schedule;
 mod shell;
+pub mod source;
+pub mod staging;
 pub mod sys;
 pub mod tar_split;
 pub mod thin;

@@ -11,9 +11,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::docker::daemon::Host;
-use crate::docker::shown;
+use crate::daemon::Host;
 use crate::mount_table::mount_points;
+use crate::tree::shown;
 
 /// What the privileges are wanted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,7 +10,8 @@ use std::fs;
 use std::process::Command;
 use std::time::Instant;
 
-use aufs2dm::ext4::{Checksums, Image, Params};
+use aufs2dm::ext4::write::Image;
+use aufs2dm::ext4::{Checksums, Params};
 use aufs2dm::tree::Timestamp;
 
 use ext4_build::{child, file, flat_layer, many_files, one_file};

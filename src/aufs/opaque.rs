@@ -4,6 +4,9 @@
 //! between reappear. This project lets the upper marker win; what is found here is for the report. The search carries
 //! the reachable markers from parent to child in a persistent map, so that a layer costs what it holds itself.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use imbl::OrdMap;
@@ -116,6 +119,3 @@ impl OpaqueDirs {
 fn join(path: &[u8], name: &[u8]) -> Vec<u8> {
     [path, b"/", name].concat()
 }
-
-#[cfg(test)]
-mod tests;

@@ -7,9 +7,9 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use super::log_format::LogFormat;
-use crate::convert::Writer;
-use crate::docker::devicemapper::FileSystem;
-use crate::engine::kernel::Target;
+use crate::command::Writer;
+use crate::devicemapper::driver_files::FileSystem;
+use crate::pool::Target;
 use crate::units::Bytes;
 
 /// Converts a stopped Docker's aufs layers into devicemapper thin snapshots.

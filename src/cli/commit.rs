@@ -12,9 +12,10 @@ use super::convert::cancel_by_signals;
 use super::output::{print, print_json};
 use super::printable::printable;
 use super::remarks::write_damage;
-use crate::convert::{self, Discard, MayLose};
-use crate::docker::first_start::told_aufs;
-use crate::engine::Cancel;
+use crate::command as convert;
+use crate::command::{Discard, MayLose};
+use crate::daemon::first_start::told_aufs;
+use crate::progress::Cancel;
 use crate::shell::Again;
 use crate::tree::shown;
 

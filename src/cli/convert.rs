@@ -15,14 +15,16 @@ use super::printable::printable;
 use super::progress::for_stderr;
 use super::quiet::keep_access_times;
 use super::remarks::{write_damage, write_flags};
-use crate::convert::{
-    self, Finished, Prepared, Request, ResumeRequest, Source, Summary, Writer, finish, status,
+use crate::command as convert;
+use crate::command::{
+    Finished, Prepared, Request, ResumeRequest, Source, Summary, Writer, finish, status,
 };
-use crate::docker::devicemapper::{SetupHint, daemon_settings};
-use crate::docker::{Orphans, shown};
-use crate::engine::Cancel;
+use crate::devicemapper::driver_files::{SetupHint, daemon_settings};
+use crate::docker::Orphans;
 use crate::ext4::Checksums;
+use crate::progress::Cancel;
 use crate::shell::own;
+use crate::tree::shown;
 use crate::units::{BLOCK_BYTES, Bytes};
 
 /// Converts a root, or prints the plan for it.

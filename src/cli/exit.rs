@@ -8,11 +8,11 @@ use std::process::ExitCode;
 use nix::unistd::geteuid;
 
 use super::log_format::tell_error;
-use crate::commit::{Committed, Conversion, State};
-use crate::docker::daemon::Running;
-use crate::docker::{Inventory, Problem};
+use crate::command as convert;
+use crate::commit::{self, Committed, Conversion, State};
+use crate::daemon::Running;
+use crate::docker::{self, Inventory, Problem};
 use crate::shell::{Again, is_call_of, own};
-use crate::{commit, convert, docker, engine};
 
 /// The process's exit code, documented in the README and in `--help`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,7 +202,8 @@ fn docker_error(error: &anyhow::Error) -> Option<&docker::Error> {
 
 /// Whether it was a thin device's own file system that refused. A full pool is told as such.
 fn is_in_a_device(error: &anyhow::Error) -> bool {
-    use engine::kernel::{Error, populate};
+    use crate::engine::kernel::Error;
+    use crate::populate;
     matches!(
         error.downcast_ref(),
         Some(convert::Error::Kernel(Error::Populate(
@@ -250,14 +251,13 @@ mod tests {
     #[test]
     fn a_full_file_system_is_told_by_which_it_is() {
         let full = || io::Error::from(io::ErrorKind::StorageFull);
-        let in_a_device =
-            engine::kernel::Error::Populate(engine::kernel::populate::Error::Target {
-                layer: CacheId::parse(b"abc").unwrap(),
-                path: "/f".to_owned(),
-                op: "write".into(),
-                source: full(),
-            });
-        let below = engine::kernel::Error::Io {
+        let in_a_device = crate::engine::kernel::Error::Populate(crate::populate::Error::Target {
+            layer: CacheId::parse(b"abc").unwrap(),
+            path: "/f".to_owned(),
+            op: "write".into(),
+            source: full(),
+        });
+        let below = crate::engine::kernel::Error::Io {
             path: "/r/.aufs2dm/mnt".into(),
             op: "create",
             source: full(),

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::args::InspectArgs;
 use super::output::{print, print_json};
 use super::quiet::keep_access_times;
-use crate::convert::{Inspection, inspect};
+use crate::command::{Inspection, inspect};
 use crate::docker::{ContainerSummary, ImageSummary, Inventory, Reference};
 use crate::privileges::{self, Purpose};
 use crate::tree::escape;

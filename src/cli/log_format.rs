@@ -10,7 +10,6 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::printable::printable;
-
 use crate::date::of_days;
 
 /// The form of messages and progress.

@@ -6,6 +6,7 @@ mod convert;
 mod exit;
 mod inspect;
 mod log_format;
+pub mod notify;
 mod output;
 mod place;
 mod printable;

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use super::args::{BegunArgs, RootArgs};
-use crate::convert::{self, BegunAt};
-use crate::docker::daemon::Host;
-use crate::docker::first_start::{Likeness, data_root, default_pid_file};
+use crate::command as convert;
+use crate::command::BegunAt;
+use crate::daemon::Host;
+use crate::daemon::config::{Likeness, data_root, default_pid_file};
 use crate::shell::{Again, DEFAULT_ROOT, Given, remember};
 use crate::tree::shown;
 

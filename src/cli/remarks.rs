@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use super::printable::printable;
-use crate::convert::{LostFlag, LostFlags};
+use crate::command::{LostFlag, LostFlags};
 use crate::shell::{own, word};
 use crate::verify::LayerDamage;
 

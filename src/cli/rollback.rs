@@ -5,9 +5,9 @@ use super::convert::cancel_by_signals;
 use super::output::{print, print_json};
 use super::printable::printable;
 use super::quiet::keep_access_times;
-use crate::convert::{RollbackRequest, RolledBack, rollback};
-use crate::docker::first_start::told_devicemapper;
-use crate::docker::shown;
+use crate::command::{RollbackRequest, RolledBack, rollback};
+use crate::daemon::first_start::told_devicemapper;
+use crate::tree::shown;
 use crate::units::Bytes;
 
 /// Goes back to aufs.

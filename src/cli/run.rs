@@ -7,8 +7,8 @@ use clap::Parser;
 
 use super::args::{Cli, Command};
 use super::exit::{Exit, report};
+use super::notify::Notifier;
 use super::{commit, convert, inspect, log_format, rollback, status, verify};
-use crate::notify::Notifier;
 use crate::shell::remember_call;
 
 /// Runs the command that the process was started with.

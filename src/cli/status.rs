@@ -6,8 +6,8 @@ use super::args::StatusArgs;
 use super::output::{print, print_json};
 use super::printable::printable;
 use super::remarks::write_damage;
-use crate::convert::{Running, Status, status};
-use crate::docker::daemon::Whom;
+use crate::command::{Running, Status, status};
+use crate::daemon::Whom;
 use crate::shell::own;
 use crate::verify::Verdict;
 

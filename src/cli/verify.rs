@@ -8,7 +8,7 @@ use super::exit::{FoundWrong, NotVerified};
 use super::output::{print, print_json};
 use super::progress::for_stderr;
 use super::quiet::keep_access_times;
-use crate::convert::{VerifyRequest, verify};
+use crate::command::{VerifyRequest, verify};
 use crate::shell::own;
 use crate::verify::{Contents, Mode, Report, Tree, Verdict};
 

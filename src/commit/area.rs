@@ -14,14 +14,12 @@ use std::path::Path;
 use nix::sys::stat::{FileStat, SFlag};
 use nix::unistd::geteuid;
 
-use super::beside;
 use super::error::Error;
-use super::journal;
-use super::progress_file;
-use super::stage::STAGE_NAME;
+use super::{beside, journal, progress_file};
 use crate::docker::{Dir, FileKind, ReadError};
 use crate::engine::kernel::claim;
 use crate::shell::word;
+use crate::staging::STAGE_NAME;
 
 /// Whoever may not be the caller must not have any of these.
 const OTHERS: u32 = 0o077;

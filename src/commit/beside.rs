@@ -27,10 +27,10 @@ use uuid::Uuid;
 use super::error::Error;
 use super::journal::{Journal, Record, State, Story, sync_directory};
 use super::remove::all_removed;
-use super::stage::STAGE_NAME;
 use super::times::Times;
 use crate::docker::Dir;
 use crate::removal::{Kept, remove as remove_tree};
+use crate::staging::STAGE_NAME;
 use crate::sys::Identity;
 use crate::units::{BLOCK_BYTES, Bytes};
 

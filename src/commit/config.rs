@@ -9,9 +9,9 @@ use super::beside;
 use super::config_kinds::other_kind;
 use super::error::Error;
 use super::since::{DRIVER, names_in, read_regular};
-use super::stage::STAGE_NAME;
 use crate::docker::is_same_key;
 use crate::shell::word;
+use crate::staging::STAGE_NAME;
 use crate::tree::{escape, shown};
 
 /// What Docker writes into every config, and never changes but for name, state and networks. Without it a daemon does not load the container,

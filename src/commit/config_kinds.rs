@@ -5,6 +5,7 @@
 
 use serde_json::{Map, Value};
 
+use self::Kind::{List, Number, Object, Text, Time, Truth, Words};
 use crate::docker::is_time;
 
 /// A kind of value.
@@ -20,8 +21,6 @@ enum Kind {
     Words,
     Object,
 }
-
-use Kind::{List, Number, Object, Text, Time, Truth, Words};
 
 /// The members of the config itself.
 const TOP: [(&str, Kind); 24] = [

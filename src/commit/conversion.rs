@@ -7,26 +7,22 @@ use std::path::{Path, PathBuf};
 
 use super::aufs_changes::AufsChanges;
 use super::aufs_side::Depth;
-use super::beside;
 use super::error::Error;
 use super::journal::{Journal, Record, State, Story, Switching};
 use super::leftover::Leftover;
 use super::moves::{Ground, Move};
-use super::originals;
-use super::others;
 use super::removal::REMOVED;
 use super::remove::{expect_unmounted_result, remove_stage};
 use super::since::{Changes, DRIVER, read_regular};
-use super::size;
 use super::stage::sync_file_system;
 use super::switch::{self, ExpectAlone, TakenBack, Untold, not_alone};
 use super::verified::Verified;
 use super::whereabouts::{Whereabouts, in_the_way};
+use super::{beside, originals, others, size};
 use crate::chain::Chain;
-use crate::docker::CacheId;
-use crate::docker::config_with_driver;
-use crate::docker::daemon::Host;
-use crate::docker::first_start::check_recorded;
+use crate::daemon::Host;
+use crate::daemon::first_start::check_recorded;
+use crate::docker::{CacheId, config_with_driver};
 use crate::removal::Kept;
 use crate::units::Bytes;
 use crate::verify::BranchNow;
@@ -51,7 +47,7 @@ pub struct Conversion {
 }
 
 impl Conversion {
-    /// Takes up the conversion in `root`; `None` if none was begun. [`RootLock`](super::RootLock) must be held before anything is
+    /// Takes up the conversion in `root`; `None` if none was begun. [`RootLock`](super::stage::RootLock) must be held before anything is
     /// changed.
     ///
     /// # Errors
@@ -339,7 +335,7 @@ impl Conversion {
     ///
     /// # Errors
     ///
-    /// As [`Stage::switch`](super::Stage::switch). With [`Error::NotAlone`] all stays where it is, and with [`Error::StuckHalfWay`] what has been
+    /// As [`Stage::switch`](super::stage::Stage::switch). With [`Error::NotAlone`] all stays where it is, and with [`Error::StuckHalfWay`] what has been
     /// moved, for Docker has worked there: nobody looks for that in the staging directory.
     pub fn finish_switch(&self, alone: ExpectAlone<'_>) -> Result<(), Error> {
         let Some(switching) = &self.story.switching else {
@@ -596,7 +592,8 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::commit::{STAGE_NAME, Times};
+    use crate::commit::times::Times;
+    use crate::staging::STAGE_NAME;
 
     #[test]
     fn a_removal_that_fails_says_whether_anything_is_gone() {

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use super::journal::State;
 use crate::chain::Chain;
+use crate::daemon::NotAlone;
+use crate::daemon::first_start::SwitchError;
 use crate::docker::ReadError;
-use crate::docker::daemon::NotAlone;
-use crate::docker::first_start::SwitchError;
 use crate::holder::AtWork;
 use crate::mount_table::{Found, told};
 use crate::removal::Kept;

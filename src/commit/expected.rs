@@ -67,7 +67,8 @@ pub(super) fn is_container(id: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commit::{Times, Written};
+    use crate::commit::since::Written;
+    use crate::commit::times::Times;
 
     const CONTAINER: &str =
         "containers/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";

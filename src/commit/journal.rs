@@ -26,7 +26,7 @@ use super::times::Times;
 use super::verified::{Verifications, Verified};
 use crate::chain::Chain;
 use crate::crc64::crc64;
-use crate::docker::first_start::Switch;
+use crate::daemon::first_start::Switch;
 use crate::shell::own;
 
 /// The journal's name in the staging directory.

@@ -5,11 +5,10 @@ use std::path::{Path, PathBuf};
 use super::error::Error;
 use super::journal::{self, State, Story};
 use super::moves::Ground;
-use super::originals;
 use super::remove::expect_unmounted_stage;
-use super::stage::STAGE_NAME;
-use super::{area, beside};
+use super::{area, beside, originals};
 use crate::docker::{Dir, FileKind};
+use crate::staging::STAGE_NAME;
 
 /// What an earlier run left in a root.
 #[derive(Debug)]

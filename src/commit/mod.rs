@@ -1,6 +1,6 @@
 //! Stages the result beside the original, moves it in place, takes it back, and removes the original when told to.
 //!
-//! Everything is built below one directory in the Docker root, [`STAGE_NAME`], on the same file system, and made durable
+//! Everything is built below one directory in the Docker root, [`STAGE_NAME`](crate::staging::STAGE_NAME), on the same file system, and made durable
 //! there. The move itself is a short list of renames. A journal in that directory knows at every moment what was begun and
 //! what was moved, so that any interruption has a way on and a way back: `docs/commit.md`.
 
@@ -55,10 +55,10 @@ pub use leftover::Leftover;
 pub use moves::Move;
 pub use progress_file::{ProgressFile, Told};
 pub use removal::{Removal, StoreOfAufs};
-pub use remove::{OWN_MOUNTS, expect_unmounted_stage, remove_leftover};
+pub use remove::{expect_unmounted_stage, remove_leftover};
 pub use set_out::Untouched;
 pub use since::{Changes, Written};
-pub use stage::{EditedConfig, RootLock, STAGE_NAME, Stage};
+pub use stage::{EditedConfig, RootLock, Stage};
 pub use stamp::Pieces;
 pub use switch::{ExpectAlone, TakenBack};
 pub use tick::pass_the_second;

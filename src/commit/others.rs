@@ -6,21 +6,20 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use serde_json::{Map, Value};
+
 use super::aufs_side::AufsSide;
-use super::beside;
-use super::committed;
 use super::content::new_files;
 use super::error::Error;
 use super::expected::CONFIGS;
 use super::journal::{self, State, Story};
-use super::progress_file;
 use super::removal::GOING;
 use super::since::{Written, read_regular};
 use super::store_files::{is_digest, is_dockers, is_random};
 use super::walk::walk;
-use crate::docker::devicemapper::{BASE_FILE, DEVICE_SET_FILE, TRANSACTION_FILE};
+use super::{beside, committed, progress_file};
+use crate::devicemapper::driver_files::{BASE_FILE, DEVICE_SET_FILE, TRANSACTION_FILE};
 use crate::engine::kernel::claim;
-use serde_json::{Map, Value};
 
 /// Files that the staging directory has.
 const IN_STAGE: [&str; 6] = [

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
 
-use crate::engine::{Phase, Progress};
+use crate::progress::{Phase, Progress};
 
 /// The file's name in the staging directory.
 pub(super) const FILE: &str = "progress";
@@ -181,7 +181,7 @@ impl Drop for ProgressFile<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::Silent;
+    use crate::progress::Silent;
 
     fn own_pid() -> u32 {
         std::process::id()

@@ -5,20 +5,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::aufs_side::PARTS;
-use super::beside;
 use super::error::Error;
-use super::journal;
-use super::stage::STAGE_NAME;
+use super::{beside, journal};
 use crate::engine::kernel::claim;
 use crate::mount_table::{Seen, Table};
 use crate::removal::{Cause, Kept, Stuck, remove};
+use crate::staging::{OWN_MOUNTS, STAGE_NAME};
 use crate::sys::{Identity, frozen};
 
 /// The process file system: what is really mounted counts.
 const PROC: &str = "/proc";
-
-/// What the kernel engine and the verification mount, inside these directories of the staging directory, is ours to unmount.
-pub const OWN_MOUNTS: [&str; 2] = ["mnt", "verify"];
 
 /// Makes sure that nothing is mounted on or inside the staging directory, for any process, but for what the tool itself mounts there.
 ///

@@ -6,7 +6,6 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use super::aufs_side::{Depth, PARTS};
-use super::beside;
 use super::committed::Committed;
 use super::conversion::Conversion;
 use super::error::Error;
@@ -17,12 +16,11 @@ use super::journal::{
 use super::removal::{Removal, StoreOfAufs, Waiting};
 use super::remove::{all_removed, expect_changeable, expect_unmounted_aufs_side, remove_stage};
 use super::since::IMAGE_NAMES;
-use super::size;
 use super::stamp::{Pieces, written_after};
 use super::switch::{ExpectAlone, not_alone};
-use crate::docker;
-use crate::tree;
+use super::{beside, size};
 use crate::units::Bytes;
+use crate::{docker, tree};
 
 /// The directories of the aufs side in the root.
 const AUFS_SIDE: [&str; 2] = ["aufs", "image/aufs"];

@@ -15,16 +15,15 @@ use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::beside;
-use super::config;
 use super::error::Error;
 use super::expected::directory_of_config;
 use super::image_names::ImageNames;
-use super::stage::STAGE_NAME;
 use super::whereabouts::Whereabouts;
+use super::{beside, config};
+use crate::devicemapper::driver_files::{DEVICE_SET_FILE, TRANSACTION_FILE};
 use crate::docker::config_with_driver;
-use crate::docker::devicemapper::{DEVICE_SET_FILE, TRANSACTION_FILE};
 use crate::shell::word;
+use crate::staging::STAGE_NAME;
 use crate::tree::{escape, shown};
 
 /// Files compared are small; of a larger one the beginning counts.

@@ -26,28 +26,25 @@ use serde_json::Value;
 use walkdir::WalkDir;
 
 use super::aufs_side::{AsRead, AufsSide};
-use super::beside;
 use super::content::PoolData;
 use super::copy::{copy_tree, write_file};
 use super::error::Error;
 use super::journal::{Journal, Record, State, Story, Switching};
 use super::leftover::Leftover;
 use super::moves::{Ground, Move, create_private_dirs};
-use super::others;
 use super::remove::{expect_unmounted_stage, remove_leftover, remove_part, remove_stage};
 use super::since::{Parts, Written, names_in};
 use super::switch::{self, ExpectAlone, Untold};
 use super::times::Times;
+use super::{beside, others};
 use crate::chain::Chain;
-use crate::docker::first_start::Switch;
+use crate::daemon::first_start::Switch;
 use crate::engine::kernel::claim;
 use crate::holder::AtWork;
 use crate::lock;
+use crate::staging::STAGE_NAME;
 use crate::sys::syncfs_tells_errors;
 use crate::units::{BLOCK_BYTES, Bytes};
-
-/// The staging directory's name in the Docker root. No storage driver has that name, so a daemon takes no notice of it.
-pub const STAGE_NAME: &str = ".aufs2dm";
 
 /// The staging directory of this run. Dropped before [`switch`](Self::switch), it is removed, unless it has something that a
 /// later run goes on with or must take back.

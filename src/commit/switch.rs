@@ -9,8 +9,8 @@ use super::moves::{Back, Ground};
 use super::since::Changes;
 use super::whereabouts::Whereabouts;
 use crate::chain::Chain;
-use crate::docker::daemon::NotAlone;
-use crate::docker::first_start::{self, Switch, SwitchError, is_applied, restore_by_hand};
+use crate::daemon::NotAlone;
+use crate::daemon::first_start::{self, Switch, SwitchError, is_applied, restore_by_hand};
 
 /// Looks whether nobody else is at work on the root.
 pub type ExpectAlone<'a> = &'a dyn Fn() -> Result<(), NotAlone>;
@@ -220,8 +220,8 @@ mod tests {
     use crate::commit::moves::Move;
     use crate::commit::since::{Parts, Written};
     use crate::commit::times::Times;
-    use crate::docker::daemon::{Finding, Running};
-    use crate::docker::first_start::ConfigEdit;
+    use crate::daemon::first_start::ConfigEdit;
+    use crate::daemon::{Finding, Running};
 
     struct Fixture {
         dir: tempfile::TempDir,

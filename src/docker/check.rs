@@ -17,18 +17,18 @@ use super::warning::Warning;
 
 /// All that was read from a root.
 #[derive(Debug)]
-pub(super) struct Stores {
-    pub(super) images: Images,
-    pub(super) references: BTreeMap<Reference, ImageId>,
-    pub(super) layers: Layers,
-    pub(super) mounts: Mounts,
-    pub(super) containers: BTreeMap<ContainerId, Container>,
+pub(crate) struct Stores {
+    pub(crate) images: Images,
+    pub(crate) references: BTreeMap<Reference, ImageId>,
+    pub(crate) layers: Layers,
+    pub(crate) mounts: Mounts,
+    pub(crate) containers: BTreeMap<ContainerId, Container>,
     /// Whether a container of this driver is one of the root's.
     pub(super) own: fn(&str) -> bool,
-    pub(super) stack: Stack,
+    pub(crate) stack: Stack,
     /// Image ids of the store before Docker 1.10.
     pub(super) graph: BTreeSet<CacheId>,
-    pub(super) buildkit: bool,
+    pub(crate) buildkit: bool,
 }
 
 impl Stores {
@@ -228,7 +228,7 @@ impl Stores {
     }
 
     /// Who needs what, also through objects that are damaged.
-    pub(super) fn users(&self) -> Users {
+    pub(crate) fn users(&self) -> Users {
         let mut users = Users::new(self.names());
         for (&chain, &parent) in &self.images.chain_parents {
             if let Some(parent) = parent {

@@ -99,7 +99,7 @@ pub struct Container {
     /// Whether Docker removes it when it is not running (`--rm`).
     pub auto_remove: bool,
     /// The id that its config has.
-    pub(super) id_in_config: String,
+    pub(crate) id_in_config: String,
 }
 
 impl Container {
@@ -118,7 +118,7 @@ impl Container {
 const STAGED: &str = ".aufs2dm";
 
 /// Reads every container.
-pub(super) fn read_containers(root: &Dir, notes: &mut Notes) -> BTreeMap<ContainerId, Container> {
+pub(crate) fn read_containers(root: &Dir, notes: &mut Notes) -> BTreeMap<ContainerId, Container> {
     let mut containers = BTreeMap::new();
     // There is none before the daemon's first start is complete.
     let Some(Some(store)) = notes.keep(&Subject::Root, root.dir_if_any("containers")) else {

@@ -12,10 +12,11 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use super::files::{Dir, FileKind, ReadError, shown};
+use super::files::{Dir, FileKind, ReadError};
 use super::id::{DiffId, ImageId};
 use super::image::parse_references;
 use super::json::Object;
+use crate::tree::shown;
 
 /// Deeper directories are not looked into: the store has five levels.
 const MAX_DEPTH: usize = 16;

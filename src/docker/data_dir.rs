@@ -13,7 +13,7 @@ use super::root::{Owner, open_top};
 pub struct DataDir {
     path: PathBuf,
     owner: Owner,
-    pub(super) dir: Dir,
+    pub(crate) dir: Dir,
 }
 
 impl DataDir {

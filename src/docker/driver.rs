@@ -1,5 +1,8 @@
 //! The `Driver` member of a container's config: which graph driver the container belongs to.
 
+#[cfg(test)]
+mod tests;
+
 use super::json::{JsonError, Object};
 
 /// The member's name as Docker writes it.
@@ -54,6 +57,3 @@ pub fn config_with_driver(config: &[u8], driver: &str) -> Result<Option<Vec<u8>>
     edited.extend_from_slice(&config[copied..]);
     Ok(Some(edited))
 }
-
-#[cfg(test)]
-mod tests;

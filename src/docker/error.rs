@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use super::files::{FileKind, ReadError, shown};
+use super::files::{FileKind, ReadError};
 use super::id::{CacheId, ChainId, IdError};
 use super::json::JsonError;
 use super::users::Hits;
 use crate::chain::Chain;
 use crate::shell::word;
+use crate::tree::shown;
 
 /// A root that is not converted.
 #[derive(Debug, Error)]

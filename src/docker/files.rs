@@ -149,7 +149,7 @@ impl Dir {
     }
 
     /// [`dir_following`](Self::dir_following), or `None` where there is nothing of that name, or a link to nothing.
-    pub(super) fn dir_following_if_any(&self, name: &str) -> Result<Option<Self>, ReadError> {
+    pub(crate) fn dir_following_if_any(&self, name: &str) -> Result<Option<Self>, ReadError> {
         absent_is_none(self.dir_following(name))
     }
 

@@ -53,8 +53,8 @@ pub struct Image {
 
 /// The image store.
 #[derive(Debug, Default)]
-pub(super) struct Images {
-    pub(super) images: BTreeMap<ImageId, Image>,
+pub(crate) struct Images {
+    pub(crate) images: BTreeMap<ImageId, Image>,
     /// The parent of each chain id, as the configs' diff ids tell it.
     pub(super) chain_parents: HashMap<ChainId, Option<ChainId>>,
 }
@@ -64,7 +64,7 @@ type Steps = HashMap<(Option<ChainId>, DiffId), ChainId>;
 
 impl Images {
     /// Reads every image config.
-    pub(super) fn read(image: &Dir, notes: &mut Notes) -> Self {
+    pub(crate) fn read(image: &Dir, notes: &mut Notes) -> Self {
         let mut images = Self::default();
         let contents = image
             .dir("imagedb")
@@ -155,7 +155,7 @@ fn parse_diff_ids(config: &[u8]) -> Result<Vec<DiffId>, JsonError> {
 }
 
 /// Reads the names of images.
-pub(super) fn read_references(image: &Dir, notes: &mut Notes) -> BTreeMap<Reference, ImageId> {
+pub(crate) fn read_references(image: &Dir, notes: &mut Notes) -> BTreeMap<Reference, ImageId> {
     const FILE: &str = "repositories.json";
     let subject = Subject::Root;
     let Some(text) = notes.keep(&subject, image.read_if_any(FILE)) else {
@@ -192,7 +192,7 @@ pub(super) fn parse_references(text: &[u8]) -> Result<BTreeMap<Reference, ImageI
 }
 
 /// Warns of images that Docker does not show and of names without an image.
-pub(super) fn check_images(
+pub(crate) fn check_images(
     images: &BTreeMap<ImageId, Image>,
     references: &BTreeMap<Reference, ImageId>,
     has_layer: impl Fn(&ChainId) -> bool,

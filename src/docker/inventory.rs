@@ -164,12 +164,12 @@ impl Inventory {
 }
 
 /// Sizes come from files, so their sum may leave the range.
-pub(super) fn sum(sizes: impl Iterator<Item = u64>) -> u64 {
+pub(crate) fn sum(sizes: impl Iterator<Item = u64>) -> u64 {
     sizes.fold(0, u64::saturating_add)
 }
 
 /// It may be a link to another disk, which is no business of ours.
-pub(super) fn count_volumes(root: &Dir) -> Result<usize, ReadError> {
+pub(crate) fn count_volumes(root: &Dir) -> Result<usize, ReadError> {
     let volumes = match root.dir_following_if_any("volumes")? {
         Some(volumes) => volumes.list()?,
         None => Vec::new(),
@@ -181,7 +181,7 @@ pub(super) fn count_volumes(root: &Dir) -> Result<usize, ReadError> {
 }
 
 /// Images with their sizes, those with names first.
-pub(super) fn image_summaries(
+pub(crate) fn image_summaries(
     images: &BTreeMap<ImageId, Image>,
     layers: &BTreeMap<ChainId, Layer>,
     users: &Users,
@@ -231,7 +231,7 @@ fn containers(model: &Model) -> Vec<ContainerSummary> {
 }
 
 impl ContainerSummary {
-    pub(super) fn new(
+    pub(crate) fn new(
         (id, container): (&ContainerId, &Container),
         users: &Users,
         converted: bool,
@@ -253,7 +253,7 @@ impl ContainerSummary {
 }
 
 impl ProblemSummary {
-    pub(super) fn new(problem: &Problem) -> Self {
+    pub(crate) fn new(problem: &Problem) -> Self {
         Self {
             message: problem.to_string(),
             hits: problem.hits.clone(),

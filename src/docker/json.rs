@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use self::scanner::Scanner;
 
-pub(super) use self::scanner::decode_string;
+pub(crate) use scanner::decode_string;
 
 /// The deepest nesting that Go's decoder accepts. Source: Go 1.15 `encoding/json/scanner.go`, `maxNestingDepth`.
 const MAX_DEPTH: usize = 10_000;
@@ -53,17 +53,17 @@ pub enum JsonError {
 
 /// A member of an object.
 #[derive(Clone, Debug)]
-pub(super) struct Member {
-    pub(super) key: String,
+pub(crate) struct Member {
+    pub(crate) key: String,
     /// Where the key's text begins in the file.
-    pub(super) key_at: usize,
+    pub(crate) key_at: usize,
     /// Where the value's text lies in the file.
-    pub(super) value: Range<usize>,
+    pub(crate) value: Range<usize>,
 }
 
 impl Member {
     /// Whether Go's decoder would put it in the field `name`.
-    pub(super) fn is(&self, name: &str) -> bool {
+    pub(crate) fn is(&self, name: &str) -> bool {
         is_same_key(&self.key, name)
     }
 }
@@ -84,21 +84,21 @@ fn fold(letter: char) -> char {
 
 /// An object whose text was found to be sound, with the places of its members.
 #[derive(Clone, Debug)]
-pub(super) struct Object<'a> {
+pub(crate) struct Object<'a> {
     text: &'a [u8],
     members: Vec<Member>,
     /// The byte after the opening brace.
-    pub(super) inside: usize,
+    pub(crate) inside: usize,
 }
 
 impl<'a> Object<'a> {
     /// The whole text that it is from.
-    pub(super) fn text(&self) -> &'a [u8] {
+    pub(crate) fn text(&self) -> &'a [u8] {
         self.text
     }
 
     /// Reads a text that is one object and nothing else but white space.
-    pub(super) fn parse(text: &'a [u8]) -> Result<Self, JsonError> {
+    pub(crate) fn parse(text: &'a [u8]) -> Result<Self, JsonError> {
         if text.is_empty() {
             return Err(JsonError::Empty);
         }
@@ -112,7 +112,7 @@ impl<'a> Object<'a> {
     }
 
     /// Its members in file order.
-    pub(super) fn members(&self) -> &[Member] {
+    pub(crate) fn members(&self) -> &[Member] {
         &self.members
     }
 
@@ -122,7 +122,7 @@ impl<'a> Object<'a> {
     }
 
     /// The values of `key` that are not `null`, in file order.
-    pub(super) fn all(&self, key: &str) -> impl Iterator<Item = &'a [u8]> {
+    pub(crate) fn all(&self, key: &str) -> impl Iterator<Item = &'a [u8]> {
         let texts = self.members.iter().filter(move |member| member.is(key));
         texts
             .map(|member| &self.text[member.value.clone()])
@@ -130,7 +130,7 @@ impl<'a> Object<'a> {
     }
 
     /// A string. Every occurrence must be one, for Go gives up at the first that is not.
-    pub(super) fn string(&self, key: &'static str) -> Result<Option<String>, JsonError> {
+    pub(crate) fn string(&self, key: &'static str) -> Result<Option<String>, JsonError> {
         let mut last = None;
         for value in self.all(key) {
             if value[0] != b'"' {
@@ -172,7 +172,7 @@ impl<'a> Object<'a> {
     }
 
     /// An object. Go decodes several of one name into the same value, so their members are put together.
-    pub(super) fn object(&self, key: &'static str) -> Result<Option<Object<'a>>, JsonError> {
+    pub(crate) fn object(&self, key: &'static str) -> Result<Option<Object<'a>>, JsonError> {
         let mut merged: Option<Object<'a>> = None;
         for member in self.members.iter().filter(|member| member.is(key)) {
             match self.text[member.value.start] {

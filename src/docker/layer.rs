@@ -29,11 +29,11 @@ pub struct Layer {
 
 /// The layer store.
 #[derive(Debug, Default)]
-pub(super) struct Layers {
+pub(crate) struct Layers {
     /// Layers whose files are all sound.
-    pub(super) sound: BTreeMap<ChainId, Layer>,
+    pub(crate) sound: BTreeMap<ChainId, Layer>,
     /// Every layer with a directory, sound or not.
-    pub(super) present: BTreeSet<ChainId>,
+    pub(crate) present: BTreeSet<ChainId>,
     /// Driver ids of layers whose deletion did not finish.
     pub(super) removing: BTreeSet<CacheId>,
     /// The store's directory, for messages.
@@ -42,7 +42,7 @@ pub(super) struct Layers {
 
 impl Layers {
     /// Reads the layer store.
-    pub(super) fn read(layerdb: &Dir, notes: &mut Notes) -> Self {
+    pub(crate) fn read(layerdb: &Dir, notes: &mut Notes) -> Self {
         let mut layers = Self {
             path: layerdb.join("sha256"),
             ..Self::default()
@@ -95,7 +95,7 @@ impl Layers {
     }
 
     /// Checks each layer's chain id and that its parent is there.
-    pub(super) fn check(&self, notes: &mut Notes) {
+    pub(crate) fn check(&self, notes: &mut Notes) {
         for (&chain, layer) in &self.sound {
             let computed = ChainId::on(layer.parent, layer.diff);
             if computed != chain {

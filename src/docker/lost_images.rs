@@ -6,13 +6,14 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use super::files::{Dir, ReadError, shown};
+use super::files::{Dir, ReadError};
 use super::id::{ChainId, ImageId};
 use super::image::{Image, Images};
 use super::layer::Layers;
 use super::mount::Mounts;
 use super::notes::Notes;
 use crate::shell::word;
+use crate::tree::shown;
 
 /// What Docker's own removal does not explain in a copy of an image store, beside the one that it was copied from, a text each: an image
 /// whose top layer alone is gone, and one whose config alone is. `has_buildkit`: the build cache may keep layers of removed images.

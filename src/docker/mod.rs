@@ -1,4 +1,4 @@
-//! Docker's on-disk model, read-only, and the target's small files as pure encodings.
+//! Docker's on-disk model, read-only.
 //!
 //! [`Root`] finds out what a directory is, [`Survey`] reads all of it and names every problem with the images and
 //! containers it hits, and only a survey without problems gives the [`Model`] to convert. It covers the
@@ -15,22 +15,17 @@
 //! ```
 //!
 //! Reading follows no symbolic link below the root, takes nothing from the disk on trust, and changes nothing, access
-//! times included where the kernel allows it. [`daemon`] tells whether Docker is stopped and keeps it so.
+//! times included where the kernel allows it. [`daemon`](crate::daemon) tells whether Docker is stopped and keeps it so.
 //! Source of the formats: moby v20.10 `image/`, `layer/`, `container/` and `daemon/graphdriver/aufs/`.
 
 mod check;
 mod container;
 mod copies;
-pub mod daemon;
 mod data_dir;
-mod device_files;
-mod device_inventory;
-pub mod devicemapper;
 mod digest;
 mod driver;
 mod error;
 mod files;
-pub mod first_start;
 mod id;
 mod image;
 mod inventory;
@@ -47,26 +42,37 @@ mod survey;
 mod users;
 mod warning;
 
+pub(crate) use check::Stores;
+pub(crate) use container::read_containers;
 pub use container::{CONFIG, Container, LEGACY_CONFIG, RestartPolicy, Status};
 pub use copies::{CopyFault, copy_faults, is_file_of_names, is_time, same_bytes};
 pub use data_dir::DataDir;
-pub use device_files::{DeviceFileFault, DeviceFiles};
 pub use driver::{config_with_driver, driver_of, is_aufs};
 pub use error::{Error, Fault, OldLayout, Problem};
-pub(crate) use files::{Dir, shown};
+pub(crate) use files::Dir;
 pub use files::{FileKind, MAX_FILE_BYTES, ReadError};
 pub use id::{CacheId, ChainId, ContainerId, DiffId, IdError, ImageId, MountId};
 pub use image::{Image, Reference};
+pub(crate) use image::{Images, check_images, read_references};
 pub use inventory::{
     ContainerSummary, ImageSummary, Inventory, OrphanSummary, ProblemSummary, WarningSummary,
 };
+pub(crate) use inventory::{count_volumes, image_summaries, sum};
 pub use json::{JsonError, is_same_key};
+pub(crate) use json::{Member, Object, decode_string};
 pub use layer::Layer;
+pub(crate) use layer::Layers;
 pub use lost_images::lost_images;
 pub use model::{AufsLayer, Model, OrphanReason, Use};
 pub use mount::Mount;
+pub(crate) use mount::Mounts;
+pub(crate) use notes::Notes;
+pub(crate) use root::{DRIVERS, remapped_below};
 pub use root::{Owner, Root};
+pub(crate) use store::read_stores;
 pub use store::{KnownLayer, Store, StorePaths, images_without_layers, unsound_images};
+pub(crate) use survey::settle;
 pub use survey::{Orphans, Survey};
+pub(crate) use users::Users;
 pub use users::{Hits, User};
 pub use warning::{Leftover, Warning};

@@ -24,14 +24,14 @@ pub struct Mount {
 
 /// The mount store.
 #[derive(Debug, Default)]
-pub(super) struct Mounts {
-    pub(super) mounts: BTreeMap<ContainerId, Mount>,
+pub(crate) struct Mounts {
+    pub(crate) mounts: BTreeMap<ContainerId, Mount>,
     path: PathBuf,
 }
 
 impl Mounts {
     /// Reads the mount store.
-    pub(super) fn read(layerdb: &Dir, notes: &mut Notes) -> Self {
+    pub(crate) fn read(layerdb: &Dir, notes: &mut Notes) -> Self {
         let mut mounts = Self {
             path: layerdb.join("mounts"),
             ..Self::default()

@@ -6,7 +6,7 @@ use super::warning::Warning;
 
 /// The object that a fault belongs to: from it follows which images and containers are hit.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Subject {
+pub(crate) enum Subject {
     /// The stores as a whole: everything is hit.
     Root,
     Image(ImageId),
@@ -20,9 +20,9 @@ pub(super) enum Subject {
 
 /// Faults and warnings found so far.
 #[derive(Debug, Default)]
-pub(super) struct Notes {
-    pub(super) faults: Vec<(Subject, Fault)>,
-    pub(super) warnings: Vec<Warning>,
+pub(crate) struct Notes {
+    pub(crate) faults: Vec<(Subject, Fault)>,
+    pub(crate) warnings: Vec<Warning>,
 }
 
 impl Notes {

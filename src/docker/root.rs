@@ -13,7 +13,7 @@ use super::files::{Dir, FileKind, ReadError};
 use super::id::{CacheId, ChainId, ContainerId};
 
 /// Directories that storage drivers keep in a root. `vfs` is no sign of its driver: volumes lay there up to Docker 1.6.
-pub(super) const DRIVERS: [&str; 7] = [
+pub(crate) const DRIVERS: [&str; 7] = [
     "aufs",
     "btrfs",
     "devicemapper",
@@ -57,7 +57,7 @@ impl Owner {
 /// A Docker root that has images and containers of the aufs driver in the content-addressed store (Docker 1.10 to 23).
 #[derive(Debug)]
 pub struct Root {
-    pub(super) data: DataDir,
+    pub(crate) data: DataDir,
     pub(super) aufs: Dir,
     pub(super) image: Dir,
 }
@@ -137,7 +137,7 @@ impl Root {
             .join("tar-split.json.gz")
     }
 
-    /// A container's configuration file as it is: one of [`Container::configs`](super::Container::configs).
+    /// A container's configuration file as it is: one of [`Container::configs`](super::container::Container::configs).
     ///
     /// # Errors
     /// The file cannot be read.
@@ -241,7 +241,7 @@ fn has_layers_inside(graph: &Dir) -> Result<bool, ReadError> {
     Ok(false)
 }
 
-pub(super) fn remapped_below(dir: &Dir) -> Result<Vec<PathBuf>, ReadError> {
+pub(crate) fn remapped_below(dir: &Dir) -> Result<Vec<PathBuf>, ReadError> {
     let mut roots = Vec::new();
     for entry in dir.list()? {
         let named = Owner::from_name(OsStr::from_bytes(entry.name.as_bytes())).is_some();

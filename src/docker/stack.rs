@@ -24,7 +24,7 @@ pub(super) struct Listed {
 
 /// All layers of the driver.
 #[derive(Debug, Default)]
-pub(super) struct Stack {
+pub(crate) struct Stack {
     /// Sorted by id.
     pub(super) layers: Vec<Listed>,
     pub(super) index: HashMap<CacheId, usize>,

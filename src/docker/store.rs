@@ -1,6 +1,6 @@
 //! The layers of a root as its image store and its containers know them, whatever the driver.
 //!
-//! [`Survey`](super::Survey) judges whether an aufs root can be converted. This only tells what there is, of a root before its
+//! [`Survey`](super::survey::Survey) judges whether an aufs root can be converted. This only tells what there is, of a root before its
 //! conversion, after it, or in between, and what of it cannot be read.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -140,7 +140,7 @@ impl Store {
 }
 
 /// All stores of a root, whichever driver it has.
-pub(super) fn read_stores(
+pub(crate) fn read_stores(
     root: &Dir,
     image: &Dir,
     aufs: Option<&Dir>,

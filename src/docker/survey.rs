@@ -185,7 +185,7 @@ fn has_build_cache(root: &Dir, notes: &mut Notes) -> bool {
 }
 
 /// Sorts faults into problems with their victims, and remains of interrupted work, which are only worth a warning.
-pub(super) fn settle(notes: Notes, users: &Users, stack: &Stack) -> (Vec<Problem>, Vec<Warning>) {
+pub(crate) fn settle(notes: Notes, users: &Users, stack: &Stack) -> (Vec<Problem>, Vec<Warning>) {
     let Notes {
         faults,
         mut warnings,

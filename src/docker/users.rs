@@ -97,7 +97,7 @@ impl Serialize for Hits {
 
 /// The stores' objects with an edge from each to those that need it.
 #[derive(Debug, Default)]
-pub(super) struct Users {
+pub(crate) struct Users {
     nodes: HashMap<Subject, u32>,
     subjects: Vec<Subject>,
     needed_by: Vec<Vec<u32>>,

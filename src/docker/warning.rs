@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use super::container::RestartPolicy;
 use super::error::Fault;
-use super::files::shown;
 use super::id::{CacheId, ChainId, ContainerId, ImageId};
 use super::image::Reference;
 use crate::chain::Chain;
+use crate::tree::shown;
 
 /// Something worth a line in the report.
 #[derive(Debug)]

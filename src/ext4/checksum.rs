@@ -2,10 +2,11 @@
 //!
 //! Source: e2fsprogs v1.47.0 `lib/ext2fs/csum.c`.
 
-use super::format::{DESC_BYTES, GroupDesc};
-use super::inode::Ino;
-use super::params::Checksums;
 use zerocopy::IntoBytes;
+
+use super::format::{DESC_BYTES, GroupDesc};
+use super::ino::Ino;
+use super::params::Checksums;
 
 /// The checksums one file system carries, with what every one of them starts from.
 #[derive(Clone, Copy, Debug)]

@@ -7,31 +7,14 @@
 //!
 //! What of ext4 is written and why: `docs/ext4.md`. Layouts: `format.rs`.
 
-mod alloc;
-mod bitmap;
 mod checksum;
-mod dir;
-mod dirent;
-mod draft;
-mod encode;
-mod error;
-mod extents;
 mod format;
-mod group;
 mod hash;
-mod image;
-mod inode;
-mod inode_table;
-mod layout;
+mod ino;
 mod params;
 pub mod read;
-mod superblock;
-mod xattr;
+pub mod write;
 
-pub use draft::{DataRun, Delta, Draft};
-pub use error::{Error, Problem};
-pub use extents::Extent;
-pub use image::{FileLayout, Image};
-pub use inode::Ino;
-pub use layout::CLUSTER_BLOCKS;
+pub use ino::Ino;
 pub use params::{Checksums, Params, Usage};
+pub use write::{CLUSTER_BLOCKS, DataRun, Delta, Draft, Error, Extent, FileLayout, Image, Problem};

@@ -1,6 +1,6 @@
 //! Why no plan can be made.
 
-use super::XfsProblem;
+use super::xfs::XfsProblem;
 use crate::docker::CacheId;
 use crate::units::Bytes;
 use crate::{ext4, thin};
@@ -28,7 +28,7 @@ pub enum Error {
         /// The layer.
         layer: CacheId,
         /// What is wrong, with the entry's path.
-        source: ext4::Error,
+        source: ext4::write::Error,
     },
     /// The empty file system that all layers start from cannot be made.
     #[error("base device of {size}")]
@@ -36,7 +36,7 @@ pub enum Error {
         /// The size asked for.
         size: Bytes,
         /// What is wrong with it.
-        source: ext4::Error,
+        source: ext4::write::Error,
     },
     /// A size that was asked for does not do.
     #[error("{what} of {size}: {reason}")]

@@ -5,8 +5,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::outline::{Layer, Plan};
-use super::{LaidDevice, Layout};
+use super::layout::{LaidDevice, Layout};
+use super::outline::Plan;
+use crate::source::Layer;
 use crate::tree::{Kind, LayerTree, Meta, Timestamp};
 
 /// A SHA-256 digest, as 64 hexadecimal digits.

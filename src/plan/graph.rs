@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::Error;
+use super::error::Error;
 use crate::docker::CacheId;
 
 /// A layer's place in the plan: parents have smaller numbers than their children.

@@ -3,15 +3,16 @@
 
 use uuid::Uuid;
 
-use super::graph::LayerGraph;
-use super::outline::{
-    ID_FILE, Layer, Options, Plan, PlannedDevice, ROOTFS, graph_of, in_order_of, outline,
-};
+use super::error::Error;
+use super::graph::{LayerGraph, LayerIndex};
+use super::outline::{DeviceIndex, Options, Plan, PlannedDevice, graph_of, in_order_of, outline};
 use super::schedule::try_map_parents_first;
 use super::size::{self, BaseShape, Lack};
-use super::{DeviceIndex, Error, LayerIndex};
-use crate::docker::devicemapper::FileSystem;
-use crate::ext4::{self, CLUSTER_BLOCKS, Delta, Image};
+use crate::devicemapper::driver_files::FileSystem;
+use crate::devicemapper::{ID_FILE, ROOTFS};
+use crate::ext4;
+use crate::ext4::write::{CLUSTER_BLOCKS, Delta, Image};
+use crate::source::Layer;
 use crate::thin::{self, Mapping};
 use crate::tree::Meta;
 use crate::units::{BLOCK_BYTES, Bytes, DataBlocks, MetaBlocks};
@@ -169,7 +170,7 @@ fn fit(
 enum Misfit {
     Refused {
         layer: LayerIndex,
-        source: ext4::Error,
+        source: ext4::write::Error,
     },
     Cramped {
         layer: LayerIndex,
@@ -177,10 +178,10 @@ enum Misfit {
     },
 }
 
-fn lack_of(error: &ext4::Error) -> Option<Lack> {
+fn lack_of(error: &ext4::write::Error) -> Option<Lack> {
     match error {
-        ext4::Error::NoSpace { .. } => Some(Lack::Blocks),
-        ext4::Error::NoInodes { .. } => Some(Lack::Inodes),
+        ext4::write::Error::NoSpace { .. } => Some(Lack::Blocks),
+        ext4::write::Error::NoInodes { .. } => Some(Lack::Inodes),
         _ => None,
     }
 }
@@ -212,7 +213,11 @@ fn derive_all(
     })
 }
 
-fn derive(layer: &Layer, base: &Image, parent: Option<&Image>) -> Result<Derived, ext4::Error> {
+fn derive(
+    layer: &Layer,
+    base: &Image,
+    parent: Option<&Image>,
+) -> Result<Derived, ext4::write::Error> {
     let mut draft = parent.unwrap_or(base).draft();
     if parent.is_none() {
         let meta = Meta {

@@ -17,7 +17,6 @@ pub use fingerprint::{Fingerprint, LayerMark, fingerprint_of};
 pub use graph::{LayerGraph, LayerIndex};
 pub use layout::{LaidDevice, Layout, lay_out};
 pub use needs::Needs;
-pub use outline::{DeviceIndex, Layer, Options, Plan, PlannedDevice, outline_xfs};
-pub(crate) use outline::{ID_FILE, ROOTFS};
+pub use outline::{DeviceIndex, Options, Plan, PlannedDevice, outline_xfs};
 pub use size::PoolSizes;
 pub use xfs::XfsProblem;

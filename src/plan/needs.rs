@@ -1,8 +1,9 @@
 //! What a plan takes, estimated without laying it out: for the kernel, which decides itself where blocks go.
 
 use super::graph::LayerGraph;
-use super::outline::{Layer, Plan, PlannedDevice};
-use crate::docker::devicemapper::FileSystem;
+use super::outline::{Plan, PlannedDevice};
+use crate::devicemapper::driver_files::FileSystem;
+use crate::source::Layer;
 use crate::thin;
 use crate::tree::{Kind, LayerTree, Regular};
 use crate::units::{BLOCK_BYTES, Bytes, DataBlocks, MetaBlocks};

@@ -1,38 +1,19 @@
 //! What the conversion makes, whatever writes it: a thin device for each layer, its number, its transaction, its size.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 
 use uuid::Uuid;
 
+use super::error::Error;
 use super::graph::LayerGraph;
 use super::size::{self, BaseShape};
-use super::{Error, needs, xfs};
-use crate::docker::CacheId;
-use crate::docker::devicemapper::FileSystem;
+use super::{needs, xfs};
+use crate::devicemapper::driver_files::FileSystem;
 use crate::ext4::Checksums;
+use crate::source::Layer;
 use crate::thin::ThinId;
-use crate::tree::{LayerTree, Timestamp};
+use crate::tree::Timestamp;
 use crate::units::Bytes;
-
-/// The directory in every device that holds the layer's merged tree. Source: moby v20.10
-/// `daemon/graphdriver/devmapper/driver.go`, `Get`.
-pub(crate) const ROOTFS: &str = "rootfs";
-/// The file beside it with the id of the first device of the chain, same source.
-pub(crate) const ID_FILE: &str = "id";
-
-/// A layer as it was read.
-#[derive(Debug)]
-pub struct Layer {
-    /// The graph driver's id: the name below `aufs/layers` and `aufs/diff`.
-    pub id: CacheId,
-    /// The layer it lies on.
-    pub parent: Option<CacheId>,
-    /// Its branch directory, where the engine opens the files.
-    pub branch: PathBuf,
-    /// What it changes.
-    pub tree: LayerTree,
-}
 
 /// What the operator chose, and what must not differ between two computations of one plan.
 #[derive(Clone, Debug)]
@@ -73,7 +54,7 @@ pub struct PlannedDevice {
 }
 
 /// The conversion as a value: what there will be, but not where each block of it goes. That is up to the engine, or in the
-/// [`Layout`](super::Layout).
+/// [`Layout`](super::layout::Layout).
 #[derive(Debug)]
 pub struct Plan {
     /// What the devices hold.

@@ -1,7 +1,8 @@
 //! How large the base file system and the pool's two files must be.
 
-use super::{Error, Options, Plan};
-use crate::docker::devicemapper::{
+use super::error::Error;
+use super::outline::{Options, Plan};
+use crate::devicemapper::driver_files::{
     DEFAULT_BASE_SIZE, DEFAULT_BLOCK_SIZE, DEFAULT_DATA_SIZE, DEFAULT_METADATA_SIZE,
 };
 use crate::units::{BLOCK_BYTES, Bytes, DataBlocks, MetaBlocks};

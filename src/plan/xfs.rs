@@ -1,8 +1,8 @@
 //! What xfs cannot hold, found before anything is written. Times are not among it: how far they reach depends on how
 //! mkfs.xfs was built, so they are looked at as they are written.
 
-use super::Error;
-use super::outline::Layer;
+use super::error::Error;
+use crate::source::Layer;
 use crate::tree::{DeviceNumber, Kind};
 
 /// Longest target of a symbolic link. Source: linux v6.6 `fs/xfs/xfs_symlink.c`, `xfs_symlink`: shorter than

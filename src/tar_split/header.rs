@@ -4,13 +4,14 @@
 //! records, GNU's long names), and one header. Read as Go's `archive/tar` reads them, since by its reading Docker unpacked the
 //! layer. Sources: POSIX.1-2017 `pax`; GNU tar manual, "Basic Tar Format"; go1.22 `archive/tar/{reader,strconv,format}.go`.
 
-use crate::tree::{DeviceNumber, Timestamp, Xattrs};
-
 mod fields;
 mod pax;
+#[cfg(test)]
+mod tests;
 
-use fields::{Block, text};
-use pax::Pax;
+use self::fields::{Block, text};
+use self::pax::Pax;
+use crate::tree::{DeviceNumber, Timestamp, Xattrs};
 
 /// The unit of a tar, in bytes.
 pub(super) const BLOCK: usize = 512;
@@ -64,7 +65,7 @@ pub enum HeaderKind {
 /// One entry's header, with what its extension headers say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// The name as the tar has it; [`clean_name`](super::clean_name) makes a path of it.
+    /// The name as the tar has it; [`clean_name`](super::names::clean_name) makes a path of it.
     pub name: Vec<u8>,
     /// What it is.
     pub kind: HeaderKind,
@@ -204,6 +205,3 @@ fn header(block: Block<'_>, extensions: Extensions) -> Result<Header, HeaderErro
         xattrs: pax.xattrs.into_iter().collect(),
     })
 }
-
-#[cfg(test)]
-mod tests;

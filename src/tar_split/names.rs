@@ -1,5 +1,8 @@
 //! The names of a tar's entries, in order.
 
+#[cfg(test)]
+mod tests;
+
 use std::io::Read;
 
 use super::reader::{Error, Lines};
@@ -60,6 +63,3 @@ pub fn clean_name(name: &[u8]) -> Vec<u8> {
     }
     components.join(&b'/')
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,5 +1,8 @@
 //! The records of a tar-split file, one after the other.
 
+#[cfg(test)]
+mod tests;
+
 use std::borrow::Cow;
 use std::io::{self, BufRead, BufReader, Read};
 
@@ -82,7 +85,7 @@ pub enum Error {
 /// An entry of the tar: a header came before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TarEntry {
-    /// Its name as the tar has it; [`clean_name`](super::clean_name) makes a path of it. Not empty.
+    /// Its name as the tar has it; [`clean_name`](super::names::clean_name) makes a path of it. Not empty.
     pub name: Vec<u8>,
     /// What follows its header in the tar; `None`: nothing.
     pub content: Option<Recorded>,
@@ -270,6 +273,3 @@ impl<R: Read> Iterator for Records<R> {
         next
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,5 +1,8 @@
 //! A layer's tar from its tar-split and the layer's files.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::io::Read;
 
@@ -290,6 +293,3 @@ impl Work {
         });
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -4,45 +4,9 @@
 //! by kind of block, so that one kind never passes for another. Source: linux v6.6 `dm_bm_checksum` and the `*_CSUM_XOR`
 //! constants beside each validator.
 
-use std::fmt;
-
+use super::block_kind::BlockKind;
 use super::error::Error;
 use super::format::Block;
-
-/// The kinds of block in thin-pool metadata.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BlockKind {
-    /// Block 0.
-    Superblock,
-    /// A node of any b-tree.
-    Node,
-    /// Reference counts of a space map, two bits each.
-    Bitmap,
-    /// The metadata space map's list of bitmaps.
-    Index,
-}
-
-impl BlockKind {
-    const fn salt(self) -> u32 {
-        match self {
-            Self::Superblock => 160_774,
-            Self::Node => 121_107,
-            Self::Bitmap => 240_779,
-            Self::Index => 160_478,
-        }
-    }
-}
-
-impl fmt::Display for BlockKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Superblock => "superblock",
-            Self::Node => "b-tree node",
-            Self::Bitmap => "bitmap",
-            Self::Index => "space map index",
-        })
-    }
-}
 
 /// Completes a block that is to be written as number `nr`: its number, then its checksum.
 pub(super) fn seal(kind: BlockKind, nr: u64, block: &mut Block) {

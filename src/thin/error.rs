@@ -3,10 +3,10 @@
 use std::fmt;
 use std::io;
 
-use super::checksum::BlockKind;
-use super::pool::ThinId;
+use super::block_kind::BlockKind;
+use super::id::ThinId;
 
-/// What can go wrong with thin-pool metadata. The first group refuses a [`Pool`](super::Pool) before anything was
+/// What can go wrong with thin-pool metadata. The first group refuses a [`Pool`](super::pool::Pool) before anything was
 /// written; the second comes from the devices; the third says what is wrong with metadata that was read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -197,7 +197,7 @@ pub(super) fn malformed(block: u64, kind: BlockKind, fault: Fault) -> Error {
     Error::Malformed { block, kind, fault }
 }
 
-/// Properties of a pool that [`read`](super::read) refuses.
+/// Properties of a pool that [`read`](super::read::read) refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Feature {

@@ -159,3 +159,15 @@ const _: () = assert!(size_of::<RawDeviceDetails>() == 24);
 pub(super) fn index(n: u64) -> usize {
     usize::try_from(n).expect("an index into memory fits the address space")
 }
+
+/// Bitmap blocks for a device of this many blocks.
+pub(super) const fn nr_bitmaps(nr_blocks: u64) -> u64 {
+    nr_blocks.div_ceil(COUNTS_PER_BITMAP as u64)
+}
+
+/// Counts of a device of `nr_blocks` that the given bitmap holds.
+pub(super) fn counts_in_bitmap(bitmap: u64, nr_blocks: u64) -> usize {
+    let first = bitmap * COUNTS_PER_BITMAP as u64;
+    let rest = usize::try_from(nr_blocks - first).unwrap_or(usize::MAX);
+    rest.min(COUNTS_PER_BITMAP)
+}

@@ -17,9 +17,8 @@ use std::sync::Arc;
 use self::node::{Edit, Entries};
 use super::format::{MAX_DATA_BLOCKS, TIME_BITS};
 
-pub use self::runs::{MappedRun, Runs};
-
-pub(super) use self::node::{BlockTime, Child, Internal, Leaf, Node, Run};
+pub(super) use node::{BlockTime, Child, Internal, Leaf, Node, Run};
+pub use runs::{MappedRun, Runs};
 
 /// Thin blocks are below this. No block device is larger than 2^63 bytes, which is 2^47 blocks of 64 KiB.
 pub(super) const MAX_THIN_BLOCKS: u64 = 1 << 47;

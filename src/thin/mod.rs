@@ -4,30 +4,27 @@
 //! did not change with the device it came from. [`Pool::encode`] writes it without the kernel, [`read`] reads and checks
 //! any pool's metadata. Neither knows what the devices hold. See `docs/thin-metadata.md`.
 
-mod block_writer;
-mod btree;
-mod census;
+mod block_kind;
 mod checksum;
 mod error;
 mod format;
+mod id;
 mod mapping;
+mod node_size;
 mod pool;
-mod reader;
+mod read;
 mod ref_counts;
 mod remarks;
-mod sizing;
-mod space_map;
-mod space_map_check;
 mod superblock;
-mod tree_reader;
-mod writer;
+mod write;
 
-pub use checksum::BlockKind;
+pub use block_kind::BlockKind;
 pub use error::{Error, Fault, Feature, SpaceMap};
+pub use id::ThinId;
 pub use mapping::{Iter, Mapped, MappedRun, Mapping, Runs};
-pub use pool::{Device, MAX_METADATA_BLOCKS, Pool, ThinId};
-pub use reader::{
+pub use pool::{Device, MAX_METADATA_BLOCKS, Pool};
+pub use read::{
     Examined, ReadBlocks, begins_a_pool, devices_made, examine, read, read_steady, transaction_id,
 };
 pub use remarks::Remarks;
-pub use sizing::{Estimate, device_size};
+pub use write::{Estimate, device_size};

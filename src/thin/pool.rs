@@ -1,9 +1,7 @@
 //! A thin pool's metadata as a value.
 
-use std::fmt;
-
-use super::error::Error;
 use super::format::{COUNTS_PER_BITMAP, MAX_METADATA_BITMAPS};
+use super::id::ThinId;
 use super::mapping::Mapping;
 use crate::units::{DataBlocks, MetaBlocks, Sectors};
 
@@ -11,38 +9,6 @@ use crate::units::{DataBlocks, MetaBlocks, Sectors};
 /// ones up to here. Source: linux v6.6 `dm-space-map-metadata.h`, `DM_SM_METADATA_MAX_BLOCKS`.
 pub const MAX_METADATA_BLOCKS: MetaBlocks =
     MetaBlocks((MAX_METADATA_BITMAPS * COUNTS_PER_BITMAP) as u64);
-
-/// A thin device's number in its pool: 24 bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ThinId(u32);
-
-impl ThinId {
-    /// The largest.
-    pub const MAX: Self = Self((1 << 24) - 1);
-
-    /// The device with this number.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::DeviceId`] above [`ThinId::MAX`].
-    pub const fn new(id: u32) -> Result<Self, Error> {
-        if id > Self::MAX.0 {
-            return Err(Error::DeviceId { id });
-        }
-        Ok(Self(id))
-    }
-
-    /// The number.
-    pub const fn value(self) -> u32 {
-        self.0
-    }
-}
-
-impl fmt::Display for ThinId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
 
 /// A thin device. Its virtual size is not part of the metadata: whoever activates it states it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,23 +41,4 @@ pub struct Pool {
     pub time: u32,
     /// Its devices, in any order.
     pub devices: Vec<Device>,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_device_id_has_24_bits() {
-        assert_eq!(ThinId::new(0xff_ffff).unwrap(), ThinId::MAX);
-        assert!(matches!(
-            ThinId::new(0x100_0000),
-            Err(Error::DeviceId { id: 0x100_0000 })
-        ));
-    }
-
-    #[test]
-    fn the_kernel_uses_at_most_4161600_metadata_blocks() {
-        assert_eq!(MAX_METADATA_BLOCKS, MetaBlocks(4_161_600));
-    }
 }

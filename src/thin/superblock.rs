@@ -3,7 +3,8 @@
 use zerocopy::FromBytes;
 use zerocopy::little_endian::{U32, U64};
 
-use super::checksum::{BlockKind, seal, verify};
+use super::block_kind::BlockKind;
+use super::checksum::{seal, verify};
 use super::error::{Error, Fault, Feature, malformed};
 use super::format::{
     BLOCK_SIZE, Block, DATA_BLOCK_SIZE_STEP, MAGIC, MAX_DATA_BLOCK_SIZE, MAX_DATA_BLOCKS,

@@ -86,7 +86,8 @@ fn same_meta(was: &Meta, is: &Meta) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::{Kind, Listing, Regular, Timestamp};
+    use crate::tree::layer::{Kind, Listing, Regular};
+    use crate::tree::meta::Timestamp;
 
     /// A directory `d` with `a`, an empty file, and its second name `b`.
     fn tree(change: impl FnOnce(&mut LayerTree, &mut Listing)) -> LayerTree {

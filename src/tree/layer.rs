@@ -3,6 +3,9 @@
 //! A node is an inode: several names of one file (hard links) are several [`Entry`]s with the same [`NodeId`]. Every
 //! node remembers the first name it was given, so that its path can be told without a map of paths.
 
+#[cfg(test)]
+mod tests;
+
 use std::ops::Range;
 
 use super::display::escape_path;
@@ -333,6 +336,3 @@ impl LayerTree {
         escape_path(self.path(id))
     }
 }
-
-#[cfg(test)]
-mod tests;

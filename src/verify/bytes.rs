@@ -2,16 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::branch::BranchFiles;
 use super::compare::Compared;
-use super::device::{DeviceFiles, DeviceTree};
-use super::error::Halt;
-use super::pool::ThinDevice;
 use super::report::Faults;
-use super::work::Work;
+use crate::content::pool::ThinDevice;
+use crate::content::{BranchFiles, DeviceFiles, DeviceTree, Halt, Work};
 use crate::crc64::{self, crc64};
 use crate::ext4::Ino;
-use crate::plan::Layer;
+use crate::source::Layer;
 use crate::tree::{NodeId, Regular, Segment};
 
 /// What a comparison of bytes found.

@@ -8,11 +8,10 @@ use std::ops::Range;
 
 use super::attributes::unchanged;
 use super::compare::Compared;
-use super::error::Halt;
 use super::paths;
-use super::pool::ThinDevice;
 use super::report::Faults;
-use super::work::Work;
+use crate::content::pool::ThinDevice;
+use crate::content::{Halt, Work};
 use crate::ext4::Ino;
 use crate::ext4::read::{ReadAt, View};
 

@@ -8,14 +8,13 @@
 use std::collections::{HashMap, HashSet};
 
 use super::attributes::{attribute_faults, same_attributes, unchanged};
-use super::device::is_directory;
-use super::paths;
-use super::recorded;
 use super::report::Faults;
 use super::unpack::Unpacked;
+use super::{paths, recorded};
+use crate::content::is_directory;
+use crate::devicemapper::{ID_FILE, ROOTFS};
 use crate::ext4::Ino;
 use crate::ext4::read::{Inode, Type, View};
-use crate::plan::{ID_FILE, ROOTFS};
 use crate::tree::{Directory, Kind, LayerTree, NodeId, escape};
 
 /// A layer's device, the one it is a snapshot of, and what aufs has of the layer.

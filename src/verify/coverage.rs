@@ -20,7 +20,7 @@ pub struct LayerCounts {
     /// Those of whose contents nothing tells what they must be.
     pub not_verifiable: u64,
     /// Those that are there but could not be looked at: with one of them the verdict is not better than
-    /// [`NotVerified`](super::Verdict::NotVerified).
+    /// [`NotVerified`](super::report::Verdict::NotVerified).
     #[serde(default)]
     pub not_verified: u64,
     /// Those whose devices were proven, so that the bytes of their files in aufs were not read: aufs may have them otherwise.

@@ -4,11 +4,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::delta::{self, add_bytes};
-use super::device::{DeviceFiles, DeviceTree};
-use super::error::Halt;
 use super::layer::Opened;
 use super::report::{Contents, Faults, LayerReport};
-use super::work::Work;
+use crate::content::{DeviceFiles, DeviceTree, Halt, Work};
 use crate::ext4::Ino;
 
 /// How many texts of each layer are kept.

@@ -5,7 +5,7 @@
 //! gets read-only thin devices, and no more.
 //!
 //! All devices bear the root's mark, so that the next run takes down what a killed one left:
-//! [`leftovers`](crate::engine::kernel::leftovers).
+//! [`leftovers`](crate::pool::leftovers).
 
 mod attach;
 mod error;
@@ -19,9 +19,9 @@ use std::sync::Mutex;
 
 use nix::sys::statvfs::statvfs;
 
-use crate::docker::devicemapper::FileSystem;
-use crate::engine::kernel::schedule::run_parents_first;
-use crate::engine::{Cancel, Progress};
+use crate::devicemapper::driver_files::FileSystem;
+use crate::progress::{Cancel, Progress};
+use crate::schedule::run_parents_first;
 use crate::thin::ThinId;
 use crate::units::Bytes;
 

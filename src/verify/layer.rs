@@ -8,30 +8,26 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::blame::{BranchNow, BytesThen};
-use super::branch::read_branch;
 use super::bytes::Bytes;
-use super::carried;
 use super::compare::{Compared, Sides, compare};
 use super::contents::{How, Judged, Subject};
-use super::delta;
-use super::device::{DeviceTree, stretches};
-use super::error::Halt;
-use super::last_mount::{last_mount, noted_at};
 use super::mounted::{self, Held, Stack};
 use super::out_of_reach::{NOT_UNMOUNTED, needs_recovery, out_of_reach};
-use super::pool::ThinDevice;
 use super::report::{Contents, Faults, LayerReport, Mode, Role, Tree};
 use super::run::Run;
 use super::space::compare_space;
 use super::targets::Target;
+use super::{carried, delta};
 use crate::chain::Chain;
+use crate::content::pool::ThinDevice;
+use crate::content::{DeviceTree, Halt, last_mount, noted_at, read_branch, stretches};
+use crate::devicemapper::{ID_FILE, ROOTFS};
 use crate::docker::{self, CacheId, ChainId, DiffId, Hits};
 use crate::ext4::Ino;
 use crate::ext4::read::{Checked, ReadAt, Type, View};
-use crate::plan::{ID_FILE, Layer, ROOTFS};
-use crate::tar_split;
+use crate::source::Layer;
 use crate::tree::{LayerTree, escape};
-use crate::units;
+use crate::{tar_split, units};
 
 /// A device that was read: what its children are derived from.
 pub(super) struct Opened<'a> {

@@ -5,7 +5,6 @@
 
 mod attributes;
 mod blame;
-mod branch;
 mod bytes;
 mod carried;
 mod compare;
@@ -13,18 +12,13 @@ mod contents;
 mod coverage;
 mod damage;
 mod delta;
-mod device;
 mod entries;
 mod error;
 pub mod kernel;
-mod last_mount;
 mod layer;
-mod lookup;
 mod mounted;
-mod once;
 mod out_of_reach;
 mod paths;
-pub mod pool;
 mod pool_state;
 mod proof;
 mod recorded;
@@ -39,14 +33,11 @@ mod targets;
 mod unpack;
 mod whose;
 mod word;
-mod work;
-mod written;
 
 pub use blame::{BranchNow, Noted};
 pub use coverage::{Coverage, LayerCounts, Missing, Reason};
 pub use damage::LayerDamage;
 pub use error::Error;
-pub use last_mount::{WrittenAt, mounted_since_noted};
 pub use pool_state::{expect_devices, superblock};
 pub use report::{
     Contents, Faults, KernelWord, LayerReport, Mode, Proof, Report, Role, Tree, Verdict,

@@ -2,8 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::device::{DeviceTree, is_directory};
 use super::report::shown_path;
+use crate::content::{DeviceTree, is_directory};
 use crate::ext4::Ino;
 use crate::ext4::read::View;
 

@@ -5,8 +5,8 @@ use std::io;
 use std::path::Path;
 
 use super::error::Error;
-use super::pool::{self, Pool};
-use crate::engine::kernel::{ActivePool, DeviceError, Problem, Refusal, Target, volume_at};
+use crate::content::pool::{self, Pool};
+use crate::pool::{ActivePool, DeviceError, Problem, Refusal, Target, volume_at};
 use crate::shell::word;
 use crate::thin;
 

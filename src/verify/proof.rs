@@ -4,9 +4,9 @@ use std::fs::File;
 
 use sha2::{Digest as _, Sha256};
 
-use super::error::Halt;
 use super::report::{Contents as Grade, Faults, Proof, shown_path};
 use super::unpack::Unpack;
+use crate::content::Halt;
 use crate::docker::DiffId;
 use crate::tar_split::{Contents, Difference, Excuse, Found, Reassembled, reassemble};
 

@@ -3,6 +3,10 @@
 //! Not all that lies on disk is in a tar, and not all of a tar comes to lie on disk. What Docker and the kernel do between the
 //! two is no damage: `docs/verification.md` has the list.
 
+#[cfg(test)]
+mod tests;
+mod xattrs;
+
 use std::fmt::Display;
 
 use super::report::Faults;
@@ -11,8 +15,6 @@ use crate::ext4::read::Inode;
 use crate::tree::{
     DeviceNumber, Directory, Entry, Kind, LayerTree, Meta, Node, NodeId, Timestamp, escape,
 };
-
-mod xattrs;
 
 /// What entries are compared with, in messages.
 pub(super) const TAR: &str = "the layer's tar";
@@ -277,6 +279,3 @@ pub(super) fn nr_names(tree: &LayerTree) -> usize {
         .map(|directory| 1 + directory.entries().len() + directory.removed().len())
         .sum()
 }
-
-#[cfg(test)]
-mod tests;

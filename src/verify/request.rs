@@ -7,10 +7,10 @@ use super::blame::Noted;
 use super::damage::LayerDamage;
 use super::report::Mode;
 use crate::docker::StorePaths;
-use crate::engine::Cancel;
 use crate::engine::direct::WrittenRun;
-use crate::engine::kernel::Target;
 use crate::plan::Plan;
+use crate::pool::Target;
+use crate::progress::Cancel;
 
 /// A pool and the driver's files beside it.
 #[derive(Clone, Copy, Debug)]

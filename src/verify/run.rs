@@ -9,10 +9,9 @@ use super::blame::Noted;
 use super::contents::How;
 use super::coverage::Coverage;
 use super::damage::{LayerDamage, recognise};
-use super::error::{Error, Halt};
+use super::error::Error;
 use super::layer::{Opened, examine, open};
 use super::mounted::Reach;
-use super::pool::Pool;
 use super::pool_state::{expect_devices, expect_writable, full, needs_check, unless_out_of_reach};
 use super::report::{KernelWord, LayerReport, Mode, Report, Verdict};
 use super::request::{Devices, Request};
@@ -21,14 +20,15 @@ use super::start;
 use super::stores::{self, StoreFaults};
 use super::targets::{Target, targets};
 use super::word::kernel_word;
-use super::work::Work;
-use super::written::Written;
 use crate::chain::Chain;
-use crate::docker::devicemapper::FileSystem;
-use crate::docker::{CacheId, DeviceFiles, Owner, Problem, Store};
-use crate::engine::kernel::schedule::block_signals;
-use crate::engine::{Phase, Progress};
-use crate::plan::Layer;
+use crate::content::pool::Pool;
+use crate::content::{Halt, Work, Written};
+use crate::devicemapper::DeviceFiles;
+use crate::devicemapper::driver_files::FileSystem;
+use crate::docker::{CacheId, Owner, Problem, Store};
+use crate::progress::{Phase, Progress};
+use crate::schedule::block_signals;
+use crate::source::Layer;
 
 /// The devices, opened.
 pub(super) struct OpenDevices<'a> {

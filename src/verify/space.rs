@@ -1,16 +1,13 @@
 //! Space is not content: a file may take blocks where aufs has a hole, or have a hole where aufs has zeros. A copy of a root
 //! leaves it so, or a backup that was restored. What takes space on one side only must be zeros there.
 
-use super::branch::{BranchFiles, PIECE};
 use super::compare::Compared;
-use super::device::{DeviceFiles, DeviceTree, stretches};
-use super::error::Halt;
-use super::pool::ThinDevice;
 use super::report::Mode;
-use super::work::Work;
+use crate::content::pool::ThinDevice;
+use crate::content::{BranchFiles, DeviceFiles, DeviceTree, Halt, PIECE, Work, stretches};
 use crate::ext4::Ino;
 use crate::ext4::read::View;
-use crate::plan::Layer;
+use crate::source::Layer;
 use crate::tree::{NodeId, Regular, Segment};
 
 /// Shorter holes of aufs are not looked at: a writer may fill them.

@@ -5,13 +5,13 @@ use std::io;
 
 use uuid::Uuid;
 
-use super::pool::Pool;
 use super::request::{Devices, Request};
 use super::stores;
-use crate::docker::first_start::{self, FileSizes, FileSystemIdentity, Home, Severity, StartFault};
-use crate::docker::{CacheId, ContainerId, DeviceFiles, Store};
-use crate::engine::kernel::Target;
+use crate::content::pool::Pool;
+use crate::devicemapper::{DeviceFiles, FileSizes, FileSystemIdentity, Home, Severity, StartFault};
+use crate::docker::{CacheId, ContainerId, Store};
 use crate::ext4::read::ReadAt;
+use crate::pool::Target;
 use crate::thin::ThinId;
 use crate::units::{Bytes, SECTOR_BYTES};
 
@@ -41,14 +41,14 @@ pub(super) fn faults(
         .map(|device| device.id.value())
         .collect();
     let size = files.base.map_or(Bytes(0), |base| base.size());
-    let told = first_start::Pool {
+    let told = crate::devicemapper::Pool {
         transaction_id: pool.thin().transaction_id,
         devices: &ids,
         files: (*devices.target == Target::LoopFiles).then(|| sizes(pool)),
         is_given: matches!(devices.target, Target::ThinPool { .. }),
         file_system_of: &|id| identity(pool, id, size),
     };
-    let all = first_start::start_checks(&home, &told);
+    let all = crate::devicemapper::start_checks(&home, &told);
     let original = stores::original(request);
     let has_original = original.is_some();
     // So it was before the conversion.

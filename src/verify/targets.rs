@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::report::Role;
-use crate::docker::devicemapper::Device;
-use crate::docker::{CacheId, DeviceFiles, KnownLayer, Store, Use};
+use crate::devicemapper::DeviceFiles;
+use crate::devicemapper::driver_files::Device;
+use crate::docker::{CacheId, KnownLayer, Store, Use};
 use crate::thin::ThinId;
 use crate::units::Bytes;
 

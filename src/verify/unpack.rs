@@ -5,15 +5,17 @@
 //! then what `docs/aufs.md` says. Source: moby v20.10.24 `daemon/graphdriver/aufs/aufs.go`, `ApplyDiff`; `pkg/archive/archive.go`,
 //! `Unpack` and `createTarFile`.
 
+mod finish;
+#[cfg(test)]
+mod tests;
+mod unsure;
+
 use std::collections::HashMap;
 
 use super::report::shown_path;
 use crate::docker::Owner;
 use crate::tar_split::{Header, HeaderError, HeaderKind, Observer, clean_name};
 use crate::tree::{DeviceNumber, Kind, Meta, Regular, Timestamp, Xattrs};
-
-mod finish;
-mod unsure;
 
 pub(super) use finish::Unpacked;
 pub(super) use unsure::Unsure;
@@ -373,6 +375,3 @@ impl Made {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -2,16 +2,16 @@
 
 use std::num::NonZeroUsize;
 
-use super::Error;
+use super::error::Error;
 use super::kernel::{self, Attached, Device, ask, sample};
-use super::pool::Pool;
 use super::report::{KernelWord, Mode};
 use super::request::{Ask, Request};
 use crate::chain::Chain;
-use crate::docker::DeviceFiles;
-use crate::docker::devicemapper::{self, FileSystem};
-use crate::engine::kernel::DeviceError;
-use crate::engine::{Phase, Progress};
+use crate::content::pool::Pool;
+use crate::devicemapper::driver_files::FileSystem;
+use crate::devicemapper::{DeviceFiles, driver_files as devicemapper};
+use crate::pool::DeviceError;
+use crate::progress::{Phase, Progress};
 use crate::thin::ThinId;
 
 /// So many devices are mounted in quick mode.

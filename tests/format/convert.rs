@@ -3,12 +3,12 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use aufs2dm::convert::{Request, Source, Writer};
+use aufs2dm::command::{Request, Source, Writer};
+use aufs2dm::daemon::Host;
 use aufs2dm::docker::Orphans;
-use aufs2dm::docker::daemon::Host;
-use aufs2dm::engine::Cancel;
 use aufs2dm::engine::direct::Target;
 use aufs2dm::ext4::Checksums;
+use aufs2dm::progress::Cancel;
 use aufs2dm::units::Bytes;
 
 use crate::convert_pool::{PoolFiles, Quiet, chain, judge, options};

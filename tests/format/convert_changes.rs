@@ -5,8 +5,8 @@ use std::os::unix::fs::{FileExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use aufs2dm::engine::SourceError;
 use aufs2dm::engine::direct::{self, Error};
+use aufs2dm::source::SourceError;
 use aufs2dm::units::Bytes;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;

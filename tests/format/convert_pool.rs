@@ -11,10 +11,12 @@ use std::time::Duration;
 
 use aufs2dm::aufs::read_branch;
 use aufs2dm::docker::CacheId;
+use aufs2dm::engine::Checkpoints;
 use aufs2dm::engine::direct::{self, Target};
-use aufs2dm::engine::{Cancel, Checkpoints, Phase, Progress};
 use aufs2dm::ext4::Checksums;
-use aufs2dm::plan::{self, Layer, Layout, PlannedDevice};
+use aufs2dm::plan::{self, Layout, PlannedDevice};
+use aufs2dm::progress::{Cancel, Phase, Progress};
+use aufs2dm::source::Layer;
 use aufs2dm::thin::Pool;
 use aufs2dm::tree::Timestamp;
 use aufs2dm::units::Bytes;

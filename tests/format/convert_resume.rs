@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use aufs2dm::crc64::crc64;
 use aufs2dm::engine::direct::{self, Error, Options, Target};
-use aufs2dm::engine::{Cancel, Checkpoint, Checkpoints, Phase, Progress};
+use aufs2dm::engine::{Checkpoint, Checkpoints};
 use aufs2dm::plan::{self, DeviceIndex, Layout};
+use aufs2dm::progress::{Cancel, Phase, Progress};
 use aufs2dm::units::Bytes;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;

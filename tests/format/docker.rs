@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use aufs2dm::docker::daemon::{Host, check_stopped};
+use aufs2dm::daemon::{Host, check_stopped};
 use aufs2dm::docker::{
     CONFIG, CacheId, ContainerId, Error, Inventory, Model, OldLayout, Orphans, Owner, Root, Status,
     Survey, config_with_driver,

@@ -6,7 +6,7 @@ use std::fs;
 use std::fs::File;
 use std::path::Path;
 
-use aufs2dm::docker::daemon::{Finding, Hold, Host, Notice, PidFileLock, Running, check_stopped};
+use aufs2dm::daemon::{Finding, Hold, Host, Notice, PidFileLock, Running, check_stopped};
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::docker_root::{SmallRoot, WEB};

@@ -5,7 +5,8 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-use aufs2dm::ext4::{Checksums, Image};
+use aufs2dm::ext4::Checksums;
+use aufs2dm::ext4::write::Image;
 use aufs2dm::tree::{Meta, Timestamp, Xattrs};
 
 use crate::ext4_build::{file, flat_layer, plain_meta};

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // a test reports by panicking
 
-use aufs2dm::ext4::{Delta, Image};
+use aufs2dm::ext4::write::{Delta, Image};
 use aufs2dm::tree::{Kind, LayerTree, Listing, Meta, NodeId, Regular, Timestamp};
 
 /// Attributes that nothing in a test depends on.

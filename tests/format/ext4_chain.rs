@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used)] // a test reports by panicking
 
-use aufs2dm::ext4::{Checksums, Delta, Image, Params};
+use aufs2dm::ext4::write::{Delta, Image};
+use aufs2dm::ext4::{Checksums, Params};
 use aufs2dm::tree::{Kind, LayerTree, NodeId};
 
 use crate::ext4_disk::{Disk, params};

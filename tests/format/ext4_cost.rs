@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used)] // a test reports by panicking
 
-use aufs2dm::ext4::{Checksums, Delta, Image};
+use aufs2dm::ext4::Checksums;
+use aufs2dm::ext4::write::{Delta, Image};
 
 use crate::ext4_build::{child, directory, flat_layer, many_files, one_file};
 use crate::ext4_disk::params;

@@ -7,7 +7,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use aufs2dm::ext4::{CLUSTER_BLOCKS, Checksums, DataRun, Delta, Image, Params};
+use aufs2dm::ext4::write::{CLUSTER_BLOCKS, DataRun, Delta, Image};
+use aufs2dm::ext4::{Checksums, Params};
 use aufs2dm::tree::Timestamp;
 use tempfile::TempDir;
 

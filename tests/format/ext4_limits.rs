@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used)] // a test reports by panicking
 
-use aufs2dm::ext4::{Checksums, Error, Image, Params, Problem};
+use aufs2dm::ext4::write::{Error, Image, Problem};
+use aufs2dm::ext4::{Checksums, Params};
 use aufs2dm::tree::{
     DeviceNumber, Kind, LayerTree, Listing, Meta, Regular, Segment, Timestamp, Xattrs,
 };
@@ -145,7 +146,7 @@ fn a_layer_that_is_too_large_leaves_the_draft_as_it_was() {
         needed > 1 << 18 && available < 16_384,
         "{needed} {available}"
     );
-    assert_eq!(draft.finish().1, aufs2dm::ext4::Delta::default());
+    assert_eq!(draft.finish().1, aufs2dm::ext4::write::Delta::default());
 }
 
 #[test]

@@ -9,8 +9,9 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use aufs2dm::ext4::Ino;
 use aufs2dm::ext4::read::{Checked, View};
-use aufs2dm::ext4::{Delta, Ino};
+use aufs2dm::ext4::write::Delta;
 
 use crate::ext4::BOTH;
 use crate::ext4_chain::Chain;

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use aufs2dm::docker::devicemapper::FileSystem;
-use aufs2dm::engine::Cancel;
+use aufs2dm::devicemapper::driver_files::FileSystem;
 use aufs2dm::engine::kernel::base::{
     Error, Options, Programs, find_programs, find_programs_in, make,
 };
+use aufs2dm::progress::Cancel;
 use tempfile::TempDir;
 use uuid::Uuid;
 

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use aufs2dm::engine::kernel::leftovers::{Leftovers, find};
+use aufs2dm::pool::leftovers::{Leftovers, find};
 use aufs2dm::sys::loops::Loop;
 use sys_mount::{Mount, UnmountFlags, unmount};
 

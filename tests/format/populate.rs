@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use aufs2dm::aufs::read_branch;
 use aufs2dm::docker::CacheId;
-use aufs2dm::engine::Cancel;
-use aufs2dm::engine::kernel::populate::{self, Error, Run};
-use aufs2dm::plan::Layer as Planned;
+use aufs2dm::populate::{self, Error, Run};
+use aufs2dm::progress::Cancel;
+use aufs2dm::source::Layer as Planned;
 use aufs2dm::tree::Timestamp;
 use aufs2dm::units::Bytes;
 use nix::sys::stat::{Mode, SFlag, major, makedev, minor, mknod};

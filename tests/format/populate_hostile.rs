@@ -10,7 +10,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use aufs2dm::docker::CacheId;
-use aufs2dm::plan::Layer as Planned;
+use aufs2dm::source::Layer as Planned;
 use aufs2dm::tree::{Kind, LayerTree, Listing, Meta, NodeId, Regular, Timestamp};
 use aufs2dm::units::Bytes;
 use nix::fcntl::{OFlag, openat};

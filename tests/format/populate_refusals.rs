@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use aufs2dm::engine::kernel::populate::{self, Error, Kept, Run};
-use aufs2dm::engine::{Cancel, Phase, Progress, SourceError};
 use aufs2dm::plan::outline_xfs;
+use aufs2dm::populate::{self, Error, Kept, Run};
+use aufs2dm::progress::{Cancel, Phase, Progress};
+use aufs2dm::source::SourceError;
 use aufs2dm::tree::{Kind, LayerTree, Listing, Meta, Timestamp};
 use aufs2dm::units::Bytes;
 use tempfile::TempDir;

@@ -6,16 +6,17 @@ use std::num::NonZeroUsize;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use aufs2dm::convert::Source;
-use aufs2dm::docker::devicemapper::{BASE_FILE, DeviceId};
-use aufs2dm::docker::{DeviceFiles, StorePaths};
-use aufs2dm::engine::Cancel;
-use aufs2dm::engine::kernel::Target;
+use aufs2dm::command::Source;
+use aufs2dm::content::pool::Pool;
+use aufs2dm::devicemapper::DeviceFiles;
+use aufs2dm::devicemapper::driver_files::{BASE_FILE, DeviceId};
+use aufs2dm::docker::StorePaths;
 use aufs2dm::ext4::Checksums;
 use aufs2dm::ext4::Ino;
 use aufs2dm::ext4::read::View;
+use aufs2dm::pool::Target;
+use aufs2dm::progress::Cancel;
 use aufs2dm::thin::ThinId;
-use aufs2dm::verify::pool::Pool;
 use aufs2dm::verify::{
     Contents, Devices, LayerReport, Mode, Proof, Report, Request, Role, Tree, Verdict, verify,
 };

@@ -5,13 +5,13 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::process::Command;
 
-use aufs2dm::convert::{Prepared, Source};
+use aufs2dm::command::{Prepared, Source};
+use aufs2dm::devicemapper::driver_files::{BASE_FILE, Device, DeviceId};
 use aufs2dm::docker::StorePaths;
-use aufs2dm::docker::devicemapper::{BASE_FILE, Device, DeviceId};
-use aufs2dm::engine::Cancel;
 use aufs2dm::engine::direct::{self, Target as Files, WrittenRun};
-use aufs2dm::engine::kernel::Target;
 use aufs2dm::ext4::Checksums;
+use aufs2dm::pool::Target;
+use aufs2dm::progress::Cancel;
 use aufs2dm::verify::{
     Contents, Conversion, Devices, Mode, Proof, Report, Request, Role, Tree, Verdict, verify,
 };

@@ -11,14 +11,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use aufs2dm::{
-    docker::devicemapper::FileSystem,
-    engine::kernel::base,
-    sys::{
-        device_mapper::{DeviceMapper, Line},
-        loops::Loop,
-    },
-};
+use aufs2dm::devicemapper::driver_files::FileSystem;
+use aufs2dm::engine::kernel::base;
+use aufs2dm::sys::device_mapper::{DeviceMapper, Line};
+use aufs2dm::sys::loops::Loop;
 use nix::{
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use aufs2dm::commit::STAGE_NAME;
+use aufs2dm::staging::STAGE_NAME;
 use sys_mount::MountFlags;
 
 use crate::{

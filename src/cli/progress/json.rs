@@ -7,9 +7,9 @@ use std::time::Duration;
 use log::Level;
 use serde_json::{Map, Value, json};
 
-use super::super::log_format::line;
 use super::Running;
-use crate::engine::{Phase, Progress};
+use crate::cli::log_format::line;
+use crate::progress::{Phase, Progress};
 
 /// How often a line is written while a phase goes on.
 const INTERVAL: Duration = Duration::from_secs(1);

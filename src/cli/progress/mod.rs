@@ -13,8 +13,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use self::json::Json;
 use self::notifying::Notifying;
 use super::log_format::LogFormat;
-use crate::engine::{Phase, Progress};
-use crate::notify::Notifier;
+use super::notify::Notifier;
+use crate::progress::{Phase, Progress};
 
 /// How often a plain line is written while a phase goes on.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);

@@ -4,8 +4,8 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use super::Running;
-use crate::engine::{Phase, Progress};
-use crate::notify::Notifier;
+use crate::cli::notify::Notifier;
+use crate::progress::{Phase, Progress};
 
 /// How often the manager is told while a phase goes on.
 const INTERVAL: Duration = Duration::from_secs(2);

@@ -3,7 +3,7 @@
 use super::{JsonError, MAX_DEPTH, Member, Object};
 
 /// The value of a string token. What Go cannot represent (lone surrogates, bytes that are not UTF-8) becomes U+FFFD.
-pub(in crate::docker) fn decode_string(token: &[u8]) -> String {
+pub(crate) fn decode_string(token: &[u8]) -> String {
     let mut bytes = Vec::with_capacity(token.len());
     let mut rest = &token[1..token.len() - 1];
     while let Some((&byte, tail)) = rest.split_first() {

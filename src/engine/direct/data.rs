@@ -19,14 +19,15 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use super::buffer::AlignedBuffer;
 use super::error::Error;
 use super::gather::{Gathered, Gatherer};
-use super::{Options, Progress, WrittenRun, file, reflink};
+use super::{Options, WrittenRun, file, reflink};
+use crate::aligned_buffer::AlignedBuffer;
 use crate::engine::checkpoint::{Checkpoints, Ledger};
 use crate::engine::left_file;
-use crate::ext4::CLUSTER_BLOCKS;
+use crate::ext4::write::CLUSTER_BLOCKS;
 use crate::plan::{DeviceIndex, LaidDevice, Layout};
+use crate::progress::Progress;
 use crate::units::BLOCK_BYTES;
 
 #[allow(clippy::cast_possible_truncation)] // 4096; `try_from` is not const

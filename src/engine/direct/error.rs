@@ -3,7 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::engine::{NotNoted, left_file, source};
+use crate::engine::checkpoint::NotNoted;
+use crate::engine::left_file;
+use crate::source::branch_reader as source;
 use crate::thin;
 
 /// Why the direct engine stops.

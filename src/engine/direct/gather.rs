@@ -6,9 +6,9 @@ use super::WrittenRun;
 use super::data::{BLOCK, CLUSTER, Unit};
 use super::error::Error;
 use super::reflink::{self, Share};
-use crate::engine::source::{BranchReader, SourceFile};
-use crate::ext4::{CLUSTER_BLOCKS, DataRun};
+use crate::ext4::write::{CLUSTER_BLOCKS, DataRun};
 use crate::plan::{DeviceIndex, LaidDevice, Layout};
+use crate::source::{BranchReader, SourceFile};
 use crate::units::BLOCK_BYTES;
 
 /// Fills units, one after the other.

@@ -6,7 +6,6 @@
 //! The pool's metadata follows once the data is durable, its superblock last: until then a kernel takes the pool as
 //! unformatted. What a crash leaves, and what a later run makes of it: `data`.
 
-pub(crate) mod buffer;
 mod data;
 mod error;
 mod file;
@@ -17,13 +16,13 @@ mod reflink;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-pub use error::Error;
-
 use super::checkpoint::Checkpoints;
 use super::left_file;
-use super::progress::{Cancel, Phase, Progress};
 use crate::crc64::crc64;
 use crate::plan::Layout;
+use crate::progress::{Cancel, Phase, Progress};
+
+pub use error::Error;
 
 /// How the engine works; what it writes depends on the layout alone.
 #[derive(Clone, Debug)]

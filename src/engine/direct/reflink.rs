@@ -10,9 +10,9 @@ use nix::errno::Errno;
 
 use super::error::Error;
 use crate::engine::checkpoint::Checkpoints;
-use crate::engine::source::{BranchReader, SourceFile};
-use crate::ext4::DataRun;
-use crate::plan::{DeviceIndex, LaidDevice, Layer, Layout, PlannedDevice};
+use crate::ext4::write::DataRun;
+use crate::plan::{DeviceIndex, LaidDevice, Layout, PlannedDevice};
+use crate::source::{BranchReader, Layer, SourceFile};
 use crate::sys::CloneRange;
 use crate::units::BLOCK_BYTES;
 

@@ -16,8 +16,8 @@ use std::process::ExitStatus;
 use nix::unistd::{AccessFlags, access};
 use uuid::Uuid;
 
-use crate::docker::devicemapper::FileSystem;
-use crate::engine::Cancel;
+use crate::devicemapper::driver_files::FileSystem;
+use crate::progress::Cancel;
 use crate::sys::kernel_version;
 
 /// Where administrators' programs are; a rescue shell's PATH may lack these.

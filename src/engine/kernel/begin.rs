@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 use super::claim::{self, Claim};
-use super::pool::Pool;
-use super::{Error, Names, Place, Target, resume, target};
-use crate::docker::devicemapper::DEFAULT_BLOCK_SIZE;
-use crate::engine::Checkpoints;
+use super::error::Error;
+use super::{Place, resume};
+use crate::devicemapper::driver_files::DEFAULT_BLOCK_SIZE;
+use crate::engine::checkpoint::Checkpoints;
 use crate::engine::left_file;
 use crate::plan::Plan;
+use crate::pool::{Names, Pool, Target};
 use crate::units::Bytes;
 
 /// A pool to work in.
@@ -109,12 +110,14 @@ pub(super) fn claim_of(plan: &Plan, target: &Target) -> Result<Option<Claim>, Er
             Some(Claim::Devices(claim::Devices {
                 data: look(data)?,
                 metadata: look(metadata)?,
-                last_thin_id: target::last_thin_id(plan),
+                last_thin_id: crate::engine::kernel::pool_claim::last_thin_id(plan),
                 boot_id: claim::boot_id().map_err(Error::io(metadata, "find out the boot of"))?,
                 base_uuid: None,
             }))
         }
-        Target::ThinPool { path } => Some(Claim::ThinPool(target::claim(path, plan)?)),
+        Target::ThinPool { path } => Some(Claim::ThinPool(
+            crate::engine::kernel::pool_claim::claim(path, plan)?,
+        )),
     })
 }
 

@@ -13,13 +13,15 @@ use uuid::Uuid;
 
 use super::claim::Claim;
 use super::error::Error;
-use super::pool::Pool;
-use super::schedule::run_parents_first;
-use super::{DeviceError, Mounted, Options, Thin, What, base, populate};
-use crate::engine::Progress;
+use super::{Options, base};
+use crate::devicemapper::{ID_FILE, ROOTFS};
 use crate::engine::checkpoint::Ledger;
-use crate::plan::{DeviceIndex, ID_FILE, Layer, Plan, PlannedDevice, ROOTFS};
-use crate::sys;
+use crate::plan::{DeviceIndex, Plan, PlannedDevice};
+use crate::pool::{DeviceError, Mounted, Pool, Thin, What};
+use crate::progress::Progress;
+use crate::schedule::run_parents_first;
+use crate::source::Layer;
+use crate::{populate, sys};
 
 /// Most thin devices that are active, and file systems that are mounted, at a time.
 const MOST_ACTIVE: usize = 16;

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use uuid::Uuid;
 
-use super::Error;
 use super::claim::Claim;
+use super::error::Error;
 use super::take_back::take_back;
 use crate::units::{Bytes, MetaBlocks};
 

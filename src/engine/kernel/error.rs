@@ -5,9 +5,12 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
-use super::{base, claim, device_error, leftovers, populate};
+use super::{base, claim};
 use crate::chain::Chain;
-use crate::engine::{NotNoted, left_file};
+use crate::engine::checkpoint::NotNoted;
+use crate::engine::left_file;
+use crate::pool::{device_error, leftovers};
+use crate::populate;
 use crate::shell::word;
 use crate::tree::shown;
 

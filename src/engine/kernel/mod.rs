@@ -3,38 +3,21 @@
 //! Each layer is a snapshot of its parent's device, mounted and changed in place. It reaches pools that exist already and
 //! file systems that this crate does not write itself. How it goes about it: docs/kernel-engine.md.
 
-mod backing;
 pub mod base;
 mod begin;
 mod build;
 mod built;
 pub mod claim;
-mod device_error;
-mod devices;
-mod dockers;
+mod driver_files;
 mod error;
-mod finished;
-mod in_use;
-pub mod leftovers;
-mod lvm;
-mod names;
 mod ordered;
 mod other_root;
-mod pool;
-pub mod populate;
+mod pool_claim;
 mod previous;
-mod refusal;
 mod resume;
 mod same_pool;
-pub mod schedule;
-mod shared;
-mod status;
 mod still_there;
-mod suspended;
 mod take_back;
-mod target;
-mod thin;
-mod watch;
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -45,27 +28,16 @@ use self::begin::Begun;
 use self::build::Build;
 use self::claim::Claim;
 use super::checkpoint::{Checkpoints, Ledger};
-use super::progress::{Cancel, Phase, Progress};
 use crate::plan::{Plan, PoolSizes};
-use crate::sys;
+use crate::pool::{DeviceError, Pool, Status, Target, Watch};
+use crate::progress::{Cancel, Phase, Progress};
 use crate::units::{Bytes, MetaBlocks};
+use crate::{populate, sys};
 
 pub use built::Built;
-pub use device_error::{Error as DeviceError, Full, Stuck};
 pub use error::Error;
-pub use finished::ActivePool;
-pub use lvm::volume_at;
-pub use names::{Names, What};
 pub use ordered::Ordered;
-pub use pool::Pool;
 pub use previous::{Previous, Record};
-pub use refusal::Refusal;
-pub use status::{Live, Mode, PoolTable, Problem, Status, Usage};
-pub(crate) use suspended::outlast_suspension;
-pub use target::{Facts, Space, Target};
-pub(crate) use target::{device_mapper_with_pools, expect_loops};
-pub use thin::{Mounted, Thin};
-pub use watch::Watch;
 
 /// How the engine works.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::claim::{Claim, Devices, ThinPool};
 use super::take_back::path_of;
-use super::target::{self, Target};
+use crate::pool::{Target, target};
 
 /// The order of a conversion, as its journal has it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,10 +4,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::claim::{self, Claim};
-use super::leftovers::{self, Leftovers};
+use super::error::Error;
+use super::ordered::Ordered;
+use super::other_root;
 use super::still_there::{expect_content, expect_pool};
 use super::take_back::{expect_ours, not_taken_back, take_back};
-use super::{Error, Names, Ordered, other_root};
+use crate::pool::Names;
+use crate::pool::leftovers::{self, Leftovers};
 use crate::tree::shown;
 
 /// The staging directory of an earlier run, and what its journal says that the run was ordered to make outside of it.

@@ -16,14 +16,14 @@ use uuid::Uuid;
 
 use super::begin::{Begun, claim_of};
 use super::claim::{self, Claim};
-use super::dockers::Dockers;
-use super::pool::Pool;
+use super::driver_files::Dockers;
+use super::error::Error;
 use super::take_back::Made;
-use super::target::{self, Contents};
-use super::{Error, Names, Place, Target, What, base, devices};
-use crate::docker::devicemapper::DEFAULT_BLOCK_SIZE;
+use super::{Place, base};
+use crate::devicemapper::driver_files::DEFAULT_BLOCK_SIZE;
 use crate::engine::left_file;
 use crate::plan::{DeviceIndex, Plan};
+use crate::pool::{Contents, Names, Pool, Target, What, devices, target};
 use crate::thin::ThinId;
 
 /// Opens the pool and deletes what is not `done`.
@@ -116,7 +116,7 @@ fn expect_made(plan: &Plan, held: &Contents, kept: &HashSet<ThinId>) -> Result<(
     let made = Made {
         transaction_id: plan.transaction_before,
         first: plan.devices[0].thin_id.value(),
-        last: target::last_thin_id(plan),
+        last: crate::engine::kernel::pool_claim::last_thin_id(plan),
     };
     made.expect(held, &Dockers::default())?;
     let held: HashSet<_> = held.ids.iter().copied().collect();

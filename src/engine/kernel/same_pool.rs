@@ -5,7 +5,9 @@ use std::path::Path;
 
 use uuid::Uuid;
 
-use super::{DeviceError, Error, Refusal, base};
+use super::base;
+use super::error::Error;
+use crate::pool::{DeviceError, Refusal};
 use crate::sys::block;
 use crate::thin::{self, Device};
 use crate::units::{Bytes, SECTOR_BYTES};

@@ -5,9 +5,9 @@ use std::io;
 use std::path::Path;
 
 use super::claim::{Claim, ThinPool};
+use super::error::Error;
 use super::take_back::{not_ours, path_of};
-use super::target::{self, Found};
-use super::{Error, device_mapper_with_pools, volume_at};
+use crate::pool::{Found, device_mapper_with_pools, target, volume_at};
 use crate::shell::word;
 use crate::sys::block;
 use crate::sys::device_mapper::DeviceMapper;

@@ -6,10 +6,10 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::claim::{self, Claim, Identity};
-use super::devices::Candidate;
-use super::dockers::Dockers;
-use super::target::Contents;
-use super::{ActivePool, Error, Names, Pool, devices, same_pool, target};
+use super::driver_files::Dockers;
+use super::error::Error;
+use super::same_pool;
+use crate::pool::{ActivePool, Candidate, Contents, Names, Pool, devices, target};
 use crate::shell::word;
 use crate::sys::block;
 use crate::thin;

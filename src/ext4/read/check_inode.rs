@@ -1,14 +1,14 @@
 //! What must hold within one inode.
 
+use super::extents::Mapping;
 use super::fault::InodeFault;
-use super::geometry::Geometry;
 use super::inode::{
     FLAG_APPEND, FLAG_CASEFOLD, FLAG_EA_INODE, FLAG_ENCRYPT, FLAG_EXTENTS, FLAG_HUGE_FILE,
     FLAG_IMAGIC, FLAG_IMMUTABLE, FLAG_INDEX, FLAG_INLINE_DATA, Own, Type, field, word,
 };
-use super::mapping::{self, Mapping};
-use super::resize;
-use crate::ext4::inode::Ino;
+use super::layout::Geometry;
+use super::{extents as mapping, resize};
+use crate::ext4::ino::Ino;
 
 /// Bytes beyond which a file needs the feature `large_file`.
 const LARGE_FILE: u64 = 1 << 31;

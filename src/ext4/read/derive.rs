@@ -11,14 +11,14 @@ use std::sync::Arc;
 
 use super::device::ReadAt;
 use super::error::Error;
-use super::geometry::{Geometry, SUPER_BYTES, SUPER_OFFSET};
 use super::inode::{Inode, Slot, Type};
+use super::layout::{Geometry, SUPER_BYTES, SUPER_OFFSET};
 use super::owner::Part;
 use super::view::{Fixed, Shared, Unit, View};
 use super::whole::read_super;
 use super::work::Work;
 use super::{Checked, resize};
-use crate::ext4::inode::Ino;
+use crate::ext4::ino::Ino;
 
 /// What has to be read again.
 #[derive(Default)]

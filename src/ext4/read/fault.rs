@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::ext4::inode::Ino;
+use crate::ext4::ino::Ino;
 use crate::tree::escape;
 
 /// Something that is not as it should be; says where it is first.

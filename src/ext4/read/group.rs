@@ -4,9 +4,9 @@
 
 use zerocopy::FromBytes;
 
-use super::bits::Bits;
-use super::geometry::Geometry;
+use super::bitmap::Bits;
 use super::join;
+use super::layout::Geometry;
 use crate::ext4::format::{DESC_BYTES, GroupDesc, GroupDescHigh};
 
 /// `EXT4_BG_INODE_UNINIT`: the inode bitmap and table are not read.

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use zerocopy::FromBytes;
 
-use super::directory::Directory;
+use super::dir::Directory;
+use super::extents::Mapping;
 use super::fault::InodeFault;
-use super::geometry::{Geometry, OLD_INODE_BYTES};
-use super::mapping::Mapping;
+use super::layout::{Geometry, OLD_INODE_BYTES};
 use super::{join, xattr};
 use crate::ext4::checksum::low;
 use crate::ext4::format::{INODE_BYTES, RawInode};
-use crate::ext4::inode::Ino;
+use crate::ext4::ino::Ino;
 use crate::tree::{DeviceNumber, Meta, Timestamp, Xattrs};
 
 pub(super) const FLAG_IMMUTABLE: u32 = 0x10;

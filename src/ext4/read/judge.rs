@@ -5,12 +5,12 @@ use std::sync::Arc;
 use super::Checked;
 use super::error::Error;
 use super::fault::{Fault, GroupFault, SuperblockFault, XattrFault};
-use super::geometry::Geometry;
 use super::group::Group;
+use super::layout::Geometry;
 use super::view::Unit;
 use super::work::Work;
 use crate::ext4::checksum::low;
-use crate::ext4::inode::Ino;
+use crate::ext4::ino::Ino;
 
 impl Work<'_> {
     /// Judges what was touched, and hands over the view with all that is wrong.

@@ -7,7 +7,7 @@ use super::fault::{Fault, InodeFault};
 use super::inode::{FLAG_INDEX, Inode, Type};
 use super::view::{Link, Unit, View};
 use super::work::Work;
-use crate::ext4::inode::Ino;
+use crate::ext4::ino::Ino;
 
 /// Most links that are counted (`EXT4_LINK_MAX`).
 const MAX_LINKS: u64 = 65_000;

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use super::directory::Directory;
+use super::dir::Directory;
 use super::error::Error;
+use super::extents::Mapping;
 use super::fault::{DirectoryFault, Fault, InodeFault, XattrFault};
 use super::inode::{Inode, Own, Type};
-use super::mapping::{self, Mapping};
 use super::owner::{Owner, Part};
 use super::view::{Link, Named, Shared, Unit};
 use super::work::Work;
-use super::{check_inode, resize, xattr};
-use crate::ext4::inode::Ino;
+use super::{check_inode, extents as mapping, resize, xattr};
+use crate::ext4::ino::Ino;
 use crate::tree::Xattrs;
 
 impl Work<'_> {

@@ -7,24 +7,24 @@
 //! costs no more than what is there.
 
 mod acl;
-mod bits;
+mod bitmap;
 mod check_inode;
 mod derive;
 mod device;
-mod dir_block;
-mod directory;
+mod dir;
+mod dirent;
 mod error;
+mod extents;
 mod fault;
 mod features;
-mod geometry;
 mod group;
-mod index;
+mod htree;
 mod inode;
 mod journal;
 mod judge;
+mod layout;
 mod links;
 mod load;
-mod mapping;
 mod orphan_file;
 mod owner;
 mod resize;
@@ -39,12 +39,12 @@ use zerocopy::little_endian::U32;
 
 pub use device::ReadAt;
 pub use error::Error;
+pub use extents::Run;
 pub use fault::{
     Defect, DirectoryFault, ExtentFault, Fault, GroupFault, IndexFault, InodeFault, JournalFault,
     SuperblockFault, XattrFault,
 };
 pub use inode::{Inode, Type};
-pub use mapping::Run;
 pub use view::View;
 
 /// A file system that was read, and what is wrong with it.

@@ -1,6 +1,6 @@
 //! Whose a block is.
 
-use crate::ext4::inode::Ino;
+use crate::ext4::ino::Ino;
 
 /// What a run of blocks is part of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

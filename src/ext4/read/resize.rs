@@ -4,13 +4,13 @@
 //! blocks kept behind the first table, each of which names those in its place behind the copies.
 
 use super::error::Error;
+use super::extents::Mapping;
 use super::fault::InodeFault;
-use super::geometry::Geometry;
 use super::inode::{Own, word};
-use super::mapping::Mapping;
+use super::layout::Geometry;
 use super::owner::{Owner, Part};
 use super::work::Work;
-use crate::ext4::inode::Ino;
+use crate::ext4::ino::Ino;
 
 /// `EXT4_RESIZE_INO`.
 pub(super) const INO: Ino = Ino(7);

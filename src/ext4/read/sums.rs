@@ -5,7 +5,7 @@
 use super::features::Features;
 use crate::ext4::checksum::{crc16, crc32c, low};
 use crate::ext4::format::SuperBlock;
-use crate::ext4::inode::Ino;
+use crate::ext4::ino::Ino;
 
 /// Byte of a group descriptor at which its checksum stands.
 const DESC_SUM: usize = 0x1e;

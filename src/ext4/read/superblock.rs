@@ -2,10 +2,10 @@
 
 use super::fault::SuperblockFault;
 use super::features::Features;
-use super::geometry::{Geometry, OLD_INODE_BYTES};
 use super::join;
+use super::layout::{Geometry, OLD_INODE_BYTES};
 use crate::ext4::format::SuperBlock;
-use crate::ext4::inode::Ino;
+use crate::ext4::ino::Ino;
 
 /// `EXT4_ERROR_FS`.
 const STATE_ERRORS: u16 = 2;

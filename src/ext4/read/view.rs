@@ -7,17 +7,17 @@ use std::sync::Arc;
 use imbl::ordmap::DiffItem;
 use imbl::{OrdMap, OrdSet, Vector};
 
-use super::dir_block::{MAX_NAME, key};
+use super::dirent::{MAX_NAME, key};
+use super::extents::Run;
 use super::fault::Fault;
-use super::geometry::Geometry;
 use super::group::Group;
 use super::inode::Inode;
-use super::mapping::Run;
+use super::layout::Geometry;
 use super::owner::{Claim, Part};
 use super::superblock::Super;
 use super::work::MAX_FAULTS;
 use super::xattr::XattrBlock;
-use crate::ext4::inode::Ino;
+use crate::ext4::ino::Ino;
 
 /// A file system that was read from a device and checked. Cloning it costs nothing; a child derived from its parent's
 /// view shares what did not change.

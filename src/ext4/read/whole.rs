@@ -8,13 +8,13 @@ use super::Checked;
 use super::device::ReadAt;
 use super::error::Error;
 use super::fault::{Fault, GroupFault};
-use super::geometry::{Geometry, SUPER_BYTES, SUPER_OFFSET};
 use super::group::{Desc, Group};
 use super::inode::{self, Slot};
+use super::layout::{Geometry, SUPER_BYTES, SUPER_OFFSET};
 use super::superblock::Super;
 use super::view::{Fixed, Unit, View};
 use super::work::{self, Work};
-use crate::ext4::inode::Ino;
+use crate::ext4::ino::Ino;
 
 /// Bytes of an inode table that are read at once.
 const CHUNK: u64 = 256 << 10;

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use super::device::ReadAt;
 use super::error::Error;
 use super::fault::Fault;
-use super::geometry::Geometry;
+use super::layout::Geometry;
 use super::owner::{Claim, Owner};
 use super::view::{Unit, View};
-use crate::ext4::inode::Ino;
+use crate::ext4::ino::Ino;
 
 /// Faults that are kept. A file system with more of them needs no list.
 pub(super) const MAX_FAULTS: usize = 10_000;

@@ -8,7 +8,7 @@ use zerocopy::FromBytes;
 
 use super::acl;
 use super::fault::XattrFault;
-use super::geometry::Geometry;
+use super::layout::Geometry;
 use crate::ext4::format::{XATTR_MAGIC, XattrEntryHead, XattrHeader};
 use crate::tree::Xattrs;
 

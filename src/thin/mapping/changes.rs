@@ -7,7 +7,9 @@ use std::cmp::Ordering;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{MappedRun, Mapping, Node};
+use super::Mapping;
+use super::node::Node;
+use super::runs::MappedRun;
 
 impl Mapping {
     /// The ranges of thin blocks, ascending, that read otherwise from `other`: mapped to another data block, or by one of

@@ -8,8 +8,8 @@ use std::slice;
 use std::sync::Arc;
 
 use super::{MAX_TIME, Mapped};
-use crate::thin::btree::{max_entries, piece_sizes};
 use crate::thin::format::TIME_BITS;
+use crate::thin::node_size::{max_entries, piece_sizes};
 
 /// Entries a leaf or an internal node holds: values of 8 bytes.
 pub(super) const MAX_ENTRIES: usize = max_entries(8);

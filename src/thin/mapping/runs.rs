@@ -4,7 +4,8 @@ use std::ops::Range;
 use std::slice;
 use std::sync::Arc;
 
-use super::{Mapping, Node, Run};
+use super::Mapping;
+use super::node::{Node, Run};
 
 /// Consecutive thin blocks on consecutive data blocks, whenever they were mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

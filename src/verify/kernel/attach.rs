@@ -7,7 +7,8 @@ use std::sync::Arc;
 use super::Device;
 use super::error::{Error, Fault};
 use super::mount::Mounted;
-use crate::engine::kernel::{
+use crate::content::pool::Pool;
+use crate::pool::{
     DeviceError, Mode, Names, Status, Stuck, device_mapper_with_pools, expect_loops, leftovers,
     outlast_suspension,
 };
@@ -15,7 +16,6 @@ use crate::sys::block::{self, Kind};
 use crate::sys::device_mapper::{Commit, DeviceMapper, Error as DmError, Line};
 use crate::sys::loops::{self, Loop};
 use crate::units::Bytes;
-use crate::verify::pool::Pool;
 
 /// A finished pool, activated so that nothing in it can change. [`close`](Self::close) takes it down; dropping does too, as
 /// far as it can.

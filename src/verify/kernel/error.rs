@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::Device;
-use crate::engine::kernel::{DeviceError, Stuck, leftovers};
+use crate::pool::{DeviceError, Stuck, leftovers};
 use crate::sys::device_mapper;
 
 /// What the kernel objects to in a pool or a device.

@@ -9,7 +9,7 @@ use nix::errno::Errno;
 
 use super::Device;
 use super::error::{Error, Fault};
-use crate::docker::devicemapper::FileSystem;
+use crate::devicemapper::driver_files::FileSystem;
 use crate::shell::quoted;
 use crate::sys::mounts;
 

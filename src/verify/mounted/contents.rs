@@ -5,15 +5,13 @@ use std::ops::Range;
 
 use super::compare::{Merged, Origin};
 use crate::chain::Chain;
+use crate::content::{BranchFiles, Halt};
 use crate::docker::{DiffId, Owner};
-use crate::engine::BranchReader;
-use crate::plan::Layer;
+use crate::source::{BranchReader, Layer};
 use crate::tar_split::{Contents as Source, Found, Recorded};
 use crate::tree::{LayerTree, NodeId};
-use crate::verify::branch::BranchFiles;
 use crate::verify::contents::CHANGED_IN_AUFS;
 use crate::verify::entries::Entries;
-use crate::verify::error::Halt;
 use crate::verify::layer::{Look, WENT_ON};
 use crate::verify::proof::by_digest;
 use crate::verify::recorded::nr_names;
@@ -276,7 +274,7 @@ impl Files<'_, '_> {
 }
 
 /// A file of the device that the kernel cannot read.
-fn unreadable(error: &crate::engine::SourceError) -> Halt {
+fn unreadable(error: &crate::source::SourceError) -> Halt {
     Halt::Device {
         path: "its file system".to_owned(),
         source: std::io::Error::other(Chain(error).to_string()),

@@ -8,6 +8,8 @@ mod compare;
 mod contents;
 mod digest;
 mod read;
+#[cfg(test)]
+mod tests;
 mod top;
 
 use std::fs::File;
@@ -23,20 +25,21 @@ use self::compare::{Merged, compare};
 use self::contents::Files;
 use self::digest::digest;
 use self::read::{Found, read_tree};
-use super::error::Halt;
 use super::kernel::{self, Attached, Device, Fault};
 use super::layer::{Look, NOT_AS_NOTED, Opened, file_bytes};
 use super::out_of_reach::{NOT_UNMOUNTED, out_of_reach};
-use super::pool::Pool;
 use super::report::{Contents, Faults, KernelWord, LayerReport, Mode, Role, Tree};
 use super::request::Request;
 use super::run::Run;
 use super::targets::Target;
 use super::word::word_of;
 use crate::chain::Chain;
+use crate::content::Halt;
+use crate::content::pool::Pool;
+use crate::devicemapper::ROOTFS;
+use crate::devicemapper::driver_files::FileSystem;
 use crate::docker::CacheId;
-use crate::docker::devicemapper::FileSystem;
-use crate::plan::{Layer, ROOTFS};
+use crate::source::Layer;
 use crate::tree::LayerTree;
 
 /// What a quick verification says of a device that is not in its sample.
@@ -354,6 +357,3 @@ fn written_since(noted_at: Option<i64>, mounted: &Layer) -> bool {
     let mut nodes = mounted.tree.nodes();
     noted_at.is_some_and(|noted| nodes.any(|(_, node)| node.meta.ctime.sec() > noted))
 }
-
-#[cfg(test)]
-mod tests;

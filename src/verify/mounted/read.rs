@@ -16,12 +16,11 @@ use std::path::PathBuf;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, major, minor};
 
+use crate::content::{Halt, Work};
 use crate::tree::{
     DeviceNumber, Kind, LayerTree, Listing, Meta, NodeId, Regular, Timestamp, Xattrs, escape,
 };
-use crate::verify::error::Halt;
 use crate::verify::report::Faults;
-use crate::verify::work::Work;
 
 const DIRECTORY: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_DIRECTORY)

@@ -11,9 +11,9 @@ use super::compare::{Merged, compare};
 use super::digest::digest;
 use super::read::read_tree;
 use crate::aufs::read_branch;
-use crate::engine::{Cancel, Phase, Progress};
+use crate::content::Work;
+use crate::progress::{Cancel, Phase, Progress};
 use crate::tree::LayerTree;
-use crate::verify::work::Work;
 
 struct Quiet;
 

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use nix::fcntl::OFlag;
 
+use crate::devicemapper::{ID_FILE, ROOTFS};
 use crate::docker::CacheId;
-use crate::plan::{ID_FILE, ROOTFS};
 use crate::tree::escape;
 use crate::verify::report::Faults;
 

@@ -1,9 +1,8 @@
 //! Extended attributes, of which a tar tells some.
 
+use super::TAR;
 use crate::tree::{Kind, Node, Xattrs, escape};
 use crate::verify::unpack::Unsure;
-
-use super::TAR;
 
 const CAPABILITY: &[u8] = b"security.capability";
 /// Where an ACL's entries begin, and how long each is. Source: linux v6.6 `include/uapi/linux/posix_acl_xattr.h`.

@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use super::{ROOT, Unpack, Unsure};
+use super::unsure::Unsure;
+use super::{ROOT, Unpack};
 use crate::aufs::Name;
 use crate::tree::{LayerTree, Listing, NodeId};
 

@@ -1,6 +1,6 @@
 //! Editing `daemon.json`: what changes, and that nothing else does.
 
-use aufs2dm::docker::first_start::{Change, edit};
+use aufs2dm::daemon::config::{Change, edit};
 use proptest::prelude::*;
 use serde_json::{Map, Value};
 

@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use aufs2dm::docker::first_start::{LoopFiles, Severity, Space, Switch, plan_switch};
+use aufs2dm::daemon::first_start::{Switch, plan_switch};
+use aufs2dm::devicemapper::{LoopFiles, Severity, Space};
 use aufs2dm::units::Bytes;
 
 use super::{CENTOS_UNIT, DAEMON, DEBIAN_UNIT, GOOD_CONFIG, Machine, UPSTREAM_UNIT, package};

@@ -9,9 +9,10 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
-use aufs2dm::docker::daemon::Host;
-use aufs2dm::docker::devicemapper::FileSystem;
-use aufs2dm::docker::first_start::{Outlook, Switch, Target, look_ahead};
+use aufs2dm::daemon::Host;
+use aufs2dm::daemon::first_start::{Outlook, Switch, look_ahead};
+use aufs2dm::devicemapper::Target;
+use aufs2dm::devicemapper::driver_files::FileSystem;
 use aufs2dm::docker::{Orphans, Root, Survey};
 use aufs2dm::units::Bytes;
 

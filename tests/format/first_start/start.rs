@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
-use aufs2dm::docker::first_start::{
+use aufs2dm::devicemapper::{
     FileSizes, FileSystemIdentity, Home, Pool, Severity, StartFault, start_checks,
 };
 use aufs2dm::docker::{CONFIG, Orphans, Survey, config_with_driver};

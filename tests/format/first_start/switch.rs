@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::PathBuf;
 
-use aufs2dm::docker::first_start::{
+use aufs2dm::daemon::first_start::{
     ConfigEdit, Record, Switch, SwitchError, apply, plan_switch, restore,
 };
 

@@ -6,13 +6,13 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
 
-use aufs2dm::docker::DeviceFiles;
+use aufs2dm::content::pool::{Pool, ThinDevice};
+use aufs2dm::devicemapper::DeviceFiles;
 use aufs2dm::engine::direct::Target as Files;
-use aufs2dm::engine::kernel::Target;
 use aufs2dm::ext4::read::View;
+use aufs2dm::pool::Target;
 use aufs2dm::thin::ThinId;
 use aufs2dm::units::Bytes;
-use aufs2dm::verify::pool::{Pool, ThinDevice};
 
 use super::Word;
 use super::root::Converted;

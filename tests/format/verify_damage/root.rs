@@ -7,11 +7,11 @@ use std::os::unix::fs::{FileExt, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use aufs2dm::command::{Error, Source, VerifyRequest, verify};
 use aufs2dm::commit;
-use aufs2dm::convert::{Error, Source, VerifyRequest, verify};
-use aufs2dm::docker::daemon::{Host, LockError};
-use aufs2dm::engine::Cancel;
+use aufs2dm::daemon::{Host, LockError};
 use aufs2dm::ext4::Checksums;
+use aufs2dm::progress::Cancel;
 use aufs2dm::verify::{Mode, Verdict};
 use nix::sys::stat::{Mode as Permissions, SFlag, makedev, mknod};
 use tempfile::TempDir;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use aufs2dm::commit::STAGE_NAME;
+use aufs2dm::staging::STAGE_NAME;
 use serde_json::Value;
 use sys_mount::MountFlags;
 

@@ -7,11 +7,13 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use aufs2dm::docker::first_start::{
-    FileSystemIdentity, Home, Outlook, Pool as PoolFacts, Severity, Target, look_ahead,
-    start_checks,
+use aufs2dm::daemon::Host;
+use aufs2dm::daemon::first_start::{Outlook, look_ahead};
+use aufs2dm::devicemapper::driver_files as devicemapper;
+use aufs2dm::devicemapper::{
+    FileSystemIdentity, Home, Pool as PoolFacts, Severity, Target, start_checks,
 };
-use aufs2dm::docker::{Orphans, Root as AufsRoot, Survey, daemon::Host, devicemapper};
+use aufs2dm::docker::{Orphans, Root as AufsRoot, Survey};
 use aufs2dm::units::Bytes;
 
 use crate::{

@@ -7,15 +7,12 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use aufs2dm::{
-    crc64::crc64,
-    docker::devicemapper::FileSystem,
-    engine::kernel::{
-        Ordered, Previous, Record, Target, What, base,
-        claim::{self, Claim},
-    },
-    units::Bytes,
-};
+use aufs2dm::crc64::crc64;
+use aufs2dm::devicemapper::driver_files::FileSystem;
+use aufs2dm::engine::kernel::claim::{self, Claim};
+use aufs2dm::engine::kernel::{Ordered, Previous, Record, base};
+use aufs2dm::pool::{Target, What};
+use aufs2dm::units::Bytes;
 use serde_json::{Value, json};
 use uuid::Uuid;
 

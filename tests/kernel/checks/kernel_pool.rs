@@ -12,13 +12,13 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow, ensure};
-use aufs2dm::{
-    docker::{CacheId, devicemapper::FileSystem},
-    engine::kernel::{DeviceError as Error, Full, Names, Pool, Problem, Target, Watch, What},
-    sys::{device_mapper::DeviceMapper, loops},
-    thin::ThinId,
-    units::Bytes,
-};
+use aufs2dm::devicemapper::driver_files::FileSystem;
+use aufs2dm::docker::CacheId;
+use aufs2dm::pool::{DeviceError as Error, Full, Names, Pool, Problem, Target, Watch, What};
+use aufs2dm::sys::device_mapper::DeviceMapper;
+use aufs2dm::sys::loops;
+use aufs2dm::thin::ThinId;
+use aufs2dm::units::Bytes;
 use nix::libc::O_DIRECT;
 
 use crate::{

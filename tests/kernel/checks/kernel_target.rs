@@ -7,7 +7,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use aufs2dm::{engine::kernel::Target, units::Bytes};
+use aufs2dm::pool::Target;
+use aufs2dm::units::Bytes;
 
 use super::kernel_pool::{Home, Operator};
 use crate::{

@@ -13,17 +13,14 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use aufs2dm::{
-    docker::DeviceFiles,
-    engine::{Cancel, Phase, Progress, kernel::Target},
-    ext4::read::ReadAt,
-    thin::ThinId,
-    units::Bytes,
-    verify::{
-        kernel::{Attached, Device, Error, ask},
-        pool::Pool,
-    },
-};
+use aufs2dm::content::pool::Pool;
+use aufs2dm::devicemapper::DeviceFiles;
+use aufs2dm::ext4::read::ReadAt;
+use aufs2dm::pool::Target;
+use aufs2dm::progress::{Cancel, Phase, Progress};
+use aufs2dm::thin::ThinId;
+use aufs2dm::units::Bytes;
+use aufs2dm::verify::kernel::{Attached, Device, Error, ask};
 use nix::unistd::{Whence, lseek};
 
 use super::expect_none;

@@ -6,7 +6,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use aufs2dm::{engine::kernel::leftovers::find, sys::loops::Loop};
+use aufs2dm::pool::leftovers::find;
+use aufs2dm::sys::loops::Loop;
 use sys_mount::{Mount, UnmountFlags, unmount};
 
 use crate::{

@@ -3,15 +3,11 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use aufs2dm::{
-    commit::STAGE_NAME,
-    engine::kernel::{
-        Previous, Record,
-        claim::{self, Claim},
-    },
-    sys::block::read_direct,
-    thin::begins_a_pool,
-};
+use aufs2dm::engine::kernel::claim::{self, Claim};
+use aufs2dm::engine::kernel::{Previous, Record};
+use aufs2dm::staging::STAGE_NAME;
+use aufs2dm::sys::block::read_direct;
+use aufs2dm::thin::begins_a_pool;
 use nix::sys::signal::Signal;
 use uuid::Uuid;
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use super::Error;
-use crate::engine::Cancel;
+use crate::progress::Cancel;
 use crate::tree::escape;
 
 /// How often the program and the wish to stop are looked at.

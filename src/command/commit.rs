@@ -1,0 +1,233 @@
+//! The end of a conversion: the aufs side is removed.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::conditions::{expect_rest_unneeded, expect_unchanged, expect_whole_copy, is_as_proven};
+use super::dead_end::dead_end;
+use super::error::Error;
+use super::held::Held;
+use super::left::left_by_conversion;
+use super::put_back::put_aufs_side_back;
+use super::read_only::expect_writable;
+use crate::commit::{self, Changes, Conversion, State, Verified};
+use crate::daemon::Host;
+use crate::docker::DataDir;
+use crate::privileges::{self, Purpose};
+use crate::progress::Cancel;
+use crate::tree::shown;
+use crate::units::Bytes;
+use crate::verify::LayerDamage;
+
+/// A conversion whose aufs side may be removed. Docker is kept out as long as it lives.
+#[derive(Debug)]
+pub struct Discard {
+    held: Held,
+    conversion: Conversion,
+    may_lose: MayLose,
+    cancel: Cancel,
+}
+
+/// What may go although it has no other copy.
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(clippy::struct_excessive_bools)] // each is a word of its own
+pub struct MayLose {
+    /// Layers that the conversion left out.
+    pub left_out: bool,
+    /// What is on the aufs side and was not converted, and what is missing there.
+    pub aufs_changes: bool,
+    /// What lies where `aufs` leads, being a symbolic link: another root may use it.
+    pub linked_aufs: bool,
+    /// Layers that the full verification could not look at.
+    pub unverified: bool,
+}
+
+/// What was removed. The field names are part of the `--json` interface.
+#[derive(Clone, Debug, Serialize)]
+pub struct Discarded {
+    /// The root.
+    pub root: PathBuf,
+    /// Bytes on disk that this gave back.
+    pub freed: Bytes,
+    /// The verification that it stood on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verified: Option<Verified>,
+    /// What the operator should know.
+    pub notices: Vec<String>,
+}
+
+impl Discard {
+    /// Makes sure that the aufs side is not needed any more. `cancel` stops that, and the removal.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotConverted`], [`Error::NotVerified`], [`Error::AufsInUse`], [`Error::Interrupted`], or that Docker runs.
+    pub fn open(
+        root: &Path,
+        host: &Host,
+        may_lose: MayLose,
+        cancel: &Cancel,
+    ) -> Result<Self, Error> {
+        expect_writable(root)?;
+        // As long as nothing is gone, the same must be true as before the first step: Docker or a disk may have been at work since.
+        put_aufs_side_back((root, "commit"), host, cancel)?;
+        let found = Conversion::find(root)?;
+        let held = match found.as_ref().map(|found| found.story().state) {
+            // An interrupted removal has left no root of aufs to look at.
+            Some(State::Committing) => Held::without_aufs(root, host),
+            // What is missing of it is for the conditions to tell.
+            Some(State::Converted) => Held::for_reading(root, host),
+            _ => Held::open(root, host),
+        };
+        let held = held.map_err(|error| mounts_first(root, dead_end(root).unwrap_or(error)))?;
+        let path = held.path().to_owned();
+        let conversion = Conversion::find(&path)?;
+        let Some(conversion) = conversion else {
+            return Err(Error::NotConverted { path });
+        };
+        if let State::Committing | State::Converted = conversion.story().state {
+            conversion.expect_removable()?;
+            conversion.expect_stage_is_own("commit")?;
+        }
+        match conversion.story().state {
+            State::Committing => {
+                conversion.expect_in_place()?;
+                expect_own_rest(&conversion, may_lose)?;
+                left_by_conversion(&path, Some(&conversion))?.expect_pool()?;
+                expect_rest_unneeded(host, (&path, &conversion), may_lose, cancel)?;
+            }
+            State::Converted => {
+                privileges::check(host, &path, Purpose::Write)?;
+                expect_unneeded(&held)?;
+                left_by_conversion(&path, Some(&conversion))?.expect_pool()?;
+                expect_whole_copy(host, (&path, &conversion), may_lose, cancel)?;
+            }
+            State::Writing => return Err(Error::NotConverted { path }),
+            state => return Err(commit::Error::Unfinished { path, state }.into()),
+        }
+        Ok(Self {
+            held,
+            conversion,
+            may_lose,
+            cancel: cancel.clone(),
+        })
+    }
+
+    /// Makes sure that all is still as it was when it was looked at: the question whether to go on may have stood for days.
+    fn expect_as_it_was(&self) -> Result<(), Error> {
+        self.conversion.expect_in_place()?;
+        if self.conversion.story().state != State::Converted {
+            return expect_own_rest(&self.conversion, self.may_lose);
+        }
+        let path = self.held.path();
+        self.conversion.expect_stage_is_own("commit")?;
+        expect_unneeded(&self.held)?;
+        expect_unchanged(path, &self.conversion, self.may_lose)
+    }
+
+    /// The verification that it stands on.
+    pub fn verified(&self) -> Option<&Verified> {
+        self.conversion.story().verified.decisive()
+    }
+
+    /// Layers that were not what Docker once unpacked before they were converted.
+    pub fn damaged(&self) -> &[LayerDamage] {
+        &self.conversion.story().verified.damaged
+    }
+
+    /// What was removed on the devicemapper side since the conversion, and goes on the aufs side now. Docker may have done it, or a disk
+    /// that lost it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Commit`]: the files cannot be read.
+    pub fn removed_since(&self) -> Result<Changes, Error> {
+        Ok(self.conversion.changes()?.removed())
+    }
+
+    /// Where `aufs` is, if it stays and is emptied: a link or a mount point.
+    pub fn emptied(&self) -> Option<PathBuf> {
+        let aufs = self.root().join("aufs");
+        let waits_there = self.conversion.story().removal.beside.is_some();
+        let stays = waits_there || self.conversion.aufs_stays();
+        stays.then(|| aufs.canonicalize().unwrap_or(aufs))
+    }
+
+    /// Bytes on disk that the removal gives back.
+    pub fn bytes(&self) -> Bytes {
+        self.conversion.bytes_of_aufs()
+    }
+
+    /// The root.
+    pub fn root(&self) -> &Path {
+        self.held.path()
+    }
+
+    /// Removes the aufs side.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Commit`], with [`commit::Error::Interrupted`] where it was told to stop; what is left is removed when it is done again.
+    pub fn execute(mut self) -> Result<Discarded, Error> {
+        let mut done = Discarded {
+            root: self.root().to_owned(),
+            // All of it goes, or this fails.
+            freed: self.bytes(),
+            verified: self.verified().cloned().map(Verified::told),
+            notices: std::mem::take(&mut self.held.notices),
+        };
+        if let Some(path) = self.conversion.out_of_sight() {
+            done.notices.push(format!(
+                "{}: what waits there is not to be seen, so it stays where it is, on a disk or behind a link that is gone: remove that directory there",
+                shown(&path)
+            ));
+        }
+        self.conversion.sync_what_stays()?;
+        commit::pass_the_second(self.root());
+        let untouched = self.conversion.untouched()?;
+        self.expect_as_it_was()?;
+        let (held, cancel, conversion) = (&self.held, &self.cancel, &self.conversion);
+        let is_proven = || is_as_proven(held.path(), conversion, self.may_lose);
+        conversion.remove_aufs_side((&untouched, &is_proven), &|| held.expect_alone(), &|| {
+            cancel.is_set()
+        })?;
+        self.held.release();
+        Ok(done)
+    }
+}
+
+/// Makes sure that what is removed is the rest of the aufs side that was looked at, and nothing that came there since.
+fn expect_own_rest(conversion: &Conversion, may_lose: MayLose) -> Result<(), Error> {
+    conversion.expect_aufs_reached()?;
+    conversion.expect_not_again()?;
+    if !may_lose.aufs_changes {
+        conversion.expect_rest_is_known()?;
+    }
+    Ok(())
+}
+
+/// What is mounted over a part of the aufs side can be why that looks as if it were gone.
+fn mounts_first(root: &Path, error: Error) -> Error {
+    if !matches!(error, Error::Docker(_)) {
+        return error;
+    }
+    match Conversion::find(root) {
+        Ok(Some(conversion)) => match conversion.expect_removable() {
+            Err(mounted @ commit::Error::Mounted { .. }) => mounted.into(),
+            _ => error,
+        },
+        _ => error,
+    }
+}
+
+fn expect_unneeded(held: &Held) -> Result<(), Error> {
+    let path = held.path().to_owned();
+    let containers = held.data_dir().map(DataDir::containers_of_aufs);
+    let containers = containers.unwrap_or_default();
+    if containers.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::AufsInUse { path, containers })
+    }
+}

@@ -1,0 +1,444 @@
+//! What `commit` makes sure of a moment before it removes the only other copy.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use super::apart::shared_with_aufs;
+use super::commit::MayLose;
+use super::error::Error;
+use super::verify::{Aufs, VerifyRequest, device_side, look, noted};
+use crate::chain::Chain;
+use crate::commit::{AufsChanges, Conversion, Depth, Verified};
+use crate::daemon::Host;
+use crate::devicemapper::DeviceFiles;
+use crate::devicemapper::driver_files::FileSystem;
+use crate::docker::CacheId;
+use crate::mount_table::{Table, directory_at};
+use crate::progress::{Cancel, Silent};
+use crate::shell::own;
+use crate::tree::{escape, shown};
+use crate::verify::{self, LayerReport, Mode, Report, Verdict};
+
+/// Makes sure that the devicemapper side is whole and proven, and that the aufs side has nothing besides.
+///
+/// # Errors
+///
+/// [`Error::NotVerified`], [`Error::StillNeeded`], [`Error::Interrupted`].
+pub(super) fn expect_whole_copy(
+    host: &Host,
+    (path, conversion): (&Path, &Conversion),
+    may_lose: MayLose,
+    cancel: &Cancel,
+) -> Result<(), Error> {
+    expect_parts(path)?;
+    expect_unchanged(path, conversion, may_lose)?;
+    // It takes longest, so it comes last.
+    let sides = (path, conversion, proof(path, conversion, may_lose)?);
+    match not_sound(host, sides, may_lose, cancel)? {
+        None => Ok(()),
+        Some(why) => Err(Error::StillNeeded {
+            path: path.to_owned(),
+            why: vec![why],
+        }),
+    }
+}
+
+/// Makes sure that the devicemapper side has its directories.
+fn expect_parts(path: &Path) -> Result<(), Error> {
+    let parts = ["devicemapper", "image/devicemapper"].map(|part| path.join(part));
+    match parts.into_iter().find(|part| !is_directory(part)) {
+        None => Ok(()),
+        Some(part) => Err(Error::StillNeeded {
+            path: path.to_owned(),
+            why: vec![format!(
+                "{}: is missing, or no directory; bring it back (a backup), or `{}` goes back to aufs",
+                part.display(),
+                own("rollback", path)
+            )],
+        }),
+    }
+}
+
+/// Makes sure, before more of an aufs side goes of which a part may be gone, that nothing is known or seen to be wrong with what
+/// replaces it.
+///
+/// # Errors
+///
+/// [`Error::RestNeeded`], [`Error::Interrupted`].
+pub(super) fn expect_rest_unneeded(
+    host: &Host,
+    (path, conversion): (&Path, &Conversion),
+    may_lose: MayLose,
+    cancel: &Cancel,
+) -> Result<(), Error> {
+    let failed = conversion.story().verified.failed.as_ref();
+    // One that could not look at all layers was taken for enough before.
+    let why = if let Some(failed) = failed.filter(|one| one.verdict != Verdict::NotVerified) {
+        Some(format!("the latest verification that counts: {failed}"))
+    } else {
+        let report = quick_look(host, (path, conversion), cancel)?;
+        if is_right(&report) && could_look(&report, may_lose) {
+            written_since_any(path, conversion, may_lose, &report)?
+        } else {
+            // The next one reads another sample, and may find nothing.
+            conversion.note_verified(noted(&report, None))?;
+            Some(format!(
+                "a quick verification just now found this:\n{report}"
+            ))
+        }
+    };
+    match why {
+        None => Ok(()),
+        Some(why) => Err(Error::RestNeeded {
+            path: path.to_owned(),
+            rest: conversion.rest_of_aufs(),
+            why,
+        }),
+    }
+}
+
+/// What was written to the devicemapper side since the latest full verification that passed: what a disk or a Docker did there meanwhile shows
+/// in no quick verification. One that could not look at all of it since stands in for it only where that is taken for enough, or where the
+/// removal began with one.
+fn written_since_any(
+    path: &Path,
+    conversion: &Conversion,
+    may_lose: MayLose,
+    report: &Report,
+) -> Result<Option<String>, Error> {
+    let verified = &conversion.story().verified;
+    let unverified = verified.failed.as_ref().filter(|one| one.full);
+    let proof = match &verified.proven {
+        Some(proven) if may_lose.unverified => unverified.or(Some(proven)),
+        Some(proven) => Some(proven),
+        None => unverified,
+    };
+    let Some(proof) = proof else {
+        return Ok(None);
+    };
+    if let Some(why) = mounted_since(path, proof, report) {
+        return Ok(Some(why));
+    }
+    // Earlier versions did not note what it had before it.
+    if proof.seen.is_none() {
+        return Ok(None);
+    }
+    let written = written_since(path, conversion, proof)?;
+    Ok(written.map(|fact| format!("{fact}: `{}`", own("verify --full", path))))
+}
+
+fn quick_look(
+    host: &Host,
+    (path, conversion): (&Path, &Conversion),
+    cancel: &Cancel,
+) -> Result<Report, Error> {
+    let request = VerifyRequest {
+        root: path.to_owned(),
+        host: host.clone(),
+        mode: Mode::Quick,
+        // An ext4 is read without it.
+        kernel: is_xfs(path)?,
+        target: None,
+        jobs: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+        cancel: cancel.clone(),
+    };
+    let mut report = look(
+        &request,
+        path,
+        (Some(conversion), &Aufs::default()),
+        &Silent,
+    )?;
+    report.add_faults(conversion.damage()?);
+    Ok(report)
+}
+
+fn is_right(report: &Report) -> bool {
+    !matches!(report.verdict, Verdict::Wrong | Verdict::Undecided)
+}
+
+/// Whether all that was to be looked at could be.
+fn could_look(report: &Report, may_lose: MayLose) -> bool {
+    report.verdict != Verdict::NotVerified || may_lose.unverified
+}
+
+/// Makes sure that neither side was changed since it was proven.
+///
+/// # Errors
+///
+/// [`Error::NotVerified`], [`Error::StillNeeded`].
+pub(super) fn expect_unchanged(
+    path: &Path,
+    conversion: &Conversion,
+    may_lose: MayLose,
+) -> Result<(), Error> {
+    let proof = proof(path, conversion, may_lose)?;
+    let mut why = Vec::new();
+    let written = written_since(path, conversion, proof)?;
+    why.extend(written.map(|fact| format!("{fact}: `{}`", own("verify --full", path))));
+    why.extend(aufs_since(path, conversion, proof, may_lose)?);
+    why.extend(linked_aufs(path, may_lose));
+    why.extend(shared_with_aufs(path).map(|shared| {
+        format!(
+            "{shared}, so what stays would go: put there what the conversion made, or a copy of it"
+        )
+    }));
+    if why.is_empty() {
+        return Ok(());
+    }
+    Err(Error::StillNeeded {
+        path: path.to_owned(),
+        why,
+    })
+}
+
+/// The full verification that all stands on.
+fn proof<'c>(
+    path: &Path,
+    conversion: &'c Conversion,
+    may_lose: MayLose,
+) -> Result<&'c Verified, Error> {
+    let verified = &conversion.story().verified;
+    let unverified = verified
+        .failed
+        .as_ref()
+        .filter(|one| one.full && one.verdict == Verdict::NotVerified);
+    let path = path.to_owned();
+    match (&verified.full, &verified.failed) {
+        (Some(full), None) => Ok(full),
+        (_, Some(_)) if unverified.is_some() && may_lose.unverified => {
+            Ok(unverified.expect("just seen"))
+        }
+        (_, Some(failed)) => Err(Error::StillNeeded {
+            why: vec![format!(
+                "the latest verification that counts: {failed}; `{}` must pass first, or `{}` goes back to aufs{}",
+                own("verify --full", &path),
+                own("rollback", &path),
+                unverified.map_or_else(String::new, |_| format!(
+                    ", or `{}` takes it for enough",
+                    own("commit --unverified", &path)
+                ))
+            )],
+            path,
+        }),
+        (None, None) => Err(Error::NotVerified { path }),
+    }
+}
+
+/// Whether the devicemapper side is still what it was when it was proven. What cannot be looked at is not; a warning says why.
+pub(super) fn is_as_proven(path: &Path, conversion: &Conversion, may_lose: MayLose) -> bool {
+    let proof = proof(path, conversion, may_lose);
+    match proof.and_then(|proof| written_since(path, conversion, proof)) {
+        Ok(None) => true,
+        Ok(Some(written)) => {
+            log::warn!("{written}");
+            false
+        }
+        Err(error) => {
+            log::warn!("{}", Chain(&error));
+            false
+        }
+    }
+}
+
+/// What was written to the devicemapper side since the proof.
+pub(super) fn written_since(
+    path: &Path,
+    conversion: &Conversion,
+    proof: &Verified,
+) -> Result<Option<String>, Error> {
+    let Some(seen) = &proof.seen else {
+        let untold = "the journal does not tell what the last full verification had before it";
+        return Ok(Some(untold.to_owned()));
+    };
+    // A pool elsewhere than the conversion made it shows as another superblock.
+    let written = seen.written_until(&device_side(path, conversion, None)?);
+    Ok((!written.is_empty()).then(|| {
+        format!(
+            "the devicemapper side was written to after the last full verification ({})",
+            written.join(", ")
+        )
+    }))
+}
+
+/// What the aufs side has that the proof has not seen.
+fn aufs_since(
+    path: &Path,
+    conversion: &Conversion,
+    proof: &Verified,
+    may_lose: MayLose,
+) -> Result<Vec<String>, Error> {
+    let Some(mut changes) = conversion.aufs_changes(Depth::Entries)? else {
+        let unknown = format!(
+            "the journal does not tell what the aufs side was when it was converted: `{}` removes it all the same",
+            own("commit --drop-aufs-changes", path)
+        );
+        return Ok((!may_lose.aufs_changes)
+            .then_some(unknown)
+            .into_iter()
+            .collect());
+    };
+    // What stays is no loss.
+    if conversion.aufs_stays() {
+        changes = changes.of_the_driver();
+    }
+    let mut why = not_converted(path, &changes, may_lose);
+    if !changes.is_same() || may_lose.aufs_changes {
+        return Ok(why);
+    }
+    if proof.aufs_changed {
+        why.push(aufs_changed(path, "the full verification"));
+    } else if conversion.aufs_times() != proof.aufs_times {
+        // Names, sizes and times are as they were; an xattr may not be, or bytes whose time was set back.
+        why.push(format!(
+            "the aufs side was written to, or replaced by a copy, after the last full verification: `{}`",
+            own("verify --full", path)
+        ));
+    }
+    Ok(why)
+}
+
+/// Where `aufs` leads, if it is a symbolic link, or what is mounted there, if that is a directory of another place. A copy of a root has
+/// the link, and leads to what is another root's.
+fn linked_aufs(path: &Path, may_lose: MayLose) -> Option<String> {
+    if may_lose.linked_aufs {
+        return None;
+    }
+    let aufs = path.join("aufs");
+    let what = if let Ok(target) = fs::read_link(&aufs) {
+        let target = aufs.canonicalize().unwrap_or(target);
+        format!("a symbolic link to {}", shown(&target))
+    } else {
+        mounted_elsewhere(&aufs)?
+    };
+    Some(format!(
+        "{} is {what}, which may be another root's too: `{}` removes what the driver has there",
+        shown(&aufs),
+        own("commit --drop-linked-aufs", path)
+    ))
+}
+
+/// What is mounted on `aufs`, if it may be reached elsewhere too.
+fn mounted_elsewhere(aufs: &Path) -> Option<String> {
+    let proc = Path::new("/proc");
+    let mounts = fs::read(proc.join("self/mountinfo")).ok()?;
+    if let Some((directory, device)) = directory_at(&mounts, aufs) {
+        return Some(format!(
+            "a mount of the directory {} of the file system on device {}",
+            shown(&directory),
+            escape(&device)
+        ));
+    }
+    let other = Table::everywhere(proc).other_point(aufs)?;
+    let by = other.pid.map_or_else(String::new, |pid| {
+        format!(", in the mount namespace of process {pid}")
+    });
+    Some(format!(
+        "a mount of a file system that is mounted on {} as well{by}",
+        shown(&other.point)
+    ))
+}
+
+/// That the aufs side differs from the devices, which are right.
+fn aufs_changed(path: &Path, found_by: &str) -> String {
+    format!(
+        "the aufs side is not what was converted, as {found_by} found: `{}` removes it all the same",
+        own("commit --drop-aufs-changes", path)
+    )
+}
+
+/// What the aufs side has and the devicemapper side has not.
+fn not_converted(path: &Path, changes: &AufsChanges, may_lose: MayLose) -> Vec<String> {
+    let mut why = Vec::new();
+    if !changes.is_same() && !may_lose.aufs_changes {
+        why.push(format!(
+            "the aufs side is not what was converted, a Docker may have worked on it: {changes}; `{}` loses that",
+            own("commit --drop-aufs-changes", path)
+        ));
+    }
+    if !changes.left_out.is_empty() && !may_lose.left_out {
+        why.push(format!(
+            "{} with data were left out of the conversion ({}): `{}` loses them",
+            changes.left_out.len(),
+            changes.left_out.join(", "),
+            own("commit --drop-left-out", path)
+        ));
+    }
+    why
+}
+
+/// What is wrong with the devicemapper side right now. It is noted, like any other verification that fails. A device that was mounted
+/// after the proof counts too.
+fn not_sound(
+    host: &Host,
+    (path, conversion, proof): (&Path, &Conversion, &Verified),
+    may_lose: MayLose,
+    cancel: &Cancel,
+) -> Result<Option<String>, Error> {
+    let report = quick_look(host, (path, conversion), cancel)?;
+    if let Some(why) = mounted_since(path, proof, &report) {
+        return Ok(Some(why));
+    }
+    if is_right(&report) && could_look(&report, may_lose) {
+        let may_go = may_lose.aufs_changes || !report.has_aufs_changed();
+        return Ok((!may_go).then(|| {
+            let by = "a quick verification just now";
+            format!("{}\n{report}", aufs_changed(path, by))
+        }));
+    }
+    conversion.note_verified(noted(&report, None))?;
+    Ok(Some(format!(
+        "a quick verification just now found this:\n{report}\nNext: `{}`",
+        own("verify --full", path)
+    )))
+}
+
+/// That a device was mounted to be written to since the proof. A write in place to a pool on devices shows in nothing else.
+fn mounted_since(path: &Path, proof: &Verified, report: &Report) -> Option<String> {
+    let is_later = |layer: &&LayerReport| {
+        let Some(now) = layer.mounted else {
+            return false;
+        };
+        // A clock may have been set back, so it counts only where nothing else was noted. The verification keeps Docker out until its end.
+        match proof
+            .seen
+            .as_ref()
+            .and_then(|seen| seen.mount_of(name_of(layer)))
+        {
+            Some(then) => then != Some(now),
+            None => now >= proof.at.cast_signed(),
+        }
+    };
+    let layer = report.layers.iter().find(is_later);
+    layer.map(|layer| {
+        format!(
+            "the device of layer {} was mounted and may have been written to after the last full verification: `{}`",
+            name_of(layer),
+            own("verify --full", path)
+        )
+    })
+}
+
+/// When the kernel last mounted each device's file system to write to it, as far as that can be told.
+pub(super) fn mounts(report: &Report) -> BTreeMap<String, i64> {
+    let layers = report.layers.iter();
+    layers
+        .filter_map(|layer| Some((name_of(layer).to_owned(), layer.mounted?)))
+        .collect()
+}
+
+fn name_of(layer: &LayerReport) -> &str {
+    layer.id.as_ref().map_or("base", CacheId::as_str)
+}
+
+pub(super) fn is_directory(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|meta| meta.is_dir())
+}
+
+fn is_xfs(path: &Path) -> Result<bool, Error> {
+    let files = DeviceFiles::read(&path.join("devicemapper")).map_err(verify::Error::from)?;
+    Ok(files
+        .set
+        .is_some_and(|set| set.file_system == FileSystem::Xfs))
+}

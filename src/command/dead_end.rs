@@ -1,0 +1,39 @@
+//! What keeps an interrupted move, rollback or removal from being ended: the side that it needs is gone.
+
+use std::path::{Path, PathBuf};
+
+use super::error::Error;
+use crate::commit::{Conversion, State};
+
+/// What a root of the aufs driver cannot do without.
+const AUFS_SIDE: [&str; 3] = ["aufs", "aufs/diff", "image/aufs"];
+
+/// Why the command that the state of `path` calls for cannot end it, if it cannot.
+pub(super) fn dead_end(path: &Path) -> Option<Error> {
+    let conversion = Conversion::find(path).ok().flatten()?;
+    let state = conversion.story().state;
+    if state == State::Committing {
+        // Until something of it is gone, it can come back.
+        if conversion.story().aufs_is_whole {
+            return None;
+        }
+        return conversion.expect_in_place().err().map(Into::into);
+    }
+    let missing = missing_of_aufs(path)?;
+    let path = path.to_owned();
+    match state {
+        State::Switching => Some(Error::OnlyForward { path, missing }),
+        State::RollingBack => Some(Error::BothGone {
+            rest: path.join(crate::staging::STAGE_NAME),
+            path,
+            missing,
+        }),
+        _ => None,
+    }
+}
+
+/// The first part of the aufs side that is gone.
+pub(super) fn missing_of_aufs(path: &Path) -> Option<PathBuf> {
+    let mut parts = AUFS_SIDE.iter().map(|part| path.join(part));
+    parts.find(|part| part.symlink_metadata().is_err())
+}

@@ -1,0 +1,594 @@
+//! Why a conversion stops.
+
+use std::path::{Path, PathBuf};
+
+use super::interrupted::Interrupted;
+use crate::chain::Chain;
+use crate::commit::{self, State};
+use crate::daemon::{LockError, Running};
+use crate::docker::{self, CacheId, Hits, JsonError, ReadError};
+use crate::engine::{self, kernel};
+use crate::mount_table::{Found, told};
+use crate::privileges::Unprivileged;
+use crate::shell::{Again, own, word};
+use crate::tree::{Difference, escape, shown};
+use crate::units::Bytes;
+use crate::words::counted;
+use crate::{aufs, plan, verify};
+
+/// Why a conversion stops. Unless it is [`commit::Error::HalfWay`], the root is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Only root can read all branches and keep owners.
+    #[error("aufs2dm must run as root: it reads every container's files and keeps their owners")]
+    NotRoot,
+    /// Not all of the root can be seen or kept.
+    #[error(transparent)]
+    Unprivileged(#[from] Unprivileged),
+    /// The root cannot be converted.
+    #[error(transparent)]
+    Docker(#[from] docker::Error),
+    /// Docker is not stopped.
+    #[error(transparent)]
+    Running(#[from] Running),
+    /// Docker's pid file cannot be taken.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// A directory to be renamed is a mount point.
+    #[error(
+        "{}: is a mount point, so it cannot be renamed; nothing was changed. Next: `umount {}`",
+        shown(path),
+        word(path)
+    )]
+    MountPoint {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A part of the devicemapper side is gone, without which nothing can be told of the rest.
+    #[error(
+        "{}: is missing, and without it nothing tells which device is what, so nothing was verified. Next: bring it back (a backup), then the \
+         same command again; or `{}` goes back to aufs",
+        shown(part),
+        own("rollback", path)
+    )]
+    PartMissing {
+        /// The Docker root.
+        path: PathBuf,
+        /// What is missing.
+        part: PathBuf,
+    },
+    /// Nothing tells where the root's pool is.
+    #[error(
+        "{}: has no pool in loop files, and nothing tells on which devices it is, so nothing was verified. Next: `{} --thin-pool \
+         /dev/mapper/NAME`, or `--data-device DEVICE --metadata-device DEVICE` in its place; Docker's storage options name them",
+        shown(&path.join("devicemapper")),
+        own(words, path)
+    )]
+    PoolUnknown {
+        /// The Docker root.
+        path: PathBuf,
+        /// The command that is to read it.
+        words: &'static str,
+    },
+    /// Nothing can be written in the root.
+    #[error(
+        "{}: is on a file system that is mounted read-only, so nothing was touched: `mount -o remount,rw {}`, then the same \
+         command again",
+        shown(path),
+        word(point)
+    )]
+    ReadOnly {
+        /// The Docker root.
+        path: PathBuf,
+        /// The mount point of its file system.
+        point: PathBuf,
+    },
+    /// Things stand in the way that were found before anything was written.
+    #[error("{}: {}{}", head_of_obstacles(path, *kept), obstacles.join("; "), end_of_obstacles(path, *kept))]
+    Obstacles {
+        /// The Docker root.
+        path: PathBuf,
+        /// How many layers are kept of the conversion that was to go on; `None` of one that was to begin.
+        kept: Option<usize>,
+        /// Each with its way on; at least one.
+        obstacles: Vec<String>,
+    },
+    /// Something is mounted inside what is read.
+    #[error(
+        "{}",
+        told(
+            mounts,
+            "inside what is read, so its files would be taken for the root's; nothing was changed"
+        )
+    )]
+    Mounted {
+        /// At least one.
+        mounts: Vec<Found>,
+    },
+    /// Docker cannot be told of a device.
+    #[error(
+        "{}: its name is not UTF-8, so Docker's settings cannot name it; nothing was written; make a link of another name, and give that: \
+         `ln -s {} /dev/docker-pool-device`",
+        shown(path),
+        word(path)
+    )]
+    DeviceName {
+        /// The device.
+        path: PathBuf,
+    },
+    /// What the journal has of `daemon.json` is not what a conversion writes.
+    #[error(
+        "nothing was moved, for the journal is not as aufs2dm writes it; `{}` takes the conversion back and leaves that file as it is",
+        own("rollback", root)
+    )]
+    DaemonFile {
+        /// The Docker root.
+        root: PathBuf,
+        /// What of it.
+        source: commit::Error,
+    },
+    /// A branch cannot be read.
+    #[error("layer {layer}: {hits}")]
+    Branch {
+        /// The layer.
+        layer: CacheId,
+        /// Which images and containers need it.
+        hits: Hits,
+        /// What is wrong, with the path.
+        source: aufs::Error,
+    },
+    /// A container's configuration cannot be edited.
+    #[error("{path}: not a container's configuration")]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: JsonError,
+    },
+    /// A file of the root cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// No plan can be made.
+    #[error(transparent)]
+    Plan(#[from] plan::Error),
+    /// The pool cannot be written.
+    #[error(transparent)]
+    Engine(#[from] engine::direct::Error),
+    /// The kernel cannot write the pool.
+    #[error(transparent)]
+    Kernel(#[from] kernel::Error),
+    /// In a dry run the target does not suit, but a real run would clear it first.
+    #[error(
+        "{left}: left by a run that was interrupted; only a run without --dry-run takes it down, and until then the target \
+         does not suit"
+    )]
+    LeftoversFirst {
+        /// What that run left.
+        left: String,
+        /// What does not suit.
+        source: Box<Error>,
+    },
+    /// The pool has too little room.
+    #[error(
+        "{target}: too small: up to {needed} of {what} are needed, and {free} are free; nothing was changed"
+    )]
+    PoolTooSmall {
+        /// The pool.
+        target: String,
+        /// `data` or `metadata`.
+        what: &'static str,
+        /// What is needed.
+        needed: Bytes,
+        /// What there is.
+        free: Bytes,
+    },
+    /// It failed, and what had been written to the pool cannot be removed from it.
+    #[error("{cause}; and what was written to the pool is still there", cause = Chain(&**.cause))]
+    PoolNotTakenBack {
+        /// Why it failed.
+        cause: Box<Error>,
+        /// Why the pool cannot be emptied.
+        #[source]
+        left: kernel::Error,
+    },
+    /// The result cannot be staged or moved in place.
+    #[error(transparent)]
+    Commit(#[from] commit::Error),
+    /// It is converted.
+    #[error(
+        "{path}: is converted already; `{}` tells more, `{}` goes back to aufs",
+        own("status", path),
+        own("rollback", path)
+    )]
+    AlreadyConverted {
+        /// The Docker root.
+        path: PathBuf,
+    },
+    /// Layers of an interrupted conversion are there.
+    #[error(
+        "{path}: {kept} layers are kept from a conversion that was interrupted; `{}` goes on with it, `{}` removes them, \
+         and `{}` removes them and begins anew",
+        own("resume", path),
+        own("rollback", path),
+        // A dry run removes nothing.
+        Again::new("convert", path).without("--dry-run").with("--restart")
+    )]
+    LayersKept {
+        /// The Docker root.
+        path: PathBuf,
+        /// How many: `54 of 96`, or `54`.
+        kept: String,
+    },
+    /// No conversion was interrupted.
+    #[error(
+        "{path}: no conversion was interrupted there, so there is nothing to go on with; `{}` begins one",
+        own("convert", path)
+    )]
+    NothingToResume {
+        /// The Docker root.
+        path: PathBuf,
+    },
+    /// Docker has worked on the new root.
+    #[error("{}", has_run(path, *state, changes))]
+    DockerHasRun {
+        /// The Docker root.
+        path: PathBuf,
+        /// Where the conversion stands.
+        state: State,
+        /// What it did.
+        changes: Box<commit::Changes>,
+    },
+    /// There is no conversion whose aufs side could be removed.
+    #[error(
+        "{path}: no finished conversion is there; `{}` tells where it stands",
+        own("status", path)
+    )]
+    NotConverted {
+        /// The Docker root.
+        path: PathBuf,
+    },
+    /// The conversion was not proven in full.
+    #[error(
+        "{path}: no full verification has passed since the conversion; `{}`, then again: the aufs side is the \
+         only other copy",
+        own("verify --full", path)
+    )]
+    NotVerified {
+        /// The Docker root.
+        path: PathBuf,
+    },
+    /// The aufs side may be needed still.
+    #[error(
+        "{path}: the aufs side stays, for it may still be needed: {}", why.join("; ")
+    )]
+    StillNeeded {
+        /// The Docker root.
+        path: PathBuf,
+        /// Each reason, with the command that leads on.
+        why: Vec<String>,
+    },
+    /// What replaces an aufs side of which a part may be gone is not right any more, or was written to.
+    #[error(
+        "{}: what is left of the aufs side stays, in {}, for it is not certain that the devicemapper side is right: {why}\nNext: mend what is \
+         wrong there, if anything is; then `{}` must pass; docs/operations.md says what can be taken from the rest of aufs by hand",
+        shown(path),
+        shown(rest),
+        own("verify --full", path)
+    )]
+    RestNeeded {
+        /// The Docker root.
+        path: PathBuf,
+        /// Where it waits.
+        rest: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// The aufs side is out of the root and whole, so the root has no side that it could be compared with.
+    #[error(
+        "{}: the removal of the aufs side was interrupted before anything of it was gone, so it is not in its place, and nothing was \
+         verified. Next: `{}` puts it back and goes on if the full verification still holds; `{}` puts it back and removes the devicemapper side",
+        shown(path),
+        own("commit", path),
+        own("rollback", path)
+    )]
+    AufsSetOut {
+        /// The Docker root.
+        path: PathBuf,
+    },
+    /// Configs that a rollback brings back are gone or damaged.
+    #[error(
+        "{path}: nothing was changed, for not all can go back: {}; restore these from a backup; `{}` goes back all the same: a config \
+         whose original is gone stays for devicemapper, a damaged one comes back as it is, and a container that lost its directory stays lost", damaged.join("; "),
+        own("rollback --onto-damaged", path)
+    )]
+    OriginalsDamaged {
+        /// The Docker root.
+        path: PathBuf,
+        /// Each, and what is wrong.
+        damaged: Vec<String>,
+    },
+    /// What a rollback would go back to is not whole.
+    #[error(
+        "{path}: the aufs side is not what was converted: {broken}; the devicemapper side may be the only good copy, and \
+         going back removes it. Next: bring back what aufs lost (a mount, a backup), then the same command again; `{}` goes back to what aufs \
+         is now",
+        own("rollback --onto-damaged", path)
+    )]
+    WayBackBroken {
+        /// The Docker root.
+        path: PathBuf,
+        /// What is missing or damaged.
+        broken: String,
+    },
+    /// The aufs side lost something that an interrupted conversion has written, and that would be removed.
+    #[error(
+        "{}: {lost}; what the interrupted conversion has written may be the only good copy, and this removes it. Next: bring back what aufs lost, \
+         with its times (a mount, a backup), then the same command again; or, where aufs is right as it is, `{}`, then `{}`",
+        shown(path),
+        own("rollback --onto-damaged", path),
+        own("convert", path)
+    )]
+    SourceLost {
+        /// The Docker root.
+        path: PathBuf,
+        /// What.
+        lost: String,
+    },
+    /// What a rollback would go back to was written to, and nothing has read it since.
+    #[error(
+        "{}: the aufs side was written to, or replaced by a copy, after {since}, and nothing has read its bytes since; going back removes \
+         the devicemapper side. Next: {}; or, where aufs is right all the same, `{}`",
+        shown(path),
+        if *can_verify {
+            format!("`{}`, which reads them, then the same command again", own("verify --full", path))
+        } else {
+            "look at the aufs side, for a root that is half moved cannot be verified".to_owned()
+        },
+        own("rollback --onto-damaged", path)
+    )]
+    WayBackUnread {
+        /// The Docker root.
+        path: PathBuf,
+        /// After what.
+        since: String,
+        /// Whether a verification can be made.
+        can_verify: bool,
+    },
+    /// Nothing tells whether what a rollback would go back to is right.
+    #[error(
+        "{}: a verification found this, and it counts still: {verified}. Going back removes the devicemapper side, which may be right. \
+         Next: look at the files that `{}` names; where aufs is right, `{}`",
+        shown(path),
+        own("verify --full", path),
+        own("rollback --onto-damaged", path)
+    )]
+    Undecided {
+        /// The Docker root.
+        path: PathBuf,
+        /// The verification.
+        verified: String,
+    },
+    /// What a rollback would go back to is gone.
+    #[error(
+        "{path}: there is no way back: {} is missing, which was there when the root was converted; the devicemapper side \
+         stays. Next: bring it back (a mount, a backup), then the same command again; or, once `{}` finds the devices right, `{}` removes \
+         what is left of the aufs side",
+        shown(missing),
+        own("verify --full", path),
+        own("commit --drop-aufs-changes", path)
+    )]
+    NoWayBack {
+        /// The Docker root.
+        path: PathBuf,
+        /// What is missing.
+        missing: PathBuf,
+    },
+    /// What a rollback would go back to is gone, and what would stay is not in place yet.
+    #[error(
+        "{path}: there is no way back: {} is missing, which was there when the conversion began; all that was converted is staged: `{}` \
+         moves it in place",
+        shown(missing),
+        own("resume", path)
+    )]
+    OnlyForward {
+        /// The Docker root.
+        path: PathBuf,
+        /// What is missing.
+        missing: PathBuf,
+    },
+    /// A rollback was interrupted, and what it went back to is gone since.
+    #[error(
+        "{path}: a rollback was interrupted, and {} is missing since, so there is nothing to go back to; what is left of the devicemapper side \
+         stays, in {}. Next: put the aufs side back where it was, then `{}`; without one, docs/operations.md, \"When the aufs side is lost \
+         while rollback is interrupted\"",
+        shown(missing),
+        shown(rest),
+        own("rollback", path)
+    )]
+    BothGone {
+        /// The Docker root.
+        path: PathBuf,
+        /// What is missing.
+        missing: PathBuf,
+        /// Where the devicemapper side is.
+        rest: PathBuf,
+    },
+    /// The aufs side has what no device has.
+    #[error(
+        "{}: the aufs side was written to after it was converted, and the devices do not have that: {changes}; nothing was moved. Next: `{}` \
+         goes back to the aufs side as it is now, to convert it again; or `{}` goes on without it, and leaves it in aufs",
+        shown(path),
+        own("rollback --onto-damaged", path),
+        own("resume --leave-aufs-changes", path)
+    )]
+    AufsWritten {
+        /// The Docker root.
+        path: PathBuf,
+        /// What was written.
+        changes: Box<commit::AufsChanges>,
+    },
+    /// Containers still belong to aufs.
+    #[error(
+        "{path}: containers of the aufs driver are there: {}",
+        escaped(containers)
+    )]
+    AufsInUse {
+        /// The Docker root.
+        path: PathBuf,
+        /// Their names.
+        containers: Vec<String>,
+    },
+    /// A verification cannot be made.
+    #[error(transparent)]
+    Verify(#[from] verify::Error),
+    /// The root has neither side.
+    #[error(
+        "{path}: neither an aufs root nor a devicemapper root. Next: the same command with `--root DIRECTORY`, the data directory of Docker (by \
+         default /var/lib/docker)"
+    )]
+    NothingToVerify {
+        /// The Docker root.
+        path: PathBuf,
+    },
+    /// What was written is not what it should be.
+    #[error("what was written is not what it should be, so it was taken back:\n{report}")]
+    Wrong {
+        /// What was found.
+        report: Box<verify::Report>,
+    },
+    /// A directory for mount points cannot be made.
+    #[error("{path}: cannot create")]
+    MountPoints {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The journal does not tell what was ordered.
+    #[error(
+        "{path}: its journal does not tell how the conversion was begun; `{}` takes back what it did",
+        own("rollback", path)
+    )]
+    Order {
+        /// The Docker root.
+        path: PathBuf,
+    },
+    /// The source is not what it was when the conversion began.
+    #[error(
+        "{path}: {what} changed since the conversion was begun, so what it has written is of no use. Next: `{}` removes that, if aufs lost nothing \
+         of it; then `{}`",
+        own("rollback", path),
+        own("convert", path)
+    )]
+    SourceChanged {
+        /// The Docker root.
+        path: PathBuf,
+        /// What: `the aufs layers`, `the plan`.
+        what: &'static str,
+    },
+    /// A layer is not what it was when it was read.
+    #[error(
+        "layer {layer}: {path} {what} while the root was converted: {hits}; nothing was moved; find out what writes there, then \
+         convert again", path = .difference.path, what = .difference.what
+    )]
+    LayerChanged {
+        /// The layer.
+        layer: CacheId,
+        /// Which images and containers need it.
+        hits: Hits,
+        /// The entry.
+        difference: Difference,
+    },
+    /// One of Docker's own files is not what it was when it was read.
+    #[error(
+        "{}: {what} while the root was converted; nothing was moved; find out what writes there, then convert again",
+        shown(path)
+    )]
+    StoreChanged {
+        /// The file.
+        path: PathBuf,
+        /// What became of it.
+        what: &'static str,
+    },
+    /// It failed or was stopped, and what it has written is kept.
+    #[error(
+        "{done} of {all} layers are written and kept, and the root is as it was: `{}` goes on, `{}` removes them",
+        own("resume", root),
+        own("rollback", root)
+    )]
+    Resumable {
+        /// The Docker root.
+        root: PathBuf,
+        /// Why.
+        #[source]
+        cause: Box<Error>,
+        /// Layers that need not be written again.
+        done: usize,
+        /// All layers.
+        all: usize,
+    },
+    /// The threads that read cannot be started.
+    #[error("{jobs} threads")]
+    Threads {
+        /// How many.
+        jobs: usize,
+        /// What rayon said.
+        source: rayon::ThreadPoolBuildError,
+    },
+    /// The run was told to stop.
+    #[error("interrupted")]
+    Interrupted,
+    /// The same, with what is left: [`told`](Self::told).
+    #[error(transparent)]
+    Stopped(Interrupted),
+}
+
+/// What a list of obstacles begins with.
+pub(crate) fn head_of_obstacles(path: &Path, kept: Option<usize>) -> String {
+    let path = shown(path);
+    match kept {
+        None => format!("{path}: cannot be converted as it is, and nothing was written"),
+        Some(kept) => format!(
+            "{path}: the conversion cannot go on as it is; what it has written ({}) is kept, and nothing was changed",
+            counted(kept as u64, "layer")
+        ),
+    }
+}
+
+/// What it ends with.
+pub(crate) fn end_of_obstacles(path: &Path, kept: Option<usize>) -> String {
+    match kept {
+        None => String::new(),
+        Some(_) => format!(
+            ". Next, when that is done: `{}`; or `{}` removes what is kept",
+            Again::new("resume", path),
+            own("rollback", path)
+        ),
+    }
+}
+
+/// What Docker did, and what leads on, which depends on what was interrupted.
+fn has_run(path: &Path, state: State, changes: &commit::Changes) -> String {
+    let (root, force) = (path.display(), own("rollback --force", path));
+    match state {
+        State::Switching => format!(
+            "{root}: Docker has worked on what an interrupted conversion had moved in place: {changes}; nothing was changed. Next: `{}` moves \
+             the rest in place and keeps that; or `{force}` goes back to aufs and loses it (volumes stay)",
+            own("resume", path)
+        ),
+        State::RollingBack => format!(
+            "{root}: Docker has worked on the devicemapper side, and the rollback that was interrupted would lose it: {changes}; nothing was \
+             changed. Next: save what is to stay from a Docker that shows it (`docker save`, `docker export`), and stop that; then \
+             `{force}` ends the rollback and loses the rest (volumes stay)"
+        ),
+        _ => format!(
+            "{root}: Docker has worked on the converted root since: {changes}; going back loses that (volumes stay): `{force}` does it"
+        ),
+    }
+}
+
+/// Names from the root, for messages.
+fn escaped(names: &[String]) -> String {
+    let names: Vec<_> = names.iter().map(|name| escape(name.as_bytes())).collect();
+    names.join(", ")
+}

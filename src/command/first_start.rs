@@ -1,0 +1,90 @@
+//! What the first start of Docker on the result will be, told before anything is written.
+
+use nix::sys::statvfs::statvfs;
+
+use super::open::Source;
+use super::writer::Work;
+use crate::daemon::first_start::{Switch, lines_by_hand, look_ahead, plan_switch};
+use crate::devicemapper::driver_files::DEFAULT_BLOCK_SIZE;
+use crate::devicemapper::{LoopFiles, Severity, Space, Target};
+use crate::units::Bytes;
+
+/// Adds what the operator should know of the first start to the notices; what is only a remark goes to the log. Returns
+/// what is to be changed for Docker to take the result, if that was ordered.
+pub(super) fn look(source: &mut Source, work: &Work) -> Option<Switch> {
+    let target = target(source, work);
+    let host = &source.request.host;
+    let switch = source
+        .request
+        .switch_daemon
+        .then(|| plan_switch(host, &target));
+    source.by_hand = lines_by_hand(host, &target);
+    source.is_told = plan_switch(host, &target) == Switch::Nothing;
+    let host = &source.request.host;
+    let outlook = look_ahead(host, &source.root, &source.model, &target, switch.as_ref());
+    for finding in outlook.findings {
+        let text = format!("first start: {finding}");
+        if finding.severity == Severity::Remark {
+            log::info!("{text}");
+        } else {
+            source.notices.push(text);
+        }
+    }
+    let changes: Vec<String> = match &switch {
+        Some(Switch::Edit(edit)) => {
+            let path = edit.path.display();
+            let notes = edit.notes.iter();
+            notes.map(|note| format!("{path}: {note}")).collect()
+        }
+        // What cannot be done is refused.
+        Some(Switch::ByHand { .. } | Switch::Nothing) | None => Vec::new(),
+    };
+    source.notices.extend(changes);
+    switch
+}
+
+/// The root that Docker will find.
+pub(super) fn target(source: &Source, work: &Work) -> Target {
+    let plan = work.plan();
+    let needed = work.pool_bytes();
+    let disk_free = statvfs(source.root.path()).ok().map(|stat| {
+        let free = stat.blocks_available() * stat.fragment_size();
+        Bytes(free.saturating_sub(needed.0))
+    });
+    let files = work.pool_sizes().map(|sizes| LoopFiles {
+        data: sizes.data,
+        metadata: sizes.metadata,
+        disk_free,
+    });
+    let (data_block, space) = match work {
+        Work::Direct(layout) => {
+            let space = Space {
+                data: layout.data_size,
+                data_used: layout.data_bytes(),
+                metadata: layout.metadata_size,
+                metadata_used: layout.metadata_blocks.bytes(),
+            };
+            (DEFAULT_BLOCK_SIZE, Some(space))
+        }
+        Work::Kernel(work) => {
+            let facts = &work.kernel.facts;
+            let needs = plan.needs(facts.data_block);
+            // Whether there is room in a given pool was found out before.
+            let space = work.sizes.map(|sizes| Space {
+                data: sizes.data,
+                data_used: needs.data,
+                metadata: sizes.metadata,
+                metadata_used: needs.metadata.bytes(),
+            });
+            (facts.data_block, space)
+        }
+    };
+    Target {
+        storage_opts: work.storage_opts(),
+        base_size: plan.base_size,
+        data_block,
+        file_system: plan.file_system,
+        files,
+        space,
+    }
+}

@@ -1,0 +1,154 @@
+//! What is in a root, and what this tool did with it.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::error::Error;
+use super::running::Running;
+use crate::chain::Chain;
+use crate::commit::{Committed, Conversion, State, Story};
+use crate::date;
+use crate::docker::{self, Inventory, Root, Survey};
+use crate::shell::own;
+use crate::tree::shown;
+
+/// A root in numbers and lists. The field names are part of the `--json` interface.
+#[derive(Debug, Serialize)]
+pub struct Inspection {
+    /// What this tool did with it; null if nothing, or nothing is known.
+    pub conversion: Option<Converted>,
+    /// What is in it: on the side that Docker uses, where it has two.
+    #[serde(flatten)]
+    pub inventory: Inventory,
+}
+
+/// A conversion. Times are in seconds since 1970.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Converted {
+    /// Where it stands, as `status` names it.
+    pub state: &'static str,
+    /// The version of the tool that began it.
+    pub tool: String,
+    /// When it was begun.
+    pub begun_at: u64,
+    /// When its result was in place.
+    pub switched_at: Option<u64>,
+    /// When the aufs side was removed.
+    pub committed_at: Option<u64>,
+    /// The same in words.
+    pub meaning: String,
+}
+
+/// Looks; changes nothing.
+///
+/// # Errors
+///
+/// It is no Docker root of a form that can be read.
+pub fn inspect(root: &Path) -> Result<Inspection, Error> {
+    let path = root.canonicalize().unwrap_or_else(|_| root.to_owned());
+    let running = Running::on(&path);
+    let found = match Conversion::find(&path) {
+        Ok(found) => found,
+        Err(error) => {
+            // A run that is at work lets that be seen in passing.
+            if running.is_none() {
+                log::warn!("{}", Chain(&error));
+            }
+            None
+        }
+    };
+    let mut conversion = match &found {
+        Some(found) => Some(Converted::by(found.story(), &path)),
+        None => Converted::committed(&path),
+    };
+    if let (Some(running), Some(conversion)) = (running, &mut conversion) {
+        conversion.meaning = running.meaning();
+    }
+    let is_in_place = found
+        .is_some_and(|found| matches!(found.story().state, State::Converted | State::Committing));
+    let inventory = inventory(&path, is_in_place)?;
+    // A record says nothing of a root that has an aufs side again.
+    let conversion =
+        conversion.filter(|one| one.committed_at.is_none() || inventory.driver == "devicemapper");
+    Ok(Inspection {
+        conversion,
+        inventory,
+    })
+}
+
+fn inventory(path: &Path, is_in_place: bool) -> Result<Inventory, Error> {
+    let has_devices = Inventory::is_devicemapper(path);
+    if is_in_place && has_devices {
+        return Ok(Inventory::of_devicemapper(path)?);
+    }
+    match Root::open(path) {
+        Err(docker::Error::NotAufs { .. } | docker::Error::MissingPart { .. }) if has_devices => {
+            Ok(Inventory::of_devicemapper(path)?)
+        }
+        opened => {
+            let root = opened?;
+            let inventory = Inventory::new(&root, &Survey::read(&root));
+            Ok(inventory.map_err(docker::Error::from)?)
+        }
+    }
+}
+
+impl Converted {
+    fn by(story: &Story, path: &Path) -> Self {
+        let tool = story.begun.tool.escape_debug().to_string();
+        let meaning = match (story.state, story.switched_at) {
+            (State::Converted, Some(at)) => format!(
+                "converted on {} by aufs2dm {tool}; {}",
+                date::utc(at),
+                aufs_side(path)
+            ),
+            (state, _) => state.meaning(path),
+        };
+        Self {
+            state: story.state.name(),
+            tool: story.begun.tool.clone(),
+            begun_at: story.begun.at,
+            switched_at: story.switched_at,
+            committed_at: None,
+            meaning,
+        }
+    }
+
+    fn committed(path: &Path) -> Option<Self> {
+        let record = Committed::read(path)?;
+        let tool = record.tool.escape_debug().to_string();
+        let converted = match record.switched_at {
+            Some(at) => format!("converted on {} by aufs2dm {tool}", date::utc(at)),
+            None => format!("converted by aufs2dm {tool}"),
+        };
+        let meaning = format!(
+            "{converted}; the aufs side was removed on {} by commit",
+            date::utc(record.committed_at)
+        );
+        Some(Self {
+            state: "committed",
+            tool: record.tool,
+            begun_at: record.begun_at,
+            switched_at: record.switched_at,
+            committed_at: Some(record.committed_at),
+            meaning,
+        })
+    }
+}
+
+/// What became of the other side of a converted root.
+fn aufs_side(path: &Path) -> String {
+    match Root::open(path) {
+        Ok(_) => format!(
+            "the aufs side is kept, `{}` goes back to it",
+            own("rollback", path)
+        ),
+        Err(docker::Error::MissingPart { path: missing }) => format!(
+            "the aufs side is not whole, {} is missing: `{}` says more",
+            shown(&missing),
+            own("status", path)
+        ),
+        Err(_) => format!("the aufs side is gone: `{}` says more", own("status", path)),
+    }
+}

@@ -1,0 +1,110 @@
+//! What a run that was told to stop says: what became of the root, and how to go on. It is looked up when all is taken back that
+//! could be, so that it is what the next command finds.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::error::Error;
+use super::order::Order;
+use crate::commit::{self, Leftover, State};
+use crate::engine;
+use crate::shell::own;
+use crate::tree::shown;
+
+/// A run that was told to stop, and what it leaves.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct Interrupted {
+    root: PathBuf,
+    /// What begins the same anew.
+    again: &'static str,
+    left: Left,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Left {
+    /// No conversion.
+    Nothing,
+    /// Layers of a conversion, and of how many if its journal tells.
+    Layers(usize, Option<u32>),
+    /// Nothing was changed: the root is converted.
+    Converted,
+    /// What is begun has to be ended.
+    Unfinished(State),
+    /// It cannot be told.
+    Unknown,
+}
+
+impl Interrupted {
+    /// Looks at what is left in `root`; `again` are the words of the command.
+    fn look(root: &Path, again: &'static str) -> Self {
+        let root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
+        let left = match Leftover::look_for(&root) {
+            Ok(Leftover::None | Leftover::Stage(_)) => Left::Nothing,
+            Ok(Leftover::Conversion(_, story)) => match story.state {
+                State::Writing if story.durable.is_empty() => Left::Nothing,
+                State::Writing => Left::Layers(story.durable.len(), Order::devices_of(&story)),
+                State::Converted => Left::Converted,
+                state => Left::Unfinished(state),
+            },
+            Err(error) => {
+                log::debug!("{error}");
+                Left::Unknown
+            }
+        };
+        Self { root, again, left }
+    }
+}
+
+impl fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let root = &self.root;
+        let again = own(self.again, root);
+        write!(f, "interrupted; {}: ", shown(root))?;
+        match &self.left {
+            Left::Nothing => write!(
+                f,
+                "is as it was, and nothing of this run is kept; `{again}`, with the same options, begins anew"
+            ),
+            Left::Layers(done, all) => {
+                let of = all.map_or_else(String::new, |all| format!(" of {all}"));
+                write!(
+                    f,
+                    "is as it was, and {done}{of} layers are written and kept; `{}` goes on, `{}` removes them, and `{}`, with the \
+                     options of your choice, removes them and begins anew",
+                    own("resume", root),
+                    own("rollback", root),
+                    own("convert --restart", root)
+                )
+            }
+            Left::Converted => write!(
+                f,
+                "nothing was changed, it is converted and has its aufs side; `{again}`, with the same options, begins anew"
+            ),
+            Left::Unfinished(state) => f.write_str(&state.meaning(root)),
+            Left::Unknown => write!(f, "`{}` says what is left", own("status", root)),
+        }
+    }
+}
+
+impl Error {
+    /// Told to the operator: if the run was told to stop, with what it leaves in `root`. `again` are the words that begin it anew.
+    #[must_use]
+    pub fn told(self, root: &Path, again: &'static str) -> Self {
+        if self.is_interrupted() {
+            return Self::Stopped(Interrupted::look(root, again));
+        }
+        self
+    }
+
+    /// Whether the run was told to stop.
+    fn is_interrupted(&self) -> bool {
+        match self {
+            Self::Interrupted
+            | Self::Commit(commit::Error::Interrupted)
+            | Self::Engine(engine::direct::Error::Interrupted)
+            | Self::Kernel(engine::kernel::Error::Interrupted) => true,
+            Self::Resumable { cause, .. } => cause.is_interrupted(),
+            _ => false,
+        }
+    }
+}

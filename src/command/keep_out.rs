@@ -1,0 +1,43 @@
+//! Keeps Docker out of the root while it is worked on.
+
+use std::path::Path;
+
+use super::error::Error;
+use crate::daemon::{Host, Notice, PidFiles, check_stopped};
+use crate::docker::Root;
+
+/// Takes Docker's pid files first and looks for signs of life then: a daemon that starts in between is seen.
+pub(super) fn keep_docker_out(
+    root: &Root,
+    host: &Host,
+    dry_run: bool,
+    notices: &mut Vec<String>,
+) -> Result<Option<PidFiles>, Error> {
+    if dry_run {
+        if let Err(running) = check_stopped(root.data_dir(), host) {
+            notices.push(format!(
+                "{running}; the plan may be out of date by the time Docker is stopped"
+            ));
+        }
+        return Ok(None);
+    }
+    let pid_files = PidFiles::acquire(host, notices)?;
+    for notice in check_stopped(root.data_dir(), host)? {
+        let Notice::MountPoint { path } = &notice;
+        if takes_part_in_renames(root.path(), path) {
+            return Err(Error::MountPoint { path: path.clone() });
+        }
+        log::debug!("{notice}; it stays where it is");
+    }
+    Ok(Some(pid_files))
+}
+
+/// Whether the result is moved to this place or below: no rename leads from one mount to another, be it of the same file
+/// system. `aufs` stays where it is, whatever is mounted on it.
+fn takes_part_in_renames(root: &Path, path: &Path) -> bool {
+    path.strip_prefix(root).is_ok_and(|inner| {
+        ["image", "containers", "devicemapper"]
+            .iter()
+            .any(|top| inner.starts_with(top))
+    })
+}

@@ -1,0 +1,402 @@
+//! The root to convert, found fit for it.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rayon::prelude::*;
+use uuid::Uuid;
+
+use super::dead_end::dead_end;
+use super::error::Error;
+use super::keep_out::keep_docker_out;
+use super::left::left_by;
+use super::mounted::expect_unmounted;
+use super::order::{Order, Planned};
+use super::read::{read_layers, switch_configs};
+use super::resumed::Resumed;
+use super::unchanged::Stores;
+use super::whole_source::{expect_store_of, expect_whole_source};
+use super::write::Prepared;
+use super::writer::{Ready, Writer};
+use super::{first_start, preflight};
+use crate::commit::{self, Journal, Leftover, RootLock, State, Story, expect_unmounted_stage};
+use crate::daemon::{Host, NotAlone, PidFiles};
+use crate::docker::{Model, Orphans, Root, Survey};
+use crate::ext4::Checksums;
+use crate::plan::{self, LayerMark};
+use crate::privileges;
+use crate::progress::{Cancel, Phase, Progress};
+use crate::tree::Timestamp;
+use crate::units::Bytes;
+
+/// What the operator asked for.
+#[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools)] // each is a choice of the operator's
+pub struct Request {
+    /// Docker's data directory.
+    pub root: PathBuf,
+    /// Where the running system is looked at, Docker's pid file among it.
+    pub host: Host,
+    /// Only a plan is wanted: nothing is written, so Docker may run.
+    pub dry_run: bool,
+    /// Begin anew although layers of an interrupted conversion are kept.
+    pub restart: bool,
+    /// What becomes of layers that nothing refers to.
+    pub orphans: Orphans,
+    /// Threads that read and write.
+    pub jobs: NonZeroUsize,
+    /// `dm.basesize`, if not what is needed.
+    pub base_size: Option<Bytes>,
+    /// Size of the data file, if not what is needed.
+    pub data_size: Option<Bytes>,
+    /// Size of the metadata file, if not what is needed.
+    pub metadata_size: Option<Bytes>,
+    /// Which checksums the direct engine's file systems carry.
+    pub checksums: Checksums,
+    /// What writes the pool, and where.
+    pub writer: Writer,
+    /// Set to stop early.
+    pub cancel: Cancel,
+    /// The least time between two notes of what is durable; zero: after each layer.
+    pub checkpoint: Duration,
+    /// Let daemon.json name the driver and its options.
+    pub switch_daemon: bool,
+    /// Verify the result before it is moved in place.
+    pub verify: bool,
+}
+
+/// What an interrupted conversion is gone on with. All else was decided when it began.
+#[derive(Clone, Debug)]
+pub struct ResumeRequest {
+    /// Docker's data directory.
+    pub root: PathBuf,
+    /// Where the running system is looked at.
+    pub host: Host,
+    /// Threads that read and write.
+    pub jobs: NonZeroUsize,
+    /// Set to stop early.
+    pub cancel: Cancel,
+    /// The least time between two notes of what is durable; zero: after each layer.
+    pub checkpoint: Duration,
+    /// End a move although the aufs side was written to after it was converted: the devices do not have that.
+    pub leave_aufs_changes: bool,
+}
+
+/// A root that can be converted, with daemons kept out of it.
+#[derive(Debug)]
+pub struct Source {
+    pub(super) request: Request,
+    pub(super) root: Root,
+    pub(super) model: Model,
+    /// Docker's own files as they were before they were read.
+    pub(super) stores: Stores,
+    /// What the operator should know.
+    pub(super) notices: Vec<String>,
+    /// What a run would refuse; a run has none.
+    pub(super) obstacles: Vec<String>,
+    /// What Docker must be told by hand, where that is not in `daemon.json`.
+    pub(super) by_hand: Vec<String>,
+    /// What will write the pool.
+    pub(super) ready: Ready,
+    /// Held until the conversion ends.
+    pub(super) pid_files: Option<PidFiles>,
+    /// Whether Docker is told all of it already.
+    pub(super) is_told: bool,
+    /// The conversion that is gone on with.
+    pub(super) resumed: Option<Resumed>,
+    /// Keeps other runs out; `None` when only a plan is wanted.
+    _root_lock: Option<RootLock>,
+}
+
+impl Source {
+    /// Opens the root and checks all that can be checked before its layers are read. Keeps Docker from starting, unless
+    /// only a plan is wanted.
+    ///
+    /// # Errors
+    ///
+    /// By what stands in the way; nothing has been changed, but what a killed run left may be gone.
+    pub fn open(request: Request) -> Result<Self, Error> {
+        let root = Root::open(&request.root)?;
+        if !request.dry_run && !nix::unistd::geteuid().is_root() {
+            return Err(Error::NotRoot);
+        }
+        // Also for a plan: it would be one of what is seen, not of what is there.
+        privileges::check(&request.host, root.path(), request.writer.purpose())?;
+        // A plan made beside another run would take what that run has made for leftovers. It keeps no other run out.
+        let root_lock = Some(RootLock::acquire(root.path())?).filter(|_| !request.dry_run);
+        let leftover = Leftover::look_for(root.path())?;
+        expect_no_conversion(root.path(), &leftover, request.restart)?;
+        root.check_target_free()?;
+        let mut obstacles = preflight::of_the_root(&root, &request.host);
+        if !request.dry_run {
+            preflight::expect_none(root.path(), None, &obstacles)?;
+        }
+        let mut notices = Vec::new();
+        let pid_files = keep_docker_out(&root, &request.host, request.dry_run, &mut notices)?;
+        expect_unmounted_stage(root.path())?;
+        if let Err(mounted) = expect_unmounted(root.path(), &request.host) {
+            // They say what to do with what is mounted there.
+            preflight::expect_none(root.path(), None, &obstacles)?;
+            return Err(mounted);
+        }
+        expect_whole_source(root.path(), &leftover, &request.cancel)?;
+        let left = deal_with_leftovers(&root, &leftover, request.dry_run, &mut notices)?;
+        let ready = request.writer.check().map_err(|error| {
+            if left.is_empty() {
+                return error;
+            }
+            Error::LeftoversFirst {
+                left: left.join(", "),
+                source: Box::new(error),
+            }
+        })?;
+        if let Ready::Kernel(kernel) = &ready {
+            notices.extend(kernel.facts.notices.iter().cloned());
+        }
+        let stores = Stores::look(root.path());
+        let model = Survey::read(&root).into_model(request.orphans)?;
+        notices.extend(model.warnings.iter().map(ToString::to_string));
+        obstacles.extend(preflight::of_the_containers(&root, &model));
+        if !request.dry_run {
+            preflight::expect_none(root.path(), None, &obstacles)?;
+        }
+        Ok(Self {
+            request,
+            root,
+            model,
+            stores,
+            notices,
+            obstacles,
+            by_hand: Vec::new(),
+            is_told: false,
+            ready,
+            pid_files,
+            resumed: None,
+            _root_lock: root_lock,
+        })
+    }
+
+    /// Opens the root of a conversion that was interrupted while it wrote layers, to go on with it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NothingToResume`], or what stands in the way; nothing has been changed.
+    pub fn resume(request: ResumeRequest) -> Result<Self, Error> {
+        if !nix::unistd::geteuid().is_root() {
+            return Err(Error::NotRoot);
+        }
+        let root = Root::open(&request.root)?;
+        let root_lock = Some(RootLock::acquire(root.path())?);
+        let leftover = Leftover::look_for(root.path())?;
+        let resumed = Resumed::of(&leftover, root.path())?;
+        root.check_target_free()?;
+        let request = resumed.request(request);
+        let obstacles = preflight::of_the_root(&root, &request.host);
+        preflight::expect_none(root.path(), Some(&resumed), &obstacles)?;
+        privileges::check(&request.host, root.path(), request.writer.purpose())?;
+        let mut notices = Vec::new();
+        let pid_files = keep_docker_out(&root, &request.host, request.dry_run, &mut notices)?;
+        expect_unmounted_stage(root.path())?;
+        expect_unmounted(root.path(), &request.host)?;
+        // What was staged of it is made anew.
+        if let Some(stage) = leftover.stage() {
+            expect_store_of((root.path(), stage))?;
+        }
+        let left = left_by(root.path(), &leftover)?;
+        let ready = if resumed.done.is_empty() {
+            left.remove()?;
+            request.writer.check()?
+        } else {
+            left.but_its_content().remove()?;
+            request
+                .writer
+                .check_left(resumed.options.transaction_before)?
+        };
+        let stores = Stores::look(root.path());
+        let model = Survey::read(&root).into_model(request.orphans)?;
+        notices.extend(model.warnings.iter().map(ToString::to_string));
+        let obstacles: Vec<_> = preflight::of_the_containers(&root, &model)
+            .into_iter()
+            .collect();
+        preflight::expect_none(root.path(), Some(&resumed), &obstacles)?;
+        Ok(Self {
+            request,
+            root,
+            model,
+            stores,
+            notices,
+            obstacles,
+            by_hand: Vec::new(),
+            is_told: false,
+            ready,
+            pid_files,
+            resumed: Some(resumed),
+            _root_lock: root_lock,
+        })
+    }
+
+    /// Reads the layers and computes the plan. Writes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Branch`], [`Error::Plan`], [`Error::Config`], [`Error::Interrupted`], or that there is no space.
+    pub fn plan(mut self, progress: &dyn Progress) -> Result<Prepared, Error> {
+        let layers = read_layers(&self, progress)?;
+        self.notices.extend(layers.notices);
+        let configs = switch_configs(&self.root, &self.model)?;
+        let options = match &self.resumed {
+            Some(resumed) => resumed.options.clone(),
+            None => self.plan_options(),
+        };
+        let mut order = Order::new(&self.request, &options);
+        order.name_pool(self.ready.pool());
+        let marks = layers.layers.par_iter().map(LayerMark::of).collect();
+        progress.start(Phase::Plan, 0);
+        let work = self.ready.plan(layers.layers, &options);
+        progress.finish();
+        let work = work?;
+        let planned = Planned::of((self.root.path(), &self.model), &work, marks, &configs);
+        if let Some(resumed) = &mut self.resumed {
+            resumed.expect_same(&planned, self.root.path())?;
+        }
+        order.planned = Some(planned);
+        order.devices = u32::try_from(work.plan().devices.len()).ok();
+        self.notices.extend(work.check_room()?);
+        let mut daemon = first_start::look(&mut self, &work);
+        let root = self.root.path();
+        let mut obstacles = preflight::of_the_pool(root, &work);
+        let untold = preflight::untold(daemon.as_ref());
+        if self.resumed.is_none() {
+            obstacles.extend(preflight::of_the_daemon(root, daemon.as_ref()));
+        } else if !untold.is_empty() {
+            // What is written already is worth more than a file that an operator can edit.
+            daemon = None;
+            let by_hand =
+                "so the conversion goes on without it: change it by hand before Docker starts";
+            let told = untold.iter().map(|what| format!("{what}; {by_hand}"));
+            self.notices.extend(told);
+        }
+        self.obstacles.extend(obstacles);
+        let prepared = Prepared {
+            source: self,
+            work,
+            order,
+            daemon,
+            configs,
+            counts: layers.counts,
+            lost_flags: layers.lost_flags,
+            hidden: layers.hidden,
+        };
+        if !prepared.source.request.cancel.is_set() {
+            return prepared.checked();
+        }
+        Err(Error::Interrupted)
+    }
+
+    /// The root's path, symbolic links resolved.
+    pub fn path(&self) -> &Path {
+        self.root.path()
+    }
+
+    /// Makes sure that nobody else is at work on the root.
+    pub(super) fn expect_alone(&self) -> Result<(), NotAlone> {
+        match &self.pid_files {
+            Some(files) => files.expect_alone(Some(self.root.data_dir()), &self.request.host),
+            None => Ok(()),
+        }
+    }
+
+    fn plan_options(&self) -> plan::Options {
+        let seed = Uuid::new_v4().into_bytes();
+        let word =
+            |at: usize| u32::from_le_bytes([seed[at], seed[at + 1], seed[at + 2], seed[at + 3]]);
+        plan::Options {
+            base_size: self.request.base_size,
+            data_size: self.request.data_size,
+            metadata_size: self.request.metadata_size,
+            transaction_before: self.ready.transaction_before(),
+            checksums: self.request.checksums,
+            uuid: Uuid::new_v4(),
+            hash_seed: [word(0), word(4), word(8), word(12)],
+            created: now(),
+        }
+    }
+}
+
+/// A conversion that is done is not done again, and one that was interrupted while it moved is not thrown away. What it has
+/// written is thrown away only by order.
+fn expect_no_conversion(root: &Path, leftover: &Leftover, restart: bool) -> Result<(), Error> {
+    let path = root.to_owned();
+    let Leftover::Conversion(_, story) = leftover else {
+        return Ok(());
+    };
+    match story.state {
+        State::Writing if story.durable.is_empty() || restart => Ok(()),
+        State::Writing => Err(Error::LayersKept {
+            path,
+            kept: kept(story),
+        }),
+        State::Converted => Err(Error::AlreadyConverted { path }),
+        state => Err(dead_end(root).unwrap_or(commit::Error::Unfinished { path, state }.into())),
+    }
+}
+
+/// How many layers an interrupted conversion has written, and of how many if its journal tells.
+fn kept(story: &Story) -> String {
+    let done = story.durable.len();
+    match Order::devices_of(story) {
+        Some(all) => format!("{done} of {all}"),
+        None => done.to_string(),
+    }
+}
+
+/// Names what an interrupted run left, and takes down what would be in the way: its devices, mounts and loops, and what it had
+/// begun in a pool. Its staging directory is replaced later. What a dry run does not take down comes back.
+fn deal_with_leftovers(
+    root: &Root,
+    leftover: &Leftover,
+    dry_run: bool,
+    notices: &mut Vec<String>,
+) -> Result<Vec<String>, Error> {
+    let stage = leftover.stage();
+    let left = left_by(root.path(), leftover)?;
+    let (becomes, taken) = if dry_run {
+        ("would be replaced", "would be taken down")
+    } else {
+        ("is replaced", "is taken down")
+    };
+    let names = left.describe();
+    for what in &names {
+        notices.push(format!(
+            "{what}: left by a run that was interrupted, {taken}"
+        ));
+    }
+    if let Some(path) = stage {
+        notices.push(format!(
+            "{}: left by a run that was interrupted, {becomes}",
+            path.display()
+        ));
+    }
+    if dry_run {
+        return Ok(names);
+    }
+    // First what refuses while nothing has been changed. What goes then lies outside of the staging directory, and no run may go
+    // on with what a kill leaves of it.
+    left.take_down()?;
+    if let (Leftover::Conversion(stage, _), false) = (leftover, names.is_empty()) {
+        Journal::reopen(stage)?.note_undone();
+    }
+    left.remove()?;
+    Ok(Vec::new())
+}
+
+fn now() -> Timestamp {
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    Timestamp::new(
+        i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+        since.subsec_nanos(),
+    )
+}

@@ -1,0 +1,283 @@
+//! What a conversion was ordered to do, as its journal keeps it: all that a later run must know to plan the same again.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::begun_at::BegunAt;
+use super::open::Request;
+use super::writer::{Work, Writer, pool_options};
+use crate::commit::{EditedConfig, Story};
+use crate::docker::{self, Model, Orphans, Use};
+use crate::engine::kernel::Ordered;
+use crate::ext4::Checksums;
+use crate::plan::{self, Fingerprint, LayerMark, fingerprint_of};
+use crate::pool::Target;
+use crate::sys::birth;
+use crate::tree::Timestamp;
+use crate::units::Bytes;
+
+/// The form in the journal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Order {
+    pub(super) orphans: Orphans,
+    pub(super) writer: Writer,
+    pub(super) switch_daemon: bool,
+    pub(super) verify: bool,
+    /// How many thin devices were planned. Earlier versions did not note it.
+    #[serde(default)]
+    pub(super) devices: Option<u32>,
+    options: Options,
+    /// Where it was given. Earlier versions did not note it.
+    #[serde(default)]
+    pub(super) begun_at: Option<BegunAt>,
+    /// What was planned from these options.
+    pub(super) planned: Option<Planned>,
+}
+
+/// By which a later run sees that it has the same before it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Planned {
+    /// The layers as they were read.
+    pub(super) source: Fingerprint,
+    /// The plan made of them.
+    pub(super) plan: Fingerprint,
+    /// Each of them, by its device's place in the plan. Earlier versions did not note it.
+    #[serde(default)]
+    pub(super) layers: BTreeMap<usize, LayerMark>,
+    /// When containers were last started, as their configs say it, by these' paths in the root. Earlier versions did not note it.
+    #[serde(default)]
+    pub(super) started: BTreeMap<String, String>,
+    /// Images that were without their layers, and containers that had one of their own, by their ids. Earlier versions did not note them.
+    #[serde(default)]
+    pub(super) images_without_layers: BTreeSet<String>,
+    #[serde(default)]
+    pub(super) containers: BTreeSet<String>,
+    /// The directory of the branches. Earlier versions did not note it.
+    #[serde(default)]
+    branches: Option<Directory>,
+}
+
+/// A directory, as a copy of it is not: its inode, and when it was made, in seconds since 1970 and nanoseconds, where the file system tells.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Directory {
+    inode: u64,
+    born: Option<(i64, u32)>,
+}
+
+/// When a container was last started, as its config says it.
+pub(super) fn started_at(config: &[u8]) -> Option<String> {
+    let config: Value = serde_json::from_slice(config).ok()?;
+    let started = config.get("State")?.get("StartedAt")?;
+    Some(started.as_str()?.to_owned())
+}
+
+/// Images of aufs without their layers, by their ids. A store that cannot be read tells of none.
+pub(super) fn images_without_layers(root: &Path) -> BTreeSet<String> {
+    let found = docker::images_without_layers(&root.join("image/aufs"));
+    found.map_or_else(|_| BTreeSet::new(), |images| images.into_keys().collect())
+}
+
+/// Containers that have a layer of their own, by their ids.
+pub(super) fn with_own_layer(model: &Model) -> BTreeSet<String> {
+    let uses = model.aufs.iter().flat_map(|layer| &layer.uses);
+    uses.filter_map(|used| match used {
+        Use::Writable(id) => Some(id.to_string()),
+        _ => None,
+    })
+    .collect()
+}
+
+impl Directory {
+    fn of_branches(root: &Path) -> Option<Self> {
+        let path = root.join("aufs/diff");
+        Some(Self {
+            inode: path.symlink_metadata().ok()?.ino(),
+            born: birth(&path),
+        })
+    }
+}
+
+impl Planned {
+    /// Of a plan that was made of `layers`.
+    pub(super) fn of(
+        (root, model): (&Path, &Model),
+        work: &Work,
+        layers: Vec<LayerMark>,
+        configs: &[EditedConfig],
+    ) -> Self {
+        let source = fingerprint_of(layers.iter());
+        let mut marks: HashMap<String, LayerMark> = layers
+            .into_iter()
+            .map(|mark| (mark.id.clone(), mark))
+            .collect();
+        let devices = work.plan().devices.iter().enumerate();
+        let layers = devices.filter_map(|(at, device)| {
+            let layer = device.layer.as_ref()?;
+            Some((at, marks.remove(layer.id.as_str())?))
+        });
+        let started = configs.iter().map(|config| {
+            let path = config.path.to_string_lossy().into_owned();
+            (path, started_at(&config.original).unwrap_or_default())
+        });
+        Self {
+            source,
+            plan: work.fingerprint(),
+            layers: layers.collect(),
+            started: started.collect(),
+            images_without_layers: images_without_layers(root),
+            containers: with_own_layer(model),
+            branches: Directory::of_branches(root),
+        }
+    }
+
+    /// Whether `root` has the branches that were read, and no copy of them, which has times of its own.
+    pub(super) fn is_same_place(&self, root: &Path) -> bool {
+        self.branches == Directory::of_branches(root)
+    }
+
+    /// Of those that are durable in `story`, each as it was when the conversion began.
+    pub(super) fn durable<'s>(&'s self, story: &'s Story) -> impl Iterator<Item = &'s LayerMark> {
+        let devices = story.durable.iter();
+        devices.filter_map(|device| self.layers.get(device))
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Options {
+    base_size: Option<Bytes>,
+    data_size: Option<Bytes>,
+    metadata_size: Option<Bytes>,
+    checksums: Checksums,
+    transaction_before: u64,
+    uuid: String,
+    hash_seed: [u32; 4],
+    created: (i64, u32),
+}
+
+impl Order {
+    pub(super) fn new(request: &Request, options: &plan::Options) -> Self {
+        Self {
+            planned: None,
+            devices: None,
+            begun_at: Some(BegunAt::new(&request.root, &request.host)),
+            orphans: request.orphans,
+            writer: absolute(request.writer.clone()),
+            switch_daemon: request.switch_daemon,
+            verify: request.verify,
+            options: Options {
+                base_size: options.base_size,
+                data_size: options.data_size,
+                metadata_size: options.metadata_size,
+                checksums: options.checksums,
+                transaction_before: options.transaction_before,
+                uuid: options.uuid.to_string(),
+                hash_seed: options.hash_seed,
+                created: (options.created.sec(), options.created.nsec()),
+            },
+        }
+    }
+
+    /// What was planned, if the journal tells.
+    pub(super) fn planned_in(story: &Story) -> Option<Planned> {
+        let order: Self = serde_json::from_value(story.begun.order.clone()).ok()?;
+        order.planned
+    }
+
+    /// Where the pool was to be, if an order tells. That of the direct engine is in loop files.
+    pub(super) fn target_of(order: &serde_json::Value) -> Option<Target> {
+        match Self::deserialize(order).ok()?.writer {
+            Writer::Direct => Some(Target::LoopFiles),
+            Writer::Kernel { target, .. } => Some(target),
+        }
+    }
+
+    /// How many thin devices were planned, if the journal tells.
+    pub(super) fn devices_of(story: &Story) -> Option<u32> {
+        let order: Self = serde_json::from_value(story.begun.order.clone()).ok()?;
+        order.devices
+    }
+
+    /// The storage options by which Docker finds the pool that was ordered; none for loop files, or if the journal does not tell.
+    pub(super) fn storage_opts_of(story: &Story) -> Vec<String> {
+        let order = serde_json::from_value::<Self>(story.begun.order.clone());
+        match order.map(|order| order.writer) {
+            Ok(Writer::Kernel { target, .. }) => pool_options(&target),
+            Ok(Writer::Direct) | Err(_) => Vec::new(),
+        }
+    }
+
+    /// What is made outside of the root, if anything is.
+    pub(super) fn outside(&self) -> Option<Ordered> {
+        match &self.writer {
+            Writer::Direct
+            | Writer::Kernel {
+                target: Target::LoopFiles,
+                ..
+            } => None,
+            Writer::Kernel { target, .. } => Some(Ordered {
+                target: target.clone(),
+                transaction_before: self.options.transaction_before,
+                devices: self.devices,
+            }),
+        }
+    }
+
+    /// Names the operator's pool as device-mapper does: a path such as `/dev/dm-3` may lead to another after a boot.
+    pub(super) fn name_pool(&mut self, name: Option<&str>) {
+        if let (
+            Some(name),
+            Writer::Kernel {
+                target: Target::ThinPool { path },
+                ..
+            },
+        ) = (name, &mut self.writer)
+        {
+            *path = Path::new("/dev/mapper").join(name);
+        }
+    }
+
+    /// The planning options; `None` for a UUID that is none.
+    pub(super) fn plan_options(&self) -> Option<plan::Options> {
+        let options = &self.options;
+        let (sec, nsec) = options.created;
+        Some(plan::Options {
+            base_size: options.base_size,
+            data_size: options.data_size,
+            metadata_size: options.metadata_size,
+            transaction_before: options.transaction_before,
+            checksums: options.checksums,
+            uuid: Uuid::parse_str(&options.uuid).ok()?,
+            hash_seed: options.hash_seed,
+            created: Timestamp::new(sec, nsec),
+        })
+    }
+}
+
+/// A later run may be started elsewhere.
+fn absolute(writer: Writer) -> Writer {
+    let absolute = |path: std::path::PathBuf| std::path::absolute(&path).unwrap_or(path);
+    match writer {
+        Writer::Direct => Writer::Direct,
+        Writer::Kernel {
+            target,
+            file_system,
+        } => Writer::Kernel {
+            target: match target {
+                Target::LoopFiles => Target::LoopFiles,
+                Target::Devices { data, metadata } => Target::Devices {
+                    data: absolute(data),
+                    metadata: absolute(metadata),
+                },
+                Target::ThinPool { path } => Target::ThinPool {
+                    path: absolute(path),
+                },
+            },
+            file_system,
+        },
+    }
+}

@@ -1,0 +1,49 @@
+//! An aufs side that a removal had set out before it was interrupted, and that is whole.
+
+use std::path::Path;
+
+use super::error::Error;
+use super::held::Held;
+use crate::commit::{Conversion, State};
+use crate::daemon::Host;
+use crate::progress::Cancel;
+
+/// Ends a removal that has taken nothing yet, for the command `words`: the root is converted again, and what is asked of such a
+/// root is asked of this one.
+///
+/// # Errors
+///
+/// That Docker runs, [`Error::Interrupted`], or what stands in the way of the moves.
+pub(super) fn put_aufs_side_back(
+    (root, words): (&Path, &'static str),
+    host: &Host,
+    cancel: &Cancel,
+) -> Result<(), Error> {
+    // What cannot be found, and why, is told by whoever needs it.
+    let root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
+    if !Conversion::find(&root)
+        .ok()
+        .flatten()
+        .is_some_and(|found| is_out_and_whole(&found))
+    {
+        return Ok(());
+    }
+    let held = Held::for_reading(&root, host)?;
+    if cancel.is_set() {
+        return Err(Error::Interrupted);
+    }
+    // Again, now that nobody else works on it.
+    if let Some(found) = Conversion::find(&root)?.filter(is_out_and_whole) {
+        found.expect_unmounted()?;
+        found.put_aufs_side_back(words, &|| held.expect_alone())?;
+        log::warn!("the aufs side, of which nothing was gone yet, is back in its place");
+    }
+    held.release();
+    Ok(())
+}
+
+/// Whether the removal of the aufs side was interrupted before anything of it was gone.
+pub(super) fn is_out_and_whole(found: &Conversion) -> bool {
+    let story = found.story();
+    story.state == State::Committing && story.aufs_is_whole
+}

@@ -1,0 +1,140 @@
+//! What else than writing layers can have been interrupted, and is gone on with.
+
+use std::path::Path;
+
+use super::commit::{Discard, MayLose};
+use super::error::Error;
+use super::held::Held;
+use super::open::ResumeRequest;
+use super::order::Order;
+use super::read_only::expect_writable;
+use super::rollback::{RollbackRequest, rollback};
+use crate::commit::{
+    Conversion, Depth, Leftover, RootLock, State, expect_unmounted_stage, remove_leftover,
+};
+use crate::docker::{self, Root};
+
+/// What became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finished {
+    /// Nothing but the writing of layers can be gone on with, see [`Source::resume`](super::open::Source::resume).
+    Nothing,
+    /// Nothing was interrupted: the root is converted.
+    Converted,
+    /// The result is in place now.
+    Switched,
+    /// The root is as it was before the conversion.
+    RolledBack,
+    /// The aufs side is gone.
+    Committed,
+}
+
+/// Ends a move, a rollback or a removal that was interrupted.
+///
+/// # Errors
+///
+/// As for what was interrupted.
+pub fn finish(request: &ResumeRequest) -> Result<Finished, Error> {
+    let (host, cancel) = (&request.host, &request.cancel);
+    let root = &request.root;
+    let path = root.canonicalize().unwrap_or_else(|_| root.clone());
+    let Some(conversion) = Conversion::find(&path)? else {
+        return finish_removal(&path);
+    };
+    if !matches!(conversion.story().state, State::Converted) {
+        expect_writable(&path)?;
+    }
+    Ok(match conversion.story().state {
+        State::Writing => Finished::Nothing,
+        State::Converted => Finished::Converted,
+        State::Switching => {
+            finish_move(&path, request)?;
+            Finished::Switched
+        }
+        State::RollingBack => {
+            rollback(&RollbackRequest {
+                root: path,
+                host: host.clone(),
+                force: false,
+                onto_damaged: false,
+                cancel: cancel.clone(),
+            })?;
+            Finished::RolledBack
+        }
+        State::Committing => {
+            Discard::open(&path, host, MayLose::default(), cancel)?.execute()?;
+            Finished::Committed
+        }
+    })
+}
+
+/// What is moved needs no aufs side. Whether there is a way back is for the commands after it to tell.
+fn finish_move(path: &Path, request: &ResumeRequest) -> Result<(), Error> {
+    let held = Held::for_reading(path, &request.host)?;
+    if request.cancel.is_set() {
+        return Err(Error::Interrupted);
+    }
+    expect_unmounted_stage(path)?;
+    // Again, now that nobody else works on it.
+    if let Some(mut conversion) = Conversion::find(path)?
+        && conversion.story().state == State::Switching
+    {
+        conversion.expect_way_free()?;
+        expect_all_converted(path, &conversion, request)?;
+        let options = Order::storage_opts_of(conversion.story());
+        conversion
+            .check_daemon_file(&request.host, &options)
+            .map_err(|source| Error::DaemonFile {
+                root: path.to_owned(),
+                source,
+            })?;
+        conversion.finish_switch(&|| held.expect_alone())?;
+    }
+    held.release();
+    Ok(())
+}
+
+/// Makes sure that the devices have what aufs has: whatever was written there after it was converted is in aufs alone. What is gone
+/// there is in the devices still, so it is no reason to stop.
+fn expect_all_converted(
+    path: &Path,
+    conversion: &Conversion,
+    request: &ResumeRequest,
+) -> Result<(), Error> {
+    let Some(changes) = conversion.aufs_changes(Depth::Entries)? else {
+        return Ok(());
+    };
+    let is_known = changes.changed.is_empty() && changes.new.is_empty() && changes.names.is_empty();
+    if is_known {
+        return Ok(());
+    }
+    if request.leave_aufs_changes {
+        log::warn!(
+            "the devices do not have what the aufs side was given since it was converted: {changes}"
+        );
+        return Ok(());
+    }
+    Err(Error::AufsWritten {
+        path: path.to_owned(),
+        changes: Box::new(changes),
+    })
+}
+
+/// The staging directory is the last that goes when the aufs side was removed, and its journal goes before it.
+fn finish_removal(path: &Path) -> Result<Finished, Error> {
+    let has_aufs = !matches!(Root::open(path), Err(docker::Error::NotAufs { .. }));
+    if has_aufs || !path.join("devicemapper").is_dir() {
+        return Ok(Finished::Nothing);
+    }
+    let _lock = RootLock::acquire(path)?;
+    match Leftover::look_for(path)? {
+        Leftover::Stage(stage) => {
+            remove_leftover(&stage)?;
+            Ok(Finished::Committed)
+        }
+        Leftover::None => Err(Error::NothingToResume {
+            path: path.to_owned(),
+        }),
+        Leftover::Conversion(..) => Ok(Finished::Nothing),
+    }
+}

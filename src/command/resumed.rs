@@ -1,0 +1,91 @@
+//! A conversion that is gone on with.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use super::error::Error;
+use super::open::{Request, ResumeRequest};
+use super::order::{Order, Planned};
+use crate::commit::{Leftover, State};
+use crate::plan::{self, DeviceIndex};
+
+/// What its journal tells of it.
+#[derive(Debug)]
+pub(super) struct Resumed {
+    pub(super) order: Order,
+    /// What the plan was made with.
+    pub(super) options: plan::Options,
+    /// The devices that need not be written again.
+    pub(super) done: HashSet<DeviceIndex>,
+    /// Whether layers that were written before the interruption were written to since, behind their times of modification.
+    pub(super) is_written_since: bool,
+}
+
+impl Resumed {
+    /// Takes up the conversion that an interrupted run left.
+    pub(super) fn of(leftover: &Leftover, root: &Path) -> Result<Self, Error> {
+        let Leftover::Conversion(_, story) = leftover else {
+            return Err(Error::NothingToResume {
+                path: root.to_owned(),
+            });
+        };
+        if story.state != State::Writing {
+            return Err(Error::Commit(crate::commit::Error::Unfinished {
+                path: root.to_owned(),
+                state: story.state,
+            }));
+        }
+        let malformed = || Error::Order {
+            path: root.to_owned(),
+        };
+        let order: Order =
+            serde_json::from_value(story.begun.order.clone()).map_err(|_| malformed())?;
+        Ok(Self {
+            options: order.plan_options().ok_or_else(malformed)?,
+            done: story.durable.iter().copied().map(DeviceIndex).collect(),
+            order,
+            is_written_since: false,
+        })
+    }
+
+    /// Makes sure that what was written is a part of what will be.
+    pub(super) fn expect_same(&mut self, planned: &Planned, root: &Path) -> Result<(), Error> {
+        let changed = |what| Error::SourceChanged {
+            path: root.to_owned(),
+            what,
+        };
+        match &self.order.planned {
+            Some(before) if (&before.source, &before.plan) == (&planned.source, &planned.plan) => {
+                let mut written = self.done.iter().map(|device| device.0);
+                let times =
+                    |of: &Planned, device| of.layers.get(&device).map(|mark| mark.times.clone());
+                self.is_written_since = before.is_same_place(root)
+                    && written.any(|device| times(before, device) != times(planned, device));
+                Ok(())
+            }
+            Some(before) if before.source == planned.source => Err(changed("the plan")),
+            _ => Err(changed("the aufs side")),
+        }
+    }
+
+    /// The request that the conversion was begun with.
+    pub(super) fn request(&self, resume: ResumeRequest) -> Request {
+        Request {
+            root: resume.root,
+            host: resume.host,
+            dry_run: false,
+            restart: false,
+            orphans: self.order.orphans,
+            jobs: resume.jobs,
+            base_size: self.options.base_size,
+            data_size: self.options.data_size,
+            metadata_size: self.options.metadata_size,
+            checksums: self.options.checksums,
+            writer: self.order.writer.clone(),
+            cancel: resume.cancel,
+            checkpoint: resume.checkpoint,
+            switch_daemon: self.order.switch_daemon,
+            verify: self.order.verify,
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! What a conversion did, in numbers. The field names are part of the `--json` interface.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::lost_flags::LostFlags;
+use super::write::Prepared;
+use super::writer::Work;
+use super::written::Written;
+use crate::commit::EditedConfig;
+use crate::daemon::first_start::{Switch, is_applied, settings_file};
+use crate::devicemapper::driver_files::FileSystem;
+use crate::docker::Status;
+use crate::plan::{DeviceIndex, LaidDevice, Layout, PlannedDevice};
+use crate::verify::LayerDamage;
+
+/// A conversion that is done.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Done<'a> {
+    /// What was written.
+    pub(super) written: &'a Written,
+    /// How long writing and moving in place took.
+    pub(super) elapsed: Duration,
+}
+
+/// A conversion in numbers.
+#[derive(Clone, Debug, Serialize)]
+pub struct Summary {
+    /// The root.
+    pub root: std::path::PathBuf,
+    /// Whether the root was changed.
+    pub converted: bool,
+    /// Images in the store.
+    pub images: usize,
+    /// Containers that were (or would be) switched to devicemapper.
+    pub containers: usize,
+    /// Containers that stay with another driver.
+    pub containers_left: usize,
+    /// Layers, each a thin device.
+    pub layers: usize,
+    /// Names in all branches.
+    pub entries: u64,
+    /// Sum of the files' sizes in all branches, bytes.
+    pub source_bytes: u64,
+    /// Files with flags of `chattr`, which no device gets.
+    pub flags: LostFlags,
+    /// Layers that were not what Docker once unpacked before they were converted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub damaged: Vec<LayerDamage>,
+    /// What writes the pool.
+    pub engine: &'static str,
+    /// The devices' file system.
+    pub file_system: FileSystem,
+    /// What the daemon must be told about the pool beside the driver, as its `storage-opts`.
+    pub storage_opts: Vec<String>,
+    /// Bytes that the layers take in the pool's data; in a plan of the kernel engine an estimate from above.
+    pub data_bytes: u64,
+    /// 4 KiB blocks that the layers change; what [`data_bytes`](Self::data_bytes) is the cost of. Only the direct engine knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changed_blocks: Option<u64>,
+    /// Blocks of 4 KiB that the pool's metadata takes; estimated likewise.
+    pub metadata_blocks: u64,
+    /// Virtual size of each device, bytes.
+    pub base_size: u64,
+    /// Size of the sparse data file, bytes; absent where the pool is on given devices.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_size: Option<u64>,
+    /// Size of the sparse metadata file, bytes, likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata_size: Option<u64>,
+    /// UUID of the base file system; absent from a plan of the kernel engine, for which mkfs chooses it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uuid: Option<String>,
+    /// The pool's transaction id.
+    pub transaction_id: u64,
+    /// Milliseconds that writing and moving in place took; absent from a plan.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub elapsed_ms: Option<u64>,
+    /// Most memory the process has held, KiB.
+    pub peak_memory_kib: u64,
+    /// What the operator should know.
+    pub notices: Vec<String>,
+    /// The file in which Docker is told its settings on this host.
+    #[serde(with = "crate::path_form")]
+    pub settings_file: std::path::PathBuf,
+    /// The daemon's file, where it was changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub daemon_json: Option<DaemonFile>,
+    /// What Docker must be told by hand before it starts, where that is not in `daemon.json`; each with its file and line.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub by_hand: Vec<String>,
+    /// Whether Docker's settings were right before, so that nothing is to be changed.
+    #[serde(skip)]
+    pub is_told: bool,
+    /// What a run would refuse, each with its way on.
+    pub obstacles: Vec<String>,
+    /// Each thin device.
+    pub devices: Vec<DeviceSummary>,
+}
+
+/// A `daemon.json` that names devicemapper now.
+#[derive(Clone, Debug, Serialize)]
+pub struct DaemonFile {
+    /// The file.
+    pub path: std::path::PathBuf,
+    /// The old one, which a rollback puts back; absent where there was none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub original: Option<std::path::PathBuf>,
+}
+
+impl DaemonFile {
+    /// What became of the change that was ordered, if one was.
+    fn of(ordered: Option<&Switch>) -> Option<Self> {
+        let switch = ordered?;
+        match switch {
+            Switch::Edit(edit) if is_applied(switch)? => Some(Self {
+                path: edit.path.clone(),
+                original: edit.original(),
+            }),
+            _ => None,
+        }
+    }
+}
+
+/// One thin device in numbers.
+#[derive(Clone, Debug, Serialize)]
+pub struct DeviceSummary {
+    /// The layer's id; absent for the base device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layer: Option<String>,
+    /// The pool's number for it.
+    pub device_id: u32,
+    /// The device it is a snapshot of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent: Option<u32>,
+    /// What is known when every block has its place.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub laid: Option<LaidSummary>,
+}
+
+/// What the direct engine knows of a device.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct LaidSummary {
+    /// First data block of its own in the pool, in units of 64 KiB.
+    pub first_data_block: u64,
+    /// How many of its own it has.
+    pub data_blocks: u64,
+    /// Inodes in use in its file system.
+    pub inodes: u32,
+    /// 4 KiB blocks in use in its file system.
+    pub blocks: u32,
+}
+
+impl Summary {
+    /// `done` is `None` for what is only planned.
+    pub(super) fn new(prepared: &Prepared, done: Option<Done<'_>>) -> Self {
+        let Prepared {
+            source,
+            work,
+            configs,
+            counts,
+            lost_flags,
+            daemon,
+            ..
+        } = prepared;
+        let plan = work.plan();
+        let pool = PoolSummary::new(work, done);
+        let others = |status: Status| status != Status::Dead;
+        let left = source
+            .model
+            .containers
+            .values()
+            .filter(|container| !container.is_aufs() && others(container.status));
+        Self {
+            root: source.path().to_owned(),
+            converted: done.is_some(),
+            images: source.model.images.len(),
+            containers: nr_containers(configs),
+            containers_left: left.count(),
+            layers: plan.devices.len() - 1,
+            entries: counts.entries,
+            source_bytes: counts.bytes.0,
+            flags: lost_flags.clone(),
+            damaged: done.map_or_else(Vec::new, |done| done.written.damaged.clone()),
+            engine: work.engine(),
+            file_system: plan.file_system,
+            storage_opts: work.storage_opts(),
+            data_bytes: pool.data_bytes,
+            changed_blocks: work.layout().map(changed_blocks),
+            metadata_blocks: pool.metadata_blocks,
+            base_size: plan.base_size.0,
+            data_size: work.pool_sizes().map(|sizes| sizes.data.0),
+            metadata_size: work.pool_sizes().map(|sizes| sizes.metadata.0),
+            uuid: pool.uuid,
+            transaction_id: plan.transaction_id(),
+            elapsed_ms: pool.elapsed_ms,
+            peak_memory_kib: peak_memory_kib(),
+            notices: source.notices.clone(),
+            settings_file: settings_file(&source.request.host),
+            daemon_json: done.and_then(|_| DaemonFile::of(daemon.as_ref())),
+            by_hand: source.by_hand.clone(),
+            is_told: source.is_told,
+            obstacles: source.obstacles.clone(),
+            devices: devices(work),
+        }
+    }
+}
+
+/// What is known of the pool before it is written, or after.
+struct PoolSummary {
+    data_bytes: u64,
+    metadata_blocks: u64,
+    uuid: Option<String>,
+    elapsed_ms: Option<u64>,
+}
+
+impl PoolSummary {
+    fn new(work: &Work, done: Option<Done<'_>>) -> Self {
+        match (done, work) {
+            (Some(Done { written, elapsed }), _) => Self {
+                data_bytes: written.data_bytes.0,
+                metadata_blocks: written.metadata_blocks.0,
+                uuid: Some(written.base_uuid.to_string()),
+                elapsed_ms: u64::try_from(elapsed.as_millis()).ok(),
+            },
+            (None, Work::Direct(layout)) => Self {
+                data_bytes: layout.data_bytes().0,
+                metadata_blocks: layout.metadata_blocks.0,
+                uuid: Some(layout.uuid.to_string()),
+                elapsed_ms: None,
+            },
+            (None, Work::Kernel(work)) => {
+                let needs = work.plan.needs(work.kernel.facts.data_block);
+                Self {
+                    data_bytes: needs.data.0,
+                    metadata_blocks: needs.metadata.0,
+                    uuid: None,
+                    elapsed_ms: None,
+                }
+            }
+        }
+    }
+}
+
+fn changed_blocks(layout: &Layout) -> u64 {
+    let changed = |laid: &LaidDevice| laid.delta.metadata_blocks + laid.delta.data_blocks;
+    layout.devices.iter().map(changed).sum()
+}
+
+fn devices(work: &Work) -> Vec<DeviceSummary> {
+    let all = &work.plan().devices;
+    let summary = |(at, device): (usize, &PlannedDevice)| DeviceSummary {
+        layer: device.layer.as_ref().map(|layer| layer.id.to_string()),
+        device_id: device.thin_id.value(),
+        parent: device.parent.map(|DeviceIndex(at)| all[at].thin_id.value()),
+        laid: work
+            .layout()
+            .map(|layout| LaidSummary::new(&layout.devices[at])),
+    };
+    all.iter().enumerate().map(summary).collect()
+}
+
+impl LaidSummary {
+    fn new(laid: &LaidDevice) -> Self {
+        let usage = laid.image.usage();
+        Self {
+            first_data_block: laid.first_block.0,
+            data_blocks: laid.clusters.len() as u64,
+            inodes: usage.inodes - usage.free_inodes,
+            blocks: usage.blocks - usage.free_blocks,
+        }
+    }
+}
+
+/// A container can have more than one configuration file.
+fn nr_containers(configs: &[EditedConfig]) -> usize {
+    let directories: HashSet<_> = configs.iter().map(|config| config.path.parent()).collect();
+    directories.len()
+}
+
+/// The process's own high-water mark, 0 where the system does not tell.
+fn peak_memory_kib() -> u64 {
+    nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_SELF)
+        .ok()
+        .and_then(|usage| u64::try_from(usage.max_rss()).ok())
+        .unwrap_or(0)
+}

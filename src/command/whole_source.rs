@@ -1,0 +1,210 @@
+//! Makes sure that what an interrupted conversion has written is not the only copy, before it is removed: what aufs lost since it was written
+//! has no other.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use rayon::prelude::*;
+
+use super::error::Error;
+use super::order::{Order, Planned, images_without_layers, started_at, with_own_layer};
+use super::read::{layer_of, read_branch};
+use crate::chain::Chain;
+use crate::commit::{Leftover, State, Story};
+use crate::docker::{
+    self, AufsLayer, CONFIG, ContainerId, CopyFault, LEGACY_CONFIG, Model, Orphans, Root, Survey,
+    Use,
+};
+use crate::plan::LayerMark;
+use crate::progress::Cancel;
+use crate::tree::LayerTree;
+
+/// Makes sure that aufs has all that the conversion in `leftover` has written.
+///
+/// # Errors
+///
+/// [`Error::SourceLost`], [`Error::Interrupted`]; nothing has been changed.
+pub(super) fn expect_whole_source(
+    path: &Path,
+    leftover: &Leftover,
+    cancel: &Cancel,
+) -> Result<(), Error> {
+    match leftover {
+        Leftover::Conversion(stage, story) if story.state == State::Writing => {
+            expect_all_of((path, stage), story, cancel)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The same of one that is known to be interrupted while it wrote layers, in the staging directory `stage`.
+///
+/// # Errors
+///
+/// As [`expect_whole_source`].
+pub(super) fn expect_all_of(
+    (path, stage): (&Path, &Path),
+    story: &Story,
+    cancel: &Cancel,
+) -> Result<(), Error> {
+    expect_store_of((path, stage))?;
+    let lost_source = |lost| lost_source(path, lost);
+    if story.durable.is_empty() {
+        return Ok(());
+    }
+    let root = Root::open(path)?;
+    let model = Survey::read(&root).into_model(Orphans::LeaveOut);
+    let model = model.map_err(|error| lost_source(Chain(&error).to_string()))?;
+    let Some(planned) = Order::planned_in(story) else {
+        return Ok(());
+    };
+    let marks: BTreeMap<&str, &LayerMark> = planned
+        .durable(story)
+        .map(|mark| (mark.id.as_str(), mark))
+        .collect();
+    let view = View {
+        root: &root,
+        model: &model,
+        planned: &planned,
+        is_same_place: planned.is_same_place(path),
+    };
+    if let Some(lost) = view.lost_records() {
+        return Err(lost_source(lost));
+    }
+    let layers = model.aufs.par_iter();
+    let marked = layers.filter_map(|layer| Some((layer, *marks.get(layer.id.as_str())?)));
+    let lost: Result<Vec<_>, Error> = marked
+        .map(|(layer, mark)| view.lost(layer, mark, cancel))
+        .collect();
+    match lost?.into_iter().flatten().next() {
+        Some(lost) => Err(lost_source(lost)),
+        None => Ok(()),
+    }
+}
+
+/// The same of the image store alone.
+///
+/// # Errors
+///
+/// [`Error::SourceLost`]; nothing has been changed.
+pub(super) fn expect_store_of((path, stage): (&Path, &Path)) -> Result<(), Error> {
+    match lost_of_store(path, stage) {
+        Some(lost) => Err(lost_source(path, lost)),
+        None => Ok(()),
+    }
+}
+
+fn lost_source(path: &Path, lost: String) -> Error {
+    Error::SourceLost {
+        path: path.to_owned(),
+        lost,
+    }
+}
+
+/// The aufs side now, and what was planned.
+struct View<'a> {
+    root: &'a Root,
+    model: &'a Model,
+    planned: &'a Planned,
+    /// Whether times of change tell anything.
+    is_same_place: bool,
+}
+
+impl View<'_> {
+    /// An image or a container that is there and lost its layers, with their records: Docker removes all of it.
+    fn lost_records(&self) -> Option<String> {
+        let now = images_without_layers(self.root.path());
+        let image = now.difference(&self.planned.images_without_layers).next();
+        if let Some(image) = image {
+            return Some(format!(
+                "image {image}: is without its layers, which it had"
+            ));
+        }
+        let now = with_own_layer(self.model);
+        let mut lost = self.planned.containers.difference(&now);
+        let is_there = |id: &&String| {
+            let directory = self.root.path().join("containers").join(id);
+            [CONFIG, LEGACY_CONFIG]
+                .iter()
+                .any(|name| directory.join(name).is_file())
+        };
+        let container = lost.find(is_there)?;
+        Some(format!(
+            "container {container}: is without its own layer, which it had"
+        ))
+    }
+
+    /// In what a layer is not what was converted. One that Docker removed is in no model; one of a container that was started since may be
+    /// anything.
+    fn lost(
+        &self,
+        layer: &AufsLayer,
+        mark: &LayerMark,
+        cancel: &Cancel,
+    ) -> Result<Option<String>, Error> {
+        if layer.uses.iter().any(|used| self.may_change(used)) {
+            return Ok(None);
+        }
+        let branch = match read_branch((self.root, self.model), layer, cancel) {
+            Err(Error::Interrupted) => return Err(Error::Interrupted),
+            Err(error) => return Ok(Some(Chain(&error).to_string())),
+            Ok(branch) => branch,
+        };
+        let read = layer_of((self.root, self.model), layer, branch);
+        let (now, tree) = (LayerMark::of(&read), read.tree);
+        let what = if now.content != mark.content {
+            "is not what it was when it was written"
+        } else if self.is_same_place && now.times != mark.times {
+            "was written to, or replaced by a copy, after it was written to a device"
+        } else {
+            return Ok(None);
+        };
+        let latest = latest_change(&tree);
+        let hits = self.model.users_of(&layer.id);
+        Ok(Some(format!(
+            "layer {}: {what} (its latest change: {latest}; {hits})",
+            layer.id
+        )))
+    }
+
+    fn may_change(&self, used: &Use) -> bool {
+        match used {
+            Use::Writable(id) => self.was_used(id),
+            _ => false,
+        }
+    }
+
+    /// Whether a container was started since. Its config alone is no sign of that: a disk may have changed it, too.
+    fn was_used(&self, id: &ContainerId) -> bool {
+        let now = |name: &str| started_at(&self.root.read_config(id, name).ok()?);
+        [CONFIG, LEGACY_CONFIG].iter().any(|name| {
+            let then = self.planned.started.get(&format!("containers/{id}/{name}"));
+            then.zip(now(name)).is_some_and(|(then, now)| now != *then)
+        })
+    }
+}
+
+/// What of a layer was changed last, by the time that nobody can set: of a name that is gone, the directory that had it.
+fn latest_change(tree: &LayerTree) -> String {
+    let latest = tree.nodes().max_by_key(|(_, node)| node.meta.ctime);
+    latest.map_or_else(String::new, |(id, _)| tree.display_path(id))
+}
+
+/// What the image store of aufs lost that was copied to the staging directory.
+fn lost_of_store(path: &Path, stage: &Path) -> Option<String> {
+    let (copy, store) = (stage.join("image"), path.join("image/aufs"));
+    if !copy.is_dir() {
+        return None;
+    }
+    // The two have changed their parts: what was copied is what the other must have. It was not synced, so its bytes tell nothing.
+    let faults = docker::copy_faults(&copy, &store).into_iter();
+    let mut missing = faults.filter(|fault| matches!(fault, CopyFault::Missing { .. }));
+    if let Some(lost) = missing.next() {
+        return Some(Chain(&lost).to_string());
+    }
+    let has_buildkit = path.join("buildkit").symlink_metadata().is_ok();
+    match docker::lost_images(&copy, &store, has_buildkit) {
+        Ok(lost) => lost.into_iter().next(),
+        Err(error) => Some(Chain(&error).to_string()),
+    }
+}

@@ -1,0 +1,373 @@
+//! Writes a plan and moves it in place.
+
+use std::collections::{BTreeSet, HashSet};
+use std::time::Instant;
+
+use uuid::Uuid;
+
+use super::error::Error;
+use super::lost_flags::LostFlags;
+use super::notes::Notes;
+use super::open::Source;
+use super::order::Order;
+use super::preflight;
+use super::summary::{Done, Summary};
+use super::verify::{digests, noted, staged_report};
+use super::writer::Work;
+use super::written::Written;
+use crate::aufs::Counts;
+use crate::chain::Chain;
+use crate::commit::{self, AsRead, EditedConfig, ProgressFile, Record, Stage, Verified};
+use crate::daemon::check_devices;
+use crate::daemon::first_start::Switch;
+use crate::devicemapper::driver_files::{
+    BASE_FILE, DEVICE_SET_FILE, Device, DeviceId, DeviceSet, TRANSACTION_FILE, Transaction,
+};
+use crate::engine::{Checkpoints, direct, kernel};
+use crate::plan::{Layout, Plan, PlannedDevice};
+use crate::progress::{Phase, Progress};
+use crate::units::Bytes;
+use crate::verify::{LayerDamage, Verdict};
+
+/// A root that was read, with its plan. Nothing has been written.
+#[derive(Debug)]
+pub struct Prepared {
+    pub(super) source: Source,
+    pub(super) work: Work,
+    pub(super) order: Order,
+    /// What the daemon is told, where that was ordered.
+    pub(super) daemon: Option<Switch>,
+    pub(super) configs: Vec<EditedConfig>,
+    pub(super) counts: Counts,
+    /// What of the files' flags no device gets.
+    pub(super) lost_flags: LostFlags,
+    /// Names in the branches that whiteouts hide, by paths relative to the root.
+    pub(super) hidden: BTreeSet<String>,
+}
+
+impl Prepared {
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        self.work.plan()
+    }
+
+    /// The plan to the block, where the direct engine writes it.
+    pub fn layout(&self) -> Option<&Layout> {
+        self.work.layout()
+    }
+
+    /// What the operator should know, whether or not the plan is executed.
+    pub fn notices(&self) -> &[String] {
+        &self.source.notices
+    }
+
+    /// The plan in numbers; nothing has been done yet.
+    pub fn summary(&self) -> Summary {
+        Summary::new(self, None)
+    }
+
+    /// What a run would refuse; only of a dry run there is any.
+    pub fn obstacles(&self) -> &[String] {
+        &self.source.obstacles
+    }
+
+    /// Fails if a run would refuse.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Obstacles`].
+    pub fn expect_no_obstacles(&self) -> Result<(), Error> {
+        let source = &self.source;
+        preflight::expect_none(source.path(), source.resumed.as_ref(), &source.obstacles)
+    }
+
+    /// With what is known now that the plan is made. A run ends here if anything stands in its way.
+    pub(super) fn checked(mut self) -> Result<Self, Error> {
+        let sizes = self.configs.iter().map(|config| config.content.len());
+        for space in [
+            Stage::check_space(self.source.path(), self.bytes_needed()?),
+            commit::check_space_beside(self.source.path(), sizes),
+        ] {
+            match space {
+                Err(commit::Error::Space { path, needed, free })
+                    if self.source.resumed.is_some() =>
+                {
+                    let told = preflight::of_the_space_to_go_on(&path, needed, free);
+                    self.source.obstacles.push(told);
+                }
+                Err(error @ (commit::Error::Space { .. } | commit::Error::SpaceBeside { .. })) => {
+                    self.source.obstacles.push(error.to_string());
+                }
+                checked => checked?,
+            }
+        }
+        if !self.source.request.dry_run {
+            self.expect_no_obstacles()?;
+        }
+        Ok(self)
+    }
+
+    /// Bytes that the conversion writes: the pool's two files, and the copies of the image store and the configurations.
+    pub(super) fn bytes_needed(&self) -> Result<Bytes, Error> {
+        let configs: usize = self.configs.iter().map(|config| config.content.len()).sum();
+        let image_store = Stage::size_of_image_store(self.source.root.path())?;
+        Ok(Bytes(
+            self.work.pool_bytes().0 + image_store.0 + configs as u64,
+        ))
+    }
+
+    /// Writes the pool and Docker's files, and moves them in place. All is durable on return.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Engine`], [`Error::Kernel`], [`Error::Commit`], [`Error::Interrupted`].
+    pub fn execute(self, progress: &dyn Progress) -> Result<Summary, Error> {
+        self.expect_no_obstacles()?;
+        let began = Instant::now();
+        let written = self.write_and_move(began, progress)?;
+        let done = Done {
+            written: &written,
+            elapsed: began.elapsed(),
+        };
+        let summary = Summary::new(&self, Some(done));
+        if let Some(files) = self.source.pid_files {
+            files.release();
+        }
+        Ok(summary)
+    }
+
+    fn write_and_move(&self, began: Instant, progress: &dyn Progress) -> Result<Written, Error> {
+        let root = self.source.root.path();
+        let (mut stage, done) = if let Some(resumed) = &self.source.resumed {
+            (Stage::reopen(root)?, Some(&resumed.done))
+        } else {
+            let order = serde_json::to_value(&self.order).expect("numbers and texts only");
+            (Stage::create(root, order)?, None)
+        };
+        let notes = Notes::new(stage.journal(), done.map_or(0, HashSet::len));
+        let checkpoints = Checkpoints {
+            done,
+            to: &notes,
+            interval: self.source.request.checkpoint,
+        };
+        let told = ProgressFile::new(stage.path(), progress);
+        let progress: &dyn Progress = &told;
+        let written = self.write(&stage, checkpoints, progress);
+        let durable = notes.durable();
+        // Taken back before the staging directory goes, which has the record of it and stays if that fails.
+        let in_place = written.and_then(|written| {
+            let in_place = self
+                .stage_files(&stage, written.base_uuid)
+                .and_then(|()| self.prove(&stage, written.runs.as_deref(), progress))
+                .inspect(|_| commit::pass_the_second(root))
+                .and_then(|proven| self.expect_unchanged(progress).map(|()| proven))
+                .and_then(|proven| self.move_in_place(&mut stage, proven, progress));
+            written.settle(in_place, stage.journal())
+        });
+        drop(told);
+        // What takes no longer than from one note to the next is done again as fast.
+        let long =
+            self.source.resumed.is_some() || began.elapsed() >= self.source.request.checkpoint;
+        let worth = if long { durable } else { 0 };
+        in_place.map_err(|cause| self.keep_or_drop(&mut stage, worth, cause))
+    }
+
+    /// What was written with much work is kept; the kernel engine has taken it back by now.
+    fn keep_or_drop(&self, stage: &mut Stage, durable: usize, cause: Error) -> Error {
+        if matches!(cause, Error::Commit(commit::Error::HalfWay { .. })) {
+            return cause;
+        }
+        let is_kept = match &cause {
+            Error::Kernel(error) => matches!(error, kernel::Error::NotResumed(_)),
+            // What is wrong once would be gone on with; and the plan of a layer that changed is another.
+            Error::Wrong { .. } | Error::LayerChanged { .. } => false,
+            _ => matches!(self.work, Work::Direct(_)),
+        };
+        let keep = durable > 0 && is_kept;
+        stage.keep_for_resume(keep);
+        if !keep {
+            return cause;
+        }
+        let cause = match cause {
+            Error::Commit(commit::Error::NotAlone { root, cause, .. }) => {
+                let words = "resume";
+                Error::Commit(commit::Error::NotAlone { root, cause, words })
+            }
+            cause => cause,
+        };
+        Error::Resumable {
+            root: self.source.path().to_owned(),
+            cause: Box::new(cause),
+            done: durable,
+            all: self.work.plan().devices.len(),
+        }
+    }
+
+    /// Writes the pool.
+    fn write(
+        &self,
+        stage: &Stage,
+        checkpoints: Checkpoints<'_>,
+        progress: &dyn Progress,
+    ) -> Result<Written, Error> {
+        let owner = self.source.root.owner();
+        let owner = (owner.uid, owner.gid);
+        let home = stage.create_driver_home(owner)?;
+        let request = &self.source.request;
+        // A pool of a directory that is gone may have the name of this one: Docker would take it for the new one.
+        check_devices(&home, &request.host)?;
+        match &self.work {
+            Work::Direct(layout) => {
+                let (data, metadata) = stage.create_loop_directory(owner)?;
+                let options = direct::Options {
+                    jobs: request.jobs,
+                    cancel: request.cancel.clone(),
+                    checkpoints,
+                    checksums: request.verify,
+                };
+                let target = direct::Target { data, metadata };
+                let runs = direct::write(layout, &target, &options, progress)?;
+                Ok(Written::direct(layout, request.verify.then_some(runs)))
+            }
+            Work::Kernel(work) => {
+                let files = match work.sizes {
+                    Some(sizes) => Some((stage.create_loop_directory(owner)?, sizes)),
+                    None => None,
+                };
+                let place = kernel::Place {
+                    root: self.source.root.path(),
+                    stage: stage.path(),
+                    home: &home,
+                    target: &work.kernel.target,
+                    files,
+                };
+                let options = kernel::Options {
+                    jobs: request.jobs,
+                    cancel: request.cancel.clone(),
+                    checkpoints,
+                    programs: &work.kernel.programs,
+                };
+                let built = kernel::write(&work.plan, &place, &options, progress)?;
+                Ok(Written::kernel(built))
+            }
+        }
+    }
+
+    /// Writes Docker's own files beside the pool.
+    fn stage_files(&self, stage: &Stage, base_uuid: Uuid) -> Result<(), Error> {
+        stage.write_device_files(device_files(self.work.plan(), base_uuid))?;
+        stage.copy_image_store()?;
+        stage.write_configs(&self.configs)?;
+        Ok(())
+    }
+
+    /// Reads back what was written, as long as nothing depends on it.
+    fn prove(
+        &self,
+        stage: &Stage,
+        runs: Option<&[direct::WrittenRun]>,
+        progress: &dyn Progress,
+    ) -> Result<Option<Verified>, Error> {
+        if !self.source.request.verify {
+            return Ok(None);
+        }
+        let report = staged_report(self, stage, runs, progress)?;
+        match report.verdict {
+            Verdict::Wrong | Verdict::Undecided => {
+                // It was compared with what is there now: that says more, if it is not what was read.
+                self.expect_unchanged(progress)?;
+                let report = Box::new(report);
+                return Err(Error::Wrong { report });
+            }
+            Verdict::SourceDamaged | Verdict::AufsChanged | Verdict::NotVerified => {
+                log::warn!("{report}");
+            }
+            Verdict::Sound => log::info!("{report}"),
+        }
+        let (devices, bytes) = digests(&report);
+        stage
+            .journal()
+            .append(&Record::Entries { devices, bytes })?;
+        Ok(Some(noted(&report, None)))
+    }
+
+    /// Moves all of it in place, and notes what the verification before came to. Returns the damage it found from before.
+    fn move_in_place(
+        &self,
+        stage: &mut Stage,
+        verified: Option<Verified>,
+        progress: &dyn Progress,
+    ) -> Result<Vec<LayerDamage>, Error> {
+        progress.start(Phase::Switch, 0);
+        if self.source.request.cancel.is_set() {
+            return Err(Error::Interrupted);
+        }
+        let alone = || self.source.expect_alone();
+        let resumed = self.source.resumed.as_ref();
+        let read = AsRead {
+            hidden: self.hidden.clone(),
+            is_written_since: resumed.is_some_and(|resumed| resumed.is_written_since),
+        };
+        stage.switch(&self.configs, self.daemon.clone(), &read, &alone)?;
+        progress.finish();
+        let damaged = verified.as_ref().map(|verified| verified.damaged.clone());
+        if let Some(verified) = verified {
+            // The conversion is done: an error would say that it is not.
+            if let Err(error) = stage.journal().append(&Record::Verified(verified)) {
+                log::warn!("{}", Chain(&error));
+            }
+        }
+        Ok(damaged.unwrap_or_default())
+    }
+}
+
+/// The files of `devicemapper/metadata`. The transaction is written last and names the pool's own: Docker deletes the
+/// device of a transaction that is newer than the pool's.
+fn device_files(plan: &Plan, base_uuid: Uuid) -> Vec<(&str, Vec<u8>)> {
+    let mut files: Vec<(&str, Vec<u8>)> = plan
+        .devices
+        .iter()
+        .map(|device| device_file(plan, device))
+        .collect();
+    let last = plan.devices.last().expect("a plan has a base device");
+    let last_device = device_id(last);
+    let set = DeviceSet {
+        last_device,
+        base_uuid,
+        file_system: plan.file_system,
+    };
+    files.push((DEVICE_SET_FILE, set.encode()));
+    let layer = last.layer.as_ref().map(|layer| &layer.id);
+    let transaction = Transaction {
+        id: plan.transaction_id(),
+        layer,
+        device: last_device,
+    };
+    files.push((TRANSACTION_FILE, transaction.encode()));
+    debug_assert_eq!(
+        files
+            .iter()
+            .map(|(name, _)| name)
+            .collect::<HashSet<_>>()
+            .len(),
+        files.len()
+    );
+    files
+}
+
+fn device_file<'a>(plan: &Plan, device: &'a PlannedDevice) -> (&'a str, Vec<u8>) {
+    match &device.layer {
+        None => (
+            BASE_FILE,
+            Device::base(plan.base_size, device.transaction_id).encode(),
+        ),
+        Some(layer) => (
+            layer.id.as_str(),
+            Device::layer(device_id(device), plan.base_size, device.transaction_id).encode(),
+        ),
+    }
+}
+
+fn device_id(device: &PlannedDevice) -> DeviceId {
+    DeviceId::new(device.thin_id.value().into()).expect("thin ids have 24 bits in both parts")
+}

@@ -1,0 +1,21 @@
+//! What a layer holds, read from its branch or from its device: entries, bytes, attributes.
+//!
+//! Both sides give the files of a tar by their names, so what compares, proves or exports a layer asks either.
+
+mod branch;
+mod device;
+mod halt;
+mod last_mount;
+mod lookup;
+mod once;
+pub mod pool;
+mod work;
+mod written;
+
+pub(crate) use branch::{BranchFiles, PIECE, read_branch};
+pub(crate) use device::{DeviceFiles, DeviceTree, TarFiles, is_directory, stretches};
+pub(crate) use halt::Halt;
+pub use last_mount::{WrittenAt, mounted_since_noted};
+pub(crate) use last_mount::{last_mount, noted_at};
+pub(crate) use work::Work;
+pub(crate) use written::Written;

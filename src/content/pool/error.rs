@@ -1,0 +1,66 @@
+//! Why a finished pool cannot be read.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::pool::DeviceError;
+use crate::thin;
+use crate::tree::shown;
+use crate::units::Bytes;
+
+/// Why a finished pool cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It is active, and cannot be looked at as it is: something uses it, or it is suspended or read-only.
+    #[error(transparent)]
+    Active(#[from] DeviceError),
+    /// A file or device.
+    #[error("{}: cannot {op}", path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// What was tried.
+        op: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Something else is where a file should be.
+    #[error("{}: is no regular file", path.display())]
+    Kind {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file of the pool is a link. Docker follows it; what it leads to may be another root's.
+    #[error("{}: is a symbolic link to {}", shown(path), shown(target))]
+    Link {
+        /// The link.
+        path: PathBuf,
+        /// Where it leads.
+        target: PathBuf,
+    },
+    /// The metadata is damaged.
+    #[error("{}", path.display())]
+    Metadata {
+        /// The file or device it is in.
+        path: PathBuf,
+        /// What is wrong with which block.
+        source: thin::Error,
+    },
+    /// The data ends before the pool does. The kernel does not activate such a pool.
+    #[error("{}: has {} bytes, and the pool's metadata says {}", path.display(), size.0, needed.0)]
+    DataTooSmall {
+        /// The file or device.
+        path: PathBuf,
+        /// What it has.
+        size: Bytes,
+        /// What it should have.
+        needed: Bytes,
+    },
+}
+
+impl Error {
+    pub(super) fn io(path: &Path, op: &'static str) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { path, op, source }
+    }
+}

@@ -1,0 +1,110 @@
+//! All signs of a running Docker, put together.
+
+use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+
+use super::candidates::candidates;
+use super::finding::{Finding, Host, Known, Notice, Running};
+use super::{devices, mounts, processes};
+use crate::docker::{ContainerId, DataDir, Notes, ReadError, read_containers};
+use crate::tree::shown;
+
+/// Makes sure that no daemon and no container uses the root. Changes nothing.
+///
+/// # Errors
+/// [`Running::Found`] with every sign found.
+pub fn check_stopped(root: &DataDir, host: &Host) -> Result<Vec<Notice>, Running> {
+    let mut findings = processes::in_pid_files(&candidates(host), host);
+    let processes = processes::list(&host.proc);
+    findings.extend(processes::on_root(&processes, root, host));
+    findings.extend(locked(root)?);
+    findings.extend(mounts::mounted(&processes, root, host));
+    findings.extend(mounts::branches_in_use(root, host));
+    findings.extend(processes::of_containers(
+        &processes,
+        &containers(root)?,
+        host,
+    ));
+    if findings.is_empty() {
+        // Whoever lives has them rightly.
+        findings.extend(devices::active(&root.path().join("devicemapper"), host));
+    }
+    if findings.is_empty() {
+        Ok(mounts::notices(root, host))
+    } else {
+        Err(Running::Found { findings })
+    }
+}
+
+/// Makes sure that no device is active that Docker has made, or would find, for the devicemapper driver's home: the directory
+/// `devicemapper` of a root, or what is to become it. Changes nothing.
+///
+/// # Errors
+/// [`Running::Found`] with those that are.
+pub fn check_devices(home: &Path, host: &Host) -> Result<(), Running> {
+    let findings = devices::active(home, host);
+    if findings.is_empty() {
+        Ok(())
+    } else {
+        Err(Running::Found { findings })
+    }
+}
+
+pub(super) fn containers(root: &DataDir) -> Result<BTreeMap<ContainerId, Known>, ReadError> {
+    let entries = root.dir.list_if_any("containers")?;
+    let ids = entries
+        .iter()
+        .filter_map(|entry| ContainerId::parse(entry.name.as_bytes()).ok());
+    let mut known: BTreeMap<_, _> = ids.map(|id| (id, Known::default())).collect();
+    // Damage to configs is for the survey to report.
+    for (id, container) in read_containers(&root.dir, &mut Notes::default()) {
+        let pid = u32::try_from(container.pid).ok().filter(|pid| *pid > 0);
+        known.insert(
+            id,
+            Known {
+                name: container.name,
+                pid,
+            },
+        );
+    }
+    Ok(known)
+}
+
+/// Databases that a daemon keeps locked while it runs: volumes (1.11+), build cache (18.06+), its own containerd.
+const DATABASES: [(&str, &str); 3] = [
+    ("volumes", "metadata.db"),
+    ("buildkit", "snapshots.db"),
+    (
+        "containerd/daemon/io.containerd.metadata.v1.bolt",
+        "meta.db",
+    ),
+];
+
+/// Tries each database's lock and lets it go at once. A shared lock on a file opened for reading leaves no trace.
+pub(super) fn locked(root: &DataDir) -> Result<Vec<Finding>, ReadError> {
+    let mut findings = Vec::new();
+    for (dir, name) in DATABASES {
+        let mut at = Some(root.dir.dir(".")?);
+        // As the daemon does, which finds them behind links too.
+        for part in dir.split('/') {
+            at = at.map_or(Ok(None), |dir| dir.dir_following_if_any(part))?;
+        }
+        let Some(dir) = at.filter(|dir| matches!(dir.kind(name), Ok(Some(_)))) else {
+            continue;
+        };
+        match Flock::lock(dir.file(name)?, FlockArg::LockSharedNonblock) {
+            Err((_, Errno::EWOULDBLOCK)) => findings.push(Finding::Locked {
+                path: dir.join(name),
+            }),
+            Err((_, errno)) => {
+                log::debug!("{}: cannot try its lock: {errno}", shown(&dir.join(name)));
+            }
+            Ok(_) => {}
+        }
+    }
+    Ok(findings)
+}

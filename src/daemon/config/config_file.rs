@@ -1,0 +1,355 @@
+//! `daemon.json`: what it says about storage, and an edit that leaves every other byte alone.
+//!
+//! The daemon takes keys by their exact spelling and refuses to start when one is unknown to it, unlike with the JSON
+//! it writes itself. Source: moby v20.10 `daemon/config/config.go`, `getConflictFreeConfiguration`.
+
+use std::ops::Range;
+use std::path::Path;
+
+use thiserror::Error;
+
+use super::setting::{Directive, Origin, Told, Way};
+use crate::docker::{JsonError, Member, Object, decode_string};
+use crate::tree::shown;
+
+/// The directives that are looked at.
+const DIRECTIVES: [Directive; 6] = [
+    Directive::Driver,
+    Directive::Options,
+    Directive::Graph,
+    Directive::DataRoot,
+    Directive::UsernsRemap,
+    Directive::PidFile,
+];
+
+/// Why a `daemon.json` cannot be read or edited.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ConfigError {
+    /// Not JSON: with comments, for one.
+    #[error("{source}")]
+    Json {
+        /// Where and why.
+        source: JsonError,
+        /// The line, from 1.
+        line: usize,
+    },
+    /// A value of another type than the daemon takes there.
+    #[error("{key}: is not {expected}")]
+    WrongType {
+        /// The key.
+        key: &'static str,
+        /// What belongs there.
+        expected: &'static str,
+        /// The line, from 1.
+        line: usize,
+    },
+    /// A key that is there more than once: which one is meant nobody knows.
+    #[error("{key}: is there twice")]
+    Twice {
+        /// The key.
+        key: &'static str,
+        /// The line of the second one, from 1.
+        line: usize,
+    },
+}
+
+impl ConfigError {
+    /// The error as a message about this file.
+    pub(in crate::daemon) fn at(&self, place: &Path) -> String {
+        let (Self::Json { line, .. } | Self::WrongType { line, .. } | Self::Twice { line, .. }) =
+            self;
+        format!("{}, line {line}: {self}", shown(place))
+    }
+}
+
+/// What a `daemon.json` says about storage.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::daemon) struct Config {
+    /// Each value with its line.
+    values: Vec<(Directive, String, usize)>,
+    /// Keys that are one of ours but for their case: the daemon does not know them.
+    pub(in crate::daemon) misspelt: Vec<(String, usize)>,
+    /// Whether there is nothing but white space in it.
+    pub(in crate::daemon) is_empty: bool,
+}
+
+impl Config {
+    /// Reads a file's text; an empty one says nothing.
+    pub(super) fn parse(text: &[u8]) -> Result<Self, ConfigError> {
+        let mut config = Self::default();
+        if text.iter().all(u8::is_ascii_whitespace) {
+            config.is_empty = true;
+            return Ok(config);
+        }
+        let object = parse_object(text)?;
+        let lines = Lines::of(text);
+        for directive in DIRECTIVES {
+            let similar = object
+                .members()
+                .iter()
+                .filter(|one| one.is(directive.key()));
+            let (exact, misspelt): (Vec<_>, Vec<_>) =
+                similar.partition(|one| one.key == directive.key());
+            let misspelt = misspelt
+                .iter()
+                .map(|one| (one.key.clone(), lines.line_of(one.key_at)));
+            config.misspelt.extend(misspelt);
+            if let [_, second, ..] = exact[..] {
+                let line = lines.line_of(second.key_at);
+                let key = directive.key();
+                return Err(ConfigError::Twice { key, line });
+            }
+            for token in exact
+                .first()
+                .map_or(Ok(Vec::new()), |one| strings(text, directive, one))?
+            {
+                let value = decode_string(&text[token.clone()]);
+                config
+                    .values
+                    .push((directive, value, lines.line_of(token.start)));
+            }
+        }
+        Ok(config)
+    }
+
+    /// What it tells the daemon.
+    pub(super) fn told(&self, place: &Path) -> impl Iterator<Item = Told> {
+        self.values.iter().map(|(directive, value, line)| Told {
+            directive: *directive,
+            value: value.clone(),
+            way: Way::File,
+            origin: Origin {
+                path: place.to_path_buf(),
+                line: *line,
+            },
+        })
+    }
+}
+
+/// The string tokens of a directive's value.
+fn strings(
+    text: &[u8],
+    directive: Directive,
+    member: &Member,
+) -> Result<Vec<Range<usize>>, ConfigError> {
+    let wrong = |expected| ConfigError::WrongType {
+        key: directive.key(),
+        expected,
+        line: Lines::of(text).line_of(member.value.start),
+    };
+    match (text[member.value.start], directive) {
+        (b'n', _) => Ok(Vec::new()), // null
+        (b'[', Directive::Options) => {
+            elements(text, &member.value).ok_or_else(|| wrong("a list of strings"))
+        }
+        (_, Directive::Options) => Err(wrong("a list of strings")),
+        (b'"', _) => Ok(vec![member.value.clone()]),
+        _ => Err(wrong("a string")),
+    }
+}
+
+/// The places of the elements of a list that is known to be JSON; `None` if one is no string.
+fn elements(text: &[u8], list: &Range<usize>) -> Option<Vec<Range<usize>>> {
+    let mut elements = Vec::new();
+    let mut at = list.start + 1;
+    while at < list.end - 1 {
+        match text[at] {
+            b'"' => {
+                let start = at;
+                at += 1;
+                while text[at] != b'"' {
+                    at += if text[at] == b'\\' { 2 } else { 1 };
+                }
+                at += 1;
+                elements.push(start..at);
+            }
+            b',' => at += 1,
+            byte if byte.is_ascii_whitespace() => at += 1,
+            _ => return None,
+        }
+    }
+    Some(elements)
+}
+
+fn parse_object(text: &[u8]) -> Result<Object<'_>, ConfigError> {
+    Object::parse(text).map_err(|source| {
+        let at = match source {
+            JsonError::Syntax { at } | JsonError::TooDeep { at } => at,
+            _ => 0,
+        };
+        let line = Lines::of(text).line_of(at);
+        ConfigError::Json { source, line }
+    })
+}
+
+/// Where each line after the first begins.
+struct Lines(Vec<usize>);
+
+impl Lines {
+    fn of(text: &[u8]) -> Self {
+        let ends = (0..text.len()).filter(|at| text[*at] == b'\n');
+        Self(ends.map(|end| end + 1).collect())
+    }
+
+    /// The line, from 1, on which a byte is.
+    fn line_of(&self, at: usize) -> usize {
+        1 + self.0.partition_point(|start| *start <= at)
+    }
+}
+
+/// What is to be changed in a `daemon.json`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// The storage driver to name.
+    pub driver: Option<&'static str>,
+    /// Storage options to take out, as they are written.
+    pub drop: Vec<String>,
+    /// Storage options to add.
+    pub add: Vec<String>,
+}
+
+impl Change {
+    /// The members to write by hand into a `daemon.json` that has none of them.
+    pub(in crate::daemon) fn members(&self) -> Vec<String> {
+        let driver = self
+            .driver
+            .map(|driver| member(Directive::Driver, &quoted(driver)));
+        let options = (!self.add.is_empty()).then(|| member(Directive::Options, &list(&self.add)));
+        driver.into_iter().chain(options).collect()
+    }
+}
+
+/// The file's text with a change made. Keeps the order of keys, white space, unknown keys: every other byte. An empty
+/// text becomes a new file.
+///
+/// # Errors
+///
+/// A text that is not JSON as the daemon reads it.
+pub fn edit(text: &[u8], change: &Change) -> Result<Vec<u8>, ConfigError> {
+    if text.iter().all(u8::is_ascii_whitespace) {
+        let members = change.members();
+        return Ok(match &members[..] {
+            [] => text.to_vec(),
+            _ => format!("{{\n    {}\n}}\n", members.join(",\n    ")).into_bytes(),
+        });
+    }
+    Config::parse(text)?;
+    let object = parse_object(text)?;
+    let find = |directive: Directive| {
+        object
+            .members()
+            .iter()
+            .find(|one| one.key == directive.key())
+    };
+    let mut edits: Vec<Edit> = Vec::new();
+    let mut missing = Change::default();
+    match (find(Directive::Driver), change.driver) {
+        (_, None) => {}
+        (None, driver) => missing.driver = driver,
+        (Some(member), Some(driver)) => edits.push((member.value.clone(), quoted(driver).into())),
+    }
+    match find(Directive::Options) {
+        Some(member) => edits.extend(edit_list(text, member, change)?),
+        None => missing.add.clone_from(&change.add),
+    }
+    edits.sort_by_key(|(place, _)| place.start);
+    // Behind the last member, so behind all edits.
+    edits.extend(insertion(text, &object, &missing.members()));
+    Ok(apply(text, edits))
+}
+
+/// What takes the place of these bytes.
+type Edit = (Range<usize>, Vec<u8>);
+
+fn apply(text: &[u8], edits: Vec<Edit>) -> Vec<u8> {
+    let mut edited = Vec::with_capacity(text.len() + 256);
+    let mut copied = 0;
+    for (place, new) in edits {
+        edited.extend_from_slice(&text[copied..place.start]);
+        edited.extend_from_slice(&new);
+        copied = place.end;
+    }
+    edited.extend_from_slice(&text[copied..]);
+    edited
+}
+
+/// A list with elements dropped and added, in the layout that it has. `None` if nothing changes.
+fn edit_list(text: &[u8], member: &Member, change: &Change) -> Result<Option<Edit>, ConfigError> {
+    let places = strings(text, Directive::Options, member)?;
+    let keep = |place: &&Range<usize>| {
+        !change
+            .drop
+            .contains(&decode_string(&text[(*place).clone()]))
+    };
+    let kept: Vec<_> = places.iter().filter(keep).collect();
+    if kept.len() == places.len() && change.add.is_empty() {
+        return Ok(None);
+    }
+    let (Some(first), Some(last)) = (places.first(), places.last()) else {
+        return Ok(Some((member.value.clone(), list(&change.add).into())));
+    };
+    let head = &text[member.value.start + 1..first.start];
+    let between = match &places[..] {
+        [.., before, last] => text[before.end..last.start].to_vec(),
+        _ => comma_and(head),
+    };
+    let kept = kept.into_iter().map(|place| text[place.clone()].to_vec());
+    let added = change.add.iter().map(|one| quoted(one).into_bytes());
+    let all: Vec<Vec<u8>> = kept.chain(added).collect();
+    let new = if all.is_empty() {
+        b"[]".to_vec()
+    } else {
+        let tail = &text[last.end..member.value.end - 1];
+        [b"[", head, &all.join(&between[..]), tail, b"]"].concat()
+    };
+    Ok(Some((member.value.clone(), new)))
+}
+
+/// New members behind the last one, laid out as the others are.
+fn insertion(text: &[u8], object: &Object<'_>, members: &[String]) -> Option<Edit> {
+    if members.is_empty() {
+        return None;
+    }
+    let (at, between) = match object.members() {
+        [] => {
+            let rest = text[object.inside..]
+                .iter()
+                .take_while(|byte| **byte != b'}');
+            let tail = if rest.into_iter().any(|byte| *byte == b'\n') {
+                ""
+            } else {
+                "\n"
+            };
+            let new = format!("\n    {}{tail}", members.join(",\n    "));
+            return Some((object.inside..object.inside, new.into()));
+        }
+        [only] => {
+            let head = &text[object.inside..only.key_at];
+            (only.value.end, comma_and(head))
+        }
+        [.., before, last] => (last.value.end, text[before.value.end..last.key_at].to_vec()),
+    };
+    let new = members
+        .iter()
+        .flat_map(|member| [&between[..], member.as_bytes()]);
+    Some((at..at, new.collect::<Vec<_>>().concat()))
+}
+
+/// What stands between two elements where only what stands before the first is known.
+fn comma_and(head: &[u8]) -> Vec<u8> {
+    let space: &[u8] = if head.is_empty() { b" " } else { head };
+    [b",", space].concat()
+}
+
+fn member(directive: Directive, value: &str) -> String {
+    format!("\"{}\": {value}", directive.key())
+}
+
+fn quoted(text: &str) -> String {
+    serde_json::to_string(text).expect("strings can always be written")
+}
+
+fn list(all: &[String]) -> String {
+    let all: Vec<_> = all.iter().map(|one| quoted(one)).collect();
+    format!("[{}]", all.join(", "))
+}

@@ -1,0 +1,29 @@
+//! How the daemon is told what to do: its command line, its environment, `daemon.json`, and the files all that comes from.
+
+mod config_file;
+mod data_root;
+mod env_file;
+mod flags;
+mod hindrances;
+mod host_files;
+mod identity;
+mod installed;
+mod pid_file_paths;
+mod service;
+mod setting;
+mod settings;
+mod unit;
+mod words;
+
+pub(super) use config_file::Config;
+pub use config_file::{Change, ConfigError, edit};
+pub(super) use data_root::data_root_of_daemon;
+pub use data_root::{DataRoot, data_root};
+pub use hindrances::hindrances;
+pub(super) use host_files::HostFiles;
+pub use identity::{HostIdentity, Likeness};
+pub(super) use installed::Installed;
+pub use pid_file_paths::{default_pid_file, pid_files};
+pub(super) use service::other_unit;
+pub(super) use setting::{Directive, Told, Way};
+pub(super) use settings::Settings;

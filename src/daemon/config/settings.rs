@@ -1,0 +1,152 @@
+//! All that the daemon is told about storage, from its command line, its environment and `daemon.json`.
+
+use std::path::{Path, PathBuf};
+
+use super::config_file::Config;
+use super::env_file::Reader;
+use super::flags;
+use super::host_files::HostFiles;
+use super::service::{Service, arguments, read_variables};
+use super::setting::{Directive, Told, Way};
+use crate::chain::Chain;
+use crate::daemon::first_start::Finding;
+
+/// Where `daemon.json` is unless a flag says otherwise.
+pub(super) const CONFIG_FILE: &str = "/etc/docker/daemon.json";
+
+/// Where the daemon keeps its root unless told otherwise.
+const DATA_ROOT: &str = "/var/lib/docker";
+
+/// What the daemon is told.
+#[derive(Debug)]
+pub(in crate::daemon) struct Settings {
+    pub(in crate::daemon) service: Service,
+    /// `daemon.json` as the host names it.
+    pub(in crate::daemon) config_path: PathBuf,
+    /// What `daemon.json` holds; an error as text if it is not what Docker can read.
+    pub(in crate::daemon) config: Result<Config, String>,
+    /// Everything told, flags first.
+    pub(super) told: Vec<Told>,
+    /// What is written in files that nothing reads.
+    pub(in crate::daemon) unread: Vec<Told>,
+    /// What could not be looked at.
+    pub(in crate::daemon) findings: Vec<Finding>,
+}
+
+impl Settings {
+    /// Reads the host's settings.
+    pub(in crate::daemon) fn read(files: &HostFiles) -> Self {
+        let mut service = Service::read(files);
+        let mut findings = std::mem::take(&mut service.findings);
+        let mut told = flags::read(&service.arguments);
+        if let Some((value, origin)) = service.environment.get("DOCKER_DRIVER") {
+            told.push(Told {
+                directive: Directive::Driver,
+                value: value.clone(),
+                way: Way::Environment,
+                origin: origin.clone(),
+            });
+        }
+        let config_path = told
+            .iter()
+            .rfind(|one| one.directive == Directive::ConfigFile)
+            .map_or_else(
+                || PathBuf::from(CONFIG_FILE),
+                |one| PathBuf::from(&one.value),
+            );
+        let place = files.place(&config_path);
+        let config = match files.read(&config_path) {
+            Ok(None) => Ok(Config::default()),
+            Ok(Some(text)) => Config::parse(&text).map_err(|error| error.at(&place)),
+            Err(error) => Err(Chain(&error).to_string()),
+        };
+        if let Ok(config) = &config {
+            told.extend(config.told(&place));
+        }
+        let unread = unread(files, &service, &mut findings);
+        Self {
+            service,
+            config_path,
+            config,
+            told,
+            unread,
+            findings,
+        }
+    }
+
+    /// What is told of a directive.
+    pub(in crate::daemon) fn of(&self, directive: Directive) -> impl Iterator<Item = &Told> {
+        self.told
+            .iter()
+            .filter(move |one| one.directive == directive)
+    }
+
+    /// The storage driver in force: the variable wins, then a flag, then the file.
+    pub(in crate::daemon) fn driver(&self) -> Option<&Told> {
+        let by_way =
+            |wanted: fn(&Told) -> bool| self.of(Directive::Driver).filter(|one| wanted(one)).last();
+        let not_empty = |one: &&Told| !one.value.is_empty();
+        by_way(|one| one.way == Way::Environment)
+            .filter(not_empty)
+            .or_else(|| by_way(Told::is_flag).filter(not_empty))
+            .or_else(|| by_way(Told::is_file).filter(not_empty))
+    }
+
+    /// The storage options in force.
+    pub(in crate::daemon) fn options(&self) -> Vec<&Told> {
+        self.of(Directive::Options).collect()
+    }
+
+    /// The directory that the daemon is told to use, as the host names it.
+    pub(in crate::daemon) fn data_root(&self) -> PathBuf {
+        let told = [Directive::DataRoot, Directive::Graph]
+            .into_iter()
+            .find_map(|directive| self.of(directive).last());
+        told.map_or_else(|| PathBuf::from(DATA_ROOT), |one| PathBuf::from(&one.value))
+    }
+
+    /// Directives given both as a flag and in `daemon.json`: the daemon refuses that, even if both say the same.
+    pub(in crate::daemon) fn told_twice(&self) -> Vec<(&Told, &Told)> {
+        let flags = self.told.iter().filter(|one| one.is_flag());
+        let mut twice: Vec<(&Told, &Told)> = Vec::new();
+        for flag in flags {
+            let known = twice
+                .iter()
+                .any(|(known, _)| known.directive == flag.directive);
+            if let Some(file) = self.of(flag.directive).find(|one| one.is_file())
+                && !known
+            {
+                twice.push((flag, file));
+            }
+        }
+        twice
+    }
+}
+
+/// Flags in the files that other hosts' services read, where this one's does not.
+fn unread(files: &HostFiles, service: &Service, findings: &mut Vec<Finding>) -> Vec<Told> {
+    const OTHERS: [&str; 3] = [
+        "/etc/default/docker",
+        "/etc/sysconfig/docker",
+        "/etc/sysconfig/docker-storage",
+    ];
+    const VARIABLES: [&str; 4] = [
+        "DOCKER_OPTS",
+        "OPTIONS",
+        "other_args",
+        "DOCKER_STORAGE_OPTIONS",
+    ];
+    let mut told = Vec::new();
+    if service.path.is_none() {
+        return told;
+    }
+    for path in OTHERS.map(Path::new) {
+        let is_read = service.environment_files.iter().any(|read| read == path);
+        for (name, (value, origin)) in read_variables(files, path, Reader::Shell, findings) {
+            if VARIABLES.contains(&name.as_str()) && !(is_read && service.uses(&name)) {
+                told.extend(flags::read(&arguments(&value, &origin)));
+            }
+        }
+    }
+    told
+}

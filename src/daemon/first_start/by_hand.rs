@@ -1,0 +1,101 @@
+//! What an operator must do by hand, where `daemon.json` is not changed or put back.
+
+use std::path::PathBuf;
+
+use super::choice::DRIVER;
+use super::switch::{ConfigEdit, ORIGINAL, Record, Switch, beside, plan_switch, present};
+use crate::daemon::config::{HostFiles, Settings, other_unit};
+use crate::daemon::finding::Host;
+use crate::devicemapper::Target;
+use crate::shell::word;
+use crate::tree::shown;
+
+/// What the operator must change by hand for the daemon to take the converted root, because a unit, a script or a variable of this
+/// host names something else; empty where an edit of `daemon.json` is enough, or nothing is known of how Docker is started.
+pub fn lines_by_hand(host: &Host, target: &Target) -> Vec<String> {
+    let files = HostFiles::new(&host.root);
+    let is_known = Settings::read(&files).service.path.is_some() || other_unit(&files).is_some();
+    match plan_switch(host, target) {
+        Switch::ByHand { lines } if is_known => lines,
+        _ => Vec::new(),
+    }
+}
+
+/// The file in which Docker is told its settings on this host.
+pub fn settings_file(host: &Host) -> PathBuf {
+    let files = HostFiles::new(&host.root);
+    files.place(&Settings::read(&files).config_path)
+}
+
+/// What keeps the daemon of this host from taking aufs, as far as that is known; empty where nothing does.
+pub fn told_devicemapper(host: &Host) -> Vec<String> {
+    let files = HostFiles::new(&host.root);
+    let settings = Settings::read(&files);
+    if let Err(error) = &settings.config {
+        return vec![format!("{error}: mend it")];
+    }
+    let driver = settings.driver().filter(|told| told.value == DRIVER);
+    let options = settings.options().into_iter();
+    let options = options.filter(|told| told.value.starts_with("dm."));
+    let mut lines: Vec<_> = driver
+        .map(|told| format!("{told}: name aufs instead"))
+        .into_iter()
+        .collect();
+    lines.extend(options.map(|told| format!("{told}: take it out")));
+    let is_known = settings.service.path.is_some() || settings.driver().is_some();
+    if lines.is_empty() && !is_known {
+        lines.push("undo \"storage-driver\": \"devicemapper\" where it was set".to_owned());
+    }
+    lines
+}
+
+/// By what the daemon of this host is told to use aufs, if it is.
+pub fn told_aufs(host: &Host) -> Option<String> {
+    let settings = Settings::read(&HostFiles::new(&host.root));
+    let driver = settings.driver().filter(|told| told.value == "aufs")?;
+    Some(format!(
+        "Docker would use aufs: {driver}; name devicemapper there before it starts"
+    ))
+}
+
+/// Whether the file is what a switch makes of it; `None` where nothing is edited.
+pub fn is_applied(switch: &Switch) -> Option<bool> {
+    let record = switch.record()?;
+    Some(present(&record.path).is_ok_and(|now| now == Some(record.new)))
+}
+
+impl ConfigEdit {
+    /// The old file's second name; `None` where there was none.
+    pub fn original(&self) -> Option<PathBuf> {
+        self.old.as_ref().map(|_| beside(&self.path, ORIGINAL))
+    }
+}
+
+/// What [`restore`](super::switch::restore) does, for an operator to do where it cannot.
+pub fn restore_by_hand(record: &Record) -> String {
+    let path = &record.path;
+    let original = beside(path, ORIGINAL);
+    let now = present(path);
+    let is_gone = matches!(now, Ok(None));
+    let is_ours = now.is_ok_and(|now| now.as_deref() == Some(&record.new));
+    let is_kept = || present(&original).is_ok_and(|now| now == record.old);
+    let edit = || {
+        format!(
+            "Docker must be told aufs again before it starts: put \"storage-driver\": \"aufs\" in {}, and take devicemapper's \
+             storage-opts out",
+            shown(path)
+        )
+    };
+    match &record.old {
+        None if is_ours => format!(
+            "Docker must not be told devicemapper when it starts: `rm {}`",
+            word(path)
+        ),
+        Some(_) if (is_ours || is_gone) && is_kept() => format!(
+            "Docker must be told aufs again before it starts: `mv {} {}`",
+            word(&original),
+            word(path)
+        ),
+        _ => edit(),
+    }
+}

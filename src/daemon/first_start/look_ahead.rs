@@ -1,0 +1,271 @@
+//! Everything that is looked at before the first start.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use super::choice::{DRIVER, Directories, without_a_name};
+use super::outlook::{Finding, Outlook};
+use super::switch::Switch;
+use super::{containers, space};
+use crate::chain::Chain;
+use crate::daemon::config::{Directive, HostFiles, Installed, Settings, Told};
+use crate::daemon::finding::Host;
+use crate::devicemapper::{Target, Verdict, Version, storage_option as option};
+use crate::docker::{Model, Root};
+use crate::tree::shown;
+
+/// Where udev's daemon is. Without it Docker's check for udev synchronisation fails.
+const UDEV: [&str; 7] = [
+    "/lib/systemd/systemd-udevd",
+    "/usr/lib/systemd/systemd-udevd",
+    "/sbin/udevd",
+    "/usr/sbin/udevd",
+    "/lib/udev/udevd",
+    "/usr/lib/udev/udevd",
+    "/bin/udevadm",
+];
+
+/// What is to be expected of Docker's first start on the root once it is converted. Changes nothing.
+///
+/// `switch` is what is about to be written to the daemon's configuration, if anything.
+pub fn look_ahead(
+    host: &Host,
+    root: &Root,
+    model: &Model,
+    target: &Target,
+    switch: Option<&Switch>,
+) -> Outlook {
+    let mut files = HostFiles::new(&host.root);
+    if let Some(Switch::Edit(edit)) = switch {
+        files = files.with_content(&edit.path, edit.content.as_bytes());
+    }
+    let settings = Settings::read(&files);
+    let installed = Installed::find(&files, settings.service.program.as_deref());
+    let view = View {
+        files: &files,
+        settings: &settings,
+        version: installed.version,
+        target,
+    };
+    let mut findings = installed.findings();
+    findings.extend(view.of_the_service());
+    findings.extend(view.of_the_driver(root));
+    findings.extend(view.of_the_options());
+    findings.extend(view.of_the_root(root));
+    let options: Vec<_> = settings.options().iter().map(|one| &*one.value).collect();
+    findings.extend(space::findings(target, &options));
+    findings.extend(containers::findings(root, model));
+    Outlook::new(findings)
+}
+
+/// What the findings are made of.
+struct View<'a> {
+    files: &'a HostFiles,
+    settings: &'a Settings,
+    version: Option<Version>,
+    target: &'a Target,
+}
+
+impl View<'_> {
+    /// What could not be looked at or is of no effect.
+    fn of_the_service(&self) -> Vec<Finding> {
+        let settings = self.settings;
+        let mut findings = settings.findings.clone();
+        if let Err(error) = &settings.config {
+            let message = format!("{error}: Docker does not start with it; mend it");
+            findings.push(Finding::refusal("config-unreadable", message));
+        }
+        for (key, line) in settings.config.iter().flat_map(|config| &config.misspelt) {
+            let message = format!(
+                "{}, line {line}: key {key:?} is not in lower case, and Docker does not start with keys it does not know",
+                shown(&self.config_place())
+            );
+            findings.push(Finding::refusal("key-unknown", message));
+        }
+        let empty_is_fine = self
+            .version
+            .is_some_and(|version| version >= Version::new(23, 0));
+        if settings.config.as_ref().is_ok_and(|config| config.is_empty) && !empty_is_fine {
+            let message = format!(
+                "{}: is empty, with which Docker before 23.0 does not start; remove it or put {{}} in",
+                shown(&self.config_place())
+            );
+            findings.push(Finding::refusal("config-empty", message));
+        }
+        for (flag, file) in settings.told_twice() {
+            let message = format!(
+                "{flag}: {} is in {} too, and Docker does not start when both name it, even alike; remove one",
+                file.directive.key(),
+                file.origin
+            );
+            findings.push(Finding::refusal("told-twice", message));
+        }
+        findings.extend(self.of_what_starts_it());
+        findings
+    }
+
+    /// What is said to nobody, and what is known of the service itself.
+    fn of_what_starts_it(&self) -> Vec<Finding> {
+        let settings = self.settings;
+        let mut findings = Vec::new();
+        for told in &settings.unread {
+            let service = settings.service.path.as_deref().unwrap_or(Path::new(""));
+            let message = format!(
+                "{told}: has no effect, for {} does not read it",
+                shown(service)
+            );
+            findings.push(Finding::warning("not-read", message));
+        }
+        if settings.service.masked {
+            let path = settings.service.path.as_deref().unwrap_or(Path::new(""));
+            let message = format!(
+                "{}: docker.service is masked: `systemctl unmask docker.service` before Docker is started",
+                shown(path)
+            );
+            findings.push(Finding::remark("masked", message));
+        }
+        if settings.service.path.is_none() {
+            findings.push(Finding::remark(
+                "service-unknown",
+                "nothing was found that starts Docker, so the flags that it is given are not known",
+            ));
+        }
+        findings
+    }
+
+    fn config_place(&self) -> std::path::PathBuf {
+        self.files.place(&self.settings.config_path)
+    }
+
+    /// The driver that Docker will take.
+    fn of_the_driver(&self, root: &Root) -> Vec<Finding> {
+        let advice = format!(
+            "name devicemapper as \"storage-driver\" in {}",
+            shown(&self.config_place())
+        );
+        match self.settings.driver() {
+            Some(told) if told.value == DRIVER => Vec::new(),
+            Some(told) => {
+                let message = format!(
+                    "{told}: with it Docker does not take the converted root, and shows none of its containers; \
+                     change it to devicemapper"
+                );
+                vec![Finding::refusal("other-driver", message)]
+            }
+            None => match Directories::read(&root.data.dir) {
+                Err(error) => vec![Finding::warning("unreadable", Chain(&error).to_string())],
+                Ok(directories) => {
+                    // Which one is installed may not be known; 20.10 is the last that can take it unnamed.
+                    let version = self.version.unwrap_or(Version::new(20, 10));
+                    let refused = without_a_name(&directories, version).map(|why| {
+                        Finding::refusal(
+                            "driver-not-named",
+                            format!("no storage driver is named: {why}; {advice}"),
+                        )
+                    });
+                    let unnamed = || {
+                        let message = format!(
+                            "no storage driver is named: Docker before 23.0 finds devicemapper by itself; {advice}"
+                        );
+                        Finding::remark("driver-not-named", message)
+                    };
+                    vec![refused.unwrap_or_else(unnamed)]
+                }
+            },
+        }
+    }
+
+    /// Each storage option, all together, and those that are missing.
+    fn of_the_options(&self) -> Vec<Finding> {
+        let told = self.settings.options();
+        let options: Vec<_> = told.iter().map(|one| &*one.value).collect();
+        let mut findings = Vec::new();
+        for told in &told {
+            match option::judge(&told.value, self.target, self.version) {
+                Verdict::Fits => {}
+                Verdict::Odd(why) => {
+                    findings.push(Finding::warning("option-odd", format!("{told}: {why}")));
+                }
+                Verdict::Refused(why) => {
+                    findings.push(Finding::refusal("option-refused", format!("{told}: {why}")));
+                }
+            }
+        }
+        if let Some(why) = option::judge_all(&options, self.version) {
+            findings.push(Finding::refusal("option-refused", why));
+        }
+        let missing = option::missing(&options, self.target);
+        if !missing.is_empty() {
+            let message = format!(
+                "storage-opts: {} is missing: without it Docker looks for loop files, makes new ones and does not start; \
+                 add it where the options are, or to {}",
+                missing.join(", "),
+                shown(&self.config_place())
+            );
+            findings.push(Finding::refusal("option-missing", message));
+        }
+        let has_udev = UDEV.iter().any(|path| self.files.exists(Path::new(path)));
+        if !has_udev && !option::overrides_udev_check(&options) {
+            findings.push(Finding::warning(
+                "no-udev",
+                format!(
+                    "no udev was found on the host: without it devicemapper says `driver not supported`; add storage option \
+                     dm.override_udev_sync_check=true where the options are, or to storage-opts in {}",
+                    shown(&self.config_place())
+                ),
+            ));
+        }
+        findings
+    }
+
+    /// Whether Docker will use this root at all.
+    fn of_the_root(&self, root: &Root) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let told = self.settings.data_root();
+        let remapped = root.owner().uid != 0;
+        let used = if remapped {
+            root.path().parent().unwrap_or(root.path())
+        } else {
+            root.path()
+        };
+        // Told as the host knows it: a rescue system's mount point has no place in the host's settings.
+        let host_path = |path: &Path| shown(&self.files.host_path(path));
+        let directive = |directive| self.settings.of(directive).last().map(Told::to_string);
+        if !is_same_directory(&self.files.place(&told), used) {
+            let by = directive(Directive::DataRoot).or_else(|| directive(Directive::Graph));
+            let message = format!(
+                "{}: Docker works on {}, not on {}: is it this root that is meant?",
+                by.unwrap_or_else(|| "data-root is not set".to_owned()),
+                shown(&told),
+                host_path(used)
+            );
+            findings.push(Finding::warning("other-root", message));
+        }
+        let remap = self.settings.of(Directive::UsernsRemap).last();
+        match (remap.filter(|told| !told.value.is_empty()), remapped) {
+            (Some(told), false) => findings.push(Finding::warning(
+                "other-root",
+                format!(
+                    "{told}: Docker works on a root UID.GID in {}, not on that itself",
+                    host_path(root.path())
+                ),
+            )),
+            (None, true) => findings.push(Finding::warning(
+                "other-root",
+                format!(
+                    "userns-remap is not set: Docker works on {}, not on {} in it",
+                    host_path(used),
+                    host_path(root.path())
+                ),
+            )),
+            _ => {}
+        }
+        findings
+    }
+}
+
+fn is_same_directory(a: &Path, b: &Path) -> bool {
+    let identity = |path: &Path| path.metadata().ok().map(|meta| (meta.dev(), meta.ino()));
+    let (a, b) = (identity(a), identity(b));
+    a.is_some() && a == b
+}

@@ -1,0 +1,500 @@
+//! Telling the daemon to use devicemapper: the plan for `daemon.json`, its writing, and the way back.
+//!
+//! [`plan_switch`] only reads. [`Switch::record`] is what a journal must hold before [`apply`] is called; with it
+//! [`restore`] goes back from any state that an interrupted [`apply`] leaves.
+//!
+//! The old file keeps its inode: it is linked under a second name beside it, and the new one is renamed over the first. Going back
+//! is one more rename, so mode, owner, times and attributes are the old ones, whatever they were.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+use super::choice::DRIVER;
+use crate::chain::Chain;
+use crate::daemon::config::{
+    Change, Config, Directive, HostFiles, Installed, Settings, Told, Way, edit, other_unit,
+};
+use crate::daemon::finding::Host;
+use crate::devicemapper::{Target, Verdict, storage_option as option};
+use crate::docker::MAX_FILE_BYTES;
+use crate::tree::shown;
+
+/// What the old file is called beside the new one.
+pub(in crate::daemon) const ORIGINAL: &str = "aufs2dm-original";
+
+/// What the new file is called until it is complete.
+const NEW: &str = "aufs2dm-new";
+
+/// What must be done for the daemon to take the converted root.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Switch {
+    /// `daemon.json` gets another content.
+    Edit(ConfigEdit),
+    /// The settings are where this tool does not write.
+    ByHand {
+        /// What to change, each with its file and line.
+        lines: Vec<String>,
+    },
+    /// All is as it must be.
+    Nothing,
+}
+
+/// An edit of `daemon.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigEdit {
+    /// The file, symbolic links resolved.
+    #[serde(with = "crate::path_form")]
+    pub path: PathBuf,
+    /// The host's `/` below which that is; empty where an earlier version did not note it.
+    #[serde(default, with = "crate::path_form")]
+    pub host_root: PathBuf,
+    /// Its new text.
+    pub content: String,
+    /// SHA-256 of its present bytes in hexadecimal; `None` if it does not exist.
+    pub old: Option<String>,
+    /// What is taken out or added, each with its reason.
+    pub notes: Vec<String>,
+}
+
+/// What [`restore`] needs to know of an edit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The file.
+    #[serde(with = "crate::path_form")]
+    pub path: PathBuf,
+    /// SHA-256 of the bytes before; `None` if it did not exist.
+    pub old: Option<String>,
+    /// SHA-256 of the bytes after.
+    pub new: String,
+}
+
+/// Why the daemon's configuration could not be changed or put back.
+#[derive(Debug, Error)]
+pub enum SwitchError {
+    /// The operating system says no.
+    #[error("{}: cannot {op}", shown(path))]
+    Io {
+        /// What was tried.
+        op: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Someone changed the file meanwhile.
+    #[error("{}: was changed meanwhile, so it is left as it is", shown(path))]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The name for the old file is taken by something else.
+    #[error(
+        "{}: is there already and is not the present daemon.json: move it away",
+        shown(path)
+    )]
+    Occupied {
+        /// The name.
+        path: PathBuf,
+    },
+    /// A journal names a file that is not the daemon's.
+    #[error(
+        "{}: is not the daemon.json of this host, which is {}, so it is left as it is; if the conversion was for another host's \
+         root, name that host's / with --host-root",
+        shown(path),
+        shown(expected)
+    )]
+    OtherFile {
+        /// The file that is named.
+        path: PathBuf,
+        /// The daemon's.
+        expected: PathBuf,
+    },
+    /// A journal orders another change than that of the storage driver.
+    #[error(
+        "{}: is to get more changes than the storage driver and its options, which aufs2dm never makes, so it is left as it is",
+        shown(path)
+    )]
+    OtherChange {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A journal orders a value that no conversion of the root writes.
+    #[error(
+        "{}: is to get {value} as {key}, which no conversion of this root writes, so it is left as it is: set storage-driver and \
+         storage-opts there by hand",
+        shown(path)
+    )]
+    OtherValue {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: &'static str,
+        /// The value.
+        value: serde_json::Value,
+    },
+    /// The old file is not beside the new one any more.
+    #[error("{}: is gone or was changed, so it cannot be put back", shown(path))]
+    OriginalGone {
+        /// The name.
+        path: PathBuf,
+    },
+}
+
+impl Switch {
+    /// What a journal must hold before [`apply`]; `None` if nothing is written.
+    pub fn record(&self) -> Option<Record> {
+        let Self::Edit(edit) = self else {
+            return None;
+        };
+        Some(Record {
+            path: edit.path.clone(),
+            old: edit.old.clone(),
+            new: digest(edit.content.as_bytes()),
+        })
+    }
+}
+
+/// Works out what must be changed for the daemon to take the converted root. Changes nothing.
+pub fn plan_switch(host: &Host, target: &Target) -> Switch {
+    let files = HostFiles::new(&host.root);
+    let settings = Settings::read(&files);
+    if let Some(line) = unknown_start(&files, &settings) {
+        return Switch::ByHand { lines: vec![line] };
+    }
+    let version = Installed::find(&files, settings.service.program.as_deref()).version;
+    let place = files.place(&settings.config_path);
+    let options: Vec<_> = settings.options();
+    let unfit: Vec<_> = options
+        .iter()
+        .filter_map(|told| match option::judge(&told.value, target, version) {
+            Verdict::Refused(why) => Some((*told, why)),
+            _ => None,
+        })
+        .collect();
+    let values: Vec<_> = options.iter().map(|told| &*told.value).collect();
+    let missing = option::missing(&values, target);
+    let mut lines = by_hand(&settings, &unfit, &missing);
+    let named = settings.driver().filter(|told| told.value == DRIVER);
+    let change = Change {
+        driver: named.is_none().then_some(DRIVER),
+        drop: unfit.iter().map(|(told, _)| told.value.clone()).collect(),
+        add: missing,
+    };
+    if let Err(error) = &settings.config {
+        lines.insert(0, format!("{error}: mend it"));
+        lines.extend(
+            change
+                .members()
+                .into_iter()
+                .map(|member| format!("{}: put in {member}", shown(&place))),
+        );
+    }
+    if !lines.is_empty() {
+        return Switch::ByHand { lines };
+    }
+    if change == Change::default() {
+        return Switch::Nothing;
+    }
+    let notes = notes(&change, &unfit);
+    planned_edit(&files, &settings.config_path, &change, notes)
+}
+
+/// Where nothing is known of how Docker is started, nor is there a file that it reads, a new one may be read by nobody.
+fn unknown_start(files: &HostFiles, settings: &Settings) -> Option<String> {
+    if settings.service.path.is_some() {
+        return None;
+    }
+    let advice = "name devicemapper as storage-driver where Docker is told its settings";
+    if let Some(unit) = other_unit(files) {
+        return Some(format!(
+            "{}: starts a dockerd, and is not a unit that is known, so which settings it reads is not known: {advice}",
+            shown(&unit)
+        ));
+    }
+    let place = files.place(&settings.config_path);
+    place.symlink_metadata().is_err().then(|| {
+        format!(
+            "{}: is not there, and nothing was found that starts Docker and would read it: {advice}",
+            shown(&place)
+        )
+    })
+}
+
+fn planned_edit(files: &HostFiles, path: &Path, change: &Change, notes: Vec<String>) -> Switch {
+    let place = files.place(path);
+    let failed = |error: String| Switch::ByHand {
+        lines: std::iter::once(error)
+            .chain(
+                change
+                    .members()
+                    .into_iter()
+                    .map(|member| format!("{}: put in {member}", shown(&place))),
+            )
+            .collect(),
+    };
+    let text = match files.read(path) {
+        Ok(text) => text,
+        Err(error) => return failed(Chain(&error).to_string()),
+    };
+    let content = match edit(text.as_deref().unwrap_or_default(), change) {
+        Ok(content) => content,
+        Err(error) => return failed(error.at(&place)),
+    };
+    match String::from_utf8(content) {
+        Ok(content) => Switch::Edit(ConfigEdit {
+            old: text.as_deref().map(digest),
+            path: place,
+            host_root: files.root().to_owned(),
+            content,
+            notes,
+        }),
+        Err(_) => failed(format!("{}: is not UTF-8", shown(&place))),
+    }
+}
+
+/// What stands in the way of an edit of `daemon.json` alone, each as what to change in which line.
+fn by_hand(settings: &Settings, unfit: &[(&Told, String)], missing: &[String]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for told in settings.of(Directive::Driver) {
+        let place = &told.origin;
+        match &told.way {
+            Way::Flag(given) if told.value != DRIVER => {
+                let wanted = given.replacen(&told.value, DRIVER, 1);
+                lines.push(format!("{place}: replace `{given}` by `{wanted}`"));
+            }
+            Way::Environment if told.value != DRIVER => {
+                lines.push(format!(
+                    "{place}: replace `DOCKER_DRIVER={given}` by `DOCKER_DRIVER={DRIVER}`",
+                    given = told.value
+                ));
+            }
+            _ => {}
+        }
+    }
+    for (flag, file) in settings.told_twice() {
+        let key = file.directive.key();
+        lines.push(format!(
+            "{}: remove \"{key}\", which {flag} gives too",
+            file.origin
+        ));
+    }
+    let flags = settings
+        .of(Directive::Options)
+        .filter(|told| told.is_flag());
+    let last_flag = flags.last();
+    for (told, why) in unfit.iter().filter(|(told, _)| told.is_flag()) {
+        if let Way::Flag(given) = &told.way {
+            lines.push(format!("{}: remove `{given}`: it {why}", told.origin));
+        }
+    }
+    if let Some(flag) = last_flag {
+        let all = missing
+            .iter()
+            .map(|one| format!("{}: add `--storage-opt {one}`", flag.origin));
+        lines.extend(all);
+    }
+    let place = settings
+        .config
+        .iter()
+        .flat_map(|config: &Config| &config.misspelt);
+    lines.extend(place.map(|(key, line)| {
+        format!(
+            "{}, line {line}: remove {key:?} or write it in lower case",
+            shown(&settings.config_path)
+        )
+    }));
+    if settings.service.is_unit && lines.iter().any(|line| line.contains("docker.service")) {
+        lines.push("then `systemctl daemon-reload`".to_owned());
+    }
+    lines
+}
+
+fn notes(change: &Change, unfit: &[(&Told, String)]) -> Vec<String> {
+    let dropped = unfit
+        .iter()
+        .map(|(told, why)| format!("removes {:?}: it {why}", told.value));
+    let added = change.add.iter().map(|one| format!("adds {one:?}"));
+    let named = change
+        .driver
+        .map(|driver| format!("names {driver} as storage-driver"));
+    named.into_iter().chain(dropped).chain(added).collect()
+}
+
+/// Writes what was planned, unless that was done before. All is durable on return.
+///
+/// # Errors
+///
+/// [`SwitchError::Changed`] if the file is not what it was when the edit was planned; nothing was changed then.
+pub fn apply(switch: &Switch) -> Result<(), SwitchError> {
+    let Switch::Edit(edit) = switch else {
+        return Ok(());
+    };
+    let path = &edit.path;
+    let now = present(path)?;
+    if now.as_deref() == Some(&digest(edit.content.as_bytes())) {
+        // By a run that was interrupted after it.
+        return Ok(());
+    }
+    if now != edit.old {
+        return Err(SwitchError::Changed { path: path.clone() });
+    }
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    fs::create_dir_all(dir).map_err(io_error("create", dir))?;
+    let new = beside(path, NEW);
+    remove_if_any(&new)?;
+    let written = write_new(&new, edit).and_then(|()| {
+        if edit.old.is_some() {
+            keep_original(edit)?;
+        }
+        fs::rename(&new, path).map_err(io_error("rename", &new))
+    });
+    if let Err(error) = written {
+        // The error says what matters; a leftover is replaced by the next attempt.
+        let _ = fs::remove_file(&new);
+        return Err(error);
+    }
+    sync(dir)
+}
+
+/// Puts the old file back, or takes the new one away where there was none. Nothing happens where nothing was written.
+///
+/// # Errors
+///
+/// [`SwitchError::Changed`] if the present content is neither the old nor ours: it is left.
+pub fn restore(record: &Record) -> Result<(), SwitchError> {
+    let path = &record.path;
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    remove_if_any(&beside(path, NEW))?;
+    let original = beside(path, ORIGINAL);
+    let now = present(path)?;
+    if now == record.old {
+        // Never written, or put back already. A second name of the same file may be left.
+        if is_same_file(path, &original) {
+            remove_if_any(&original)?;
+        }
+        return sync_if_any(dir);
+    }
+    if now.as_deref() != Some(&record.new) {
+        return Err(SwitchError::Changed { path: path.clone() });
+    }
+    if record.old.is_none() {
+        fs::remove_file(path).map_err(io_error("remove", path))?;
+        return sync(dir);
+    }
+    if present(&original)? != record.old {
+        return Err(SwitchError::OriginalGone { path: original });
+    }
+    fs::rename(&original, path).map_err(io_error("rename", &original))?;
+    sync(dir)
+}
+
+/// A second name for the old file. One that is there with the same content is what an interrupted run left.
+fn keep_original(edit: &ConfigEdit) -> Result<(), SwitchError> {
+    let original = beside(&edit.path, ORIGINAL);
+    match fs::hard_link(&edit.path, &original) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            if is_same_file(&edit.path, &original) {
+                return Ok(());
+            }
+            Err(SwitchError::Occupied { path: original })
+        }
+        linked => linked.map_err(io_error("link", &original)),
+    }
+}
+
+/// Writes the new file with the old one's owner, mode and attributes.
+fn write_new(new: &Path, edit: &ConfigEdit) -> Result<(), SwitchError> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o644);
+    let mut file = options.open(new).map_err(io_error("create", new))?;
+    file.write_all(edit.content.as_bytes())
+        .map_err(io_error("write", new))?;
+    if edit.old.is_some() {
+        let old = fs::symlink_metadata(&edit.path).map_err(io_error("stat", &edit.path))?;
+        fchown(&file, Some(old.uid()), Some(old.gid())).map_err(io_error("chown", new))?;
+        let mode = fs::Permissions::from_mode(old.mode() & 0o7777);
+        file.set_permissions(mode).map_err(io_error("chmod", new))?;
+        copy_attributes(&edit.path, &file).map_err(io_error("set attributes of", new))?;
+    }
+    file.sync_all().map_err(io_error("sync", new))
+}
+
+fn copy_attributes(from: &Path, to: &File) -> io::Result<()> {
+    use xattr::FileExt;
+    let names = match xattr::list(from) {
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => return Ok(()),
+        names => names?,
+    };
+    for name in names {
+        if let Some(value) = xattr::get(from, &name)? {
+            to.set_xattr(&name, &value)?;
+        }
+    }
+    Ok(())
+}
+
+/// The digest of a file's present bytes; `None` if there is none.
+pub(super) fn present(path: &Path) -> Result<Option<String>, SwitchError> {
+    let meta = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        meta => meta.map_err(io_error("stat", path))?,
+    };
+    if !meta.is_file() || meta.len() > MAX_FILE_BYTES {
+        return Err(SwitchError::Changed {
+            path: path.to_path_buf(),
+        });
+    }
+    let bytes = fs::read(path).map_err(io_error("read", path))?;
+    Ok(Some(digest(&bytes)))
+}
+
+pub(in crate::daemon) fn is_same_file(a: &Path, b: &Path) -> bool {
+    let identity = |path: &Path| {
+        fs::symlink_metadata(path)
+            .ok()
+            .map(|meta| (meta.dev(), meta.ino()))
+    };
+    let (a, b) = (identity(a), identity(b));
+    a.is_some() && a == b
+}
+
+pub(in crate::daemon) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+fn remove_if_any(path: &Path) -> Result<(), SwitchError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(io_error("remove", path)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn sync(dir: &Path) -> Result<(), SwitchError> {
+    let synced = File::open(dir).and_then(|dir| dir.sync_all());
+    synced.map_err(io_error("sync", dir))
+}
+
+fn sync_if_any(dir: &Path) -> Result<(), SwitchError> {
+    if dir.exists() { sync(dir) } else { Ok(()) }
+}
+
+pub(super) fn digest(bytes: &[u8]) -> String {
+    format!("{:x}", Sha256::digest(bytes))
+}
+
+fn io_error(op: &'static str, path: &Path) -> impl FnOnce(io::Error) -> SwitchError {
+    let path = path.to_path_buf();
+    move |source| SwitchError::Io { op, path, source }
+}

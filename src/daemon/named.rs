@@ -1,0 +1,121 @@
+//! Whom Docker's pid files name, to be told. What keeps Docker out is decided by [`pid_file`](super::pid_file).
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::candidates::candidates;
+use super::finding::Host;
+use super::processes::{is_live_daemon, read_pid};
+use crate::holder::Holder;
+use crate::shell::word;
+use crate::tree::shown;
+
+/// A pid file of Docker's that is there. The field names are part of the `--json` interface of `status`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Named {
+    /// The file.
+    #[serde(with = "crate::path_form")]
+    pub path: PathBuf,
+    /// The process that it names, if it names one.
+    pub pid: Option<u32>,
+    /// What that is.
+    pub whom: Whom,
+}
+
+/// What a pid file names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Whom {
+    /// A Docker daemon that lives.
+    Docker,
+    /// A run of this tool that holds the file.
+    Aufs2dm,
+    /// Another process that lives: it has the number of one that has ended.
+    Other,
+    /// No process that lives.
+    Nobody,
+}
+
+/// The pid files that a daemon of this host could use and that are there.
+pub fn named(host: &Host) -> Vec<Named> {
+    let is_file = |path: &PathBuf| fs::metadata(path).is_ok_and(|meta| meta.is_file());
+    candidates(host)
+        .into_iter()
+        .filter(is_file)
+        .map(|path| Named::by(path, host))
+        .collect()
+}
+
+impl Named {
+    fn by(path: PathBuf, host: &Host) -> Self {
+        let pid = read_pid(&path);
+        let lives = |pid: u32| host.proc.join(pid.to_string()).exists();
+        let whom = match pid {
+            Some(pid) if is_live_daemon(&host.proc, pid) => Whom::Docker,
+            Some(_) if Holder::of(&path).is_some_and(|holder| holder.pid == pid) => Whom::Aufs2dm,
+            Some(pid) if lives(pid) => Whom::Other,
+            _ => Whom::Nobody,
+        };
+        Self { path, pid, whom }
+    }
+
+    /// In words.
+    pub fn meaning(&self) -> String {
+        let path = shown(&self.path);
+        let process = self
+            .pid
+            .map_or_else(|| "no process".to_owned(), |pid| format!("process {pid}"));
+        match self.whom {
+            Whom::Docker => format!(
+                "Docker is running: {process}, by {path}; all commands but `status`, `inspect` and a dry run want it stopped"
+            ),
+            Whom::Aufs2dm => format!(
+                "{path}: is held by another aufs2dm, {process}; one at a time works on a host"
+            ),
+            Whom::Other => format!(
+                "{path}: is left over, {process} is no Docker by now; where Docker does not start because of it: `rm {}`",
+                word(&self.path)
+            ),
+            Whom::Nobody => {
+                let why = match self.pid {
+                    Some(_) => format!("{process} has ended"),
+                    None => format!("it names {process}"),
+                };
+                format!("{path}: is left over, {why}; whoever starts next replaces it")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_told_by_the_process_that_it_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let host = Host {
+            proc: dir.path().join("proc"),
+            pid_file: dir.path().join("d.pid"),
+            root: dir.path().to_owned(),
+            ..Host::default()
+        };
+        assert_eq!(named(&host), []);
+        for (pid, line) in [("11", "/usr/bin/dockerd\0-H\0fd://\0"), ("12", "vi\0")] {
+            fs::create_dir_all(host.proc.join(pid)).unwrap();
+            fs::write(host.proc.join(pid).join("cmdline"), line).unwrap();
+        }
+        for (text, pid, whom) in [
+            ("11", Some(11), Whom::Docker),
+            ("12\n", Some(12), Whom::Other),
+            ("13", Some(13), Whom::Nobody),
+            ("", None, Whom::Nobody),
+        ] {
+            fs::write(&host.pid_file, text).unwrap();
+            let path = host.pid_file.clone();
+            assert_eq!(named(&host), [Named { path, pid, whom }], "{text}");
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! The same [`Inventory`] of a root with Docker's devicemapper driver: converted, or of that driver from the beginning.
+
+use std::path::Path;
+
+use super::device_files::DeviceFiles;
+use crate::docker::{
+    ContainerId, ContainerSummary, Dir, Error, Inventory, Notes, Owner, ProblemSummary, Stores,
+    Users, Warning, WarningSummary, check_images, count_volumes, image_summaries, read_stores,
+    remapped_below, settle, sum,
+};
+
+/// The driver's name, and that of its directory.
+const DRIVER: &str = "devicemapper";
+
+impl Inventory {
+    /// Whether a root has Docker's state with the devicemapper driver.
+    pub fn is_devicemapper(root: &Path) -> bool {
+        let has_both = || {
+            let root = Dir::open(root)?;
+            let image = root.dir("image")?.dir(DRIVER)?;
+            Ok::<_, crate::docker::ReadError>(root.has_dir(DRIVER)? && image.has_dir("layerdb")?)
+        };
+        has_both().unwrap_or(false)
+    }
+
+    /// Takes stock of a root with the devicemapper driver, as far as its stores and the driver's small files tell; the pool is not
+    /// opened.
+    ///
+    /// # Errors
+    ///
+    /// The root's own directories cannot be read.
+    pub fn of_devicemapper(path: &Path) -> Result<Self, Error> {
+        let root = Dir::open(path)?;
+        let image = root.dir("image")?.dir(DRIVER)?;
+        let devices = DeviceFiles::read(&path.join(DRIVER))?;
+        let mut notes = Notes::default();
+        let stores = read_stores(&root, &image, None, &mut notes)?;
+        stores.layers.check(&mut notes);
+        let has_layer = |chain: &_| stores.layers.present.contains(chain);
+        check_images(
+            &stores.images.images,
+            &stores.references,
+            has_layer,
+            &mut notes,
+        );
+        let users = stores.users();
+        let images = image_summaries(&stores.images.images, &stores.layers.sound, &users);
+        let containers = containers(&stores, &devices, &users);
+        let (problems, warnings) = settle(notes, &users, &stores.stack);
+        let faults = devices.faults.iter().map(|fault| ProblemSummary {
+            message: fault.to_string(),
+            hits: crate::docker::Hits::default(),
+        });
+        Ok(Self {
+            root: path.to_path_buf(),
+            driver: DRIVER,
+            layout: "content-addressed",
+            docker_versions: "1.10 to 24.0",
+            owner: Owner::of_root(path),
+            images,
+            containers,
+            nr_image_layers: stores.layers.sound.len(),
+            nr_aufs_layers: 0,
+            nr_devices: Some(devices.layers.len()),
+            nr_buildkit_layers: devices.layers.keys().filter(|id| id.is_buildkit()).count(),
+            buildkit: stores.buildkit,
+            image_layer_bytes: sum(stores.layers.sound.values().map(|layer| layer.size.0)),
+            nr_volumes: count_volumes(&root)?,
+            orphans: Vec::new(),
+            remapped_roots: remapped_below(&root)?,
+            has_devicemapper: true,
+            problems: problems
+                .iter()
+                .map(ProblemSummary::new)
+                .chain(faults)
+                .collect(),
+            warnings: warnings
+                .iter()
+                .filter(|warning| is_of_images(warning))
+                .map(WarningSummary::new)
+                .collect(),
+        })
+    }
+}
+
+/// The others say what a conversion of the root would leave out.
+fn is_of_images(warning: &Warning) -> bool {
+    matches!(
+        warning,
+        Warning::ImageUnverified { .. }
+            | Warning::ImageWithoutLayers { .. }
+            | Warning::DanglingReference { .. }
+            | Warning::NoRepositories
+    )
+}
+
+fn containers(stores: &Stores, devices: &DeviceFiles, users: &Users) -> Vec<ContainerSummary> {
+    let has_device = |id: &ContainerId| {
+        let mount = stores.mounts.mounts.get(id);
+        mount.is_some_and(|mount| devices.layers.contains_key(mount.rw.cache_id()))
+    };
+    let mut containers: Vec<_> = stores
+        .containers
+        .iter()
+        .map(|(id, container)| {
+            let is_its = container.driver == DRIVER && has_device(id);
+            ContainerSummary::new((id, container), users, is_its)
+        })
+        .collect();
+    containers.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+    containers
+}

@@ -1,0 +1,21 @@
+//! What Docker's devicemapper driver writes and expects: its small files, its options, and what it checks when it starts.
+//!
+//! Source: moby v20.10 `daemon/graphdriver/devmapper/`.
+
+mod device_files;
+pub mod driver_files;
+mod inventory;
+mod layout;
+mod start;
+pub(super) mod storage_option;
+mod target;
+mod version;
+
+pub use device_files::{DeviceFileFault, DeviceFiles};
+pub(crate) use layout::{ID_FILE, ROOTFS};
+pub use start::{
+    DeviceFileError, FileSizes, FileSystemIdentity, Home, Pool, Severity, StartFault, start_checks,
+};
+pub(crate) use storage_option::{Verdict, min_free_percent};
+pub use target::{LoopFiles, Space, Target};
+pub use version::Version;

@@ -1,0 +1,194 @@
+//! Devices in the files and in the pool; the last transaction; the base device.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
+use super::Pool;
+use super::fault::StartFault;
+use super::files::{DeviceFile, Devices, METADATA, base, signed, unsigned};
+use crate::devicemapper::driver_files::{BASE_FILE, DEVICE_SET_FILE, TRANSACTION_FILE};
+use crate::docker::{Dir, JsonError, Object, ReadError};
+use crate::tree::escape;
+
+/// Files without a device in the pool and the other way round.
+pub(super) fn check(devices: &Devices, pool: &Pool<'_>, faults: &mut Vec<StartFault>) {
+    let mut named: BTreeMap<i64, &OsStr> = BTreeMap::new();
+    for (name, device) in devices {
+        if let Some(first) = named.insert(device.id, name) {
+            faults.push(StartFault::SharedDevice {
+                device: device.id,
+                first: text(first),
+                second: text(name),
+            });
+        }
+        if name == BASE_FILE {
+            continue; // tried by itself
+        }
+        if device.deleted {
+            faults.push(StartFault::Deleted { layer: text(name) });
+        } else if !is_in(pool.devices, device) {
+            faults.push(StartFault::NotInPool {
+                layer: text(name),
+                device: device.id,
+            });
+        }
+    }
+    let lost = pool
+        .devices
+        .iter()
+        .filter(|id| !named.contains_key(&i64::from(**id)));
+    faults.extend(lost.map(|&device| StartFault::WithoutFile { device }));
+}
+
+fn is_in(pool: &BTreeSet<u32>, device: &DeviceFile) -> bool {
+    u32::try_from(device.id).is_ok_and(|id| pool.contains(&id))
+}
+
+fn text(name: &OsStr) -> String {
+    escape(name.as_bytes())
+}
+
+/// Docker takes back the device of a transaction that the pool does not know as finished. It ignores errors in the file.
+pub(super) fn check_transaction(
+    driver: &Dir,
+    devices: &Devices,
+    pool: &Pool<'_>,
+    faults: &mut Vec<StartFault>,
+) -> Result<(), ReadError> {
+    let Some(metadata) = driver.dir_if_any(METADATA)? else {
+        return Ok(());
+    };
+    let Some(bytes) = metadata.read_if_any(TRANSACTION_FILE)? else {
+        return Ok(());
+    };
+    let path = metadata.join(TRANSACTION_FILE);
+    let transaction = Object::parse(&bytes).ok();
+    let field = |read: &dyn Fn(&Object<'_>) -> Option<i64>| transaction.as_ref().and_then(read);
+    let open = transaction
+        .as_ref()
+        .and_then(|object| unsigned(object, "open_transaction_id").ok().flatten())
+        .unwrap_or(0);
+    let pool = pool.transaction_id;
+    if open < pool {
+        faults.push(StartFault::TransactionOld { path, open, pool });
+    } else if open > pool {
+        let device = field(&|object| signed(object, "device_id").ok().flatten()).unwrap_or(0);
+        let layer = devices
+            .iter()
+            .find(|(_, file)| file.id == device)
+            .map(|(name, _)| text(name));
+        let hash = transaction
+            .as_ref()
+            .and_then(|object| object.string("device_hash").ok().flatten());
+        faults.push(StartFault::TransactionUnfinished {
+            path,
+            open,
+            pool,
+            device,
+            layer: layer.or(hash).unwrap_or_default(),
+        });
+    }
+    Ok(())
+}
+
+/// What the driver records of its base device.
+#[derive(Default)]
+struct Recorded {
+    uuid: String,
+    file_system: String,
+}
+
+fn parse_device_set(bytes: &[u8]) -> Result<Recorded, JsonError> {
+    let object = Object::parse(bytes)?;
+    signed(&object, "next_device_id")?;
+    Ok(Recorded {
+        uuid: object.string("BaseDeviceUUID")?.unwrap_or_default(),
+        file_system: object.string("BaseDeviceFilesystem")?.unwrap_or_default(),
+    })
+}
+
+/// The base device and the file system on it.
+pub(super) fn check_base(
+    driver: &Dir,
+    devices: &Devices,
+    pool: &Pool<'_>,
+    faults: &mut Vec<StartFault>,
+) -> Result<(), ReadError> {
+    let metadata = driver.dir_if_any(METADATA)?;
+    let at = |name: &str| driver.join(METADATA).join(name);
+    let bytes = metadata.map_or(Ok(None), |dir| dir.read_if_any(DEVICE_SET_FILE))?;
+    let recorded = match bytes.map_or(Ok(Recorded::default()), |bytes| parse_device_set(&bytes)) {
+        Ok(recorded) => recorded,
+        Err(source) => {
+            let path = at(DEVICE_SET_FILE);
+            faults.push(StartFault::DeviceSet { path, source });
+            return Ok(());
+        }
+    };
+    let Some(base) = base(devices) else {
+        let path = at(BASE_FILE);
+        // One that is damaged was told already.
+        if driver
+            .dir_if_any(METADATA)?
+            .map_or(Ok(None), |dir| dir.kind(BASE_FILE))?
+            .is_none()
+        {
+            faults.push(if pool.is_given {
+                StartFault::NoBaseInGivenPool { path }
+            } else {
+                StartFault::NoBase { path }
+            });
+        }
+        return Ok(());
+    };
+    if !base.initialized || base.deleted {
+        let how = if base.deleted {
+            "deleted"
+        } else {
+            "unfinished"
+        };
+        let path = at(BASE_FILE);
+        faults.push(StartFault::BaseReplaced { path, how });
+        return Ok(());
+    }
+    faults.extend(check_file_system(
+        base,
+        &recorded,
+        pool,
+        at(DEVICE_SET_FILE),
+    ));
+    Ok(())
+}
+
+fn check_file_system(
+    base: &DeviceFile,
+    recorded: &Recorded,
+    pool: &Pool<'_>,
+    path: std::path::PathBuf,
+) -> Option<StartFault> {
+    let known = u32::try_from(base.id)
+        .ok()
+        .filter(|id| pool.devices.contains(id));
+    let Some(device) = known else {
+        return Some(StartFault::BaseNotInPool { device: base.id });
+    };
+    let found = match (pool.file_system_of)(device) {
+        Ok(found) => found,
+        Err(source) => return Some(StartFault::BaseUnreadable { device, source }),
+    };
+    // An empty one is filled in at the start.
+    if !recorded.uuid.is_empty() && recorded.uuid != found.uuid {
+        return Some(StartFault::BaseUuid {
+            path,
+            found: found.uuid,
+            recorded: recorded.uuid.clone(),
+        });
+    }
+    let differs = !recorded.file_system.is_empty() && recorded.file_system != found.kind;
+    differs.then(|| StartFault::BaseFileSystem {
+        path,
+        found: found.kind,
+        recorded: recorded.file_system.clone(),
+    })
+}

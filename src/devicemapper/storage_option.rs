@@ -1,0 +1,402 @@
+//! The options of the devicemapper driver, and whether one suits a converted root.
+//!
+//! Source: moby v20.10 `daemon/graphdriver/devmapper/deviceset.go`, `NewDeviceSet`; the releases by the options' first
+//! appearance in its tags.
+
+use super::target::Target;
+use super::version::Version;
+use crate::units::Bytes;
+
+/// An option's kind of value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Text,
+    Size,
+    Truth,
+    /// Percent, with a `%` that must be there.
+    Percent,
+    /// A whole number from 0.
+    Number,
+    LogLevel,
+    /// Part of the automatic set-up of LVM.
+    DirectLvm,
+}
+
+/// Each option, its kind, and the first release that knows it.
+const OPTIONS: [(&str, Kind, Version); 23] = [
+    ("dm.basesize", Kind::Size, Version::new(0, 12)),
+    ("dm.loopdatasize", Kind::Size, Version::new(0, 12)),
+    ("dm.loopmetadatasize", Kind::Size, Version::new(0, 12)),
+    ("dm.fs", Kind::Text, Version::new(0, 12)),
+    ("dm.mkfsarg", Kind::Text, Version::new(0, 12)),
+    ("dm.mountopt", Kind::Text, Version::new(0, 12)),
+    ("dm.metadatadev", Kind::Text, Version::new(0, 12)),
+    ("dm.datadev", Kind::Text, Version::new(0, 12)),
+    ("dm.blkdiscard", Kind::Truth, Version::new(0, 12)),
+    ("dm.blocksize", Kind::Size, Version::new(1, 2)),
+    ("dm.thinpooldev", Kind::Text, Version::new(1, 4)),
+    (
+        "dm.override_udev_sync_check",
+        Kind::Truth,
+        Version::new(1, 7),
+    ),
+    ("dm.use_deferred_removal", Kind::Truth, Version::new(1, 7)),
+    ("dm.use_deferred_deletion", Kind::Truth, Version::new(1, 9)),
+    ("dm.min_free_space", Kind::Percent, Version::new(1, 11)),
+    (
+        "dm.xfs_nospace_max_retries",
+        Kind::Number,
+        Version::new(1, 13),
+    ),
+    ("dm.libdm_log_level", Kind::LogLevel, Version::new(17, 7)),
+    ("dm.directlvm_device", Kind::DirectLvm, Version::new(17, 6)),
+    (
+        "dm.directlvm_device_force",
+        Kind::DirectLvm,
+        Version::new(17, 6),
+    ),
+    ("dm.thinp_percent", Kind::DirectLvm, Version::new(17, 6)),
+    ("dm.thinp_metapercent", Kind::DirectLvm, Version::new(17, 6)),
+    (
+        "dm.thinp_autoextend_threshold",
+        Kind::DirectLvm,
+        Version::new(17, 6),
+    ),
+    (
+        "dm.thinp_autoextend_percent",
+        Kind::DirectLvm,
+        Version::new(17, 6),
+    ),
+];
+
+/// Docker's `dm.min_free_space` if none is given.
+pub(super) const MIN_FREE_PERCENT: u64 = 10;
+
+/// The release since which deferred removal and deletion are on where the kernel can do it.
+const DEFERRED_BY_DEFAULT: Version = Version::new(17, 7);
+
+/// Whether an option suits the root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It does.
+    Fits,
+    /// It does not keep Docker from starting, but does not do what one might expect.
+    Odd(String),
+    /// With it Docker does not start on the root.
+    Refused(String),
+}
+
+/// An option taken apart as the driver does.
+pub(super) fn parse(option: &str) -> Option<(String, &str)> {
+    let (key, value) = option.split_once('=')?;
+    Some((key.trim().to_lowercase(), value.trim()))
+}
+
+/// Judges one option.
+pub(crate) fn judge(option: &str, target: &Target, version: Option<Version>) -> Verdict {
+    let refused = |why: String| Verdict::Refused(why);
+    let Some((key, value)) = parse(option) else {
+        return refused("is not key=value, so Docker does not start; remove it".to_owned());
+    };
+    let Some(&(_, kind, since)) = OPTIONS.iter().find(|(name, ..)| *name == key) else {
+        return refused(match key.split_once('.') {
+            Some((driver, _)) if driver != "dm" => format!(
+                "is {driver}'s: devicemapper does not know it and does not start; remove it"
+            ),
+            _ => "is unknown to devicemapper, which then does not start; remove it".to_owned(),
+        });
+    };
+    if let Some(version) = version.filter(|version| *version < since) {
+        return refused(format!(
+            "came with Docker {since}, and the installed {version} does not start with it; remove it"
+        ));
+    }
+    if let Err(wanted) = check_value(kind, value) {
+        return refused(format!(
+            "is not {wanted}, so Docker does not start; mend or remove it"
+        ));
+    }
+    match &*key {
+        "dm.basesize" => base_size(value, target),
+        "dm.blocksize" => block_size(value, target),
+        "dm.loopdatasize" => loop_size(value, target.files.map(|files| files.data)),
+        "dm.loopmetadatasize" => loop_size(value, target.files.map(|files| files.metadata)),
+        "dm.fs" => file_system(value, target),
+        "dm.thinpooldev" | "dm.datadev" | "dm.metadatadev" => device(&key, value, target),
+        _ if kind == Kind::DirectLvm => refused(
+            "makes Docker set up an LVM pool of its own, wiping the device that is named there; remove all of \
+             dm.directlvm_* and dm.thinp_*"
+                .to_owned(),
+        ),
+        _ => Verdict::Fits,
+    }
+}
+
+/// What is wrong with all options together.
+pub(crate) fn judge_all(options: &[&str], version: Option<Version>) -> Option<String> {
+    let last = |key: &str| {
+        let mut values = options.iter().filter_map(|option| parse(option));
+        values
+            .rfind(|(name, _)| name == key)
+            .and_then(|(_, value)| truth(value))
+    };
+    let by_default = version.is_none_or(|version| version >= DEFERRED_BY_DEFAULT);
+    let removal = last("dm.use_deferred_removal");
+    let deletion = last("dm.use_deferred_deletion");
+    match (removal, deletion) {
+        (Some(false), None) if by_default => Some(
+            "dm.use_deferred_removal=false: deferred deletion is on by default and needs it, so Docker does not start; \
+             add dm.use_deferred_deletion=false"
+                .to_owned(),
+        ),
+        (Some(false), Some(true)) => Some(
+            "dm.use_deferred_deletion=true: does not go with dm.use_deferred_removal=false, Docker does not start; make \
+             them agree"
+                .to_owned(),
+        ),
+        (None, Some(true)) if !by_default => Some(
+            "dm.use_deferred_deletion=true: Docker does not start with it alone; add dm.use_deferred_removal=true"
+                .to_owned(),
+        ),
+        _ => None,
+    }
+}
+
+/// The options that name the pool and are not among those given.
+pub(crate) fn missing(given: &[&str], target: &Target) -> Vec<String> {
+    let wanted = target.storage_opts.iter();
+    let is_given = |wanted: &&String| given.iter().any(|option| is_same(option, wanted));
+    wanted.filter(|wanted| !is_given(wanted)).cloned().collect()
+}
+
+/// The last `dm.min_free_space` in percent, or the default.
+pub(crate) fn min_free_percent(options: &[&str]) -> u64 {
+    let values = options.iter().filter_map(|option| parse(option));
+    values
+        .filter(|(key, _)| key == "dm.min_free_space")
+        .filter_map(|(_, value)| value.strip_suffix('%')?.parse().ok())
+        .next_back()
+        .unwrap_or(MIN_FREE_PERCENT)
+}
+
+/// Whether the check for udev is switched off.
+pub(crate) fn overrides_udev_check(options: &[&str]) -> bool {
+    let mut values = options.iter().filter_map(|option| parse(option));
+    values
+        .rfind(|(key, _)| key == "dm.override_udev_sync_check")
+        .is_some_and(|(_, value)| truth(value) == Some(true))
+}
+
+/// Docker takes the device-mapper name with or without its directory.
+fn is_same(a: &str, b: &str) -> bool {
+    let plain = |option: &str| {
+        parse(option).map(|(key, value)| {
+            let bare = value
+                .strip_prefix("/dev/mapper/")
+                .filter(|_| key == "dm.thinpooldev");
+            let value = bare.unwrap_or(value).to_owned();
+            (key, value)
+        })
+    };
+    plain(a) == plain(b)
+}
+
+fn check_value(kind: Kind, value: &str) -> Result<(), &'static str> {
+    let number = || {
+        value
+            .bytes()
+            .all(|byte| byte.is_ascii_digit())
+            .then(|| value.parse::<u64>().ok())
+            .flatten()
+    };
+    match kind {
+        Kind::Size if size(value).is_none() => Err("a size such as 10G"),
+        Kind::Truth if truth(value).is_none() => Err("true or false"),
+        Kind::Number if number().is_none() => Err("a whole number"),
+        Kind::LogLevel if !number().is_some_and(|level| (2..=7).contains(&level)) => {
+            Err("a level from 2 to 7")
+        }
+        Kind::Percent => {
+            let number = value
+                .strip_suffix('%')
+                .and_then(|number| number.parse::<u32>().ok());
+            match number {
+                Some(0..100) => Ok(()),
+                _ => Err("a percentage below 100 with its %, such as 10%"),
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Go's `strconv.ParseBool`.
+fn truth(value: &str) -> Option<bool> {
+    match value {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
+}
+
+/// A size in Docker's binary units. Source: docker/go-units `size.go`, `RAMInBytes`.
+fn size(value: &str) -> Option<Bytes> {
+    let digits = value
+        .find(|letter: char| !letter.is_ascii_digit())
+        .unwrap_or(value.len());
+    let (whole, rest) = value.split_at(digits);
+    let (fraction, unit) = match rest.strip_prefix('.') {
+        Some(rest) => {
+            let end = rest
+                .find(|letter: char| !letter.is_ascii_digit())
+                .unwrap_or(rest.len());
+            rest.split_at(end)
+        }
+        None => ("", rest),
+    };
+    if rest.starts_with('.') && fraction.is_empty() {
+        return None;
+    }
+    let unit = unit.strip_prefix(' ').unwrap_or(unit).to_ascii_lowercase();
+    let unit = unit.strip_suffix('b').unwrap_or(&unit);
+    let unit = unit.strip_suffix('i').unwrap_or(unit);
+    let shift = match unit {
+        "" => 0,
+        "k" => 10,
+        "m" => 20,
+        "g" => 30,
+        "t" => 40,
+        "p" => 50,
+        _ => return None,
+    };
+    let whole = whole.parse::<u64>().ok()?.checked_mul(1 << shift)?;
+    // Six digits are more than anyone writes.
+    let fraction = &fraction[..fraction.len().min(6)];
+    let scale = 10_u64.pow(u32::try_from(fraction.len()).ok()?);
+    let part = fraction.parse::<u64>().unwrap_or(0);
+    let part = u64::try_from((u128::from(part) << shift) / u128::from(scale)).ok()?;
+    whole.checked_add(part).map(Bytes)
+}
+
+fn base_size(value: &str, target: &Target) -> Verdict {
+    let (given, ours) = (size(value).unwrap_or_default(), target.base_size);
+    if given < ours {
+        return Verdict::Refused(format!(
+            "is less than the {} bytes of this root's devices, so Docker does not start; remove it",
+            ours.0
+        ));
+    }
+    if given > ours {
+        return Verdict::Odd(format!(
+            "is more than the {} bytes of this root's devices: Docker's first start enlarges the base device, which new \
+             images get, and no layer there is; remove it unless that is meant",
+            ours.0
+        ));
+    }
+    Verdict::Fits
+}
+
+fn block_size(value: &str, target: &Target) -> Verdict {
+    // Docker counts in whole sectors.
+    let sectors = size(value).unwrap_or_default().0 >> 9;
+    let is_given_pool = target
+        .storage_opts
+        .iter()
+        .any(|option| option.starts_with("dm.thinpooldev="));
+    if is_given_pool || sectors == target.data_block.0 >> 9 {
+        return Verdict::Fits;
+    }
+    Verdict::Refused(format!(
+        "is not this pool's block of {} bytes, and the kernel refuses another one; remove it",
+        target.data_block.0
+    ))
+}
+
+fn loop_size(value: &str, file: Option<Bytes>) -> Verdict {
+    let given = size(value).unwrap_or_default();
+    match file {
+        None => Verdict::Odd("has no effect, for the pool is not in loop files".to_owned()),
+        Some(file) if given < file => Verdict::Odd(format!(
+            "is less than the file of {} bytes, which Docker leaves as it is with a warning",
+            file.0
+        )),
+        Some(_) => Verdict::Fits,
+    }
+}
+
+fn file_system(value: &str, target: &Target) -> Verdict {
+    if value != "ext4" && value != "xfs" {
+        return Verdict::Refused(
+            "is neither ext4 nor xfs, so Docker does not start; remove it".to_owned(),
+        );
+    }
+    if value == target.file_system.to_string() {
+        return Verdict::Fits;
+    }
+    Verdict::Odd(format!(
+        "is not this root's {}, which Docker goes on using, with a warning",
+        target.file_system
+    ))
+}
+
+fn device(key: &str, value: &str, target: &Target) -> Verdict {
+    let option = format!("{key}={value}");
+    if target
+        .storage_opts
+        .iter()
+        .any(|ours| is_same(ours, &option))
+    {
+        return Verdict::Fits;
+    }
+    let ours = match &target.storage_opts[..] {
+        [] => "loop files".to_owned(),
+        opts => opts.join(", "),
+    };
+    Verdict::Refused(format!(
+        "names another pool than this root's ({ours}): Docker does not find the base device there and does not start; \
+         remove it"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_as_docker_reads_them() {
+        for (text, bytes) in [
+            ("10", Some(10)),
+            ("10G", Some(10 << 30)),
+            ("10gib", Some(10 << 30)),
+            ("1.5 k", Some(1536)),
+            ("0.5T", Some(1 << 39)),
+            ("2p", Some(2 << 50)),
+            ("", None),
+            ("G", None),
+            ("1.", None),
+            ("-1", None),
+            ("1X", None),
+            ("99999999999999P", None),
+        ] {
+            assert_eq!(size(text), bytes.map(Bytes), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_option_is_judged(option in "(dm\\.[a-z_]{1,12}|dm.basesize|.{0,5})[=]?.{0,12}") {
+            let target = Target {
+                storage_opts: Vec::new(),
+                base_size: Bytes::gib(10),
+                data_block: Bytes(65536),
+                file_system: crate::devicemapper::driver_files::FileSystem::Ext4,
+                files: None,
+                space: None,
+            };
+            judge(&option, &target, None);
+            judge_all(&[&option], None);
+            min_free_percent(&[&option]);
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! What Docker has made and removed in a pool since the conversion, by the files of its driver.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::devicemapper::DeviceFiles;
+
+/// What the driver's files say of the pool.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Dockers {
+    /// The devices that have a file, or are in the transaction that was opened last.
+    ids: BTreeSet<u32>,
+    /// The number of that transaction: the pool's own, or the one after it while it is under way.
+    /// Source: moby v20.10 `daemon/graphdriver/devmapper/deviceset.go`, `openTransaction`, `closeTransaction`.
+    open_transaction: Option<u64>,
+}
+
+impl Dockers {
+    /// Reads the files of a root: in their place, or staged, where a conversion is not in place yet or not any more. What cannot
+    /// be read says nothing.
+    pub(super) fn read(root: &Path, stage: &Path) -> Self {
+        let homes = [root, stage].map(|parent| parent.join("devicemapper"));
+        let read = homes.iter().find_map(|home| DeviceFiles::read(home).ok());
+        read.map(|files| Self::of(&files)).unwrap_or_default()
+    }
+
+    fn of(files: &DeviceFiles) -> Self {
+        let devices = files.base.iter().chain(files.layers.values());
+        let mut ids: BTreeSet<_> = devices.map(|device| device.id().get()).collect();
+        ids.extend(files.open.map(|open| open.device));
+        Self {
+            ids,
+            open_transaction: files.open.map(|open| open.id),
+        }
+    }
+
+    /// Whether a device of this number is Docker's.
+    pub(super) fn has(&self, id: u32) -> bool {
+        self.ids.contains(&id)
+    }
+
+    /// Whether Docker has worked in the pool since it had this transaction id.
+    pub(super) fn came_after(&self, transaction_id: u64) -> bool {
+        self.open_transaction
+            .is_some_and(|open| open > transaction_id)
+    }
+
+    /// Whether the pool can have this transaction id by Docker's doing.
+    pub(super) fn left(&self, transaction_id: u64) -> bool {
+        let open = self.open_transaction;
+        open == Some(transaction_id) || open.is_some() && open == transaction_id.checked_add(1)
+    }
+}
+
+#[cfg(test)]
+impl Dockers {
+    /// For the tests of who uses it.
+    pub(super) fn with(ids: &[u32], open_transaction: u64) -> Self {
+        Self {
+            ids: ids.iter().copied().collect(),
+            open_transaction: Some(open_transaction),
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! What a run is about to make in a pool of the operator.
+
+use std::path::Path;
+
+use super::claim::{self, ThinPool};
+use crate::plan::Plan;
+use crate::pool::{DeviceError as Error, device_mapper_with_pools, find};
+
+/// What a run on a pool that suits is about to make in it.
+pub(super) fn claim(path: &Path, plan: &Plan) -> Result<ThinPool, Error> {
+    let found = find(&device_mapper_with_pools()?, path)?;
+    Ok(ThinPool {
+        name: found.name,
+        uuid: Some(found.uuid).filter(|uuid| !uuid.is_empty()),
+        transaction_id: plan.transaction_before,
+        first_thin_id: 1,
+        last_thin_id: last_thin_id(plan),
+        boot_id: claim::boot_id().map_err(Error::io(path, "find out the boot of"))?,
+        base_uuid: None,
+    })
+}
+
+/// A plan's devices are numbered from 1 without a gap.
+pub(super) fn last_thin_id(plan: &Plan) -> u32 {
+    let last = plan.devices.last().expect("a plan has a base device");
+    last.thin_id.value()
+}

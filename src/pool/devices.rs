@@ -1,0 +1,238 @@
+//! Whether two devices or files suit for a new pool.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::Command;
+
+use nix::errno::Errno;
+use nix::sys::statvfs::statvfs;
+use nix::unistd::{AccessFlags, access};
+
+use super::device_error::Error;
+use super::in_use;
+use super::refusal::Refusal;
+use super::target::{Facts, Space};
+use crate::devicemapper::driver_files::DEFAULT_BLOCK_SIZE;
+use crate::sys::block::{self, Kind};
+use crate::thin;
+use crate::units::Bytes;
+
+/// Smallest metadata device. Source: linux v6.6 `Documentation/admin-guide/device-mapper/thin-provisioning.rst`.
+const LEAST_METADATA: Bytes = Bytes::mib(2);
+
+/// Smallest data device; no file system of any use is smaller.
+const LEAST_DATA: Bytes = Bytes::mib(1);
+
+/// Looks at both; changes neither.
+pub(super) fn check(data: &Path, metadata: &Path) -> Result<Facts, Error> {
+    let data = Candidate::look(data, LEAST_DATA)?;
+    // Before the other is looked at: it would be found in use, by this.
+    if block::kind(metadata).is_ok_and(|kind| kind == data.kind) {
+        return Err(data.refused(Refusal::SameDevice));
+    }
+    let metadata = Candidate::look(metadata, LEAST_METADATA)?;
+    metadata.expect_blank()?;
+    data.expect_no_signature()?;
+    metadata.expect_no_signature()?;
+    let notices = [&data, &metadata].into_iter().flat_map(Candidate::notices);
+    Ok(Facts {
+        pool: None,
+        data_block: DEFAULT_BLOCK_SIZE,
+        space: Some(Space {
+            data: data.size,
+            metadata: metadata.size.min(thin::MAX_METADATA_BLOCKS.bytes()),
+        }),
+        transaction_id: 0,
+        notices: notices.collect(),
+    })
+}
+
+/// Sees to it that nothing uses a device or file, and that nothing else claims it as long as the answer lives.
+pub(crate) fn expect_unused(path: &Path) -> Result<Candidate<'_>, Error> {
+    Candidate::look(path, Bytes(0))
+}
+
+/// The command that makes a metadata device begin with zeros.
+pub(crate) fn wiping(path: &Path) -> String {
+    let path = path.display();
+    format!("dd if=/dev/zero of={path} bs=4096 count=1 conv=notrunc,fsync")
+}
+
+/// A device or file that nothing else uses, as long as this lives.
+pub(crate) struct Candidate<'p> {
+    path: &'p Path,
+    kind: Kind,
+    file: File,
+    size: Bytes,
+}
+
+impl<'p> Candidate<'p> {
+    fn look(path: &'p Path, least: Bytes) -> Result<Self, Error> {
+        let kind = match block::kind(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(Error::refused(path, Refusal::Missing));
+            }
+            other => other.map_err(Error::io(path, "look at"))?,
+        };
+        let file = match kind {
+            Kind::Block { rdev } => open_device(path, rdev)?,
+            Kind::File { .. } => open_file(path)?,
+            Kind::Other => return Err(Error::refused(path, Refusal::Kind)),
+        };
+        let used = in_use::loop_devices(&file).map_err(Error::io(path, "find loop devices of"))?;
+        if let Some(by) = used {
+            return Err(Error::refused(path, Refusal::InUse { by }));
+        }
+        let size = block::size(&file).map_err(Error::io(path, "tell the size of"))?;
+        if size < least {
+            return Err(Error::refused(path, Refusal::TooSmall { size, least }));
+        }
+        Ok(Self {
+            path,
+            kind,
+            file,
+            size,
+        })
+    }
+
+    fn refused(&self, why: Refusal) -> Error {
+        Error::refused(self.path, why)
+    }
+
+    /// The kernel makes a new pool only where there are zeros, and else takes what it finds for a pool.
+    fn expect_blank(&self) -> Result<(), Error> {
+        let mut first = [0; 4096];
+        block::read_direct(self.path, 0, &mut first).map_err(Error::io(self.path, "read"))?;
+        let path = self.path.display().to_string();
+        if thin::begins_a_pool(&first) {
+            return Err(self.refused(Refusal::OldPool { path }));
+        }
+        if first != [0; 4096] {
+            return match blkid(self.path)? {
+                Some(what) => Err(self.refused(Refusal::Signature { what, path })),
+                None => Err(self.refused(Refusal::NotZero { path })),
+            };
+        }
+        Ok(())
+    }
+
+    fn expect_no_signature(&self) -> Result<(), Error> {
+        let Some(what) = blkid(self.path)? else {
+            return Ok(());
+        };
+        let path = self.path.display().to_string();
+        Err(self.refused(Refusal::Signature { what, path }))
+    }
+
+    fn notices(&self) -> Vec<String> {
+        let Kind::File { .. } = self.kind else {
+            return Vec::new();
+        };
+        let path = self.path.display();
+        let mut notices = vec![format!(
+            "{path}: is a file, and Docker takes block devices only: attach it (losetup -f --show {path}) before Docker starts"
+        )];
+        if let Some(lacking) = self.lacking() {
+            notices.push(format!(
+                "{path}: has holes, and its file system has {lacking} less than filling them takes"
+            ));
+        }
+        notices
+    }
+
+    /// By how much a sparse file cannot grow to the size it claims.
+    fn lacking(&self) -> Option<Bytes> {
+        let meta = self.file.metadata().ok()?;
+        let room = statvfs(self.path).ok()?;
+        let free = room.blocks_available().saturating_mul(room.fragment_size());
+        let holes = meta.len().saturating_sub(meta.blocks().saturating_mul(512));
+        holes
+            .checked_sub(free)
+            .filter(|lacking| *lacking > 0)
+            .map(Bytes)
+    }
+}
+
+fn open_device(path: &Path, rdev: u64) -> Result<File, Error> {
+    match block::open_exclusive(path) {
+        Ok(_) if block::is_read_only(rdev) => Err(Error::refused(path, Refusal::ReadOnly)),
+        Ok(file) => Ok(file),
+        Err(error) if error.raw_os_error() == Some(Errno::EBUSY as i32) => {
+            let by = in_use::users(rdev);
+            Err(Error::refused(path, Refusal::InUse { by }))
+        }
+        Err(error) => Err(Error::io(path, "open")(error)),
+    }
+}
+
+fn open_file(path: &Path) -> Result<File, Error> {
+    access(path, AccessFlags::W_OK).map_err(|errno| match errno {
+        Errno::EROFS => Error::refused(path, Refusal::ReadOnly),
+        errno => Error::io(path, "write")(errno.into()),
+    })?;
+    File::open(path).map_err(Error::io(path, "open"))
+}
+
+/// What `blkid` finds on a device: a file system, a partition table, a member of something. Source: blkid(8): 0 is found,
+/// 2 nothing found, 8 more than one.
+fn blkid(path: &Path) -> Result<Option<String>, Error> {
+    const PROGRAM: &str = "blkid";
+    let failed = |what| Error::Program {
+        program: PROGRAM,
+        what,
+    };
+    // Not on the PATH of every user that becomes root.
+    let places = [PROGRAM, "/sbin/blkid", "/usr/sbin/blkid"];
+    let mut outputs = places.into_iter().map(|program| {
+        let mut command = Command::new(program);
+        command.args(["-p", "-o", "export"]).arg(path).output()
+    });
+    let is_there = |output: &io::Result<_>| !matches!(output, Err(error) if error.kind() == io::ErrorKind::NotFound);
+    let output = outputs
+        .find(is_there)
+        .ok_or_else(|| failed("not found; install util-linux".to_owned()))?
+        .map_err(|error| failed(error.to_string()))?;
+    match output.status.code() {
+        Some(0) => Ok(Some(parse_blkid(&String::from_utf8_lossy(&output.stdout)))),
+        Some(2) => Ok(None),
+        Some(8) => Ok(Some(
+            "more than one file system or partition table".to_owned(),
+        )),
+        _ => {
+            let words = String::from_utf8_lossy(&output.stderr);
+            Err(failed(format!("{}: {}", output.status, words.trim())))
+        }
+    }
+}
+
+fn parse_blkid(text: &str) -> String {
+    let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key));
+    let kind = value("TYPE=").map(|kind| format!("a signature of {kind}"));
+    let table = value("PTTYPE=").map(|kind| format!("a partition table ({kind})"));
+    kind.or(table)
+        .unwrap_or_else(|| "a known signature".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_blkid_found_is_named() {
+        for (text, named) in [
+            (
+                "DEVNAME=/dev/x\nUUID=1\nTYPE=ext4\nUSAGE=filesystem\n",
+                "a signature of ext4",
+            ),
+            (
+                "DEVNAME=/dev/x\nPTUUID=1\nPTTYPE=dos\n",
+                "a partition table (dos)",
+            ),
+            ("DEVNAME=/dev/x\n", "a known signature"),
+        ] {
+            assert_eq!(parse_blkid(text), named);
+        }
+    }
+}

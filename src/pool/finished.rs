@@ -1,0 +1,162 @@
+//! A finished pool that is active, found without changing it.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use super::device_error::Error;
+use super::in_use;
+use super::refusal::Refusal;
+use super::status::{Problem, Status};
+use super::target::{self, Found};
+use super::thin_pool::THIN_POOL;
+use crate::sys::block::{self, Kind};
+use crate::sys::device_mapper::{self, DeviceMapper};
+use crate::sys::loops;
+
+/// A pool that is active and that nothing uses: all that it holds is on its disks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActivePool {
+    /// Its device-mapper name.
+    pub name: String,
+    /// Its number, as `st_rdev` has it.
+    pub rdev: u64,
+    /// The node of its data device.
+    pub data: PathBuf,
+    /// The node of its metadata device.
+    pub metadata: PathBuf,
+    /// What keeps it from being written to, if something does.
+    pub problem: Option<Problem>,
+}
+
+impl ActivePool {
+    /// The pool at a path, such as `/dev/mapper/NAME`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] when there is no pool, or one that cannot be written to or is in use, by thin devices or anything
+    /// else; [`Error::Missing`], [`Error::DeviceMapper`], [`Error::Unreadable`], [`Error::Io`].
+    pub fn find(path: &Path) -> Result<Self, Error> {
+        let dm = target::device_mapper_with_pools()?;
+        Self::idle(&dm, path, target::find(&dm, path)?)
+    }
+
+    /// The pool at a path, even if nothing can be written to it.
+    ///
+    /// # Errors
+    ///
+    /// As [`find`](Self::find) otherwise.
+    pub fn find_to_read(path: &Path) -> Result<Self, Error> {
+        let dm = target::device_mapper_with_pools()?;
+        Self::idle(&dm, path, target::find_to_read(&dm, path)?)
+    }
+
+    /// Makes sure that a pool is active at a path. Device-mapper knows it by its name where neither udev nor libdevmapper has made a
+    /// node, and while LVM makes it anew.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] when there is no pool, or it is not active; [`Error::Missing`], [`Error::DeviceMapper`], [`Error::Unreadable`].
+    pub fn expect_at(path: &Path) -> Result<(), Error> {
+        let dm = target::device_mapper_with_pools()?;
+        target::find_to_read(&dm, path).map(drop)
+    }
+
+    /// The pool that is active on two devices or files, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`find_to_read`](Self::find_to_read); also when something else than a pool uses one of the two.
+    pub fn on(data: &Path, metadata: &Path) -> Result<Option<Self>, Error> {
+        let dm = match DeviceMapper::open() {
+            Ok(dm) => dm,
+            Err(device_mapper::Error::Absent(_)) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let mut found: Option<Self> = None;
+        for path in [data, metadata] {
+            for holder in holders(path)? {
+                let mapper = Path::new("/dev/mapper").join(&holder);
+                let is_pool = dm
+                    .table(&holder)?
+                    .iter()
+                    .any(|line| line.target == THIN_POOL);
+                let to_read = || Self::idle(&dm, &mapper, target::find_to_read(&dm, &mapper)?);
+                let pool = is_pool.then(to_read).transpose()?;
+                if pool.is_none()
+                    || found
+                        .as_ref()
+                        .is_some_and(|known| pool.as_ref() != Some(known))
+                {
+                    let by = format!("part of {}", mapper.display());
+                    return Err(Error::refused(path, Refusal::InUse { by }));
+                }
+                found = pool;
+            }
+        }
+        Ok(found)
+    }
+
+    fn idle(dm: &DeviceMapper, path: &Path, pool: Found) -> Result<Self, Error> {
+        target::expect_unused(dm, path, &pool.name)?;
+        // It writes out what it has not yet.
+        let status = target::read_committed_status(dm, &pool.name)?;
+        if status == Status::Failed {
+            let problem = Problem::Failed;
+            return Err(Error::refused(path, Refusal::Broken { problem }));
+        }
+        let problem = match status.problem() {
+            None | Some(Problem::ReadOnly) if pool.read_only => Some(Problem::WriteProtected),
+            problem => problem,
+        };
+        Self::of(pool, problem)
+    }
+
+    fn of(pool: Found, problem: Option<Problem>) -> Result<Self, Error> {
+        Ok(Self {
+            problem,
+            data: target::node_of(&pool, &pool.table.data)?,
+            metadata: target::node_of(&pool, &pool.table.metadata)?,
+            name: pool.name,
+            rdev: pool.rdev,
+        })
+    }
+}
+
+/// Names of the device-mapper devices on a block device, or on the loop devices of a file.
+fn holders(path: &Path) -> Result<Vec<String>, Error> {
+    let numbers = match block::kind(path).map_err(Error::io(path, "look at"))? {
+        Kind::Block { rdev } => vec![rdev],
+        Kind::File { .. } => loops_of(path)?,
+        Kind::Other => return Err(Error::refused(path, Refusal::Kind)),
+    };
+    let mut names = Vec::new();
+    for rdev in numbers {
+        for holder in block::holders(rdev) {
+            let node = Path::new("/dev").join(&holder);
+            let name = match block::kind(&node) {
+                Ok(Kind::Block { rdev }) => block::device_mapper_name(rdev),
+                _ => None,
+            };
+            let in_use = || {
+                Error::refused(
+                    path,
+                    Refusal::InUse {
+                        by: in_use::users(rdev),
+                    },
+                )
+            };
+            names.push(name.ok_or_else(in_use)?);
+        }
+    }
+    Ok(names)
+}
+
+fn loops_of(path: &Path) -> Result<Vec<u64>, Error> {
+    let found = File::open(path).and_then(|file| loops::attached_to(&file));
+    let found = found.map_err(Error::io(path, "find loop devices of"))?;
+    let numbers = found.iter().filter_map(|node| match block::kind(node) {
+        Ok(Kind::Block { rdev }) => Some(rdev),
+        _ => None,
+    });
+    Ok(numbers.collect())
+}

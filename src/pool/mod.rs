@@ -1,0 +1,32 @@
+//! Drives the kernel's thin pools: tables, messages, thin devices, mounts, and what a killed run left of them.
+
+mod backing;
+pub(super) mod device_error;
+pub(super) mod devices;
+mod finished;
+mod in_use;
+pub mod leftovers;
+mod lvm;
+mod names;
+mod refusal;
+mod shared;
+mod status;
+mod suspended;
+pub(super) mod target;
+mod thin_device;
+mod thin_pool;
+mod watch;
+
+pub use device_error::{Error as DeviceError, Full, Stuck};
+pub(crate) use devices::Candidate;
+pub use finished::ActivePool;
+pub use lvm::volume_at;
+pub use names::{Names, What};
+pub use refusal::Refusal;
+pub use status::{Live, Mode, PoolTable, Problem, Status, Usage};
+pub(crate) use suspended::outlast_suspension;
+pub(crate) use target::{Contents, Found, device_mapper_with_pools, expect_loops, find};
+pub use target::{Facts, Space, Target};
+pub use thin_device::{Mounted, Thin};
+pub use thin_pool::Pool;
+pub use watch::Watch;

@@ -1,0 +1,184 @@
+//! Why a device or pool does not suit. Each message follows a path and a colon.
+
+use std::path::{Path, PathBuf};
+
+use crate::shell::word;
+use crate::thin;
+use crate::units::Bytes;
+
+/// Why a device or pool does not suit.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// There is nothing at the path.
+    #[error("does not exist; make it, or activate it (LVM: vgchange -ay), first")]
+    Missing,
+    /// No device of device-mapper.
+    #[error(
+        "is no device-mapper device, so no thin pool: make one first, and name it as /dev/mapper/NAME"
+    )]
+    NotDeviceMapper,
+    /// A device-mapper device, but no pool.
+    #[error("is no thin pool, but a device with the target {target}")]
+    NotAPool {
+        /// The target's type.
+        target: String,
+    },
+    /// LVM's stand-in for a pool that has LVM's own thin volumes, or had: LVM counts their transactions from then on.
+    #[error(
+        "is LVM's stand-in for a pool that has or had LVM thin volumes ({pool}), which cannot be shared with Docker; \
+         make a pool that never had one (lvcreate --type thin-pool)"
+    )]
+    LvmWrapper {
+        /// The pool itself.
+        pool: String,
+    },
+    /// A pool that has LVM's own thin volumes, or had.
+    #[error(
+        "is the hidden half of an LVM pool that has or had LVM thin volumes, which cannot be shared with Docker; \
+         make a pool that never had one (lvcreate --type thin-pool)"
+    )]
+    LvmHidden,
+    /// The device holds I/O back.
+    #[error("is suspended; see what suspended it, or resume it (dmsetup resume {name})")]
+    Suspended {
+        /// The pool's name.
+        name: String,
+    },
+    /// Something is about to give the device another table.
+    #[error(
+        "has another table loaded that is not in use; see what loaded it, or drop it (dmsetup clear {name})"
+    )]
+    Loaded {
+        /// The pool's name.
+        name: String,
+    },
+    /// The device has no table.
+    #[error("has no table; activate it (lvchange -ay, or dmsetup load and resume)")]
+    NotActive,
+    /// It cannot be written to.
+    #[error("is read-only; make it writable")]
+    ReadOnly,
+    /// The pool is in a state that a repair has to end.
+    #[error(
+        "cannot be written to: {problem}; take it down, run thin_check (and thin_repair if need be) on its metadata"
+    )]
+    Broken {
+        /// What it says of itself.
+        problem: super::status::Problem,
+    },
+    /// The pool has no free data block.
+    #[error("has no free data block; extend it")]
+    Full,
+    /// The pool holds something.
+    #[error(
+        "holds data already, {blocks} blocks of it; only an empty pool will do, and Docker refuses any other too"
+    )]
+    HoldsData {
+        /// Data blocks in use.
+        blocks: u64,
+    },
+    /// The pool holds thin devices that nothing was written to.
+    #[error(
+        "holds thin devices already ({count}, from number {first} on); only an empty pool will do: delete them \
+         (dmsetup message {pool} 0 'delete {first}')"
+    )]
+    HoldsDevices {
+        /// How many.
+        count: usize,
+        /// The lowest number.
+        first: thin::ThinId,
+        /// The pool's name.
+        pool: String,
+    },
+    /// Someone reads the pool's metadata.
+    #[error(
+        "has a metadata snapshot that something holds; wait for it, or release it \
+         (dmsetup message {pool} 0 release_metadata_snap)"
+    )]
+    HeldRoot {
+        /// The pool's name.
+        pool: String,
+    },
+    /// A metadata operation failed earlier.
+    #[error(
+        "is marked as needing a check, so the kernel lets nothing be written: take it down, `thin_check --clear-needs-check-flag {}`, \
+         and bring it up again; of LVM's pools `lvconvert --repair` does it",
+        word(metadata)
+    )]
+    NeedsCheck {
+        /// The metadata device.
+        metadata: PathBuf,
+    },
+    /// The pool's metadata does not read.
+    #[error("has metadata that cannot be understood ({0}); take it down and run thin_check on it")]
+    Metadata(thin::Error),
+    /// The blocks are too large.
+    #[error(
+        "has data blocks of {block}; every block that a layer changes would take that much, so at most {most} will do"
+    )]
+    BlockSize {
+        /// What it has.
+        block: Bytes,
+        /// What would do.
+        most: Bytes,
+    },
+    /// Something else uses it.
+    #[error("is in use: {by}")]
+    InUse {
+        /// What uses it, as far as it can be seen.
+        by: String,
+    },
+    /// Neither a block device nor a file.
+    #[error("is neither a block device nor a regular file")]
+    Kind,
+    /// One device for both.
+    #[error("is named for data and for metadata; the pool needs two devices")]
+    SameDevice,
+    /// Not enough room for any pool.
+    #[error("has only {size}; at least {least} are needed")]
+    TooSmall {
+        /// What it has.
+        size: Bytes,
+        /// What is needed.
+        least: Bytes,
+    },
+    /// The metadata of another pool.
+    #[error(
+        "begins with the metadata of a thin pool; if that pool is not needed any more, wipe it with \
+         `dd if=/dev/zero of={path} bs=4096 count=1 conv=notrunc,fsync`"
+    )]
+    OldPool {
+        /// The device.
+        path: String,
+    },
+    /// Something unknown.
+    #[error(
+        "does not begin with zeros, so something may be on it; if it is not needed, wipe it with \
+         `dd if=/dev/zero of={path} bs=4096 count=1 conv=notrunc,fsync`"
+    )]
+    NotZero {
+        /// The device.
+        path: String,
+    },
+    /// Something known.
+    #[error("holds {what}; if it is not needed, wipe it with `wipefs -a {path}`")]
+    Signature {
+        /// What `blkid` calls it.
+        what: String,
+        /// The device.
+        path: String,
+    },
+}
+
+impl Refusal {
+    /// What keeps one from reading the metadata on a device.
+    pub(crate) fn of_metadata(error: thin::Error, metadata: &Path) -> Self {
+        match error {
+            thin::Error::NeedsCheck => Self::NeedsCheck {
+                metadata: metadata.to_owned(),
+            },
+            error => Self::Metadata(error),
+        }
+    }
+}

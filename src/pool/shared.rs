@@ -1,0 +1,175 @@
+//! What everyone shares who has to do with a pool: what it says of itself, and its table.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::device_error::{Error, Stuck};
+use super::lvm::{self, HeldOff};
+use super::status::{ERROR_IF_NO_SPACE_SINCE, PoolTable, Problem, Status};
+use super::suspended::{expect_left_alone, outlast_suspension, state_once_left_alone};
+use super::target;
+use super::thin_pool::THIN_POOL;
+use crate::chain::Chain;
+use crate::sys::device_mapper::{Commit, DeviceMapper, Line, State};
+use crate::units::{Bytes, SECTOR_BYTES};
+
+/// What everyone knows of a pool who has to do with it: its thin devices and its watch.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) dm: DeviceMapper,
+    pub(super) name: String,
+    uuid: String,
+    pub(super) rdev: u64,
+    pub(super) data_block: Bytes,
+    /// Whether it is the operator's.
+    is_given: bool,
+    /// Whether the kernel can be told to fail writes that find no room.
+    can_error: bool,
+    /// Whether the table got `error_if_no_space`, which it had not.
+    changed: Mutex<bool>,
+    seen: Mutex<Seen>,
+}
+
+/// What a pool said earlier.
+#[derive(Debug, Default)]
+struct Seen {
+    /// The first problem; others follow from it.
+    problem: Option<Problem>,
+    /// Whether metadata blocks were about to run out. A pool that runs out of them may fail altogether, and then tells
+    /// nothing any more (seen with Linux 7.2).
+    metadata_was_short: bool,
+}
+
+impl Shared {
+    pub(super) fn new(
+        dm: DeviceMapper,
+        found: target::Found,
+        is_given: bool,
+    ) -> Result<Self, Error> {
+        let version = dm.target_version(THIN_POOL)?;
+        Ok(Self {
+            dm,
+            name: found.name,
+            uuid: found.uuid,
+            rdev: found.rdev,
+            data_block: Bytes(found.table.block_sectors.saturating_mul(SECTOR_BYTES)),
+            is_given,
+            can_error: version >= Some(ERROR_IF_NO_SPACE_SINCE),
+            changed: Mutex::new(false),
+            seen: Mutex::default(),
+        })
+    }
+
+    /// What the pool says of itself, without making it write anything.
+    pub(super) fn status(&self) -> Result<Status, Error> {
+        target::read_status(&self.dm, &self.name, Commit::No)
+    }
+
+    /// What keeps the pool from being written to: the first that was ever seen.
+    pub(super) fn problem(&self) -> Result<Option<Problem>, Error> {
+        let status = self.status()?;
+        let mut seen = lock(&self.seen);
+        let problem = match (status, status.problem()) {
+            (_, Some(Problem::Failed)) if seen.metadata_was_short => Some(Problem::MetadataFull),
+            (_, problem) => problem,
+        };
+        if let Status::Live(live) = status {
+            seen.metadata_was_short |= live.metadata_is_short();
+        }
+        seen.problem = seen.problem.or(problem);
+        Ok(seen.problem)
+    }
+
+    /// Makes all that was made so far durable.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the pool.
+    pub(super) fn commit(&self) -> Result<(), Error> {
+        target::read_committed_status(&self.dm, &self.name)?;
+        let problem = self.problem()?;
+        problem.map_or(Ok(()), |problem| Err(Error::problem(&self.name, problem)))
+    }
+
+    /// Makes writes fail that the pool has no room for, those that wait already among them.
+    pub(super) fn stop_queueing(&self) -> Result<(), Error> {
+        if !self.can_error {
+            return Ok(());
+        }
+        let (_held_off, sectors, table) = self.table_in_use()?;
+        if table.errors_if_no_space() {
+            return Ok(());
+        }
+        // Also if the call fails: it may have got half-way.
+        *lock(&self.changed) = true;
+        let table = table.with_error_if_no_space();
+        Ok(self.dm.reload(&self.name, &line(sectors, &table))?)
+    }
+
+    /// The size in sectors and the table, as they are once nobody is changing them. LVM may extend the pool at any moment,
+    /// and a pool does not resume with a size below the one it had: LVM is held off.
+    fn table_in_use(&self) -> Result<(Option<HeldOff>, u64, PoolTable), Error> {
+        // Before LVM is held off: it may be the one to end that.
+        state_once_left_alone(&self.dm, &self.name)?;
+        let held_off = lvm::hold_off(&self.name, &self.uuid);
+        expect_left_alone(self.dm.state(&self.name)?.as_ref())?;
+        let (sectors, table) = target::read_table(&self.dm, &self.name)?;
+        Ok((held_off, sectors, table))
+    }
+
+    /// Gives the table back what [`stop_queueing`](Self::stop_queueing) took.
+    pub(super) fn restore_table(&self) -> Option<Stuck> {
+        if !*lock(&self.changed) {
+            return None;
+        }
+        let name = &self.name;
+        let (error, command) = match self.table_in_use() {
+            // LVM may have done it already.
+            Ok((_, _, table)) if !table.errors_if_no_space() => return None,
+            Ok((_held_off, sectors, table)) => {
+                let line = line(sectors, &table.without_error_if_no_space());
+                let Err(error) = self.dm.reload(name, &line) else {
+                    *lock(&self.changed) = false;
+                    return None;
+                };
+                let command = format!(
+                    "dmsetup reload {name} --table '{line}' && dmsetup suspend --noflush {name} && dmsetup resume {name}"
+                );
+                (error.into(), command)
+            }
+            Err(error) => (error, format!("dmsetup table {name}")),
+        };
+        // LVM knows the table, also when it has extended the pool since.
+        let lvms = lvm::volume(name, &self.uuid);
+        let lvms = lvms.map(|volume| format!("lvchange --refresh {volume}"));
+        Some(Stuck {
+            what: format!(
+                "{}: the pool fails writes that it has no room for, as it did not before",
+                Chain(&error)
+            ),
+            command: lvms.unwrap_or(command),
+        })
+    }
+
+    /// Makes a device on the pool.
+    pub(super) fn create_on(
+        &self,
+        (name, uuid): (&str, &str),
+        line: &Line,
+    ) -> Result<State, Error> {
+        let create = || self.dm.create(name, uuid, line);
+        if self.is_given {
+            outlast_suspension(&self.dm, &self.name, create)
+        } else {
+            Ok(create()?)
+        }
+    }
+}
+
+fn line(sectors: u64, table: &PoolTable) -> Line {
+    Line::only(sectors, THIN_POOL, table.to_string())
+}
+
+/// A thread that panicked while it held the lock left nothing half-done: the values are set as a whole.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

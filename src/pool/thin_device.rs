@@ -1,0 +1,229 @@
+//! An active thin device, and the file system mounted from it.
+//!
+//! Both are guards: `close` takes down and tells what went wrong; dropping does the same as far as it can, and logs.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use nix::libc::{O_DIRECTORY, O_NOFOLLOW};
+use nix::sys::stat::{Mode, fchmod};
+use nix::sys::statvfs::{FsFlags, fstatvfs};
+use nix::unistd::syncfs;
+
+use super::device_error::Error;
+use super::shared::Shared;
+use crate::devicemapper::driver_files::FileSystem;
+use crate::sys::device_mapper::Line;
+use crate::sys::{block, mounts};
+
+/// Options by kernel: the first text it takes is used. A file system is worthless until its layer is complete and flushed
+/// as a whole, so nothing waits for the disk's cache in between; but an error must not pass unnoticed.
+const EXT4_OPTIONS: &[&str] = &[
+    "errors=remount-ro,data_err=abort,barrier=0",
+    "errors=remount-ro,barrier=0",
+    "",
+];
+
+/// Snapshots share their UUID, and xfs mounts only one file system of a UUID unless told so.
+const XFS_OPTIONS: &[&str] = &["nouuid"];
+
+/// An active thin device.
+#[derive(Debug)]
+pub struct Thin {
+    pool: Arc<Shared>,
+    name: String,
+    rdev: u64,
+    path: PathBuf,
+    /// Open from the beginning, so that its `fsync` tells of every write that failed since.
+    block: Option<File>,
+    active: bool,
+}
+
+impl Thin {
+    pub(super) fn activate(
+        pool: &Arc<Shared>,
+        (name, uuid): (String, &str),
+        line: &Line,
+    ) -> Result<Self, Error> {
+        let state = pool.create_on((&name, uuid), line)?;
+        let mut thin = Self {
+            pool: Arc::clone(pool),
+            name,
+            rdev: state.rdev,
+            path: PathBuf::new(),
+            block: None,
+            active: true,
+        };
+        let node = block::wait_for_node(state.rdev);
+        thin.path = node.map_err(Error::io(Path::new(&thin.name), "find the node"))?;
+        let opened = File::open(&thin.path).map_err(Error::io(&thin.path, "open"))?;
+        thin.block = Some(opened);
+        Ok(thin)
+    }
+
+    /// Its device-mapper name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its block device, `/dev/dm-N`.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Mounts its file system on a directory.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Mount`] when the kernel does not mount it, [`Error::NotMounted`] when something else appears there.
+    pub fn mount(&self, at: &Path, kind: FileSystem) -> Result<Mounted<'_>, Error> {
+        let (kind, options) = match kind {
+            FileSystem::Ext4 => ("ext4", EXT4_OPTIONS),
+            FileSystem::Xfs => ("xfs", XFS_OPTIONS),
+        };
+        mounts::mount(&self.path, at, kind, options).map_err(|source| Error::Mount {
+            device: self.name.clone(),
+            source,
+        })?;
+        let mut mounted = Mounted {
+            thin: self,
+            at: at.to_owned(),
+            root: None,
+            active: true,
+        };
+        let root = fs::OpenOptions::new()
+            .read(true)
+            .custom_flags(O_DIRECTORY | O_NOFOLLOW)
+            .open(at)
+            .map_err(Error::io(at, "open"))?;
+        if root.metadata().map_err(Error::io(at, "look at"))?.dev() != self.rdev {
+            return Err(Error::NotMounted {
+                path: at.to_owned(),
+                device: self.name.clone(),
+            });
+        }
+        mounted.root = Some(root);
+        Ok(mounted)
+    }
+
+    /// Makes all that was written durable in the pool.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] when anything written since the activation did not arrive.
+    pub fn flush(&self) -> Result<(), Error> {
+        let block = self.block.as_ref().expect("open until closed");
+        block.sync_all().map_err(Error::io(&self.path, "flush"))
+    }
+
+    /// Deactivates it; it stays in the pool.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::DeviceMapper`] when it is still in use.
+    pub fn close(mut self) -> Result<(), Error> {
+        self.remove()
+    }
+
+    fn remove(&mut self) -> Result<(), Error> {
+        self.active = false;
+        self.block = None;
+        Ok(self.pool.dm.remove(&self.name)?)
+    }
+}
+
+impl Drop for Thin {
+    fn drop(&mut self) {
+        if self.active
+            && let Err(error) = self.remove()
+        {
+            // The pool's end tries again, and tells what to do when that fails too.
+            log::debug!("{error}: {:?}", std::error::Error::source(&error));
+        }
+    }
+}
+
+/// A mounted file system.
+#[derive(Debug)]
+pub struct Mounted<'t> {
+    thin: &'t Thin,
+    at: PathBuf,
+    /// Open from the beginning, so that `syncfs` tells of every write that failed since.
+    root: Option<File>,
+    active: bool,
+}
+
+impl Mounted<'_> {
+    /// The file system's root directory, by a description of its own. It must be closed before the file system is.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    pub fn dir(&self) -> Result<OwnedFd, Error> {
+        use nix::fcntl::{OFlag, openat};
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let opened = openat(self.root(), ".", flags, Mode::empty());
+        opened.map_err(|errno| Error::io(&self.at, "open")(errno.into()))
+    }
+
+    /// Writes everything to the device, and finds out whether the file system survived.
+    ///
+    /// Linux before 5.8 does not tell here of file data that could not be written: there, every file must be synced by
+    /// itself afterwards.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::FileSystemFailed`].
+    pub fn sync(&self) -> Result<(), Error> {
+        let root = self.root();
+        let outcome = syncfs(root).and_then(|()| {
+            if fstatvfs(root)?.flags().contains(FsFlags::ST_RDONLY) {
+                return Err(Errno::EROFS);
+            }
+            // A file system that gave up does not show it in its flags since Linux 6.12, but refuses every change. This
+            // one changes nothing but the time of a directory above all layers.
+            let meta = nix::sys::stat::fstat(root)?;
+            fchmod(root, Mode::from_bits_truncate(meta.st_mode))
+        });
+        outcome.map_err(|errno| Error::FileSystemFailed {
+            device: self.thin.name.clone(),
+            source: Some(errno.into()),
+        })
+    }
+
+    /// Unmounts it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] when it is still in use after some seconds. It is taken out of the directory tree all the same.
+    pub fn close(mut self) -> Result<(), Error> {
+        self.root = None;
+        mounts::unmount(&self.at).map_err(Error::io(&self.at, "unmount"))?;
+        self.active = false;
+        Ok(())
+    }
+
+    fn root(&self) -> &File {
+        self.root.as_ref().expect("open until closed")
+    }
+}
+
+impl Drop for Mounted<'_> {
+    fn drop(&mut self) {
+        if !self.active {
+            return;
+        }
+        self.root = None;
+        let unmounted: io::Result<()> =
+            mounts::unmount(&self.at).or_else(|_| mounts::detach(&self.at));
+        if let Err(error) = unmounted {
+            let at = self.at.display();
+            log::warn!("{at}: cannot be unmounted: {error}; do it by hand: umount {at}");
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Notices that a pool got full or failed.
+//!
+//! Where a pool queues writes it has no room for, whoever wrote hangs, and so does unmounting. So that the run can end,
+//! the operator's pool is told to fail them; [`Pool`] puts its own table back when it is closed.
+
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use nix::sys::signal::SigSet;
+
+use super::device_error::Error;
+use super::shared::Shared;
+use super::status::Problem;
+use super::thin_pool::Pool;
+
+/// Time between two looks; each is one call that reads nothing from disk.
+const INTERVAL: Duration = Duration::from_millis(300);
+
+/// A thread that looks at a pool. It ends when this is dropped, which must be before the pool is closed.
+#[derive(Debug)]
+pub struct Watch {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watch {
+    /// Begins to watch. At the first problem, `on_problem` is called, once; from then on [`Pool::explain`] knows it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] when there can be no thread.
+    pub fn start(
+        pool: &Pool,
+        on_problem: impl FnOnce(Problem) + Send + 'static,
+    ) -> Result<Self, Error> {
+        let shared = pool.shared();
+        let (stop, stopped) = channel();
+        let watch = move || {
+            // Signals are for the main thread.
+            let _ = SigSet::all().thread_block();
+            let mut on_problem = Some(on_problem);
+            while stopped.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
+                if let Some(problem) = look(&shared)
+                    && let Some(tell) = on_problem.take()
+                {
+                    tell(problem);
+                }
+            }
+        };
+        let thread = thread::Builder::new()
+            .name("pool watch".to_owned())
+            .spawn(watch)
+            .map_err(Error::io(pool.name().as_ref(), "watch"))?;
+        Ok(Self {
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+}
+
+fn look(pool: &Shared) -> Option<Problem> {
+    let problem = pool.problem().unwrap_or_else(|error| {
+        log::debug!("{error}: {:?}", std::error::Error::source(&error));
+        None
+    });
+    if problem == Some(Problem::DataFull)
+        && let Err(error) = pool.stop_queueing()
+    {
+        let cause = std::error::Error::source(&error);
+        log::warn!("{error}: {cause:?}: writes that found no room may hang");
+    }
+    problem
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.stop = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            log::warn!("the pool's watch panicked");
+        }
+    }
+}

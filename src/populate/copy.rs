@@ -1,0 +1,122 @@
+//! The bytes of files.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+
+use super::crew::Crew;
+use super::error::{Error, Failure};
+use super::outline::data;
+use crate::source::{BranchReader, SourceFile};
+use crate::tree::{NodeId, Regular};
+
+/// Bytes that are read and written with one call.
+pub(super) const BUFFER: usize = 256 << 10;
+
+/// Where files' bytes come from, and go through.
+pub(super) struct Source<'a> {
+    branch: BranchReader<'a>,
+    buffer: Vec<u8>,
+}
+
+impl<'a> Source<'a> {
+    pub(super) fn new(crew: &Crew<'a>) -> Result<Self, Error> {
+        Ok(Self {
+            branch: BranchReader::new(crew.layer)?,
+            buffer: vec![0; BUFFER],
+        })
+    }
+
+    /// Fills a new file, and makes sure that the bytes are those that were planned.
+    pub(super) fn copy(
+        &mut self,
+        crew: &Crew<'_>,
+        (node, file): (NodeId, &Regular),
+        target: &File,
+    ) -> Result<(), Error> {
+        let mut runs = data(file).peekable();
+        let is_whole = runs.peek() == Some(&(0..file.size));
+        if is_whole && file.size <= BUFFER as u64 {
+            let size = usize::try_from(file.size).expect("it fits the buffer");
+            let bytes = &mut self.buffer[..size];
+            self.branch.read_whole(node, bytes)?;
+            return write(crew, (node, target), bytes, 0);
+        }
+        if !is_whole && file.size > 0 {
+            // First: xfs reserves space for bytes that go behind the end of a file, and would keep it in the holes.
+            set_size(crew, (node, target), file.size)?;
+        }
+        if runs.peek().is_some() {
+            let source = self.branch.open(node)?;
+            let copy = Copy {
+                crew,
+                node,
+                source: &source,
+                target,
+            };
+            copy.runs(runs, &mut self.buffer)?;
+            source.check()?;
+        }
+        Ok(())
+    }
+}
+
+/// A file of the branch and what it becomes, both open.
+#[derive(Clone, Copy)]
+pub(super) struct Copy<'c> {
+    pub(super) crew: &'c Crew<'c>,
+    pub(super) node: NodeId,
+    pub(super) source: &'c SourceFile<'c>,
+    pub(super) target: &'c File,
+}
+
+impl Copy<'_> {
+    /// Copies some runs of data.
+    pub(super) fn runs(
+        &self,
+        runs: impl IntoIterator<Item = Range<u64>>,
+        buffer: &mut [u8],
+    ) -> Result<(), Error> {
+        for mut run in runs {
+            while !run.is_empty() {
+                self.crew.go_on()?;
+                let left = usize::try_from(run.end - run.start).unwrap_or(usize::MAX);
+                let nr = left.min(buffer.len());
+                let bytes = &mut buffer[..nr];
+                self.source.read_at(bytes, run.start)?;
+                write(self.crew, (self.node, self.target), bytes, run.start)?;
+                run.start += nr as u64;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn write(
+    crew: &Crew<'_>,
+    (node, target): (NodeId, &File),
+    bytes: &[u8],
+    offset: u64,
+) -> Result<(), Error> {
+    target
+        .write_all_at(bytes, offset)
+        .map_err(|source| error(crew, node, "write", source))?;
+    crew.run.progress.inc(bytes.len() as u64);
+    Ok(())
+}
+
+/// Sets a file's size, for holes or for bytes that come in any order.
+pub(super) fn set_size(
+    crew: &Crew<'_>,
+    (node, target): (NodeId, &File),
+    size: u64,
+) -> Result<(), Error> {
+    target
+        .set_len(size)
+        .map_err(|source| error(crew, node, "set the size", source))
+}
+
+fn error(crew: &Crew<'_>, node: NodeId, op: &'static str, source: io::Error) -> Error {
+    Failure::Call(op.into(), source).of(crew.layer, node)
+}

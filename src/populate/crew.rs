@@ -1,0 +1,76 @@
+//! What the threads that apply one layer share.
+
+use std::fs::File;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use nix::fcntl::OFlag;
+use rayon::Scope;
+
+use super::Run;
+use super::attributes::Process;
+use super::error::{Error, Stopped};
+use crate::source::{Cursor, Layer};
+
+/// What the threads that apply one layer share.
+pub(super) struct Crew<'a> {
+    pub(super) layer: &'a Layer,
+    pub(super) run: Run<'a>,
+    pub(super) process: Process,
+    /// Whether the target was seen to keep nanoseconds.
+    pub(super) keeps_nanoseconds: AtomicBool,
+    rootfs: Arc<File>,
+    failed: AtomicBool,
+    error: Mutex<Option<Error>>,
+}
+
+impl<'a> Crew<'a> {
+    pub(super) fn new(layer: &'a Layer, rootfs: Arc<File>, run: &Run<'a>) -> Self {
+        Self {
+            layer,
+            run: *run,
+            process: Process::new(),
+            keeps_nanoseconds: AtomicBool::new(false),
+            rootfs,
+            failed: AtomicBool::new(false),
+            error: Mutex::new(None),
+        }
+    }
+
+    /// Starts in the target's root.
+    pub(super) fn cursor(&self) -> Cursor<'a> {
+        let rootfs = Arc::clone(&self.rootfs);
+        Cursor::new(&self.layer.tree, rootfs, OFlag::O_RDONLY)
+    }
+
+    /// One step: `spawn` gives the pool its tasks, and all of them have come to their end on return. The thread that
+    /// calls only waits: were it one of the pool, it would take up other layers' tasks meanwhile.
+    pub(super) fn step<'s>(&self, spawn: impl FnOnce(&Scope<'s>)) -> Result<(), Error> {
+        self.run.pool.in_place_scope(spawn);
+        let error = self.error.lock();
+        error
+            .expect("no thread panics while it holds the lock")
+            .take()
+            .map_or(Ok(()), Err)
+    }
+
+    /// Runs a task, unless another one failed; the first error is that of the step.
+    pub(super) fn attempt(&self, task: impl FnOnce() -> Result<(), Error>) {
+        if let Err(error) = self.go_on().map_err(Error::from).and_then(|()| task()) {
+            // Kept before the others are stopped: what they say then is not the cause.
+            self.error
+                .lock()
+                .expect("no thread panics while it holds the lock")
+                .get_or_insert(error);
+            self.failed.store(true, Ordering::Release);
+        }
+    }
+
+    /// Asked before every file.
+    pub(super) fn go_on(&self) -> Result<(), Stopped> {
+        if self.run.cancel.is_set() || self.failed.load(Ordering::Acquire) {
+            return Err(Stopped);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,139 @@
+//! Why a layer cannot be applied.
+
+use std::borrow::Cow;
+use std::io;
+
+use nix::errno::Errno;
+
+use crate::docker::CacheId;
+use crate::source::{Layer, branch_reader as source};
+use crate::tree::{NodeId, Timestamp, escape};
+
+/// Why a layer cannot be applied.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file of the branch cannot be read, or is not what it was when the plan was made.
+    #[error(transparent)]
+    Source(#[from] source::Error),
+    /// The file system that is written refuses something, has no room, or fails.
+    #[error("layer {layer}: {path}: cannot {op} in the new file system")]
+    Target {
+        /// The layer.
+        layer: CacheId,
+        /// The file within the layer, escaped.
+        path: String,
+        /// What was tried.
+        op: Cow<'static, str>,
+        /// What the system said: `ENOSPC`, `EDQUOT` and `EIO` may come from what lies below the file system.
+        source: io::Error,
+    },
+    /// The file system that is written cannot hold a time.
+    #[error("layer {layer}: {path}: the new file system cannot hold the time {} ({kept})", seconds(*time))]
+    Time {
+        /// The layer.
+        layer: CacheId,
+        /// The file within the layer, escaped.
+        path: String,
+        /// The time.
+        time: Timestamp,
+        /// What became of it.
+        kept: Kept,
+    },
+    /// The layer gives a directory a second name, which no file system allows.
+    #[error("layer {layer}: {path}: a directory with a second name")]
+    LinkedDirectory {
+        /// The layer.
+        layer: CacheId,
+        /// The directory within the layer, escaped.
+        path: String,
+    },
+    /// The run was told to stop.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// What a file system makes of a time that it cannot hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// It keeps another one.
+    As(Timestamp),
+    /// Kernels before 5.4 show the right time until the inode is read again.
+    Unknown,
+}
+
+impl std::fmt::Display for Kept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::As(time) => write!(f, "it makes it {}", seconds(*time)),
+            Self::Unknown => f.write_str("kernels before 5.4 do not tell whether it can"),
+        }
+    }
+}
+
+fn seconds(time: Timestamp) -> String {
+    format!("{}.{:09}", time.sec(), time.nsec())
+}
+
+/// What goes wrong with one file of the target, before it is said which.
+#[derive(Debug)]
+pub(super) enum Failure {
+    Call(Cow<'static, str>, io::Error),
+    Time(Timestamp, Kept),
+    Stopped,
+}
+
+/// The run was told to stop, or another thread failed.
+#[derive(Debug)]
+pub(super) struct Stopped;
+
+impl From<Stopped> for Failure {
+    fn from(_: Stopped) -> Self {
+        Self::Stopped
+    }
+}
+
+impl From<Stopped> for Error {
+    fn from(_: Stopped) -> Self {
+        Self::Interrupted
+    }
+}
+
+/// Makes a [`Failure`] of what a system call returned.
+pub(super) fn failed(op: &'static str) -> impl Fn(Errno) -> Failure {
+    move |errno| Failure::Call(op.into(), errno.into())
+}
+
+impl Failure {
+    /// The error, for a file of the layer.
+    pub(super) fn of(self, layer: &Layer, node: NodeId) -> Error {
+        self.at(layer, layer.tree.display_path(node))
+    }
+
+    /// The error, for a name in a directory of the layer that the layer itself does not have.
+    pub(super) fn beneath(self, layer: &Layer, directory: NodeId, name: &[u8]) -> Error {
+        let mut path = layer.tree.display_path(directory);
+        if !path.ends_with('/') {
+            path.push('/');
+        }
+        self.at(layer, path + &escape(name))
+    }
+
+    fn at(self, layer: &Layer, path: String) -> Error {
+        let layer = layer.id.clone();
+        match self {
+            Self::Call(op, source) => Error::Target {
+                layer,
+                path,
+                op,
+                source,
+            },
+            Self::Time(time, kept) => Error::Time {
+                layer,
+                path,
+                time,
+                kept,
+            },
+            Self::Stopped => Error::Interrupted,
+        }
+    }
+}

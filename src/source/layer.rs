@@ -1,0 +1,19 @@
+//! A layer to convert.
+
+use std::path::PathBuf;
+
+use crate::docker::CacheId;
+use crate::tree::LayerTree;
+
+/// A layer as it was read.
+#[derive(Debug)]
+pub struct Layer {
+    /// The graph driver's id: the name below `aufs/layers` and `aufs/diff`.
+    pub id: CacheId,
+    /// The layer it lies on.
+    pub parent: Option<CacheId>,
+    /// Its branch directory, where the engine opens the files.
+    pub branch: PathBuf,
+    /// What it changes.
+    pub tree: LayerTree,
+}

@@ -1,0 +1,10 @@
+//! A layer as it was read from its branch, and its files' bytes.
+
+pub(super) mod branch_reader;
+mod cursor;
+mod layer;
+
+pub use branch_reader::Error as SourceError;
+pub(crate) use branch_reader::{BranchReader, SourceFile};
+pub(crate) use cursor::Cursor;
+pub use layer::Layer;
