@@ -221,7 +221,7 @@ impl Geometry {
         if self.features.sparse_super2() {
             return self.backup_groups.contains(&group);
         }
-        !self.features.sparse_super() || crate::ext4::write::has_super(group)
+        !self.features.sparse_super() || has_sparse_super(group)
     }
 
     /// Blocks at a group's start that hold the superblock and descriptors, or are kept for more of them.
@@ -352,4 +352,33 @@ fn check(
         return Ok(());
     }
     Err(Error::Superblock { field, value })
+}
+
+/// Whether `sparse_super` leaves a copy in a group: 0, 1 and the powers of 3, 5 and 7.
+///
+/// The writer has its own version of this rule. One for both would make the reader agree with whatever the writer got wrong.
+/// Source: linux v6.6 `fs/ext4/balloc.c`, `ext4_bg_has_super`, `test_root`.
+fn has_sparse_super(group: u32) -> bool {
+    let reaches = |root: u32| {
+        let powers = std::iter::successors(Some(root), |power| power.checked_mul(root));
+        powers
+            .take_while(|power| *power <= group)
+            .any(|power| power == group)
+    };
+    group <= 1 || [3, 5, 7].into_iter().any(reaches)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::has_sparse_super;
+
+    #[test]
+    fn copies_are_expected_in_zero_one_and_odd_powers() {
+        let groups: Vec<_> = (0..730).filter(|&group| has_sparse_super(group)).collect();
+        assert_eq!(
+            groups,
+            [0, 1, 3, 5, 7, 9, 25, 27, 49, 81, 125, 243, 343, 625, 729]
+        );
+        assert!(has_sparse_super(3_486_784_401) && !has_sparse_super(u32::MAX));
+    }
 }

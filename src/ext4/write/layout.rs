@@ -225,7 +225,7 @@ pub(super) fn group_start(group: u32) -> u32 {
 }
 
 /// Whether a group starts with a copy of the superblock (`sparse_super`): 0, 1 and the powers of 3, 5 and 7.
-pub(in crate::ext4) fn has_super(group: u32) -> bool {
+fn has_super(group: u32) -> bool {
     let is_power = |base: u32| {
         let mut left = group;
         while left > 1 && left.is_multiple_of(base) {

@@ -24,4 +24,3 @@ pub use error::{Error, Problem};
 pub use extents::Extent;
 pub use image::{FileLayout, Image};
 pub use layout::CLUSTER_BLOCKS;
-pub(super) use layout::has_super;
