@@ -120,7 +120,7 @@ impl Area {
                 Some("originals") => check_originals(&expect_ours(stage, name)?)?,
                 // What is mounted there, or waits there to be removed, is looked at when that is done.
                 Some("mnt" | "verify" | "removed") => drop(expect_ours(stage, name)?),
-                Some(journal::FILE | claim::FILE | claim::NEW_FILE) => expect_file(stage, name)?,
+                Some(journal::JOURNAL | claim::FILE | claim::NEW_FILE) => expect_file(stage, name)?,
                 // A run that is at work replaces it all the time.
                 Some(progress_file::FILE | progress_file::NEW_FILE)
                     if stage.kind(name)?.is_none() => {}

@@ -1,6 +1,6 @@
 //! The journal of a conversion: what was begun, what is durable, what was moved.
 //!
-//! [`FILE`] in the staging directory has one JSON object a line, and each is durable before what it announces is done, or
+//! [`JOURNAL`] in the staging directory has one JSON object a line, and each is durable before what it announces is done, or
 //! after what it reports was done (case by case: docs/commit.md). A line that a power cut has torn is the last and has no
 //! end, so it counts for nothing. Each line ends with a checksum of the rest of it, so that a damaged one is told.
 
@@ -30,7 +30,7 @@ use crate::daemon::first_start::Switch;
 use crate::shell::own;
 
 /// The journal's name in the staging directory.
-pub(crate) const FILE: &str = "journal";
+pub(crate) const JOURNAL: &str = "journal";
 
 /// The form of what is written here. A journal of another form is refused.
 const VERSION: u32 = 1;
@@ -208,7 +208,7 @@ impl Story {
     ///
     /// [`Error::Io`], and [`Error::Journal`] for what no version of this tool writes.
     pub fn read(stage: &Path) -> Result<Option<Self>, Error> {
-        let path = stage.join(FILE);
+        let path = stage.join(JOURNAL);
         let mut file = match open(&path, false) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             opened => opened.map_err(Error::io(&path, "open"))?,
@@ -387,7 +387,7 @@ impl Journal {
     ///
     /// [`Error::Io`].
     pub(super) fn create(stage: &Path, root: Times, order: Value) -> Result<Self, Error> {
-        let path = stage.join(FILE);
+        let path = stage.join(JOURNAL);
         let file = open(&path, true).map_err(Error::io(&path, "create"))?;
         let journal = Self {
             path,
@@ -412,7 +412,7 @@ impl Journal {
     ///
     /// [`Error::Io`].
     pub fn reopen(stage: &Path) -> Result<Self, Error> {
-        let path = stage.join(FILE);
+        let path = stage.join(JOURNAL);
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -552,7 +552,7 @@ mod tests {
     fn append_raw(stage: &Path, text: &str) {
         let mut file = OpenOptions::new()
             .append(true)
-            .open(stage.join(FILE))
+            .open(stage.join(JOURNAL))
             .unwrap();
         file.write_all(text.as_bytes()).unwrap();
     }
@@ -601,7 +601,7 @@ mod tests {
     #[test]
     fn a_journal_whose_first_line_was_torn_has_begun_nothing() {
         let stage = tempfile::tempdir().unwrap();
-        std::fs::write(stage.path().join(FILE), "{\"record\":\"beg").unwrap();
+        std::fs::write(stage.path().join(JOURNAL), "{\"record\":\"beg").unwrap();
         assert!(Story::read(stage.path()).unwrap().is_none());
     }
 
@@ -626,7 +626,7 @@ mod tests {
         let stage = tempfile::tempdir().unwrap();
         let journal = begin(stage.path());
         journal.append(&durable(&[1, 2])).unwrap();
-        let path = stage.path().join(FILE);
+        let path = stage.path().join(JOURNAL);
         let whole = std::fs::read(&path).unwrap();
         for at in 0..whole.len() - 1 {
             let mut damaged = whole.clone();

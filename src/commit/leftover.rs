@@ -34,7 +34,7 @@ impl Leftover {
         expect_unmounted_stage(root)?;
         let path = root.join(STAGE_NAME);
         let lost = |found| Error::JournalLost {
-            path: path.join(journal::FILE),
+            path: path.join(journal::JOURNAL),
             found,
         };
         let place = area::open_beside(root)?;
@@ -95,7 +95,7 @@ fn begun_without_journal(
         return Ok(Some(place.path().to_owned()));
     }
     let entries = area.list()?;
-    let beside = entries.iter().find(|entry| entry.name != journal::FILE);
+    let beside = entries.iter().find(|entry| entry.name != journal::JOURNAL);
     match beside {
         Some(entry) => Ok(Some(area.join(&entry.name))),
         None => devicemapper_beside_aufs(root),

@@ -23,7 +23,7 @@ use crate::engine::kernel::claim;
 
 /// Files that the staging directory has.
 const IN_STAGE: [&str; 6] = [
-    journal::FILE,
+    journal::JOURNAL,
     claim::FILE,
     claim::NEW_FILE,
     progress_file::FILE,

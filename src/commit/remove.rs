@@ -148,13 +148,13 @@ pub(super) fn remove_stage(path: &Path) -> Result<(), Error> {
     // First, lest a kill leaves a record of what is in use by then.
     let mut kept = remove(&path.join(claim::FILE));
     for entry in entries(path)? {
-        if entry != path.join(journal::FILE) && entry != path.join(claim::FILE) {
+        if entry != path.join(journal::JOURNAL) && entry != path.join(claim::FILE) {
             kept.extend(remove(&entry));
         }
     }
     kept.extend(beside::remove(above(path), path)?);
     if kept.is_empty() {
-        kept = remove(&path.join(journal::FILE));
+        kept = remove(&path.join(journal::JOURNAL));
     }
     if kept.is_empty() {
         kept = remove(path);
