@@ -26,6 +26,7 @@ mod holder;
 mod lock;
 pub mod mount_table;
 mod path_form;
+mod path_kind;
 pub mod plan;
 pub mod pool;
 pub mod populate;

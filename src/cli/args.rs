@@ -9,7 +9,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use super::log_format::LogFormat;
 use crate::command::Writer;
 use crate::devicemapper::driver_files::FileSystem;
-use crate::pool::Target;
+use crate::pool::target::Target;
 use crate::units::Bytes;
 
 /// Converts a stopped Docker's aufs layers into devicemapper thin snapshots.
@@ -172,7 +172,7 @@ impl VerifyArgs {
 
     /// Threads.
     pub(super) fn jobs(&self) -> NonZeroUsize {
-        self.jobs.unwrap_or_else(super::convert::default_jobs)
+        self.jobs.unwrap_or_else(self::default_jobs)
     }
 }
 
@@ -409,6 +409,12 @@ fn parse_size(text: &str) -> Result<Bytes, String> {
         .checked_mul(1 << shift)
         .map(Bytes)
         .ok_or_else(|| "the size is too large".to_owned())
+}
+
+/// On a cold disk most threads wait for small files, so there are more of them than cores.
+pub(super) fn default_jobs() -> NonZeroUsize {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    NonZeroUsize::new((4 * cores).clamp(8, 64)).expect("at least 8")
 }
 
 #[cfg(test)]

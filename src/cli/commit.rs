@@ -8,10 +8,10 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 use super::args::CommitArgs;
-use super::convert::cancel_by_signals;
 use super::output::{print, print_json};
 use super::printable::printable;
 use super::remarks::write_damage;
+use super::signals::cancel_by_signals;
 use crate::command as convert;
 use crate::command::{Discard, MayLose};
 use crate::daemon::first_start::told_aufs;

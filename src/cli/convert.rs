@@ -5,16 +5,14 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Context;
-use nix::sys::signal::{SigSet, SigmaskHow, Signal};
-
-use super::args::{ConvertArgs, ResumeArgs, WorkArgs};
+use super::args::{ConvertArgs, ResumeArgs, WorkArgs, default_jobs};
 use super::output::{print, print_json};
 use super::place::Place;
 use super::printable::printable;
 use super::progress::for_stderr;
 use super::quiet::keep_access_times;
 use super::remarks::{write_damage, write_flags};
+use super::signals::cancel_by_signals;
 use crate::command as convert;
 use crate::command::{
     Finished, Prepared, Request, ResumeRequest, Source, Summary, Writer, finish, status,
@@ -144,31 +142,6 @@ fn print_summary(summary: &Summary, json: bool) -> anyhow::Result<()> {
     }
 }
 
-/// Set by the signals that end a command.
-///
-/// They wait until all is registered: signal-hook has its handler called before it knows what the handler shall do, and
-/// a signal that comes in between would end nothing at all.
-pub(super) fn cancel_by_signals() -> anyhow::Result<Cancel> {
-    let cancel = Cancel::default();
-    let ending = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
-    let before = ending
-        .into_iter()
-        .collect::<SigSet>()
-        .thread_swap_mask(SigmaskHow::SIG_BLOCK)
-        .context("signal mask")?;
-    for signal in ending {
-        signal_hook::flag::register(signal as i32, cancel.flag()).context("signal handler")?;
-    }
-    before.thread_set_mask().context("signal mask")?;
-    Ok(cancel)
-}
-
-/// On a cold disk most threads wait for small files, so there are more of them than cores.
-pub(super) fn default_jobs() -> NonZeroUsize {
-    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    NonZeroUsize::new((4 * cores).clamp(8, 64)).expect("at least 8")
-}
-
 impl WorkArgs {
     fn jobs(&self) -> NonZeroUsize {
         self.jobs.unwrap_or_else(default_jobs)
@@ -207,7 +180,7 @@ fn request(args: &ConvertArgs, place: Place, (writer, cancel): (Writer, Cancel))
     }
 }
 
-fn text(summary: &Summary) -> String {
+pub(super) fn text(summary: &Summary) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = write_text(&mut text, summary);

@@ -15,6 +15,7 @@ mod quiet;
 mod remarks;
 mod rollback;
 mod run;
+mod signals;
 mod status;
 mod verify;
 

@@ -1,10 +1,10 @@
 //! `aufs2dm rollback`.
 
 use super::args::RollbackArgs;
-use super::convert::cancel_by_signals;
 use super::output::{print, print_json};
 use super::printable::printable;
 use super::quiet::keep_access_times;
+use super::signals::cancel_by_signals;
 use crate::command::{RollbackRequest, RolledBack, rollback};
 use crate::daemon::first_start::told_devicemapper;
 use crate::tree::shown;

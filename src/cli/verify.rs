@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use super::args::VerifyArgs;
-use super::convert::cancel_by_signals;
 use super::exit::{FoundWrong, NotVerified};
 use super::output::{print, print_json};
 use super::progress::for_stderr;
 use super::quiet::keep_access_times;
+use super::signals::cancel_by_signals;
 use crate::command::{VerifyRequest, verify};
 use crate::shell::own;
 use crate::verify::{Contents, Mode, Report, Tree, Verdict};

@@ -11,6 +11,7 @@ use super::held::Held;
 use super::left::left_by_conversion;
 use super::put_back::put_aufs_side_back;
 use super::read_only::expect_writable;
+use super::request::MayLose;
 use crate::commit::{self, Changes, Conversion, State, Verified};
 use crate::daemon::Host;
 use crate::docker::DataDir;
@@ -27,20 +28,6 @@ pub struct Discard {
     conversion: Conversion,
     may_lose: MayLose,
     cancel: Cancel,
-}
-
-/// What may go although it has no other copy.
-#[derive(Clone, Copy, Debug, Default)]
-#[allow(clippy::struct_excessive_bools)] // each is a word of its own
-pub struct MayLose {
-    /// Layers that the conversion left out.
-    pub left_out: bool,
-    /// What is on the aufs side and was not converted, and what is missing there.
-    pub aufs_changes: bool,
-    /// What lies where `aufs` leads, being a symbolic link: another root may use it.
-    pub linked_aufs: bool,
-    /// Layers that the full verification could not look at.
-    pub unverified: bool,
 }
 
 /// What was removed. The field names are part of the `--json` interface.

@@ -1,21 +1,21 @@
 //! What `commit` makes sure of a moment before it removes the only other copy.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
 use super::apart::shared_with_aufs;
-use super::commit::MayLose;
 use super::error::Error;
-use super::verify::{Aufs, VerifyRequest, device_side, look, noted};
+use super::mount_times::name_of;
+use super::request::{MayLose, VerifyRequest};
+use super::verify::{Aufs, device_side, look, noted};
 use crate::chain::Chain;
 use crate::commit::{AufsChanges, Conversion, Depth, Verified};
 use crate::daemon::Host;
 use crate::devicemapper::DeviceFiles;
 use crate::devicemapper::driver_files::FileSystem;
-use crate::docker::CacheId;
 use crate::mount_table::{Table, directory_at};
+use crate::path_kind::is_directory;
 use crate::progress::{Cancel, Silent};
 use crate::shell::own;
 use crate::tree::{escape, shown};
@@ -418,22 +418,6 @@ fn mounted_since(path: &Path, proof: &Verified, report: &Report) -> Option<Strin
             own("verify --full", path)
         )
     })
-}
-
-/// When the kernel last mounted each device's file system to write to it, as far as that can be told.
-pub(super) fn mounts(report: &Report) -> BTreeMap<String, i64> {
-    let layers = report.layers.iter();
-    layers
-        .filter_map(|layer| Some((name_of(layer).to_owned(), layer.mounted?)))
-        .collect()
-}
-
-fn name_of(layer: &LayerReport) -> &str {
-    layer.id.as_ref().map_or("base", CacheId::as_str)
-}
-
-pub(super) fn is_directory(path: &Path) -> bool {
-    path.symlink_metadata().is_ok_and(|meta| meta.is_dir())
 }
 
 fn is_xfs(path: &Path) -> Result<bool, Error> {

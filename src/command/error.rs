@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::interrupted::Interrupted;
+use super::interruption::Interrupted;
 use crate::chain::Chain;
 use crate::commit::{self, State};
 use crate::daemon::{LockError, Running};

@@ -2,7 +2,7 @@
 
 use nix::sys::statvfs::statvfs;
 
-use super::open::Source;
+use super::open_root::Source;
 use super::writer::Work;
 use crate::daemon::first_start::{Switch, lines_by_hand, look_ahead, plan_switch};
 use crate::devicemapper::driver_files::DEFAULT_BLOCK_SIZE;

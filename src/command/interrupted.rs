@@ -2,37 +2,15 @@
 //! could be, so that it is what the next command finds.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::error::Error;
+use super::interruption::{Interrupted, Left};
 use super::order::Order;
 use crate::commit::{self, Leftover, State};
 use crate::engine;
 use crate::shell::own;
 use crate::tree::shown;
-
-/// A run that was told to stop, and what it leaves.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub struct Interrupted {
-    root: PathBuf,
-    /// What begins the same anew.
-    again: &'static str,
-    left: Left,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Left {
-    /// No conversion.
-    Nothing,
-    /// Layers of a conversion, and of how many if its journal tells.
-    Layers(usize, Option<u32>),
-    /// Nothing was changed: the root is converted.
-    Converted,
-    /// What is begun has to be ended.
-    Unfinished(State),
-    /// It cannot be told.
-    Unknown,
-}
 
 impl Interrupted {
     /// Looks at what is left in `root`; `again` are the words of the command.

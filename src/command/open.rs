@@ -1,8 +1,6 @@
 //! The root to convert, found fit for it.
 
-use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
 use rayon::prelude::*;
 use uuid::Uuid;
@@ -12,102 +10,23 @@ use super::error::Error;
 use super::keep_out::keep_docker_out;
 use super::left::left_by;
 use super::mounted::expect_unmounted;
+use super::open_root::Source;
 use super::order::{Order, Planned};
+use super::planned_conversion::Prepared;
 use super::read::{read_layers, switch_configs};
+use super::request::{Request, ResumeRequest};
 use super::resumed::Resumed;
-use super::unchanged::Stores;
+use super::store_times::Stores;
 use super::whole_source::{expect_store_of, expect_whole_source};
-use super::write::Prepared;
-use super::writer::{Ready, Writer};
+use super::writer::Ready;
 use super::{first_start, preflight};
 use crate::commit::{self, Journal, Leftover, RootLock, State, Story, expect_unmounted_stage};
-use crate::daemon::{Host, NotAlone, PidFiles};
-use crate::docker::{Model, Orphans, Root, Survey};
-use crate::ext4::Checksums;
+use crate::daemon::NotAlone;
+use crate::docker::{Root, Survey};
 use crate::plan::{self, LayerMark};
 use crate::privileges;
-use crate::progress::{Cancel, Phase, Progress};
+use crate::progress::{Phase, Progress};
 use crate::tree::Timestamp;
-use crate::units::Bytes;
-
-/// What the operator asked for.
-#[derive(Clone, Debug)]
-#[allow(clippy::struct_excessive_bools)] // each is a choice of the operator's
-pub struct Request {
-    /// Docker's data directory.
-    pub root: PathBuf,
-    /// Where the running system is looked at, Docker's pid file among it.
-    pub host: Host,
-    /// Only a plan is wanted: nothing is written, so Docker may run.
-    pub dry_run: bool,
-    /// Begin anew although layers of an interrupted conversion are kept.
-    pub restart: bool,
-    /// What becomes of layers that nothing refers to.
-    pub orphans: Orphans,
-    /// Threads that read and write.
-    pub jobs: NonZeroUsize,
-    /// `dm.basesize`, if not what is needed.
-    pub base_size: Option<Bytes>,
-    /// Size of the data file, if not what is needed.
-    pub data_size: Option<Bytes>,
-    /// Size of the metadata file, if not what is needed.
-    pub metadata_size: Option<Bytes>,
-    /// Which checksums the direct engine's file systems carry.
-    pub checksums: Checksums,
-    /// What writes the pool, and where.
-    pub writer: Writer,
-    /// Set to stop early.
-    pub cancel: Cancel,
-    /// The least time between two notes of what is durable; zero: after each layer.
-    pub checkpoint: Duration,
-    /// Let daemon.json name the driver and its options.
-    pub switch_daemon: bool,
-    /// Verify the result before it is moved in place.
-    pub verify: bool,
-}
-
-/// What an interrupted conversion is gone on with. All else was decided when it began.
-#[derive(Clone, Debug)]
-pub struct ResumeRequest {
-    /// Docker's data directory.
-    pub root: PathBuf,
-    /// Where the running system is looked at.
-    pub host: Host,
-    /// Threads that read and write.
-    pub jobs: NonZeroUsize,
-    /// Set to stop early.
-    pub cancel: Cancel,
-    /// The least time between two notes of what is durable; zero: after each layer.
-    pub checkpoint: Duration,
-    /// End a move although the aufs side was written to after it was converted: the devices do not have that.
-    pub leave_aufs_changes: bool,
-}
-
-/// A root that can be converted, with daemons kept out of it.
-#[derive(Debug)]
-pub struct Source {
-    pub(super) request: Request,
-    pub(super) root: Root,
-    pub(super) model: Model,
-    /// Docker's own files as they were before they were read.
-    pub(super) stores: Stores,
-    /// What the operator should know.
-    pub(super) notices: Vec<String>,
-    /// What a run would refuse; a run has none.
-    pub(super) obstacles: Vec<String>,
-    /// What Docker must be told by hand, where that is not in `daemon.json`.
-    pub(super) by_hand: Vec<String>,
-    /// What will write the pool.
-    pub(super) ready: Ready,
-    /// Held until the conversion ends.
-    pub(super) pid_files: Option<PidFiles>,
-    /// Whether Docker is told all of it already.
-    pub(super) is_told: bool,
-    /// The conversion that is gone on with.
-    pub(super) resumed: Option<Resumed>,
-    /// Keeps other runs out; `None` when only a plan is wanted.
-    _root_lock: Option<RootLock>,
-}
 
 impl Source {
     /// Opens the root and checks all that can be checked before its layers are read. Keeps Docker from starting, unless
@@ -343,7 +262,7 @@ fn expect_no_conversion(root: &Path, leftover: &Leftover, restart: bool) -> Resu
 }
 
 /// How many layers an interrupted conversion has written, and of how many if its journal tells.
-fn kept(story: &Story) -> String {
+pub(super) fn kept(story: &Story) -> String {
     let done = story.durable.len();
     match Order::devices_of(story) {
         Some(all) => format!("{done} of {all}"),

@@ -9,14 +9,14 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::begun_at::BegunAt;
-use super::open::Request;
+use super::request::Request;
 use super::writer::{Work, Writer, pool_options};
 use crate::commit::{EditedConfig, Story};
 use crate::docker::{self, Model, Orphans, Use};
 use crate::engine::kernel::Ordered;
 use crate::ext4::Checksums;
 use crate::plan::{self, Fingerprint, LayerMark, fingerprint_of};
-use crate::pool::Target;
+use crate::pool::target::Target;
 use crate::sys::birth;
 use crate::tree::Timestamp;
 use crate::units::Bytes;

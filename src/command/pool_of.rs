@@ -6,9 +6,9 @@ use std::path::Path;
 
 use super::error::Error;
 use super::order::Order;
-use super::verify::VerifyRequest;
+use super::request::VerifyRequest;
 use crate::commit::{Committed, Conversion};
-use crate::pool::Target;
+use crate::pool::target::Target;
 use crate::verify::Mode;
 
 /// The pool that was asked for; else where the conversion made it, or the one that was committed; else in loop files, as Docker makes it

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::error::Error;
 use super::lost_flags::LostFlags;
-use super::open::Source;
+use super::open_root::Source;
 use crate::aufs::{self, Branch, Counts, OpaqueDirs};
 use crate::commit::EditedConfig;
 use crate::docker::{AufsLayer, Model, Root, Use, config_with_driver};

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use super::commit::{Discard, MayLose};
+use super::commit::Discard;
 use super::error::Error;
 use super::held::Held;
-use super::open::ResumeRequest;
 use super::order::Order;
 use super::read_only::expect_writable;
-use super::rollback::{RollbackRequest, rollback};
+use super::request::{MayLose, ResumeRequest, RollbackRequest};
+use super::rollback::rollback;
 use crate::commit::{
     Conversion, Depth, Leftover, RootLock, State, expect_unmounted_stage, remove_leftover,
 };
@@ -17,7 +17,7 @@ use crate::docker::{self, Root};
 /// What became of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finished {
-    /// Nothing but the writing of layers can be gone on with, see [`Source::resume`](super::open::Source::resume).
+    /// Nothing but the writing of layers can be gone on with, see [`Source::resume`](super::open_root::Source::resume).
     Nothing,
     /// Nothing was interrupted: the root is converted.
     Converted,

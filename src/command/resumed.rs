@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use super::error::Error;
-use super::open::{Request, ResumeRequest};
 use super::order::{Order, Planned};
+use super::request::{Request, ResumeRequest};
 use crate::commit::{Leftover, State};
 use crate::plan::{self, DeviceIndex};
 

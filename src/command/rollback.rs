@@ -12,33 +12,17 @@ use super::order::Order;
 use super::pool_of::recorded_target;
 use super::put_back::put_aufs_side_back;
 use super::read_only::expect_writable;
+use super::request::RollbackRequest;
 use super::verify::device_side;
 use super::way_back::{Flaw, expect_right};
 use super::whole_source::expect_all_of;
 use crate::commit::{self, Changes, Conversion, Leftover, State};
 use crate::content::WrittenAt;
-use crate::daemon::Host;
 use crate::docker::{self, CacheId};
 use crate::engine::kernel;
-use crate::pool::Target;
+use crate::pool::target::Target;
 use crate::privileges::{self, Purpose};
-use crate::progress::Cancel;
 use crate::units::Bytes;
-
-/// What was asked for.
-#[derive(Clone, Debug)]
-pub struct RollbackRequest {
-    /// Docker's data directory.
-    pub root: PathBuf,
-    /// Where the running system is looked at.
-    pub host: Host,
-    /// Go back although Docker has worked on the new root since.
-    pub force: bool,
-    /// Go back although the aufs side is not whole.
-    pub onto_damaged: bool,
-    /// Set to stop before anything is changed. What was begun goes on to its end.
-    pub cancel: Cancel,
-}
 
 /// What a rollback did. The field names are part of the `--json` interface.
 #[derive(Clone, Debug, Serialize)]
@@ -111,15 +95,6 @@ pub fn rollback(request: &RollbackRequest) -> Result<RolledBack, Error> {
     done.rolled_back = true;
     held.release();
     Ok(done)
-}
-
-impl RollbackRequest {
-    fn expect_not_cancelled(&self) -> Result<(), Error> {
-        if self.cancel.is_set() {
-            return Err(Error::Interrupted);
-        }
-        Ok(())
-    }
 }
 
 fn take_back(held: &Held, request: &RollbackRequest, done: &mut RolledBack) -> Result<(), Error> {

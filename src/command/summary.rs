@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::lost_flags::LostFlags;
-use super::write::Prepared;
+use super::planned_conversion::Prepared;
 use super::writer::Work;
 use super::written::Written;
 use crate::commit::EditedConfig;

@@ -3,55 +3,36 @@
 use std::collections::BTreeMap;
 use std::fs::DirBuilder;
 use std::io;
-use std::num::NonZeroUsize;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use super::conditions::{is_directory, mounts};
 use super::dead_end::dead_end;
 use super::error::Error;
 use super::held::Held;
 use super::left::left_by_conversion;
+use super::mount_times::mounts;
 use super::mounted::expect_unmounted;
+use super::planned_conversion::Prepared;
 use super::pool_of::{expect_known, is_of, pool_of};
 use super::put_back::is_out_and_whole;
 use super::read_only::read_only;
-use super::write::Prepared;
+use super::request::VerifyRequest;
 use super::writer::Work;
 use crate::chain::Chain;
 use crate::commit::{
     self, Committed, Conversion, Depth, DeviceSide, Stage, State, StoreOfAufs, Verified, now,
 };
-use crate::daemon::Host;
 use crate::docker::{self, CacheId, Root, StorePaths};
 use crate::engine::direct::WrittenRun;
-use crate::pool::Target;
+use crate::path_kind::is_directory;
+use crate::pool::target::Target;
 use crate::privileges::{self, Purpose};
-use crate::progress::{Cancel, Progress};
+use crate::progress::Progress;
 use crate::staging::STAGE_NAME;
 use crate::tree::shown;
 use crate::verify::{
     self, Ask, BranchNow, Devices, LayerDamage, Mode, Noted, Report, Tree, Verdict,
 };
-
-/// What was asked for.
-#[derive(Clone, Debug)]
-pub struct VerifyRequest {
-    /// Docker's data directory.
-    pub root: PathBuf,
-    /// Where the running system is looked at.
-    pub host: Host,
-    /// How much is read.
-    pub mode: Mode,
-    /// Whether the kernel is asked too.
-    pub kernel: bool,
-    /// Where the pool is; `None`: where the conversion made it, or in loop files.
-    pub target: Option<Target>,
-    /// Threads.
-    pub jobs: NonZeroUsize,
-    /// Set to stop early.
-    pub cancel: Cancel,
-}
 
 /// Verifies the devicemapper side if there is one, else the aufs side. Docker's files are not changed; what came of it is
 /// noted in the conversion's journal.

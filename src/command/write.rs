@@ -1,25 +1,21 @@
 //! Writes a plan and moves it in place.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::time::Instant;
 
 use uuid::Uuid;
 
 use super::error::Error;
-use super::lost_flags::LostFlags;
 use super::notes::Notes;
-use super::open::Source;
-use super::order::Order;
+use super::planned_conversion::Prepared;
 use super::preflight;
 use super::summary::{Done, Summary};
 use super::verify::{digests, noted, staged_report};
 use super::writer::Work;
 use super::written::Written;
-use crate::aufs::Counts;
 use crate::chain::Chain;
-use crate::commit::{self, AsRead, EditedConfig, ProgressFile, Record, Stage, Verified};
+use crate::commit::{self, AsRead, ProgressFile, Record, Stage, Verified};
 use crate::daemon::check_devices;
-use crate::daemon::first_start::Switch;
 use crate::devicemapper::driver_files::{
     BASE_FILE, DEVICE_SET_FILE, Device, DeviceId, DeviceSet, TRANSACTION_FILE, Transaction,
 };
@@ -28,22 +24,6 @@ use crate::plan::{Layout, Plan, PlannedDevice};
 use crate::progress::{Phase, Progress};
 use crate::units::Bytes;
 use crate::verify::{LayerDamage, Verdict};
-
-/// A root that was read, with its plan. Nothing has been written.
-#[derive(Debug)]
-pub struct Prepared {
-    pub(super) source: Source,
-    pub(super) work: Work,
-    pub(super) order: Order,
-    /// What the daemon is told, where that was ordered.
-    pub(super) daemon: Option<Switch>,
-    pub(super) configs: Vec<EditedConfig>,
-    pub(super) counts: Counts,
-    /// What of the files' flags no device gets.
-    pub(super) lost_flags: LostFlags,
-    /// Names in the branches that whiteouts hide, by paths relative to the root.
-    pub(super) hidden: BTreeSet<String>,
-}
 
 impl Prepared {
     /// The plan.

@@ -9,7 +9,8 @@ use crate::devicemapper::driver_files::FileSystem;
 use crate::engine::kernel;
 use crate::engine::kernel::base::{Programs, find_programs};
 use crate::plan::{self, Fingerprint, Layout, Plan, PoolSizes};
-use crate::pool::{Facts, Target};
+use crate::pool::Facts;
+use crate::pool::target::Target;
 use crate::privileges::Purpose;
 use crate::source::Layer;
 use crate::units::Bytes;
@@ -101,7 +102,7 @@ impl Writer {
 
     fn ready(
         &self,
-        check: impl FnOnce(&Target) -> Result<Facts, crate::pool::DeviceError>,
+        check: impl FnOnce(&Target) -> Result<Facts, crate::pool::device_error::Error>,
     ) -> Result<Ready, Error> {
         Ok(match self {
             Self::Direct => Ready::Direct,

@@ -15,11 +15,11 @@ use nix::sys::stat::{FileStat, SFlag};
 use nix::unistd::geteuid;
 
 use super::error::Error;
-use super::{beside, journal, progress_file};
+use super::{progress_file, second_place};
 use crate::docker::{Dir, FileKind, ReadError};
 use crate::engine::kernel::claim;
 use crate::shell::word;
-use crate::staging::STAGE_NAME;
+use crate::staging::{JOURNAL, STAGE_NAME};
 
 /// Whoever may not be the caller must not have any of these.
 const OTHERS: u32 = 0o077;
@@ -60,10 +60,10 @@ pub(super) fn open_beside(root: &Path) -> Result<Option<Dir>, Error> {
         opened => opened?,
     };
     // What else may lie there is refused by whoever reads containers.
-    if root.kind(OsStr::new(beside::CONTAINERS))? != Some(FileKind::Directory) {
+    if root.kind(OsStr::new(second_place::CONTAINERS))? != Some(FileKind::Directory) {
         return Ok(None);
     }
-    let containers = root.dir(beside::CONTAINERS)?;
+    let containers = root.dir(second_place::CONTAINERS)?;
     let Some(place) = subdirectory(&containers, OsStr::new(STAGE_NAME))? else {
         return Ok(None);
     };
@@ -74,7 +74,7 @@ pub(super) fn open_beside(root: &Path) -> Result<Option<Dir>, Error> {
         match name.to_str() {
             Some("containers") => check_configs(&expect_ours(&place, name)?, Links::One)?,
             Some("originals") => check_originals(&expect_ours(&place, name)?)?,
-            Some(beside::MARK) => expect_file(&place, name)?,
+            Some(second_place::MARK) => expect_file(&place, name)?,
             _ => expect_file_or_directory(&place, name)?,
         }
     }
@@ -120,7 +120,7 @@ impl Area {
                 Some("originals") => check_originals(&expect_ours(stage, name)?)?,
                 // What is mounted there, or waits there to be removed, is looked at when that is done.
                 Some("mnt" | "verify" | "removed") => drop(expect_ours(stage, name)?),
-                Some(journal::JOURNAL | claim::FILE | claim::NEW_FILE) => expect_file(stage, name)?,
+                Some(JOURNAL | claim::FILE | claim::NEW_FILE) => expect_file(stage, name)?,
                 // A run that is at work replaces it all the time.
                 Some(progress_file::FILE | progress_file::NEW_FILE)
                     if stage.kind(name)?.is_none() => {}

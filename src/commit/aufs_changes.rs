@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::aufs_side::PARTS;
+use super::sums::PARTS;
 
 /// Differences from the aufs side that was converted, by paths relative to the root. The field names are part of the `--json`
 /// interface.

@@ -4,25 +4,19 @@
 //! not take what the conversion never had, be it of a Docker that ran on aufs since or of a layer that was left out.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, Metadata};
-use std::io;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use walkdir::WalkDir;
 
 use super::aufs_changes::AufsChanges;
 use super::error::Error;
 use super::image_names::{self, ImageNames};
 use super::left_out::{PseudoLink, alone, has_data, hidden_below, hidden_in};
-use super::since::{names_in, read_regular};
-use super::stamp::changed_at;
+use super::regular_files::{names_in, read_regular};
 use super::store_files::is_digest;
-use super::walk::walk;
+use super::sums::{PARTS, changed_at, entry, object, objects, objects_in, sum_of, sums_of};
 use crate::tree::escape;
 use crate::verify::BranchNow;
 
@@ -43,9 +37,6 @@ pub struct AsRead {
     /// Whether branches were written to after the devices were written from them, behind their times of modification: that is in no device.
     pub is_written_since: bool,
 }
-
-/// In the place of a digest of something that cannot be read.
-pub(super) const UNREADABLE: &str = "unreadable";
 
 /// In the place of a digest of times: what the branches have had not been read when they were converted.
 const UNREAD: &str = "written to while the conversion was interrupted";
@@ -77,8 +68,6 @@ pub struct AufsSide {
 const IMAGE_NAMES: &str = "repositories.json";
 /// The parts of an image store that Docker changes: all else is named by its own digest.
 const CHANGING: [&str; 2] = [IMAGE_NAMES, "distribution/"];
-/// What the driver keeps in its directory.
-pub(super) const PARTS: [&str; 3] = ["diff", "layers", "mnt"];
 
 impl AufsSide {
     /// Takes down what `root` has. `store` is the copy of its image store that was made, `layers` are the converted ones, `read` is what
@@ -345,52 +334,6 @@ fn lists(root: &Path) -> Result<BTreeMap<String, String>, Error> {
     Ok(lists)
 }
 
-/// Digests of a store's objects. A layer's files count as one.
-pub(super) fn objects(store: &Path) -> Result<BTreeMap<String, String>, Error> {
-    objects_in(store, Path::new(""))
-}
-
-/// The same of a part of it.
-fn objects_in(store: &Path, part: &Path) -> Result<BTreeMap<String, String>, Error> {
-    let mut sums: BTreeMap<String, Sha256> = BTreeMap::new();
-    for entry in WalkDir::new(store.join(part)).sort_by_file_name() {
-        let entry = match entry {
-            Err(error) if error.depth() == 0 => break,
-            entry => entry.map_err(|error| Error::io(store, "read")(error.into()))?,
-        };
-        if entry.file_type().is_dir() {
-            continue;
-        }
-        let inner = entry.path().strip_prefix(store).unwrap_or(entry.path());
-        let inner = inner.to_string_lossy().into_owned();
-        let sum = sums.entry(object(&inner)).or_default();
-        sum.update((inner.len() as u64).to_le_bytes());
-        sum.update(&inner);
-        sum.update(file_sum(entry.path())?);
-    }
-    let finish = |(name, sum): (String, Sha256)| (name, format!("{:x}", sum.finalize()));
-    Ok(sums.into_iter().map(finish).collect())
-}
-
-pub(super) fn file_sum(path: &Path) -> Result<Vec<u8>, Error> {
-    let mut sum = Sha256::new();
-    if let Some(mut file) = super::since::open_regular(path)? {
-        io::copy(&mut file, &mut sum).map_err(Error::io(path, "read"))?;
-    }
-    Ok(sum.finalize().to_vec())
-}
-
-/// `layerdb/sha256/<chain>` of a file in it.
-fn object(inner: &str) -> String {
-    let parts: Vec<&str> = inner.split('/').collect();
-    let deep = parts.first() == Some(&"layerdb") && parts.len() > 3;
-    if deep {
-        parts[..3].join("/")
-    } else {
-        inner.to_owned()
-    }
-}
-
 /// The digest of all branches' times, in the order of their names.
 fn times_of<'a>(branches: impl Iterator<Item = &'a str>) -> String {
     let sums: Vec<&str> = branches.collect();
@@ -408,60 +351,4 @@ fn entries_and_times_of(branch: &Path) -> [String; 2] {
         entry(entries, path, meta);
         changed_at(times, meta);
     })
-}
-
-pub(super) fn entry(sum: &mut Sha256, path: &Path, meta: &Metadata) {
-    attributes(sum, meta);
-    if meta.is_symlink()
-        && let Ok(target) = fs::read_link(path)
-    {
-        sum.update(target.as_os_str().as_bytes());
-    }
-}
-
-/// A digest of the names in a branch and of what `add` takes from each. What cannot be read has a digest that no branch has.
-pub(super) fn sum_of(branch: &Path, add: impl Fn(&mut Sha256, &Path, &Metadata)) -> String {
-    let [sum] = sums_of(branch, |[sum], path, meta| add(sum, path, meta));
-    sum
-}
-
-/// Several such digests in one walk.
-pub(super) fn sums_of<const N: usize>(
-    branch: &Path,
-    mut add: impl FnMut(&mut [Sha256; N], &Path, &Metadata),
-) -> [String; N] {
-    let mut sums = std::array::from_fn(|_| Sha256::new());
-    for entry in walk(branch).sort_by_file_name() {
-        let Ok((path, meta)) = entry.and_then(|entry| {
-            let meta = entry.metadata()?;
-            Ok((entry.into_path(), meta))
-        }) else {
-            return std::array::from_fn(|_| UNREADABLE.to_owned());
-        };
-        let inner = path
-            .strip_prefix(branch)
-            .unwrap_or(&path)
-            .as_os_str()
-            .as_bytes();
-        for sum in &mut sums {
-            sum.update((inner.len() as u64).to_le_bytes());
-            sum.update(inner);
-        }
-        add(&mut sums, &path, &meta);
-    }
-    sums.map(|sum| format!("{:x}", sum.finalize()))
-}
-
-fn attributes(sum: &mut Sha256, meta: &Metadata) {
-    for number in [meta.mode(), meta.uid(), meta.gid()] {
-        sum.update(number.to_le_bytes());
-    }
-    // A directory's size is the file system's own affair.
-    let size = if meta.is_dir() { 0 } else { meta.len() };
-    for number in [size, meta.rdev()] {
-        sum.update(number.to_le_bytes());
-    }
-    for number in [meta.mtime(), meta.mtime_nsec()] {
-        sum.update(number.to_le_bytes());
-    }
 }

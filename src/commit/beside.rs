@@ -16,61 +16,28 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::statvfs::statvfs;
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::durable::sync_directory;
 use super::error::Error;
-use super::journal::{Journal, Record, State, Story, sync_directory};
-use super::remove::all_removed;
+use super::journal::{Journal, Story};
+use super::kept::all_removed;
+use super::record::Record;
+use super::second_place::{Beside, CONTAINERS, MARK, place};
+use super::state::State;
 use super::times::Times;
 use crate::docker::Dir;
 use crate::removal::{Kept, remove as remove_tree};
-use crate::staging::STAGE_NAME;
 use crate::sys::Identity;
 use crate::units::{BLOCK_BYTES, Bytes};
 
-/// The directory of the containers.
-pub(super) const CONTAINERS: &str = "containers";
-
-/// The file with the number.
-pub(super) const MARK: &str = "conversion";
-
 /// A number in its text form.
 const MARK_BYTES: u64 = 36;
-
-/// That there is such a place.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Beside {
-    /// Drawn by chance.
-    pub(super) id: String,
-    /// The times of `containers` before.
-    pub(super) times: Times,
-}
-
-impl Beside {
-    /// Whether a conversion writes such a record.
-    pub(super) fn is_sound(&self) -> bool {
-        self.times.path == CONTAINERS && Uuid::parse_str(&self.id).is_ok()
-    }
-}
-
-/// The directory.
-pub(super) fn place(root: &Path) -> PathBuf {
-    root.join(CONTAINERS).join(STAGE_NAME)
-}
-
-/// Where the configs are staged: there, or in the staging directory of the root.
-pub(super) fn configs(root: &Path, stage: &Path, beside: Option<&Beside>) -> PathBuf {
-    match beside {
-        Some(_) => place(root),
-        None => stage.to_owned(),
-    }
-}
 
 /// Whether `containers` is on another mount than the root.
 ///

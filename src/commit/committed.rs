@@ -10,10 +10,12 @@ use std::path::Path;
 use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
 
+use super::clock::now;
+use super::durable::sync_directory;
 use super::error::Error;
-use super::journal::{Story, now, sync_directory};
+use super::journal::Story;
+use super::regular_files::read_regular;
 use super::removal::StoreOfAufs;
-use super::since::read_regular;
 use super::verified::Verified;
 use crate::date;
 use crate::shell::own;

@@ -5,14 +5,17 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::beside;
 use super::config_kinds::other_kind;
 use super::error::Error;
-use super::since::{DRIVER, names_in, read_regular};
+use super::regular_files::{names_in, read_regular};
+use super::second_place;
 use crate::docker::is_same_key;
 use crate::shell::word;
 use crate::staging::STAGE_NAME;
 use crate::tree::{escape, shown};
+
+/// The driver that the containers' configs were given.
+pub(super) const DRIVER: &str = "devicemapper";
 
 /// What Docker writes into every config, and never changes but for name, state and networks. Without it a daemon does not load the container,
 /// or ends at once. Source: moby v20.10 `container/container.go`, `FromDisk`, `daemon/container.go`, `load`, and `daemon/daemon.go`, `restore`.
@@ -224,7 +227,7 @@ fn original(root: &Path, inner: &str) -> Result<Option<Config>, Error> {
 
 /// Where it is kept, and its bytes.
 fn kept(root: &Path, inner: &str) -> Result<Option<(PathBuf, Vec<u8>)>, Error> {
-    for place in [root.join(STAGE_NAME), beside::place(root)] {
+    for place in [root.join(STAGE_NAME), second_place::place(root)] {
         let path = place.join("originals").join(inner);
         if let Some(text) = read_regular(&path)? {
             return Ok(Some((path, text)));

@@ -7,18 +7,22 @@ use std::path::{Path, PathBuf};
 
 use super::aufs_changes::AufsChanges;
 use super::aufs_side::Depth;
+use super::config::DRIVER;
+use super::durable::sync_file_system;
 use super::error::Error;
-use super::journal::{Journal, Record, State, Story, Switching};
+use super::journal::{Journal, Story};
 use super::leftover::Leftover;
 use super::moves::{Ground, Move};
+use super::record::{Record, Switching};
+use super::regular_files::read_regular;
 use super::removal::REMOVED;
 use super::remove::{expect_unmounted_result, remove_stage};
-use super::since::{Changes, DRIVER, read_regular};
-use super::stage::sync_file_system;
+use super::since::Changes;
+use super::state::State;
 use super::switch::{self, ExpectAlone, TakenBack, Untold, not_alone};
 use super::verified::Verified;
 use super::whereabouts::{Whereabouts, in_the_way};
-use super::{beside, originals, others, size};
+use super::{originals, others, second_place, size};
 use crate::chain::Chain;
 use crate::daemon::Host;
 use crate::daemon::first_start::check_recorded;
@@ -57,7 +61,7 @@ impl Conversion {
         Ok(match Leftover::look_for(root)? {
             Leftover::Conversion(stage, story) => Some(Self {
                 root: root.to_owned(),
-                configs: beside::configs(root, &stage, story.beside.as_ref()),
+                configs: second_place::configs(root, &stage, story.beside.as_ref()),
                 stage,
                 story: *story,
             }),

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use walkdir::WalkDir;
 
 use super::error::Error;
-use super::since::read_regular;
+use super::regular_files::read_regular;
 
 /// The devicemapper side at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

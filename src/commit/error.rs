@@ -4,7 +4,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::journal::State;
+use super::state::State;
 use crate::chain::Chain;
 use crate::daemon::NotAlone;
 use crate::daemon::first_start::SwitchError;

@@ -3,13 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use super::journal::Switching;
-use super::moves::Move;
-use super::stage::{place, replace};
-use crate::docker::ContainerId;
-
-/// The files of a container that name its driver.
-pub(super) const CONFIGS: [&str; 2] = ["config.v2.json", "config.json"];
+use super::config_paths::directory_of_config;
+use super::moves::{Move, place, replace};
+use super::record::Switching;
 
 /// Makes sure that the moves are those of a conversion: the two directories, then containers' configs, each once; and that
 /// only directories in which something is moved get their times back.
@@ -51,23 +47,10 @@ pub(super) fn check(switching: &Switching) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// The container's directory of `containers/<id>/<config>`; `None` for any other path.
-pub(super) fn directory_of_config(path: &str) -> Option<&str> {
-    let (directory, name) = path.rsplit_once('/')?;
-    let id = directory.strip_prefix("containers/")?;
-    let is_config = CONFIGS.contains(&name) && is_container(id);
-    is_config.then_some(directory)
-}
-
-/// Whether a container can have such an id.
-pub(super) fn is_container(id: &str) -> bool {
-    ContainerId::parse(id.as_bytes()).is_ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commit::since::Written;
+    use crate::commit::file_digests::Written;
     use crate::commit::times::Times;
 
     const CONTAINER: &str =

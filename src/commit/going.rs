@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
-use super::aufs_side::PARTS;
 use super::error::Error;
 use super::removal::{GOING, Waiting};
 use super::stamp::{SIDES, pieces_in, place};
+use super::sums::PARTS;
 use crate::removal::{Cause, Kept, Stuck, remove_unless};
 use crate::sys::frozen;
 

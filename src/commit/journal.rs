@@ -10,167 +10,31 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::fcntl::OFlag;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::beside::Beside;
-use super::content::PoolData;
+use super::clock::now;
+use super::durable::sync_directory;
 use super::error::Error;
 use super::expected;
-use super::moves::{Ground, Move};
+use super::moves::Ground;
+use super::record::{Begun, Record, Switching};
 use super::removal::Removal;
+use super::second_place::Beside;
+use super::state::State;
 use super::times::Times;
-use super::verified::{Verifications, Verified};
+use super::verified::Verifications;
 use crate::chain::Chain;
 use crate::crc64::crc64;
-use crate::daemon::first_start::Switch;
-use crate::shell::own;
-
-/// The journal's name in the staging directory.
-pub(crate) const JOURNAL: &str = "journal";
+use crate::path_kind::is_there;
+use crate::staging::JOURNAL;
 
 /// The form of what is written here. A journal of another form is refused.
 const VERSION: u32 = 1;
 
 /// A record names the devices of one checkpoint, so thousands of layers take some hundred KiB.
 const MAX_BYTES: u64 = 64 << 20; // 64 MiB
-
-/// One line.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "record")]
-pub enum Record {
-    /// A conversion begins: the first line.
-    Begun(Begun),
-    /// The content of these devices is durable, by their places in the plan.
-    Durable {
-        /// The places.
-        devices: Vec<usize>,
-    },
-    /// The containers' configs are staged beside them, where they are on a mount of their own.
-    Beside(Beside),
-    /// What is beside them is about to be removed, and needed no more.
-    NothingBeside,
-    /// What was durable is about to be removed: no device is any more.
-    Undone,
-    /// What is staged or in place was found to be what aufs has.
-    Entries {
-        /// The digests of the entries of the layers' devices, by the layers' ids.
-        devices: BTreeMap<String, String>,
-        /// Likewise of the bytes of their files, where no tar tells what these must be.
-        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-        bytes: BTreeMap<String, String>,
-    },
-    /// All is staged and durable, and is about to be moved in place.
-    Switching(Box<Switching>),
-    /// The move failed and was taken back.
-    TakenBack,
-    /// All is in place and durable.
-    Switched {
-        /// Seconds since 1970.
-        at: u64,
-    },
-    /// What is in place was verified, with this outcome.
-    Verified(Verified),
-    /// All is about to be taken back.
-    RollingBack {
-        /// A digest of when the entries of the aufs side were last changed. Earlier versions did not note it.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        aufs_times: Option<String>,
-    },
-    /// The aufs side is about to be removed.
-    Committing(Box<Removal>),
-    /// The aufs side is out of the root, as far as it can be moved, and the first of it is about to be gone for good.
-    Removing,
-}
-
-/// What was begun.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Begun {
-    /// The journal's form.
-    pub version: u32,
-    /// The version of the tool.
-    pub tool: String,
-    /// Seconds since 1970.
-    pub at: u64,
-    /// The root directory's times before.
-    pub root: Times,
-    /// What was ordered and planned; the business of the conversion.
-    pub order: Value,
-}
-
-/// How all is moved in place.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Switching {
-    /// The steps, in their order.
-    pub moves: Vec<Move>,
-    /// The times of the directories that the steps change, before.
-    pub times: Vec<Times>,
-    /// The devicemapper side as it is moved in place, to tell later whether Docker has used it.
-    pub written: super::since::Written,
-    /// The pool's data then, where they are in a loop file. Earlier versions did not note it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub data: Option<PoolData>,
-    /// The aufs side as it was converted. Earlier versions did not note it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub aufs: Option<super::aufs_side::AufsSide>,
-    /// How the daemon is told of its new driver, where that was asked for.
-    pub daemon: Option<Switch>,
-}
-
-/// Where a conversion stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum State {
-    /// Layers are being written; the root is as it was.
-    Writing,
-    /// The result is being moved in place.
-    Switching,
-    /// The result is in place, and the aufs side is still there.
-    Converted,
-    /// The conversion is being taken back.
-    RollingBack,
-    /// The aufs side is being removed.
-    Committing,
-}
-
-impl State {
-    /// Its name, part of the `--json` interface.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Writing => "writing",
-            Self::Switching => "switching",
-            Self::Converted => "converted",
-            Self::RollingBack => "rolling-back",
-            Self::Committing => "committing",
-        }
-    }
-
-    /// The state of `root` in words, with the commands that come next.
-    pub fn meaning(self, root: &Path) -> String {
-        let [resume, rollback, commit] =
-            ["resume", "rollback", "commit"].map(|verb| own(verb, root));
-        match self {
-            Self::Writing => format!(
-                "a conversion was interrupted while it wrote layers: `{resume}` goes on, `{rollback}` takes it back"
-            ),
-            Self::Switching => format!(
-                "a conversion was interrupted while it moved its result in place: `{resume}` goes on, `{rollback}` goes back"
-            ),
-            Self::Converted => format!(
-                "is converted: `{rollback}` goes back to aufs, `{commit}` removes the aufs side"
-            ),
-            Self::RollingBack => {
-                format!("a rollback was interrupted: `{rollback}` finishes it")
-            }
-            Self::Committing => {
-                format!("the removal of the aufs side was interrupted: `{commit}` finishes it")
-            }
-        }
-    }
-}
 
 /// A journal that was read: the conversion so far.
 #[derive(Clone, Debug)]
@@ -368,10 +232,6 @@ pub(super) fn removal_has_begun(root: &Path) -> bool {
         .any(|part| !is_there(&root.join(part)))
 }
 
-fn is_there(path: &Path) -> bool {
-    path.symlink_metadata().is_ok()
-}
-
 /// A journal that is written.
 #[derive(Debug)]
 pub struct Journal {
@@ -504,7 +364,7 @@ fn read_lines(file: &mut File, path: &Path) -> Result<String, Error> {
     })
 }
 
-fn open(path: &Path, new: bool) -> io::Result<File> {
+pub(super) fn open(path: &Path, new: bool) -> io::Result<File> {
     OpenOptions::new()
         .read(true)
         .write(new)
@@ -512,25 +372,6 @@ fn open(path: &Path, new: bool) -> io::Result<File> {
         .mode(0o600)
         .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
         .open(path)
-}
-
-/// Makes the names in a directory durable.
-pub(super) fn sync_directory(path: &Path) -> Result<(), Error> {
-    File::open(path)
-        .and_then(|directory| directory.sync_all())
-        .map_err(Error::io(path, "sync"))
-}
-
-/// Seconds since 1970.
-pub fn now() -> u64 {
-    precisely_now().0.cast_unsigned()
-}
-
-/// The same, and nanoseconds.
-pub(super) fn precisely_now() -> (i64, u32) {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    let since = since.unwrap_or_default();
-    (since.as_secs().cast_signed(), since.subsec_nanos())
 }
 
 #[cfg(test)]

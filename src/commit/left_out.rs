@@ -8,7 +8,7 @@ use std::path::Path;
 
 use walkdir::{DirEntry, WalkDir};
 
-use super::since::names_in;
+use super::regular_files::names_in;
 use super::walk::walk;
 
 /// Files that aufs makes in each branch, without content. Its two directories there, `.wh..wh.plnk` and `.wh..wh.orph`, hold data if they

@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use super::error::Error;
-use super::journal::{self, State, Story};
+use super::journal::Story;
 use super::moves::Ground;
 use super::remove::expect_unmounted_stage;
-use super::{area, beside, originals};
+use super::state::State;
+use super::{area, beside, originals, second_place};
 use crate::docker::{Dir, FileKind};
-use crate::staging::STAGE_NAME;
+use crate::staging::{JOURNAL, STAGE_NAME};
 
 /// What an earlier run left in a root.
 #[derive(Debug)]
@@ -34,7 +35,7 @@ impl Leftover {
         expect_unmounted_stage(root)?;
         let path = root.join(STAGE_NAME);
         let lost = |found| Error::JournalLost {
-            path: path.join(journal::JOURNAL),
+            path: path.join(JOURNAL),
             found,
         };
         let place = area::open_beside(root)?;
@@ -47,7 +48,7 @@ impl Leftover {
         match Story::read(&path)? {
             Some(mut story) => {
                 beside::check(root, &story, place.as_ref())?;
-                let configs = beside::configs(root, &path, story.beside.as_ref());
+                let configs = second_place::configs(root, &path, story.beside.as_ref());
                 story.settle(Ground {
                     root,
                     stage: &path,
@@ -95,7 +96,7 @@ fn begun_without_journal(
         return Ok(Some(place.path().to_owned()));
     }
     let entries = area.list()?;
-    let beside = entries.iter().find(|entry| entry.name != journal::JOURNAL);
+    let beside = entries.iter().find(|entry| entry.name != JOURNAL);
     match beside {
         Some(entry) => Ok(Some(area.join(&entry.name))),
         None => devicemapper_beside_aufs(root),

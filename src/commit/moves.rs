@@ -1,7 +1,7 @@
 //! The steps that move the result in place. Each is a rename, and each can be done and taken back any number of times:
 //! what of it is done shows in what lies where.
 
-use std::fs::{self, DirBuilder, Metadata};
+use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
+use super::durable::sync_directory;
 use super::error::Error;
-use super::journal::sync_directory;
+use super::kept::note_flag;
 use super::originals::is_only_copy;
-use super::remove::note_flag;
+use super::regular_files::look;
 use crate::removal::Kept;
 
 /// One step. Paths are relative: `from`, `stood` and `original` to the staging directory, that of the configs for a file, and `to` to
@@ -293,22 +294,6 @@ fn is_taken(error: &io::Error) -> bool {
         .any(|one| errno == Some(*one as i32))
 }
 
-/// What has this name, no link followed.
-pub(super) fn look(path: &Path) -> Result<Option<Metadata>, Error> {
-    match path.symlink_metadata() {
-        Ok(meta) => Ok(Some(meta)),
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-            ) =>
-        {
-            Ok(None)
-        }
-        Err(error) => Err(Error::io(path, "look at")(error)),
-    }
-}
-
 fn parent(path: &Path) -> &Path {
     path.parent()
         .expect("it lies below the Docker root or the staging directory")
@@ -326,4 +311,20 @@ pub(super) fn create_private_dirs(path: &Path) -> Result<(), Error> {
 fn create_parent(path: &Path) -> Result<(), Error> {
     let parent: PathBuf = parent(path).to_owned();
     create_private_dirs(&parent)
+}
+
+pub(super) fn place(from: &str, to: &str) -> Move {
+    Move::Place {
+        from: from.to_owned(),
+        to: to.to_owned(),
+        stood: format!("originals/{from}"),
+    }
+}
+
+pub(super) fn replace(path: &str) -> Move {
+    Move::Replace {
+        from: path.to_owned(),
+        to: path.to_owned(),
+        original: format!("originals/{path}"),
+    }
 }

@@ -7,10 +7,9 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::config_paths::{CONFIGS, is_container};
 use super::error::Error;
-use super::expected::{CONFIGS, is_container};
-use super::moves::look;
-use super::since::{names_in, read_regular};
+use super::regular_files::{look, names_in, read_regular};
 use crate::docker::config_with_driver;
 
 /// The first of those that are kept in `configs` without which what they are would be gone.

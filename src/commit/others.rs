@@ -9,21 +9,25 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use super::aufs_side::AufsSide;
+use super::config_paths::CONFIGS;
 use super::content::new_files;
 use super::error::Error;
-use super::expected::CONFIGS;
-use super::journal::{self, State, Story};
+use super::file_digests::Written;
+use super::journal::Story;
+use super::regular_files::read_regular;
 use super::removal::GOING;
-use super::since::{Written, read_regular};
+use super::state::State;
 use super::store_files::{is_digest, is_dockers, is_random};
 use super::walk::walk;
-use super::{beside, committed, progress_file};
+use super::{committed, progress_file, second_place};
 use crate::devicemapper::driver_files::{BASE_FILE, DEVICE_SET_FILE, TRANSACTION_FILE};
 use crate::engine::kernel::claim;
+use crate::path_kind::is_directory;
+use crate::staging::JOURNAL;
 
 /// Files that the staging directory has.
 const IN_STAGE: [&str; 6] = [
-    journal::JOURNAL,
+    JOURNAL,
     claim::FILE,
     claim::NEW_FILE,
     progress_file::FILE,
@@ -94,7 +98,7 @@ pub(super) fn in_stage(
         match name.as_str() {
             "containers" => in_configs(&path, &mut found)?,
             "originals" => in_originals(&path, &mut found)?,
-            beside::MARK => {}
+            second_place::MARK => {}
             _ => found.push(path),
         }
     }
@@ -255,8 +259,4 @@ fn list(directory: &Path) -> Result<Vec<(String, PathBuf)>, Error> {
     let mut listed = listed.map_err(Error::io(directory, "read"))?;
     listed.sort();
     Ok(listed)
-}
-
-fn is_directory(path: &Path) -> bool {
-    path.symlink_metadata().is_ok_and(|meta| meta.is_dir())
 }

@@ -24,7 +24,7 @@ pub struct Removal {
     /// What there was. Earlier versions did not note it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pieces: Option<Pieces>,
-    /// Whether [`Removing`](super::journal::Record::Removing) comes before anything of it is gone. Earlier versions did not write that.
+    /// Whether [`Removing`](super::record::Record::Removing) comes before anything of it is gone. Earlier versions did not write that.
     #[serde(default)]
     pub in_two_steps: bool,
     /// The image store of aufs.

@@ -1,17 +1,16 @@
 //! What is removed in a root, and what is made sure of before.
 
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::aufs_side::PARTS;
 use super::error::Error;
-use super::{beside, journal};
+use super::kept::{all_removed, look_at_flag};
+use super::sums::PARTS;
+use super::{beside, second_place};
 use crate::engine::kernel::claim;
 use crate::mount_table::{Seen, Table};
-use crate::removal::{Cause, Kept, Stuck, remove};
-use crate::staging::{OWN_MOUNTS, STAGE_NAME};
-use crate::sys::{Identity, frozen};
+use crate::removal::{Cause, Kept, remove};
+use crate::staging::{JOURNAL, OWN_MOUNTS, STAGE_NAME};
 
 /// The process file system: what is really mounted counts.
 const PROC: &str = "/proc";
@@ -62,14 +61,14 @@ fn is_in_stage(inner: &Path) -> bool {
 
 /// Whether it is the place for configs in `containers`, or inside of it.
 fn is_beside(inner: &Path) -> bool {
-    inner.starts_with(beside::place(Path::new("")))
+    inner.starts_with(second_place::place(Path::new("")))
 }
 
 fn expect_unmounted(root: &Path, wanted: &dyn Fn(&Path, Seen) -> bool) -> Result<(), Error> {
     let table = Table::everywhere(Path::new(PROC));
     let mut mounts = Vec::new();
     // What is inside of these lies elsewhere if they are links or mount points.
-    for top in ["", "aufs", beside::CONTAINERS] {
+    for top in ["", "aufs", second_place::CONTAINERS] {
         let Ok(place) = root.join(top).canonicalize() else {
             continue;
         };
@@ -109,27 +108,6 @@ pub(super) fn expect_changeable(root: &Path) -> Result<(), Error> {
     }
 }
 
-/// Notes a file or directory that cannot be moved, replaced, or lose names because of a flag.
-pub(super) fn note_flag(path: &Path, kept: &mut Kept) {
-    if let Some(flag) = frozen(path) {
-        kept.add(Stuck {
-            path: path.to_owned(),
-            cause: Cause::FlagAbove(flag),
-        });
-    }
-}
-
-fn look_at_flag(path: &Path, cause: fn(crate::sys::Frozen) -> Cause, kept: &mut Kept) {
-    let is_directory = path.symlink_metadata().is_ok_and(|meta| meta.is_dir());
-    let open = File::open(path).ok().filter(|_| is_directory);
-    if let Some((_, Some(flag))) = open.and_then(|open| Identity::of(&open).ok()) {
-        kept.add(Stuck {
-            path: path.to_owned(),
-            cause: cause(flag),
-        });
-    }
-}
-
 /// Removes a staging directory in which no conversion was begun, or whatever has its name.
 ///
 /// # Errors
@@ -138,7 +116,7 @@ fn look_at_flag(path: &Path, cause: fn(crate::sys::Frozen) -> Cause, kept: &mut 
 pub fn remove_leftover(path: &Path) -> Result<(), Error> {
     expect_unmounted_stage(above(path))?;
     let kept = beside::remove(above(path), path)?;
-    all_removed(&beside::place(above(path)), kept)?;
+    all_removed(&second_place::place(above(path)), kept)?;
     all_removed(path, remove(path))
 }
 
@@ -148,13 +126,13 @@ pub(super) fn remove_stage(path: &Path) -> Result<(), Error> {
     // First, lest a kill leaves a record of what is in use by then.
     let mut kept = remove(&path.join(claim::FILE));
     for entry in entries(path)? {
-        if entry != path.join(journal::JOURNAL) && entry != path.join(claim::FILE) {
+        if entry != path.join(JOURNAL) && entry != path.join(claim::FILE) {
             kept.extend(remove(&entry));
         }
     }
     kept.extend(beside::remove(above(path), path)?);
     if kept.is_empty() {
-        kept = remove(&path.join(journal::JOURNAL));
+        kept = remove(&path.join(JOURNAL));
     }
     if kept.is_empty() {
         kept = remove(path);
@@ -182,15 +160,4 @@ fn entries(path: &Path) -> Result<Vec<PathBuf>, Error> {
 /// Removes one thing in the staging directory, if it is there.
 pub(super) fn remove_part(path: &Path) -> Result<(), Error> {
     all_removed(path, remove(path))
-}
-
-/// An error if something was kept.
-pub(super) fn all_removed(path: &Path, kept: Kept) -> Result<(), Error> {
-    if kept.is_empty() {
-        return Ok(());
-    }
-    Err(Error::NotRemoved {
-        path: path.to_owned(),
-        kept,
-    })
 }

@@ -5,20 +5,25 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use super::aufs_side::{Depth, PARTS};
+use super::aufs_side::Depth;
+use super::clock::precisely_now;
 use super::committed::Committed;
 use super::conversion::Conversion;
+use super::durable::sync_directory;
 use super::error::Error;
 use super::going::{make_room, remove_room, remove_waiting};
-use super::journal::{
-    Journal, Record, State, Story, precisely_now, removal_has_begun, sync_directory,
-};
+use super::journal::{Journal, Story, removal_has_begun};
+use super::kept::all_removed;
+use super::record::Record;
 use super::removal::{Removal, StoreOfAufs, Waiting};
-use super::remove::{all_removed, expect_changeable, expect_unmounted_aufs_side, remove_stage};
-use super::since::IMAGE_NAMES;
+use super::remove::{expect_changeable, expect_unmounted_aufs_side, remove_stage};
 use super::stamp::{Pieces, written_after};
+use super::state::State;
+use super::store_files::IMAGE_NAMES;
+use super::sums::PARTS;
 use super::switch::{ExpectAlone, not_alone};
 use super::{beside, size};
+use crate::path_kind::is_there;
 use crate::units::Bytes;
 use crate::{docker, tree};
 
@@ -441,10 +446,6 @@ fn set_out(from: &Path, to: &Path) -> Result<(), Error> {
         });
     }
     fs::rename(from, to).map_err(Error::io(from, "move out of the root"))
-}
-
-fn is_there(path: &Path) -> bool {
-    path.symlink_metadata().is_ok()
 }
 
 fn above(path: &Path) -> &Path {

@@ -6,54 +6,29 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::config::{self, DRIVER};
+use super::config_paths::directory_of_config;
 use super::error::Error;
-use super::expected::directory_of_config;
+use super::file_digests::{Noted, Parts, Written};
 use super::image_names::ImageNames;
+use super::regular_files::{MAX_FILE_BYTES, names_in, open_regular, read_regular};
+use super::second_place;
+use super::store_files::IMAGE_NAMES;
 use super::whereabouts::Whereabouts;
-use super::{beside, config};
 use crate::devicemapper::driver_files::{DEVICE_SET_FILE, TRANSACTION_FILE};
 use crate::docker::config_with_driver;
 use crate::shell::word;
 use crate::staging::STAGE_NAME;
 use crate::tree::{escape, shown};
 
-/// Files compared are small; of a larger one the beginning counts.
-const MAX_FILE_BYTES: u64 = 16 << 20; // 16 MiB
-
-/// The driver that the containers' configs were given.
-pub(super) const DRIVER: &str = "devicemapper";
-
-/// The names of images, in an image store.
-pub(super) const IMAGE_NAMES: &str = "repositories.json";
-
-/// Docker's files as the conversion left them, by paths relative to the Docker root.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Written {
-    /// The driver's notes and the names of images.
-    files: BTreeMap<String, Noted>,
-    /// The containers' configs that were replaced.
-    configs: BTreeMap<String, Noted>,
-    /// All containers there were.
-    containers: BTreeSet<String>,
-}
-
-/// A file as it was.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Noted {
-    /// SHA-256 of its bytes.
-    sha256: String,
-    /// When it was last written: seconds since 1970 and nanoseconds.
-    modified: (i64, i64),
-}
+// 16 MiB
 
 /// What Docker did since. Empty when nothing shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -168,16 +143,6 @@ impl fmt::Display for Changes {
         }
         f.write_str(&parts.join("; "))
     }
-}
-
-/// Where the parts are that are staged.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Parts<'a> {
-    pub(super) home: &'a Path,
-    pub(super) image: &'a Path,
-    /// The directory whose `containers` has the configs.
-    pub(super) configs: &'a Path,
-    pub(super) root: &'a Path,
 }
 
 impl Written {
@@ -428,20 +393,6 @@ fn containers_in(root: &Path) -> Result<BTreeSet<String>, Error> {
     Ok(names)
 }
 
-/// The names in a directory; none where there is no directory. Docker's own names are text.
-pub(super) fn names_in(path: &Path) -> Result<BTreeSet<String>, Error> {
-    let entries = match fs::read_dir(path) {
-        Err(error) if is_absent(&error) => return Ok(BTreeSet::new()),
-        entries => entries.map_err(Error::io(path, "read"))?,
-    };
-    let mut names = BTreeSet::new();
-    for entry in entries {
-        let entry = entry.map_err(Error::io(path, "read"))?;
-        names.insert(entry.file_name().to_string_lossy().into_owned());
-    }
-    Ok(names)
-}
-
 /// What there is to note of a regular file; `None` for anything else.
 fn note(path: &Path) -> Result<Option<Noted>, Error> {
     let Some(file) = open_regular(path)? else {
@@ -456,42 +407,10 @@ fn note(path: &Path) -> Result<Option<Noted>, Error> {
     }))
 }
 
-/// The bytes of a small regular file; `None` for anything else.
-pub(super) fn read_regular(path: &Path) -> Result<Option<Vec<u8>>, Error> {
-    let Some(file) = open_regular(path)? else {
-        return Ok(None);
-    };
-    let mut bytes = Vec::new();
-    file.take(MAX_FILE_BYTES)
-        .read_to_end(&mut bytes)
-        .map_err(Error::io(path, "read"))?;
-    Ok(Some(bytes))
-}
-
-pub(super) fn open_regular(path: &Path) -> Result<Option<File>, Error> {
-    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
-    let opened = OpenOptions::new()
-        .read(true)
-        .custom_flags(flags.bits())
-        .open(path);
-    let file = match opened {
-        Err(error) if is_absent(&error) => return Ok(None),
-        opened => opened.map_err(Error::io(path, "open"))?,
-    };
-    let meta = file.metadata().map_err(Error::io(path, "look at"))?;
-    Ok(meta.is_file().then_some(file))
-}
-
-fn is_absent(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-    ) || error.raw_os_error() == Some(nix::errno::Errno::ELOOP as i32)
-}
-
 /// A container's name if it can be found, of one that is gone in what is kept of it, or the beginning of its id.
 fn container_name(root: &Path, id: &String) -> String {
-    let kept = [root.join(STAGE_NAME), beside::place(root)].map(|place| place.join("originals"));
+    let kept =
+        [root.join(STAGE_NAME), second_place::place(root)].map(|place| place.join("originals"));
     let name = name_in(root, id).or_else(|| kept.iter().find_map(|kept| name_in(kept, id)));
     name.unwrap_or_else(|| id.chars().take(12).collect())
 }

@@ -28,15 +28,19 @@ use walkdir::WalkDir;
 use super::aufs_side::{AsRead, AufsSide};
 use super::content::PoolData;
 use super::copy::{copy_tree, write_file};
+use super::durable::{open_new, sync_each_file, sync_file_system};
 use super::error::Error;
-use super::journal::{Journal, Record, State, Story, Switching};
+use super::file_digests::{Parts, Written};
+use super::journal::{Journal, Story};
 use super::leftover::Leftover;
-use super::moves::{Ground, Move, create_private_dirs};
+use super::moves::{Ground, create_private_dirs, place, replace};
+use super::record::{Record, Switching};
+use super::regular_files::names_in;
 use super::remove::{expect_unmounted_stage, remove_leftover, remove_part, remove_stage};
-use super::since::{Parts, Written, names_in};
+use super::state::State;
 use super::switch::{self, ExpectAlone, Untold};
 use super::times::Times;
-use super::{beside, others};
+use super::{beside, others, second_place};
 use crate::chain::Chain;
 use crate::daemon::first_start::Switch;
 use crate::engine::kernel::claim;
@@ -135,7 +139,7 @@ impl Stage {
             Leftover::None => {}
             Leftover::Stage(path) => remove_leftover(path)?,
             Leftover::Conversion(path, story) => {
-                let configs = beside::configs(root, path, story.beside.as_ref());
+                let configs = second_place::configs(root, path, story.beside.as_ref());
                 let files = others::in_stage(root, (path, &configs), Some(story))?;
                 others::expect_none(root, files, "convert")?;
                 // As in a rollback: a kill must not leave a journal that calls layers durable which are gone.
@@ -159,7 +163,7 @@ impl Stage {
             untold: Untold::TakeBack,
         };
         let beside = beside::create(root, &stage.journal)?;
-        stage.configs = beside::configs(root, &stage.path, beside.as_ref());
+        stage.configs = second_place::configs(root, &stage.path, beside.as_ref());
         Ok(stage)
     }
 
@@ -173,7 +177,7 @@ impl Stage {
         expect_unmounted_stage(root)?;
         let story = Story::read(&path)?;
         let beside = story.as_ref().and_then(|story| story.beside.clone());
-        let configs = beside::configs(root, &path, beside.as_ref());
+        let configs = second_place::configs(root, &path, beside.as_ref());
         let files = others::in_stage(root, (&path, &configs), story.as_ref())?;
         others::expect_none(root, files, "resume")?;
         let journal = Journal::reopen(&path)?;
@@ -184,7 +188,7 @@ impl Stage {
             None => beside::create(root, &journal)?,
             known => known,
         };
-        let configs = beside::configs(root, &path, beside.as_ref());
+        let configs = second_place::configs(root, &path, beside.as_ref());
         for name in ["containers", "originals"] {
             remove_part(&configs.join(name))?;
         }
@@ -440,22 +444,6 @@ impl Stage {
     }
 }
 
-pub(super) fn place(from: &str, to: &str) -> Move {
-    Move::Place {
-        from: from.to_owned(),
-        to: to.to_owned(),
-        stood: format!("originals/{from}"),
-    }
-}
-
-pub(super) fn replace(path: &str) -> Move {
-    Move::Replace {
-        from: path.to_owned(),
-        to: path.to_owned(),
-        original: format!("originals/{path}"),
-    }
-}
-
 impl Drop for Stage {
     fn drop(&mut self) {
         if self.keep {
@@ -498,36 +486,6 @@ fn ensure_owned_dir(path: &Path, (uid, gid): (u32, u32)) -> Result<(), Error> {
         created => created.map_err(Error::io(path, "create"))?,
     }
     chown(path, Some(uid), Some(gid)).map_err(Error::io(path, "set the owner of"))
-}
-
-fn open_new(path: &Path) -> Result<File, Error> {
-    use std::os::unix::fs::OpenOptionsExt;
-    fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(Error::io(path, "create"))
-}
-
-/// Where the kernel does not tell whether a file's data reached the disk unless that file is asked for.
-fn sync_each_file(path: &Path) -> Result<(), Error> {
-    for entry in WalkDir::new(path).follow_links(false) {
-        let entry = entry.map_err(|error| Error::io(path, "read")(error.into()))?;
-        if entry.file_type().is_file() {
-            File::open(entry.path())
-                .and_then(|file| file.sync_data())
-                .map_err(Error::io(entry.path(), "sync"))?;
-        }
-    }
-    Ok(())
-}
-
-/// One call for thousands of small files, instead of one for each.
-pub(super) fn sync_file_system(path: &Path) -> Result<(), Error> {
-    let directory = File::open(path).map_err(Error::io(path, "open"))?;
-    nix::unistd::syncfs(&directory)
-        .map_err(|errno| Error::io(path, "sync the file system of")(errno.into()))
 }
 
 #[cfg(test)]

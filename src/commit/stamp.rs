@@ -13,10 +13,11 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::aufs_side::{PARTS, UNREADABLE, entry, file_sum, objects, sum_of, sums_of};
+use super::clock::precisely_now;
 use super::error::Error;
-use super::journal::precisely_now;
+use super::sums::{PARTS, UNREADABLE, changed_at, entry, file_sum, objects, sum_of, sums_of};
 use super::walk::walk;
+use crate::path_kind::is_directory;
 use crate::sys::birth;
 use crate::tree::escape;
 
@@ -271,10 +272,6 @@ fn list(directory: &Path) -> Result<Vec<OsString>, Error> {
     listed.map_err(Error::io(directory, "read"))
 }
 
-fn is_directory(path: &Path) -> bool {
-    path.symlink_metadata().is_ok_and(|meta| meta.is_dir())
-}
-
 fn is_drivers(inner: &Path) -> bool {
     PARTS.iter().any(|part| inner.starts_with(part))
 }
@@ -284,13 +281,6 @@ fn named(side: &str, inner: &Path) -> String {
         return side.to_owned();
     }
     format!("{side}/{}", escape(inner.as_os_str().as_bytes()))
-}
-
-/// The time of change, which the kernel alone sets.
-pub(super) fn changed_at(sum: &mut Sha256, meta: &Metadata) {
-    for number in [meta.ctime(), meta.ctime_nsec()] {
-        sum.update(number.to_le_bytes());
-    }
 }
 
 #[cfg(test)]

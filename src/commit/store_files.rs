@@ -6,7 +6,8 @@
 
 use std::path::Path;
 
-use super::since::IMAGE_NAMES;
+/// The names of images, in an image store.
+pub(super) const IMAGE_NAMES: &str = "repositories.json";
 
 /// Of a layer.
 const LAYER: [&str; 7] = [

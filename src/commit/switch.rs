@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use super::clock::now;
 use super::content::new_objects;
 use super::error::Error;
-use super::journal::{Journal, Record, Switching, now};
+use super::journal::Journal;
 use super::moves::{Back, Ground};
+use super::record::{Record, Switching};
 use super::since::Changes;
 use super::whereabouts::Whereabouts;
 use crate::chain::Chain;
@@ -217,8 +219,8 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::commit::file_digests::{Parts, Written};
     use crate::commit::moves::Move;
-    use crate::commit::since::{Parts, Written};
     use crate::commit::times::Times;
     use crate::daemon::first_start::ConfigEdit;
     use crate::daemon::{Finding, Running};

@@ -3,10 +3,10 @@
 
 use std::path::PathBuf;
 
+use super::config_paths::directory_of_config;
 use super::error::Error;
-use super::expected::directory_of_config;
-use super::journal::Switching;
 use super::moves::{Ground, Move};
+use super::record::Switching;
 
 /// The parts that Docker changes, wherever they are.
 #[derive(Debug)]

@@ -9,7 +9,8 @@ use super::work::Work;
 use crate::aufs;
 use crate::crc64::Crc64;
 use crate::docker::CacheId;
-use crate::source::{BranchReader, Layer};
+use crate::source::Layer;
+use crate::source::branch_reader::BranchReader;
 use crate::tar_split::{Contents, Found, Recorded};
 use crate::tree::{Kind, LayerTree, NodeId, Segment};
 

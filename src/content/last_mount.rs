@@ -9,7 +9,7 @@ use crate::devicemapper::DeviceFiles;
 use crate::devicemapper::driver_files::Device;
 use crate::docker::CacheId;
 use crate::ext4::read::ReadAt;
-use crate::pool::Target;
+use crate::pool::target::Target;
 use crate::thin::ThinId;
 
 /// When a conversion wrote the driver's note of a layer's device, in seconds since 1970, if it did.

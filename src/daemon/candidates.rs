@@ -1,10 +1,12 @@
 //! Pid files that a daemon of the host could use.
 
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use super::config::pid_files;
 use super::finding::Host;
-use super::pid_files::identity;
 
 /// All pid files that a daemon of this host could use, each once.
 pub(super) fn candidates(host: &Host) -> Vec<PathBuf> {
@@ -19,4 +21,12 @@ pub(super) fn candidates(host: &Host) -> Vec<PathBuf> {
         }
     }
     found
+}
+
+/// What two paths of one file have in common, whether or not it is there: `/var/run` is often `/run`.
+pub(super) fn identity(path: &Path) -> (Result<(u64, u64), PathBuf>, Option<OsString>) {
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    let found = fs::metadata(dir).map(|meta| (meta.dev(), meta.ino()));
+    let name = path.file_name().map(OsStr::to_owned);
+    (found.map_err(|_| dir.to_owned()), name)
 }

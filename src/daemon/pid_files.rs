@@ -1,9 +1,5 @@
 //! All pid files that a daemon of this host could use, held.
 
-use std::ffi::{OsStr, OsString};
-use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use thiserror::Error;
@@ -116,12 +112,4 @@ impl PidFiles {
     fn held(&self) -> MutexGuard<'_, Vec<PidFileLock>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// What two paths of one file have in common, whether or not it is there: `/var/run` is often `/run`.
-pub(super) fn identity(path: &Path) -> (Result<(u64, u64), PathBuf>, Option<OsString>) {
-    let dir = path.parent().unwrap_or(Path::new("/"));
-    let found = fs::metadata(dir).map(|meta| (meta.dev(), meta.ino()));
-    let name = path.file_name().map(OsStr::to_owned);
-    (found.map_err(|_| dir.to_owned()), name)
 }

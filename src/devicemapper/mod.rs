@@ -16,6 +16,5 @@ pub(crate) use layout::{ID_FILE, ROOTFS};
 pub use start::{
     DeviceFileError, FileSizes, FileSystemIdentity, Home, Pool, Severity, StartFault, start_checks,
 };
-pub(crate) use storage_option::{Verdict, min_free_percent};
 pub use target::{LoopFiles, Space, Target};
 pub use version::Version;

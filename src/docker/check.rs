@@ -3,14 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
 
-use super::container::{Container, Status};
-use super::error::Fault;
+use super::container::Container;
+use super::container_state::Status;
+use super::fault::Fault;
 use super::id::{CacheId, ChainId, ContainerId, ImageId};
-use super::image::{Images, Reference};
+use super::image::Images;
 use super::layer::Layers;
 use super::model::Use;
 use super::mount::{Mount, Mounts};
 use super::notes::{Notes, Subject};
+use super::reference::Reference;
 use super::stack::Stack;
 use super::users::{Names, Users};
 use super::warning::Warning;

@@ -1,13 +1,11 @@
 //! Containers: `containers/<id>/config.v2.json` and `hostconfig.json`.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 
-use serde::Serialize;
-
+use super::container_state::{RestartPolicy, Status};
 use super::driver::{driver_in, driver_of, is_aufs};
-use super::error::Fault;
+use super::fault::Fault;
 use super::files::{Dir, FileKind};
 use super::id::{ContainerId, ImageId};
 use super::json::{JsonError, Object};
@@ -19,63 +17,6 @@ pub const CONFIG: &str = "config.v2.json";
 
 /// The config of Docker up to 1.9, which may lie beside the newer one.
 pub const LEGACY_CONFIG: &str = "config.json";
-
-/// What a container was doing when Docker last wrote its config.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Status {
-    /// Never started.
-    Created,
-    /// Running; after a crash Docker resets this to exited.
-    Running,
-    /// Running with its processes frozen.
-    Paused,
-    /// Between two runs.
-    Restarting,
-    /// Not running any more.
-    Exited,
-    /// Partly deleted.
-    Dead,
-}
-
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Created => "created",
-            Self::Running => "running",
-            Self::Paused => "paused",
-            Self::Restarting => "restarting",
-            Self::Exited => "exited",
-            Self::Dead => "dead",
-        })
-    }
-}
-
-/// When Docker starts a container by itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum RestartPolicy {
-    /// Never.
-    #[default]
-    No,
-    /// Whenever it is not running.
-    Always,
-    /// As always, but not when it was stopped by hand.
-    UnlessStopped,
-    /// When it ended with an exit code other than 0.
-    OnFailure,
-}
-
-impl fmt::Display for RestartPolicy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::No => "no",
-            Self::Always => "always",
-            Self::UnlessStopped => "unless-stopped",
-            Self::OnFailure => "on-failure",
-        })
-    }
-}
 
 /// A container with a readable config.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,12 +1,15 @@
 //! Docker's data directory, whatever storage driver it is of.
 
+use std::ffi::OsStr;
+use std::io;
 use std::path::{Path, PathBuf};
+
+use serde::Serialize;
 
 use super::container::{Container, read_containers};
 use super::error::Error;
-use super::files::Dir;
+use super::files::{Dir, ReadError};
 use super::notes::Notes;
-use super::root::{Owner, open_top};
 
 /// A data directory. Whether Docker is at work on it can be told without looking at a driver's part of it.
 #[derive(Debug)]
@@ -48,4 +51,50 @@ impl DataDir {
         let of_aufs = containers.into_values().filter(Container::is_aufs);
         of_aufs.map(|container| container.name).collect()
     }
+}
+
+/// The owner that container root has on the host, numbers as on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Owner {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+}
+
+impl Owner {
+    /// The owner in a root named `<uid>.<gid>`, as `--userns-remap` names them; otherwise 0:0.
+    /// Source: moby v20.10 `daemon/daemon_unix.go`, `setupDaemonRoot`.
+    pub(crate) fn of_root(path: &Path) -> Self {
+        path.file_name()
+            .and_then(Self::from_name)
+            .unwrap_or(Self { uid: 0, gid: 0 })
+    }
+
+    pub(super) fn from_name(name: &OsStr) -> Option<Self> {
+        let (uid, gid) = name.to_str()?.split_once('.')?;
+        let number = |text: &str| {
+            let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+            digits.then(|| text.parse().ok()).flatten()
+        };
+        Some(Self {
+            uid: number(uid)?,
+            gid: number(gid)?,
+        })
+    }
+}
+
+pub(super) fn open_top(path: &Path) -> Result<Dir, Error> {
+    Dir::open(path).map_err(|error| match &error {
+        ReadError::Io { source, .. } => match source.kind() {
+            io::ErrorKind::NotFound => Error::NotFound {
+                path: path.to_path_buf(),
+            },
+            io::ErrorKind::NotADirectory => Error::NotADirectory {
+                path: path.to_path_buf(),
+            },
+            _ => error.into(),
+        },
+        _ => error.into(),
+    })
 }

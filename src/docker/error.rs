@@ -1,13 +1,12 @@
 //! Why a root cannot be read or converted.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use thiserror::Error;
 
-use super::files::{FileKind, ReadError};
-use super::id::{CacheId, ChainId, IdError};
-use super::json::JsonError;
+use super::fault::Fault;
+use super::files::ReadError;
 use super::users::Hits;
 use crate::chain::Chain;
 use crate::shell::word;
@@ -158,162 +157,5 @@ pub struct Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", Chain(&self.fault), self.hits)
-    }
-}
-
-/// What can be wrong with one object of a root.
-#[derive(Debug, Error)]
-pub enum Fault {
-    /// It cannot be read.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// A file of zero bytes where there must be something: what a power cut leaves of a file just written.
-    #[error("{}: is empty", shown(path))]
-    Empty {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A file or directory that must be there is not.
-    #[error("{}: is missing", shown(path))]
-    Missing {
-        /// The file or directory.
-        path: PathBuf,
-    },
-    /// A file's text is not the id it should hold.
-    #[error("{}: {:?}", shown(path), value)]
-    BadId {
-        /// The file.
-        path: PathBuf,
-        /// The beginning of its text, escaped.
-        value: String,
-        /// What is wrong with it.
-        source: IdError,
-    },
-    /// A file name that is no id.
-    #[error("{}: the name", shown(path))]
-    BadName {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: IdError,
-    },
-    /// A JSON file that Docker cannot read either.
-    #[error("{}", shown(path))]
-    BadJson {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: JsonError,
-    },
-    /// A `size` that is no number.
-    #[error("{}: is not a number", shown(path))]
-    BadNumber {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Something that is not a regular file among the parent lists, or not a directory among the branches.
-    #[error("{}: is a {found}", shown(path))]
-    WrongKind {
-        /// What lies there.
-        path: PathBuf,
-        /// Its kind.
-        found: FileKind,
-    },
-    /// A layer's directory name is not the chain id made of its `diff` and `parent`.
-    #[error("{}: its diff and parent make {computed}", shown(path))]
-    ChainMismatch {
-        /// The layer's directory.
-        path: PathBuf,
-        /// The chain id they make.
-        computed: ChainId,
-    },
-    /// A layer's parent is not in the layer store.
-    #[error("{}: layer {parent} is missing", shown(path))]
-    ParentChainMissing {
-        /// The file that names the parent.
-        path: PathBuf,
-        /// The parent's chain id.
-        parent: ChainId,
-    },
-    /// Docker's stores name an aufs layer that aufs has not.
-    #[error("{}: aufs layer {id} is missing", shown(path))]
-    NotInAufs {
-        /// The file that names the layer.
-        path: PathBuf,
-        /// The layer.
-        id: CacheId,
-    },
-    /// A layer without its branch directory.
-    #[error("{}: the branch directory is missing", shown(path))]
-    BranchMissing {
-        /// The directory.
-        path: PathBuf,
-    },
-    /// The first line of a parent list names a layer that aufs has not.
-    #[error("{}: parent {parent} is missing", shown(path))]
-    ParentMissing {
-        /// The parent list.
-        path: PathBuf,
-        /// The parent.
-        parent: CacheId,
-    },
-    /// A layer is its own ancestor.
-    #[error("{}: its parents lead back to itself", shown(path))]
-    ParentCycle {
-        /// The parent list.
-        path: PathBuf,
-    },
-    /// A parent list is not its parent followed by that parent's own list.
-    #[error("{}: does not continue with the list of parent {parent}", shown(path))]
-    ParentListMismatch {
-        /// The parent list.
-        path: PathBuf,
-        /// The parent.
-        parent: CacheId,
-    },
-    /// aufs stacks a layer on another one than Docker's stores say.
-    #[error("{}: stands on {}, not on {}", shown(path), Named(found.as_ref()), Named(expected.as_ref()))]
-    ParentDiffers {
-        /// The parent list.
-        path: PathBuf,
-        /// The parent in the list.
-        found: Option<CacheId>,
-        /// The parent by Docker's stores.
-        expected: Option<CacheId>,
-    },
-}
-
-impl Fault {
-    /// The file or directory that it is in.
-    pub fn path(&self) -> &Path {
-        match self {
-            Self::Read(error) => error.path(),
-            Self::Empty { path }
-            | Self::Missing { path }
-            | Self::BadId { path, .. }
-            | Self::BadName { path, .. }
-            | Self::BadJson { path, .. }
-            | Self::BadNumber { path }
-            | Self::WrongKind { path, .. }
-            | Self::ChainMismatch { path, .. }
-            | Self::ParentChainMissing { path, .. }
-            | Self::NotInAufs { path, .. }
-            | Self::BranchMissing { path }
-            | Self::ParentMissing { path, .. }
-            | Self::ParentCycle { path }
-            | Self::ParentListMismatch { path, .. }
-            | Self::ParentDiffers { path, .. } => path,
-        }
-    }
-}
-
-struct Named<'a>(Option<&'a CacheId>);
-
-impl fmt::Display for Named<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(id) => id.fmt(f),
-            None => f.write_str("nothing"),
-        }
     }
 }

@@ -1,46 +1,15 @@
 //! Images and their names: `image/aufs/imagedb` and `repositories.json`.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 
-use serde::Serialize;
-
-use super::error::Fault;
+use super::fault::Fault;
 use super::files::{Dir, FileKind};
 use super::id::{ChainId, DiffId, ImageId};
 use super::json::{JsonError, Object};
 use super::notes::{Notes, Subject};
+use super::reference::Reference;
 use super::warning::{Leftover, Warning};
-use crate::tree::escape;
-
-/// A name for an image as Docker stores it: `name:tag` or `name@sha256:…`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(transparent)]
-pub struct Reference(Box<str>);
-
-impl Reference {
-    #[cfg(test)]
-    pub(super) fn for_tests(text: &str) -> Self {
-        Self(text.into())
-    }
-
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Whether it names a digest rather than a tag.
-    pub fn is_digest(&self) -> bool {
-        self.0.contains('@')
-    }
-}
-
-impl fmt::Display for Reference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&escape(self.0.as_bytes()))
-    }
-}
 
 /// An image that has a readable config.
 #[derive(Clone, Debug, PartialEq, Eq)]

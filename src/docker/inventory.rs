@@ -5,14 +5,17 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::container::{Container, RestartPolicy, Status};
+use super::container::Container;
+use super::container_state::{RestartPolicy, Status};
+use super::data_dir::Owner;
 use super::error::Problem;
 use super::files::{Dir, FileKind, ReadError};
 use super::id::{CacheId, ChainId, ContainerId, ImageId};
-use super::image::{Image, Reference};
+use super::image::Image;
 use super::layer::Layer;
 use super::model::{Model, OrphanReason, Use};
-use super::root::{Owner, Root};
+use super::reference::Reference;
+use super::root::Root;
 use super::survey::Survey;
 use super::users::{Hits, Users};
 use super::warning::Warning;

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use super::error::Fault;
+use super::fault::Fault;
 use super::files::Dir;
 use super::id::{CacheId, ChainId, DiffId, IdError};
 use super::image::is_store_dir;

@@ -20,11 +20,13 @@
 
 mod check;
 mod container;
+mod container_state;
 mod copies;
 mod data_dir;
 mod digest;
 mod driver;
 mod error;
+mod fault;
 mod files;
 mod id;
 mod image;
@@ -35,6 +37,7 @@ mod lost_images;
 mod model;
 mod mount;
 mod notes;
+mod reference;
 mod root;
 mod stack;
 mod store;
@@ -44,15 +47,17 @@ mod warning;
 
 pub(crate) use check::Stores;
 pub(crate) use container::read_containers;
-pub use container::{CONFIG, Container, LEGACY_CONFIG, RestartPolicy, Status};
+pub use container::{CONFIG, Container, LEGACY_CONFIG};
+pub use container_state::{RestartPolicy, Status};
 pub use copies::{CopyFault, copy_faults, is_file_of_names, is_time, same_bytes};
-pub use data_dir::DataDir;
+pub use data_dir::{DataDir, Owner};
 pub use driver::{config_with_driver, driver_of, is_aufs};
-pub use error::{Error, Fault, OldLayout, Problem};
+pub use error::{Error, OldLayout, Problem};
+pub use fault::Fault;
 pub(crate) use files::Dir;
 pub use files::{FileKind, MAX_FILE_BYTES, ReadError};
 pub use id::{CacheId, ChainId, ContainerId, DiffId, IdError, ImageId, MountId};
-pub use image::{Image, Reference};
+pub use image::Image;
 pub(crate) use image::{Images, check_images, read_references};
 pub use inventory::{
     ContainerSummary, ImageSummary, Inventory, OrphanSummary, ProblemSummary, WarningSummary,
@@ -67,8 +72,9 @@ pub use model::{AufsLayer, Model, OrphanReason, Use};
 pub use mount::Mount;
 pub(crate) use mount::Mounts;
 pub(crate) use notes::Notes;
+pub use reference::Reference;
+pub use root::Root;
 pub(crate) use root::{DRIVERS, remapped_below};
-pub use root::{Owner, Root};
 pub(crate) use store::read_stores;
 pub use store::{KnownLayer, Store, StorePaths, images_without_layers, unsound_images};
 pub(crate) use survey::settle;

@@ -7,9 +7,10 @@ use serde::Serialize;
 
 use super::container::Container;
 use super::id::{CacheId, ChainId, ContainerId, ImageId};
-use super::image::{Image, Reference};
+use super::image::Image;
 use super::layer::Layer;
 use super::mount::Mount;
+use super::reference::Reference;
 use super::users::{Hits, Users};
 use super::warning::Warning;
 

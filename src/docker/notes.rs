@@ -1,6 +1,6 @@
 //! Collects what is wrong while a root is read, so that one run names every problem.
 
-use super::error::Fault;
+use super::fault::Fault;
 use super::id::{CacheId, ChainId, ContainerId, ImageId};
 use super::warning::Warning;
 

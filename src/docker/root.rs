@@ -5,9 +5,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
-
-use super::data_dir::DataDir;
+use super::data_dir::{DataDir, Owner};
 use super::error::{Error, OldLayout};
 use super::files::{Dir, FileKind, ReadError};
 use super::id::{CacheId, ChainId, ContainerId};
@@ -22,37 +20,6 @@ pub(crate) const DRIVERS: [&str; 7] = [
     "overlay2",
     "zfs",
 ];
-
-/// The owner that container root has on the host, numbers as on disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Owner {
-    /// User id.
-    pub uid: u32,
-    /// Group id.
-    pub gid: u32,
-}
-
-impl Owner {
-    /// The owner in a root named `<uid>.<gid>`, as `--userns-remap` names them; otherwise 0:0.
-    /// Source: moby v20.10 `daemon/daemon_unix.go`, `setupDaemonRoot`.
-    pub(crate) fn of_root(path: &Path) -> Self {
-        path.file_name()
-            .and_then(Self::from_name)
-            .unwrap_or(Self { uid: 0, gid: 0 })
-    }
-
-    fn from_name(name: &OsStr) -> Option<Self> {
-        let (uid, gid) = name.to_str()?.split_once('.')?;
-        let number = |text: &str| {
-            let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-            digits.then(|| text.parse().ok()).flatten()
-        };
-        Some(Self {
-            uid: number(uid)?,
-            gid: number(gid)?,
-        })
-    }
-}
 
 /// A Docker root that has images and containers of the aufs driver in the content-addressed store (Docker 1.10 to 23).
 #[derive(Debug)]
@@ -180,21 +147,6 @@ impl Root {
         }
         Ok(())
     }
-}
-
-pub(super) fn open_top(path: &Path) -> Result<Dir, Error> {
-    Dir::open(path).map_err(|error| match &error {
-        ReadError::Io { source, .. } => match source.kind() {
-            io::ErrorKind::NotFound => Error::NotFound {
-                path: path.to_path_buf(),
-            },
-            io::ErrorKind::NotADirectory => Error::NotADirectory {
-                path: path.to_path_buf(),
-            },
-            _ => error.into(),
-        },
-        _ => error.into(),
-    })
 }
 
 /// Says what a directory is that is no aufs root of today's form.

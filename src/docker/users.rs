@@ -6,8 +6,8 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 
 use super::id::{CacheId, ContainerId, ImageId};
-use super::image::Reference;
 use super::notes::Subject;
+use super::reference::Reference;
 use crate::tree::escape;
 
 /// How many users a [`Hits`] names; on a base layer there can be ten thousand.

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::container::RestartPolicy;
-use super::error::Fault;
+use super::container_state::RestartPolicy;
+use super::fault::Fault;
 use super::id::{CacheId, ChainId, ContainerId, ImageId};
-use super::image::Reference;
+use super::reference::Reference;
 use crate::chain::Chain;
 use crate::tree::shown;
 

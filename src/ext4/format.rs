@@ -394,3 +394,8 @@ pub(super) struct JournalSuperBlock {
 const _: () = assert!(
     size_of::<JournalSuperBlock>() == 68 && offset_of!(JournalSuperBlock, s_nr_users) == 64
 );
+
+/// Two halves as one number.
+pub(super) fn join(low: U32, high: U32) -> u64 {
+    u64::from(high.get()) << 32 | u64::from(low.get())
+}

@@ -1,6 +1,6 @@
 //! Why no plan can be made.
 
-use super::xfs::XfsProblem;
+use super::xfs_problem::XfsProblem;
 use crate::docker::CacheId;
 use crate::units::Bytes;
 use crate::{ext4, thin};

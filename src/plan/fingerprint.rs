@@ -5,8 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::devices::Plan;
 use super::layout::{LaidDevice, Layout};
-use super::outline::Plan;
 use crate::source::Layer;
 use crate::tree::{Kind, LayerTree, Meta, Timestamp};
 

@@ -3,9 +3,10 @@
 
 use uuid::Uuid;
 
+use super::devices::{DeviceIndex, Options, Plan, PlannedDevice};
 use super::error::Error;
 use super::graph::{LayerGraph, LayerIndex};
-use super::outline::{DeviceIndex, Options, Plan, PlannedDevice, graph_of, in_order_of, outline};
+use super::outline::{graph_of, in_order_of, outline};
 use super::schedule::try_map_parents_first;
 use super::size::{self, BaseShape, Lack};
 use crate::devicemapper::driver_files::FileSystem;

@@ -2,6 +2,7 @@
 //! engine also what its file system holds, where every block of it goes, and how large the pool must be ([`Layout`]).
 //! Nothing here reads or writes.
 
+mod devices;
 mod error;
 mod fingerprint;
 mod graph;
@@ -11,12 +12,14 @@ mod outline;
 mod schedule;
 mod size;
 mod xfs;
+mod xfs_problem;
 
+pub use devices::{DeviceIndex, Options, Plan, PlannedDevice};
 pub use error::Error;
 pub use fingerprint::{Fingerprint, LayerMark, fingerprint_of};
 pub use graph::{LayerGraph, LayerIndex};
 pub use layout::{LaidDevice, Layout, lay_out};
 pub use needs::Needs;
-pub use outline::{DeviceIndex, Options, Plan, PlannedDevice, outline_xfs};
+pub use outline::outline_xfs;
 pub use size::PoolSizes;
-pub use xfs::XfsProblem;
+pub use xfs_problem::XfsProblem;

@@ -1,7 +1,7 @@
 //! What a plan takes, estimated without laying it out: for the kernel, which decides itself where blocks go.
 
+use super::devices::{Plan, PlannedDevice};
 use super::graph::LayerGraph;
-use super::outline::{Plan, PlannedDevice};
 use crate::devicemapper::driver_files::FileSystem;
 use crate::source::Layer;
 use crate::thin;

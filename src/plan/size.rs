@@ -1,7 +1,7 @@
 //! How large the base file system and the pool's two files must be.
 
+use super::devices::{Options, Plan};
 use super::error::Error;
-use super::outline::{Options, Plan};
 use crate::devicemapper::driver_files::{
     DEFAULT_BASE_SIZE, DEFAULT_BLOCK_SIZE, DEFAULT_DATA_SIZE, DEFAULT_METADATA_SIZE,
 };

@@ -2,41 +2,9 @@
 //! mkfs.xfs was built, so they are looked at as they are written.
 
 use super::error::Error;
+use super::xfs_problem::{MAX_DEVICE, MAX_TARGET, XfsProblem};
 use crate::source::Layer;
 use crate::tree::{DeviceNumber, Kind};
-
-/// Longest target of a symbolic link. Source: linux v6.6 `fs/xfs/xfs_symlink.c`, `xfs_symlink`: shorter than
-/// `XFS_SYMLINK_MAXLEN`, 1024.
-const MAX_TARGET: usize = 1023;
-/// Largest numbers of a device. Source: linux v6.6 `fs/xfs/xfs_iops.c`, `xfs_generic_create`; `include/linux/kdev_t.h`,
-/// `sysv_valid_dev`.
-const MAX_DEVICE: DeviceNumber = DeviceNumber {
-    major: 0x1ff,
-    minor: (1 << 18) - 1,
-};
-
-/// What xfs cannot hold of an entry.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum XfsProblem {
-    /// A symbolic link that is too long.
-    #[error("symbolic link's target of {bytes} bytes: xfs takes {MAX_TARGET}")]
-    Target {
-        /// Its length.
-        bytes: usize,
-    },
-    /// A device number that is too large.
-    #[error(
-        "device number {major}:{minor}: xfs takes up to {}:{}",
-        MAX_DEVICE.major,
-        MAX_DEVICE.minor
-    )]
-    Device {
-        /// The driver.
-        major: u32,
-        /// The unit.
-        minor: u32,
-    },
-}
 
 /// Looks at every entry of the layers.
 pub(super) fn expect_holdable(layers: &[Layer]) -> Result<(), Error> {

@@ -11,9 +11,9 @@ use nix::sys::statvfs::statvfs;
 use nix::unistd::{AccessFlags, access};
 
 use super::device_error::Error;
+use super::facts::{Facts, Space};
 use super::in_use;
 use super::refusal::Refusal;
-use super::target::{Facts, Space};
 use crate::devicemapper::driver_files::DEFAULT_BLOCK_SIZE;
 use crate::sys::block::{self, Kind};
 use crate::thin;

@@ -3,6 +3,7 @@
 mod backing;
 pub(super) mod device_error;
 pub(super) mod devices;
+mod facts;
 mod finished;
 mod in_use;
 pub mod leftovers;
@@ -18,15 +19,14 @@ mod thin_pool;
 mod watch;
 
 pub use device_error::{Error as DeviceError, Full, Stuck};
-pub(crate) use devices::Candidate;
+pub use facts::{Facts, Space};
 pub use finished::ActivePool;
 pub use lvm::volume_at;
 pub use names::{Names, What};
 pub use refusal::Refusal;
 pub use status::{Live, Mode, PoolTable, Problem, Status, Usage};
 pub(crate) use suspended::outlast_suspension;
-pub(crate) use target::{Contents, Found, device_mapper_with_pools, expect_loops, find};
-pub use target::{Facts, Space, Target};
+pub use target::Target;
 pub use thin_device::{Mounted, Thin};
 pub use thin_pool::Pool;
 pub use watch::Watch;

@@ -4,10 +4,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::device_error::{Error, Stuck};
 use super::lvm::{self, HeldOff};
-use super::status::{ERROR_IF_NO_SPACE_SINCE, PoolTable, Problem, Status};
+use super::status::{ERROR_IF_NO_SPACE_SINCE, PoolTable, Problem, Status, THIN_POOL};
 use super::suspended::{expect_left_alone, outlast_suspension, state_once_left_alone};
 use super::target;
-use super::thin_pool::THIN_POOL;
 use crate::chain::Chain;
 use crate::sys::device_mapper::{Commit, DeviceMapper, Line, State};
 use crate::units::{Bytes, SECTOR_BYTES};

@@ -6,6 +6,9 @@
 
 use std::fmt;
 
+/// The target's type.
+pub(super) const THIN_POOL: &str = "thin-pool";
+
 /// The feature that lets writes fail at once when a pool is full. Older versions of the target only know to queue them.
 pub(super) const ERROR_IF_NO_SPACE: &str = "error_if_no_space";
 

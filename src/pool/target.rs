@@ -10,10 +10,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::device_error::Error;
+use super::facts::{Facts, Space};
 use super::refusal::Refusal;
-use super::status::{Live, PoolTable, Problem, Status};
+use super::status::{Live, PoolTable, Problem, Status, THIN_POOL};
 use super::suspended::state_once_resumed;
-use super::thin_pool::THIN_POOL;
 use super::{devices, in_use};
 use crate::devicemapper::driver_files::DEFAULT_BLOCK_SIZE;
 use crate::sys::block::{self, Kind};
@@ -53,30 +53,6 @@ pub enum Target {
         #[serde(with = "crate::path_form")]
         path: PathBuf,
     },
-}
-
-/// Room in a pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Space {
-    /// Free bytes for data.
-    pub data: Bytes,
-    /// Free bytes for metadata; the kernel keeps some of it for itself.
-    pub metadata: Bytes,
-}
-
-/// What a target that suits is like.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Facts {
-    /// The device-mapper name of a pool that is there, for `dm.thinpooldev=/dev/mapper/NAME`.
-    pub pool: Option<String>,
-    /// Size of its data blocks.
-    pub data_block: Bytes,
-    /// What is free; `None` where the files are yet to be made.
-    pub space: Option<Space>,
-    /// The transaction id to begin with.
-    pub transaction_id: u64,
-    /// What the operator should know, each a line.
-    pub notices: Vec<String>,
 }
 
 impl Target {
@@ -488,7 +464,7 @@ pub(super) fn node_of(pool: &Found, number: &str) -> Result<PathBuf, Error> {
     block::wait_for_node(rdev).map_err(Error::io(Path::new(number), "find the node of"))
 }
 
-fn notices(pool: &Found, live: &Live) -> Vec<String> {
+pub(super) fn notices(pool: &Found, live: &Live) -> Vec<String> {
     let mut notices = Vec::new();
     let path = Path::new(MAPPER).join(&pool.name);
     let path = path.display();

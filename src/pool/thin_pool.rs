@@ -11,7 +11,9 @@ use super::device_error::{Error, Stuck};
 use super::in_use;
 use super::names::{Names, What};
 use super::shared::{Shared, lock};
-use super::status::{ERROR_IF_NO_SPACE, ERROR_IF_NO_SPACE_SINCE, PoolTable, Problem, Status};
+use super::status::{
+    ERROR_IF_NO_SPACE, ERROR_IF_NO_SPACE_SINCE, PoolTable, Problem, Status, THIN_POOL,
+};
 use super::target::{self, Contents};
 use super::thin_device::Thin;
 use crate::shell::quoted;
@@ -19,9 +21,6 @@ use crate::sys::block;
 use crate::sys::device_mapper::{self, DeviceMapper, Line};
 use crate::thin::ThinId;
 use crate::units::Bytes;
-
-/// The target's type.
-pub(super) const THIN_POOL: &str = "thin-pool";
 
 /// Free data blocks below which the kernel tells whoever waits for it. Docker's own, so that the tables are equal.
 /// Source: moby v20.10 `pkg/devicemapper/devmapper.go`, `CreatePool`.

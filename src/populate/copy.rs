@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use super::crew::Crew;
 use super::error::{Error, Failure};
 use super::outline::data;
-use crate::source::{BranchReader, SourceFile};
+use crate::source::branch_reader::{BranchReader, SourceFile};
 use crate::tree::{NodeId, Regular};
 
 /// Bytes that are read and written with one call.

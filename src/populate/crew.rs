@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use nix::fcntl::OFlag;
 use rayon::Scope;
 
-use super::Run;
+use super::apply::Run;
 use super::attributes::Process;
 use super::error::{Error, Stopped};
 use crate::source::{Cursor, Layer};

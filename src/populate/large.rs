@@ -14,7 +14,7 @@ use super::directories::Directories;
 use super::entries::Directory;
 use super::error::{Error, failed};
 use super::outline::{Place, shares};
-use crate::source::{BranchReader, SourceFile};
+use crate::source::branch_reader::{BranchReader, SourceFile};
 use crate::tree::NodeId;
 
 /// A file that is being written.

@@ -1,16 +1,6 @@
-//! Applies a layer to a mounted file system that holds the merged tree of the layers below.
-//!
-//! Four steps, each done by many threads before the next begins: directories are made and what the layer removes goes
-//! (`directories`); files come, each in one go (`entries`, `large`); further names of files (`links`); and the
-//! attributes of the directories that were not complete before that (`attributes`). A directory's times are right only
-//! when nothing in it changes any more, and its default ACL and setgid bit would be passed on to what is made in it.
-//!
-//! The work is cut into units of some hundred small files (`outline`). Each unit finds its way from directory to
-//! directory by itself, so that the number of open files depends on the number of threads and not on the tree. Nothing is
-//! written to an inode that the layers below share: what a layer replaces is removed, and made anew.
-//!
-//! Whoever calls sees to it that nobody else changes the target meanwhile.
+//! Brings a layer's tree into a mounted file system that holds the merged tree of the layers below.
 
+mod apply;
 mod attributes;
 mod copy;
 mod crew;
@@ -23,94 +13,5 @@ mod outline;
 mod remove;
 mod sync;
 
-use std::fs::File;
-use std::os::fd::AsFd;
-use std::sync::Arc;
-
-use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::Mode;
-
-use self::crew::Crew;
-use self::directories::Directories;
-use self::error::failed;
-use self::outline::Outline;
-use crate::progress::{Cancel, Progress};
-use crate::source::Layer;
-use crate::tree::LayerTree;
-
+pub use apply::{DESCRIPTORS_PER_THREAD, Run, apply, data_bytes, sync_files};
 pub use error::{Error, Kept};
-
-/// Files that each thread of the pool has open at most, with some to spare.
-pub const DESCRIPTORS_PER_THREAD: usize = 16;
-
-/// What a layer is applied with.
-#[derive(Clone, Copy)]
-pub struct Run<'a> {
-    /// The threads. Several layers may be applied with them at once.
-    pub pool: &'a rayon::ThreadPool,
-    /// Asked before every file and every few hundred KiB.
-    pub cancel: &'a Cancel,
-    /// Counts the bytes of files, [`data_bytes`] in all.
-    pub progress: &'a dyn Progress,
-}
-
-impl std::fmt::Debug for Run<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Run")
-            .field("pool", &self.pool)
-            .field("cancel", &self.cancel)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Bytes of all files of a layer, holes left out.
-pub fn data_bytes(tree: &LayerTree) -> u64 {
-    let files = tree.nodes().filter_map(|(id, _)| tree.regular(id));
-    files
-        .flat_map(outline::data)
-        .map(|data| data.end - data.start)
-        .sum()
-}
-
-/// Applies a layer to the directory `rootfs`, which holds the merged tree of the layers below, or nothing.
-///
-/// The caller is no thread of the pool. The work is in the page cache on return: it is durable after a sync of the file
-/// system, see [`sync_files`].
-///
-/// # Errors
-///
-/// [`Error::Source`] names a file of the branch, [`Error::Target`] and [`Error::Time`] a file that the new file system
-/// does not take, [`Error::Interrupted`] says that [`Run::cancel`] was set. The target is then worthless.
-pub fn apply(layer: &Layer, rootfs: impl AsFd, run: &Run<'_>) -> Result<(), Error> {
-    let crew = Crew::new(layer, open_root(layer, rootfs)?, run);
-    let directories = Directories::new(layer)?;
-    let outline = Outline::new(layer, &directories);
-    directories.make(&crew)?;
-    entries::make(&crew, &directories, &outline)?;
-    links::make(&crew, &directories, &outline)?;
-    directories.finish(&crew, &outline)
-}
-
-/// Writes every file of an applied layer to the disk.
-///
-/// Kernels before 5.8 do not tell whoever syncs a file system that a file could not be written; whoever syncs the file is
-/// told. Called after a sync of the file system it costs little.
-///
-/// # Errors
-///
-/// [`Error::Target`] names the file, [`Error::Interrupted`] says that [`Run::cancel`] was set.
-pub fn sync_files(layer: &Layer, rootfs: impl AsFd, run: &Run<'_>) -> Result<(), Error> {
-    let crew = Crew::new(layer, open_root(layer, rootfs)?, run);
-    let directories = Directories::new(layer)?;
-    let outline = Outline::new(layer, &directories);
-    sync::files(&crew, &directories, &outline)
-}
-
-/// The directory once more, in the way that is needed here, however the caller opened it.
-fn open_root(layer: &Layer, rootfs: impl AsFd) -> Result<Arc<File>, Error> {
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    match openat(rootfs, ".", flags, Mode::empty()) {
-        Ok(root) => Ok(Arc::new(root.into())),
-        Err(errno) => Err(failed("open")(errno).of(layer, LayerTree::ROOT)),
-    }
-}

@@ -5,6 +5,5 @@ mod cursor;
 mod layer;
 
 pub use branch_reader::Error as SourceError;
-pub(crate) use branch_reader::{BranchReader, SourceFile};
 pub(crate) use cursor::Cursor;
 pub use layer::Layer;

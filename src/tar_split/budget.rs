@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::reader::Error;
+use super::error::Error;
 
 /// Bytes that any record may have, compressed as they are.
 const FREE: u64 = 32 * 1024 * 1024;

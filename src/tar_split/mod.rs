@@ -6,14 +6,16 @@
 //! Source: vbatts/tar-split v0.12.1 tar/storage/{entry,packer}.go, tar/asm/{assemble,disassemble}.go.
 
 mod budget;
+mod error;
 mod header;
 mod names;
 mod reader;
 mod reassemble;
 
+pub use error::Error;
 pub use header::{Header, HeaderError, HeaderKind};
 pub use names::{Names, clean_name};
-pub use reader::{Error, Record, Recorded, Records, TarEntry};
+pub use reader::{Record, Recorded, Records, TarEntry};
 pub use reassemble::{
     Contents, Difference, Excuse, Found, Observer, Reassembled, headers, reassemble,
 };

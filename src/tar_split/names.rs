@@ -5,7 +5,8 @@ mod tests;
 
 use std::io::Read;
 
-use super::reader::{Error, Lines};
+use super::error::Error;
+use super::reader::Lines;
 
 /// Iterates over the names of the tar's entries as the tar has them; stops after an error.
 ///

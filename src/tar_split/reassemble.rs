@@ -6,9 +6,10 @@ mod tests;
 use std::collections::HashMap;
 use std::io::Read;
 
+use super::error::Error;
 use super::header::{Header, HeaderError, HeaderKind, Headers};
 use super::names::clean_name;
-use super::reader::{Error, Record, Recorded, Records, TarEntry};
+use super::reader::{Record, Recorded, Records, TarEntry};
 
 /// How many differences are kept; the rest is counted.
 const MAX_DIFFERENCES: usize = 64;

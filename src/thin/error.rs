@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 
 use super::block_kind::BlockKind;
-use super::id::ThinId;
+use super::id::{ThinId, ThinIdError};
 
 /// What can go wrong with thin-pool metadata. The first group refuses a [`Pool`](super::pool::Pool) before anything was
 /// written; the second comes from the devices; the third says what is wrong with metadata that was read.
@@ -12,11 +12,8 @@ use super::id::ThinId;
 #[non_exhaustive]
 pub enum Error {
     /// Device ids have 24 bits.
-    #[error("thin device id {id}: above the largest, 16777215")]
-    DeviceId {
-        /// The number asked for.
-        id: u32,
-    },
+    #[error(transparent)]
+    DeviceId(#[from] ThinIdError),
     /// Two devices of the pool have the same id.
     #[error("thin device {id}: defined twice")]
     DuplicateDevice {

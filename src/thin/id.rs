@@ -2,7 +2,13 @@
 
 use std::fmt;
 
-use super::error::Error;
+/// A number that no thin device has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("thin device id {id}: above the largest, 16777215")]
+pub struct ThinIdError {
+    /// The number.
+    pub id: u32,
+}
 
 /// A thin device's number in its pool: 24 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -16,10 +22,10 @@ impl ThinId {
     ///
     /// # Errors
     ///
-    /// [`Error::DeviceId`] above [`ThinId::MAX`].
-    pub const fn new(id: u32) -> Result<Self, Error> {
+    /// Above [`ThinId::MAX`].
+    pub const fn new(id: u32) -> Result<Self, ThinIdError> {
         if id > Self::MAX.0 {
-            return Err(Error::DeviceId { id });
+            return Err(ThinIdError { id });
         }
         Ok(Self(id))
     }
@@ -39,7 +45,7 @@ impl fmt::Display for ThinId {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::thin::MAX_METADATA_BLOCKS;
+    use crate::thin::pool::MAX_METADATA_BLOCKS;
     use crate::units::MetaBlocks;
 
     #[test]
@@ -47,7 +53,7 @@ mod tests {
         assert_eq!(ThinId::new(0xff_ffff).unwrap(), ThinId::MAX);
         assert!(matches!(
             ThinId::new(0x100_0000),
-            Err(Error::DeviceId { id: 0x100_0000 })
+            Err(ThinIdError { id: 0x100_0000 })
         ));
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::compare::Compared;
-use super::report::Faults;
+use super::layer_report::Faults;
 use crate::content::pool::ThinDevice;
 use crate::content::{BranchFiles, DeviceFiles, DeviceTree, Halt, Work};
 use crate::crc64::{self, crc64};

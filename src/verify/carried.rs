@@ -8,8 +8,8 @@ use std::ops::Range;
 
 use super::attributes::unchanged;
 use super::compare::Compared;
+use super::layer_report::Faults;
 use super::paths;
-use super::report::Faults;
 use crate::content::pool::ThinDevice;
 use crate::content::{Halt, Work};
 use crate::ext4::Ino;

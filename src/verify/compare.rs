@@ -8,7 +8,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::attributes::{attribute_faults, same_attributes, unchanged};
-use super::report::Faults;
+use super::layer_report::Faults;
 use super::unpack::Unpacked;
 use super::{paths, recorded};
 use crate::content::is_directory;

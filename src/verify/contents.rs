@@ -8,10 +8,10 @@ use super::bytes::Bytes;
 use super::compare::Compared;
 use super::delta;
 use super::entries::Entries;
-use super::layer::WENT_ON;
+use super::layer_report::{Contents, Faults, LayerReport, Proof};
 use super::proof::{Proven, by_checksums, by_digest};
+use super::reasons::{CHANGED_IN_AUFS, WENT_ON};
 use super::recorded::nr_names;
-use super::report::{Contents, Faults, LayerReport, Proof};
 use super::unpack::Unpack;
 use super::whose::Whose;
 use crate::chain::Chain;
@@ -23,10 +23,6 @@ use crate::ext4::read::{Inode, View};
 use crate::source::Layer;
 use crate::tar_split;
 use crate::tree::LayerTree;
-
-/// Why files of a container's layer that aufs has changed since are not verified.
-pub(super) const CHANGED_IN_AUFS: &str =
-    "aufs has changed it since the conversion, and Docker keeps no digest of it";
 
 /// What is said of a file whose bytes differ, by the side that may be at fault.
 const DEVICE: &str = "differs from aufs";
@@ -442,7 +438,7 @@ impl Subject<'_> {
 }
 
 /// The grade of a layer whose files have the bytes that were noted.
-fn verified((parent, child): (&View, &View)) -> Contents {
+pub(super) fn verified((parent, child): (&View, &View)) -> Contents {
     let sizes = delta::files(parent, child).map(|(_, size)| size);
     let sizes: Vec<u64> = sizes.filter(|&size| size > 0).collect();
     Contents::Verified {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::report::{Contents, LayerReport, Proof, Role, Tree};
+use super::layer_report::{Contents, LayerReport, Proof, Role, Tree};
 
 /// Numbers of layers; the base device is none. A layer may be in several of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,7 +20,7 @@ pub struct LayerCounts {
     /// Those of whose contents nothing tells what they must be.
     pub not_verifiable: u64,
     /// Those that are there but could not be looked at: with one of them the verdict is not better than
-    /// [`NotVerified`](super::report::Verdict::NotVerified).
+    /// [`NotVerified`](super::layer_report::Verdict::NotVerified).
     #[serde(default)]
     pub not_verified: u64,
     /// Those whose devices were proven, so that the bytes of their files in aufs were not read: aufs may have them otherwise.

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::delta::{self, add_bytes};
-use super::layer::Opened;
-use super::report::{Contents, Faults, LayerReport};
+use super::layer_report::{Contents, Faults, LayerReport};
+use super::opened::Opened;
 use crate::content::{DeviceFiles, DeviceTree, Halt, Work};
 use crate::ext4::Ino;
 

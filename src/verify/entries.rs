@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use super::compare::{Compared, Sides, compare};
+use super::layer_report::{Contents, Faults};
 use super::recorded::branch_faults;
-use super::report::{Contents, Faults};
 use super::unpack::Unpacked;
 use crate::ext4::read::View;
 use crate::tree::LayerTree;

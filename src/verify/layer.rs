@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,36 +10,26 @@ use super::blame::{BranchNow, BytesThen};
 use super::bytes::Bytes;
 use super::compare::{Compared, Sides, compare};
 use super::contents::{How, Judged, Subject};
-use super::mounted::{self, Held, Stack};
-use super::out_of_reach::{NOT_UNMOUNTED, needs_recovery, out_of_reach};
-use super::report::{Contents, Faults, LayerReport, Mode, Role, Tree};
-use super::run::Run;
+use super::context::Run;
+use super::layer_report::{Contents, Faults, LayerReport, Role, Tree};
+use super::look::Look;
+use super::opened::{self, Held, Opened, Stack};
+use super::out_of_reach::{needs_recovery, out_of_reach};
+use super::reasons::{NOT_AS_NOTED, NOT_UNMOUNTED, NOT_WRITTEN, WENT_ON};
+use super::report::Mode;
 use super::space::compare_space;
 use super::targets::Target;
-use super::{carried, delta};
+use super::{carried, delta, mounted};
 use crate::chain::Chain;
 use crate::content::pool::ThinDevice;
 use crate::content::{DeviceTree, Halt, last_mount, noted_at, read_branch, stretches};
 use crate::devicemapper::{ID_FILE, ROOTFS};
 use crate::docker::{self, CacheId, ChainId, DiffId, Hits};
 use crate::ext4::Ino;
-use crate::ext4::read::{Checked, ReadAt, Type, View};
+use crate::ext4::read::{ReadAt, Type, View};
 use crate::source::Layer;
 use crate::tree::{LayerTree, escape};
 use crate::{tar_split, units};
-
-/// A device that was read: what its children are derived from.
-pub(super) struct Opened<'a> {
-    pub(super) device: ThinDevice<'a>,
-    /// What there is to read of its file system.
-    pub(super) checked: Option<Checked>,
-    /// In which ranges of bytes it differs from its parent; `None` without a parent that was read.
-    pub(super) changed: Option<Vec<Range<u64>>>,
-    /// The branches of it and all below it, of a device that the kernel has to mount.
-    pub(super) stack: Stack<'a>,
-    /// Why there is nothing to read.
-    unreadable: Option<String>,
-}
 
 /// Opens and checks a target's device. `Err` tells why there is none.
 pub(super) fn open<'a>(
@@ -110,7 +99,7 @@ fn stack_of<'a>(run: &Run<'a>, place: usize, below: Option<&Opened<'a>>) -> Stac
             Err(halt) => Err(Chain(&halt).to_string()),
         },
     };
-    mounted::stack(own, below)
+    opened::stack(own, below)
 }
 
 /// All that is known of a target.
@@ -282,25 +271,6 @@ fn cut_off(opened: &Opened<'_>) -> Option<String> {
 enum Branch<'a> {
     Known(&'a Layer),
     Read(Box<Layer>),
-}
-
-/// What is wrong with a device that is not what the conversion noted.
-pub(super) const NOT_AS_NOTED: &str = "the entries of its device are not those that were converted";
-
-/// Why a container's layer is not verified that Docker worked on.
-pub(super) const WENT_ON: &str = "its container went on with it since the conversion";
-
-/// What is said of a file in such a layer.
-pub(super) const NOT_WRITTEN: &str =
-    "differs from aufs, although nothing has written it since the conversion,";
-
-/// A layer, looked at.
-pub(super) struct Look<'r, 'a> {
-    pub(super) run: &'r Run<'a>,
-    pub(super) target: &'r Target,
-    pub(super) id: &'r CacheId,
-    pub(super) opened: Option<&'r Opened<'a>>,
-    pub(super) below: Option<&'r Opened<'a>>,
 }
 
 impl<'r, 'a> Look<'r, 'a> {

@@ -1,11 +1,7 @@
 //! Devices that are there, but of which nothing can be said.
 
-use super::layer::Opened;
-use super::report::{Contents, LayerReport, Role, Tree};
-
-/// Why nothing is said of a file system whose journal has not been replayed.
-pub(super) const NOT_UNMOUNTED: &str = "its file system was not unmounted, and its journal has changes that are not in their places yet; the \
-     kernel puts them there once Docker mounts it, as when its container is started and stopped";
+use super::layer_report::{Contents, LayerReport, Role, Tree};
+use super::opened::Opened;
 
 /// Whether what is read of a device's ext4 is not what it holds.
 pub(super) fn needs_recovery(opened: &Opened<'_>) -> bool {

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::report::shown_path;
+use super::layer_report::shown_path;
 use crate::content::{DeviceTree, is_directory};
 use crate::ext4::Ino;
 use crate::ext4::read::View;

@@ -4,7 +4,7 @@ use std::fs::File;
 
 use sha2::{Digest as _, Sha256};
 
-use super::report::{Contents as Grade, Faults, Proof, shown_path};
+use super::layer_report::{Contents as Grade, Faults, Proof, shown_path};
 use super::unpack::Unpack;
 use crate::content::Halt;
 use crate::docker::DiffId;

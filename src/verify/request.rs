@@ -9,7 +9,7 @@ use super::report::Mode;
 use crate::docker::StorePaths;
 use crate::engine::direct::WrittenRun;
 use crate::plan::Plan;
-use crate::pool::Target;
+use crate::pool::target::Target;
 use crate::progress::Cancel;
 
 /// A pool and the driver's files beside it.

@@ -1,19 +1,21 @@
 //! A whole verification: reads the stores and the pool, then goes along the devices, parents before children.
 
-use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::collections::HashSet;
+use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
-use super::blame::Noted;
 use super::contents::How;
+use super::context::{OpenDevices, Run};
 use super::coverage::Coverage;
 use super::damage::{LayerDamage, recognise};
 use super::error::Error;
-use super::layer::{Opened, examine, open};
-use super::mounted::Reach;
+use super::layer::{examine, open};
+use super::layer_report::{LayerReport, Verdict};
+use super::opened::Opened;
 use super::pool_state::{expect_devices, expect_writable, full, needs_check, unless_out_of_reach};
-use super::report::{KernelWord, LayerReport, Mode, Report, Verdict};
+use super::reach::Reach;
+use super::report::{KernelWord, Mode, Report};
 use super::request::{Devices, Request};
 use super::sample::sample;
 use super::start;
@@ -25,46 +27,9 @@ use crate::content::pool::Pool;
 use crate::content::{Halt, Work, Written};
 use crate::devicemapper::DeviceFiles;
 use crate::devicemapper::driver_files::FileSystem;
-use crate::docker::{CacheId, Owner, Problem, Store};
+use crate::docker::{Owner, Problem, Store};
 use crate::progress::{Phase, Progress};
 use crate::schedule::block_signals;
-use crate::source::Layer;
-
-/// The devices, opened.
-pub(super) struct OpenDevices<'a> {
-    pub(super) home: &'a Path,
-    pub(super) pool: &'a Pool,
-}
-
-/// A verification under way.
-pub(super) struct Run<'a> {
-    pub(super) work: Work<'a>,
-    pub(super) mode: Mode,
-    pub(super) reads_aufs: bool,
-    pub(super) store: &'a Store,
-    pub(super) targets: &'a [Target],
-    pub(super) devices: Option<OpenDevices<'a>>,
-    pub(super) aufs: Option<&'a Path>,
-    /// The owner of container root, by the root's name.
-    pub(super) owner: Owner,
-    /// The image store that the one beside the devices was copied from.
-    pub(super) original: Option<PathBuf>,
-    /// What the conversion in place noted of the aufs side.
-    pub(super) noted: Option<Noted<'a>>,
-    /// Branches that a conversion has read already.
-    pub(super) known_branches: HashMap<&'a CacheId, &'a Layer>,
-    /// The pool in the kernel, where only that reads the devices.
-    pub(super) reach: Option<&'a Reach>,
-    written: Option<Written<'a>>,
-    /// Targets whose contents are read in quick mode.
-    sample: HashSet<usize>,
-    /// These and all that lie below them.
-    below_sample: HashSet<usize>,
-    children: Vec<Vec<usize>>,
-    done: Vec<OnceLock<LayerReport>>,
-    known_damage: &'a [LayerDamage],
-    damaged: Mutex<Vec<LayerDamage>>,
-}
 
 /// Verifies a root. What is wrong with it is in the report.
 ///

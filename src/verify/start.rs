@@ -11,7 +11,7 @@ use crate::content::pool::Pool;
 use crate::devicemapper::{DeviceFiles, FileSizes, FileSystemIdentity, Home, Severity, StartFault};
 use crate::docker::{CacheId, ContainerId, Store};
 use crate::ext4::read::ReadAt;
-use crate::pool::Target;
+use crate::pool::target::Target;
 use crate::thin::ThinId;
 use crate::units::{Bytes, SECTOR_BYTES};
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::report::Role;
+use super::layer_report::Role;
 use crate::devicemapper::DeviceFiles;
 use crate::devicemapper::driver_files::Device;
 use crate::docker::{CacheId, KnownLayer, Store, Use};

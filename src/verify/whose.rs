@@ -1,8 +1,8 @@
 //! Files that are not what Docker recorded, by the side that has them so.
 
 use super::compare::Compared;
+use super::layer_report::Faults;
 use super::proof::Proven;
-use super::report::Faults;
 use crate::tar_split::{Difference, Found};
 
 /// What is wrong with files.

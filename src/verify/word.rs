@@ -10,7 +10,7 @@ use crate::chain::Chain;
 use crate::content::pool::Pool;
 use crate::devicemapper::driver_files::FileSystem;
 use crate::devicemapper::{DeviceFiles, driver_files as devicemapper};
-use crate::pool::DeviceError;
+use crate::pool::device_error::Error as DeviceError;
 use crate::progress::{Phase, Progress};
 use crate::thin::ThinId;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use log::Level;
 use serde_json::{Map, Value, json};
 
-use super::Running;
+use super::running::Running;
 use crate::cli::log_format::line;
 use crate::progress::{Phase, Progress};
 

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use super::Running;
+use super::running::Running;
 use crate::cli::notify::Notifier;
 use crate::progress::{Phase, Progress};
 

@@ -10,7 +10,8 @@ use super::{containers, space};
 use crate::chain::Chain;
 use crate::daemon::config::{Directive, HostFiles, Installed, Settings, Told};
 use crate::daemon::finding::Host;
-use crate::devicemapper::{Target, Verdict, Version, storage_option as option};
+use crate::devicemapper::storage_option::Verdict;
+use crate::devicemapper::{Target, Version, storage_option as option};
 use crate::docker::{Model, Root};
 use crate::tree::shown;
 

@@ -1,7 +1,8 @@
 //! Whether there is room for new layers after the conversion.
 
 use super::outlook::Finding;
-use crate::devicemapper::{Target, min_free_percent};
+use crate::devicemapper::Target;
+use crate::devicemapper::storage_option::min_free_percent;
 use crate::units::Bytes;
 
 /// Findings about `dm.min_free_space` and the disk below sparse loop files.

@@ -21,7 +21,8 @@ use crate::daemon::config::{
     Change, Config, Directive, HostFiles, Installed, Settings, Told, Way, edit, other_unit,
 };
 use crate::daemon::finding::Host;
-use crate::devicemapper::{Target, Verdict, storage_option as option};
+use crate::devicemapper::storage_option::Verdict;
+use crate::devicemapper::{Target, storage_option as option};
 use crate::docker::MAX_FILE_BYTES;
 use crate::tree::shown;
 

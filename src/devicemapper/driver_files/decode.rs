@@ -4,7 +4,7 @@ use serde::Deserialize;
 use thiserror::Error;
 use uuid::Uuid;
 
-use super::{Device, DeviceId, DeviceIdError, DeviceSet, FileSystem};
+use super::encode::{Device, DeviceId, DeviceIdError, DeviceSet, FileSystem};
 
 /// What is wrong with one of the driver's files.
 #[derive(Debug, Error)]
@@ -53,7 +53,7 @@ impl Device {
 }
 
 impl DeviceSet {
-    /// Reads the contents of [`DEVICE_SET_FILE`](super::DEVICE_SET_FILE).
+    /// Reads the contents of [`DEVICE_SET_FILE`](super::encode::DEVICE_SET_FILE).
     ///
     /// # Errors
     ///
@@ -81,7 +81,7 @@ impl DeviceSet {
     }
 }
 
-/// What [`TRANSACTION_FILE`](super::TRANSACTION_FILE) says: Docker writes it before it changes the pool, and sets the pool's
+/// What [`TRANSACTION_FILE`](super::encode::TRANSACTION_FILE) says: Docker writes it before it changes the pool, and sets the pool's
 /// transaction id to its number afterwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenTransaction {
@@ -110,7 +110,7 @@ impl OpenTransaction {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::devicemapper::driver_files::Transaction;
+    use crate::devicemapper::driver_files::encode::Transaction;
     use crate::units::Bytes;
 
     #[test]

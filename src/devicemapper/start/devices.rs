@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-use super::Pool;
 use super::fault::StartFault;
 use super::files::{DeviceFile, Devices, METADATA, base, signed, unsigned};
+use super::subject::Pool;
 use crate::devicemapper::driver_files::{BASE_FILE, DEVICE_SET_FILE, TRANSACTION_FILE};
 use crate::docker::{Dir, JsonError, Object, ReadError};
 use crate::tree::escape;

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
-use super::Pool;
 use super::fault::{DeviceFileError, StartFault};
+use super::subject::Pool;
 use crate::devicemapper::driver_files::{BASE_FILE, DEVICE_SET_FILE, TRANSACTION_FILE};
 use crate::docker::{Dir, FileKind, JsonError, Object, ReadError};
 

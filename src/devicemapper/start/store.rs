@@ -2,9 +2,9 @@
 
 use std::ffi::OsStr;
 
-use super::Home;
 use super::fault::StartFault;
 use super::files::Devices;
+use super::subject::Home;
 use crate::chain::Chain;
 use crate::docker::{
     CONFIG, CacheId, ContainerId, Dir, Images, LEGACY_CONFIG, Layers, Mounts, Notes, ReadError,

@@ -1,6 +1,6 @@
 //! Walks over JSON text. Nothing here recurses: nesting is kept in a list, bounded as Go bounds it.
 
-use super::{JsonError, MAX_DEPTH, Member, Object};
+use super::value::{JsonError, MAX_DEPTH, Member, Object};
 
 /// The value of a string token. What Go cannot represent (lone surrogates, bytes that are not UTF-8) becomes U+FFFD.
 pub(crate) fn decode_string(token: &[u8]) -> String {

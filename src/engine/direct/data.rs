@@ -21,27 +21,17 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::error::Error;
 use super::gather::{Gathered, Gatherer};
-use super::{Options, WrittenRun, file, reflink};
+use super::target::{Options, WrittenRun};
+use super::unit::{CLUSTER, Unit};
+use super::{file, reflink};
 use crate::aligned_buffer::AlignedBuffer;
 use crate::engine::checkpoint::{Checkpoints, Ledger};
 use crate::engine::left_file;
-use crate::ext4::write::CLUSTER_BLOCKS;
 use crate::plan::{DeviceIndex, LaidDevice, Layout};
 use crate::progress::Progress;
-use crate::units::BLOCK_BYTES;
 
-#[allow(clippy::cast_possible_truncation)] // 4096; `try_from` is not const
-pub(super) const BLOCK: usize = BLOCK_BYTES as usize;
-pub(super) const CLUSTER: usize = CLUSTER_BLOCKS as usize * BLOCK;
 /// Clusters that are gathered and written at once: 4 MiB, from where on a larger write is no faster.
 const UNIT_CLUSTERS: usize = 64;
-
-/// A stretch of one device's clusters, written with one call.
-#[derive(Clone, Debug)]
-pub(super) struct Unit {
-    pub(super) device: DeviceIndex,
-    pub(super) clusters: Range<usize>,
-}
 
 /// Writes the data file, a new one or what is missing of an earlier run's; durable on return. The checksums of the file
 /// data come in the order of the data file.

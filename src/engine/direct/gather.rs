@@ -2,13 +2,13 @@
 
 use std::ops::Range;
 
-use super::WrittenRun;
-use super::data::{BLOCK, CLUSTER, Unit};
 use super::error::Error;
 use super::reflink::{self, Share};
+use super::target::WrittenRun;
+use super::unit::{BLOCK, CLUSTER, Unit};
 use crate::ext4::write::{CLUSTER_BLOCKS, DataRun};
 use crate::plan::{DeviceIndex, LaidDevice, Layout};
-use crate::source::{BranchReader, SourceFile};
+use crate::source::branch_reader::{BranchReader, SourceFile};
 use crate::units::BLOCK_BYTES;
 
 /// Fills units, one after the other.

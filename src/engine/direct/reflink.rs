@@ -12,7 +12,8 @@ use super::error::Error;
 use crate::engine::checkpoint::Checkpoints;
 use crate::ext4::write::DataRun;
 use crate::plan::{DeviceIndex, LaidDevice, Layout, PlannedDevice};
-use crate::source::{BranchReader, Layer, SourceFile};
+use crate::source::Layer;
+use crate::source::branch_reader::{BranchReader, SourceFile};
 use crate::sys::CloneRange;
 use crate::units::BLOCK_BYTES;
 

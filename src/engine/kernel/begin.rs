@@ -5,25 +5,18 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use uuid::Uuid;
-
-use super::claim::{self, Claim};
+use super::begun::{Begun, claim_of};
+use super::claim::Claim;
 use super::error::Error;
-use super::{Place, resume};
+use super::place::Place;
+use super::resume;
 use crate::devicemapper::driver_files::DEFAULT_BLOCK_SIZE;
 use crate::engine::checkpoint::Checkpoints;
 use crate::engine::left_file;
 use crate::plan::Plan;
-use crate::pool::{Names, Pool, Target};
+use crate::pool::target::Target;
+use crate::pool::{Names, Pool};
 use crate::units::Bytes;
-
-/// A pool to work in.
-pub(super) struct Begun {
-    pub(super) pool: Pool,
-    pub(super) claim: Option<Claim>,
-    /// UUID of the base device's file system, if an earlier run made it.
-    pub(super) base_uuid: Option<Uuid>,
-}
 
 /// Makes or opens the pool. After an error all is as it was.
 pub(super) fn begin(
@@ -96,29 +89,6 @@ fn expect_unchanged(plan: &Plan, target: &Target) -> Result<(), Error> {
         }),
         _ => Ok(()),
     }
-}
-
-/// The record of what is made outside the staging directory; loop files are in it.
-pub(super) fn claim_of(plan: &Plan, target: &Target) -> Result<Option<Claim>, Error> {
-    Ok(match target {
-        Target::LoopFiles => None,
-        Target::Devices { data, metadata } => {
-            let look = |path: &Path| {
-                let path = std::path::absolute(path).map_err(Error::io(path, "look at"))?;
-                claim::Device::look_at(&path).map_err(Error::io(&path, "look at"))
-            };
-            Some(Claim::Devices(claim::Devices {
-                data: look(data)?,
-                metadata: look(metadata)?,
-                last_thin_id: crate::engine::kernel::pool_claim::last_thin_id(plan),
-                boot_id: claim::boot_id().map_err(Error::io(metadata, "find out the boot of"))?,
-                base_uuid: None,
-            }))
-        }
-        Target::ThinPool { path } => Some(Claim::ThinPool(
-            crate::engine::kernel::pool_claim::claim(path, plan)?,
-        )),
-    })
 }
 
 fn open_pool(place: &Place<'_>) -> Result<Pool, Error> {

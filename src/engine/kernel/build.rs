@@ -11,13 +11,15 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, mkdirat};
 use uuid::Uuid;
 
+use super::base;
 use super::claim::Claim;
 use super::error::Error;
-use super::{Options, base};
+use super::place::Options;
 use crate::devicemapper::{ID_FILE, ROOTFS};
 use crate::engine::checkpoint::Ledger;
 use crate::plan::{DeviceIndex, Plan, PlannedDevice};
-use crate::pool::{DeviceError, Mounted, Pool, Thin, What};
+use crate::pool::device_error::Error as DeviceError;
+use crate::pool::{Mounted, Pool, Thin, What};
 use crate::progress::Progress;
 use crate::schedule::run_parents_first;
 use crate::source::Layer;

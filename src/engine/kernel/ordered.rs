@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::claim::{Claim, Devices, ThinPool};
 use super::take_back::path_of;
-use crate::pool::{Target, target};
+use crate::pool::target::{self, Target};
 
 /// The order of a conversion, as its journal has it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use super::claim::{self, ThinPool};
 use crate::plan::Plan;
-use crate::pool::{DeviceError as Error, device_mapper_with_pools, find};
+use crate::pool::device_error::Error;
+use crate::pool::target::{device_mapper_with_pools, find};
 
 /// What a run on a pool that suits is about to make in it.
 pub(super) fn claim(path: &Path, plan: &Plan) -> Result<ThinPool, Error> {

@@ -14,16 +14,18 @@ use std::path::Path;
 
 use uuid::Uuid;
 
-use super::begin::{Begun, claim_of};
+use super::base;
+use super::begun::{Begun, claim_of};
 use super::claim::{self, Claim};
 use super::driver_files::Dockers;
 use super::error::Error;
+use super::place::Place;
 use super::take_back::Made;
-use super::{Place, base};
 use crate::devicemapper::driver_files::DEFAULT_BLOCK_SIZE;
 use crate::engine::left_file;
 use crate::plan::{DeviceIndex, Plan};
-use crate::pool::{Contents, Names, Pool, Target, What, devices, target};
+use crate::pool::target::{self, Contents, Target};
+use crate::pool::{Names, Pool, What, devices};
 use crate::thin::ThinId;
 
 /// Opens the pool and deletes what is not `done`.

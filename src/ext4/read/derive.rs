@@ -9,15 +9,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::checked::Checked;
 use super::device::ReadAt;
 use super::error::Error;
 use super::inode::{Inode, Slot, Type};
 use super::layout::{Geometry, SUPER_BYTES, SUPER_OFFSET};
 use super::owner::Part;
+use super::resize;
 use super::view::{Fixed, Shared, Unit, View};
 use super::whole::read_super;
 use super::work::Work;
-use super::{Checked, resize};
 use crate::ext4::ino::Ino;
 
 /// What has to be read again.

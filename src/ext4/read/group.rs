@@ -5,9 +5,8 @@
 use zerocopy::FromBytes;
 
 use super::bitmap::Bits;
-use super::join;
 use super::layout::Geometry;
-use crate::ext4::format::{DESC_BYTES, GroupDesc, GroupDescHigh};
+use crate::ext4::format::{DESC_BYTES, GroupDesc, GroupDescHigh, join};
 
 /// `EXT4_BG_INODE_UNINIT`: the inode bitmap and table are not read.
 const INODE_UNINIT: u16 = 1;

@@ -8,9 +8,9 @@ use super::dir::Directory;
 use super::extents::Mapping;
 use super::fault::InodeFault;
 use super::layout::{Geometry, OLD_INODE_BYTES};
-use super::{join, xattr};
+use super::xattr;
 use crate::ext4::checksum::low;
-use crate::ext4::format::{INODE_BYTES, RawInode};
+use crate::ext4::format::{INODE_BYTES, RawInode, join};
 use crate::ext4::ino::Ino;
 use crate::tree::{DeviceNumber, Meta, Timestamp, Xattrs};
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Checked;
+use super::checked::Checked;
 use super::error::Error;
 use super::fault::{Fault, GroupFault, SuperblockFault, XattrFault};
 use super::group::Group;

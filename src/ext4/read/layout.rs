@@ -284,7 +284,7 @@ impl Size {
         } else {
             0.into()
         };
-        let blocks = super::join(raw.s_blocks_count_lo, high);
+        let blocks = crate::ext4::format::join(raw.s_blocks_count_lo, high);
         let most = (1 << 48).min(first_block + MAX_GROUPS * same);
         check("s_blocks_count", blocks, first_block + 1..=most)?;
         Ok(Self {

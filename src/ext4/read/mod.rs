@@ -9,6 +9,7 @@
 mod acl;
 mod bitmap;
 mod check_inode;
+mod checked;
 mod derive;
 mod device;
 mod dir;
@@ -35,8 +36,7 @@ mod whole;
 mod work;
 mod xattr;
 
-use zerocopy::little_endian::U32;
-
+pub use checked::Checked;
 pub use device::ReadAt;
 pub use error::Error;
 pub use extents::Run;
@@ -46,18 +46,3 @@ pub use fault::{
 };
 pub use inode::{Inode, Type};
 pub use view::View;
-
-/// A file system that was read, and what is wrong with it.
-#[derive(Clone, Debug)]
-pub struct Checked {
-    /// All of it that can be read.
-    pub view: View,
-    /// Everything that is wrong, in the order of places; empty for a clean one. Derived views have what a whole read
-    /// of the child would find, their parent's faults included.
-    pub faults: Vec<Fault>,
-}
-
-/// Two halves as one number.
-fn join(low: U32, high: U32) -> u64 {
-    u64::from(high.get()) << 32 | u64::from(low.get())
-}

@@ -2,9 +2,8 @@
 
 use super::fault::SuperblockFault;
 use super::features::Features;
-use super::join;
 use super::layout::{Geometry, OLD_INODE_BYTES};
-use crate::ext4::format::SuperBlock;
+use crate::ext4::format::{SuperBlock, join};
 use crate::ext4::ino::Ino;
 
 /// `EXT4_ERROR_FS`.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet, Vector};
 
-use super::Checked;
+use super::checked::Checked;
 use super::device::ReadAt;
 use super::error::Error;
 use super::fault::{Fault, GroupFault};

@@ -6,8 +6,6 @@ use imbl::OrdMap;
 
 use super::alloc::Space;
 use super::dir::Rules;
-use super::draft::{Delta, Draft, format_draft};
-use super::error::Error;
 use super::extents::{Blocks, Extent};
 use super::group::Groups;
 use super::inode::Body;
@@ -67,22 +65,6 @@ pub struct FileLayout {
 }
 
 impl Image {
-    /// An empty file system as `mkfs` leaves it: root, `lost+found`, journal.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::InodesPerGroup`], [`Error::TooSmall`] and [`Error::TooLarge`] for parameters that make no file system,
-    /// [`Error::NoSpace`] when the size leaves no room for the first directories, [`Error::Entry`] for a time of creation
-    /// that inodes do not store.
-    pub fn format(params: Params) -> Result<(Self, Delta), Error> {
-        Ok(format_draft(params)?.finish())
-    }
-
-    /// A child that is to be changed.
-    pub fn draft(&self) -> Draft {
-        Draft::new(self.clone())
-    }
-
     /// What all images of the pool share.
     pub fn params(&self) -> &Params {
         &self.constants.params
@@ -125,6 +107,7 @@ impl Image {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ext4::{Delta, Draft};
 
     #[test]
     fn images_go_to_other_threads() {

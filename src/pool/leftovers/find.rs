@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
-use super::{Device, Error, Leftovers};
+use super::left::{Device, Error, Leftovers};
 use crate::mount_table::{mount_points, mount_points_of};
 use crate::staging::{OWN_MOUNTS, STAGE_NAME};
 use crate::sys::device_mapper::{self, DeviceMapper, Line};

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 
 use super::find::find_loops;
-use super::{Device, Error, Leftovers, Stay, Stays};
+use super::left::{Device, Error, Leftovers, Stay, Stays};
 use crate::shell::quoted;
 use crate::sys::device_mapper::DeviceMapper;
 use crate::tree::shown;

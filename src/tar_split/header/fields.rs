@@ -1,6 +1,6 @@
 //! The fields of one header block.
 
-use super::{BLOCK, HeaderError};
+use super::error::{BLOCK, HeaderError};
 use crate::tree::DeviceNumber;
 
 /// A header block. Source: POSIX.1-2017 `pax`, "ustar Interchange Format"; the same places in all older and GNU tars.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::HeaderError;
+use super::error::HeaderError;
 use crate::tree::Timestamp;
 
 /// Under this come extended attributes. Go reads no other tar's way of writing them. Source: go1.22 `archive/tar/common.go`,

@@ -7,9 +7,9 @@ use std::cmp::Ordering;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::Mapping;
 use super::node::Node;
 use super::runs::MappedRun;
+use super::tree::Mapping;
 
 impl Mapping {
     /// The ranges of thin blocks, ascending, that read otherwise from `other`: mapped to another data block, or by one of

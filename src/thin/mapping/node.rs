@@ -7,7 +7,7 @@ use std::iter::Peekable;
 use std::slice;
 use std::sync::Arc;
 
-use super::{MAX_TIME, Mapped};
+use super::tree::{MAX_TIME, Mapped};
 use crate::thin::format::TIME_BITS;
 use crate::thin::node_size::{max_entries, piece_sizes};
 

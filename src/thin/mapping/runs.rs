@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::slice;
 use std::sync::Arc;
 
-use super::Mapping;
 use super::node::{Node, Run};
+use super::tree::Mapping;
 
 /// Consecutive thin blocks on consecutive data blocks, whenever they were mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,14 +4,13 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::Device;
+use super::device::Device;
 use super::error::{Error, Fault};
 use super::mount::Mounted;
 use crate::content::pool::Pool;
-use crate::pool::{
-    DeviceError, Mode, Names, Status, Stuck, device_mapper_with_pools, expect_loops, leftovers,
-    outlast_suspension,
-};
+use crate::pool::device_error::{Error as DeviceError, Stuck};
+use crate::pool::target::{device_mapper_with_pools, expect_loops};
+use crate::pool::{Mode, Names, Status, leftovers, outlast_suspension};
 use crate::sys::block::{self, Kind};
 use crate::sys::device_mapper::{Commit, DeviceMapper, Error as DmError, Line};
 use crate::sys::loops::{self, Loop};

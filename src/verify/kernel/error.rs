@@ -3,8 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::Device;
-use crate::pool::{DeviceError, Stuck, leftovers};
+use super::device::Device;
+use crate::pool::device_error::{Error as DeviceError, Stuck};
+use crate::pool::leftovers;
 use crate::sys::device_mapper;
 
 /// What the kernel objects to in a pool or a device.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
-use super::Device;
+use super::device::Device;
 use super::error::{Error, Fault};
 use crate::devicemapper::driver_files::FileSystem;
 use crate::shell::quoted;

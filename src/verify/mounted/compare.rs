@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use crate::tree::{Kind, LayerTree, NodeId, escape};
 use crate::verify::attributes::{differ, meta_faults};
-use crate::verify::report::Faults;
+use crate::verify::layer_report::Faults;
 
 /// An entry of one of the layers: which one, 0 the topmost, and which node.
 pub(super) type Origin = (usize, NodeId);

@@ -7,16 +7,18 @@ use super::compare::{Merged, Origin};
 use crate::chain::Chain;
 use crate::content::{BranchFiles, Halt};
 use crate::docker::{DiffId, Owner};
-use crate::source::{BranchReader, Layer};
+use crate::source::Layer;
+use crate::source::branch_reader::BranchReader;
 use crate::tar_split::{Contents as Source, Found, Recorded};
 use crate::tree::{LayerTree, NodeId};
-use crate::verify::contents::CHANGED_IN_AUFS;
+use crate::verify::context::Run;
 use crate::verify::entries::Entries;
-use crate::verify::layer::{Look, WENT_ON};
+use crate::verify::layer_report::{Contents, Faults, LayerReport, Proof, Tree};
+use crate::verify::look::Look;
 use crate::verify::proof::by_digest;
+use crate::verify::reasons::{CHANGED_IN_AUFS, WENT_ON};
 use crate::verify::recorded::nr_names;
-use crate::verify::report::{Contents, Faults, LayerReport, Mode, Proof, Tree};
-use crate::verify::run::Run;
+use crate::verify::report::Mode;
 use crate::verify::unpack::Unpack;
 
 /// A mounted device with all that its files are compared with.
@@ -274,7 +276,7 @@ impl Files<'_, '_> {
 }
 
 /// A file of the device that the kernel cannot read.
-fn unreadable(error: &crate::source::SourceError) -> Halt {
+fn unreadable(error: &crate::source::branch_reader::Error) -> Halt {
     Halt::Device {
         path: "its file system".to_owned(),
         source: std::io::Error::other(Chain(error).to_string()),

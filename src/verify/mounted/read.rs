@@ -20,7 +20,7 @@ use crate::content::{Halt, Work};
 use crate::tree::{
     DeviceNumber, Kind, LayerTree, Listing, Meta, NodeId, Regular, Timestamp, Xattrs, escape,
 };
-use crate::verify::report::Faults;
+use crate::verify::layer_report::Faults;
 
 const DIRECTORY: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_DIRECTORY)

@@ -10,7 +10,7 @@ use nix::fcntl::OFlag;
 use crate::devicemapper::{ID_FILE, ROOTFS};
 use crate::docker::CacheId;
 use crate::tree::escape;
-use crate::verify::report::Faults;
+use crate::verify::layer_report::Faults;
 
 /// What is wrong in a device's root directory. `first` is the chain's first layer, where that is known.
 pub(super) fn faults(root: &Path, first: Option<&CacheId>) -> Faults {

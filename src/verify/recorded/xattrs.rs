@@ -1,6 +1,6 @@
 //! Extended attributes, of which a tar tells some.
 
-use super::TAR;
+use super::headers::TAR;
 use crate::tree::{Kind, Node, Xattrs, escape};
 use crate::verify::unpack::Unsure;
 

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
+use super::tar::{ROOT, Unpack};
 use super::unsure::Unsure;
-use super::{ROOT, Unpack};
 use crate::aufs::Name;
 use crate::tree::{LayerTree, Listing, NodeId};
 

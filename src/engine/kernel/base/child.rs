@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
-use super::Error;
+use super::error::Error;
 use crate::progress::Cancel;
 use crate::tree::escape;
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use imbl::{OrdMap, Vector};
 use zerocopy::IntoBytes;
 
-use super::{Rules, Touched, with};
+use super::rules::{Rules, Touched, with};
 use crate::ext4::checksum::InodeSummer;
 use crate::ext4::format::{BLOCK, DxCountLimit, DxEntry, DxRootInfo};
 use crate::ext4::hash::half_md4;

@@ -1,6 +1,6 @@
 //! Places for the bytes of a layer's files.
 
-use super::{DataRun, Draft};
+use super::state::{DataRun, Draft};
 use crate::ext4::format::BLOCK;
 use crate::ext4::ino::Ino;
 use crate::ext4::write::alloc::Open;

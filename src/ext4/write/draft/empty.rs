@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 
-use super::{Draft, new_inode};
+use super::state::{Draft, new_inode};
 use crate::ext4::checksum::Summer;
 use crate::ext4::format::BLOCK;
 use crate::ext4::ino::Ino;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::data::{File, ranges};
-use super::{Draft, check_name, new_inode};
+use super::state::{Draft, check_name, new_inode};
 use crate::ext4::ino::Ino;
 use crate::ext4::write::dir::{Dir, Touched};
 use crate::ext4::write::dirent::{Entry, FileType};

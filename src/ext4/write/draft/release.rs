@@ -1,6 +1,6 @@
 //! Taking names away: links, and what goes with the last one.
 
-use super::Draft;
+use super::state::Draft;
 use crate::ext4::ino::Ino;
 use crate::ext4::write::extents::Extent;
 use crate::ext4::write::image::Owner;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Draft, check_name, new_inode};
+use super::state::{Draft, check_name, new_inode};
 use crate::ext4::format::BLOCK;
 use crate::ext4::ino::Ino;
 use crate::ext4::write::dir::Touched;

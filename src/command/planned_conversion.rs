@@ -1,0 +1,27 @@
+//! A conversion that was planned, and of which nothing was written yet.
+
+use std::collections::BTreeSet;
+
+use super::lost_flags::LostFlags;
+use super::open_root::Source;
+use super::order::Order;
+use super::writer::Work;
+use crate::aufs::Counts;
+use crate::commit::EditedConfig;
+use crate::daemon::first_start::Switch;
+
+/// A root that was read, with its plan. Nothing has been written.
+#[derive(Debug)]
+pub struct Prepared {
+    pub(super) source: Source,
+    pub(super) work: Work,
+    pub(super) order: Order,
+    /// What the daemon is told, where that was ordered.
+    pub(super) daemon: Option<Switch>,
+    pub(super) configs: Vec<EditedConfig>,
+    pub(super) counts: Counts,
+    /// What of the files' flags no device gets.
+    pub(super) lost_flags: LostFlags,
+    /// Names in the branches that whiteouts hide, by paths relative to the root.
+    pub(super) hidden: BTreeSet<String>,
+}

@@ -1,0 +1,44 @@
+//! Where the second staging place is: in `containers`, where that is a mount of its own.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::times::Times;
+use crate::staging::STAGE_NAME;
+
+/// The directory of the containers.
+pub(super) const CONTAINERS: &str = "containers";
+
+/// The file with the number.
+pub(super) const MARK: &str = "conversion";
+
+/// That there is such a place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beside {
+    /// Drawn by chance.
+    pub(super) id: String,
+    /// The times of `containers` before.
+    pub(super) times: Times,
+}
+
+impl Beside {
+    /// Whether a conversion writes such a record.
+    pub(super) fn is_sound(&self) -> bool {
+        self.times.path == CONTAINERS && Uuid::parse_str(&self.id).is_ok()
+    }
+}
+
+/// The directory.
+pub(super) fn place(root: &Path) -> PathBuf {
+    root.join(CONTAINERS).join(STAGE_NAME)
+}
+
+/// Where the configs are staged: there, or in the staging directory of the root.
+pub(super) fn configs(root: &Path, stage: &Path, beside: Option<&Beside>) -> PathBuf {
+    match beside {
+        Some(_) => place(root),
+        None => stage.to_owned(),
+    }
+}

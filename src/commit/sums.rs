@@ -1,0 +1,129 @@
+//! Digests of trees and their attributes, by which one side is known again.
+
+use std::collections::BTreeMap;
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+use walkdir::WalkDir;
+
+use super::error::Error;
+use super::walk::walk;
+
+/// What the driver keeps in its directory.
+pub(super) const PARTS: [&str; 3] = ["diff", "layers", "mnt"];
+
+/// In the place of a digest of something that cannot be read.
+pub(super) const UNREADABLE: &str = "unreadable";
+
+/// Digests of a store's objects. A layer's files count as one.
+pub(super) fn objects(store: &Path) -> Result<BTreeMap<String, String>, Error> {
+    objects_in(store, Path::new(""))
+}
+
+/// The same of a part of it.
+pub(super) fn objects_in(store: &Path, part: &Path) -> Result<BTreeMap<String, String>, Error> {
+    let mut sums: BTreeMap<String, Sha256> = BTreeMap::new();
+    for entry in WalkDir::new(store.join(part)).sort_by_file_name() {
+        let entry = match entry {
+            Err(error) if error.depth() == 0 => break,
+            entry => entry.map_err(|error| Error::io(store, "read")(error.into()))?,
+        };
+        if entry.file_type().is_dir() {
+            continue;
+        }
+        let inner = entry.path().strip_prefix(store).unwrap_or(entry.path());
+        let inner = inner.to_string_lossy().into_owned();
+        let sum = sums.entry(object(&inner)).or_default();
+        sum.update((inner.len() as u64).to_le_bytes());
+        sum.update(&inner);
+        sum.update(file_sum(entry.path())?);
+    }
+    let finish = |(name, sum): (String, Sha256)| (name, format!("{:x}", sum.finalize()));
+    Ok(sums.into_iter().map(finish).collect())
+}
+
+pub(super) fn file_sum(path: &Path) -> Result<Vec<u8>, Error> {
+    let mut sum = Sha256::new();
+    if let Some(mut file) = super::regular_files::open_regular(path)? {
+        io::copy(&mut file, &mut sum).map_err(Error::io(path, "read"))?;
+    }
+    Ok(sum.finalize().to_vec())
+}
+
+pub(super) fn entry(sum: &mut Sha256, path: &Path, meta: &Metadata) {
+    attributes(sum, meta);
+    if meta.is_symlink()
+        && let Ok(target) = fs::read_link(path)
+    {
+        sum.update(target.as_os_str().as_bytes());
+    }
+}
+
+/// A digest of the names in a branch and of what `add` takes from each. What cannot be read has a digest that no branch has.
+pub(super) fn sum_of(branch: &Path, add: impl Fn(&mut Sha256, &Path, &Metadata)) -> String {
+    let [sum] = sums_of(branch, |[sum], path, meta| add(sum, path, meta));
+    sum
+}
+
+/// Several such digests in one walk.
+pub(super) fn sums_of<const N: usize>(
+    branch: &Path,
+    mut add: impl FnMut(&mut [Sha256; N], &Path, &Metadata),
+) -> [String; N] {
+    let mut sums = std::array::from_fn(|_| Sha256::new());
+    for entry in walk(branch).sort_by_file_name() {
+        let Ok((path, meta)) = entry.and_then(|entry| {
+            let meta = entry.metadata()?;
+            Ok((entry.into_path(), meta))
+        }) else {
+            return std::array::from_fn(|_| UNREADABLE.to_owned());
+        };
+        let inner = path
+            .strip_prefix(branch)
+            .unwrap_or(&path)
+            .as_os_str()
+            .as_bytes();
+        for sum in &mut sums {
+            sum.update((inner.len() as u64).to_le_bytes());
+            sum.update(inner);
+        }
+        add(&mut sums, &path, &meta);
+    }
+    sums.map(|sum| format!("{:x}", sum.finalize()))
+}
+
+fn attributes(sum: &mut Sha256, meta: &Metadata) {
+    for number in [meta.mode(), meta.uid(), meta.gid()] {
+        sum.update(number.to_le_bytes());
+    }
+    // A directory's size is the file system's own affair.
+    let size = if meta.is_dir() { 0 } else { meta.len() };
+    for number in [size, meta.rdev()] {
+        sum.update(number.to_le_bytes());
+    }
+    for number in [meta.mtime(), meta.mtime_nsec()] {
+        sum.update(number.to_le_bytes());
+    }
+}
+
+/// `layerdb/sha256/<chain>` of a file in it.
+pub(super) fn object(inner: &str) -> String {
+    let parts: Vec<&str> = inner.split('/').collect();
+    let deep = parts.first() == Some(&"layerdb") && parts.len() > 3;
+    if deep {
+        parts[..3].join("/")
+    } else {
+        inner.to_owned()
+    }
+}
+
+/// The time of change, which the kernel alone sets.
+pub(super) fn changed_at(sum: &mut Sha256, meta: &Metadata) {
+    for number in [meta.ctime(), meta.ctime_nsec()] {
+        sum.update(number.to_le_bytes());
+    }
+}

@@ -1,0 +1,10 @@
+//! A finished pool, read from its disks: its metadata, and its thin devices as things that can be read.
+
+mod device;
+mod error;
+mod metadata;
+mod open;
+
+pub use device::{Place, ThinDevice};
+pub use error::Error;
+pub use open::{Pool, superblock};

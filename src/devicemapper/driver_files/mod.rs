@@ -1,0 +1,11 @@
+//! The small files that Docker's devicemapper driver keeps beside its pool, and the names it gives to devices.
+
+mod decode;
+mod encode;
+
+pub use decode::{DecodeError, OpenTransaction};
+pub use encode::{
+    BASE_FILE, DEFAULT_BASE_SIZE, DEFAULT_BLOCK_SIZE, DEFAULT_DATA_SIZE, DEFAULT_METADATA_SIZE,
+    DEVICE_SET_FILE, Device, DeviceId, DeviceSet, FileSystem, PoolName, SetupHint,
+    TRANSACTION_FILE, Transaction, daemon_settings,
+};

@@ -1,0 +1,10 @@
+//! The file system of the base device, made by the programs and with the options that Docker's driver uses.
+
+mod child;
+mod error;
+pub(super) mod mkfs;
+mod superblock;
+
+pub use error::{Error, Options};
+pub(super) use mkfs::uuid_in;
+pub use mkfs::{Programs, find_programs, find_programs_in, make, uuid};

@@ -1,0 +1,193 @@
+//! The kernel engine: lets the kernel make the pool, thin devices by device-mapper and file systems by mounting them.
+//!
+//! Each layer is a snapshot of its parent's device, mounted and changed in place. It reaches pools that exist already and
+//! file systems that this crate does not write itself. How it goes about it: docs/kernel-engine.md.
+
+use std::num::NonZeroUsize;
+
+use nix::sys::signal::SigSet;
+
+use super::begin;
+use super::begun::Begun;
+use super::build::Build;
+use super::built::Built;
+use super::claim::Claim;
+use super::error::Error;
+use super::place::{Options, Place};
+use crate::engine::checkpoint::Ledger;
+use crate::plan::Plan;
+use crate::pool::device_error::Error as DeviceError;
+use crate::pool::{Pool, Status, Watch};
+use crate::progress::{Phase, Progress};
+use crate::units::{Bytes, MetaBlocks};
+use crate::{populate, sys};
+
+/// Makes all devices of `plan`. They are durable on return, nothing of them is active, and the pool has the plan's transaction id.
+///
+/// A resumed run goes on in the pool that is there, if any device was durable; [`Previous`](super::previous::Previous) has taken down before what was
+/// active. Else [`Previous`](super::previous::Previous) has taken back all, and it is a first run in the same directories.
+///
+/// # Errors
+///
+/// [`Error::NotResumed`] when the pool of an earlier run cannot be opened, or is not what it was said to be: it was not
+/// touched. Otherwise [`Error::Interrupted`], or why it failed; everything is taken down again, what was told to be durable
+/// among it, unless [`Error::Left`] lists what is not.
+pub fn write(
+    plan: &Plan,
+    place: &Place<'_>,
+    options: &Options<'_>,
+    progress: &dyn Progress,
+) -> Result<Built, Error> {
+    let copiers = copiers(options.jobs)?;
+    let mounts = begin::mount_points(place.stage, &options.checkpoints)?;
+    let Begun {
+        pool,
+        claim,
+        base_uuid,
+    } = begin::begin(plan, place, &options.checkpoints)?;
+    let build = Build {
+        plan,
+        pool: &pool,
+        mounts: &mounts,
+        options,
+        copiers: &copiers,
+        progress,
+        ledger: Ledger::new(options.checkpoints),
+        record: claim.as_ref().map(|claim| (claim, place.stage)),
+    };
+    let made = make(&build, base_uuid);
+    if made.is_err() {
+        options.checkpoints.to.undone();
+    }
+    let built = finish(pool, made, (claim, place), options, progress);
+    built.inspect_err(|error| begin::forget_claim(place.stage, error))
+}
+
+/// UUID of the base device's file system, and what the pool holds, data and metadata.
+type Made = (uuid::Uuid, (Bytes, MetaBlocks));
+
+/// Ends the work in the pool, well or not.
+fn finish(
+    pool: Pool,
+    made: Result<Made, Error>,
+    (claim, place): (Option<Claim>, &Place<'_>),
+    options: &Options<'_>,
+    progress: &dyn Progress,
+) -> Result<Built, Error> {
+    let (base_uuid, (used_data, used_metadata)) = match made {
+        Ok(made) => made,
+        Err(error) => return Err(give_up(pool, error)),
+    };
+    let built = Built {
+        base_uuid,
+        used_data,
+        used_metadata,
+        claim: claim.map(|claim| claim.with_base(base_uuid)),
+        root: place.root.to_owned(),
+        stage: place.stage.to_owned(),
+    };
+    progress.start(Phase::Metadata, 0);
+    let closed = pool.close();
+    progress.finish();
+    let Err(error) = closed else {
+        return Ok(built);
+    };
+    options.checkpoints.to.undone();
+    Err(match built.take_back() {
+        Ok(()) => error.into(),
+        Err(left) => {
+            log::warn!("{error}");
+            left
+        }
+    })
+}
+
+fn make(build: &Build<'_>, base_uuid: Option<uuid::Uuid>) -> Result<Made, Error> {
+    let Build { plan, pool, .. } = *build;
+    let stop = build.options.cancel.flag();
+    let watch = Watch::start(pool, move |_| {
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    })?;
+    let layers = plan
+        .devices
+        .iter()
+        .filter_map(|device| device.layer.as_ref());
+    let bytes = layers.map(|layer| populate::data_bytes(&layer.tree)).sum();
+    build.progress.start(Phase::Data, bytes);
+    // The kernel counts a reserve as used, which cannot be told any more of a pool that holds something.
+    let before = match base_uuid {
+        None => used(pool)?,
+        Some(_) => (Bytes(0), MetaBlocks(0)),
+    };
+    let uuid = build.run(base_uuid)?;
+    build.progress.finish();
+    drop(watch);
+    pool.set_transaction_id(plan.transaction_before, plan.transaction_id())?;
+    // As long as the way back is that of a run, which knows what it made, and not that of a record.
+    pool.commit()?;
+    let after = used(pool)?;
+    let data = Bytes(after.0.0.saturating_sub(before.0.0));
+    let metadata = MetaBlocks(after.1.0.saturating_sub(before.1.0));
+    Ok((uuid, (data, metadata)))
+}
+
+/// Takes everything down, and says why it was to be done.
+fn give_up(pool: Pool, error: Error) -> Error {
+    let failed = || DeviceError::DiskFailed {
+        pool: pool.name().to_owned(),
+    };
+    let problem = pool
+        .explain()
+        .or_else(|| error.is_of_the_disk().then(failed));
+    let stuck = pool.abandon();
+    let cause = match problem {
+        Some(problem) if error.is_interrupted() => Error::Device(problem),
+        // It is about the pool already.
+        Some(_) if matches!(error, Error::Device(ref device) if device.is_about_the_pool()) => {
+            error
+        }
+        Some(problem) => Error::Pool {
+            problem,
+            noticed: Box::new(error),
+        },
+        None => error,
+    };
+    if stuck.is_empty() {
+        return cause;
+    }
+    Error::Left {
+        cause: Box::new(cause),
+        left: DeviceError::Stuck(stuck),
+    }
+}
+
+/// Descriptors for everything but the copying: layers under way, devices, the program's own.
+const OTHER_DESCRIPTORS: usize = 256;
+
+fn copiers(jobs: NonZeroUsize) -> Result<rayon::ThreadPool, Error> {
+    let descriptors = sys::raise_open_files().saturating_sub(OTHER_DESCRIPTORS);
+    let most = (descriptors / populate::DESCRIPTORS_PER_THREAD).max(1);
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(jobs.get().min(most))
+        .thread_name(|at| format!("copier {at}"))
+        // Signals are for the main thread: they would interrupt system calls here.
+        .start_handler(|_| {
+            let _ = SigSet::all().thread_block();
+        })
+        .build()
+        .map_err(|source| Error::Threads {
+            jobs: jobs.get(),
+            source,
+        })
+}
+
+/// What the pool holds, data and metadata.
+fn used(pool: &Pool) -> Result<(Bytes, MetaBlocks), Error> {
+    Ok(match pool.status()? {
+        Status::Live(live) => (
+            Bytes(live.data.used * pool.data_block().0),
+            MetaBlocks(live.metadata.used),
+        ),
+        Status::Failed => (Bytes(0), MetaBlocks(0)),
+    })
+}

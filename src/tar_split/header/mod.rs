@@ -1,0 +1,10 @@
+//! Headers of tar archives, of all dialects that Docker wrote.
+
+mod error;
+mod fields;
+mod headers;
+mod pax;
+
+pub use error::HeaderError;
+pub(super) use headers::Headers;
+pub use headers::{Header, HeaderKind};

@@ -1,0 +1,11 @@
+//! Mappings of thin devices, as persistent B-trees.
+
+mod changes;
+mod node;
+mod runs;
+mod tree;
+
+pub(super) use node::{BlockTime, Child, Internal, Leaf, Node, Run};
+pub use runs::{MappedRun, Runs};
+pub use tree::{Iter, Mapped, Mapping};
+pub(super) use tree::{MAX_THIN_BLOCKS, MAX_TIME};

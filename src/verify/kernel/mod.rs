@@ -1,0 +1,12 @@
+//! Whether the kernel accepts the devices: it activates the pool and mounts them, all of it read-only.
+
+mod ask;
+mod attach;
+mod device;
+mod error;
+mod mount;
+
+pub use ask::{ask, sample};
+pub use attach::Attached;
+pub use device::Device;
+pub use error::{Error, Fault};

@@ -1,0 +1,46 @@
+//! Which devices the kernel can be asked for, where no reader here understands their file system.
+
+use std::sync::atomic::AtomicUsize;
+
+use super::kernel::Attached;
+use super::report::KernelWord;
+use super::request::Request;
+use super::word::word_of;
+use crate::content::pool::Pool;
+
+/// The pool as the kernel has it, or why it has it not.
+#[derive(Debug)]
+pub(super) struct Reach {
+    pub(super) attached: Result<Attached, KernelWord>,
+    pub(super) mounted: AtomicUsize,
+}
+
+impl Reach {
+    /// Activates a pool.
+    pub(super) fn open(request: &Request<'_>, pool: &Pool) -> Self {
+        let attached = match request.kernel {
+            None => Err(KernelWord::No {
+                reason: "the kernel, which alone reads xfs, was not to be asked".to_owned(),
+            }),
+            Some(how) => Attached::open(how.root, pool, how.mounts).map_err(word_of),
+        };
+        Self {
+            attached,
+            mounted: AtomicUsize::new(0),
+        }
+    }
+
+    /// Takes the pool down. What the kernel said of all of it; of single devices it is in the layers' reports.
+    pub(super) fn close(self) -> KernelWord {
+        match self.attached {
+            Err(word) => word,
+            Ok(attached) => match attached.close() {
+                Ok(()) => KernelWord::Yes {
+                    mounted: self.mounted.into_inner(),
+                    faults: Vec::new(),
+                },
+                Err(error) => word_of(error),
+            },
+        }
+    }
+}

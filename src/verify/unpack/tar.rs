@@ -1,0 +1,373 @@
+//! What Docker's aufs driver makes of a layer's tar: the headers of its entries, one after the other, into a tree.
+//!
+//! The driver unpacks an image's layer into an empty branch: names that begin with `.wh.` like all others, a later entry in place of
+//! an earlier one of its name, parents that have no entry as directories of its own. By what aufs takes the names for, the branch is
+//! then what `docs/aufs.md` says. Source: moby v20.10.24 `daemon/graphdriver/aufs/aufs.go`, `ApplyDiff`; `pkg/archive/archive.go`,
+//! `Unpack` and `createTarFile`.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+
+use super::unsure::Unsure;
+use crate::docker::Owner;
+use crate::tar_split::{Header, HeaderError, HeaderKind, Observer, clean_name};
+use crate::tree::{DeviceNumber, Kind, Meta, Regular, Timestamp, Xattrs};
+use crate::verify::layer_report::shown_path;
+
+/// As many symbolic links on one way as Linux follows.
+const MAX_LINKS: usize = 40;
+/// Longest path and name that Linux takes, in bytes.
+const MAX_PATH: usize = 4095;
+const MAX_NAME: usize = 255;
+/// Bytes of extended attributes that a layer may have beyond 256 for each of its entries, before its record is no longer believed.
+const FREE_XATTRS: usize = 16 * 1024 * 1024;
+/// Bytes of extended attributes of one file, more than Linux can list.
+const MAX_XATTRS: usize = 128 * 1024;
+/// Names on the ways to directories that a record may lead through beyond 256 for each entry.
+const FREE_STEPS: u64 = 1_000_000;
+/// Entries that a record may have beyond 16 for each one of the layer. A layer that lost more is not told by name what it lost.
+const FREE_ENTRIES: usize = 65_536;
+
+/// The root directory's node.
+pub(super) const ROOT: u32 = 0;
+
+/// A tar that is being unpacked.
+#[derive(Debug)]
+pub(in crate::verify) struct Unpack {
+    owner: Owner,
+    pub(super) nodes: Vec<Node>,
+    pub(super) names: HashMap<(u32, Box<[u8]>), Named>,
+    /// The directory that the last entry was put in, by its path.
+    last: Option<(Vec<u8>, u32)>,
+    /// Entries so far.
+    pub(super) entries: u64,
+    steps: u64,
+    room: usize,
+    xattr_room: usize,
+    /// Why it cannot be told what comes of the tar.
+    pub(super) trouble: Option<String>,
+}
+
+/// An inode.
+#[derive(Debug)]
+pub(in crate::verify::unpack) struct Node {
+    pub(super) meta: Meta,
+    pub(super) kind: Made,
+    pub(super) unsure: Unsure,
+}
+
+/// What it is.
+#[derive(Clone, Debug)]
+pub(in crate::verify::unpack) enum Made {
+    Directory,
+    Regular(u64),
+    Symlink(Box<[u8]>),
+    CharDevice(DeviceNumber),
+    BlockDevice(DeviceNumber),
+    Fifo,
+}
+
+/// What a name leads to, and which entry made it so.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::verify::unpack) struct Named {
+    pub(super) node: u32,
+    pub(super) since: u64,
+}
+
+impl Observer for Unpack {
+    fn header(&mut self, header: Result<Header, HeaderError>) {
+        self.entries += 1;
+        if self.trouble.is_some() {
+            return;
+        }
+        let done = match header {
+            Ok(header) => self.entry(&header),
+            Err(error) => Err(format!("entry {} of its tar: {error}", self.entries)),
+        };
+        self.trouble = done.err();
+    }
+}
+
+impl Unpack {
+    /// An empty branch. `owner` is whom the tar's 0:0 is on disk; `names` is how many names the layer has as it is.
+    pub(in crate::verify) fn new(owner: Owner, names: usize) -> Self {
+        let root = Node {
+            meta: Meta::default(),
+            kind: Made::Directory,
+            unsure: Unsure::ALL,
+        };
+        Self {
+            owner,
+            nodes: vec![root],
+            names: HashMap::new(),
+            last: None,
+            entries: 0,
+            steps: 0,
+            room: names.saturating_mul(16).saturating_add(FREE_ENTRIES),
+            xattr_room: names.saturating_mul(256).saturating_add(FREE_XATTRS),
+            trouble: None,
+        }
+    }
+
+    fn entry(&mut self, header: &Header) -> Result<(), String> {
+        if header.kind == HeaderKind::Global {
+            return Ok(());
+        }
+        let path = clean_name(&header.name);
+        let trouble = |what: &str| format!("{}: {what}", shown_path(&path));
+        if path.len() > MAX_PATH {
+            return Err("a path of its tar is longer than Linux takes".to_owned());
+        }
+        if path.is_empty() {
+            // Docker leaves the branch's own directory as it is.
+            return match header.kind {
+                HeaderKind::Directory => Ok(()),
+                _ => Err(trouble("is no directory in the layer's tar")),
+            };
+        }
+        let (directory, name) = self.place(&path).map_err(trouble)?;
+        let before = self.names.get(&(directory, name.into())).copied();
+        let node = match Self::made(header).map_err(|what| trouble(&what))? {
+            Some(made) => self.node(before, made, header).map_err(trouble)?,
+            None => self.link(header).map_err(|what| trouble(&what))?,
+        };
+        if before.is_some_and(|before| before.node != node) {
+            self.last = None;
+        }
+        let since = self.entries;
+        self.names
+            .insert((directory, name.into()), Named { node, since });
+        Ok(())
+    }
+
+    /// What an entry makes; `None`: a further name for what another one made.
+    fn made(header: &Header) -> Result<Option<Made>, String> {
+        Ok(Some(match &header.kind {
+            HeaderKind::Directory => Made::Directory,
+            HeaderKind::Regular(size) => Made::Regular(*size),
+            HeaderKind::Symlink(target) => Made::Symlink(target.clone()),
+            HeaderKind::CharDevice(number) => Made::CharDevice(*number),
+            HeaderKind::BlockDevice(number) => Made::BlockDevice(*number),
+            HeaderKind::Fifo => Made::Fifo,
+            HeaderKind::HardLink(_) => return Ok(None),
+            HeaderKind::Global => return Err("is no file".to_owned()),
+            HeaderKind::Other(kind) => {
+                let kind = kind.escape_ascii();
+                return Err(format!(
+                    "is of the type '{kind}' in the layer's tar, which cannot be judged"
+                ));
+            }
+        }))
+    }
+
+    /// The node of an entry: that of the directory it goes into, or a new one.
+    fn node(
+        &mut self,
+        before: Option<Named>,
+        made: Made,
+        header: &Header,
+    ) -> Result<u32, &'static str> {
+        let is_directory = matches!(made, Made::Directory);
+        let kept = before.filter(|before| is_directory && self.is_directory(before.node));
+        let node = match kept {
+            Some(before) => before.node,
+            None => self.add(made, Unsure::default())?,
+        };
+        let (meta, unsure) = self.meta(header)?;
+        let slot = &mut self.nodes[node as usize];
+        let xattrs = joined(&slot.meta.xattrs, &meta.xattrs)?;
+        slot.meta = Meta { xattrs, ..meta };
+        slot.unsure = unsure;
+        Ok(node)
+    }
+
+    fn add(&mut self, kind: Made, unsure: Unsure) -> Result<u32, &'static str> {
+        if self.nodes.len() > self.room {
+            return Err("by its tar, the layer has many times more entries than there are");
+        }
+        let node = u32::try_from(self.nodes.len()).map_err(|_| "is one of too many entries")?;
+        self.nodes.push(Node {
+            meta: Meta::default(),
+            kind,
+            unsure,
+        });
+        Ok(node)
+    }
+
+    /// Attributes as they come to be on disk.
+    fn meta(&mut self, header: &Header) -> Result<(Meta, Unsure), &'static str> {
+        self.xattr_room = self
+            .xattr_room
+            .checked_sub(bytes_of(&header.xattrs))
+            .ok_or("by its tar, the layer has more extended attributes than can be")?;
+        let mut unsure = Unsure::default();
+        if !header.has_fraction {
+            unsure |= Unsure::FRACTION;
+        }
+        let shifted = |base: u32, id: u64| u32::try_from(id).ok()?.checked_add(base);
+        let owner = shifted(self.owner.uid, header.uid).zip(shifted(self.owner.gid, header.gid));
+        let (uid, gid) = owner.unwrap_or_else(|| {
+            unsure |= Unsure::OWNER;
+            (0, 0)
+        });
+        let meta = Meta {
+            mode: header.mode,
+            uid,
+            gid,
+            atime: Timestamp::default(),
+            mtime: header.mtime,
+            ctime: Timestamp::default(),
+            xattrs: header.xattrs.clone(),
+        };
+        Ok((meta, unsure))
+    }
+
+    /// The node that a hard link leads to. Docker changes the owner of a file by each of its names, mode and times only if it finds
+    /// the first name from where it runs, and the kernel takes setuid and capabilities away with each change of the owner.
+    fn link(&mut self, header: &Header) -> Result<u32, String> {
+        let HeaderKind::HardLink(target) = &header.kind else {
+            return Err("is no hard link".to_owned());
+        };
+        let target = clean_name(target);
+        let missing = || {
+            let target = shown_path(&target);
+            format!("is a hard link to {target}, which is no file of the layer's tar before it")
+        };
+        if target.is_empty() || target.len() > MAX_PATH {
+            return Err(missing());
+        }
+        let (directory, name) = self.place(&target)?;
+        let named = self.names.get(&(directory, name.into()));
+        let node = named.ok_or_else(missing)?.node;
+        if self.is_directory(node) {
+            return Err(missing());
+        }
+        let (meta, mut unsure) = self.meta(header)?;
+        let slot = &mut self.nodes[node as usize];
+        if !matches!(slot.kind, Made::Symlink(_)) {
+            if meta.mode != slot.meta.mode {
+                unsure |= Unsure::MODE;
+            }
+            if meta.mtime != slot.meta.mtime {
+                unsure |= Unsure::TIME;
+            }
+        }
+        slot.unsure |= unsure | Unsure::PRIVILEGE;
+        slot.meta.uid = meta.uid;
+        slot.meta.gid = meta.gid;
+        slot.meta.xattrs = joined(&slot.meta.xattrs, &meta.xattrs)?;
+        Ok(node)
+    }
+
+    pub(super) fn is_directory(&self, node: u32) -> bool {
+        matches!(self.nodes[node as usize].kind, Made::Directory)
+    }
+
+    /// The directory that a path is in, with the path's last name. What is missing on the way is made.
+    fn place<'p>(&mut self, path: &'p [u8]) -> Result<(u32, &'p [u8]), &'static str> {
+        let cut = path.iter().rposition(|&byte| byte == b'/');
+        let (above, name) = match cut {
+            Some(at) => (&path[..at], &path[at + 1..]),
+            None => (&path[..0], path),
+        };
+        if name.len() > MAX_NAME {
+            return Err("has a name that is longer than Linux takes");
+        }
+        let directory = match &self.last {
+            Some((known, node)) if *known == above => *node,
+            _ => {
+                let node = self.walk(above)?;
+                self.last = Some((above.to_vec(), node));
+                node
+            }
+        };
+        Ok((directory, name))
+    }
+
+    /// Goes to a directory as Docker does, which has made the branch its root directory.
+    fn walk(&mut self, path: &[u8]) -> Result<u32, &'static str> {
+        let mut way = vec![ROOT];
+        let mut ahead: Vec<Vec<u8>> = components(path);
+        let mut links = 0;
+        while let Some(name) = ahead.pop() {
+            self.steps += 1;
+            if self.steps > FREE_STEPS + 256 * self.entries {
+                return Err("is reached through more symbolic links than any layer has");
+            }
+            if name == b".." {
+                way.truncate(way.len().saturating_sub(1).max(1));
+                continue;
+            }
+            if name.len() > MAX_NAME {
+                return Err("is in a directory whose name is longer than Linux takes");
+            }
+            let here = *way.last().expect("the root stays");
+            let key = (here, name.into_boxed_slice());
+            let node = if let Some(named) = self.names.get(&key) {
+                named.node
+            } else {
+                let node = self.add(Made::Directory, Unsure::ALL)?;
+                let since = self.entries;
+                self.names.insert(key, Named { node, since });
+                node
+            };
+            match &self.nodes[node as usize].kind {
+                Made::Directory => way.push(node),
+                Made::Symlink(target) if links < MAX_LINKS => {
+                    links += 1;
+                    if target.starts_with(b"/") {
+                        way.truncate(1);
+                    }
+                    ahead.append(&mut components(target));
+                }
+                _ => return Err("is in what is no directory in the layer's tar"),
+            }
+        }
+        Ok(*way.last().expect("the root stays"))
+    }
+}
+
+/// A path's names, the last one first.
+fn components(path: &[u8]) -> Vec<Vec<u8>> {
+    let all = path.rsplit(|&byte| byte == b'/');
+    all.filter(|name| !matches!(*name, b"" | b"."))
+        .map(<[u8]>::to_vec)
+        .collect()
+}
+
+/// Extended attributes with others set on them.
+fn joined(own: &Xattrs, more: &Xattrs) -> Result<Xattrs, &'static str> {
+    if own.is_empty() || more.is_empty() {
+        return Ok(if own.is_empty() { more } else { own }.clone());
+    }
+    if bytes_of(own) + bytes_of(more) > MAX_XATTRS {
+        return Err("by its tar, has more extended attributes than a file can have");
+    }
+    let all = own.iter().chain(more.iter());
+    Ok(all
+        .map(|(name, value)| (name.into(), value.into()))
+        .collect())
+}
+
+fn bytes_of(xattrs: &Xattrs) -> usize {
+    let bytes = |(name, value): (&[u8], &[u8])| name.len() + value.len();
+    xattrs.iter().map(bytes).sum()
+}
+
+impl Made {
+    pub(super) fn kind(&self) -> Kind {
+        match self {
+            Self::Directory => Kind::Directory(Box::default()),
+            Self::Regular(size) => Kind::Regular(Regular {
+                size: *size,
+                segments: None,
+            }),
+            Self::Symlink(target) => Kind::Symlink(target.clone()),
+            Self::CharDevice(number) => Kind::CharDevice(*number),
+            Self::BlockDevice(number) => Kind::BlockDevice(*number),
+            Self::Fifo => Kind::Fifo,
+        }
+    }
+}
