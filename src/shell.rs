@@ -11,7 +11,7 @@ pub(crate) const DEFAULT_ROOT: &str = "/var/lib/docker";
 
 /// Options that this process was given and that another command on the same root needs too.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Given {
+pub(crate) struct GivenOptions {
     /// `--host-root`.
     pub(crate) host_root: Option<PathBuf>,
     /// `--pidfile`.
@@ -21,12 +21,12 @@ pub(crate) struct Given {
 }
 
 /// What the process was given is the same for all its messages.
-static GIVEN: OnceLock<Given> = OnceLock::new();
+static GIVEN: OnceLock<GivenOptions> = OnceLock::new();
 
 /// Notes what the process was given. The first time counts.
-pub(crate) fn remember(given: Given) {
+pub(crate) fn remember(given: GivenOptions) {
     let absolute = |path: Option<PathBuf>| path.map(|path| absolute(&path));
-    let _ = GIVEN.set(Given {
+    let _ = GIVEN.set(GivenOptions {
         host_root: absolute(given.host_root),
         pid_file: absolute(given.pid_file),
         ..given
@@ -35,17 +35,17 @@ pub(crate) fn remember(given: Given) {
 
 /// A command of this tool on a root, with all options that lead to that root and its host.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Own<'a> {
+pub(crate) struct OwnCommand<'a> {
     words: &'a str,
     root: &'a Path,
 }
 
 /// The command `aufs2dm WORDS` on `root`.
-pub(crate) fn own<'a>(words: &'a str, root: &'a Path) -> Own<'a> {
-    Own { words, root }
+pub(crate) fn own<'a>(words: &'a str, root: &'a Path) -> OwnCommand<'a> {
+    OwnCommand { words, root }
 }
 
-impl fmt::Display for Own<'_> {
+impl fmt::Display for OwnCommand<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let given = GIVEN.get().cloned().unwrap_or_default();
         write!(f, "{}", command(self.words, self.root, &given))
@@ -76,15 +76,15 @@ const PLACE: [(&str, bool); 4] = [
 
 /// This process's command once more, with all its options, and others besides.
 #[derive(Clone, Debug)]
-pub(crate) struct Again<'a> {
+pub(crate) struct SameCommand<'a> {
     verb: &'a str,
     root: &'a Path,
-    given: Option<&'a Given>,
+    given: Option<&'a GivenOptions>,
     without: &'a str,
     with: &'a str,
 }
 
-impl<'a> Again<'a> {
+impl<'a> SameCommand<'a> {
     /// The command on `root`; just the verb where nobody knows how the process was called.
     pub(crate) fn new(verb: &'a str, root: &'a Path) -> Self {
         Self {
@@ -97,7 +97,7 @@ impl<'a> Again<'a> {
     }
 
     /// With other options that lead to the root's host than this process was given.
-    pub(crate) fn given(self, given: &'a Given) -> Self {
+    pub(crate) fn given(self, given: &'a GivenOptions) -> Self {
         let given = Some(given);
         Self { given, ..self }
     }
@@ -138,7 +138,7 @@ impl<'a> Again<'a> {
     }
 }
 
-impl fmt::Display for Again<'_> {
+impl fmt::Display for SameCommand<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let noted = GIVEN.get().cloned().unwrap_or_default();
         let given = self.given.unwrap_or(&noted);
@@ -151,12 +151,12 @@ impl fmt::Display for Again<'_> {
 const COMPARE: [&str; 5] = ["resume", "rollback", "commit", "verify", "status"];
 
 /// The same with other options than this process was given.
-fn command(words: &str, root: &Path, given: &Given) -> String {
+fn command(words: &str, root: &Path, given: &GivenOptions) -> String {
     let verb = words.split(' ').next().unwrap_or_default();
     line(words, verb, root, given)
 }
 
-fn line(words: &str, verb: &str, root: &Path, given: &Given) -> String {
+fn line(words: &str, verb: &str, root: &Path, given: &GivenOptions) -> String {
     let mut text = format!("aufs2dm {words}");
     let root = absolute(root);
     let options = [
@@ -250,13 +250,13 @@ mod tests {
 
     #[test]
     fn a_command_is_said_again_as_it_was_called() {
-        let given = Given {
+        let given = GivenOptions {
             host_root: Some("/mnt".into()),
-            ..Given::default()
+            ..GivenOptions::default()
         };
         let root = Path::new("/data");
-        let again = Again::new("convert", root).given(&given);
-        let said = |again: &Again<'_>, called: &[&str]| {
+        let again = SameCommand::new("convert", root).given(&given);
+        let said = |again: &SameCommand<'_>, called: &[&str]| {
             let called: Vec<OsString> = called.iter().map(OsString::from).collect();
             line(&again.words(&called), "convert", root, &given)
         };
@@ -292,8 +292,8 @@ mod tests {
 
     #[test]
     fn a_command_has_what_leads_to_the_root_and_no_more() {
-        let here = Given::default();
-        let there = Given {
+        let here = GivenOptions::default();
+        let there = GivenOptions {
             host_root: Some("/mnt/host".into()),
             pid_file: Some("/mnt/host/run/d p".into()),
             host_moved: false,
@@ -308,7 +308,7 @@ mod tests {
             command("resume", default, &there),
             "aufs2dm resume --root /var/lib/docker --host-root /mnt/host --pidfile '/mnt/host/run/d p'"
         );
-        let moved = Given {
+        let moved = GivenOptions {
             host_moved: true,
             ..here
         };

@@ -14,7 +14,7 @@ use walkdir::{DirEntry, WalkDir};
 use super::conflict::{Conflicts, Verdicts, judge};
 use super::error::Error;
 use super::finding::Finding;
-use super::flagged::{Flagged, Met};
+use super::flagged::{FlagCounts, FlaggedFiles};
 use super::inode::{XattrSets, read_kind, read_meta};
 use super::names::{Name, PSEUDO_LINKS};
 use super::pseudo_link::PseudoLinks;
@@ -30,7 +30,7 @@ pub struct Branch {
     /// What the operator should know, ascending.
     pub findings: Vec<Finding>,
     /// Files whose flags are lost.
-    pub flagged: Flagged,
+    pub flagged: FlaggedFiles,
     /// How much there is.
     pub counts: Counts,
 }
@@ -117,7 +117,7 @@ struct Pass<'a> {
     pseudo_links: PseudoLinks,
     xattr_sets: XattrSets,
     findings: Vec<Finding>,
-    flagged: Met,
+    flagged: FlagCounts,
     counts: Counts,
 }
 
@@ -133,7 +133,7 @@ impl<'a> Pass<'a> {
         }
         let mut xattr_sets = XattrSets::default();
         let tree = LayerTree::new(read_meta(dir, &stat, &mut xattr_sets)?);
-        let mut flagged = Met::default();
+        let mut flagged = FlagCounts::default();
         flagged.look(LayerTree::ROOT, &stat);
         Ok(Self {
             dir,

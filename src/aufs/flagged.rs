@@ -8,7 +8,7 @@ const NAMED: usize = 8;
 
 /// Files with flags that `chattr` set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Flagged {
+pub struct FlaggedFiles {
     /// How many files, hard links of one counted once.
     pub files: u64,
     /// The first of them.
@@ -28,13 +28,13 @@ pub struct FlaggedFile {
 
 /// What a walk has met so far.
 #[derive(Debug, Default)]
-pub(super) struct Met {
+pub(super) struct FlagCounts {
     files: u64,
     first: Vec<(NodeId, Vec<InodeFlag>)>,
     untold: bool,
 }
 
-impl Met {
+impl FlagCounts {
     /// Notes a node's flags. Only regular files and directories have any.
     pub(super) fn look(&mut self, node: NodeId, stat: &Stat) {
         if !stat.is_file() && !stat.is_dir() {
@@ -55,12 +55,12 @@ impl Met {
     }
 
     /// With the paths, which the tree knows once it is whole.
-    pub(super) fn named(self, tree: &LayerTree) -> Flagged {
+    pub(super) fn named(self, tree: &LayerTree) -> FlaggedFiles {
         let named = |(node, flags)| FlaggedFile {
             path: tree.display_path(node),
             flags,
         };
-        Flagged {
+        FlaggedFiles {
             files: self.files,
             first: self.first.into_iter().map(named).collect(),
             untold: self.untold,

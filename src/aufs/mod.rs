@@ -17,6 +17,6 @@ mod pseudo_link;
 pub use branch::{Branch, Counts, read_branch, read_branch_unless};
 pub use error::Error;
 pub use finding::Finding;
-pub use flagged::{Flagged, FlaggedFile};
+pub use flagged::{FlaggedFile, FlaggedFiles};
 pub(crate) use names::Name;
 pub use opaque::{DoubleOpaque, OpaqueDirs};

@@ -13,10 +13,10 @@ use super::printable::printable;
 use super::remarks::write_damage;
 use super::signals::cancel_by_signals;
 use crate::command as convert;
-use crate::command::{Discard, MayLose};
+use crate::command::{Commit, MayLose};
 use crate::daemon::first_start::told_aufs;
 use crate::progress::Cancel;
-use crate::shell::Again;
+use crate::shell::SameCommand;
 use crate::tree::shown;
 
 /// Removes the aufs side.
@@ -30,7 +30,7 @@ pub(super) fn run(args: &CommitArgs) -> anyhow::Result<()> {
         linked_aufs: args.drop_linked_aufs,
         unverified: args.unverified,
     };
-    let discard = Discard::open(&place.root, &place.host, may_lose, &cancel).map_err(told)?;
+    let discard = Commit::open(&place.root, &place.host, may_lose, &cancel).map_err(told)?;
     if args.yes {
         let verified = discard.verified();
         let verified = verified.map_or_else(String::new, |one| format!("verified {one}; "));
@@ -61,7 +61,7 @@ pub(super) fn run(args: &CommitArgs) -> anyhow::Result<()> {
 }
 
 /// An `aufs` that is a link or a mount point stays, and what is not the driver's in it.
-fn what_goes(discard: &Discard) -> String {
+fn what_goes(discard: &Commit) -> String {
     match discard.emptied() {
         None => "aufs/ and image/aufs/".to_owned(),
         Some(place) => format!("what the driver has in {} and image/aufs/", shown(&place)),
@@ -69,7 +69,7 @@ fn what_goes(discard: &Discard) -> String {
 }
 
 /// What aufs alone has still: whoever did not remove it wants to know.
-fn removed_since(discard: &Discard) -> anyhow::Result<Option<String>> {
+fn removed_since(discard: &Commit) -> anyhow::Result<Option<String>> {
     let removed = discard
         .removed_since()
         .map_err(|error| error.told(discard.root(), "commit"))?;
@@ -80,15 +80,11 @@ fn removed_since(discard: &Discard) -> anyhow::Result<Option<String>> {
     }))
 }
 
-fn confirmed(
-    discard: &Discard,
-    told_aufs: Option<String>,
-    cancel: &Cancel,
-) -> anyhow::Result<bool> {
+fn confirmed(discard: &Commit, told_aufs: Option<String>, cancel: &Cancel) -> anyhow::Result<bool> {
     if !io::stdin().is_terminal() {
         bail!(
             "stdin is no terminal to ask on, nothing was removed: `{}` removes without asking",
-            Again::new("commit", discard.root()).with("--yes")
+            SameCommand::new("commit", discard.root()).with("--yes")
         );
     }
     let mut stderr = io::stderr().lock();

@@ -15,7 +15,8 @@ use super::remarks::{write_damage, write_flags};
 use super::signals::cancel_by_signals;
 use crate::command as convert;
 use crate::command::{
-    Finished, Prepared, Request, ResumeRequest, Source, Summary, Writer, finish, status,
+    OpenRoot, PlannedConversion, Request, ResumeOutcome, ResumeRequest, Summary, Writer, finish,
+    status,
 };
 use crate::devicemapper::driver_files::{SetupHint, daemon_settings};
 use crate::docker::Orphans;
@@ -36,7 +37,7 @@ pub(super) fn run(args: &ConvertArgs) -> anyhow::Result<()> {
     let progress = for_stderr();
     keep_access_times(&place.root);
     let Place { root, host } = place.clone();
-    let source = match Source::open(request(args, place, (writer, cancel.clone()))) {
+    let source = match OpenRoot::open(request(args, place, (writer, cancel.clone()))) {
         Err(error @ convert::Error::AlreadyConverted { .. }) => {
             log::warn!("{error}; nothing was done");
             return if args.root.json {
@@ -95,17 +96,17 @@ pub(super) fn resume(args: &ResumeArgs) -> anyhow::Result<()> {
     let path = request.root.clone();
     let told = |error: convert::Error| error.told(&path, "resume");
     let ended = match finish(&request).map_err(told)? {
-        Finished::Nothing => None,
-        Finished::Converted => Some("is converted already; nothing was done"),
-        Finished::Switched => Some("is converted: Docker's devicemapper root is in place"),
-        Finished::RolledBack => Some("is as it was before the conversion"),
-        Finished::Committed => Some("has no aufs side any more"),
+        ResumeOutcome::Nothing => None,
+        ResumeOutcome::Converted => Some("is converted already; nothing was done"),
+        ResumeOutcome::Switched => Some("is converted: Docker's devicemapper root is in place"),
+        ResumeOutcome::RolledBack => Some("is as it was before the conversion"),
+        ResumeOutcome::Committed => Some("has no aufs side any more"),
     };
     if let Some(words) = ended {
         return print_ended(&request, words, args.at.root.json);
     }
     keep_access_times(&request.root);
-    let prepared = Source::resume(request)?.plan(&*progress).map_err(told)?;
+    let prepared = OpenRoot::resume(request)?.plan(&*progress).map_err(told)?;
     tell_notices(&prepared);
     let summary = prepared.execute(&*progress).map_err(told)?;
     tell_if_too_late(&cancel, &path);
@@ -120,7 +121,7 @@ fn print_ended(request: &ResumeRequest, words: &str, json: bool) -> anyhow::Resu
     }
 }
 
-fn tell_notices(prepared: &Prepared) {
+fn tell_notices(prepared: &PlannedConversion) {
     for notice in prepared.notices() {
         log::warn!("{notice}");
     }

@@ -9,10 +9,10 @@ use nix::unistd::geteuid;
 
 use super::log_format::tell_error;
 use crate::command as convert;
-use crate::commit::{self, Committed, Conversion, State};
-use crate::daemon::Running;
+use crate::commit::{self, CommitRecord, Conversion, State};
+use crate::daemon::RunningDocker;
 use crate::docker::{self, Inventory, Problem};
-use crate::shell::{Again, is_call_of, own};
+use crate::shell::{SameCommand, is_call_of, own};
 
 /// The process's exit code, documented in the README and in `--help`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub(super) enum Exit {
 /// A verification found something wrong, and has said what.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the verification found something wrong")]
-pub(super) struct FoundWrong;
+pub(super) struct FaultsFound;
 
 /// A verification could not look at what is there, and has said why.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -62,7 +62,7 @@ fn message(error: &anyhow::Error) -> String {
         return damaged(path, problems);
     }
     match error.downcast_ref() {
-        Some(convert::Error::Running(Running::Found { findings })) if findings.len() > 1 => {
+        Some(convert::Error::Running(RunningDocker::Found { findings })) if findings.len() > 1 => {
             listing("docker is not stopped:".to_owned(), findings, "")
         }
         Some(convert::Error::Obstacles {
@@ -92,19 +92,19 @@ fn damaged(path: &Path, problems: &[Problem]) -> String {
         format!(
             "\nnothing was changed. Next: bring back what is missing or damaged from a backup, then `{}`; or `{}` takes the \
              conversion back",
-            Again::new("resume", path),
+            SameCommand::new("resume", path),
             own("rollback", path)
         )
     } else if problems.iter().all(|problem| problem.hits.is_empty()) {
         format!(
             "\nnothing was changed. Next: `{}` leaves out what nothing uses",
-            Again::new("convert", path).with("--skip-orphans")
+            SameCommand::new("convert", path).with("--skip-orphans")
         )
     } else {
         format!(
             "\nnothing was changed. Next: bring back what is missing or damaged from a backup; or start Docker on aufs, remove what this \
              hits (`docker rm`, `docker rmi`), stop Docker, and `{}` again; `{}` says what else is damaged",
-            Again::new("convert", path),
+            SameCommand::new("convert", path),
             own("verify --full", path)
         )
     };
@@ -120,7 +120,7 @@ fn without_aufs(error: &anyhow::Error) -> Option<String> {
         | (_, Some(convert::Error::NothingToResume { path })) => path,
         _ => return None,
     };
-    let meaning = match (Committed::read(root), begun(root)) {
+    let meaning = match (CommitRecord::read(root), begun(root)) {
         (Some(record), _) => record.meaning(root),
         // Whatever became of its aufs side, the journal knows more.
         (None, Some(State::Converted)) => format!(
@@ -164,7 +164,7 @@ fn listing(mut text: String, items: &[impl Display], all: &str) -> String {
 
 /// The parts' errors are transparent in [`convert::Error`], so they are no causes of their own in the chain.
 fn exit_of(error: &anyhow::Error) -> Exit {
-    if error.is::<FoundWrong>() {
+    if error.is::<FaultsFound>() {
         return Exit::Wrong;
     }
     match error.downcast_ref() {
@@ -186,7 +186,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let io_error = |cause: &(dyn std::error::Error + 'static)| {
         cause.downcast_ref::<io::Error>().map(io::Error::kind)
     };
-    error.downcast_ref::<super::output::Closed>().is_some()
+    error.downcast_ref::<super::output::StdoutError>().is_some()
         && error
             .chain()
             .any(|cause| io_error(cause) == Some(io::ErrorKind::BrokenPipe))

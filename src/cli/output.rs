@@ -9,9 +9,9 @@ use super::printable::printable;
 
 /// Marks an error as one of stdout, so that a closed pipe is told from one of the run.
 #[derive(Debug)]
-pub(super) struct Closed;
+pub(super) struct StdoutError;
 
-impl std::fmt::Display for Closed {
+impl std::fmt::Display for StdoutError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("stdout: cannot write")
     }
@@ -27,7 +27,7 @@ fn print_raw(text: &str) -> anyhow::Result<()> {
     stdout
         .write_all(text.as_bytes())
         .and_then(|()| stdout.flush())
-        .context(Closed)
+        .context(StdoutError)
 }
 
 /// Prints a value as JSON over several lines.

@@ -6,10 +6,10 @@ use thiserror::Error;
 
 use super::args::{BegunArgs, RootArgs};
 use crate::command as convert;
-use crate::command::BegunAt;
+use crate::command::ConversionOrigin;
 use crate::daemon::Host;
 use crate::daemon::config::{Likeness, data_root, default_pid_file};
-use crate::shell::{Again, DEFAULT_ROOT, Given, remember};
+use crate::shell::{DEFAULT_ROOT, GivenOptions, SameCommand, remember};
 use crate::tree::shown;
 
 /// The root and its host, as far as that is looked at.
@@ -56,7 +56,7 @@ pub(super) enum PlaceError {
     )]
     OtherHost {
         /// The two.
-        differs: Box<Differs>,
+        differs: Box<PlaceMismatch>,
         /// What is known of it.
         what: &'static str,
     },
@@ -83,7 +83,7 @@ pub(super) enum PlaceError {
          other; nothing was done. With the one that it was begun with: `{}`. If {} is right: `{}`",
         shown(&.0.root), shown(&.0.begun), shown(&.0.given), .0.as_begun, shown(&.0.given), .0.moved
     )]
-    OtherPidFile(Box<Differs>),
+    OtherPidFile(Box<PlaceMismatch>),
     /// The journal cannot be read.
     #[error(transparent)]
     Journal(#[from] convert::Error),
@@ -91,7 +91,7 @@ pub(super) enum PlaceError {
 
 /// What is given, or goes without saying, is not what the conversion was begun with.
 #[derive(Debug)]
-pub(super) struct Differs {
+pub(super) struct PlaceMismatch {
     /// The Docker root.
     root: PathBuf,
     /// What it was begun with.
@@ -124,8 +124,8 @@ impl RootArgs {
     pub(super) fn place_to_look(&self) -> Result<Place, PlaceError> {
         let mut given = self.given()?;
         let root = self.the_root();
-        if let Ok(Some(begun)) = BegunAt::find(&root) {
-            let at = Compared {
+        if let Ok(Some(begun)) = ConversionOrigin::find(&root) {
+            let at = PlaceComparison {
                 root: &root,
                 verb: "inspect",
                 begun: &begun,
@@ -140,13 +140,13 @@ impl RootArgs {
         Ok(place(root, &given))
     }
 
-    fn given(&self) -> Result<Given, PlaceError> {
+    fn given(&self) -> Result<GivenOptions, PlaceError> {
         if let Some(path) = &self.host_root {
             expect_host(path)?;
         }
         // Recorded paths are for commands that may be started elsewhere.
         let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
-        Ok(Given {
+        Ok(GivenOptions {
             host_root: self.host_root.as_ref().map(absolute),
             pid_file: self.pidfile.as_ref().map(absolute),
             host_moved: false,
@@ -180,8 +180,8 @@ impl BegunArgs {
     pub(super) fn place(&self, verb: &str) -> Result<Place, PlaceError> {
         let mut given = self.given()?;
         let root = self.root.the_root();
-        if let Some(begun) = BegunAt::find(&root).map_err(convert::Error::Commit)? {
-            let at = Compared {
+        if let Some(begun) = ConversionOrigin::find(&root).map_err(convert::Error::Commit)? {
+            let at = PlaceComparison {
                 root: &root,
                 verb,
                 begun: &begun,
@@ -203,8 +203,8 @@ impl BegunArgs {
     pub(super) fn place_to_tell(&self) -> Result<Place, PlaceError> {
         let mut given = self.given()?;
         let root = self.root.the_root();
-        if let Ok(Some(begun)) = BegunAt::find(&root) {
-            let at = Compared {
+        if let Ok(Some(begun)) = ConversionOrigin::find(&root) {
+            let at = PlaceComparison {
                 root: &root,
                 verb: "status",
                 begun: &begun,
@@ -220,15 +220,15 @@ impl BegunArgs {
         Ok(place(root, &given))
     }
 
-    fn given(&self) -> Result<Given, PlaceError> {
-        Ok(Given {
+    fn given(&self) -> Result<GivenOptions, PlaceError> {
+        Ok(GivenOptions {
             host_moved: self.host_moved,
             ..self.root.given()?
         })
     }
 }
 
-fn place(root: PathBuf, given: &Given) -> Place {
+fn place(root: PathBuf, given: &GivenOptions) -> Place {
     Place {
         root,
         host: host(given),
@@ -236,7 +236,7 @@ fn place(root: PathBuf, given: &Given) -> Place {
 }
 
 /// The host as it was given, with the usual places for the rest.
-fn host(given: &Given) -> Host {
+fn host(given: &GivenOptions) -> Host {
     let usual = Host::default();
     let root = given.host_root.clone().unwrap_or(usual.root);
     let pid_file = given.pid_file.clone();
@@ -248,15 +248,15 @@ fn host(given: &Given) -> Host {
 }
 
 /// What was given, compared with what a conversion was begun with.
-struct Compared<'a> {
+struct PlaceComparison<'a> {
     root: &'a Path,
     verb: &'a str,
-    begun: &'a BegunAt,
+    begun: &'a ConversionOrigin,
 }
 
-impl Compared<'_> {
+impl PlaceComparison<'_> {
     /// The host root to take instead of none; `None` to go on with what was given, or with `/`.
-    fn host_root(&self, given: &Given) -> Result<Option<PathBuf>, PlaceError> {
+    fn host_root(&self, given: &GivenOptions) -> Result<Option<PathBuf>, PlaceError> {
         match &given.host_root {
             Some(_) if given.host_moved => Ok(None),
             Some(path) => self.expect_same_host(path, given).map(|()| None),
@@ -264,22 +264,22 @@ impl Compared<'_> {
         }
     }
 
-    fn expect_same_host(&self, path: &Path, given: &Given) -> Result<(), PlaceError> {
+    fn expect_same_host(&self, path: &Path, given: &GivenOptions) -> Result<(), PlaceError> {
         let what = match self.begun.compare_host(path) {
             Likeness::Same => return Ok(()),
             Likeness::Unknown if self.begun.is_host_root(path) => return Ok(()),
             Likeness::Unknown => "nothing shows that this is the same host",
             Likeness::Other => "this is another host, by its machine-id",
         };
-        let differs = Box::new(Differs {
+        let differs = Box::new(PlaceMismatch {
             root: self.root.to_owned(),
             begun: self.begun.host_root.clone(),
             given: path.to_owned(),
-            as_begun: self.command(&Given {
+            as_begun: self.command(&GivenOptions {
                 host_root: Some(self.begun.host_root.clone()),
                 ..given.clone()
             }),
-            moved: self.command(&Given {
+            moved: self.command(&GivenOptions {
                 host_moved: true,
                 ..given.clone()
             }),
@@ -288,7 +288,7 @@ impl Compared<'_> {
     }
 
     /// What the journal names is taken only where it is certain to be the host that it was.
-    fn recorded_host(&self, given: &Given) -> Result<Option<PathBuf>, PlaceError> {
+    fn recorded_host(&self, given: &GivenOptions) -> Result<Option<PathBuf>, PlaceError> {
         let path = &self.begun.host_root;
         let is_host = path.join("etc").is_dir();
         let (what, next) = match self.begun.compare_host(path) {
@@ -305,7 +305,7 @@ impl Compared<'_> {
             ),
         };
         let next = next.cloned().unwrap_or_else(|| "DIR".into());
-        let next = self.command(&Given {
+        let next = self.command(&GivenOptions {
             host_root: Some(next),
             ..given.clone()
         });
@@ -318,7 +318,7 @@ impl Compared<'_> {
     }
 
     /// Takes the recorded pid file where none is given and it is not the usual one: only to be told.
-    fn take_pid_file(&self, given: &mut Given) {
+    fn take_pid_file(&self, given: &mut GivenOptions) {
         let usual = host(given);
         if !self.begun.is_pid_file(&usual.pid_file, &usual.root) {
             let recorded = || self.begun.pid_file.clone();
@@ -327,20 +327,20 @@ impl Compared<'_> {
     }
 
     /// A pid file is made where it is named: never where only the journal names it.
-    fn expect_pid_file(&self, given: &Given) -> Result<(), PlaceError> {
+    fn expect_pid_file(&self, given: &GivenOptions) -> Result<(), PlaceError> {
         let Host { pid_file, root, .. } = host(given);
         let is_waived = given.host_moved && given.pid_file.is_some();
         if is_waived || self.begun.is_pid_file(&pid_file, &root) {
             return Ok(());
         }
-        Err(PlaceError::OtherPidFile(Box::new(Differs {
+        Err(PlaceError::OtherPidFile(Box::new(PlaceMismatch {
             root: self.root.to_owned(),
             begun: self.begun.pid_file.clone(),
-            as_begun: self.command(&Given {
+            as_begun: self.command(&GivenOptions {
                 pid_file: Some(self.begun.pid_file.clone()),
                 ..given.clone()
             }),
-            moved: self.command(&Given {
+            moved: self.command(&GivenOptions {
                 pid_file: Some(pid_file.clone()),
                 host_moved: true,
                 ..given.clone()
@@ -349,8 +349,10 @@ impl Compared<'_> {
         })))
     }
 
-    fn command(&self, given: &Given) -> String {
-        Again::new(self.verb, self.root).given(given).to_string()
+    fn command(&self, given: &GivenOptions) -> String {
+        SameCommand::new(self.verb, self.root)
+            .given(given)
+            .to_string()
     }
 }
 
@@ -366,7 +368,7 @@ impl Place {
         }
         Err(PlaceError::NoSettings {
             path: self.host.root.clone(),
-            next: Again::new("convert", &self.root)
+            next: SameCommand::new("convert", &self.root)
                 .without("--switch-daemon")
                 .to_string(),
         })

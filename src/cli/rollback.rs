@@ -5,7 +5,7 @@ use super::output::{print, print_json};
 use super::printable::printable;
 use super::quiet::keep_access_times;
 use super::signals::cancel_by_signals;
-use crate::command::{RollbackRequest, RolledBack, rollback};
+use crate::command::{RollbackRequest, RollbackSummary, rollback};
 use crate::daemon::first_start::told_devicemapper;
 use crate::tree::shown;
 use crate::units::Bytes;
@@ -40,7 +40,7 @@ pub(super) fn run(args: &RollbackArgs) -> anyhow::Result<()> {
 }
 
 /// `told` is what keeps the daemon from taking aufs.
-fn text(done: &RolledBack, told: &[String]) -> String {
+fn text(done: &RollbackSummary, told: &[String]) -> String {
     let root = done.root.display();
     if !done.rolled_back {
         return format!("{root}: no conversion is there; nothing was done\n");

@@ -6,8 +6,8 @@ use super::args::StatusArgs;
 use super::output::{print, print_json};
 use super::printable::printable;
 use super::remarks::write_damage;
-use crate::command::{Running, Status, status};
-use crate::daemon::Whom;
+use crate::command::{ActiveRun, Status, status};
+use crate::daemon::PidFileOwner;
 use crate::shell::own;
 use crate::verify::Verdict;
 
@@ -24,7 +24,7 @@ pub(super) fn run(args: &StatusArgs) -> anyhow::Result<()> {
 
 fn text(status: &Status) -> String {
     let mut text = format!("{}: {}\n", status.root.display(), status.meaning);
-    if let Some(advice) = status.running.as_ref().and_then(Running::advice) {
+    if let Some(advice) = status.running.as_ref().and_then(ActiveRun::advice) {
         line(&mut text, &advice);
     }
     if status.state == "writing" && status.running.is_none() {
@@ -57,7 +57,7 @@ fn text(status: &Status) -> String {
 fn write_pid_files(text: &mut String, status: &Status) {
     let own = status.running.as_ref().and_then(|running| running.pid);
     let files = status.docker_pid_files.iter();
-    let others = files.filter(|file| file.whom != Whom::Aufs2dm || file.pid != own);
+    let others = files.filter(|file| file.whom != PidFileOwner::Aufs2dm || file.pid != own);
     others.for_each(|file| line(text, &file.meaning()));
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::args::VerifyArgs;
-use super::exit::{FoundWrong, NotVerified};
+use super::exit::{FaultsFound, NotVerified};
 use super::output::{print, print_json};
 use super::progress::for_stderr;
 use super::quiet::keep_access_times;
@@ -38,7 +38,7 @@ pub(super) fn run(args: &VerifyArgs) -> anyhow::Result<()> {
     match report.verdict {
         Verdict::Sound => Ok(()),
         Verdict::SourceDamaged | Verdict::AufsChanged | Verdict::Undecided | Verdict::Wrong => {
-            Err(FoundWrong.into())
+            Err(FaultsFound.into())
         }
         Verdict::NotVerified => Err(NotVerified.into()),
     }

@@ -13,7 +13,7 @@ use crate::daemon::config::{HostIdentity, Likeness};
 
 /// The place where a conversion was begun. The field names are part of the `--json` interface of `status`, but for `host`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BegunAt {
+pub struct ConversionOrigin {
     /// The root as it was given, absolute.
     #[serde(with = "crate::path_form")]
     pub root: PathBuf,
@@ -29,11 +29,11 @@ pub struct BegunAt {
 
 /// The part of an order that tells where it was given.
 #[derive(Deserialize)]
-struct Order {
-    begun_at: Option<BegunAt>,
+struct RecordedOrigin {
+    begun_at: Option<ConversionOrigin>,
 }
 
-impl BegunAt {
+impl ConversionOrigin {
     /// The place of a conversion that begins now.
     pub(super) fn new(root: &Path, host: &Host) -> Self {
         Self {
@@ -60,7 +60,7 @@ impl BegunAt {
 
     pub(super) fn of(conversion: &Conversion) -> Option<Self> {
         let order = conversion.story().begun.order.clone();
-        let order: Order = serde_json::from_value(order).ok()?;
+        let order: RecordedOrigin = serde_json::from_value(order).ok()?;
         // No version writes relative paths: they would mean another place to each command.
         order.begun_at.filter(|at| {
             [&at.root, &at.host_root, &at.pid_file]
@@ -106,8 +106,8 @@ fn absolute(path: &Path) -> PathBuf {
 mod tests {
     use super::*;
 
-    fn begun(host_root: &str, pid_file: &str) -> BegunAt {
-        BegunAt {
+    fn begun(host_root: &str, pid_file: &str) -> ConversionOrigin {
+        ConversionOrigin {
             root: "/r".into(),
             host_root: host_root.into(),
             pid_file: pid_file.into(),

@@ -7,12 +7,12 @@ use serde::Serialize;
 use super::conditions::{expect_rest_unneeded, expect_unchanged, expect_whole_copy, is_as_proven};
 use super::dead_end::dead_end;
 use super::error::Error;
-use super::held::Held;
+use super::held::LockedRoot;
 use super::left::left_by_conversion;
 use super::put_back::put_aufs_side_back;
 use super::read_only::expect_writable;
 use super::request::MayLose;
-use crate::commit::{self, Changes, Conversion, State, Verified};
+use crate::commit::{self, Changes, Conversion, State, VerificationRecord};
 use crate::daemon::Host;
 use crate::docker::DataDir;
 use crate::privileges::{self, Purpose};
@@ -23,8 +23,8 @@ use crate::verify::LayerDamage;
 
 /// A conversion whose aufs side may be removed. Docker is kept out as long as it lives.
 #[derive(Debug)]
-pub struct Discard {
-    held: Held,
+pub struct Commit {
+    held: LockedRoot,
     conversion: Conversion,
     may_lose: MayLose,
     cancel: Cancel,
@@ -32,19 +32,19 @@ pub struct Discard {
 
 /// What was removed. The field names are part of the `--json` interface.
 #[derive(Clone, Debug, Serialize)]
-pub struct Discarded {
+pub struct CommitSummary {
     /// The root.
     pub root: PathBuf,
     /// Bytes on disk that this gave back.
     pub freed: Bytes,
     /// The verification that it stood on.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub verified: Option<Verified>,
+    pub verified: Option<VerificationRecord>,
     /// What the operator should know.
     pub notices: Vec<String>,
 }
 
-impl Discard {
+impl Commit {
     /// Makes sure that the aufs side is not needed any more. `cancel` stops that, and the removal.
     ///
     /// # Errors
@@ -62,10 +62,10 @@ impl Discard {
         let found = Conversion::find(root)?;
         let held = match found.as_ref().map(|found| found.story().state) {
             // An interrupted removal has left no root of aufs to look at.
-            Some(State::Committing) => Held::without_aufs(root, host),
+            Some(State::Committing) => LockedRoot::without_aufs(root, host),
             // What is missing of it is for the conditions to tell.
-            Some(State::Converted) => Held::for_reading(root, host),
-            _ => Held::open(root, host),
+            Some(State::Converted) => LockedRoot::for_reading(root, host),
+            _ => LockedRoot::open(root, host),
         };
         let held = held.map_err(|error| mounts_first(root, dead_end(root).unwrap_or(error)))?;
         let path = held.path().to_owned();
@@ -114,7 +114,7 @@ impl Discard {
     }
 
     /// The verification that it stands on.
-    pub fn verified(&self) -> Option<&Verified> {
+    pub fn verified(&self) -> Option<&VerificationRecord> {
         self.conversion.story().verified.decisive()
     }
 
@@ -156,12 +156,12 @@ impl Discard {
     /// # Errors
     ///
     /// [`Error::Commit`], with [`commit::Error::Interrupted`] where it was told to stop; what is left is removed when it is done again.
-    pub fn execute(mut self) -> Result<Discarded, Error> {
-        let mut done = Discarded {
+    pub fn execute(mut self) -> Result<CommitSummary, Error> {
+        let mut done = CommitSummary {
             root: self.root().to_owned(),
             // All of it goes, or this fails.
             freed: self.bytes(),
-            verified: self.verified().cloned().map(Verified::told),
+            verified: self.verified().cloned().map(VerificationRecord::told),
             notices: std::mem::take(&mut self.held.notices),
         };
         if let Some(path) = self.conversion.out_of_sight() {
@@ -208,7 +208,7 @@ fn mounts_first(root: &Path, error: Error) -> Error {
     }
 }
 
-fn expect_unneeded(held: &Held) -> Result<(), Error> {
+fn expect_unneeded(held: &LockedRoot) -> Result<(), Error> {
     let path = held.path().to_owned();
     let containers = held.data_dir().map(DataDir::containers_of_aufs);
     let containers = containers.unwrap_or_default();

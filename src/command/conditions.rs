@@ -10,7 +10,7 @@ use super::mount_times::name_of;
 use super::request::{MayLose, VerifyRequest};
 use super::verify::{Aufs, device_side, look, noted};
 use crate::chain::Chain;
-use crate::commit::{AufsChanges, Conversion, Depth, Verified};
+use crate::commit::{AufsChanges, Conversion, Depth, VerificationRecord};
 use crate::daemon::Host;
 use crate::devicemapper::DeviceFiles;
 use crate::devicemapper::driver_files::FileSystem;
@@ -198,7 +198,7 @@ fn proof<'c>(
     path: &Path,
     conversion: &'c Conversion,
     may_lose: MayLose,
-) -> Result<&'c Verified, Error> {
+) -> Result<&'c VerificationRecord, Error> {
     let verified = &conversion.story().verified;
     let unverified = verified
         .failed
@@ -246,7 +246,7 @@ pub(super) fn is_as_proven(path: &Path, conversion: &Conversion, may_lose: MayLo
 pub(super) fn written_since(
     path: &Path,
     conversion: &Conversion,
-    proof: &Verified,
+    proof: &VerificationRecord,
 ) -> Result<Option<String>, Error> {
     let Some(seen) = &proof.seen else {
         let untold = "the journal does not tell what the last full verification had before it";
@@ -266,7 +266,7 @@ pub(super) fn written_since(
 fn aufs_since(
     path: &Path,
     conversion: &Conversion,
-    proof: &Verified,
+    proof: &VerificationRecord,
     may_lose: MayLose,
 ) -> Result<Vec<String>, Error> {
     let Some(mut changes) = conversion.aufs_changes(Depth::Entries)? else {
@@ -372,7 +372,7 @@ fn not_converted(path: &Path, changes: &AufsChanges, may_lose: MayLose) -> Vec<S
 /// after the proof counts too.
 fn not_sound(
     host: &Host,
-    (path, conversion, proof): (&Path, &Conversion, &Verified),
+    (path, conversion, proof): (&Path, &Conversion, &VerificationRecord),
     may_lose: MayLose,
     cancel: &Cancel,
 ) -> Result<Option<String>, Error> {
@@ -395,7 +395,7 @@ fn not_sound(
 }
 
 /// That a device was mounted to be written to since the proof. A write in place to a pool on devices shows in nothing else.
-fn mounted_since(path: &Path, proof: &Verified, report: &Report) -> Option<String> {
+fn mounted_since(path: &Path, proof: &VerificationRecord, report: &Report) -> Option<String> {
     let is_later = |layer: &&LayerReport| {
         let Some(now) = layer.mounted else {
             return false;

@@ -2,15 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use super::interruption::Interrupted;
+use super::interruption::Interruption;
 use crate::chain::Chain;
 use crate::commit::{self, State};
-use crate::daemon::{LockError, Running};
+use crate::daemon::{LockError, RunningDocker};
 use crate::docker::{self, CacheId, Hits, JsonError, ReadError};
 use crate::engine::{self, kernel};
-use crate::mount_table::{Found, told};
+use crate::mount_table::{MountFound, told};
 use crate::privileges::Unprivileged;
-use crate::shell::{Again, own, word};
+use crate::shell::{SameCommand, own, word};
 use crate::tree::{Difference, escape, shown};
 use crate::units::Bytes;
 use crate::words::counted;
@@ -30,7 +30,7 @@ pub enum Error {
     Docker(#[from] docker::Error),
     /// Docker is not stopped.
     #[error(transparent)]
-    Running(#[from] Running),
+    Running(#[from] RunningDocker),
     /// Docker's pid file cannot be taken.
     #[error(transparent)]
     Lock(#[from] LockError),
@@ -103,7 +103,7 @@ pub enum Error {
     )]
     Mounted {
         /// At least one.
-        mounts: Vec<Found>,
+        mounts: Vec<MountFound>,
     },
     /// Docker cannot be told of a device.
     #[error(
@@ -211,7 +211,7 @@ pub enum Error {
         own("resume", path),
         own("rollback", path),
         // A dry run removes nothing.
-        Again::new("convert", path).without("--dry-run").with("--restart")
+        SameCommand::new("convert", path).without("--dry-run").with("--restart")
     )]
     LayersKept {
         /// The Docker root.
@@ -540,7 +540,7 @@ pub enum Error {
     Interrupted,
     /// The same, with what is left: [`told`](Self::told).
     #[error(transparent)]
-    Stopped(Interrupted),
+    Stopped(Interruption),
 }
 
 /// What a list of obstacles begins with.
@@ -561,7 +561,7 @@ pub(crate) fn end_of_obstacles(path: &Path, kept: Option<usize>) -> String {
         None => String::new(),
         Some(_) => format!(
             ". Next, when that is done: `{}`; or `{}` removes what is kept",
-            Again::new("resume", path),
+            SameCommand::new("resume", path),
             own("rollback", path)
         ),
     }

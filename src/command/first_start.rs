@@ -2,8 +2,8 @@
 
 use nix::sys::statvfs::statvfs;
 
-use super::open_root::Source;
-use super::writer::Work;
+use super::open_root::OpenRoot;
+use super::writer::EngineJob;
 use crate::daemon::first_start::{Switch, lines_by_hand, look_ahead, plan_switch};
 use crate::devicemapper::driver_files::DEFAULT_BLOCK_SIZE;
 use crate::devicemapper::{LoopFiles, Severity, Space, Target};
@@ -11,7 +11,7 @@ use crate::units::Bytes;
 
 /// Adds what the operator should know of the first start to the notices; what is only a remark goes to the log. Returns
 /// what is to be changed for Docker to take the result, if that was ordered.
-pub(super) fn look(source: &mut Source, work: &Work) -> Option<Switch> {
+pub(super) fn look(source: &mut OpenRoot, work: &EngineJob) -> Option<Switch> {
     let target = target(source, work);
     let host = &source.request.host;
     let switch = source
@@ -44,7 +44,7 @@ pub(super) fn look(source: &mut Source, work: &Work) -> Option<Switch> {
 }
 
 /// The root that Docker will find.
-pub(super) fn target(source: &Source, work: &Work) -> Target {
+pub(super) fn target(source: &OpenRoot, work: &EngineJob) -> Target {
     let plan = work.plan();
     let needed = work.pool_bytes();
     let disk_free = statvfs(source.root.path()).ok().map(|stat| {
@@ -57,7 +57,7 @@ pub(super) fn target(source: &Source, work: &Work) -> Target {
         disk_free,
     });
     let (data_block, space) = match work {
-        Work::Direct(layout) => {
+        EngineJob::Direct(layout) => {
             let space = Space {
                 data: layout.data_size,
                 data_used: layout.data_bytes(),
@@ -66,7 +66,7 @@ pub(super) fn target(source: &Source, work: &Work) -> Target {
             };
             (DEFAULT_BLOCK_SIZE, Some(space))
         }
-        Work::Kernel(work) => {
+        EngineJob::Kernel(work) => {
             let facts = &work.kernel.facts;
             let needs = plan.needs(facts.data_block);
             // Whether there is room in a given pool was found out before.

@@ -10,7 +10,7 @@ use crate::docker::{self, DataDir, Root};
 
 /// A root, held until it is dropped.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct LockedRoot {
     path: PathBuf,
     /// What Docker must not be at work on. `None`: on the converted root it may, since it does not use the aufs side that is being
     /// removed.
@@ -22,7 +22,7 @@ pub(super) struct Held {
     _root_lock: RootLock,
 }
 
-impl Held {
+impl LockedRoot {
     /// Opens a root that has an aufs side.
     pub(super) fn open(root: &Path, host: &Host) -> Result<Self, Error> {
         if !nix::unistd::geteuid().is_root() {

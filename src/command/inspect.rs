@@ -5,9 +5,9 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::error::Error;
-use super::running::Running;
+use super::running::ActiveRun;
 use crate::chain::Chain;
-use crate::commit::{Committed, Conversion, State, Story};
+use crate::commit::{CommitRecord, Conversion, JournalState, State};
 use crate::date;
 use crate::docker::{self, Inventory, Root, Survey};
 use crate::shell::own;
@@ -17,7 +17,7 @@ use crate::tree::shown;
 #[derive(Debug, Serialize)]
 pub struct Inspection {
     /// What this tool did with it; null if nothing, or nothing is known.
-    pub conversion: Option<Converted>,
+    pub conversion: Option<ConversionSummary>,
     /// What is in it: on the side that Docker uses, where it has two.
     #[serde(flatten)]
     pub inventory: Inventory,
@@ -25,7 +25,7 @@ pub struct Inspection {
 
 /// A conversion. Times are in seconds since 1970.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Converted {
+pub struct ConversionSummary {
     /// Where it stands, as `status` names it.
     pub state: &'static str,
     /// The version of the tool that began it.
@@ -47,7 +47,7 @@ pub struct Converted {
 /// It is no Docker root of a form that can be read.
 pub fn inspect(root: &Path) -> Result<Inspection, Error> {
     let path = root.canonicalize().unwrap_or_else(|_| root.to_owned());
-    let running = Running::on(&path);
+    let running = ActiveRun::on(&path);
     let found = match Conversion::find(&path) {
         Ok(found) => found,
         Err(error) => {
@@ -59,8 +59,8 @@ pub fn inspect(root: &Path) -> Result<Inspection, Error> {
         }
     };
     let mut conversion = match &found {
-        Some(found) => Some(Converted::by(found.story(), &path)),
-        None => Converted::committed(&path),
+        Some(found) => Some(ConversionSummary::by(found.story(), &path)),
+        None => ConversionSummary::committed(&path),
     };
     if let (Some(running), Some(conversion)) = (running, &mut conversion) {
         conversion.meaning = running.meaning();
@@ -94,8 +94,8 @@ fn inventory(path: &Path, is_in_place: bool) -> Result<Inventory, Error> {
     }
 }
 
-impl Converted {
-    fn by(story: &Story, path: &Path) -> Self {
+impl ConversionSummary {
+    fn by(story: &JournalState, path: &Path) -> Self {
         let tool = story.begun.tool.escape_debug().to_string();
         let meaning = match (story.state, story.switched_at) {
             (State::Converted, Some(at)) => format!(
@@ -116,7 +116,7 @@ impl Converted {
     }
 
     fn committed(path: &Path) -> Option<Self> {
-        let record = Committed::read(path)?;
+        let record = CommitRecord::read(path)?;
         let tool = record.tool.escape_debug().to_string();
         let converted = match record.switched_at {
             Some(at) => format!("converted on {} by aufs2dm {tool}", date::utc(at)),

@@ -5,45 +5,47 @@ use std::fmt;
 use std::path::Path;
 
 use super::error::Error;
-use super::interruption::{Interrupted, Left};
-use super::order::Order;
+use super::interruption::{Interruption, Remains};
+use super::order::RecordedOptions;
 use crate::commit::{self, Leftover, State};
 use crate::engine;
 use crate::shell::own;
 use crate::tree::shown;
 
-impl Interrupted {
+impl Interruption {
     /// Looks at what is left in `root`; `again` are the words of the command.
     fn look(root: &Path, again: &'static str) -> Self {
         let root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
         let left = match Leftover::look_for(&root) {
-            Ok(Leftover::None | Leftover::Stage(_)) => Left::Nothing,
+            Ok(Leftover::None | Leftover::Stage(_)) => Remains::Nothing,
             Ok(Leftover::Conversion(_, story)) => match story.state {
-                State::Writing if story.durable.is_empty() => Left::Nothing,
-                State::Writing => Left::Layers(story.durable.len(), Order::devices_of(&story)),
-                State::Converted => Left::Converted,
-                state => Left::Unfinished(state),
+                State::Writing if story.durable.is_empty() => Remains::Nothing,
+                State::Writing => {
+                    Remains::Layers(story.durable.len(), RecordedOptions::devices_of(&story))
+                }
+                State::Converted => Remains::Converted,
+                state => Remains::Unfinished(state),
             },
             Err(error) => {
                 log::debug!("{error}");
-                Left::Unknown
+                Remains::Unknown
             }
         };
         Self { root, again, left }
     }
 }
 
-impl fmt::Display for Interrupted {
+impl fmt::Display for Interruption {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let root = &self.root;
         let again = own(self.again, root);
         write!(f, "interrupted; {}: ", shown(root))?;
         match &self.left {
-            Left::Nothing => write!(
+            Remains::Nothing => write!(
                 f,
                 "is as it was, and nothing of this run is kept; `{again}`, with the same options, begins anew"
             ),
-            Left::Layers(done, all) => {
+            Remains::Layers(done, all) => {
                 let of = all.map_or_else(String::new, |all| format!(" of {all}"));
                 write!(
                     f,
@@ -54,12 +56,12 @@ impl fmt::Display for Interrupted {
                     own("convert --restart", root)
                 )
             }
-            Left::Converted => write!(
+            Remains::Converted => write!(
                 f,
                 "nothing was changed, it is converted and has its aufs side; `{again}`, with the same options, begins anew"
             ),
-            Left::Unfinished(state) => f.write_str(&state.meaning(root)),
-            Left::Unknown => write!(f, "`{}` says what is left", own("status", root)),
+            Remains::Unfinished(state) => f.write_str(&state.meaning(root)),
+            Remains::Unknown => write!(f, "`{}` says what is left", own("status", root)),
         }
     }
 }
@@ -69,7 +71,7 @@ impl Error {
     #[must_use]
     pub fn told(self, root: &Path, again: &'static str) -> Self {
         if self.is_interrupted() {
-            return Self::Stopped(Interrupted::look(root, again));
+            return Self::Stopped(Interruption::look(root, again));
         }
         self
     }

@@ -6,15 +6,15 @@ use crate::commit::State;
 
 /// A run that was told to stop, and what it leaves.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub struct Interrupted {
+pub struct Interruption {
     pub(super) root: PathBuf,
     /// What begins the same anew.
     pub(super) again: &'static str,
-    pub(super) left: Left,
+    pub(super) left: Remains,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Left {
+pub(super) enum Remains {
     /// No conversion.
     Nothing,
     /// Layers of a conversion, and of how many if its journal tells.

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use super::error::Error;
-use super::order::Order;
-use crate::commit::{Conversion, Leftover, Story};
-use crate::engine::kernel::{Ordered, Previous, Record};
+use super::order::RecordedOptions;
+use crate::commit::{Conversion, JournalState, Leftover};
+use crate::engine::kernel::{Previous, Record, RequestedTarget};
 
 /// Looks for what a run left; changes nothing.
 ///
@@ -32,7 +32,11 @@ pub(super) fn left_by_conversion(
     )
 }
 
-fn find(root: &Path, stage: Option<&Path>, story: Option<&Story>) -> Result<Previous, Error> {
+fn find(
+    root: &Path,
+    stage: Option<&Path>,
+    story: Option<&JournalState>,
+) -> Result<Previous, Error> {
     let ordered = story.and_then(outside);
     let record = stage.map(|stage| Record {
         stage,
@@ -42,7 +46,7 @@ fn find(root: &Path, stage: Option<&Path>, story: Option<&Story>) -> Result<Prev
 }
 
 /// An order that cannot be understood allows nothing.
-fn outside(story: &Story) -> Option<Ordered> {
-    let order: Order = serde_json::from_value(story.begun.order.clone()).ok()?;
+fn outside(story: &JournalState) -> Option<RequestedTarget> {
+    let order: RecordedOptions = serde_json::from_value(story.begun.order.clone()).ok()?;
     order.outside()
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::aufs::{Flagged, FlaggedFile};
+use crate::aufs::{FlaggedFile, FlaggedFiles};
 use crate::docker::{CacheId, Hits};
 use crate::sys::InodeFlag;
 
@@ -43,7 +43,7 @@ impl LostFlags {
     }
 
     /// Adds those of one layer.
-    pub(super) fn add(&mut self, layer: &CacheId, flagged: &Flagged, hits: &Hits) {
+    pub(super) fn add(&mut self, layer: &CacheId, flagged: &FlaggedFiles, hits: &Hits) {
         self.files += flagged.files;
         self.looked_for &= !flagged.untold;
         let room = NAMED.saturating_sub(self.first.len());

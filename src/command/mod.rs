@@ -1,7 +1,7 @@
 //! One conversion from reading to moving in place: the list of steps. How each is done is the business of the parts.
 //!
-//! [`Source::open`] finds out whether the root can be converted, [`Source::plan`] reads the layers and computes the plan without
-//! writing anything, [`Prepared::execute`] writes it and moves it in place.
+//! [`OpenRoot::open`] finds out whether the root can be converted, [`OpenRoot::plan`] reads the layers and computes the plan without
+//! writing anything, [`PlannedConversion::execute`] writes it and moves it in place.
 
 mod apart;
 mod begun_at;
@@ -45,19 +45,19 @@ mod write;
 mod writer;
 mod written;
 
-pub use begun_at::BegunAt;
-pub use commit::{Discard, Discarded};
+pub use begun_at::ConversionOrigin;
+pub use commit::{Commit, CommitSummary};
 pub use error::Error;
 pub(crate) use error::{end_of_obstacles, head_of_obstacles};
-pub use inspect::{Converted, Inspection, inspect};
-pub use interruption::Interrupted;
+pub use inspect::{ConversionSummary, Inspection, inspect};
+pub use interruption::Interruption;
 pub use lost_flags::{LostFlag, LostFlags};
-pub use open_root::Source;
-pub use planned_conversion::Prepared;
+pub use open_root::OpenRoot;
+pub use planned_conversion::PlannedConversion;
 pub use request::{MayLose, Request, ResumeRequest, RollbackRequest, VerifyRequest};
-pub use resume::{Finished, finish};
-pub use rollback::{RolledBack, rollback};
-pub use running::Running;
+pub use resume::{ResumeOutcome, finish};
+pub use rollback::{RollbackSummary, rollback};
+pub use running::ActiveRun;
 pub use status::{Status, status};
 pub use summary::{DeviceSummary, LaidSummary, Summary};
 pub use verify::verify;

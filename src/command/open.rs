@@ -10,17 +10,19 @@ use super::error::Error;
 use super::keep_out::keep_docker_out;
 use super::left::left_by;
 use super::mounted::expect_unmounted;
-use super::open_root::Source;
-use super::order::{Order, Planned};
-use super::planned_conversion::Prepared;
+use super::open_root::OpenRoot;
+use super::order::{PlanRecord, RecordedOptions};
+use super::planned_conversion::PlannedConversion;
 use super::read::{read_layers, switch_configs};
 use super::request::{Request, ResumeRequest};
-use super::resumed::Resumed;
+use super::resumed::EarlierRun;
 use super::store_times::Stores;
 use super::whole_source::{expect_store_of, expect_whole_source};
-use super::writer::Ready;
+use super::writer::CheckedTarget;
 use super::{first_start, preflight};
-use crate::commit::{self, Journal, Leftover, RootLock, State, Story, expect_unmounted_stage};
+use crate::commit::{
+    self, Journal, JournalState, Leftover, RootLock, State, expect_unmounted_stage,
+};
 use crate::daemon::NotAlone;
 use crate::docker::{Root, Survey};
 use crate::plan::{self, LayerMark};
@@ -28,7 +30,7 @@ use crate::privileges;
 use crate::progress::{Phase, Progress};
 use crate::tree::Timestamp;
 
-impl Source {
+impl OpenRoot {
     /// Opens the root and checks all that can be checked before its layers are read. Keeps Docker from starting, unless
     /// only a plan is wanted.
     ///
@@ -70,7 +72,7 @@ impl Source {
                 source: Box::new(error),
             }
         })?;
-        if let Ready::Kernel(kernel) = &ready {
+        if let CheckedTarget::Kernel(kernel) = &ready {
             notices.extend(kernel.facts.notices.iter().cloned());
         }
         let stores = Stores::look(root.path());
@@ -108,7 +110,7 @@ impl Source {
         let root = Root::open(&request.root)?;
         let root_lock = Some(RootLock::acquire(root.path())?);
         let leftover = Leftover::look_for(root.path())?;
-        let resumed = Resumed::of(&leftover, root.path())?;
+        let resumed = EarlierRun::of(&leftover, root.path())?;
         root.check_target_free()?;
         let request = resumed.request(request);
         let obstacles = preflight::of_the_root(&root, &request.host);
@@ -160,7 +162,7 @@ impl Source {
     /// # Errors
     ///
     /// [`Error::Branch`], [`Error::Plan`], [`Error::Config`], [`Error::Interrupted`], or that there is no space.
-    pub fn plan(mut self, progress: &dyn Progress) -> Result<Prepared, Error> {
+    pub fn plan(mut self, progress: &dyn Progress) -> Result<PlannedConversion, Error> {
         let layers = read_layers(&self, progress)?;
         self.notices.extend(layers.notices);
         let configs = switch_configs(&self.root, &self.model)?;
@@ -168,14 +170,14 @@ impl Source {
             Some(resumed) => resumed.options.clone(),
             None => self.plan_options(),
         };
-        let mut order = Order::new(&self.request, &options);
+        let mut order = RecordedOptions::new(&self.request, &options);
         order.name_pool(self.ready.pool());
         let marks = layers.layers.par_iter().map(LayerMark::of).collect();
         progress.start(Phase::Plan, 0);
         let work = self.ready.plan(layers.layers, &options);
         progress.finish();
         let work = work?;
-        let planned = Planned::of((self.root.path(), &self.model), &work, marks, &configs);
+        let planned = PlanRecord::of((self.root.path(), &self.model), &work, marks, &configs);
         if let Some(resumed) = &mut self.resumed {
             resumed.expect_same(&planned, self.root.path())?;
         }
@@ -197,7 +199,7 @@ impl Source {
             self.notices.extend(told);
         }
         self.obstacles.extend(obstacles);
-        let prepared = Prepared {
+        let prepared = PlannedConversion {
             source: self,
             work,
             order,
@@ -262,9 +264,9 @@ fn expect_no_conversion(root: &Path, leftover: &Leftover, restart: bool) -> Resu
 }
 
 /// How many layers an interrupted conversion has written, and of how many if its journal tells.
-pub(super) fn kept(story: &Story) -> String {
+pub(super) fn kept(story: &JournalState) -> String {
     let done = story.durable.len();
-    match Order::devices_of(story) {
+    match RecordedOptions::devices_of(story) {
         Some(all) => format!("{done} of {all}"),
         None => done.to_string(),
     }

@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::begun_at::BegunAt;
+use super::begun_at::ConversionOrigin;
 use super::request::Request;
-use super::writer::{Work, Writer, pool_options};
-use crate::commit::{EditedConfig, Story};
+use super::writer::{EngineJob, Writer, pool_options};
+use crate::commit::{EditedConfig, JournalState};
 use crate::docker::{self, Model, Orphans, Use};
-use crate::engine::kernel::Ordered;
+use crate::engine::kernel::RequestedTarget;
 use crate::ext4::Checksums;
 use crate::plan::{self, Fingerprint, LayerMark, fingerprint_of};
 use crate::pool::target::Target;
@@ -23,7 +23,7 @@ use crate::units::Bytes;
 
 /// The form in the journal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Order {
+pub(super) struct RecordedOptions {
     pub(super) orphans: Orphans,
     pub(super) writer: Writer,
     pub(super) switch_daemon: bool,
@@ -34,14 +34,14 @@ pub(super) struct Order {
     options: Options,
     /// Where it was given. Earlier versions did not note it.
     #[serde(default)]
-    pub(super) begun_at: Option<BegunAt>,
+    pub(super) begun_at: Option<ConversionOrigin>,
     /// What was planned from these options.
-    pub(super) planned: Option<Planned>,
+    pub(super) planned: Option<PlanRecord>,
 }
 
 /// By which a later run sees that it has the same before it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Planned {
+pub(super) struct PlanRecord {
     /// The layers as they were read.
     pub(super) source: Fingerprint,
     /// The plan made of them.
@@ -102,11 +102,11 @@ impl Directory {
     }
 }
 
-impl Planned {
+impl PlanRecord {
     /// Of a plan that was made of `layers`.
     pub(super) fn of(
         (root, model): (&Path, &Model),
-        work: &Work,
+        work: &EngineJob,
         layers: Vec<LayerMark>,
         configs: &[EditedConfig],
     ) -> Self {
@@ -141,7 +141,10 @@ impl Planned {
     }
 
     /// Of those that are durable in `story`, each as it was when the conversion began.
-    pub(super) fn durable<'s>(&'s self, story: &'s Story) -> impl Iterator<Item = &'s LayerMark> {
+    pub(super) fn durable<'s>(
+        &'s self,
+        story: &'s JournalState,
+    ) -> impl Iterator<Item = &'s LayerMark> {
         let devices = story.durable.iter();
         devices.filter_map(|device| self.layers.get(device))
     }
@@ -159,12 +162,12 @@ struct Options {
     created: (i64, u32),
 }
 
-impl Order {
+impl RecordedOptions {
     pub(super) fn new(request: &Request, options: &plan::Options) -> Self {
         Self {
             planned: None,
             devices: None,
-            begun_at: Some(BegunAt::new(&request.root, &request.host)),
+            begun_at: Some(ConversionOrigin::new(&request.root, &request.host)),
             orphans: request.orphans,
             writer: absolute(request.writer.clone()),
             switch_daemon: request.switch_daemon,
@@ -183,7 +186,7 @@ impl Order {
     }
 
     /// What was planned, if the journal tells.
-    pub(super) fn planned_in(story: &Story) -> Option<Planned> {
+    pub(super) fn planned_in(story: &JournalState) -> Option<PlanRecord> {
         let order: Self = serde_json::from_value(story.begun.order.clone()).ok()?;
         order.planned
     }
@@ -197,13 +200,13 @@ impl Order {
     }
 
     /// How many thin devices were planned, if the journal tells.
-    pub(super) fn devices_of(story: &Story) -> Option<u32> {
+    pub(super) fn devices_of(story: &JournalState) -> Option<u32> {
         let order: Self = serde_json::from_value(story.begun.order.clone()).ok()?;
         order.devices
     }
 
     /// The storage options by which Docker finds the pool that was ordered; none for loop files, or if the journal does not tell.
-    pub(super) fn storage_opts_of(story: &Story) -> Vec<String> {
+    pub(super) fn storage_opts_of(story: &JournalState) -> Vec<String> {
         let order = serde_json::from_value::<Self>(story.begun.order.clone());
         match order.map(|order| order.writer) {
             Ok(Writer::Kernel { target, .. }) => pool_options(&target),
@@ -212,14 +215,14 @@ impl Order {
     }
 
     /// What is made outside of the root, if anything is.
-    pub(super) fn outside(&self) -> Option<Ordered> {
+    pub(super) fn outside(&self) -> Option<RequestedTarget> {
         match &self.writer {
             Writer::Direct
             | Writer::Kernel {
                 target: Target::LoopFiles,
                 ..
             } => None,
-            Writer::Kernel { target, .. } => Some(Ordered {
+            Writer::Kernel { target, .. } => Some(RequestedTarget {
                 target: target.clone(),
                 transaction_before: self.options.transaction_before,
                 devices: self.devices,

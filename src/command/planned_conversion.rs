@@ -3,19 +3,19 @@
 use std::collections::BTreeSet;
 
 use super::lost_flags::LostFlags;
-use super::open_root::Source;
-use super::order::Order;
-use super::writer::Work;
+use super::open_root::OpenRoot;
+use super::order::RecordedOptions;
+use super::writer::EngineJob;
 use crate::aufs::Counts;
 use crate::commit::EditedConfig;
 use crate::daemon::first_start::Switch;
 
 /// A root that was read, with its plan. Nothing has been written.
 #[derive(Debug)]
-pub struct Prepared {
-    pub(super) source: Source,
-    pub(super) work: Work,
-    pub(super) order: Order,
+pub struct PlannedConversion {
+    pub(super) source: OpenRoot,
+    pub(super) work: EngineJob,
+    pub(super) order: RecordedOptions,
     /// What the daemon is told, where that was ordered.
     pub(super) daemon: Option<Switch>,
     pub(super) configs: Vec<EditedConfig>,

@@ -5,9 +5,9 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use super::error::Error;
-use super::order::Order;
+use super::order::RecordedOptions;
 use super::request::VerifyRequest;
-use crate::commit::{Committed, Conversion};
+use crate::commit::{CommitRecord, Conversion};
 use crate::pool::target::Target;
 use crate::verify::Mode;
 
@@ -30,11 +30,11 @@ pub(super) fn pool_of(
 
 /// Where a conversion makes its pool, if its journal tells.
 pub(super) fn recorded_target(conversion: &Conversion) -> Option<Target> {
-    Order::target_of(&conversion.story().begun.order)
+    RecordedOptions::target_of(&conversion.story().begun.order)
 }
 
 fn committed_target(path: &Path) -> Option<Target> {
-    Order::target_of(&Committed::read(path)?.order)
+    RecordedOptions::target_of(&CommitRecord::read(path)?.order)
 }
 
 /// Makes sure that the pool of a root of which no conversion is known can be told: that it is asked for, or recorded, or that there are

@@ -11,14 +11,14 @@ use nix::sys::statvfs::statvfs;
 
 use super::error::Error;
 use super::read_only::read_only;
-use super::resumed::Resumed;
-use super::writer::Work;
+use super::resumed::EarlierRun;
+use super::writer::EngineJob;
 use crate::commit::has_own_mount;
 use crate::daemon::first_start::Switch;
 use crate::daemon::{Host, MountPlace, mounts_in_the_way};
 use crate::docker::{CONFIG, LEGACY_CONFIG, Model, Root};
 use crate::mount_table::{directory_at, paths_of};
-use crate::shell::{Again, word};
+use crate::shell::{SameCommand, word};
 use crate::staging::STAGE_NAME;
 use crate::sys::{self, frozen};
 use crate::tree::escape;
@@ -80,7 +80,7 @@ pub(super) fn of_the_containers(root: &Root, model: &Model) -> Option<String> {
 }
 
 /// What the pool's files are too large for.
-pub(super) fn of_the_pool(root: &Path, work: &Work) -> Vec<String> {
+pub(super) fn of_the_pool(root: &Path, work: &EngineJob) -> Vec<String> {
     let Some(sizes) = work.pool_sizes() else {
         return Vec::new();
     };
@@ -130,7 +130,7 @@ pub(super) fn of_the_daemon(root: &Path, switch: Option<&Switch>) -> Vec<String>
     };
     let way_on = |what: String| {
         // The same run, with all that it was told beside that.
-        let command = Again::new("convert", root).without("--switch-daemon");
+        let command = SameCommand::new("convert", root).without("--switch-daemon");
         format!("{what}{then} run again without --switch-daemon: `{command}`")
     };
     ordered.into_iter().map(way_on).collect()
@@ -139,7 +139,7 @@ pub(super) fn of_the_daemon(root: &Path, switch: Option<&Switch>) -> Vec<String>
 /// Fails if there is any. `resumed` is the conversion that is gone on with.
 pub(super) fn expect_none(
     root: &Path,
-    resumed: Option<&Resumed>,
+    resumed: Option<&EarlierRun>,
     obstacles: &[String],
 ) -> Result<(), Error> {
     if obstacles.is_empty() {
@@ -223,8 +223,8 @@ fn frozen_places(root: &Path) -> Vec<String> {
     }
     let told = |path: PathBuf| {
         let (what, letter) = match frozen(&path)? {
-            sys::Frozen::Immutable => ("immutable", 'i'),
-            sys::Frozen::AppendOnly => ("append-only", 'a'),
+            sys::Immutability::Immutable => ("immutable", 'i'),
+            sys::Immutability::AppendOnly => ("append-only", 'a'),
         };
         Some(format!(
             "{}: is {what}, and has to be changed: `chattr -{letter} {}`",

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::error::Error;
-use super::held::Held;
+use super::held::LockedRoot;
 use crate::commit::{Conversion, State};
 use crate::daemon::Host;
 use crate::progress::Cancel;
@@ -28,7 +28,7 @@ pub(super) fn put_aufs_side_back(
     {
         return Ok(());
     }
-    let held = Held::for_reading(&root, host)?;
+    let held = LockedRoot::for_reading(&root, host)?;
     if cancel.is_set() {
         return Err(Error::Interrupted);
     }

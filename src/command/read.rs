@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::error::Error;
 use super::lost_flags::LostFlags;
-use super::open_root::Source;
+use super::open_root::OpenRoot;
 use crate::aufs::{self, Branch, Counts, OpaqueDirs};
 use crate::commit::EditedConfig;
 use crate::docker::{AufsLayer, Model, Root, Use, config_with_driver};
@@ -20,7 +20,7 @@ use crate::units::Bytes;
 const DRIVER: &str = "devicemapper";
 
 /// All layers, read.
-pub(super) struct Read {
+pub(super) struct LayersRead {
     pub(super) layers: Vec<crate::source::Layer>,
     pub(super) counts: Counts,
     pub(super) lost_flags: LostFlags,
@@ -30,7 +30,7 @@ pub(super) struct Read {
 }
 
 /// Reads every layer's branch.
-pub(super) fn read_layers(source: &Source, progress: &dyn Progress) -> Result<Read, Error> {
+pub(super) fn read_layers(source: &OpenRoot, progress: &dyn Progress) -> Result<LayersRead, Error> {
     let pool = threads(source.request.jobs)?;
     let layers = &source.model.aufs;
     progress.start(Phase::Read, layers.len() as u64);
@@ -52,7 +52,7 @@ pub(super) fn threads(jobs: NonZeroUsize) -> Result<rayon::ThreadPool, Error> {
 }
 
 /// Reads one layer's branch.
-pub(super) fn read_layer(source: &Source, layer: &AufsLayer) -> Result<Branch, Error> {
+pub(super) fn read_layer(source: &OpenRoot, layer: &AufsLayer) -> Result<Branch, Error> {
     read_branch((&source.root, &source.model), layer, &source.request.cancel)
 }
 
@@ -93,7 +93,7 @@ pub(super) fn layer_of(
     }
 }
 
-fn assemble(source: &Source, branches: Vec<Branch>) -> Read {
+fn assemble(source: &OpenRoot, branches: Vec<Branch>) -> LayersRead {
     let mut notices = double_opaque(&source.model, &branches);
     let mut counts = Counts::default();
     let mut lost_flags = LostFlags::none();
@@ -119,7 +119,7 @@ fn assemble(source: &Source, branches: Vec<Branch>) -> Read {
         counts.opaque_markers += branch.counts.opaque_markers;
         layers.push(layer_of((&source.root, &source.model), layer, branch));
     }
-    Read {
+    LayersRead {
         layers,
         counts,
         lost_flags,

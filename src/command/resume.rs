@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use super::commit::Discard;
+use super::commit::Commit;
 use super::error::Error;
-use super::held::Held;
-use super::order::Order;
+use super::held::LockedRoot;
+use super::order::RecordedOptions;
 use super::read_only::expect_writable;
 use super::request::{MayLose, ResumeRequest, RollbackRequest};
 use super::rollback::rollback;
@@ -16,8 +16,8 @@ use crate::docker::{self, Root};
 
 /// What became of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Finished {
-    /// Nothing but the writing of layers can be gone on with, see [`Source::resume`](super::open_root::Source::resume).
+pub enum ResumeOutcome {
+    /// Nothing but the writing of layers can be gone on with, see [`Source::resume`](super::open_root::OpenRoot::resume).
     Nothing,
     /// Nothing was interrupted: the root is converted.
     Converted,
@@ -34,7 +34,7 @@ pub enum Finished {
 /// # Errors
 ///
 /// As for what was interrupted.
-pub fn finish(request: &ResumeRequest) -> Result<Finished, Error> {
+pub fn finish(request: &ResumeRequest) -> Result<ResumeOutcome, Error> {
     let (host, cancel) = (&request.host, &request.cancel);
     let root = &request.root;
     let path = root.canonicalize().unwrap_or_else(|_| root.clone());
@@ -45,11 +45,11 @@ pub fn finish(request: &ResumeRequest) -> Result<Finished, Error> {
         expect_writable(&path)?;
     }
     Ok(match conversion.story().state {
-        State::Writing => Finished::Nothing,
-        State::Converted => Finished::Converted,
+        State::Writing => ResumeOutcome::Nothing,
+        State::Converted => ResumeOutcome::Converted,
         State::Switching => {
             finish_move(&path, request)?;
-            Finished::Switched
+            ResumeOutcome::Switched
         }
         State::RollingBack => {
             rollback(&RollbackRequest {
@@ -59,18 +59,18 @@ pub fn finish(request: &ResumeRequest) -> Result<Finished, Error> {
                 onto_damaged: false,
                 cancel: cancel.clone(),
             })?;
-            Finished::RolledBack
+            ResumeOutcome::RolledBack
         }
         State::Committing => {
-            Discard::open(&path, host, MayLose::default(), cancel)?.execute()?;
-            Finished::Committed
+            Commit::open(&path, host, MayLose::default(), cancel)?.execute()?;
+            ResumeOutcome::Committed
         }
     })
 }
 
 /// What is moved needs no aufs side. Whether there is a way back is for the commands after it to tell.
 fn finish_move(path: &Path, request: &ResumeRequest) -> Result<(), Error> {
-    let held = Held::for_reading(path, &request.host)?;
+    let held = LockedRoot::for_reading(path, &request.host)?;
     if request.cancel.is_set() {
         return Err(Error::Interrupted);
     }
@@ -81,7 +81,7 @@ fn finish_move(path: &Path, request: &ResumeRequest) -> Result<(), Error> {
     {
         conversion.expect_way_free()?;
         expect_all_converted(path, &conversion, request)?;
-        let options = Order::storage_opts_of(conversion.story());
+        let options = RecordedOptions::storage_opts_of(conversion.story());
         conversion
             .check_daemon_file(&request.host, &options)
             .map_err(|source| Error::DaemonFile {
@@ -121,20 +121,20 @@ fn expect_all_converted(
 }
 
 /// The staging directory is the last that goes when the aufs side was removed, and its journal goes before it.
-fn finish_removal(path: &Path) -> Result<Finished, Error> {
+fn finish_removal(path: &Path) -> Result<ResumeOutcome, Error> {
     let has_aufs = !matches!(Root::open(path), Err(docker::Error::NotAufs { .. }));
     if has_aufs || !path.join("devicemapper").is_dir() {
-        return Ok(Finished::Nothing);
+        return Ok(ResumeOutcome::Nothing);
     }
     let _lock = RootLock::acquire(path)?;
     match Leftover::look_for(path)? {
         Leftover::Stage(stage) => {
             remove_leftover(&stage)?;
-            Ok(Finished::Committed)
+            Ok(ResumeOutcome::Committed)
         }
         Leftover::None => Err(Error::NothingToResume {
             path: path.to_owned(),
         }),
-        Leftover::Conversion(..) => Ok(Finished::Nothing),
+        Leftover::Conversion(..) => Ok(ResumeOutcome::Nothing),
     }
 }

@@ -4,15 +4,15 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use super::error::Error;
-use super::order::{Order, Planned};
+use super::order::{PlanRecord, RecordedOptions};
 use super::request::{Request, ResumeRequest};
 use crate::commit::{Leftover, State};
 use crate::plan::{self, DeviceIndex};
 
 /// What its journal tells of it.
 #[derive(Debug)]
-pub(super) struct Resumed {
-    pub(super) order: Order,
+pub(super) struct EarlierRun {
+    pub(super) order: RecordedOptions,
     /// What the plan was made with.
     pub(super) options: plan::Options,
     /// The devices that need not be written again.
@@ -21,7 +21,7 @@ pub(super) struct Resumed {
     pub(super) is_written_since: bool,
 }
 
-impl Resumed {
+impl EarlierRun {
     /// Takes up the conversion that an interrupted run left.
     pub(super) fn of(leftover: &Leftover, root: &Path) -> Result<Self, Error> {
         let Leftover::Conversion(_, story) = leftover else {
@@ -38,7 +38,7 @@ impl Resumed {
         let malformed = || Error::Order {
             path: root.to_owned(),
         };
-        let order: Order =
+        let order: RecordedOptions =
             serde_json::from_value(story.begun.order.clone()).map_err(|_| malformed())?;
         Ok(Self {
             options: order.plan_options().ok_or_else(malformed)?,
@@ -49,7 +49,7 @@ impl Resumed {
     }
 
     /// Makes sure that what was written is a part of what will be.
-    pub(super) fn expect_same(&mut self, planned: &Planned, root: &Path) -> Result<(), Error> {
+    pub(super) fn expect_same(&mut self, planned: &PlanRecord, root: &Path) -> Result<(), Error> {
         let changed = |what| Error::SourceChanged {
             path: root.to_owned(),
             what,
@@ -58,7 +58,7 @@ impl Resumed {
             Some(before) if (&before.source, &before.plan) == (&planned.source, &planned.plan) => {
                 let mut written = self.done.iter().map(|device| device.0);
                 let times =
-                    |of: &Planned, device| of.layers.get(&device).map(|mark| mark.times.clone());
+                    |of: &PlanRecord, device| of.layers.get(&device).map(|mark| mark.times.clone());
                 self.is_written_since = before.is_same_place(root)
                     && written.any(|device| times(before, device) != times(planned, device));
                 Ok(())

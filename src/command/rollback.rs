@@ -6,9 +6,9 @@ use serde::Serialize;
 
 use super::dead_end::{dead_end, missing_of_aufs};
 use super::error::Error;
-use super::held::Held;
+use super::held::LockedRoot;
 use super::left::left_by_conversion;
-use super::order::Order;
+use super::order::RecordedOptions;
 use super::pool_of::recorded_target;
 use super::put_back::put_aufs_side_back;
 use super::read_only::expect_writable;
@@ -26,7 +26,7 @@ use crate::units::Bytes;
 
 /// What a rollback did. The field names are part of the `--json` interface.
 #[derive(Clone, Debug, Serialize)]
-pub struct RolledBack {
+pub struct RollbackSummary {
     /// The root.
     pub root: PathBuf,
     /// Whether there was anything to take back.
@@ -57,17 +57,17 @@ pub struct RolledBack {
 ///
 /// [`Error::DockerHasRun`] unless forced, [`Error::Interrupted`], [`Error::Commit`] with [`commit::Error::TakingBack`] when the root is in between,
 /// or what stands in the way; nothing has been changed then.
-pub fn rollback(request: &RollbackRequest) -> Result<RolledBack, Error> {
+pub fn rollback(request: &RollbackRequest) -> Result<RollbackSummary, Error> {
     expect_writable(&request.root)?;
     put_aufs_side_back((&request.root, "rollback"), &request.host, &request.cancel)?;
-    let held = Held::open(&request.root, &request.host);
+    let held = LockedRoot::open(&request.root, &request.host);
     let mut held = held.map_err(|error| no_way_back(&request.root, error))?;
     let path = held.path().to_owned();
     // Renames need little, so going back is not refused for what only reading needs.
     if let Err(error) = privileges::check(&request.host, &path, Purpose::Write) {
         held.notices.push(error.to_string());
     }
-    let mut done = RolledBack {
+    let mut done = RollbackSummary {
         root: path.clone(),
         rolled_back: false,
         freed: Bytes(0),
@@ -97,7 +97,11 @@ pub fn rollback(request: &RollbackRequest) -> Result<RolledBack, Error> {
     Ok(done)
 }
 
-fn take_back(held: &Held, request: &RollbackRequest, done: &mut RolledBack) -> Result<(), Error> {
+fn take_back(
+    held: &LockedRoot,
+    request: &RollbackRequest,
+    done: &mut RollbackSummary,
+) -> Result<(), Error> {
     let path = held.path();
     let Some(mut conversion) = Conversion::find(path)? else {
         return Ok(());
@@ -131,7 +135,7 @@ fn take_back(held: &Held, request: &RollbackRequest, done: &mut RolledBack) -> R
         previous.expect_content()?;
     }
     // The root matters more than the daemon's file, which an operator can edit.
-    let options = Order::storage_opts_of(conversion.story());
+    let options = RecordedOptions::storage_opts_of(conversion.story());
     let left_alone = conversion.check_daemon_file(&request.host, &options).err();
     if left_alone.is_some() {
         conversion.leave_daemon_file();
@@ -166,7 +170,7 @@ fn expect_way_back(
     path: &Path,
     conversion: &Conversion,
     request: &RollbackRequest,
-    done: &mut RolledBack,
+    done: &mut RollbackSummary,
 ) -> Result<Vec<String>, Error> {
     conversion.expect_unmounted()?;
     conversion.expect_nobody_elses()?;

@@ -4,14 +4,14 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::commit::Told;
+use crate::commit::PhaseProgress;
 use crate::holder::Holder;
 use crate::progress::Phase;
 use crate::staging::STAGE_NAME;
 
 /// A run that holds a root. The field names are part of the `--json` interface.
 #[derive(Clone, Debug, Serialize)]
-pub struct Running {
+pub struct ActiveRun {
     /// The process; left out where it cannot be seen, as in another pid namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
@@ -40,10 +40,10 @@ pub struct Running {
     #[serde(skip)]
     holder: Holder,
     #[serde(skip)]
-    told: Option<Told>,
+    told: Option<PhaseProgress>,
 }
 
-impl Running {
+impl ActiveRun {
     /// The run that works on a root, if there is one. Takes no lock.
     pub(super) fn on(root: &Path) -> Option<Self> {
         let holder = Holder::of(root)?;
@@ -51,7 +51,7 @@ impl Running {
         let told = holder
             .pid
             .filter(|_| writes)
-            .and_then(|pid| Told::by(pid, &root.join(STAGE_NAME)));
+            .and_then(|pid| PhaseProgress::by(pid, &root.join(STAGE_NAME)));
         Some(Self {
             pid: holder.pid,
             command: holder.command,
@@ -98,7 +98,7 @@ impl Running {
     }
 
     fn progress(&self) -> Option<String> {
-        let Told { phase, done, total } = self.told?;
+        let PhaseProgress { phase, done, total } = self.told?;
         Some(match total {
             0 => phase.title().to_owned(),
             _ => format!(

@@ -9,14 +9,15 @@ use serde::Serialize;
 use super::conditions::written_since;
 use super::dead_end::dead_end;
 use super::error::Error;
-use super::order::Order;
-use super::running::Running;
+use super::order::RecordedOptions;
+use super::running::ActiveRun;
 use crate::chain::Chain;
 use crate::commit::{
-    AufsChanges, Changes, Committed, Conversion, Depth, State, Story, Verifications, Verified,
+    AufsChanges, Changes, CommitRecord, Conversion, Depth, JournalState, State, VerificationRecord,
+    Verifications,
 };
 use crate::daemon::first_start::told_aufs;
-use crate::daemon::{Host, Named, named};
+use crate::daemon::{Host, PidFileEntry, named};
 use crate::docker::{self, Root};
 use crate::shell::own;
 use crate::verify::LayerDamage;
@@ -30,9 +31,9 @@ pub struct Status {
     /// that is at work changes it too fast to be told.
     pub state: &'static str,
     /// The run that works on it now.
-    pub running: Option<Running>,
+    pub running: Option<ActiveRun>,
     /// Docker's pid files that are there.
-    pub docker_pid_files: Vec<Named>,
+    pub docker_pid_files: Vec<PidFileEntry>,
     /// Of a converted root: by what Docker on this host is still told to use aufs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub told_aufs: Option<String>,
@@ -54,7 +55,7 @@ pub struct Status {
     pub switched_at: Option<u64>,
     /// The verification that counts: one that failed before a full one before a quick one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub verified: Option<Verified>,
+    pub verified: Option<VerificationRecord>,
     /// What was written to the devicemapper side after the full verification that counts, as far as it can be looked at: `commit` wants another one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub written_since: Option<String>,
@@ -96,10 +97,10 @@ fn steady(root: &Path) -> Result<Status, Error> {
     let path = root.canonicalize().unwrap_or_else(|_| root.to_owned());
     let mut looks = 1;
     loop {
-        let before = Running::on(&path);
+        let before = ActiveRun::on(&path);
         let found = look(&path);
-        let after = Running::on(&path);
-        let is_steady = Running::is_same(before.as_ref(), after.as_ref());
+        let after = ActiveRun::on(&path);
+        let is_steady = ActiveRun::is_same(before.as_ref(), after.as_ref());
         let is_last = looks == LOOKS;
         match (found, after) {
             (Ok(status), running) if is_steady || is_last => return Ok(status.with(running)),
@@ -130,7 +131,7 @@ fn look(path: &Path) -> Result<Status, Error> {
         running: None,
         docker_pid_files: Vec::new(),
         told_aufs: None,
-        layers: Order::devices_of(story),
+        layers: RecordedOptions::devices_of(story),
         state: story.state.name(),
         meaning: dead_end(&path)
             .map(|end| end_of(&end, &path))
@@ -143,10 +144,14 @@ fn look(path: &Path) -> Result<Status, Error> {
         begun_at: Some(story.begun.at),
         durable_devices: story.durable.len(),
         switched_at: story.switched_at,
-        verified: story.verified.decisive().cloned().map(|verified| Verified {
-            damaged: Vec::new(),
-            ..verified.told()
-        }),
+        verified: story
+            .verified
+            .decisive()
+            .cloned()
+            .map(|verified| VerificationRecord {
+                damaged: Vec::new(),
+                ..verified.told()
+            }),
         written_since,
         damaged: story.verified.damaged.clone(),
         changes,
@@ -176,7 +181,7 @@ fn end_of(end: &Error, path: &Path) -> String {
 
 /// Removing the aufs side is no advice before all was proven.
 fn meaning(
-    story: &Story,
+    story: &JournalState,
     (way_back_broken, is_written): (bool, bool),
     (path, changes): (&Path, &Changes),
 ) -> String {
@@ -227,7 +232,7 @@ fn meaning(
 }
 
 /// The state of a root on which Docker has worked although it is only in part converted.
-fn used_meaning(story: &Story, changes: &Changes, path: &Path) -> Option<String> {
+fn used_meaning(story: &JournalState, changes: &Changes, path: &Path) -> Option<String> {
     if changes.is_empty() {
         return None;
     }
@@ -254,9 +259,9 @@ fn none(path: PathBuf) -> Result<Status, Error> {
              know any more".to_owned()
         }
         Ok(_) => format!("not converted: `{}` does that", own("convert", &path)),
-        Err(docker::Error::NotAufs { .. }) if Committed::read(&path).is_some() => {
+        Err(docker::Error::NotAufs { .. }) if CommitRecord::read(&path).is_some() => {
             state = "committed";
-            Committed::read(&path).map_or_else(String::new, |record| {
+            CommitRecord::read(&path).map_or_else(String::new, |record| {
                 let meaning = record.meaning(&path);
                 damaged = record.damaged;
                 meaning
@@ -302,7 +307,7 @@ impl Status {
     }
 
     /// With the run that works on the root: what that will leave is not known, so nothing else is advised.
-    fn with(mut self, running: Option<Running>) -> Self {
+    fn with(mut self, running: Option<ActiveRun>) -> Self {
         self.running = running.map(|one| one.of_layers(self.durable_devices, self.layers));
         if let Some(running) = &self.running {
             self.meaning = running.meaning();

@@ -6,9 +6,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::lost_flags::LostFlags;
-use super::planned_conversion::Prepared;
-use super::writer::Work;
-use super::written::Written;
+use super::planned_conversion::PlannedConversion;
+use super::writer::EngineJob;
+use super::written::WrittenPool;
 use crate::commit::EditedConfig;
 use crate::daemon::first_start::{Switch, is_applied, settings_file};
 use crate::devicemapper::driver_files::FileSystem;
@@ -18,9 +18,9 @@ use crate::verify::LayerDamage;
 
 /// A conversion that is done.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Done<'a> {
+pub(super) struct Outcome<'a> {
     /// What was written.
-    pub(super) written: &'a Written,
+    pub(super) written: &'a WrittenPool,
     /// How long writing and moving in place took.
     pub(super) elapsed: Duration,
 }
@@ -155,8 +155,8 @@ pub struct LaidSummary {
 
 impl Summary {
     /// `done` is `None` for what is only planned.
-    pub(super) fn new(prepared: &Prepared, done: Option<Done<'_>>) -> Self {
-        let Prepared {
+    pub(super) fn new(prepared: &PlannedConversion, done: Option<Outcome<'_>>) -> Self {
+        let PlannedConversion {
             source,
             work,
             configs,
@@ -217,21 +217,21 @@ struct PoolSummary {
 }
 
 impl PoolSummary {
-    fn new(work: &Work, done: Option<Done<'_>>) -> Self {
+    fn new(work: &EngineJob, done: Option<Outcome<'_>>) -> Self {
         match (done, work) {
-            (Some(Done { written, elapsed }), _) => Self {
+            (Some(Outcome { written, elapsed }), _) => Self {
                 data_bytes: written.data_bytes.0,
                 metadata_blocks: written.metadata_blocks.0,
                 uuid: Some(written.base_uuid.to_string()),
                 elapsed_ms: u64::try_from(elapsed.as_millis()).ok(),
             },
-            (None, Work::Direct(layout)) => Self {
+            (None, EngineJob::Direct(layout)) => Self {
                 data_bytes: layout.data_bytes().0,
                 metadata_blocks: layout.metadata_blocks.0,
                 uuid: Some(layout.uuid.to_string()),
                 elapsed_ms: None,
             },
-            (None, Work::Kernel(work)) => {
+            (None, EngineJob::Kernel(work)) => {
                 let needs = work.plan.needs(work.kernel.facts.data_block);
                 Self {
                     data_bytes: needs.data.0,
@@ -249,7 +249,7 @@ fn changed_blocks(layout: &Layout) -> u64 {
     layout.devices.iter().map(changed).sum()
 }
 
-fn devices(work: &Work) -> Vec<DeviceSummary> {
+fn devices(work: &EngineJob) -> Vec<DeviceSummary> {
     let all = &work.plan().devices;
     let summary = |(at, device): (usize, &PlannedDevice)| DeviceSummary {
         layer: device.layer.as_ref().map(|layer| layer.id.to_string()),

@@ -7,13 +7,13 @@
 use rayon::prelude::*;
 
 use super::error::Error;
-use super::planned_conversion::Prepared;
+use super::planned_conversion::PlannedConversion;
 use super::read::{read_layer, threads};
 use super::store_times::Stores;
 use crate::progress::{Phase, Progress};
 use crate::tree::first_difference;
 
-impl Prepared {
+impl PlannedConversion {
     /// Reads all names and attributes once more.
     ///
     /// # Errors

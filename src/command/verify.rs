@@ -8,19 +8,20 @@ use std::path::{Path, PathBuf};
 
 use super::dead_end::dead_end;
 use super::error::Error;
-use super::held::Held;
+use super::held::LockedRoot;
 use super::left::left_by_conversion;
 use super::mount_times::mounts;
 use super::mounted::expect_unmounted;
-use super::planned_conversion::Prepared;
+use super::planned_conversion::PlannedConversion;
 use super::pool_of::{expect_known, is_of, pool_of};
 use super::put_back::is_out_and_whole;
 use super::read_only::read_only;
 use super::request::VerifyRequest;
-use super::writer::Work;
+use super::writer::EngineJob;
 use crate::chain::Chain;
 use crate::commit::{
-    self, Committed, Conversion, Depth, DeviceSide, Stage, State, StoreOfAufs, Verified, now,
+    self, CommitRecord, Conversion, Depth, DeviceSide, Stage, State, StoreOfAufs,
+    VerificationRecord, now,
 };
 use crate::docker::{self, CacheId, Root, StorePaths};
 use crate::engine::direct::WrittenRun;
@@ -31,7 +32,7 @@ use crate::progress::Progress;
 use crate::staging::STAGE_NAME;
 use crate::tree::shown;
 use crate::verify::{
-    self, Ask, BranchNow, Devices, LayerDamage, Mode, Noted, Report, Tree, Verdict,
+    self, Ask, BranchNow, ConversionNotes, Devices, LayerDamage, Mode, Report, Tree, Verdict,
 };
 
 /// Verifies the devicemapper side if there is one, else the aufs side. Docker's files are not changed; what came of it is
@@ -52,7 +53,7 @@ pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<Report
     {
         return Err(dead_end(&path).unwrap_or_else(|| no_root(path)));
     }
-    let held = Held::for_reading(&path, &request.host)?;
+    let held = LockedRoot::for_reading(&path, &request.host)?;
     privileges::check(&request.host, &path, Purpose::Read)?;
     expect_unmounted(&path, &request.host)?;
     let (conversion, lost) = recorded(&path)?;
@@ -87,7 +88,7 @@ pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<Report
     let is_noted =
         |one: &Conversion| matches!(one.story().state, State::Converted | State::Committing);
     if let Some(conversion) = conversion.filter(is_noted) {
-        let verified = Verified {
+        let verified = VerificationRecord {
             aufs_times: aufs.times_after(&report),
             ..noted(&report, seen.map(|seen| seen.with_mounts(mounts(&report))))
         };
@@ -147,7 +148,7 @@ fn expect_judgeable(
 fn note(
     path: &Path,
     conversion: &Conversion,
-    verified: Verified,
+    verified: VerificationRecord,
     report: &mut Report,
 ) -> Result<(), Error> {
     let story = conversion.story();
@@ -203,8 +204,8 @@ fn way_back(path: &Path, conversion: &Conversion, mode: Mode) -> Result<Option<S
 }
 
 /// What the journal keeps of a verification.
-pub(super) fn noted(report: &Report, seen: Option<DeviceSide>) -> Verified {
-    Verified {
+pub(super) fn noted(report: &Report, seen: Option<DeviceSide>) -> VerificationRecord {
+    VerificationRecord {
         at: now(),
         full: report.mode == Mode::Full,
         verdict: report.verdict,
@@ -361,7 +362,7 @@ pub(super) fn look(
         conversion: None,
         known_damage: &known_damage(path, conversion),
         // Of a conversion whose journal is gone, nothing is.
-        noted: Some(Noted {
+        noted: Some(ConversionNotes {
             branch: &branch,
             is_copied: &is_copied,
             entries: conversion.map_or(&none, |one| &one.story().entries),
@@ -390,7 +391,7 @@ fn image_of(has_devices: bool) -> &'static str {
 
 /// Verifies what a conversion has staged. Contents are proven by the checksums of what was written, where there are some.
 pub(super) fn staged_report(
-    prepared: &Prepared,
+    prepared: &PlannedConversion,
     stage: &Stage,
     runs: Option<&[WrittenRun]>,
     progress: &dyn Progress,
@@ -403,8 +404,8 @@ pub(super) fn staged_report(
     );
     let aufs = root.join("aufs");
     let target = match &prepared.work {
-        Work::Direct(_) => &Target::LoopFiles,
-        Work::Kernel(work) => &work.kernel.target,
+        EngineJob::Direct(_) => &Target::LoopFiles,
+        EngineJob::Kernel(work) => &work.kernel.target,
     };
     let mounts = MountPoints::inside(stage.path(), "verify")?;
     let request = verify::Request {
@@ -445,7 +446,7 @@ pub(super) fn staged_report(
 fn store_of_aufs(path: &Path, conversion: Option<&Conversion>) -> StoreOfAufs {
     match conversion {
         Some(conversion) => conversion.story().removal.store.clone(),
-        None => Committed::read(path).map_or_else(StoreOfAufs::default, |one| one.store_of_aufs),
+        None => CommitRecord::read(path).map_or_else(StoreOfAufs::default, |one| one.store_of_aufs),
     }
 }
 
@@ -468,7 +469,7 @@ fn original_store(path: &Path, conversion: Option<&Conversion>) -> Option<PathBu
 fn known_damage(path: &Path, conversion: Option<&Conversion>) -> Vec<LayerDamage> {
     match conversion {
         Some(conversion) => conversion.story().verified.damaged.clone(),
-        None => Committed::read(path).map_or_else(Vec::new, |record| record.damaged),
+        None => CommitRecord::read(path).map_or_else(Vec::new, |record| record.damaged),
     }
 }
 

@@ -7,10 +7,12 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use super::error::Error;
-use super::order::{Order, Planned, images_without_layers, started_at, with_own_layer};
+use super::order::{
+    PlanRecord, RecordedOptions, images_without_layers, started_at, with_own_layer,
+};
 use super::read::{layer_of, read_branch};
 use crate::chain::Chain;
-use crate::commit::{Leftover, State, Story};
+use crate::commit::{JournalState, Leftover, State};
 use crate::docker::{
     self, AufsLayer, CONFIG, ContainerId, CopyFault, LEGACY_CONFIG, Model, Orphans, Root, Survey,
     Use,
@@ -44,7 +46,7 @@ pub(super) fn expect_whole_source(
 /// As [`expect_whole_source`].
 pub(super) fn expect_all_of(
     (path, stage): (&Path, &Path),
-    story: &Story,
+    story: &JournalState,
     cancel: &Cancel,
 ) -> Result<(), Error> {
     expect_store_of((path, stage))?;
@@ -55,7 +57,7 @@ pub(super) fn expect_all_of(
     let root = Root::open(path)?;
     let model = Survey::read(&root).into_model(Orphans::LeaveOut);
     let model = model.map_err(|error| lost_source(Chain(&error).to_string()))?;
-    let Some(planned) = Order::planned_in(story) else {
+    let Some(planned) = RecordedOptions::planned_in(story) else {
         return Ok(());
     };
     let marks: BTreeMap<&str, &LayerMark> = planned
@@ -105,7 +107,7 @@ fn lost_source(path: &Path, lost: String) -> Error {
 struct View<'a> {
     root: &'a Root,
     model: &'a Model,
-    planned: &'a Planned,
+    planned: &'a PlanRecord,
     /// Whether times of change tell anything.
     is_same_place: bool,
 }

@@ -7,14 +7,14 @@ use uuid::Uuid;
 
 use super::error::Error;
 use super::notes::Notes;
-use super::planned_conversion::Prepared;
+use super::planned_conversion::PlannedConversion;
 use super::preflight;
-use super::summary::{Done, Summary};
+use super::summary::{Outcome, Summary};
 use super::verify::{digests, noted, staged_report};
-use super::writer::Work;
-use super::written::Written;
+use super::writer::EngineJob;
+use super::written::WrittenPool;
 use crate::chain::Chain;
-use crate::commit::{self, AsRead, ProgressFile, Record, Stage, Verified};
+use crate::commit::{self, BranchesRead, ProgressFile, Record, Stage, VerificationRecord};
 use crate::daemon::check_devices;
 use crate::devicemapper::driver_files::{
     BASE_FILE, DEVICE_SET_FILE, Device, DeviceId, DeviceSet, TRANSACTION_FILE, Transaction,
@@ -25,7 +25,7 @@ use crate::progress::{Phase, Progress};
 use crate::units::Bytes;
 use crate::verify::{LayerDamage, Verdict};
 
-impl Prepared {
+impl PlannedConversion {
     /// The plan.
     pub fn plan(&self) -> &Plan {
         self.work.plan()
@@ -105,7 +105,7 @@ impl Prepared {
         self.expect_no_obstacles()?;
         let began = Instant::now();
         let written = self.write_and_move(began, progress)?;
-        let done = Done {
+        let done = Outcome {
             written: &written,
             elapsed: began.elapsed(),
         };
@@ -116,7 +116,11 @@ impl Prepared {
         Ok(summary)
     }
 
-    fn write_and_move(&self, began: Instant, progress: &dyn Progress) -> Result<Written, Error> {
+    fn write_and_move(
+        &self,
+        began: Instant,
+        progress: &dyn Progress,
+    ) -> Result<WrittenPool, Error> {
         let root = self.source.root.path();
         let (mut stage, done) = if let Some(resumed) = &self.source.resumed {
             (Stage::reopen(root)?, Some(&resumed.done))
@@ -161,7 +165,7 @@ impl Prepared {
             Error::Kernel(error) => matches!(error, kernel::Error::NotResumed(_)),
             // What is wrong once would be gone on with; and the plan of a layer that changed is another.
             Error::Wrong { .. } | Error::LayerChanged { .. } => false,
-            _ => matches!(self.work, Work::Direct(_)),
+            _ => matches!(self.work, EngineJob::Direct(_)),
         };
         let keep = durable > 0 && is_kept;
         stage.keep_for_resume(keep);
@@ -189,7 +193,7 @@ impl Prepared {
         stage: &Stage,
         checkpoints: Checkpoints<'_>,
         progress: &dyn Progress,
-    ) -> Result<Written, Error> {
+    ) -> Result<WrittenPool, Error> {
         let owner = self.source.root.owner();
         let owner = (owner.uid, owner.gid);
         let home = stage.create_driver_home(owner)?;
@@ -197,7 +201,7 @@ impl Prepared {
         // A pool of a directory that is gone may have the name of this one: Docker would take it for the new one.
         check_devices(&home, &request.host)?;
         match &self.work {
-            Work::Direct(layout) => {
+            EngineJob::Direct(layout) => {
                 let (data, metadata) = stage.create_loop_directory(owner)?;
                 let options = direct::Options {
                     jobs: request.jobs,
@@ -207,9 +211,9 @@ impl Prepared {
                 };
                 let target = direct::Target { data, metadata };
                 let runs = direct::write(layout, &target, &options, progress)?;
-                Ok(Written::direct(layout, request.verify.then_some(runs)))
+                Ok(WrittenPool::direct(layout, request.verify.then_some(runs)))
             }
-            Work::Kernel(work) => {
+            EngineJob::Kernel(work) => {
                 let files = match work.sizes {
                     Some(sizes) => Some((stage.create_loop_directory(owner)?, sizes)),
                     None => None,
@@ -228,7 +232,7 @@ impl Prepared {
                     programs: &work.kernel.programs,
                 };
                 let built = kernel::write(&work.plan, &place, &options, progress)?;
-                Ok(Written::kernel(built))
+                Ok(WrittenPool::kernel(built))
             }
         }
     }
@@ -247,7 +251,7 @@ impl Prepared {
         stage: &Stage,
         runs: Option<&[direct::WrittenRun]>,
         progress: &dyn Progress,
-    ) -> Result<Option<Verified>, Error> {
+    ) -> Result<Option<VerificationRecord>, Error> {
         if !self.source.request.verify {
             return Ok(None);
         }
@@ -275,7 +279,7 @@ impl Prepared {
     fn move_in_place(
         &self,
         stage: &mut Stage,
-        verified: Option<Verified>,
+        verified: Option<VerificationRecord>,
         progress: &dyn Progress,
     ) -> Result<Vec<LayerDamage>, Error> {
         progress.start(Phase::Switch, 0);
@@ -284,7 +288,7 @@ impl Prepared {
         }
         let alone = || self.source.expect_alone();
         let resumed = self.source.resumed.as_ref();
-        let read = AsRead {
+        let read = BranchesRead {
             hidden: self.hidden.clone(),
             is_written_since: resumed.is_some_and(|resumed| resumed.is_written_since),
         };

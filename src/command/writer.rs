@@ -32,7 +32,7 @@ pub enum Writer {
 
 /// A writer that was found able to do it.
 #[derive(Clone, Debug)]
-pub(super) enum Ready {
+pub(super) enum CheckedTarget {
     Direct,
     Kernel(Kernel),
 }
@@ -48,14 +48,14 @@ pub(super) struct Kernel {
 
 /// What a writer is about to write.
 #[derive(Debug)]
-pub(super) enum Work {
+pub(super) enum EngineJob {
     Direct(Layout),
-    Kernel(Box<KernelWork>),
+    Kernel(Box<KernelJob>),
 }
 
 /// The kernel engine's work.
 #[derive(Debug)]
-pub(super) struct KernelWork {
+pub(super) struct KernelJob {
     pub(super) kernel: Kernel,
     pub(super) plan: Plan,
     /// Sizes of the loop files, if the pool is on such.
@@ -72,7 +72,7 @@ impl Writer {
     }
 
     /// Looks whether it can be done here; changes nothing.
-    pub(super) fn check(&self) -> Result<Ready, Error> {
+    pub(super) fn check(&self) -> Result<CheckedTarget, Error> {
         self.expect_names_for_docker()?;
         self.ready(Target::check)
     }
@@ -96,20 +96,20 @@ impl Writer {
     }
 
     /// Looks whether it can be gone on with here what an earlier run began; changes nothing.
-    pub(super) fn check_left(&self, transaction_before: u64) -> Result<Ready, Error> {
+    pub(super) fn check_left(&self, transaction_before: u64) -> Result<CheckedTarget, Error> {
         self.ready(|target| target.check_left(transaction_before))
     }
 
     fn ready(
         &self,
         check: impl FnOnce(&Target) -> Result<Facts, crate::pool::device_error::Error>,
-    ) -> Result<Ready, Error> {
+    ) -> Result<CheckedTarget, Error> {
         Ok(match self {
-            Self::Direct => Ready::Direct,
+            Self::Direct => CheckedTarget::Direct,
             Self::Kernel {
                 target,
                 file_system,
-            } => Ready::Kernel(Kernel {
+            } => CheckedTarget::Kernel(Kernel {
                 target: target.clone(),
                 file_system: *file_system,
                 facts: check(target).map_err(kernel::Error::from)?,
@@ -158,7 +158,7 @@ pub(super) fn pool_options(target: &Target) -> Vec<String> {
     }
 }
 
-impl Ready {
+impl CheckedTarget {
     /// The device-mapper name of the operator's pool, if that is where the layers go.
     pub(super) fn pool(&self) -> Option<&str> {
         match self {
@@ -176,9 +176,13 @@ impl Ready {
     }
 
     /// Plans the layers for this writer.
-    pub(super) fn plan(&self, layers: Vec<Layer>, options: &plan::Options) -> Result<Work, Error> {
+    pub(super) fn plan(
+        &self,
+        layers: Vec<Layer>,
+        options: &plan::Options,
+    ) -> Result<EngineJob, Error> {
         let kernel = match self {
-            Self::Direct => return Ok(Work::Direct(plan::lay_out(layers, options)?)),
+            Self::Direct => return Ok(EngineJob::Direct(plan::lay_out(layers, options)?)),
             Self::Kernel(kernel) => kernel.clone(),
         };
         let plan = match kernel.file_system {
@@ -191,7 +195,7 @@ impl Ready {
             Target::LoopFiles => Some(plan.pool_sizes(options)?),
             _ => None,
         };
-        Ok(Work::Kernel(Box::new(KernelWork {
+        Ok(EngineJob::Kernel(Box::new(KernelJob {
             kernel,
             plan,
             sizes,
@@ -199,7 +203,7 @@ impl Ready {
     }
 }
 
-impl Work {
+impl EngineJob {
     /// The devices.
     pub(super) fn plan(&self) -> &Plan {
         match self {
@@ -265,7 +269,7 @@ impl Work {
         let Self::Kernel(work) = self else {
             return Ok(None);
         };
-        let KernelWork { kernel, plan, .. } = &**work;
+        let KernelJob { kernel, plan, .. } = &**work;
         let Some(space) = kernel.facts.space else {
             return Ok(None);
         };

@@ -12,7 +12,7 @@ use crate::verify::LayerDamage;
 
 /// What an engine wrote.
 #[derive(Debug)]
-pub(super) struct Written {
+pub(super) struct WrittenPool {
     /// UUID of the base device's file system.
     pub(super) base_uuid: Uuid,
     /// What the devices take in the pool.
@@ -24,10 +24,10 @@ pub(super) struct Written {
     /// Layers that were damaged before, as the verification found.
     pub(super) damaged: Vec<LayerDamage>,
     /// What lies outside the staging directory.
-    outside: Option<kernel::Built>,
+    outside: Option<kernel::FinishedPool>,
 }
 
-impl Written {
+impl WrittenPool {
     pub(super) fn direct(layout: &Layout, runs: Option<Vec<WrittenRun>>) -> Self {
         Self {
             base_uuid: layout.uuid,
@@ -39,7 +39,7 @@ impl Written {
         }
     }
 
-    pub(super) fn kernel(built: kernel::Built) -> Self {
+    pub(super) fn kernel(built: kernel::FinishedPool) -> Self {
         Self {
             base_uuid: built.base_uuid,
             data_bytes: built.used_data,

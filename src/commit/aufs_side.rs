@@ -31,7 +31,7 @@ pub enum Depth {
 
 /// What the conversion found when it read the branches, that is to be noted.
 #[derive(Clone, Debug, Default)]
-pub struct AsRead {
+pub struct BranchesRead {
     /// Names in the branches that a whiteout beside them hides, by paths relative to the root.
     pub hidden: BTreeSet<String>,
     /// Whether branches were written to after the devices were written from them, behind their times of modification: that is in no device.
@@ -76,7 +76,7 @@ impl AufsSide {
         root: &Path,
         store: &Path,
         layers: &BTreeSet<String>,
-        read: &AsRead,
+        read: &BranchesRead,
     ) -> Result<Self, Error> {
         let diff = root.join("aufs/diff");
         // Sorted by name, as the digest of all times wants it.

@@ -25,14 +25,14 @@ use uuid::Uuid;
 
 use super::durable::sync_directory;
 use super::error::Error;
-use super::journal::{Journal, Story};
+use super::journal::{Journal, JournalState};
 use super::kept::all_removed;
 use super::record::Record;
-use super::second_place::{Beside, CONTAINERS, MARK, place};
+use super::second_place::{CONTAINERS, MARK, SecondPlace, place};
 use super::state::State;
 use super::times::Times;
 use crate::docker::Dir;
-use crate::removal::{Kept, remove as remove_tree};
+use crate::removal::{Remainder, remove as remove_tree};
 use crate::sys::Identity;
 use crate::units::{BLOCK_BYTES, Bytes};
 
@@ -101,7 +101,7 @@ pub fn check_space(root: &Path, sizes: impl Iterator<Item = usize>) -> Result<()
 }
 
 /// Makes the place if the root needs one, and notes it in the journal. Durable on return.
-pub(super) fn create(root: &Path, journal: &Journal) -> Result<Option<Beside>, Error> {
+pub(super) fn create(root: &Path, journal: &Journal) -> Result<Option<SecondPlace>, Error> {
     let containers = root.join(CONTAINERS);
     let path = place(root);
     // What a run left that was killed before it could note it.
@@ -111,7 +111,7 @@ pub(super) fn create(root: &Path, journal: &Journal) -> Result<Option<Beside>, E
     if !has_own_mount(root)? {
         return Ok(None);
     }
-    let beside = Beside {
+    let beside = SecondPlace {
         id: Uuid::new_v4().to_string(),
         times: Times::of(root, CONTAINERS).map_err(Error::io(&containers, "look at"))?,
     };
@@ -136,7 +136,7 @@ pub(super) fn create(root: &Path, journal: &Journal) -> Result<Option<Beside>, E
 }
 
 /// Makes sure that the place is there of which the journal knows, and no other. `found` is what was found in order.
-pub(super) fn check(root: &Path, story: &Story, found: Option<&Dir>) -> Result<(), Error> {
+pub(super) fn check(root: &Path, story: &JournalState, found: Option<&Dir>) -> Result<(), Error> {
     let moved = matches!(story.state, State::Switching | State::Converted);
     match (&story.beside, found) {
         (Some(_), None) => Err(Error::ContainersNotMounted {
@@ -177,12 +177,12 @@ fn mark_in(place: &Dir) -> Result<Option<String>, Error> {
 }
 
 /// Removes the place, if there is one. The journal knows before that it is needed no more. What cannot go is returned.
-pub(super) fn remove(root: &Path, stage: &Path) -> Result<Kept, Error> {
+pub(super) fn remove(root: &Path, stage: &Path) -> Result<Remainder, Error> {
     let path = place(root);
     if path.symlink_metadata().is_err() {
-        return Ok(Kept::default());
+        return Ok(Remainder::default());
     }
-    let beside = Story::read(stage)?.and_then(|story| story.beside);
+    let beside = JournalState::read(stage)?.and_then(|story| story.beside);
     if beside.is_some() {
         Journal::reopen(stage)?.append(&Record::NothingBeside)?;
     }

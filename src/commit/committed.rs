@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 use super::clock::now;
 use super::durable::sync_directory;
 use super::error::Error;
-use super::journal::Story;
+use super::journal::JournalState;
 use super::regular_files::read_regular;
 use super::removal::StoreOfAufs;
-use super::verified::Verified;
+use super::verified::VerificationRecord;
 use crate::date;
 use crate::shell::own;
 use crate::verify::LayerDamage;
@@ -29,7 +29,7 @@ pub(super) const NEW_FILE: &str = "committed.json";
 
 /// A conversion whose aufs side was removed. Times are in seconds since 1970.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Committed {
+pub struct CommitRecord {
     /// The version of the tool that began it.
     pub tool: String,
     /// When it was begun.
@@ -37,7 +37,7 @@ pub struct Committed {
     /// When the result was in place.
     pub switched_at: Option<u64>,
     /// The proof.
-    pub verified: Option<Verified>,
+    pub verified: Option<VerificationRecord>,
     /// What was ordered, in the words of whoever did; it tells where the pool is. Earlier versions did not note it.
     #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     pub order: serde_json::Value,
@@ -51,7 +51,7 @@ pub struct Committed {
     pub committed_at: u64,
 }
 
-impl Committed {
+impl CommitRecord {
     /// The record in a root, if there is one that can be read.
     pub fn read(root: &Path) -> Option<Self> {
         let bytes = read_regular(&root.join(FILE)).ok().flatten()?;
@@ -78,13 +78,13 @@ impl Committed {
         })
     }
 
-    pub(super) fn of(story: &Story) -> Self {
+    pub(super) fn of(story: &JournalState) -> Self {
         let verified = story.verified.decisive().cloned();
         Self {
             tool: story.begun.tool.clone(),
             begun_at: story.begun.at,
             switched_at: story.switched_at,
-            verified: verified.map(|verified| Verified {
+            verified: verified.map(|verified| VerificationRecord {
                 damaged: Vec::new(),
                 ..verified.told()
             }),

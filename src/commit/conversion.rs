@@ -10,24 +10,24 @@ use super::aufs_side::Depth;
 use super::config::DRIVER;
 use super::durable::sync_file_system;
 use super::error::Error;
-use super::journal::{Journal, Story};
+use super::journal::{Journal, JournalState};
 use super::leftover::Leftover;
-use super::moves::{Ground, Move};
-use super::record::{Record, Switching};
+use super::moves::{Move, Roots};
+use super::record::{Record, SwitchPlan};
 use super::regular_files::read_regular;
 use super::removal::REMOVED;
 use super::remove::{expect_unmounted_result, remove_stage};
 use super::since::Changes;
 use super::state::State;
-use super::switch::{self, ExpectAlone, TakenBack, Untold, not_alone};
-use super::verified::Verified;
+use super::switch::{self, ExpectAlone, OnDaemonFailure, SwitchUndo, not_alone};
+use super::verified::VerificationRecord;
 use super::whereabouts::{Whereabouts, in_the_way};
 use super::{originals, others, second_place, size};
 use crate::chain::Chain;
 use crate::daemon::Host;
 use crate::daemon::first_start::check_recorded;
 use crate::docker::{CacheId, config_with_driver};
-use crate::removal::Kept;
+use crate::removal::Remainder;
 use crate::units::Bytes;
 use crate::verify::BranchNow;
 
@@ -47,7 +47,7 @@ pub struct Conversion {
     pub(super) stage: PathBuf,
     /// Where the containers' configs are staged.
     configs: PathBuf,
-    pub(super) story: Story,
+    pub(super) story: JournalState,
 }
 
 impl Conversion {
@@ -70,7 +70,7 @@ impl Conversion {
     }
 
     /// What its journal tells.
-    pub fn story(&self) -> &Story {
+    pub fn story(&self) -> &JournalState {
         &self.story
     }
 
@@ -84,8 +84,8 @@ impl Conversion {
         &self.stage
     }
 
-    fn ground(&self) -> Ground<'_> {
-        Ground {
+    fn ground(&self) -> Roots<'_> {
+        Roots {
             root: &self.root,
             stage: &self.stage,
             configs: &self.configs,
@@ -296,7 +296,7 @@ impl Conversion {
     /// [`Error::NotInPlace`].
     pub fn expect_in_place(&self) -> Result<(), Error> {
         let is_staged =
-            |one: &Switching| one.moves.iter().any(|step| step.is_staged(self.ground()));
+            |one: &SwitchPlan| one.moves.iter().any(|step| step.is_staged(self.ground()));
         let staged = self.story.switching.as_ref().is_none_or(is_staged);
         let missing = IN_PLACE
             .iter()
@@ -349,9 +349,9 @@ impl Conversion {
         let is_used = !self.changes()?.is_empty();
         let journal = Journal::reopen(&self.stage)?;
         if !is_used {
-            return switch::forward(switching, self.ground(), &journal, Untold::Stay);
+            return switch::forward(switching, self.ground(), &journal, OnDaemonFailure::Stay);
         }
-        let moved = switch::advance(switching, self.ground(), &journal, Untold::Stay);
+        let moved = switch::advance(switching, self.ground(), &journal, OnDaemonFailure::Stay);
         moved.map_err(|cause| Error::StuckHalfWay {
             root: self.root.clone(),
             cause: Box::new(cause),
@@ -363,7 +363,7 @@ impl Conversion {
     /// # Errors
     ///
     /// [`Error::Io`].
-    pub fn note_verified(&self, verified: Verified) -> Result<(), Error> {
+    pub fn note_verified(&self, verified: VerificationRecord) -> Result<(), Error> {
         Journal::reopen(&self.stage)?.append(&Record::Verified(verified))
     }
 
@@ -372,7 +372,7 @@ impl Conversion {
     /// # Errors
     ///
     /// [`Error::NotAlone`], [`Error::NotBegun`]: nothing has been changed. [`Error::TakingBack`]: it can be called again.
-    pub fn take_back(&self, alone: ExpectAlone<'_>) -> Result<TakenBack, Error> {
+    pub fn take_back(&self, alone: ExpectAlone<'_>) -> Result<SwitchUndo, Error> {
         alone().map_err(not_alone(&self.root, "rollback"))?;
         let taking_back = |cause| Error::TakingBack {
             root: self.root.clone(),
@@ -383,7 +383,7 @@ impl Conversion {
                 Ok(journal) => journal.note_undone(),
                 Err(error) => log::debug!("{}", Chain(&error)),
             }
-            return Ok(TakenBack::default());
+            return Ok(SwitchUndo::default());
         };
         let going_back = Record::RollingBack {
             aufs_times: self.aufs_times(),
@@ -457,7 +457,7 @@ impl Conversion {
     ///
     /// [`Error::Unchangeable`], [`Error::OnlyOriginal`]; nothing has been changed.
     pub fn expect_way_back(&self) -> Result<(), Error> {
-        let mut flagged = Kept::default();
+        let mut flagged = Remainder::default();
         for step in self.story.switching.iter().flat_map(|one| &one.moves) {
             step.expect_way_back(self.ground(), &mut flagged)?;
         }

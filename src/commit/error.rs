@@ -10,9 +10,9 @@ use crate::daemon::NotAlone;
 use crate::daemon::first_start::SwitchError;
 use crate::docker::ReadError;
 use crate::holder::AtWork;
-use crate::mount_table::{Found, told};
-use crate::removal::Kept;
-use crate::shell::{Again, own, word};
+use crate::mount_table::{MountFound, told};
+use crate::removal::Remainder;
+use crate::shell::{SameCommand, own, word};
 use crate::tree::{escape, shown};
 use crate::units::Bytes;
 
@@ -136,7 +136,7 @@ pub enum Error {
         listed(files),
         if *is_begun { "removed" } else { "changed" },
         set_aside(root, files),
-        Again::new(words, root)
+        SameCommand::new(words, root)
     )]
     OthersFiles {
         /// The Docker root.
@@ -297,13 +297,13 @@ pub enum Error {
     )]
     Mounted {
         /// At least one.
-        mounts: Vec<Found>,
+        mounts: Vec<MountFound>,
     },
     /// A directory cannot be moved, or loses no names.
     #[error("{kept}, then the same command again; nothing was changed")]
     Unchangeable {
         /// Which, and what to do.
-        kept: Kept,
+        kept: Remainder,
     },
     /// Not all could be removed.
     #[error(
@@ -314,7 +314,7 @@ pub enum Error {
         /// What was to be removed.
         path: PathBuf,
         /// What stays, and what to do.
-        kept: Kept,
+        kept: Remainder,
     },
     /// One of the sides is not what it was at the last look, once the aufs side was out of the root.
     #[error(

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::config_paths::directory_of_config;
 use super::moves::{Move, place, replace};
-use super::record::Switching;
+use super::record::SwitchPlan;
 
 /// Makes sure that the moves are those of a conversion: the two directories, then containers' configs, each once; and that
 /// only directories in which something is moved get their times back.
@@ -13,7 +13,7 @@ use super::record::Switching;
 /// # Errors
 ///
 /// What no conversion writes.
-pub(super) fn check(switching: &Switching) -> Result<(), &'static str> {
+pub(super) fn check(switching: &SwitchPlan) -> Result<(), &'static str> {
     let [driver, image, configs @ ..] = &switching.moves[..] else {
         return Err("it does not move what a conversion moves");
     };
@@ -50,19 +50,19 @@ pub(super) fn check(switching: &Switching) -> Result<(), &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commit::file_digests::Written;
+    use crate::commit::file_digests::FileDigests;
     use crate::commit::times::Times;
 
     const CONTAINER: &str =
         "containers/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
-    fn of_a_conversion() -> Switching {
+    fn of_a_conversion() -> SwitchPlan {
         let times = |path: &str| Times {
             path: path.to_owned(),
             accessed: (1, 0),
             modified: (1, 0),
         };
-        Switching {
+        SwitchPlan {
             moves: vec![
                 place("devicemapper", "devicemapper"),
                 place("image", "image/devicemapper"),
@@ -70,7 +70,7 @@ mod tests {
                 replace(&format!("{CONTAINER}/config.json")),
             ],
             times: vec![times("image"), times(CONTAINER)],
-            written: Written::default(),
+            written: FileDigests::default(),
             data: None,
             aufs: None,
             daemon: None,
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn no_other_move_is_accepted() {
-        let forgeries: [fn(&mut Switching); 10] = [
+        let forgeries: [fn(&mut SwitchPlan); 10] = [
             |one| one.moves.clear(),
             |one| one.moves.swap(0, 1),
             |one| one.moves[0] = place("devicemapper", "volumes"),

@@ -9,16 +9,19 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 
 use super::error::Error;
-use super::removal::{GOING, Waiting};
+use super::removal::{GOING, WaitingPlace};
 use super::stamp::{SIDES, pieces_in, place};
 use super::sums::PARTS;
-use crate::removal::{Cause, Kept, Stuck, remove_unless};
+use crate::removal::{Cause, Obstacle, Remainder, remove_unless};
 use crate::sys::frozen;
 
 /// Removes both sides. The image store goes last: as long as the branches go, it is what the copy beside the devices is compared with. What
 /// cannot be removed is returned.
-pub(super) fn remove_waiting(waiting: &Waiting, stop: &dyn Fn() -> bool) -> Result<Kept, Error> {
-    let mut kept = Kept::default();
+pub(super) fn remove_waiting(
+    waiting: &WaitingPlace,
+    stop: &dyn Fn() -> bool,
+) -> Result<Remainder, Error> {
+    let mut kept = Remainder::default();
     for (side, at) in waiting.sides() {
         let above = at.parent().unwrap_or(&at).to_owned();
         let going = above.join(GOING).join(side);
@@ -49,8 +52,8 @@ fn remove_pieces(
     side: &str,
     (at, going): (&Path, &Path),
     stop: &dyn Fn() -> bool,
-) -> Result<Kept, Error> {
-    let mut kept = Kept::default();
+) -> Result<Remainder, Error> {
+    let mut kept = Remainder::default();
     for inner in pieces_in(side, going)? {
         kept.extend(remove_all(&place(going, &inner), stop)?);
     }
@@ -68,18 +71,18 @@ fn remove_pieces(
     Ok(kept)
 }
 
-fn remove_all(path: &Path, stop: &dyn Fn() -> bool) -> Result<Kept, Error> {
+fn remove_all(path: &Path, stop: &dyn Fn() -> bool) -> Result<Remainder, Error> {
     remove_unless(path, stop).ok_or(Error::Interrupted)
 }
 
 /// Makes the directories that pieces are renamed to. A disk may be too full for them, so they are made before anything goes.
-pub(super) fn make_room(waiting: &Waiting) -> Result<(), Error> {
+pub(super) fn make_room(waiting: &WaitingPlace) -> Result<(), Error> {
     rooms(waiting).try_for_each(|path| create_dirs(&path).map_err(Error::io(&path, "create")))
 }
 
 /// Removes them, as long as nothing is in them.
-pub(super) fn remove_room(waiting: &Waiting) -> Kept {
-    let mut kept = Kept::default();
+pub(super) fn remove_room(waiting: &WaitingPlace) -> Remainder {
+    let mut kept = Remainder::default();
     let rooms: Vec<_> = rooms(waiting).collect();
     for path in rooms.iter().rev() {
         remove_empty(path, &mut kept);
@@ -88,7 +91,7 @@ pub(super) fn remove_room(waiting: &Waiting) -> Kept {
 }
 
 /// From the outermost on. The image store takes the whole of its place.
-fn rooms(waiting: &Waiting) -> impl Iterator<Item = PathBuf> {
+fn rooms(waiting: &WaitingPlace) -> impl Iterator<Item = PathBuf> {
     let aufs = waiting.aufs_in.join(GOING).join(SIDES[0]);
     let parts = PARTS.map(|part| aufs.join(part));
     let above = [waiting.image_in.join(GOING), waiting.aufs_in.join(GOING)];
@@ -106,7 +109,7 @@ fn set_aside(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// Why a piece cannot be renamed, or a directory not removed.
-fn stuck(path: &Path, op: &'static str, error: &io::Error) -> Stuck {
+fn stuck(path: &Path, op: &'static str, error: &io::Error) -> Obstacle {
     let errno = Errno::from_raw(error.raw_os_error().unwrap_or_default());
     let above = path.parent().unwrap_or(path);
     // What is below them keeps its flags, and its times: they tell whether it was written to.
@@ -119,14 +122,14 @@ fn stuck(path: &Path, op: &'static str, error: &io::Error) -> Stuck {
         _ => None,
     }
     .unwrap_or((path, Cause::Errno(op, errno)));
-    Stuck {
+    Obstacle {
         path: path.to_owned(),
         cause,
     }
 }
 
 /// Removes a directory that has nothing in it: what has come there meanwhile is nothing that was looked at.
-fn remove_empty(path: &Path, kept: &mut Kept) {
+fn remove_empty(path: &Path, kept: &mut Remainder) {
     match fs::remove_dir(path) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -147,7 +150,7 @@ mod tests {
             "disk/going",
         ] {
             let dir = tempfile::tempdir().unwrap();
-            let waiting = Waiting {
+            let waiting = WaitingPlace {
                 aufs_in: dir.path().join("disk"),
                 image_in: dir.path().join("removed"),
             };
@@ -170,7 +173,7 @@ mod tests {
     #[test]
     fn a_stop_leaves_what_waits_whole() {
         let dir = tempfile::tempdir().unwrap();
-        let waiting = Waiting {
+        let waiting = WaitingPlace {
             aufs_in: dir.path().to_owned(),
             image_in: dir.path().to_owned(),
         };

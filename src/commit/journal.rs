@@ -18,10 +18,10 @@ use super::clock::now;
 use super::durable::sync_directory;
 use super::error::Error;
 use super::expected;
-use super::moves::Ground;
-use super::record::{Begun, Record, Switching};
+use super::moves::Roots;
+use super::record::{Beginning, Record, SwitchPlan};
 use super::removal::Removal;
-use super::second_place::Beside;
+use super::second_place::SecondPlace;
 use super::state::State;
 use super::times::Times;
 use super::verified::Verifications;
@@ -38,9 +38,9 @@ const MAX_BYTES: u64 = 64 << 20; // 64 MiB
 
 /// A journal that was read: the conversion so far.
 #[derive(Clone, Debug)]
-pub struct Story {
+pub struct JournalState {
     /// What was begun.
-    pub begun: Begun,
+    pub begun: Beginning,
     /// Where it stands.
     pub state: State,
     /// The devices whose content is durable, by their places in the plan.
@@ -50,9 +50,9 @@ pub struct Story {
     /// Likewise of the bytes of their files, where no tar tells what these must be.
     pub bytes: BTreeMap<String, String>,
     /// Where the containers' configs are staged, if that is beside them.
-    pub beside: Option<Beside>,
+    pub beside: Option<SecondPlace>,
     /// How it is moved in place, as soon as that was decided.
-    pub switching: Option<Switching>,
+    pub switching: Option<SwitchPlan>,
     /// When the entries of the aufs side had last been changed as the latest rollback began, as a digest.
     pub aufs_times_going_back: Option<String>,
     /// The removal of the aufs side, as it began.
@@ -65,7 +65,7 @@ pub struct Story {
     pub verified: Verifications,
 }
 
-impl Story {
+impl JournalState {
     /// Reads the journal of a staging directory; `None` when there is none, or one whose first line was torn.
     ///
     /// # Errors
@@ -103,7 +103,7 @@ impl Story {
         Ok(Some(story))
     }
 
-    fn new(begun: Begun) -> Self {
+    fn new(begun: Beginning) -> Self {
         Self {
             begun,
             state: State::Writing,
@@ -122,7 +122,7 @@ impl Story {
 
     /// A journal may say that all is in place when its last line could be written but not be taken away again, or that the aufs
     /// side is being removed when the run was killed before it took anything; what lies where is the truth.
-    pub(super) fn settle(&mut self, ground: Ground<'_>) {
+    pub(super) fn settle(&mut self, ground: Roots<'_>) {
         // Nothing of a side that is whole was removed, so what is missing of it in its place is for others to tell.
         let is_out = self.removal.waiting(ground.root, ground.stage).is_used();
         let has_begun = is_out || !self.aufs_is_whole && removal_has_begun(ground.root);
@@ -130,7 +130,7 @@ impl Story {
             self.state = State::Converted;
         }
         let staged =
-            |switching: &Switching| switching.moves.iter().any(|step| step.is_staged(ground));
+            |switching: &SwitchPlan| switching.moves.iter().any(|step| step.is_staged(ground));
         if self.state == State::Converted && self.switching.as_ref().is_some_and(staged) {
             self.state = State::Switching;
         }
@@ -253,7 +253,7 @@ impl Journal {
             path,
             file: Mutex::new(file),
         };
-        journal.append(&Record::Begun(Begun {
+        journal.append(&Record::Begun(Beginning {
             version: VERSION,
             tool: env!("CARGO_PKG_VERSION").to_owned(),
             at: now(),
@@ -401,11 +401,11 @@ mod tests {
     #[test]
     fn what_was_written_is_read() {
         let stage = tempfile::tempdir().unwrap();
-        assert!(Story::read(stage.path()).unwrap().is_none());
+        assert!(JournalState::read(stage.path()).unwrap().is_none());
         let journal = begin(stage.path());
         journal.append(&durable(&[3, 1])).unwrap();
         journal.append(&durable(&[2])).unwrap();
-        let story = Story::read(stage.path()).unwrap().unwrap();
+        let story = JournalState::read(stage.path()).unwrap().unwrap();
         assert_eq!(story.state, State::Writing);
         assert_eq!(story.begun.order, "order");
         assert_eq!(story.durable, [1, 2, 3].into());
@@ -418,7 +418,7 @@ mod tests {
         journal.append(&durable(&[0, 1])).unwrap();
         journal.append(&Record::Undone).unwrap();
         journal.append(&durable(&[0])).unwrap();
-        let story = Story::read(stage.path()).unwrap().unwrap();
+        let story = JournalState::read(stage.path()).unwrap().unwrap();
         assert_eq!(story.state, State::Writing);
         assert_eq!(story.durable, [0].into());
     }
@@ -430,11 +430,11 @@ mod tests {
             let stage = tempfile::tempdir().unwrap();
             begin(stage.path()).append(&durable(&[1])).unwrap();
             append_raw(stage.path(), &line[..end]);
-            let story = Story::read(stage.path()).unwrap().unwrap();
+            let story = JournalState::read(stage.path()).unwrap().unwrap();
             assert_eq!(story.durable, [1].into(), "{end}");
             let journal = Journal::reopen(stage.path()).unwrap();
             journal.append(&durable(&[2])).unwrap();
-            let story = Story::read(stage.path()).unwrap().unwrap();
+            let story = JournalState::read(stage.path()).unwrap().unwrap();
             assert_eq!(story.durable, [1, 2].into(), "{end}");
         }
     }
@@ -443,7 +443,7 @@ mod tests {
     fn a_journal_whose_first_line_was_torn_has_begun_nothing() {
         let stage = tempfile::tempdir().unwrap();
         std::fs::write(stage.path().join(JOURNAL), "{\"record\":\"beg").unwrap();
-        assert!(Story::read(stage.path()).unwrap().is_none());
+        assert!(JournalState::read(stage.path()).unwrap().is_none());
     }
 
     #[test]
@@ -457,7 +457,7 @@ mod tests {
             let stage = tempfile::tempdir().unwrap();
             begin(stage.path());
             append_raw(stage.path(), &(sealed(text) + "\n"));
-            let error = Story::read(stage.path()).unwrap_err();
+            let error = JournalState::read(stage.path()).unwrap_err();
             assert!(matches!(error, Error::Journal { line: 2, .. }), "{text}");
         }
     }
@@ -477,7 +477,7 @@ mod tests {
                 continue;
             }
             std::fs::write(&path, damaged).unwrap();
-            let error = Story::read(stage.path()).unwrap_err();
+            let error = JournalState::read(stage.path()).unwrap_err();
             assert!(matches!(error, Error::Journal { .. }), "{at}");
         }
     }
@@ -488,7 +488,7 @@ mod tests {
         begin(stage.path());
         let line = r#"{"record":"verified","at":1,"full":true}"#;
         append_raw(stage.path(), &(sealed(line) + "\n"));
-        let story = Story::read(stage.path()).unwrap().unwrap();
+        let story = JournalState::read(stage.path()).unwrap().unwrap();
         assert!(story.verified.full.is_none());
         assert_eq!(story.verified.failed.unwrap().verdict, Verdict::NotVerified);
     }

@@ -4,11 +4,11 @@ use std::fs::File;
 use std::path::Path;
 
 use super::error::Error;
-use crate::removal::{Cause, Kept, Stuck};
+use crate::removal::{Cause, Obstacle, Remainder};
 use crate::sys::{Identity, frozen};
 
 /// An error if something was kept.
-pub(super) fn all_removed(path: &Path, kept: Kept) -> Result<(), Error> {
+pub(super) fn all_removed(path: &Path, kept: Remainder) -> Result<(), Error> {
     if kept.is_empty() {
         return Ok(());
     }
@@ -19,20 +19,24 @@ pub(super) fn all_removed(path: &Path, kept: Kept) -> Result<(), Error> {
 }
 
 /// Notes a file or directory that cannot be moved, replaced, or lose names because of a flag.
-pub(super) fn note_flag(path: &Path, kept: &mut Kept) {
+pub(super) fn note_flag(path: &Path, kept: &mut Remainder) {
     if let Some(flag) = frozen(path) {
-        kept.add(Stuck {
+        kept.add(Obstacle {
             path: path.to_owned(),
             cause: Cause::FlagAbove(flag),
         });
     }
 }
 
-pub(super) fn look_at_flag(path: &Path, cause: fn(crate::sys::Frozen) -> Cause, kept: &mut Kept) {
+pub(super) fn look_at_flag(
+    path: &Path,
+    cause: fn(crate::sys::Immutability) -> Cause,
+    kept: &mut Remainder,
+) {
     let is_directory = path.symlink_metadata().is_ok_and(|meta| meta.is_dir());
     let open = File::open(path).ok().filter(|_| is_directory);
     if let Some((_, Some(flag))) = open.and_then(|open| Identity::of(&open).ok()) {
-        kept.add(Stuck {
+        kept.add(Obstacle {
             path: path.to_owned(),
             cause: cause(flag),
         });

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::error::Error;
-use super::journal::Story;
-use super::moves::Ground;
+use super::journal::JournalState;
+use super::moves::Roots;
 use super::remove::expect_unmounted_stage;
 use super::state::State;
 use super::{area, beside, originals, second_place};
@@ -19,7 +19,7 @@ pub enum Leftover {
     /// A staging directory in which no conversion was begun: it can be replaced.
     Stage(PathBuf),
     /// A conversion, wherever it stands, with its staging directory.
-    Conversion(PathBuf, Box<Story>),
+    Conversion(PathBuf, Box<JournalState>),
 }
 
 impl Leftover {
@@ -45,11 +45,11 @@ impl Leftover {
                 _ => Ok(Self::None),
             };
         };
-        match Story::read(&path)? {
+        match JournalState::read(&path)? {
             Some(mut story) => {
                 beside::check(root, &story, place.as_ref())?;
                 let configs = second_place::configs(root, &path, story.beside.as_ref());
-                story.settle(Ground {
+                story.settle(Roots {
                     root,
                     stage: &path,
                     configs: &configs,
@@ -106,7 +106,7 @@ fn begun_without_journal(
 /// What shows that more was moved than the journal knows: its end is missing. While layers are written, the driver's home is in
 /// the staging directory, and each original is a second name of the config in place.
 fn moved_unknown_to(
-    story: &Story,
+    story: &JournalState,
     (root, configs): (&Path, &Path),
     area: &Dir,
 ) -> Result<Option<PathBuf>, Error> {

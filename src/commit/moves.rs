@@ -14,7 +14,7 @@ use super::error::Error;
 use super::kept::note_flag;
 use super::originals::is_only_copy;
 use super::regular_files::look;
-use crate::removal::Kept;
+use crate::removal::Remainder;
 
 /// One step. Paths are relative: `from`, `stood` and `original` to the staging directory, that of the configs for a file, and `to` to
 /// the Docker root.
@@ -43,7 +43,7 @@ pub enum Move {
 
 /// What taking back a step came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Back {
+pub(super) enum UndoOutcome {
     /// All is as it was.
     Done,
     /// The directory of the file is gone, by somebody else's doing, and the file with it.
@@ -52,7 +52,7 @@ pub(super) enum Back {
 
 /// Where the steps take place.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Ground<'a> {
+pub(super) struct Roots<'a> {
     pub(super) root: &'a Path,
     pub(super) stage: &'a Path,
     /// Where the containers' configs are staged and their originals kept: there too, or in `containers`.
@@ -67,18 +67,18 @@ impl Move {
     }
 
     /// Whether its result still waits in the staging directory.
-    pub(super) fn is_staged(&self, ground: Ground<'_>) -> bool {
+    pub(super) fn is_staged(&self, ground: Roots<'_>) -> bool {
         self.staged(ground).symlink_metadata().is_ok()
     }
 
     /// Where its result is staged.
-    pub(super) fn staged(&self, ground: Ground<'_>) -> PathBuf {
+    pub(super) fn staged(&self, ground: Roots<'_>) -> PathBuf {
         let (Self::Place { from, .. } | Self::Replace { from, .. }) = self;
         self.staged_in(ground).join(from)
     }
 
     /// Whether it has put a file in the place of another, which taking it back brings over that one again.
-    pub(super) fn is_replaced(&self, ground: Ground<'_>) -> bool {
+    pub(super) fn is_replaced(&self, ground: Roots<'_>) -> bool {
         let Self::Replace { original, .. } = self else {
             return false;
         };
@@ -87,7 +87,7 @@ impl Move {
     }
 
     /// The directory to which `from`, `stood` and `original` are relative.
-    fn staged_in<'g>(&self, ground: Ground<'g>) -> &'g Path {
+    fn staged_in<'g>(&self, ground: Roots<'g>) -> &'g Path {
         match self {
             Self::Place { .. } => ground.stage,
             Self::Replace { .. } => ground.configs,
@@ -95,7 +95,7 @@ impl Move {
     }
 
     /// Gives the file that is replaced its second name.
-    pub(super) fn keep_original(&self, ground: Ground<'_>) -> Result<(), Error> {
+    pub(super) fn keep_original(&self, ground: Roots<'_>) -> Result<(), Error> {
         let Self::Replace { to, original, .. } = self else {
             return Ok(());
         };
@@ -110,7 +110,7 @@ impl Move {
     /// # Errors
     ///
     /// [`Error::Exists`] when something stands in the way, [`Error::Lost`] when it can neither be done nor has been.
-    pub(super) fn forward(&self, ground: Ground<'_>) -> Result<(), Error> {
+    pub(super) fn forward(&self, ground: Roots<'_>) -> Result<(), Error> {
         self.expect_no_links(ground)?;
         let (Self::Place { from, to, .. } | Self::Replace { from, to, .. }) = self;
         let (from, to) = (self.staged_in(ground).join(from), ground.root.join(to));
@@ -132,7 +132,7 @@ impl Move {
     }
 
     /// Takes it back, or what of it has been done.
-    pub(super) fn back(&self, ground: Ground<'_>) -> Result<Back, Error> {
+    pub(super) fn back(&self, ground: Roots<'_>) -> Result<UndoOutcome, Error> {
         let (from, to, kept) = match self {
             Self::Place { from, to, stood } => (from, to, stood),
             Self::Replace { from, to, original } => (from, to, original),
@@ -157,10 +157,10 @@ impl Move {
             }
             Self::Replace { .. } => {
                 if look(&kept)?.is_none() {
-                    return Ok(Back::Done);
+                    return Ok(UndoOutcome::Done);
                 }
                 if look(parent(&to))?.is_none() {
-                    return Ok(Back::DirectoryGone);
+                    return Ok(UndoOutcome::DirectoryGone);
                 }
                 if look(&from)?.is_some() && look(&to)?.is_some() {
                     // Not replaced: what lies there is the original, or what a Docker on aufs put there.
@@ -169,7 +169,7 @@ impl Move {
                     }
                     return match fs::remove_file(&kept) {
                         Err(error) => Err(Error::io(&kept, "remove")(error)),
-                        Ok(()) => Ok(Back::Done),
+                        Ok(()) => Ok(UndoOutcome::Done),
                     };
                 }
                 fs::rename(&kept, &to).map_err(Error::io(&to, "restore"))?;
@@ -182,7 +182,7 @@ impl Move {
                 }
             }
         }
-        Ok(Back::Done)
+        Ok(UndoOutcome::Done)
     }
 
     /// Makes sure that taking it back loses no config, and notes which attribute flags would not let it be taken back, as far as there is
@@ -193,8 +193,8 @@ impl Move {
     /// [`Error::OnlyOriginal`].
     pub(super) fn expect_way_back(
         &self,
-        ground: Ground<'_>,
-        flagged: &mut Kept,
+        ground: Roots<'_>,
+        flagged: &mut Remainder,
     ) -> Result<(), Error> {
         let (from, to, kept) = match self {
             Self::Place { from, to, stood } => (from, to, stood),
@@ -222,7 +222,7 @@ impl Move {
     }
 
     /// Makes sure that no directory on the way to what is moved is a symbolic link: a rename follows those.
-    fn expect_no_links(&self, ground: Ground<'_>) -> Result<(), Error> {
+    fn expect_no_links(&self, ground: Roots<'_>) -> Result<(), Error> {
         let (from, to, kept) = match self {
             Self::Place { from, to, stood } => (from, to, stood),
             Self::Replace { from, to, original } => (from, to, original),
@@ -240,7 +240,7 @@ impl Move {
     }
 
     /// Makes it durable, forward or back.
-    pub(super) fn sync(&self, ground: Ground<'_>) -> Result<(), Error> {
+    pub(super) fn sync(&self, ground: Roots<'_>) -> Result<(), Error> {
         let to = ground.root.join(self.to());
         match look(parent(&to))? {
             Some(_) => sync_directory(parent(&to)),

@@ -12,8 +12,8 @@ use super::aufs_side::AufsSide;
 use super::config_paths::CONFIGS;
 use super::content::new_files;
 use super::error::Error;
-use super::file_digests::Written;
-use super::journal::Story;
+use super::file_digests::FileDigests;
+use super::journal::JournalState;
 use super::regular_files::read_regular;
 use super::removal::GOING;
 use super::state::State;
@@ -52,7 +52,7 @@ const OF_DEVICE: [&str; 5] = [
 /// else.
 pub(super) fn in_result(
     root: &Path,
-    written: &Written,
+    written: &FileDigests,
     aufs: Option<&AufsSide>,
 ) -> Result<Vec<PathBuf>, Error> {
     let mut found = Vec::new();
@@ -66,7 +66,7 @@ pub(super) fn in_result(
 pub(super) fn in_stage(
     root: &Path,
     (stage, configs): (&Path, &Path),
-    story: Option<&Story>,
+    story: Option<&JournalState>,
 ) -> Result<Vec<PathBuf>, Error> {
     let mut found = Vec::new();
     let switching = story.and_then(|story| story.switching.as_ref());
@@ -200,7 +200,7 @@ fn in_store(
 /// Where the aufs side waits while `commit` removes it: else there is nothing.
 fn in_removed(
     removed: &Path,
-    story: Option<&Story>,
+    story: Option<&JournalState>,
     found: &mut Vec<PathBuf>,
 ) -> Result<(), Error> {
     let is_committing = story.is_some_and(|story| story.state == State::Committing);

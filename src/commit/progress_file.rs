@@ -32,7 +32,7 @@ const MAX_BYTES: u64 = 1024;
 
 /// How far a phase is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct PhaseProgress {
     /// The phase.
     pub phase: Phase,
     /// How much of it is done.
@@ -50,7 +50,7 @@ struct Line {
     total: u64,
 }
 
-impl Told {
+impl PhaseProgress {
     /// What a process has told last, if it has.
     pub fn by(pid: u32, stage: &Path) -> Option<Self> {
         let mut options = OpenOptions::new();
@@ -190,21 +190,27 @@ mod tests {
     #[test]
     fn what_is_told_is_read_back_and_is_gone_in_the_end() {
         let stage = tempfile::tempdir().unwrap();
-        let told = |phase, done, total| Some(Told { phase, done, total });
+        let told = |phase, done, total| Some(PhaseProgress { phase, done, total });
         let file = ProgressFile::new(stage.path(), &Silent);
-        assert_eq!(Told::by(own_pid(), stage.path()), None);
+        assert_eq!(PhaseProgress::by(own_pid(), stage.path()), None);
         file.start(Phase::Data, 300);
-        assert_eq!(Told::by(own_pid(), stage.path()), told(Phase::Data, 0, 300));
+        assert_eq!(
+            PhaseProgress::by(own_pid(), stage.path()),
+            told(Phase::Data, 0, 300)
+        );
         file.inc(100);
         // Not every amount is written.
-        assert_eq!(Told::by(own_pid(), stage.path()), told(Phase::Data, 0, 300));
+        assert_eq!(
+            PhaseProgress::by(own_pid(), stage.path()),
+            told(Phase::Data, 0, 300)
+        );
         file.last.lock().unwrap().as_mut().unwrap().at -= INTERVAL;
         file.inc(20);
         assert_eq!(
-            Told::by(own_pid(), stage.path()),
+            PhaseProgress::by(own_pid(), stage.path()),
             told(Phase::Data, 120, 300)
         );
-        assert_eq!(Told::by(own_pid() + 1, stage.path()), None);
+        assert_eq!(PhaseProgress::by(own_pid() + 1, stage.path()), None);
         drop(file);
         assert_eq!(stage.path().read_dir().unwrap().count(), 0);
     }
@@ -225,15 +231,15 @@ mod tests {
             ),
         ] {
             fs::write(&path, &text).unwrap();
-            assert_eq!(Told::by(pid, stage.path()), None, "{text}");
+            assert_eq!(PhaseProgress::by(pid, stage.path()), None, "{text}");
         }
         let text = format!(r#"{{"pid":{pid},"phase":"data","done":9,"total":2}}"#);
         fs::write(&path, text).unwrap();
-        assert_eq!(Told::by(pid, stage.path()).unwrap().done, 2);
+        assert_eq!(PhaseProgress::by(pid, stage.path()).unwrap().done, 2);
         let aside = stage.path().join("aside");
         fs::rename(&path, &aside).unwrap();
         std::os::unix::fs::symlink(&aside, &path).unwrap();
-        assert_eq!(Told::by(pid, stage.path()), None);
+        assert_eq!(PhaseProgress::by(pid, stage.path()), None);
     }
 
     #[test]

@@ -8,9 +8,9 @@ use serde_json::Value;
 use super::content::PoolData;
 use super::moves::Move;
 use super::removal::Removal;
-use super::second_place::Beside;
+use super::second_place::SecondPlace;
 use super::times::Times;
-use super::verified::Verified;
+use super::verified::VerificationRecord;
 use crate::daemon::first_start::Switch;
 
 /// One line.
@@ -18,14 +18,14 @@ use crate::daemon::first_start::Switch;
 #[serde(rename_all = "kebab-case", tag = "record")]
 pub enum Record {
     /// A conversion begins: the first line.
-    Begun(Begun),
+    Begun(Beginning),
     /// The content of these devices is durable, by their places in the plan.
     Durable {
         /// The places.
         devices: Vec<usize>,
     },
     /// The containers' configs are staged beside them, where they are on a mount of their own.
-    Beside(Beside),
+    Beside(SecondPlace),
     /// What is beside them is about to be removed, and needed no more.
     NothingBeside,
     /// What was durable is about to be removed: no device is any more.
@@ -39,7 +39,7 @@ pub enum Record {
         bytes: BTreeMap<String, String>,
     },
     /// All is staged and durable, and is about to be moved in place.
-    Switching(Box<Switching>),
+    Switching(Box<SwitchPlan>),
     /// The move failed and was taken back.
     TakenBack,
     /// All is in place and durable.
@@ -48,7 +48,7 @@ pub enum Record {
         at: u64,
     },
     /// What is in place was verified, with this outcome.
-    Verified(Verified),
+    Verified(VerificationRecord),
     /// All is about to be taken back.
     RollingBack {
         /// A digest of when the entries of the aufs side were last changed. Earlier versions did not note it.
@@ -63,7 +63,7 @@ pub enum Record {
 
 /// What was begun.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Begun {
+pub struct Beginning {
     /// The journal's form.
     pub version: u32,
     /// The version of the tool.
@@ -78,13 +78,13 @@ pub struct Begun {
 
 /// How all is moved in place.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Switching {
+pub struct SwitchPlan {
     /// The steps, in their order.
     pub moves: Vec<Move>,
     /// The times of the directories that the steps change, before.
     pub times: Vec<Times>,
     /// The devicemapper side as it is moved in place, to tell later whether Docker has used it.
-    pub written: super::file_digests::Written,
+    pub written: super::file_digests::FileDigests,
     /// The pool's data then, where they are in a loop file. Earlier versions did not note it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<PoolData>,

@@ -45,7 +45,7 @@ pub struct StoreOfAufs {
 
 /// Where an aufs side waits for its removal.
 #[derive(Clone, Debug)]
-pub(super) struct Waiting {
+pub(super) struct WaitingPlace {
     /// The directory that has `aufs`, or what was the driver's in it, and the piece of it that is being removed.
     pub(super) aufs_in: PathBuf,
     /// The one that has the image store; the same as long as `aufs` does not stay.
@@ -77,11 +77,11 @@ impl Removal {
     }
 
     /// Where it waits. Behind a link or a mount that is gone there is nothing.
-    pub(super) fn waiting(&self, root: &Path, stage: &Path) -> Waiting {
+    pub(super) fn waiting(&self, root: &Path, stage: &Path) -> WaitingPlace {
         let removed = stage.join(REMOVED);
         let aufs = root.join("aufs");
         let beside = self.beside.as_ref();
-        Waiting {
+        WaitingPlace {
             aufs_in: beside.map_or_else(
                 || removed.clone(),
                 |name| aufs.canonicalize().unwrap_or(aufs).join(name),
@@ -91,7 +91,7 @@ impl Removal {
     }
 }
 
-impl Waiting {
+impl WaitingPlace {
     /// The two sides, by the names that [`Pieces`] gives them.
     pub(super) fn sides(&self) -> [(&'static str, PathBuf); 2] {
         let [aufs, image] = super::stamp::SIDES;

@@ -8,8 +8,8 @@ use super::kept::{all_removed, look_at_flag};
 use super::sums::PARTS;
 use super::{beside, second_place};
 use crate::engine::kernel::claim;
-use crate::mount_table::{Seen, Table};
-use crate::removal::{Cause, Kept, remove};
+use crate::mount_table::{Table, Visibility};
+use crate::removal::{Cause, Remainder, remove};
 use crate::staging::{JOURNAL, OWN_MOUNTS, STAGE_NAME};
 
 /// The process file system: what is really mounted counts.
@@ -43,7 +43,8 @@ pub(super) fn expect_unmounted_aufs_side(root: &Path) -> Result<(), Error> {
             || is_beside(inner)
             || inner.starts_with("image/aufs")
             || inner.starts_with("image/devicemapper")
-            || inner.starts_with("aufs") && (inner != Path::new("aufs") || seen == Seen::Elsewhere)
+            || inner.starts_with("aufs")
+                && (inner != Path::new("aufs") || seen == Visibility::Elsewhere)
     })
 }
 
@@ -64,7 +65,7 @@ fn is_beside(inner: &Path) -> bool {
     inner.starts_with(second_place::place(Path::new("")))
 }
 
-fn expect_unmounted(root: &Path, wanted: &dyn Fn(&Path, Seen) -> bool) -> Result<(), Error> {
+fn expect_unmounted(root: &Path, wanted: &dyn Fn(&Path, Visibility) -> bool) -> Result<(), Error> {
     let table = Table::everywhere(Path::new(PROC));
     let mut mounts = Vec::new();
     // What is inside of these lies elsewhere if they are links or mount points.
@@ -89,7 +90,7 @@ fn expect_unmounted(root: &Path, wanted: &dyn Fn(&Path, Seen) -> bool) -> Result
 
 /// Makes sure that the directories that `commit` moves or takes names from bear no flag that forbids it.
 pub(super) fn expect_changeable(root: &Path) -> Result<(), Error> {
-    let mut kept = Kept::default();
+    let mut kept = Remainder::default();
     for inner in ["", "image", STAGE_NAME] {
         look_at_flag(&root.join(inner), Cause::FlagAbove, &mut kept);
     }

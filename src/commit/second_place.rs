@@ -16,14 +16,14 @@ pub(super) const MARK: &str = "conversion";
 
 /// That there is such a place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Beside {
+pub struct SecondPlace {
     /// Drawn by chance.
     pub(super) id: String,
     /// The times of `containers` before.
     pub(super) times: Times,
 }
 
-impl Beside {
+impl SecondPlace {
     /// Whether a conversion writes such a record.
     pub(super) fn is_sound(&self) -> bool {
         self.times.path == CONTAINERS && Uuid::parse_str(&self.id).is_ok()
@@ -36,7 +36,7 @@ pub(super) fn place(root: &Path) -> PathBuf {
 }
 
 /// Where the configs are staged: there, or in the staging directory of the root.
-pub(super) fn configs(root: &Path, stage: &Path, beside: Option<&Beside>) -> PathBuf {
+pub(super) fn configs(root: &Path, stage: &Path, beside: Option<&SecondPlace>) -> PathBuf {
     match beside {
         Some(_) => place(root),
         None => stage.to_owned(),

@@ -7,15 +7,15 @@ use std::path::{Path, PathBuf};
 
 use super::aufs_side::Depth;
 use super::clock::precisely_now;
-use super::committed::Committed;
+use super::committed::CommitRecord;
 use super::conversion::Conversion;
 use super::durable::sync_directory;
 use super::error::Error;
 use super::going::{make_room, remove_room, remove_waiting};
-use super::journal::{Journal, Story, removal_has_begun};
+use super::journal::{Journal, JournalState, removal_has_begun};
 use super::kept::all_removed;
 use super::record::Record;
-use super::removal::{Removal, StoreOfAufs, Waiting};
+use super::removal::{Removal, StoreOfAufs, WaitingPlace};
 use super::remove::{expect_changeable, expect_unmounted_aufs_side, remove_stage};
 use super::stamp::{Pieces, written_after};
 use super::state::State;
@@ -32,7 +32,7 @@ const AUFS_SIDE: [&str; 2] = ["aufs", "image/aufs"];
 
 /// What an aufs side was before the last look at it.
 #[derive(Debug)]
-pub struct Untouched(Pieces);
+pub struct PiecesBefore(Pieces);
 
 impl Conversion {
     /// Bytes that the removal of the aufs side gives back.
@@ -154,7 +154,7 @@ impl Conversion {
     pub fn expect_removable(&self) -> Result<(), Error> {
         expect_unmounted_aufs_side(&self.root)?;
         expect_changeable(&self.root)?;
-        Committed::expect_place(&self.root)
+        CommitRecord::expect_place(&self.root)
     }
 
     /// Takes down what the aufs side is, before it is looked at for the last time, to tell whether somebody writes to it from then on until it
@@ -163,7 +163,7 @@ impl Conversion {
     /// # Errors
     ///
     /// [`Error::Io`].
-    pub fn untouched(&self) -> Result<Untouched, Error> {
+    pub fn untouched(&self) -> Result<PiecesBefore, Error> {
         let [aufs, image] = AUFS_SIDE.map(|from| self.root.join(from));
         let stays = self.aufs_stays();
         // A link itself has no pieces.
@@ -172,7 +172,7 @@ impl Conversion {
         } else {
             aufs
         };
-        Pieces::of(&aufs, &image, stays).map(Untouched)
+        Pieces::of(&aufs, &image, stays).map(PiecesBefore)
     }
 
     /// Removes the aufs side, and the conversion's own traces after it. It can be called again after a failure or a kill. `is_proven` tells
@@ -185,7 +185,7 @@ impl Conversion {
     /// all is removed that can be.
     pub fn remove_aufs_side(
         &self,
-        seen: (&Untouched, &dyn Fn() -> bool),
+        seen: (&PiecesBefore, &dyn Fn() -> bool),
         alone: ExpectAlone<'_>,
         stop: &dyn Fn() -> bool,
     ) -> Result<(), Error> {
@@ -198,7 +198,7 @@ impl Conversion {
         let removal = if self.story.state == State::Committing {
             self.story.removal.clone()
         } else {
-            let Untouched(pieces) = seen.0;
+            let PiecesBefore(pieces) = seen.0;
             let removal = self.removal_of(pieces.clone());
             match self.take_out(&removal, seen) {
                 Err(written @ Error::WrittenMeanwhile { .. }) => {
@@ -235,7 +235,7 @@ impl Conversion {
     fn take_out(
         &self,
         removal: &Removal,
-        (untouched, is_proven): (&Untouched, &dyn Fn() -> bool),
+        (untouched, is_proven): (&PiecesBefore, &dyn Fn() -> bool),
     ) -> Result<(), Error> {
         let waiting = removal.waiting(&self.root, &self.stage);
         // Before it is noted that it begins, for a disk may be full.
@@ -262,8 +262,8 @@ impl Conversion {
     /// Nobody finds the aufs side any more where it was: what is still to be seen was written before.
     fn expect_untouched(
         &self,
-        waiting: &Waiting,
-        untouched: &Untouched,
+        waiting: &WaitingPlace,
+        untouched: &PiecesBefore,
         is_proven: &dyn Fn() -> bool,
     ) -> Result<(), Error> {
         let [(_, aufs), (_, image)] = waiting.sides();
@@ -289,18 +289,18 @@ impl Conversion {
         if removal.beside.is_some() && aufs.is_symlink() {
             fs::remove_file(&aufs).map_err(Error::io(&aufs, "remove"))?;
         }
-        let story = Story::read(&self.stage)?;
+        let story = JournalState::read(&self.stage)?;
         let story = story.as_ref().unwrap_or(&self.story);
-        Committed::of(story).write(&self.root, &self.stage)?;
+        CommitRecord::of(story).write(&self.root, &self.stage)?;
         remove_stage(&self.stage)
     }
 
-    fn waiting(&self) -> Waiting {
+    fn waiting(&self) -> WaitingPlace {
         self.story.removal.waiting(&self.root, &self.stage)
     }
 
     /// Makes durable where the aufs side is now.
-    fn sync_set_out(&self, waiting: &Waiting) -> Result<(), Error> {
+    fn sync_set_out(&self, waiting: &WaitingPlace) -> Result<(), Error> {
         let mut places = vec![
             self.root.clone(),
             self.root.join("image"),
@@ -374,7 +374,7 @@ impl Conversion {
     /// What a removal that failed has left.
     pub(super) fn broken_off(&self, cause: Error) -> Error {
         let root = self.root.clone();
-        let now = Story::read(&self.stage).ok().flatten();
+        let now = JournalState::read(&self.stage).ok().flatten();
         let is_whole = now.as_ref().is_some_and(|story| story.aufs_is_whole);
         let removal = now.map(|story| story.removal).unwrap_or_default();
         let is_out = removal.waiting(&self.root, &self.stage).is_used();
@@ -399,7 +399,7 @@ impl Conversion {
 }
 
 /// What is renamed when the aufs side goes out of the root, and where it waits then. Where `aufs` stays, it is what the driver has in it.
-fn steps(root: &Path, removal: &Removal, waiting: &Waiting) -> Vec<(PathBuf, PathBuf)> {
+fn steps(root: &Path, removal: &Removal, waiting: &WaitingPlace) -> Vec<(PathBuf, PathBuf)> {
     let [(_, aufs), (_, image)] = waiting.sides();
     let [from_aufs, from_image] = AUFS_SIDE.map(|from| root.join(from));
     let mut steps: Vec<_> = if removal.beside.is_some() {
@@ -416,7 +416,7 @@ fn steps(root: &Path, removal: &Removal, waiting: &Waiting) -> Vec<(PathBuf, Pat
 }
 
 /// Where an `aufs` is that stays, something waits beside it as long as something waits in the staging directory.
-fn expect_reached(root: &Path, waiting: &Waiting) -> Result<(), Error> {
+fn expect_reached(root: &Path, waiting: &WaitingPlace) -> Result<(), Error> {
     let path = root.join("aufs");
     let is_beside = waiting.aufs_in != waiting.image_in;
     if is_beside && is_there(&path) && is_there(&waiting.image_in) && !is_there(&waiting.aufs_in) {

@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use super::config::{self, DRIVER};
 use super::config_paths::directory_of_config;
 use super::error::Error;
-use super::file_digests::{Noted, Parts, Written};
+use super::file_digests::{FileDigest, FileDigests, Parts};
 use super::image_names::ImageNames;
 use super::regular_files::{MAX_FILE_BYTES, names_in, open_regular, read_regular};
 use super::second_place;
@@ -145,7 +145,7 @@ impl fmt::Display for Changes {
     }
 }
 
-impl Written {
+impl FileDigests {
     /// Takes down what is staged.
     pub(super) fn of(parts: &Parts<'_>) -> Result<Self, Error> {
         let mut written = Self {
@@ -347,7 +347,7 @@ fn directory_of(file: &Path) -> &Path {
 }
 
 /// The files that Docker changes with every image and container.
-fn driver_files(home: &Path, image: &Path) -> Result<BTreeMap<String, Noted>, Error> {
+fn driver_files(home: &Path, image: &Path) -> Result<BTreeMap<String, FileDigest>, Error> {
     let mut files = BTreeMap::new();
     let notes = home.join("metadata");
     for name in names_in(&notes)? {
@@ -394,14 +394,14 @@ fn containers_in(root: &Path) -> Result<BTreeSet<String>, Error> {
 }
 
 /// What there is to note of a regular file; `None` for anything else.
-fn note(path: &Path) -> Result<Option<Noted>, Error> {
+fn note(path: &Path) -> Result<Option<FileDigest>, Error> {
     let Some(file) = open_regular(path)? else {
         return Ok(None);
     };
     let meta = file.metadata().map_err(Error::io(path, "look at"))?;
     let mut hash = Sha256::new();
     io::copy(&mut file.take(MAX_FILE_BYTES), &mut hash).map_err(Error::io(path, "read"))?;
-    Ok(Some(Noted {
+    Ok(Some(FileDigest {
         sha256: format!("{:x}", hash.finalize()),
         modified: (meta.mtime(), meta.mtime_nsec()),
     }))

@@ -25,20 +25,20 @@ use nix::sys::statvfs::statvfs;
 use serde_json::Value;
 use walkdir::WalkDir;
 
-use super::aufs_side::{AsRead, AufsSide};
+use super::aufs_side::{AufsSide, BranchesRead};
 use super::content::PoolData;
 use super::copy::{copy_tree, write_file};
 use super::durable::{open_new, sync_each_file, sync_file_system};
 use super::error::Error;
-use super::file_digests::{Parts, Written};
-use super::journal::{Journal, Story};
+use super::file_digests::{FileDigests, Parts};
+use super::journal::{Journal, JournalState};
 use super::leftover::Leftover;
-use super::moves::{Ground, create_private_dirs, place, replace};
-use super::record::{Record, Switching};
+use super::moves::{Roots, create_private_dirs, place, replace};
+use super::record::{Record, SwitchPlan};
 use super::regular_files::names_in;
 use super::remove::{expect_unmounted_stage, remove_leftover, remove_part, remove_stage};
 use super::state::State;
-use super::switch::{self, ExpectAlone, Untold};
+use super::switch::{self, ExpectAlone, OnDaemonFailure};
 use super::times::Times;
 use super::{beside, others, second_place};
 use crate::chain::Chain;
@@ -61,7 +61,7 @@ pub struct Stage {
     journal: Journal,
     /// Whether it stays for a later run.
     keep: bool,
-    untold: Untold,
+    untold: OnDaemonFailure,
 }
 
 /// A container's configuration file with the storage driver changed.
@@ -160,7 +160,7 @@ impl Stage {
             path,
             journal,
             keep: false,
-            untold: Untold::TakeBack,
+            untold: OnDaemonFailure::TakeBack,
         };
         let beside = beside::create(root, &stage.journal)?;
         stage.configs = second_place::configs(root, &stage.path, beside.as_ref());
@@ -175,7 +175,7 @@ impl Stage {
     pub fn reopen(root: &Path) -> Result<Self, Error> {
         let path = root.join(STAGE_NAME);
         expect_unmounted_stage(root)?;
-        let story = Story::read(&path)?;
+        let story = JournalState::read(&path)?;
         let beside = story.as_ref().and_then(|story| story.beside.clone());
         let configs = second_place::configs(root, &path, beside.as_ref());
         let files = others::in_stage(root, (&path, &configs), story.as_ref())?;
@@ -198,7 +198,7 @@ impl Stage {
             path,
             journal,
             keep: true,
-            untold: Untold::Stay,
+            untold: OnDaemonFailure::Stay,
         })
     }
 
@@ -337,7 +337,7 @@ impl Stage {
         &mut self,
         configs: &[EditedConfig],
         daemon: Option<Switch>,
-        read: &AsRead,
+        read: &BranchesRead,
         alone: ExpectAlone<'_>,
     ) -> Result<(), Error> {
         let ground = self.ground();
@@ -368,8 +368,8 @@ impl Stage {
         switched
     }
 
-    fn ground(&self) -> Ground<'_> {
-        Ground {
+    fn ground(&self) -> Roots<'_> {
+        Roots {
             root: &self.root,
             stage: &self.path,
             configs: &self.configs,
@@ -380,8 +380,8 @@ impl Stage {
         &self,
         configs: &[EditedConfig],
         daemon: Option<Switch>,
-        read: &AsRead,
-    ) -> Result<Switching, Error> {
+        read: &BranchesRead,
+    ) -> Result<SwitchPlan, Error> {
         let mut moves = vec![
             place("devicemapper", "devicemapper"),
             place("image", "image/devicemapper"),
@@ -408,10 +408,10 @@ impl Stage {
             configs: &self.configs,
             root: &self.root,
         };
-        Ok(Switching {
+        Ok(SwitchPlan {
             moves,
             times,
-            written: Written::of(&parts)?,
+            written: FileDigests::of(&parts)?,
             data: None,
             aufs: Some(AufsSide::of(
                 &self.root,

@@ -38,11 +38,11 @@ pub struct Pieces(BTreeMap<String, Piece>);
 /// What goes at once: a branch, a list, the image store, something else in `aufs`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Piece {
-    /// A digest of its names, and of what tells a write to what they lead to: see [`Shared`].
+    /// A digest of its names, and of what tells a write to what they lead to: see [`HardLinks`].
     sum: String,
     /// Files in it that have another name outside of it.
     #[serde(default)]
-    shared: Shared,
+    shared: HardLinks,
     /// The same with the time of change of its top, which a rename and `chattr -i` move.
     #[serde(skip)]
     with_top: String,
@@ -129,14 +129,14 @@ pub(super) fn written_after(top: &Path, at: Option<(i64, u32)>) -> Vec<PathBuf> 
 /// like count, and of all else the times of change, which nobody can set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum Shared {
+enum HardLinks {
     /// These, by their inodes.
     Only(BTreeSet<u64>),
     /// Too many to note, as where a backup was made of links: of no file the time of change counts.
     All,
 }
 
-impl Default for Shared {
+impl Default for HardLinks {
     fn default() -> Self {
         Self::Only(BTreeSet::new())
     }
@@ -145,7 +145,7 @@ impl Default for Shared {
 /// As many are noted of a piece.
 const MAX_SHARED: usize = 4096;
 
-impl Shared {
+impl HardLinks {
     fn of(inodes: BTreeSet<u64>) -> Self {
         if inodes.len() > MAX_SHARED {
             return Self::All;
@@ -175,9 +175,9 @@ impl Piece {
             }
         });
         let elsewhere = names.into_iter().filter(|(_, (seen, all))| seen < all);
-        let shared = Shared::of(elsewhere.map(|(inode, _)| inode).collect());
+        let shared = HardLinks::of(elsewhere.map(|(inode, _)| inode).collect());
         // Where no file has another name outside, that is what was just summed up.
-        let is_summed = shared == Shared::default() && name != WHOLE && is_directory(path);
+        let is_summed = shared == HardLinks::default() && name != WHOLE && is_directory(path);
         Self {
             sum: if is_summed {
                 below_top.clone()
@@ -197,7 +197,7 @@ impl Piece {
 
 /// What tells whether a piece that waits is what it was. The image store and the lists are small, so their bytes count and no times. A rename
 /// and `chattr -i` move the time of change of the top.
-fn sum_of_rest(name: &str, path: &Path, shared: &Shared) -> String {
+fn sum_of_rest(name: &str, path: &Path, shared: &HardLinks) -> String {
     let is_file = path.symlink_metadata().is_ok_and(|meta| meta.is_file());
     if name == WHOLE || is_file {
         return bytes_of(path, is_file);

@@ -6,8 +6,8 @@ use super::clock::now;
 use super::content::new_objects;
 use super::error::Error;
 use super::journal::Journal;
-use super::moves::{Back, Ground};
-use super::record::{Record, Switching};
+use super::moves::{Roots, UndoOutcome};
+use super::record::{Record, SwitchPlan};
 use super::since::Changes;
 use super::whereabouts::Whereabouts;
 use crate::chain::Chain;
@@ -25,7 +25,7 @@ pub(super) fn not_alone(root: &Path, words: &'static str) -> impl FnOnce(NotAlon
 
 /// What becomes of a move when the daemon cannot be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Untold {
+pub(super) enum OnDaemonFailure {
     /// It is taken back: the operator ordered both.
     TakeBack,
     /// It stays. What was interrupted once must not be held up for good by a file that an operator can edit.
@@ -38,10 +38,10 @@ pub(super) enum Untold {
 ///
 /// [`Error::NotAlone`], and as [`forward`].
 pub(super) fn begin(
-    switching: &Switching,
-    ground: Ground<'_>,
+    switching: &SwitchPlan,
+    ground: Roots<'_>,
     journal: &Journal,
-    (alone, untold): (ExpectAlone<'_>, Untold),
+    (alone, untold): (ExpectAlone<'_>, OnDaemonFailure),
 ) -> Result<(), Error> {
     match alone() {
         Ok(()) => forward(switching, ground, journal, untold),
@@ -60,10 +60,10 @@ pub(super) fn begin(
 ///
 /// Why a step failed; [`Error::HalfWay`] when what had been done could not be taken back.
 pub(super) fn forward(
-    switching: &Switching,
-    ground: Ground<'_>,
+    switching: &SwitchPlan,
+    ground: Roots<'_>,
     journal: &Journal,
-    untold: Untold,
+    untold: OnDaemonFailure,
 ) -> Result<(), Error> {
     let Err(cause) = advance(switching, ground, journal, untold) else {
         return Ok(());
@@ -77,10 +77,10 @@ pub(super) fn forward(
 ///
 /// Why a step failed.
 pub(super) fn advance(
-    switching: &Switching,
-    ground: Ground<'_>,
+    switching: &SwitchPlan,
+    ground: Roots<'_>,
     journal: &Journal,
-    untold: Untold,
+    untold: OnDaemonFailure,
 ) -> Result<(), Error> {
     switching
         .moves
@@ -91,12 +91,12 @@ pub(super) fn advance(
         .and_then(|()| journal.append(&Record::Switched { at: now() }))
 }
 
-fn tell_daemon(switching: &Switching, untold: Untold) -> Result<(), Error> {
+fn tell_daemon(switching: &SwitchPlan, untold: OnDaemonFailure) -> Result<(), Error> {
     let Some(daemon) = &switching.daemon else {
         return Ok(());
     };
     match first_start::apply(daemon) {
-        Err(error) if untold == Untold::Stay => {
+        Err(error) if untold == OnDaemonFailure::Stay => {
             log::warn!(
                 "{}; so it does not name devicemapper: change it by hand before Docker starts",
                 Chain(&error)
@@ -108,7 +108,7 @@ fn tell_daemon(switching: &Switching, untold: Untold) -> Result<(), Error> {
 }
 
 /// Takes back what was done of a move that failed. Gives the cause, with what else failed.
-fn undo(cause: Error, switching: &Switching, ground: Ground<'_>, journal: &Journal) -> Error {
+fn undo(cause: Error, switching: &SwitchPlan, ground: Roots<'_>, journal: &Journal) -> Error {
     let restored = match restore_daemon(switching) {
         // Whoever changed it since knows what it is to be, and what was never told need not be taken back.
         Err(SwitchError::Changed { .. } | SwitchError::OriginalGone { .. }) => Ok(None),
@@ -130,7 +130,7 @@ fn undo(cause: Error, switching: &Switching, ground: Ground<'_>, journal: &Journ
 
 /// What going back came to.
 #[derive(Debug, Default)]
-pub struct TakenBack {
+pub struct SwitchUndo {
     /// What could not come back, in words.
     pub gone: Vec<String>,
     /// The daemon's file that is as it was before the conversion.
@@ -138,16 +138,16 @@ pub struct TakenBack {
 }
 
 /// Puts the daemon's file back, or says what is to be done by hand: the root matters more than a file that an operator can edit.
-pub(super) fn restore_daemon_or_say(switching: &Switching) -> TakenBack {
+pub(super) fn restore_daemon_or_say(switching: &SwitchPlan) -> SwitchUndo {
     match restore_daemon(switching) {
-        Ok(daemon) => TakenBack {
+        Ok(daemon) => SwitchUndo {
             gone: Vec::new(),
             daemon,
         },
         Err(error) => {
             let record = switching.daemon.as_ref().and_then(Switch::record);
             let by_hand = record.map_or_else(String::new, |record| restore_by_hand(&record));
-            TakenBack {
+            SwitchUndo {
                 gone: vec![format!("{}; {by_hand}", Chain(&error))],
                 daemon: None,
             }
@@ -156,7 +156,7 @@ pub(super) fn restore_daemon_or_say(switching: &Switching) -> TakenBack {
 }
 
 /// The file that was put back, if one had been changed.
-fn restore_daemon(switching: &Switching) -> Result<Option<PathBuf>, SwitchError> {
+fn restore_daemon(switching: &SwitchPlan) -> Result<Option<PathBuf>, SwitchError> {
     match switching.daemon.as_ref().and_then(Switch::record) {
         Some(record) => first_start::restore(&record).map(|()| Some(record.path)),
         None => Ok(None),
@@ -168,13 +168,13 @@ fn restore_daemon(switching: &Switching) -> Result<Option<PathBuf>, SwitchError>
 /// # Errors
 ///
 /// Why a step could not be taken back; the others are all the same.
-pub(super) fn back(switching: &Switching, ground: Ground<'_>) -> Result<Vec<String>, Error> {
+pub(super) fn back(switching: &SwitchPlan, ground: Roots<'_>) -> Result<Vec<String>, Error> {
     let mut gone = Vec::new();
     let mut first_error = None;
     for step in switching.moves.iter().rev() {
         match step.back(ground) {
-            Ok(Back::Done) => {}
-            Ok(Back::DirectoryGone) => gone.push(format!(
+            Ok(UndoOutcome::Done) => {}
+            Ok(UndoOutcome::DirectoryGone) => gone.push(format!(
                 "{}: its container was removed, so it stays away",
                 step.to()
             )),
@@ -193,7 +193,7 @@ pub(super) fn back(switching: &Switching, ground: Ground<'_>) -> Result<Vec<Stri
     Ok(gone)
 }
 
-fn sync(switching: &Switching, ground: Ground<'_>) -> Result<(), Error> {
+fn sync(switching: &SwitchPlan, ground: Roots<'_>) -> Result<(), Error> {
     switching
         .moves
         .iter()
@@ -201,7 +201,7 @@ fn sync(switching: &Switching, ground: Ground<'_>) -> Result<(), Error> {
 }
 
 /// What Docker did on the devicemapper side since it was staged, wherever its parts are now.
-pub(super) fn changes(switching: &Switching, at: &Whereabouts) -> Result<Changes, Error> {
+pub(super) fn changes(switching: &SwitchPlan, at: &Whereabouts) -> Result<Changes, Error> {
     let data = switching.data.as_ref();
     let pool_data = data.map_or(Ok(false), |data| data.is_written_in(&at.home.path))?;
     let store = (&*at.root, &*at.image.path);
@@ -219,11 +219,11 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::commit::file_digests::{Parts, Written};
+    use crate::commit::file_digests::{FileDigests, Parts};
     use crate::commit::moves::Move;
     use crate::commit::times::Times;
     use crate::daemon::first_start::ConfigEdit;
-    use crate::daemon::{Finding, Running};
+    use crate::daemon::{Finding, RunningDocker};
 
     struct Fixture {
         dir: tempfile::TempDir,
@@ -262,7 +262,7 @@ mod tests {
             fs::read_to_string(self.path(name)).unwrap()
         }
 
-        fn switching(&self) -> Switching {
+        fn switching(&self) -> SwitchPlan {
             let place = |from: &str, to: &str| Move::Place {
                 from: from.to_owned(),
                 to: to.to_owned(),
@@ -281,10 +281,10 @@ mod tests {
                 }
             }));
             let stage = self.path("stage");
-            Switching {
+            SwitchPlan {
                 moves,
                 times: vec![],
-                written: Written::of(&Parts {
+                written: FileDigests::of(&Parts {
                     home: &stage.join("devicemapper"),
                     image: &stage.join("image"),
                     configs: &stage,
@@ -297,7 +297,7 @@ mod tests {
             }
         }
 
-        fn begin(&self) -> Switching {
+        fn begin(&self) -> SwitchPlan {
             let switching = self.switching();
             let stage = self.path("stage");
             let ground = self.ground(&stage);
@@ -309,21 +309,21 @@ mod tests {
             switching
         }
 
-        fn ground<'a>(&'a self, stage: &'a Path) -> Ground<'a> {
-            Ground {
+        fn ground<'a>(&'a self, stage: &'a Path) -> Roots<'a> {
+            Roots {
                 root: self.dir.path(),
                 stage,
                 configs: stage,
             }
         }
 
-        fn forward(&self, switching: &Switching) -> Result<(), Error> {
+        fn forward(&self, switching: &SwitchPlan) -> Result<(), Error> {
             let stage = self.path("stage");
             let ground = self.ground(&stage);
-            forward(switching, ground, &self.journal, Untold::TakeBack)
+            forward(switching, ground, &self.journal, OnDaemonFailure::TakeBack)
         }
 
-        fn back(&self, switching: &Switching) -> Result<Vec<String>, Error> {
+        fn back(&self, switching: &SwitchPlan) -> Result<Vec<String>, Error> {
             back(switching, self.ground(&self.path("stage")))
         }
 
@@ -395,13 +395,13 @@ mod tests {
         let stage = fixture.path("stage");
         let daemon = || {
             let findings = vec![Finding::Daemon { pid: 7 }];
-            Err(Running::Found { findings }.into())
+            Err(RunningDocker::Found { findings }.into())
         };
         let error = begin(
             &switching,
             fixture.ground(&stage),
             &fixture.journal,
-            (&daemon, Untold::Stay),
+            (&daemon, OnDaemonFailure::Stay),
         )
         .unwrap_err();
         assert!(matches!(error, Error::NotAlone { .. }), "{error}");
@@ -417,7 +417,7 @@ mod tests {
             &switching,
             fixture.ground(&stage),
             &fixture.journal,
-            (&alone, Untold::Stay),
+            (&alone, OnDaemonFailure::Stay),
         )
         .unwrap();
         fixture.is_in_place();
@@ -425,7 +425,7 @@ mod tests {
 
     #[test]
     fn a_daemon_that_cannot_be_told_takes_a_move_back_but_not_one_that_is_gone_on_with() {
-        for untold in [Untold::TakeBack, Untold::Stay] {
+        for untold in [OnDaemonFailure::TakeBack, OnDaemonFailure::Stay] {
             let fixture = Fixture::new();
             // Below a file there is no directory.
             let path = fixture.path("image/aufs/repositories.json/daemon.json");
@@ -442,7 +442,7 @@ mod tests {
             let stage = fixture.path("stage");
             let ground = fixture.ground(&stage);
             let done = forward(&switching, ground, &fixture.journal, untold);
-            if untold == Untold::Stay {
+            if untold == OnDaemonFailure::Stay {
                 done.unwrap();
                 fixture.is_in_place();
                 let said = restore_daemon_or_say(&switching);

@@ -11,7 +11,7 @@ use crate::words::counted;
 
 /// A verification. The field names are part of the `--json` interface, but for `seen` and `aufs_times`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Verified {
+pub struct VerificationRecord {
     /// Seconds since 1970.
     pub at: u64,
     /// Whether all contents were read back.
@@ -44,7 +44,7 @@ fn not_verified() -> Verdict {
     Verdict::NotVerified
 }
 
-impl Verified {
+impl VerificationRecord {
     /// The same for people and programs, without what only `commit` compares.
     #[must_use]
     pub fn told(self) -> Self {
@@ -65,7 +65,7 @@ impl Verified {
 }
 
 /// `in full on 2026-01-31 23:59:59 UTC, nothing wrong with the devices (30 layers, 28 not read in aufs)`.
-impl fmt::Display for Verified {
+impl fmt::Display for VerificationRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let how = if self.full { "in full" } else { "quickly" };
         let found = match self.verdict {
@@ -101,26 +101,26 @@ impl fmt::Display for Verified {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verifications {
     /// The latest.
-    pub latest: Option<Verified>,
+    pub latest: Option<VerificationRecord>,
     /// The latest full one that passed, unless a later one failed.
-    pub full: Option<Verified>,
+    pub full: Option<VerificationRecord>,
     /// The latest full one that passed, whatever came after it: what was written since then it has not seen.
-    pub proven: Option<Verified>,
+    pub proven: Option<VerificationRecord>,
     /// The latest that noted when the entries of the aufs side were last changed. What a later one found of the devices says nothing of aufs.
-    pub of_aufs: Option<Verified>,
+    pub of_aufs: Option<VerificationRecord>,
     /// The latest that did not pass, unless a later full one did. A quick one looks at a part only, so it clears nothing up; nor does one
     /// that could not look, which leaves what an earlier one found.
-    pub failed: Option<Verified>,
+    pub failed: Option<VerificationRecord>,
     /// The latest that found files of which nothing tells which side is right, unless a later full one did not.
-    pub undecided: Option<Verified>,
+    pub undecided: Option<VerificationRecord>,
     /// The latest full one that found the aufs side to be not what was converted, unless a later full one passed without.
-    pub aufs_changed: Option<Verified>,
+    pub aufs_changed: Option<VerificationRecord>,
     /// Damage from before the conversion, as the latest verification found it that looked at the layer.
     pub damaged: Vec<LayerDamage>,
 }
 
 impl Verifications {
-    pub(super) fn add(&mut self, verified: Verified) {
+    pub(super) fn add(&mut self, verified: VerificationRecord) {
         if verified.full && verified.verdict != Verdict::NotVerified {
             self.damaged.clear();
             self.undecided = None;
@@ -139,7 +139,7 @@ impl Verifications {
         }
         if !verified.passed() {
             self.full = None;
-            let found = |one: &Verified| one.verdict != Verdict::NotVerified;
+            let found = |one: &VerificationRecord| one.verdict != Verdict::NotVerified;
             if found(&verified) || !self.failed.as_ref().is_some_and(found) {
                 self.failed = Some(verified.clone());
             }
@@ -155,7 +155,7 @@ impl Verifications {
     }
 
     /// The one that counts: a failed one before a full one before a quick one.
-    pub fn decisive(&self) -> Option<&Verified> {
+    pub fn decisive(&self) -> Option<&VerificationRecord> {
         let latest = self.latest.as_ref();
         self.failed.as_ref().or(self.full.as_ref()).or(latest)
     }
@@ -171,7 +171,7 @@ mod tests {
     fn after(verifications: &[(bool, Verdict)]) -> Verifications {
         let mut all = Verifications::default();
         for (at, &(full, verdict)) in verifications.iter().enumerate() {
-            all.add(Verified {
+            all.add(VerificationRecord {
                 at: at as u64,
                 full,
                 verdict,
@@ -190,7 +190,7 @@ mod tests {
     fn what_one_had_before_it_is_known_whatever_later_ones_find() {
         for later in [WRONG, Verdict::Undecided, Verdict::NotVerified] {
             let mut all = after(&[]);
-            all.add(Verified {
+            all.add(VerificationRecord {
                 aufs_times: Some("then".to_owned()),
                 ..after(&[(true, SOUND)]).latest.unwrap()
             });
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn what_a_full_one_found_of_aufs_stays_until_a_full_one_finds_it_no_more() {
-        let changed = |full| Verified {
+        let changed = |full| VerificationRecord {
             aufs_changed: true,
             ..after(&[(full, Verdict::AufsChanged)]).latest.unwrap()
         };

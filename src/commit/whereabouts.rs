@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use super::config_paths::directory_of_config;
 use super::error::Error;
-use super::moves::{Ground, Move};
-use super::record::Switching;
+use super::moves::{Move, Roots};
+use super::record::SwitchPlan;
 
 /// The parts that Docker changes, wherever they are.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub(super) struct Part {
 }
 
 impl Part {
-    fn of(step: &Move, ground: Ground<'_>) -> Self {
+    fn of(step: &Move, ground: Roots<'_>) -> Self {
         let is_staged = step.is_staged(ground);
         let (staged, place) = (step.staged(ground), ground.root.join(step.to()));
         Self {
@@ -43,7 +43,7 @@ impl Part {
 
 impl Whereabouts {
     /// All is in place, as a journal says.
-    pub(super) fn in_place(ground: Ground<'_>) -> Self {
+    pub(super) fn in_place(ground: Roots<'_>) -> Self {
         let part = |inner: &str| Part {
             path: ground.root.join(inner),
             is_in_place: true,
@@ -57,7 +57,7 @@ impl Whereabouts {
     }
 
     /// Looks for each part of a move that is not at its end.
-    pub(super) fn look(switching: &Switching, ground: Ground<'_>) -> Self {
+    pub(super) fn look(switching: &SwitchPlan, ground: Roots<'_>) -> Self {
         let mut found = Self::in_place(ground);
         let mut replaced = Vec::new();
         for step in &switching.moves {
@@ -103,7 +103,7 @@ impl Whereabouts {
 /// # Errors
 ///
 /// [`Error::Io`].
-pub(super) fn in_the_way(switching: &Switching, ground: Ground<'_>) -> Result<Vec<PathBuf>, Error> {
+pub(super) fn in_the_way(switching: &SwitchPlan, ground: Roots<'_>) -> Result<Vec<PathBuf>, Error> {
     let mut found = Vec::new();
     for step in &switching.moves {
         let to = ground.root.join(step.to());

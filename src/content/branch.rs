@@ -5,13 +5,13 @@ use std::path::Path;
 use super::halt::Halt;
 use super::lookup::{Finder, Names, Place, Step};
 use super::once::Once;
-use super::work::Work;
+use super::work::ReadJob;
 use crate::aufs;
 use crate::crc64::Crc64;
 use crate::docker::CacheId;
 use crate::source::Layer;
 use crate::source::branch_reader::BranchReader;
-use crate::tar_split::{Contents, Found, Recorded};
+use crate::tar_split::{ContentRecord, Contents, FileLookup};
 use crate::tree::{Kind, LayerTree, NodeId, Segment};
 
 /// Bytes that are read at a time.
@@ -36,7 +36,7 @@ impl Names for LayerTree {
 
 /// Reads a branch.
 pub(crate) fn read_branch(
-    work: &Work<'_>,
+    work: &ReadJob<'_>,
     id: &CacheId,
     branch: &Path,
     tar_split: Option<&Path>,
@@ -62,7 +62,7 @@ type Sink<'s> = dyn FnMut(u64, &[u8]) -> Result<(), Halt> + 's;
 
 /// The files of a tar as aufs has them.
 pub(crate) struct BranchFiles<'a> {
-    work: &'a Work<'a>,
+    work: &'a ReadJob<'a>,
     layer: &'a Layer,
     finder: Finder<'a, LayerTree>,
     reader: BranchReader<'a>,
@@ -71,7 +71,7 @@ pub(crate) struct BranchFiles<'a> {
 }
 
 impl<'a> BranchFiles<'a> {
-    pub(crate) fn new(work: &'a Work<'a>, layer: &'a Layer) -> Result<Self, Halt> {
+    pub(crate) fn new(work: &'a ReadJob<'a>, layer: &'a Layer) -> Result<Self, Halt> {
         Ok(Self {
             work,
             layer,
@@ -124,23 +124,23 @@ impl Contents for BranchFiles<'_> {
     fn content(
         &mut self,
         path: &[u8],
-        recorded: Recorded,
+        recorded: ContentRecord,
         sink: &mut dyn FnMut(&[u8]),
-    ) -> Result<Found, Halt> {
+    ) -> Result<FileLookup, Halt> {
         let node = match self.finder.find(path) {
-            Place::Absent => return Ok(Found::Absent),
-            Place::Blocked => return Ok(Found::Blocked),
-            Place::Far => return Ok(Found::Again),
+            Place::Absent => return Ok(FileLookup::Absent),
+            Place::Blocked => return Ok(FileLookup::Blocked),
+            Place::Far => return Ok(FileLookup::Again),
             Place::Entry(node) => node,
         };
         let Some(file) = self.layer.tree.regular(node) else {
-            return Ok(Found::NotRegular);
+            return Ok(FileLookup::NotRegular);
         };
         if file.size != recorded.size {
-            return Ok(Found::OtherSize(file.size));
+            return Ok(FileLookup::OtherSize(file.size));
         }
         if !self.once.may_read(node, file.size) {
-            return Ok(Found::Again);
+            return Ok(FileLookup::Again);
         }
         let mut crc = Crc64::new();
         self.read(node, &mut |_, bytes| {
@@ -148,6 +148,6 @@ impl Contents for BranchFiles<'_> {
             sink(bytes);
             Ok(())
         })?;
-        Ok(Found::Content { crc64: crc.value() })
+        Ok(FileLookup::Content { crc64: crc.value() })
     }
 }

@@ -5,13 +5,13 @@ use super::halt::Halt;
 use super::lookup::{Finder, Names, Place, Step};
 use super::once::Once;
 use super::pool::ThinDevice;
-use super::work::Work;
-use super::written::Written;
+use super::work::ReadJob;
+use super::written::WriteChecksums;
 use crate::crc64::{self, Crc64};
 use crate::devicemapper::ROOTFS;
 use crate::ext4::Ino;
 use crate::ext4::read::{ReadAt, Type, View};
-use crate::tar_split::{Contents, Found, Recorded};
+use crate::tar_split::{ContentRecord, Contents, FileLookup};
 use crate::tree::{Segment, escape};
 
 /// A layer's merged tree on its device.
@@ -115,7 +115,7 @@ pub(crate) fn stretches(view: &View, ino: Ino, size: u64) -> Vec<Stretch> {
 
 /// The regular files of a layer's device.
 pub(crate) struct DeviceFiles<'a> {
-    work: &'a Work<'a>,
+    work: &'a ReadJob<'a>,
     device: ThinDevice<'a>,
     tree: DeviceTree<'a>,
     /// The file that was opened last.
@@ -124,7 +124,7 @@ pub(crate) struct DeviceFiles<'a> {
 }
 
 impl<'a> DeviceFiles<'a> {
-    pub(crate) fn new(work: &'a Work<'a>, device: ThinDevice<'a>, tree: DeviceTree<'a>) -> Self {
+    pub(crate) fn new(work: &'a ReadJob<'a>, device: ThinDevice<'a>, tree: DeviceTree<'a>) -> Self {
         Self {
             work,
             device,
@@ -192,7 +192,7 @@ impl<'a> DeviceFiles<'a> {
     }
 
     /// The checksum of the open file, of what was noted when it was written; what was not noted is read.
-    fn checksum(&self, written: &Written<'_>) -> Result<u64, std::io::Error> {
+    fn checksum(&self, written: &WriteChecksums<'_>) -> Result<u64, std::io::Error> {
         self.checksum_by(|stretch, place| {
             match written.checksum(&self.device, place, stretch.bytes) {
                 Some(known) => Ok(known),
@@ -202,7 +202,7 @@ impl<'a> DeviceFiles<'a> {
     }
 
     /// The same where all of it was noted; nothing is read.
-    pub(crate) fn noted_checksum(&self, written: &Written<'_>) -> Option<u64> {
+    pub(crate) fn noted_checksum(&self, written: &WriteChecksums<'_>) -> Option<u64> {
         let noted = |stretch: Stretch, place| {
             let noted = written.checksum(&self.device, place, stretch.bytes);
             noted.ok_or(())
@@ -251,7 +251,7 @@ pub(crate) struct TarFiles<'a> {
     files: DeviceFiles<'a>,
     finder: Finder<'a, DeviceTree<'a>>,
     /// Checksums of what was written, to go by instead of reading.
-    written: Option<Written<'a>>,
+    written: Option<WriteChecksums<'a>>,
     /// What the device is a snapshot of.
     below: Option<&'a View>,
     once: Once<Ino>,
@@ -261,7 +261,7 @@ impl<'a> TarFiles<'a> {
     pub(crate) fn new(
         files: DeviceFiles<'a>,
         tree: &'a DeviceTree<'a>,
-        (written, below): (Option<Written<'a>>, Option<&'a View>),
+        (written, below): (Option<WriteChecksums<'a>>, Option<&'a View>),
     ) -> Self {
         Self {
             files,
@@ -290,25 +290,25 @@ impl Contents for TarFiles<'_> {
     fn content(
         &mut self,
         path: &[u8],
-        recorded: Recorded,
+        recorded: ContentRecord,
         sink: &mut dyn FnMut(&[u8]),
-    ) -> Result<Found, Halt> {
+    ) -> Result<FileLookup, Halt> {
         self.files.work.go_on()?;
         let ino = match self.finder.find(path) {
-            Place::Absent => return Ok(Found::Absent),
-            Place::Blocked => return Ok(Found::Blocked),
-            Place::Far => return Ok(Found::Again),
+            Place::Absent => return Ok(FileLookup::Absent),
+            Place::Blocked => return Ok(FileLookup::Blocked),
+            Place::Far => return Ok(FileLookup::Again),
             Place::Entry(ino) => ino,
         };
         let inode = self.files.tree.view.inode(ino);
         let Some(inode) = inode.filter(|inode| inode.file_type() == Some(Type::Regular)) else {
-            return Ok(Found::NotRegular);
+            return Ok(FileLookup::NotRegular);
         };
         if inode.size() != recorded.size {
-            return Ok(Found::OtherSize(inode.size()));
+            return Ok(FileLookup::OtherSize(inode.size()));
         }
         if !self.may_read(ino, recorded.size) {
-            return Ok(Found::Again);
+            return Ok(FileLookup::Again);
         }
         self.files.open(ino, recorded.size);
         let crc64 = match &self.written {
@@ -321,6 +321,6 @@ impl Contents for TarFiles<'_> {
         })?;
         // A file that was cut short by the signal has no checksum.
         self.files.work.go_on()?;
-        Ok(Found::Content { crc64 })
+        Ok(FileLookup::Content { crc64 })
     }
 }

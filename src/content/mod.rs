@@ -17,5 +17,5 @@ pub(crate) use device::{DeviceFiles, DeviceTree, TarFiles, is_directory, stretch
 pub(crate) use halt::Halt;
 pub use last_mount::{WrittenAt, mounted_since_noted};
 pub(crate) use last_mount::{last_mount, noted_at};
-pub(crate) use work::Work;
-pub(crate) use written::Written;
+pub(crate) use work::ReadJob;
+pub(crate) use written::WriteChecksums;

@@ -6,13 +6,13 @@ use super::halt::Halt;
 use crate::progress::{Cancel, Progress};
 
 /// Whether to go on, and how much was read.
-pub(crate) struct Work<'a> {
+pub(crate) struct ReadJob<'a> {
     cancel: &'a Cancel,
     progress: &'a dyn Progress,
     bytes_read: AtomicU64,
 }
 
-impl<'a> Work<'a> {
+impl<'a> ReadJob<'a> {
     pub(crate) fn new(cancel: &'a Cancel, progress: &'a dyn Progress) -> Self {
         Self {
             cancel,

@@ -9,9 +9,9 @@ use crate::engine::direct::WrittenRun;
 
 /// What was written, ascending by place.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Written<'a>(&'a [WrittenRun]);
+pub(crate) struct WriteChecksums<'a>(&'a [WrittenRun]);
 
-impl<'a> Written<'a> {
+impl<'a> WriteChecksums<'a> {
     pub(crate) fn new(runs: &'a [WrittenRun]) -> Self {
         Self(runs)
     }
@@ -74,7 +74,7 @@ mod tests {
         let empty = tempfile::tempfile().unwrap();
         let device = ThinDevice::new(&empty, Bytes(4), &mapping, Bytes(400));
         let runs = [run(8, b"efghij"), run(28, b"abcd")];
-        let written = Written::new(&runs);
+        let written = WriteChecksums::new(&runs);
         assert_eq!(
             written.checksum(&device, 40, 10),
             Some(crc64(b"abcdefghij"))

@@ -8,16 +8,16 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use super::candidates::candidates;
-use super::finding::{Finding, Host, Known, Notice, Running};
+use super::finding::{Finding, Host, KnownContainer, Notice, RunningDocker};
 use super::{devices, mounts, processes};
-use crate::docker::{ContainerId, DataDir, Notes, ReadError, read_containers};
+use crate::docker::{ContainerId, DataDir, Diagnostics, ReadError, read_containers};
 use crate::tree::shown;
 
 /// Makes sure that no daemon and no container uses the root. Changes nothing.
 ///
 /// # Errors
-/// [`Running::Found`] with every sign found.
-pub fn check_stopped(root: &DataDir, host: &Host) -> Result<Vec<Notice>, Running> {
+/// [`RunningDocker::Found`] with every sign found.
+pub fn check_stopped(root: &DataDir, host: &Host) -> Result<Vec<Notice>, RunningDocker> {
     let mut findings = processes::in_pid_files(&candidates(host), host);
     let processes = processes::list(&host.proc);
     findings.extend(processes::on_root(&processes, root, host));
@@ -36,7 +36,7 @@ pub fn check_stopped(root: &DataDir, host: &Host) -> Result<Vec<Notice>, Running
     if findings.is_empty() {
         Ok(mounts::notices(root, host))
     } else {
-        Err(Running::Found { findings })
+        Err(RunningDocker::Found { findings })
     }
 }
 
@@ -44,28 +44,30 @@ pub fn check_stopped(root: &DataDir, host: &Host) -> Result<Vec<Notice>, Running
 /// `devicemapper` of a root, or what is to become it. Changes nothing.
 ///
 /// # Errors
-/// [`Running::Found`] with those that are.
-pub fn check_devices(home: &Path, host: &Host) -> Result<(), Running> {
+/// [`RunningDocker::Found`] with those that are.
+pub fn check_devices(home: &Path, host: &Host) -> Result<(), RunningDocker> {
     let findings = devices::active(home, host);
     if findings.is_empty() {
         Ok(())
     } else {
-        Err(Running::Found { findings })
+        Err(RunningDocker::Found { findings })
     }
 }
 
-pub(super) fn containers(root: &DataDir) -> Result<BTreeMap<ContainerId, Known>, ReadError> {
+pub(super) fn containers(
+    root: &DataDir,
+) -> Result<BTreeMap<ContainerId, KnownContainer>, ReadError> {
     let entries = root.dir.list_if_any("containers")?;
     let ids = entries
         .iter()
         .filter_map(|entry| ContainerId::parse(entry.name.as_bytes()).ok());
-    let mut known: BTreeMap<_, _> = ids.map(|id| (id, Known::default())).collect();
+    let mut known: BTreeMap<_, _> = ids.map(|id| (id, KnownContainer::default())).collect();
     // Damage to configs is for the survey to report.
-    for (id, container) in read_containers(&root.dir, &mut Notes::default()) {
+    for (id, container) in read_containers(&root.dir, &mut Diagnostics::default()) {
         let pid = u32::try_from(container.pid).ok().filter(|pid| *pid > 0);
         known.insert(
             id,
-            Known {
+            KnownContainer {
                 name: container.name,
                 pid,
             },

@@ -135,7 +135,7 @@ impl fmt::Display for NameOrId<'_> {
 
 /// Docker is not stopped.
 #[derive(Debug, Error)]
-pub enum Running {
+pub enum RunningDocker {
     /// These signs say so.
     #[error("{}", Listing(findings))]
     Found {
@@ -189,7 +189,7 @@ impl fmt::Display for Notice {
 
 /// What is known of a container here, whether or not its config can be read.
 #[derive(Debug, Default)]
-pub(super) struct Known {
+pub(super) struct KnownContainer {
     pub(super) name: String,
     /// Its first process if the config says that it runs.
     pub(super) pid: Option<u32>,

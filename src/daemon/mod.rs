@@ -19,8 +19,8 @@ mod pid_files;
 mod processes;
 
 pub use check::{check_devices, check_stopped};
-pub use finding::{Finding, Host, Notice, Running};
+pub use finding::{Finding, Host, Notice, RunningDocker};
 pub use mounts::{MountPlace, mount_of, mounts_in_the_way};
-pub use named::{Named, Whom, named};
+pub use named::{PidFileEntry, PidFileOwner, named};
 pub use pid_file::{Hold, LockError, PidFileLock};
 pub use pid_files::{NotAlone, PidFiles};

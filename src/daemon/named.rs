@@ -14,20 +14,20 @@ use crate::tree::shown;
 
 /// A pid file of Docker's that is there. The field names are part of the `--json` interface of `status`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Named {
+pub struct PidFileEntry {
     /// The file.
     #[serde(with = "crate::path_form")]
     pub path: PathBuf,
     /// The process that it names, if it names one.
     pub pid: Option<u32>,
     /// What that is.
-    pub whom: Whom,
+    pub whom: PidFileOwner,
 }
 
 /// What a pid file names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Whom {
+pub enum PidFileOwner {
     /// A Docker daemon that lives.
     Docker,
     /// A run of this tool that holds the file.
@@ -39,24 +39,26 @@ pub enum Whom {
 }
 
 /// The pid files that a daemon of this host could use and that are there.
-pub fn named(host: &Host) -> Vec<Named> {
+pub fn named(host: &Host) -> Vec<PidFileEntry> {
     let is_file = |path: &PathBuf| fs::metadata(path).is_ok_and(|meta| meta.is_file());
     candidates(host)
         .into_iter()
         .filter(is_file)
-        .map(|path| Named::by(path, host))
+        .map(|path| PidFileEntry::by(path, host))
         .collect()
 }
 
-impl Named {
+impl PidFileEntry {
     fn by(path: PathBuf, host: &Host) -> Self {
         let pid = read_pid(&path);
         let lives = |pid: u32| host.proc.join(pid.to_string()).exists();
         let whom = match pid {
-            Some(pid) if is_live_daemon(&host.proc, pid) => Whom::Docker,
-            Some(_) if Holder::of(&path).is_some_and(|holder| holder.pid == pid) => Whom::Aufs2dm,
-            Some(pid) if lives(pid) => Whom::Other,
-            _ => Whom::Nobody,
+            Some(pid) if is_live_daemon(&host.proc, pid) => PidFileOwner::Docker,
+            Some(_) if Holder::of(&path).is_some_and(|holder| holder.pid == pid) => {
+                PidFileOwner::Aufs2dm
+            }
+            Some(pid) if lives(pid) => PidFileOwner::Other,
+            _ => PidFileOwner::Nobody,
         };
         Self { path, pid, whom }
     }
@@ -68,17 +70,17 @@ impl Named {
             .pid
             .map_or_else(|| "no process".to_owned(), |pid| format!("process {pid}"));
         match self.whom {
-            Whom::Docker => format!(
+            PidFileOwner::Docker => format!(
                 "Docker is running: {process}, by {path}; all commands but `status`, `inspect` and a dry run want it stopped"
             ),
-            Whom::Aufs2dm => format!(
+            PidFileOwner::Aufs2dm => format!(
                 "{path}: is held by another aufs2dm, {process}; one at a time works on a host"
             ),
-            Whom::Other => format!(
+            PidFileOwner::Other => format!(
                 "{path}: is left over, {process} is no Docker by now; where Docker does not start because of it: `rm {}`",
                 word(&self.path)
             ),
-            Whom::Nobody => {
+            PidFileOwner::Nobody => {
                 let why = match self.pid {
                     Some(_) => format!("{process} has ended"),
                     None => format!("it names {process}"),
@@ -108,14 +110,14 @@ mod tests {
             fs::write(host.proc.join(pid).join("cmdline"), line).unwrap();
         }
         for (text, pid, whom) in [
-            ("11", Some(11), Whom::Docker),
-            ("12\n", Some(12), Whom::Other),
-            ("13", Some(13), Whom::Nobody),
-            ("", None, Whom::Nobody),
+            ("11", Some(11), PidFileOwner::Docker),
+            ("12\n", Some(12), PidFileOwner::Other),
+            ("13", Some(13), PidFileOwner::Nobody),
+            ("", None, PidFileOwner::Nobody),
         ] {
             fs::write(&host.pid_file, text).unwrap();
             let path = host.pid_file.clone();
-            assert_eq!(named(&host), [Named { path, pid, whom }], "{text}");
+            assert_eq!(named(&host), [PidFileEntry { path, pid, whom }], "{text}");
         }
     }
 }

@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use super::candidates::candidates;
 use super::check::check_stopped;
-use super::finding::{Host, Running};
+use super::finding::{Host, RunningDocker};
 use super::pid_file::{Hold, LockError, PidFileLock};
 use crate::docker::DataDir;
 use crate::tree::shown;
@@ -16,7 +16,7 @@ use crate::tree::shown;
 pub enum NotAlone {
     /// Docker, or a container of its, runs.
     #[error(transparent)]
-    Running(#[from] Running),
+    Running(#[from] RunningDocker),
     /// A pid file is not ours, or cannot be.
     #[error(transparent)]
     Lock(#[from] LockError),

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::OFlag;
 
 use super::config::data_root_of_daemon;
-use super::finding::{Finding, Host, Known};
+use super::finding::{Finding, Host, KnownContainer};
 use crate::docker::{ContainerId, DataDir};
 
 /// A process and its command line.
@@ -183,7 +183,7 @@ pub(super) fn on_root(processes: &[Process], root: &DataDir, host: &Host) -> Vec
 /// id with every cgroup driver and version, or by a parent that is the container's shim.
 pub(super) fn of_containers(
     processes: &[Process],
-    containers: &BTreeMap<ContainerId, Known>,
+    containers: &BTreeMap<ContainerId, KnownContainer>,
     host: &Host,
 ) -> Vec<Finding> {
     let mut alive: BTreeMap<&ContainerId, u32> = BTreeMap::new();

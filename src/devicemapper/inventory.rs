@@ -4,9 +4,9 @@ use std::path::Path;
 
 use super::device_files::DeviceFiles;
 use crate::docker::{
-    ContainerId, ContainerSummary, Dir, Error, Inventory, Notes, Owner, ProblemSummary, Stores,
-    Users, Warning, WarningSummary, check_images, count_volumes, image_summaries, read_stores,
-    remapped_below, settle, sum,
+    ContainerId, ContainerSummary, Diagnostics, Dir, Error, Inventory, Owner, ProblemSummary,
+    Stores, Users, Warning, WarningSummary, check_images, count_volumes, image_summaries,
+    read_stores, remapped_below, settle, sum,
 };
 
 /// The driver's name, and that of its directory.
@@ -33,7 +33,7 @@ impl Inventory {
         let root = Dir::open(path)?;
         let image = root.dir("image")?.dir(DRIVER)?;
         let devices = DeviceFiles::read(&path.join(DRIVER))?;
-        let mut notes = Notes::default();
+        let mut notes = Diagnostics::default();
         let stores = read_stores(&root, &image, None, &mut notes)?;
         stores.layers.check(&mut notes);
         let has_layer = |chain: &_| stores.layers.present.contains(chain);

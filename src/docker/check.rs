@@ -11,7 +11,7 @@ use super::image::Images;
 use super::layer::Layers;
 use super::model::Use;
 use super::mount::{Mount, Mounts};
-use super::notes::{Notes, Subject};
+use super::notes::{Diagnostics, Subject};
 use super::reference::Reference;
 use super::stack::Stack;
 use super::users::{Names, Users};
@@ -35,7 +35,7 @@ pub(crate) struct Stores {
 
 impl Stores {
     /// Checks the stores against each other.
-    pub(super) fn check(&self, notes: &mut Notes) {
+    pub(super) fn check(&self, notes: &mut Diagnostics) {
         self.layers.check(notes);
         self.check_layers(notes);
         self.check_mounts(notes);
@@ -43,7 +43,7 @@ impl Stores {
     }
 
     /// Each image layer must be in aufs and stand on the aufs layer of its parent.
-    fn check_layers(&self, notes: &mut Notes) {
+    fn check_layers(&self, notes: &mut Diagnostics) {
         let registered: HashSet<_> = self
             .layers
             .sound
@@ -107,7 +107,7 @@ impl Stores {
         })
     }
 
-    fn check_mounts(&self, notes: &mut Notes) {
+    fn check_mounts(&self, notes: &mut Diagnostics) {
         for (id, mount) in &self.mounts.mounts {
             self.check_mount(id, mount, notes);
             if !id.is_buildkit() && !self.containers.contains_key(id) {
@@ -119,7 +119,7 @@ impl Stores {
     }
 
     /// The image's layers that a container names must be there.
-    pub(super) fn check_mount_parents(&self, notes: &mut Notes) {
+    pub(super) fn check_mount_parents(&self, notes: &mut Diagnostics) {
         for (id, mount) in &self.mounts.mounts {
             let missing = |parent: &ChainId| !self.layers.present.contains(parent);
             if let Some(parent) = mount.parent.filter(missing) {
@@ -131,7 +131,7 @@ impl Stores {
     }
 
     /// A writable layer must stand on its init layer, and that on the image.
-    fn check_mount(&self, id: &ContainerId, mount: &Mount, notes: &mut Notes) {
+    fn check_mount(&self, id: &ContainerId, mount: &Mount, notes: &mut Diagnostics) {
         let subject = Subject::Mount(id.clone());
         let dir = self.mounts.dir_of(id);
         let mut below = None;
@@ -161,7 +161,7 @@ impl Stores {
         }
     }
 
-    fn check_containers(&self, notes: &mut Notes) {
+    fn check_containers(&self, notes: &mut Diagnostics) {
         let faulty: HashSet<_> = notes
             .faults
             .iter()

@@ -9,7 +9,7 @@ use super::fault::Fault;
 use super::files::{Dir, FileKind};
 use super::id::{ContainerId, ImageId};
 use super::json::{JsonError, Object};
-use super::notes::{Notes, Subject};
+use super::notes::{Diagnostics, Subject};
 use super::warning::{Leftover, Warning};
 
 /// The config of Docker 1.10 and later.
@@ -59,7 +59,10 @@ impl Container {
 const STAGED: &str = ".aufs2dm";
 
 /// Reads every container.
-pub(crate) fn read_containers(root: &Dir, notes: &mut Notes) -> BTreeMap<ContainerId, Container> {
+pub(crate) fn read_containers(
+    root: &Dir,
+    notes: &mut Diagnostics,
+) -> BTreeMap<ContainerId, Container> {
     let mut containers = BTreeMap::new();
     // There is none before the daemon's first start is complete.
     let Some(Some(store)) = notes.keep(&Subject::Root, root.dir_if_any("containers")) else {
@@ -95,7 +98,7 @@ pub(crate) fn read_containers(root: &Dir, notes: &mut Notes) -> BTreeMap<Contain
 fn read_container(
     dir: &Dir,
     id: &ContainerId,
-    notes: &mut Notes,
+    notes: &mut Diagnostics,
 ) -> Result<Option<Container>, Fault> {
     let mut configs = Vec::new();
     for name in [CONFIG, LEGACY_CONFIG] {
@@ -241,7 +244,7 @@ fn parse_host_config(text: &[u8]) -> Result<HostConfig, JsonError> {
     })
 }
 
-fn warn_of_container(id: &ContainerId, container: &Container, notes: &mut Notes) {
+fn warn_of_container(id: &ContainerId, container: &Container, notes: &mut Diagnostics) {
     let id = || id.clone();
     if container.id_in_config != id().as_str() {
         let found = container.id_in_config.clone();

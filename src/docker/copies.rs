@@ -88,9 +88,9 @@ impl CopyFault {
 /// Compares an image store with the one that it was copied from. Docker may have used it since: what is new, and what Docker
 /// changed or removed, is no fault.
 pub fn copy_faults(original: &Path, copy: &Path) -> Vec<CopyFault> {
-    let mut work = Work::default();
+    let mut work = CopyComparison::default();
     match (Dir::open(original), Dir::open(copy)) {
-        (Ok(original), Ok(copy)) => work.keep(Work::directory, (&original, &copy)),
+        (Ok(original), Ok(copy)) => work.keep(CopyComparison::directory, (&original, &copy)),
         (original, copy) => {
             let errors = [original.err(), copy.err()];
             work.faults
@@ -110,13 +110,13 @@ pub fn same_bytes(a: &Path, b: &Path) -> bool {
 }
 
 #[derive(Default)]
-struct Work {
+struct CopyComparison {
     faults: Vec<CopyFault>,
     /// The names that lead to where the work is.
     way: Vec<OsString>,
 }
 
-impl Work {
+impl CopyComparison {
     fn keep<T>(&mut self, step: fn(&mut Self, T) -> Result<(), ReadError>, with: T) {
         if let Err(error) = step(self, with) {
             self.faults.push(error.into());

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::container::{Container, read_containers};
 use super::error::Error;
 use super::files::{Dir, ReadError};
-use super::notes::Notes;
+use super::notes::Diagnostics;
 
 /// A data directory. Whether Docker is at work on it can be told without looking at a driver's part of it.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ impl DataDir {
     /// The names of the containers whose configs say that they belong to the aufs driver. What is wrong with a config is for the
     /// survey to tell.
     pub fn containers_of_aufs(&self) -> Vec<String> {
-        let containers = read_containers(&self.dir, &mut Notes::default());
+        let containers = read_containers(&self.dir, &mut Diagnostics::default());
         let of_aufs = containers.into_values().filter(Container::is_aufs);
         of_aufs.map(|container| container.name).collect()
     }

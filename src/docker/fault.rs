@@ -121,7 +121,7 @@ pub enum Fault {
         parent: CacheId,
     },
     /// aufs stacks a layer on another one than Docker's stores say.
-    #[error("{}: stands on {}, not on {}", shown(path), Named(found.as_ref()), Named(expected.as_ref()))]
+    #[error("{}: stands on {}, not on {}", shown(path), BranchName(found.as_ref()), BranchName(expected.as_ref()))]
     ParentDiffers {
         /// The parent list.
         path: PathBuf,
@@ -156,9 +156,9 @@ impl Fault {
     }
 }
 
-struct Named<'a>(Option<&'a CacheId>);
+struct BranchName<'a>(Option<&'a CacheId>);
 
-impl fmt::Display for Named<'_> {
+impl fmt::Display for BranchName<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Some(id) => id.fmt(f),

@@ -105,7 +105,7 @@ impl ReadError {
 
 /// An entry of a directory.
 #[derive(Debug)]
-pub(crate) struct Listed {
+pub(crate) struct DirEntry {
     pub(crate) name: OsString,
     pub(crate) kind: FileKind,
 }
@@ -247,7 +247,7 @@ impl Dir {
     }
 
     /// Its entries but `.` and `..`, sorted by name so that reports do not depend on the file system.
-    pub(crate) fn list(&self) -> Result<Vec<Listed>, ReadError> {
+    pub(crate) fn list(&self) -> Result<Vec<DirEntry>, ReadError> {
         let failed = |errno| io_error("list", self.path.clone(), errno);
         let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
         let fd = open_quietly(self.fd.as_fd(), OsStr::new("."), flags).map_err(failed)?;
@@ -266,14 +266,14 @@ impl Dir {
                 Some(_) => FileKind::Special,
                 None => self.kind(&name)?.unwrap_or(FileKind::Special),
             };
-            listed.push(Listed { name, kind });
+            listed.push(DirEntry { name, kind });
         }
         listed.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         Ok(listed)
     }
 
     /// The entries of a directory in it; none where there is no such directory.
-    pub(crate) fn list_if_any(&self, name: &str) -> Result<Vec<Listed>, ReadError> {
+    pub(crate) fn list_if_any(&self, name: &str) -> Result<Vec<DirEntry>, ReadError> {
         self.dir_if_any(name)?
             .map_or(Ok(Vec::new()), |dir| dir.list())
     }

@@ -7,7 +7,7 @@ use super::fault::Fault;
 use super::files::{Dir, FileKind};
 use super::id::{ChainId, DiffId, ImageId};
 use super::json::{JsonError, Object};
-use super::notes::{Notes, Subject};
+use super::notes::{Diagnostics, Subject};
 use super::reference::Reference;
 use super::warning::{Leftover, Warning};
 
@@ -33,7 +33,7 @@ type Steps = HashMap<(Option<ChainId>, DiffId), ChainId>;
 
 impl Images {
     /// Reads every image config.
-    pub(crate) fn read(image: &Dir, notes: &mut Notes) -> Self {
+    pub(crate) fn read(image: &Dir, notes: &mut Diagnostics) -> Self {
         let mut images = Self::default();
         let contents = image
             .dir("imagedb")
@@ -124,7 +124,10 @@ fn parse_diff_ids(config: &[u8]) -> Result<Vec<DiffId>, JsonError> {
 }
 
 /// Reads the names of images.
-pub(crate) fn read_references(image: &Dir, notes: &mut Notes) -> BTreeMap<Reference, ImageId> {
+pub(crate) fn read_references(
+    image: &Dir,
+    notes: &mut Diagnostics,
+) -> BTreeMap<Reference, ImageId> {
     const FILE: &str = "repositories.json";
     let subject = Subject::Root;
     let Some(text) = notes.keep(&subject, image.read_if_any(FILE)) else {
@@ -165,7 +168,7 @@ pub(crate) fn check_images(
     images: &BTreeMap<ImageId, Image>,
     references: &BTreeMap<Reference, ImageId>,
     has_layer: impl Fn(&ChainId) -> bool,
-    notes: &mut Notes,
+    notes: &mut Diagnostics,
 ) {
     for (&image, config) in images {
         if let Some(chain) = config.top.filter(|top| !has_layer(top)) {
@@ -190,7 +193,7 @@ pub(super) fn is_store_dir(
     dir: &Dir,
     name: &std::ffi::OsStr,
     kind: FileKind,
-    notes: &mut Notes,
+    notes: &mut Diagnostics,
 ) -> bool {
     let is_dir = kind == FileKind::Directory;
     if !is_dir {

@@ -9,7 +9,7 @@ use super::fault::Fault;
 use super::files::Dir;
 use super::id::{CacheId, ChainId, DiffId, IdError};
 use super::image::is_store_dir;
-use super::notes::{Notes, Subject};
+use super::notes::{Diagnostics, Subject};
 use super::warning::{Leftover, Warning};
 use crate::tree::escape;
 use crate::units::Bytes;
@@ -42,7 +42,7 @@ pub(crate) struct Layers {
 
 impl Layers {
     /// Reads the layer store.
-    pub(crate) fn read(layerdb: &Dir, notes: &mut Notes) -> Self {
+    pub(crate) fn read(layerdb: &Dir, notes: &mut Diagnostics) -> Self {
         let mut layers = Self {
             path: layerdb.join("sha256"),
             ..Self::default()
@@ -69,7 +69,7 @@ impl Layers {
         layers
     }
 
-    fn read_entry(&mut self, store: &Dir, name: &OsStr, notes: &mut Notes) {
+    fn read_entry(&mut self, store: &Dir, name: &OsStr, notes: &mut Diagnostics) {
         if let Some(chain) = ChainId::from_file_name(name.as_bytes()) {
             self.present.insert(chain);
             let subject = Subject::Chain(chain);
@@ -95,7 +95,7 @@ impl Layers {
     }
 
     /// Checks each layer's chain id and that its parent is there.
-    pub(crate) fn check(&self, notes: &mut Notes) {
+    pub(crate) fn check(&self, notes: &mut Diagnostics) {
         for (&chain, layer) in &self.sound {
             let computed = ChainId::on(layer.parent, layer.diff);
             if computed != chain {
@@ -122,7 +122,7 @@ impl Layers {
 }
 
 /// Reads one layer's small files; all of its faults are recorded, not only the first.
-fn read_layer(dir: &Dir, chain: ChainId, notes: &mut Notes) -> Option<Layer> {
+fn read_layer(dir: &Dir, chain: ChainId, notes: &mut Diagnostics) -> Option<Layer> {
     let subject = Subject::Chain(chain);
     let cache = notes.keep(&subject, read_id(dir, "cache-id", CacheId::parse));
     let diff = notes.keep(&subject, read_id(dir, "diff", DiffId::parse));
@@ -138,7 +138,7 @@ fn read_layer(dir: &Dir, chain: ChainId, notes: &mut Notes) -> Option<Layer> {
 }
 
 /// Files that are copied but not read: they may be absent, but an empty one is damage.
-fn check_presence(dir: &Dir, chain: ChainId, notes: &mut Notes) {
+fn check_presence(dir: &Dir, chain: ChainId, notes: &mut Diagnostics) {
     for name in ["tar-split.json.gz", "descriptor.json"] {
         let Some(stat) = notes.keep(&Subject::Chain(chain), dir.stat_of(name)) else {
             continue;

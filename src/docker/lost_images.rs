@@ -11,7 +11,7 @@ use super::id::{ChainId, ImageId};
 use super::image::{Image, Images};
 use super::layer::Layers;
 use super::mount::Mounts;
-use super::notes::Notes;
+use super::notes::Diagnostics;
 use crate::shell::word;
 use crate::tree::shown;
 
@@ -26,8 +26,8 @@ pub fn lost_images(
     copy: &Path,
     has_buildkit: bool,
 ) -> Result<Vec<String>, ReadError> {
-    let before = Half::read(original)?;
-    let now = Half::read(copy)?;
+    let before = StoreParts::read(original)?;
+    let now = StoreParts::read(copy)?;
     let needed = now.needed();
     let mut lost = Vec::new();
     for (&image, config) in &before.images.images {
@@ -62,18 +62,18 @@ fn content_of(store: &Path, image: ImageId) -> std::path::PathBuf {
 }
 
 /// The parts of an image store that images are made of.
-struct Half<'a> {
+struct StoreParts<'a> {
     path: &'a Path,
     images: Images,
     layers: Layers,
     mounts: Mounts,
 }
 
-impl<'a> Half<'a> {
+impl<'a> StoreParts<'a> {
     /// What cannot be read of it is told elsewhere.
     fn read(path: &'a Path) -> Result<Self, ReadError> {
         let store = Dir::open(path)?;
-        let mut notes = Notes::default();
+        let mut notes = Diagnostics::default();
         let (layers, mounts) = match store.dir_if_any("layerdb")? {
             Some(layerdb) => (
                 Layers::read(&layerdb, &mut notes),

@@ -71,7 +71,7 @@ pub use lost_images::lost_images;
 pub use model::{AufsLayer, Model, OrphanReason, Use};
 pub use mount::Mount;
 pub(crate) use mount::Mounts;
-pub(crate) use notes::Notes;
+pub(crate) use notes::Diagnostics;
 pub use reference::Reference;
 pub use root::Root;
 pub(crate) use root::{DRIVERS, remapped_below};

@@ -8,7 +8,7 @@ use super::files::Dir;
 use super::id::{ChainId, ContainerId, MountId};
 use super::image::is_store_dir;
 use super::layer::{read_id, read_id_if_any};
-use super::notes::{Notes, Subject};
+use super::notes::{Diagnostics, Subject};
 use super::warning::{Leftover, Warning};
 
 /// The aufs layers of one container.
@@ -31,7 +31,7 @@ pub(crate) struct Mounts {
 
 impl Mounts {
     /// Reads the mount store.
-    pub(crate) fn read(layerdb: &Dir, notes: &mut Notes) -> Self {
+    pub(crate) fn read(layerdb: &Dir, notes: &mut Diagnostics) -> Self {
         let mut mounts = Self {
             path: layerdb.join("mounts"),
             ..Self::default()
@@ -65,7 +65,7 @@ impl Mounts {
     }
 }
 
-fn read_mount(dir: &Dir, id: &ContainerId, notes: &mut Notes) -> Option<Mount> {
+fn read_mount(dir: &Dir, id: &ContainerId, notes: &mut Diagnostics) -> Option<Mount> {
     let subject = Subject::Mount(id.clone());
     let rw = notes.keep(&subject, read_id(dir, "mount-id", MountId::parse));
     let init = notes.keep(&subject, read_id_if_any(dir, "init-id", MountId::parse));

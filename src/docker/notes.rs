@@ -20,12 +20,12 @@ pub(crate) enum Subject {
 
 /// Faults and warnings found so far.
 #[derive(Debug, Default)]
-pub(crate) struct Notes {
+pub(crate) struct Diagnostics {
     pub(crate) faults: Vec<(Subject, Fault)>,
     pub(crate) warnings: Vec<Warning>,
 }
 
-impl Notes {
+impl Diagnostics {
     /// Records a fault.
     pub(super) fn fault(&mut self, subject: Subject, fault: impl Into<Fault>) {
         self.faults.push((subject, fault.into()));

@@ -8,13 +8,13 @@ use std::path::PathBuf;
 use super::fault::Fault;
 use super::files::{Dir, FileKind};
 use super::id::CacheId;
-use super::notes::{Notes, Subject};
+use super::notes::{Diagnostics, Subject};
 use super::warning::{Leftover, Warning};
 use crate::tree::escape;
 
 /// A layer as the driver knows it, before anything else is known about it.
 #[derive(Debug)]
-pub(super) struct Listed {
+pub(super) struct ListedLayer {
     pub(super) id: CacheId,
     /// Place of its direct parent among the layers.
     pub(super) parent: Option<usize>,
@@ -26,7 +26,7 @@ pub(super) struct Listed {
 #[derive(Debug, Default)]
 pub(crate) struct Stack {
     /// Sorted by id.
-    pub(super) layers: Vec<Listed>,
+    pub(super) layers: Vec<ListedLayer>,
     pub(super) index: HashMap<CacheId, usize>,
     /// The directory of parent lists, for messages.
     lists: PathBuf,
@@ -37,7 +37,7 @@ type Ancestors = Vec<Option<usize>>;
 
 impl Stack {
     /// Reads every parent list and checks it against the parent's own and against the branches.
-    pub(super) fn read(aufs: &Dir, notes: &mut Notes) -> Self {
+    pub(super) fn read(aufs: &Dir, notes: &mut Diagnostics) -> Self {
         let mut stack = Self {
             lists: aufs.join("layers"),
             ..Self::default()
@@ -54,7 +54,7 @@ impl Stack {
         stack
     }
 
-    fn list_names(&mut self, lists: &Dir, notes: &mut Notes) {
+    fn list_names(&mut self, lists: &Dir, notes: &mut Diagnostics) {
         for entry in notes.keep(&Subject::Root, lists.list()).unwrap_or_default() {
             let path = || lists.join(&entry.name);
             match CacheId::parse(entry.name.as_bytes()) {
@@ -75,7 +75,7 @@ impl Stack {
                         notes.fault(Subject::Cache(id.clone()), fault);
                     }
                     self.index.insert(id.clone(), self.layers.len());
-                    self.layers.push(Listed {
+                    self.layers.push(ListedLayer {
                         id,
                         parent: None,
                         sound,
@@ -85,7 +85,7 @@ impl Stack {
         }
     }
 
-    fn read_lists(&mut self, lists: &Dir, notes: &mut Notes) -> Vec<Ancestors> {
+    fn read_lists(&mut self, lists: &Dir, notes: &mut Diagnostics) -> Vec<Ancestors> {
         let mut all = Vec::with_capacity(self.layers.len());
         for place in 0..self.layers.len() {
             let mut ancestors = Ancestors::new();
@@ -134,7 +134,7 @@ impl Stack {
     }
 
     /// Finds layers that are their own ancestors. Each chain of parents is walked until a layer already settled.
-    fn find_cycles(&mut self, notes: &mut Notes) {
+    fn find_cycles(&mut self, notes: &mut Diagnostics) {
         let mut settled = vec![false; self.layers.len()];
         for start in 0..self.layers.len() {
             let mut walked = Vec::new();
@@ -164,7 +164,7 @@ impl Stack {
 
     /// A list must be the parent followed by the parent's own list: anything else is damage, and a guess which of the
     /// two is right could show a container other files than before.
-    fn compare_lists(&mut self, ancestors: &[Ancestors], notes: &mut Notes) {
+    fn compare_lists(&mut self, ancestors: &[Ancestors], notes: &mut Diagnostics) {
         for place in 0..self.layers.len() {
             let Some(parent) = self.layers[place].parent else {
                 continue;
@@ -183,7 +183,7 @@ impl Stack {
         }
     }
 
-    fn check_branches(&mut self, aufs: &Dir, notes: &mut Notes) {
+    fn check_branches(&mut self, aufs: &Dir, notes: &mut Diagnostics) {
         let Some(diff) = notes.keep(&Subject::Root, aufs.dir("diff")) else {
             return;
         };

@@ -18,7 +18,7 @@ use super::image::{Images, check_images, read_references};
 use super::layer::Layers;
 use super::model::Use;
 use super::mount::Mounts;
-use super::notes::{Notes, Subject};
+use super::notes::{Diagnostics, Subject};
 use super::stack::Stack;
 use super::survey::settle;
 use super::users::{Hits, Users};
@@ -83,7 +83,7 @@ impl Store {
         let root = Dir::open(paths.root)?;
         let image = Dir::open(paths.image)?;
         let aufs = paths.aufs.map(Dir::open).transpose()?;
-        let mut notes = Notes::default();
+        let mut notes = Diagnostics::default();
         let stores = read_stores(&root, &image, aufs.as_ref(), &mut notes)?;
         stores.layers.check(&mut notes);
         stores.check_mount_parents(&mut notes);
@@ -144,7 +144,7 @@ pub(crate) fn read_stores(
     root: &Dir,
     image: &Dir,
     aufs: Option<&Dir>,
-    notes: &mut Notes,
+    notes: &mut Diagnostics,
 ) -> Result<Stores, ReadError> {
     let layerdb = notes.keep(&Subject::Root, image.dir("layerdb"));
     let (layers, mounts) = match &layerdb {
@@ -197,11 +197,11 @@ pub fn images_without_layers(image: &Path) -> Result<BTreeMap<String, String>, R
     Ok(without.collect())
 }
 
-fn notes_of_images(image: &Path) -> Result<Notes, ReadError> {
+fn notes_of_images(image: &Path) -> Result<Diagnostics, ReadError> {
     let store = Dir::open(image)?;
-    let mut notes = Notes::default();
+    let mut notes = Diagnostics::default();
     let layers = match store.dir_if_any("layerdb")? {
-        Some(layerdb) => Layers::read(&layerdb, &mut Notes::default()),
+        Some(layerdb) => Layers::read(&layerdb, &mut Diagnostics::default()),
         None => Layers::default(),
     };
     let images = Images::read(&store, &mut notes);

@@ -17,7 +17,7 @@ use super::image::{Images, check_images, read_references};
 use super::layer::Layers;
 use super::model::{AufsLayer, Model, OrphanReason, Use};
 use super::mount::Mounts;
-use super::notes::{Notes, Subject};
+use super::notes::{Diagnostics, Subject};
 use super::root::Root;
 use super::stack::Stack;
 use super::users::Users;
@@ -46,7 +46,7 @@ pub struct Survey {
 impl Survey {
     /// Reads a root. What cannot be read is among the [`problems`](Self::problems).
     pub fn read(root: &Root) -> Self {
-        let mut notes = Notes::default();
+        let mut notes = Diagnostics::default();
         let stores = read_stores(root, &mut notes);
         stores.check(&mut notes);
         let has_layer = |chain: &_| stores.layers.present.contains(chain);
@@ -130,7 +130,7 @@ impl Survey {
     }
 }
 
-fn read_stores(root: &Root, notes: &mut Notes) -> Stores {
+fn read_stores(root: &Root, notes: &mut Diagnostics) -> Stores {
     let layerdb = notes.keep(&Subject::Root, root.image.dir("layerdb"));
     let (layers, mounts) = match &layerdb {
         Some(layerdb) => (Layers::read(layerdb, notes), Mounts::read(layerdb, notes)),
@@ -151,7 +151,7 @@ fn read_stores(root: &Root, notes: &mut Notes) -> Stores {
 }
 
 /// Mount points that a deletion has renamed. Stale ones of other names are everywhere and mean nothing.
-fn warn_of_unmounted(aufs: &Dir, notes: &mut Notes) {
+fn warn_of_unmounted(aufs: &Dir, notes: &mut Diagnostics) {
     for entry in notes
         .keep(&Subject::Root, aufs.list_if_any("mnt"))
         .unwrap_or_default()
@@ -167,7 +167,7 @@ fn warn_of_unmounted(aufs: &Dir, notes: &mut Notes) {
 }
 
 /// Images of the store before Docker 1.10, which later versions migrated and left in place.
-fn read_graph(root: &Dir, notes: &mut Notes) -> BTreeSet<CacheId> {
+fn read_graph(root: &Dir, notes: &mut Diagnostics) -> BTreeSet<CacheId> {
     let entries = notes
         .keep(&Subject::Root, root.list_if_any("graph"))
         .unwrap_or_default();
@@ -177,7 +177,7 @@ fn read_graph(root: &Dir, notes: &mut Notes) -> BTreeSet<CacheId> {
     names.filter_map(Result::ok).collect()
 }
 
-fn has_build_cache(root: &Dir, notes: &mut Notes) -> bool {
+fn has_build_cache(root: &Dir, notes: &mut Diagnostics) -> bool {
     let buildkit = notes
         .keep(&Subject::Root, root.dir_following_if_any("buildkit"))
         .flatten();
@@ -186,8 +186,12 @@ fn has_build_cache(root: &Dir, notes: &mut Notes) -> bool {
 }
 
 /// Sorts faults into problems with their victims, and remains of interrupted work, which are only worth a warning.
-pub(crate) fn settle(notes: Notes, users: &Users, stack: &Stack) -> (Vec<Problem>, Vec<Warning>) {
-    let Notes {
+pub(crate) fn settle(
+    notes: Diagnostics,
+    users: &Users,
+    stack: &Stack,
+) -> (Vec<Problem>, Vec<Warning>) {
+    let Diagnostics {
         faults,
         mut warnings,
     } = notes;

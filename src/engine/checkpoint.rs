@@ -74,7 +74,7 @@ impl fmt::Debug for Checkpoints<'_> {
 /// That it could not be noted how far the run came.
 #[derive(Debug, thiserror::Error)]
 #[error("record of the devices that are done: cannot be written")]
-pub struct NotNoted(#[source] io::Error);
+pub struct CheckpointError(#[source] io::Error);
 
 /// The devices that are complete, but perhaps not on the disk, and were not told yet.
 pub(super) struct Ledger<'a> {
@@ -114,7 +114,7 @@ impl<'a> Ledger<'a> {
     /// As [`tell`](Self::tell).
     pub(super) fn tell_when_due<E>(&self, sync: impl FnOnce() -> Result<(), E>) -> Result<(), E>
     where
-        E: From<NotNoted>,
+        E: From<CheckpointError>,
     {
         self.tell_after(self.checkpoints.interval, sync)
     }
@@ -129,7 +129,7 @@ impl<'a> Ledger<'a> {
     /// That of `sync`, or that it cannot be noted.
     pub(super) fn tell<E>(&self, sync: impl FnOnce() -> Result<(), E>) -> Result<(), E>
     where
-        E: From<NotNoted>,
+        E: From<CheckpointError>,
     {
         self.tell_after(Duration::ZERO, sync)
     }
@@ -140,7 +140,7 @@ impl<'a> Ledger<'a> {
         sync: impl FnOnce() -> Result<(), E>,
     ) -> Result<(), E>
     where
-        E: From<NotNoted>,
+        E: From<CheckpointError>,
     {
         let devices = {
             let mut state = self.lock();
@@ -151,7 +151,10 @@ impl<'a> Ledger<'a> {
             std::mem::take(&mut state.complete)
         };
         sync()?;
-        self.checkpoints.to.durable(&devices).map_err(NotNoted)?;
+        self.checkpoints
+            .to
+            .durable(&devices)
+            .map_err(CheckpointError)?;
         let mut state = self.lock();
         state.told = Instant::now();
         state.is_busy = false;
@@ -196,8 +199,8 @@ mod tests {
     #[derive(Debug)]
     struct Failed;
 
-    impl From<NotNoted> for Failed {
-        fn from(_: NotNoted) -> Self {
+    impl From<CheckpointError> for Failed {
+        fn from(_: CheckpointError) -> Self {
             Self
         }
     }

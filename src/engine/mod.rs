@@ -5,5 +5,5 @@ pub mod direct;
 pub mod kernel;
 mod left_file;
 
-pub use checkpoint::{Checkpoint, Checkpoints, NoCheckpoint, NotNoted};
+pub use checkpoint::{Checkpoint, CheckpointError, Checkpoints, NoCheckpoint};
 pub use left_file::Error as LeftFileError;

@@ -15,7 +15,7 @@ use crate::tree::escape;
 
 /// A mount.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Found {
+pub struct MountFound {
     /// Where, in its namespace.
     pub point: PathBuf,
     /// A process in that namespace; `None`: this process sees it too.
@@ -24,7 +24,7 @@ pub struct Found {
 
 /// By whom a mount is seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Seen {
+pub enum Visibility {
     /// By this process.
     Here,
     /// By others, in another mount namespace, and not by this one.
@@ -64,7 +64,11 @@ impl Table {
     ///
     /// A directory is known by its device and the path from the root of that, so it does not matter by which name a namespace shows
     /// it. Where that cannot be told, since a process's root is no mount point, its path decides.
-    pub fn inside(&self, top: &Path, wanted: &dyn Fn(&Path, Seen) -> bool) -> Vec<Found> {
+    pub fn inside(
+        &self,
+        top: &Path,
+        wanted: &dyn Fn(&Path, Visibility) -> bool,
+    ) -> Vec<MountFound> {
         let search = Search {
             top,
             place: place_of(top, &self.views[0]),
@@ -86,7 +90,7 @@ impl Table {
 impl Table {
     /// Where else the file system is mounted that this process sees on `point`, or a part of it, for whatever process: all that is not inside
     /// of `point`.
-    pub fn other_point(&self, point: &Path) -> Option<Found> {
+    pub fn other_point(&self, point: &Path) -> Option<MountFound> {
         let own = self.views[0].mounts();
         let topmost = own.iter().rfind(|mount| mount.point == point)?;
         self.views.iter().find_map(|view| {
@@ -94,7 +98,7 @@ impl Table {
             let mut same = same.filter(|mount| mount.device == topmost.device);
             // A namespace that was made as a copy has the same mount.
             let other = same.find(|mount| !view.path(mount).starts_with(point))?;
-            Some(Found {
+            Some(MountFound {
                 point: view.path(other),
                 pid: view.pid,
             })
@@ -113,11 +117,11 @@ struct Search<'a> {
     top: &'a Path,
     place: Option<Place>,
     here: &'a HashSet<Place>,
-    wanted: &'a dyn Fn(&Path, Seen) -> bool,
+    wanted: &'a dyn Fn(&Path, Visibility) -> bool,
 }
 
 impl Search<'_> {
-    fn in_view(&self, view: &View) -> Vec<Found> {
+    fn in_view(&self, view: &View) -> Vec<MountFound> {
         let mounts = view.mounts();
         let wanted = mounts.iter().filter(|mount| self.is_wanted(view, mount));
         let mut ids: HashSet<_> = wanted.map(|mount| mount.id).collect();
@@ -131,7 +135,7 @@ impl Search<'_> {
         }
         let found = mounts.iter().filter(|mount| ids.contains(&mount.id));
         found
-            .map(|mount| Found {
+            .map(|mount| MountFound {
                 point: view.path(mount),
                 pid: view.pid,
             })
@@ -141,9 +145,9 @@ impl Search<'_> {
     fn is_wanted(&self, view: &View, mount: &Mount) -> bool {
         let place = view.place(mount);
         let seen = match (view.pid, &place) {
-            (None, _) => Seen::Here,
+            (None, _) => Visibility::Here,
             (_, Some(place)) if self.here.contains(place) || shows(mount, place) => return false,
-            _ => Seen::Elsewhere,
+            _ => Visibility::Elsewhere,
         };
         let inner = match (&self.place, place) {
             (Some(top), Some(place)) => {
@@ -163,7 +167,7 @@ fn shows(mount: &Mount, place: &Place) -> bool {
     mount.device == place.device && mount.top == place.path
 }
 
-impl Found {
+impl MountFound {
     /// The command that unmounts it.
     pub fn command(&self) -> String {
         let point = word(&self.point);
@@ -174,16 +178,16 @@ impl Found {
     }
 }
 
-impl fmt::Display for Found {
+impl fmt::Display for MountFound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", Told(self, ""))
+        write!(f, "{}", MountNotice(self, ""))
     }
 }
 
 /// A mount, what is to be said of it, and its command.
-struct Told<'a>(&'a Found, &'a str);
+struct MountNotice<'a>(&'a MountFound, &'a str);
 
-impl fmt::Display for Told<'_> {
+impl fmt::Display for MountNotice<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(mount, what) = self;
         let point = escape(mount.point.as_os_str().as_bytes());
@@ -196,9 +200,9 @@ impl fmt::Display for Told<'_> {
 }
 
 /// The mounts for a message, each with its command; `what` follows "mount point".
-pub(crate) fn told(mounts: &[Found], what: &str) -> String {
+pub(crate) fn told(mounts: &[MountFound], what: &str) -> String {
     if let [mount] = mounts {
-        return Told(mount, &format!(" {what}")).to_string();
+        return MountNotice(mount, &format!(" {what}")).to_string();
     }
     let lines = mounts.iter().map(|mount| format!("\n  {mount}"));
     format!("mount points {what}:{}", lines.collect::<String>())

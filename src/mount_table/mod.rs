@@ -8,4 +8,4 @@ mod view;
 
 pub(crate) use entry::{Mount, directory_at, mount_points, mount_points_of, parse, paths_of};
 pub(crate) use find::told;
-pub use find::{Found, Seen, Table};
+pub use find::{MountFound, Table, Visibility};

@@ -25,7 +25,7 @@ where
             .map_or(&mut roots, |at| &mut children[at.0])
             .push(layer);
     }
-    let run = Run {
+    let run = ParallelMap {
         work,
         children,
         slots: (0..graph.len()).map(|_| OnceLock::new()).collect(),
@@ -52,13 +52,13 @@ where
     Ok(results)
 }
 
-struct Run<T, E, F> {
+struct ParallelMap<T, E, F> {
     work: F,
     children: Vec<Vec<LayerIndex>>,
     slots: Vec<OnceLock<Result<T, E>>>,
 }
 
-impl<T, E, F> Run<T, E, F>
+impl<T, E, F> ParallelMap<T, E, F>
 where
     T: Send + Sync,
     E: Send + Sync,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::statvfs::statvfs;
 
-use super::device_error::{Error, Stuck};
+use super::device_error::{BusyDevice, Error};
 use super::devices;
 use super::refusal::Refusal;
 use crate::shell::quoted;
@@ -74,7 +74,7 @@ impl Backing {
     }
 
     /// Waits until nothing holds it any more; tells what does.
-    pub(super) fn wait_until_free(&mut self) -> Vec<Stuck> {
+    pub(super) fn wait_until_free(&mut self) -> Vec<BusyDevice> {
         self.attached = None;
         if !self.is_file {
             return Vec::new();
@@ -86,7 +86,7 @@ impl Backing {
             );
             Vec::new()
         });
-        let stuck = left.iter().map(|device| Stuck {
+        let stuck = left.iter().map(|device| BusyDevice {
             what: format!("{} is still attached", self.path.display()),
             command: format!("losetup -d {}", quoted(device)),
         });
@@ -99,16 +99,16 @@ impl Backing {
     }
 
     /// Makes it blank again; only when nothing holds it.
-    pub(super) fn wipe(&self) -> Option<Stuck> {
+    pub(super) fn wipe(&self) -> Option<BusyDevice> {
         let wiped = self.file.write_all_at(&[0; 4096], 0);
         let error = wiped.and_then(|()| self.file.sync_all()).err()?;
         Some(self.unwiped(&error.to_string()))
     }
 
     /// How to make it blank by hand.
-    pub(super) fn unwiped(&self, why: &str) -> Stuck {
+    pub(super) fn unwiped(&self, why: &str) -> BusyDevice {
         let path = self.path.display();
-        Stuck {
+        BusyDevice {
             what: format!("{path} begins with the metadata of the unfinished pool: {why}"),
             command: devices::wiping(&self.path),
         }

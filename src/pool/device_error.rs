@@ -127,7 +127,7 @@ pub enum Error {
     },
     /// Not everything could be taken down.
     #[error("left behind, do this by hand:\n{}", commands(.0))]
-    Stuck(Vec<Stuck>),
+    Stuck(Vec<BusyDevice>),
 }
 
 /// Which of a pool's devices is full.
@@ -150,20 +150,20 @@ impl fmt::Display for Full {
 
 /// Something that could not be taken down, and the command that does it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stuck {
+pub struct BusyDevice {
     /// What is still there, and why.
     pub what: String,
     /// What to type.
     pub command: String,
 }
 
-impl fmt::Display for Stuck {
+impl fmt::Display for BusyDevice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}    # {}", self.command, self.what)
     }
 }
 
-fn commands(stuck: &[Stuck]) -> String {
+fn commands(stuck: &[BusyDevice]) -> String {
     let lines: Vec<_> = stuck.iter().map(|stuck| format!("  {stuck}")).collect();
     lines.join("\n")
 }

@@ -7,7 +7,7 @@ use super::device_error::Error;
 use super::in_use;
 use super::refusal::Refusal;
 use super::status::{Problem, Status, THIN_POOL};
-use super::target::{self, Found};
+use super::target::{self, FoundPool};
 use crate::sys::block::{self, Kind};
 use crate::sys::device_mapper::{self, DeviceMapper};
 use crate::sys::loops;
@@ -95,7 +95,7 @@ impl ActivePool {
         Ok(found)
     }
 
-    fn idle(dm: &DeviceMapper, path: &Path, pool: Found) -> Result<Self, Error> {
+    fn idle(dm: &DeviceMapper, path: &Path, pool: FoundPool) -> Result<Self, Error> {
         target::expect_unused(dm, path, &pool.name)?;
         // It writes out what it has not yet.
         let status = target::read_committed_status(dm, &pool.name)?;
@@ -110,7 +110,7 @@ impl ActivePool {
         Self::of(pool, problem)
     }
 
-    fn of(pool: Found, problem: Option<Problem>) -> Result<Self, Error> {
+    fn of(pool: FoundPool, problem: Option<Problem>) -> Result<Self, Error> {
         Ok(Self {
             problem,
             data: target::node_of(&pool, &pool.table.data)?,

@@ -25,19 +25,19 @@ const UUID_PREFIX: &str = "LVM-";
 
 /// A volume group that LVM's commands wait for as long as this lives.
 #[derive(Debug)]
-pub(super) struct HeldOff {
+pub(super) struct LvmLock {
     path: PathBuf,
     file: Flock<File>,
 }
 
 /// Locks the volume group of a device; `None` if the device is not LVM's, or the lock cannot be had. One that a command of
 /// LVM keeps that long is not about the pool's table: LVM holds it while it asks its user something.
-pub(super) fn hold_off(name: &str, uuid: &str) -> Option<HeldOff> {
+pub(super) fn hold_off(name: &str, uuid: &str) -> Option<LvmLock> {
     let (group, _) = parts(name, uuid)?;
     hold_off_in(Path::new(LOCKS), &group, PATIENCE)
 }
 
-fn hold_off_in(locks: &Path, group: &str, patience: Duration) -> Option<HeldOff> {
+fn hold_off_in(locks: &Path, group: &str, patience: Duration) -> Option<LvmLock> {
     let path = locks.join(format!("V_{group}"));
     let began = Instant::now();
     loop {
@@ -45,7 +45,7 @@ fn hold_off_in(locks: &Path, group: &str, patience: Duration) -> Option<HeldOff>
         let locked = open(&path).and_then(|file| Ok(lock::exclusive_within(file, left)?));
         match locked {
             // Whoever had it may have removed the file, and the next one makes another.
-            Ok(file) if is_at(&file, &path) => return Some(HeldOff { path, file }),
+            Ok(file) if is_at(&file, &path) => return Some(LvmLock { path, file }),
             Ok(_) if !left.is_zero() => {}
             Ok(_) => return None,
             Err(error) => {
@@ -75,7 +75,7 @@ fn is_at(file: &File, path: &Path) -> bool {
     (open.dev(), open.ino()) == (there.dev(), there.ino())
 }
 
-impl Drop for HeldOff {
+impl Drop for LvmLock {
     fn drop(&mut self) {
         // As LVM does it, before the lock goes.
         if is_at(&self.file, &self.path)
@@ -177,7 +177,7 @@ mod tests {
         }
     }
 
-    fn hold(locks: &Path) -> Option<HeldOff> {
+    fn hold(locks: &Path) -> Option<LvmLock> {
         hold_off_in(locks, "docker", Duration::from_secs(5))
     }
 

@@ -18,7 +18,7 @@ mod thin_device;
 mod thin_pool;
 mod watch;
 
-pub use device_error::{Error as DeviceError, Full, Stuck};
+pub use device_error::{BusyDevice, Error as DeviceError, Full};
 pub use facts::{Facts, Space};
 pub use finished::ActivePool;
 pub use lvm::volume_at;
@@ -27,6 +27,6 @@ pub use refusal::Refusal;
 pub use status::{Live, Mode, PoolTable, Problem, Status, Usage};
 pub(crate) use suspended::outlast_suspension;
 pub use target::Target;
-pub use thin_device::{Mounted, Thin};
+pub use thin_device::{MountedDevice, Thin};
 pub use thin_pool::Pool;
 pub use watch::Watch;

@@ -2,8 +2,8 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::device_error::{Error, Stuck};
-use super::lvm::{self, HeldOff};
+use super::device_error::{BusyDevice, Error};
+use super::lvm::{self, LvmLock};
 use super::status::{ERROR_IF_NO_SPACE_SINCE, PoolTable, Problem, Status, THIN_POOL};
 use super::suspended::{expect_left_alone, outlast_suspension, state_once_left_alone};
 use super::target;
@@ -13,7 +13,7 @@ use crate::units::{Bytes, SECTOR_BYTES};
 
 /// What everyone knows of a pool who has to do with it: its thin devices and its watch.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct PoolHandle {
     pub(super) dm: DeviceMapper,
     pub(super) name: String,
     uuid: String,
@@ -25,12 +25,12 @@ pub(super) struct Shared {
     can_error: bool,
     /// Whether the table got `error_if_no_space`, which it had not.
     changed: Mutex<bool>,
-    seen: Mutex<Seen>,
+    seen: Mutex<LastStatus>,
 }
 
 /// What a pool said earlier.
 #[derive(Debug, Default)]
-struct Seen {
+struct LastStatus {
     /// The first problem; others follow from it.
     problem: Option<Problem>,
     /// Whether metadata blocks were about to run out. A pool that runs out of them may fail altogether, and then tells
@@ -38,10 +38,10 @@ struct Seen {
     metadata_was_short: bool,
 }
 
-impl Shared {
+impl PoolHandle {
     pub(super) fn new(
         dm: DeviceMapper,
-        found: target::Found,
+        found: target::FoundPool,
         is_given: bool,
     ) -> Result<Self, Error> {
         let version = dm.target_version(THIN_POOL)?;
@@ -106,7 +106,7 @@ impl Shared {
 
     /// The size in sectors and the table, as they are once nobody is changing them. LVM may extend the pool at any moment,
     /// and a pool does not resume with a size below the one it had: LVM is held off.
-    fn table_in_use(&self) -> Result<(Option<HeldOff>, u64, PoolTable), Error> {
+    fn table_in_use(&self) -> Result<(Option<LvmLock>, u64, PoolTable), Error> {
         // Before LVM is held off: it may be the one to end that.
         state_once_left_alone(&self.dm, &self.name)?;
         let held_off = lvm::hold_off(&self.name, &self.uuid);
@@ -116,7 +116,7 @@ impl Shared {
     }
 
     /// Gives the table back what [`stop_queueing`](Self::stop_queueing) took.
-    pub(super) fn restore_table(&self) -> Option<Stuck> {
+    pub(super) fn restore_table(&self) -> Option<BusyDevice> {
         if !*lock(&self.changed) {
             return None;
         }
@@ -140,7 +140,7 @@ impl Shared {
         // LVM knows the table, also when it has extended the pool since.
         let lvms = lvm::volume(name, &self.uuid);
         let lvms = lvms.map(|volume| format!("lvchange --refresh {volume}"));
-        Some(Stuck {
+        Some(BusyDevice {
             what: format!(
                 "{}: the pool fails writes that it has no room for, as it did not before",
                 Chain(&error)

@@ -119,7 +119,7 @@ impl Target {
 
 /// A pool that is there.
 #[derive(Clone, Debug)]
-pub(crate) struct Found {
+pub(crate) struct FoundPool {
     pub(crate) name: String,
     pub(crate) uuid: String,
     pub(super) rdev: u64,
@@ -224,7 +224,7 @@ pub(super) fn read_table(dm: &DeviceMapper, pool: &str) -> Result<(u64, PoolTabl
 }
 
 /// Finds a pool that is active and can be written to.
-pub(crate) fn find(dm: &DeviceMapper, path: &Path) -> Result<Found, Error> {
+pub(crate) fn find(dm: &DeviceMapper, path: &Path) -> Result<FoundPool, Error> {
     let pool = find_to_read(dm, path)?;
     if pool.read_only {
         return Err(Error::refused(path, Refusal::ReadOnly));
@@ -233,7 +233,7 @@ pub(crate) fn find(dm: &DeviceMapper, path: &Path) -> Result<Found, Error> {
 }
 
 /// Finds a pool that is active.
-pub(crate) fn find_to_read(dm: &DeviceMapper, path: &Path) -> Result<Found, Error> {
+pub(crate) fn find_to_read(dm: &DeviceMapper, path: &Path) -> Result<FoundPool, Error> {
     let refused = |why| Error::refused(path, why);
     let name = pool_name(path)?;
     let hidden = format!("{name}-tpool");
@@ -258,7 +258,7 @@ pub(crate) fn find_to_read(dm: &DeviceMapper, path: &Path) -> Result<Found, Erro
     }
     let table = parse_table(&name, line)?;
     let asks_for_it = table.features.iter().any(|feature| feature == "read_only");
-    Ok(Found {
+    Ok(FoundPool {
         read_only: asks_for_it || state.read_only || block::is_read_only(state.rdev),
         name,
         uuid: state.uuid,
@@ -451,12 +451,12 @@ pub(crate) fn contents_on(metadata: &Path) -> Result<Contents, Error> {
 }
 
 /// The node of the pool's metadata device.
-fn metadata_device(pool: &Found) -> Result<PathBuf, Error> {
+fn metadata_device(pool: &FoundPool) -> Result<PathBuf, Error> {
     node_of(pool, &pool.table.metadata)
 }
 
 /// The node of a device in the pool's table, which the kernel names by number.
-pub(super) fn node_of(pool: &Found, number: &str) -> Result<PathBuf, Error> {
+pub(super) fn node_of(pool: &FoundPool, number: &str) -> Result<PathBuf, Error> {
     let rdev = block::parse_number(number).ok_or_else(|| Error::Unreadable {
         pool: pool.name.clone(),
         text: pool.table.to_string(),
@@ -464,7 +464,7 @@ pub(super) fn node_of(pool: &Found, number: &str) -> Result<PathBuf, Error> {
     block::wait_for_node(rdev).map_err(Error::io(Path::new(number), "find the node of"))
 }
 
-pub(super) fn notices(pool: &Found, live: &Live) -> Vec<String> {
+pub(super) fn notices(pool: &FoundPool, live: &Live) -> Vec<String> {
     let mut notices = Vec::new();
     let path = Path::new(MAPPER).join(&pool.name);
     let path = path.display();
@@ -491,8 +491,8 @@ pub(super) fn notices(pool: &Found, live: &Live) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn found(uuid: &str, features: &str) -> Found {
-        Found {
+    fn found(uuid: &str, features: &str) -> FoundPool {
+        FoundPool {
             name: "vg-pool".to_owned(),
             uuid: uuid.to_owned(),
             rdev: 0,

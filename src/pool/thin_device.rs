@@ -16,7 +16,7 @@ use nix::sys::statvfs::{FsFlags, fstatvfs};
 use nix::unistd::syncfs;
 
 use super::device_error::Error;
-use super::shared::Shared;
+use super::shared::PoolHandle;
 use crate::devicemapper::driver_files::FileSystem;
 use crate::sys::device_mapper::Line;
 use crate::sys::{block, mounts};
@@ -35,7 +35,7 @@ const XFS_OPTIONS: &[&str] = &["nouuid"];
 /// An active thin device.
 #[derive(Debug)]
 pub struct Thin {
-    pool: Arc<Shared>,
+    pool: Arc<PoolHandle>,
     name: String,
     rdev: u64,
     path: PathBuf,
@@ -46,7 +46,7 @@ pub struct Thin {
 
 impl Thin {
     pub(super) fn activate(
-        pool: &Arc<Shared>,
+        pool: &Arc<PoolHandle>,
         (name, uuid): (String, &str),
         line: &Line,
     ) -> Result<Self, Error> {
@@ -81,7 +81,7 @@ impl Thin {
     /// # Errors
     ///
     /// [`Error::Mount`] when the kernel does not mount it, [`Error::NotMounted`] when something else appears there.
-    pub fn mount(&self, at: &Path, kind: FileSystem) -> Result<Mounted<'_>, Error> {
+    pub fn mount(&self, at: &Path, kind: FileSystem) -> Result<MountedDevice<'_>, Error> {
         let (kind, options) = match kind {
             FileSystem::Ext4 => ("ext4", EXT4_OPTIONS),
             FileSystem::Xfs => ("xfs", XFS_OPTIONS),
@@ -90,7 +90,7 @@ impl Thin {
             device: self.name.clone(),
             source,
         })?;
-        let mut mounted = Mounted {
+        let mut mounted = MountedDevice {
             thin: self,
             at: at.to_owned(),
             root: None,
@@ -150,7 +150,7 @@ impl Drop for Thin {
 
 /// A mounted file system.
 #[derive(Debug)]
-pub struct Mounted<'t> {
+pub struct MountedDevice<'t> {
     thin: &'t Thin,
     at: PathBuf,
     /// Open from the beginning, so that `syncfs` tells of every write that failed since.
@@ -158,7 +158,7 @@ pub struct Mounted<'t> {
     active: bool,
 }
 
-impl Mounted<'_> {
+impl MountedDevice<'_> {
     /// The file system's root directory, by a description of its own. It must be closed before the file system is.
     ///
     /// # Errors
@@ -213,7 +213,7 @@ impl Mounted<'_> {
     }
 }
 
-impl Drop for Mounted<'_> {
+impl Drop for MountedDevice<'_> {
     fn drop(&mut self) {
         if !self.active {
             return;

@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex};
 use nix::errno::Errno;
 
 use super::backing::Backing;
-use super::device_error::{Error, Stuck};
+use super::device_error::{BusyDevice, Error};
 use super::in_use;
 use super::names::{Names, What};
-use super::shared::{Shared, lock};
+use super::shared::{PoolHandle, lock};
 use super::status::{
     ERROR_IF_NO_SPACE, ERROR_IF_NO_SPACE_SINCE, PoolTable, Problem, Status, THIN_POOL,
 };
@@ -31,7 +31,7 @@ const SKIP_BLOCK_ZEROING: &str = "skip_block_zeroing";
 
 /// What a run did in a pool, for undoing it.
 #[derive(Debug, Default)]
-struct Done {
+struct UndoLog {
     ids: Vec<ThinId>,
     /// The transaction id before the first change, and the one now.
     transaction: Option<(u64, u64)>,
@@ -41,12 +41,12 @@ struct Done {
 
 /// What a pool of ours stands on.
 #[derive(Debug)]
-struct Own {
+struct OwnBacking {
     data: Backing,
     metadata: Backing,
 }
 
-impl Own {
+impl OwnBacking {
     fn open(data: &Path, metadata: &Path) -> Result<Self, Error> {
         Ok(Self {
             data: Backing::open(data)?,
@@ -60,11 +60,11 @@ impl Own {
 /// Its methods may be called by several threads at once.
 #[derive(Debug)]
 pub struct Pool {
-    shared: Arc<Shared>,
+    shared: Arc<PoolHandle>,
     names: Names,
     /// `None` for the operator's.
-    own: Option<Own>,
-    done: Mutex<Done>,
+    own: Option<OwnBacking>,
+    done: Mutex<UndoLog>,
     over: bool,
 }
 
@@ -82,7 +82,7 @@ impl Pool {
         metadata: &Path,
         data_block: Bytes,
     ) -> Result<Self, Error> {
-        let own = Own::open(data, metadata)?;
+        let own = OwnBacking::open(data, metadata)?;
         own.metadata.expect_blank()?;
         let pool = Self::activate_on(own, names, data_block, true)?;
         lock(&pool.done).all = true;
@@ -101,11 +101,11 @@ impl Pool {
         metadata: &Path,
         data_block: Bytes,
     ) -> Result<Self, Error> {
-        Self::activate_on(Own::open(data, metadata)?, names, data_block, false)
+        Self::activate_on(OwnBacking::open(data, metadata)?, names, data_block, false)
     }
 
     fn activate_on(
-        mut own: Own,
+        mut own: OwnBacking,
         names: Names,
         data_block: Bytes,
         is_new: bool,
@@ -134,7 +134,7 @@ impl Pool {
         let rdev = created?.rdev;
         own.data.hand_over();
         own.metadata.hand_over();
-        let found = target::Found {
+        let found = target::FoundPool {
             name,
             uuid,
             rdev,
@@ -157,12 +157,12 @@ impl Pool {
 
     fn with(
         dm: DeviceMapper,
-        found: target::Found,
+        found: target::FoundPool,
         names: Names,
-        own: Option<Own>,
+        own: Option<OwnBacking>,
     ) -> Result<Self, Error> {
         Ok(Self {
-            shared: Arc::new(Shared::new(dm, found, own.is_none())?),
+            shared: Arc::new(PoolHandle::new(dm, found, own.is_none())?),
             names,
             own,
             done: Mutex::default(),
@@ -288,7 +288,7 @@ impl Pool {
     ///
     /// What could not be undone.
     #[must_use]
-    pub fn abandon(mut self) -> Vec<Stuck> {
+    pub fn abandon(mut self) -> Vec<BusyDevice> {
         self.undo()
     }
 
@@ -333,7 +333,7 @@ impl Pool {
         backwards.try_for_each(|id| self.message(&format!("delete {id}")))
     }
 
-    pub(super) fn shared(&self) -> Arc<Shared> {
+    pub(super) fn shared(&self) -> Arc<PoolHandle> {
         Arc::clone(&self.shared)
     }
 
@@ -362,7 +362,7 @@ impl Pool {
         })
     }
 
-    fn undo(&mut self) -> Vec<Stuck> {
+    fn undo(&mut self) -> Vec<BusyDevice> {
         self.over = true;
         let mut stuck = self.remove_thins();
         if self.own.is_none() {
@@ -384,7 +384,7 @@ impl Pool {
     }
 
     /// Gives a pool of ours up, and the operator's back.
-    fn release(&mut self) -> Vec<Stuck> {
+    fn release(&mut self) -> Vec<BusyDevice> {
         let Some(own) = &mut self.own else {
             return self.shared.restore_table().into_iter().collect();
         };
@@ -397,7 +397,7 @@ impl Pool {
     }
 
     /// Removes the thin devices that a failure left active.
-    fn remove_thins(&self) -> Vec<Stuck> {
+    fn remove_thins(&self) -> Vec<BusyDevice> {
         let states = self.shared.dm.list().unwrap_or_default();
         let ours = states
             .iter()
@@ -405,21 +405,19 @@ impl Pool {
         let mut stuck = Vec::new();
         for state in ours {
             if let Err(error) = self.shared.dm.remove(&state.name) {
-                stuck.extend(
-                    in_use::mount_points(state.rdev)
-                        .into_iter()
-                        .map(|point| Stuck {
-                            what: format!("{} is mounted", state.name),
-                            command: format!("umount {}", quoted(&point)),
-                        }),
-                );
+                stuck.extend(in_use::mount_points(state.rdev).into_iter().map(|point| {
+                    BusyDevice {
+                        what: format!("{} is mounted", state.name),
+                        command: format!("umount {}", quoted(&point)),
+                    }
+                }));
                 stuck.push(still_there(&error, &state.name));
             }
         }
         stuck
     }
 
-    fn undo_messages(&self) -> Vec<Stuck> {
+    fn undo_messages(&self) -> Vec<BusyDevice> {
         let done = std::mem::take(&mut *lock(&self.done));
         // The transaction first, as `empty` does it: a pool that has it is known to have all devices.
         let transaction = done
@@ -442,7 +440,7 @@ impl Pool {
                 Ok(()) if lasts => return None,
                 Ok(()) => format!("device-mapper device {pool}: was told so, but may have lost it"),
             };
-            Some(Stuck {
+            Some(BusyDevice {
                 what,
                 command: format!("dmsetup message {pool} 0 '{message}'"),
             })
@@ -459,15 +457,15 @@ impl Drop for Pool {
     }
 }
 
-fn still_there(error: &device_mapper::Error, name: &str) -> Stuck {
+fn still_there(error: &device_mapper::Error, name: &str) -> BusyDevice {
     let why = error.errno().map_or("in use", Errno::desc);
-    Stuck {
+    BusyDevice {
         what: format!("device-mapper device {name}: {why}"),
         command: format!("dmsetup remove {name}"),
     }
 }
 
-fn report(stuck: impl IntoIterator<Item = Stuck>) {
+fn report(stuck: impl IntoIterator<Item = BusyDevice>) {
     for stuck in stuck {
         log::warn!("left behind, do this by hand: {stuck}");
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use nix::sys::signal::SigSet;
 
 use super::device_error::Error;
-use super::shared::Shared;
+use super::shared::PoolHandle;
 use super::status::Problem;
 use super::thin_pool::Pool;
 
@@ -59,7 +59,7 @@ impl Watch {
     }
 }
 
-fn look(pool: &Shared) -> Option<Problem> {
+fn look(pool: &PoolHandle) -> Option<Problem> {
     let problem = pool.problem().unwrap_or_else(|error| {
         log::debug!("{error}: {:?}", std::error::Error::source(&error));
         None

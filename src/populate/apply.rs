@@ -18,7 +18,7 @@ use std::sync::Arc;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 
-use super::crew::Crew;
+use super::crew::Workers;
 use super::directories::Directories;
 use super::error::{Error, failed};
 use super::outline::{self, Outline};
@@ -32,7 +32,7 @@ pub const DESCRIPTORS_PER_THREAD: usize = 16;
 
 /// What a layer is applied with.
 #[derive(Clone, Copy)]
-pub struct Run<'a> {
+pub struct ApplyOptions<'a> {
     /// The threads. Several layers may be applied with them at once.
     pub pool: &'a rayon::ThreadPool,
     /// Asked before every file and every few hundred KiB.
@@ -41,7 +41,7 @@ pub struct Run<'a> {
     pub progress: &'a dyn Progress,
 }
 
-impl std::fmt::Debug for Run<'_> {
+impl std::fmt::Debug for ApplyOptions<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Run")
             .field("pool", &self.pool)
@@ -67,9 +67,9 @@ pub fn data_bytes(tree: &LayerTree) -> u64 {
 /// # Errors
 ///
 /// [`Error::Source`] names a file of the branch, [`Error::Target`] and [`Error::Time`] a file that the new file system
-/// does not take, [`Error::Interrupted`] says that [`Run::cancel`] was set. The target is then worthless.
-pub fn apply(layer: &Layer, rootfs: impl AsFd, run: &Run<'_>) -> Result<(), Error> {
-    let crew = Crew::new(layer, open_root(layer, rootfs)?, run);
+/// does not take, [`Error::Interrupted`] says that [`ApplyOptions::cancel`] was set. The target is then worthless.
+pub fn apply(layer: &Layer, rootfs: impl AsFd, run: &ApplyOptions<'_>) -> Result<(), Error> {
+    let crew = Workers::new(layer, open_root(layer, rootfs)?, run);
     let directories = Directories::new(layer)?;
     let outline = Outline::new(layer, &directories);
     directories.make(&crew)?;
@@ -85,9 +85,9 @@ pub fn apply(layer: &Layer, rootfs: impl AsFd, run: &Run<'_>) -> Result<(), Erro
 ///
 /// # Errors
 ///
-/// [`Error::Target`] names the file, [`Error::Interrupted`] says that [`Run::cancel`] was set.
-pub fn sync_files(layer: &Layer, rootfs: impl AsFd, run: &Run<'_>) -> Result<(), Error> {
-    let crew = Crew::new(layer, open_root(layer, rootfs)?, run);
+/// [`Error::Target`] names the file, [`Error::Interrupted`] says that [`ApplyOptions::cancel`] was set.
+pub fn sync_files(layer: &Layer, rootfs: impl AsFd, run: &ApplyOptions<'_>) -> Result<(), Error> {
+    let crew = Workers::new(layer, open_root(layer, rootfs)?, run);
     let directories = Directories::new(layer)?;
     let outline = Outline::new(layer, &directories);
     sync::files(&crew, &directories, &outline)

@@ -20,8 +20,8 @@ use nix::sys::utsname::uname;
 use nix::unistd::{Gid, Uid, fchown, fchownat, getegid, geteuid};
 use xattr::FileExt;
 
-use super::crew::Crew;
-use super::error::{Failure, Kept, failed};
+use super::crew::Workers;
+use super::error::{ClampedTime, Failure, failed};
 use crate::tree::{Meta, Timestamp, Xattrs, escape};
 
 const OWNER: &str = "set the owner";
@@ -102,7 +102,12 @@ fn time_spec(time: Timestamp) -> TimeSpec {
 }
 
 /// Sets the attributes of an open file or directory.
-pub(super) fn set(crew: &Crew<'_>, file: &File, meta: &Meta, start: Start) -> Result<(), Failure> {
+pub(super) fn set(
+    crew: &Workers<'_>,
+    file: &File,
+    meta: &Meta,
+    start: Start,
+) -> Result<(), Failure> {
     if !start.owner_is_right {
         let (uid, gid) = owner(meta);
         fchown(file, uid, gid).map_err(failed(OWNER))?;
@@ -117,7 +122,7 @@ pub(super) fn set(crew: &Crew<'_>, file: &File, meta: &Meta, start: Start) -> Re
 
 /// What has just been made in a directory, and must not be opened: a device, a fifo, a socket, a symbolic link.
 #[derive(Clone, Copy)]
-pub(super) struct Made<'a> {
+pub(super) struct NewEntry<'a> {
     pub(super) directory: BorrowedFd<'a>,
     pub(super) name: &'a [u8],
     pub(super) start: Start,
@@ -126,8 +131,12 @@ pub(super) struct Made<'a> {
 }
 
 /// Sets the attributes of what must not be opened.
-pub(super) fn set_unopened(crew: &Crew<'_>, made: Made<'_>, meta: &Meta) -> Result<(), Failure> {
-    let Made {
+pub(super) fn set_unopened(
+    crew: &Workers<'_>,
+    made: NewEntry<'_>,
+    meta: &Meta,
+) -> Result<(), Failure> {
+    let NewEntry {
         directory,
         name,
         start,
@@ -176,7 +185,7 @@ fn set_xattrs(
 /// Makes sure that times are kept which a file system may silently change: XFS without bigtime and ext4 with inodes of 128
 /// bytes end in 2038 or 1901, and the latter has no nanoseconds.
 fn check_times(
-    crew: &Crew<'_>,
+    crew: &Workers<'_>,
     meta: &Meta,
     stat: impl FnOnce() -> Result<FileStat, Errno>,
 ) -> Result<(), Failure> {
@@ -195,10 +204,10 @@ fn check_times(
     for (time, (sec, nsec)) in times.into_iter().zip(kept) {
         let kept = Timestamp::new(sec, u32::try_from(nsec).unwrap_or(u32::MAX));
         if kept != time {
-            return Err(Failure::Time(time, Kept::As(kept)));
+            return Err(Failure::Time(time, ClampedTime::As(kept)));
         }
         if i32::try_from(time.sec()).is_err() && !kernel_tells() {
-            return Err(Failure::Time(time, Kept::Unknown));
+            return Err(Failure::Time(time, ClampedTime::Unknown));
         }
     }
     crew.keeps_nanoseconds.fetch_or(is_first, Ordering::Relaxed);

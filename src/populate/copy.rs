@@ -5,7 +5,7 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
-use super::crew::Crew;
+use super::crew::Workers;
 use super::error::{Error, Failure};
 use super::outline::data;
 use crate::source::branch_reader::{BranchReader, SourceFile};
@@ -15,13 +15,13 @@ use crate::tree::{NodeId, Regular};
 pub(super) const BUFFER: usize = 256 << 10;
 
 /// Where files' bytes come from, and go through.
-pub(super) struct Source<'a> {
+pub(super) struct CopySource<'a> {
     branch: BranchReader<'a>,
     buffer: Vec<u8>,
 }
 
-impl<'a> Source<'a> {
-    pub(super) fn new(crew: &Crew<'a>) -> Result<Self, Error> {
+impl<'a> CopySource<'a> {
+    pub(super) fn new(crew: &Workers<'a>) -> Result<Self, Error> {
         Ok(Self {
             branch: BranchReader::new(crew.layer)?,
             buffer: vec![0; BUFFER],
@@ -31,7 +31,7 @@ impl<'a> Source<'a> {
     /// Fills a new file, and makes sure that the bytes are those that were planned.
     pub(super) fn copy(
         &mut self,
-        crew: &Crew<'_>,
+        crew: &Workers<'_>,
         (node, file): (NodeId, &Regular),
         target: &File,
     ) -> Result<(), Error> {
@@ -65,7 +65,7 @@ impl<'a> Source<'a> {
 /// A file of the branch and what it becomes, both open.
 #[derive(Clone, Copy)]
 pub(super) struct Copy<'c> {
-    pub(super) crew: &'c Crew<'c>,
+    pub(super) crew: &'c Workers<'c>,
     pub(super) node: NodeId,
     pub(super) source: &'c SourceFile<'c>,
     pub(super) target: &'c File,
@@ -94,7 +94,7 @@ impl Copy<'_> {
 }
 
 fn write(
-    crew: &Crew<'_>,
+    crew: &Workers<'_>,
     (node, target): (NodeId, &File),
     bytes: &[u8],
     offset: u64,
@@ -108,7 +108,7 @@ fn write(
 
 /// Sets a file's size, for holes or for bytes that come in any order.
 pub(super) fn set_size(
-    crew: &Crew<'_>,
+    crew: &Workers<'_>,
     (node, target): (NodeId, &File),
     size: u64,
 ) -> Result<(), Error> {
@@ -117,6 +117,6 @@ pub(super) fn set_size(
         .map_err(|source| error(crew, node, "set the size", source))
 }
 
-fn error(crew: &Crew<'_>, node: NodeId, op: &'static str, source: io::Error) -> Error {
+fn error(crew: &Workers<'_>, node: NodeId, op: &'static str, source: io::Error) -> Error {
     Failure::Call(op.into(), source).of(crew.layer, node)
 }

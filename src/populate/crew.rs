@@ -7,15 +7,15 @@ use std::sync::{Arc, Mutex};
 use nix::fcntl::OFlag;
 use rayon::Scope;
 
-use super::apply::Run;
+use super::apply::ApplyOptions;
 use super::attributes::Process;
-use super::error::{Error, Stopped};
+use super::error::{Error, Interruption};
 use crate::source::{Cursor, Layer};
 
 /// What the threads that apply one layer share.
-pub(super) struct Crew<'a> {
+pub(super) struct Workers<'a> {
     pub(super) layer: &'a Layer,
-    pub(super) run: Run<'a>,
+    pub(super) run: ApplyOptions<'a>,
     pub(super) process: Process,
     /// Whether the target was seen to keep nanoseconds.
     pub(super) keeps_nanoseconds: AtomicBool,
@@ -24,8 +24,8 @@ pub(super) struct Crew<'a> {
     error: Mutex<Option<Error>>,
 }
 
-impl<'a> Crew<'a> {
-    pub(super) fn new(layer: &'a Layer, rootfs: Arc<File>, run: &Run<'a>) -> Self {
+impl<'a> Workers<'a> {
+    pub(super) fn new(layer: &'a Layer, rootfs: Arc<File>, run: &ApplyOptions<'a>) -> Self {
         Self {
             layer,
             run: *run,
@@ -67,9 +67,9 @@ impl<'a> Crew<'a> {
     }
 
     /// Asked before every file.
-    pub(super) fn go_on(&self) -> Result<(), Stopped> {
+    pub(super) fn go_on(&self) -> Result<(), Interruption> {
         if self.run.cancel.is_set() || self.failed.load(Ordering::Acquire) {
-            return Err(Stopped);
+            return Err(Interruption);
         }
         Ok(())
     }

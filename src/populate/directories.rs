@@ -14,7 +14,7 @@ use rayon::Scope;
 use xattr::FileExt;
 
 use super::attributes::{self, Start};
-use super::crew::Crew;
+use super::crew::Workers;
 use super::error::{Error, Failure, failed};
 use super::outline::{Outline, cut};
 use super::remove::{empty, remove};
@@ -112,7 +112,7 @@ impl Directories {
     }
 
     /// How to make what the layer has in this directory.
-    pub(super) fn start(&self, crew: &Crew<'_>, place: usize, node: NodeId) -> Start {
+    pub(super) fn start(&self, crew: &Workers<'_>, place: usize, node: NodeId) -> Start {
         let meta = &crew.layer.tree.node(node).meta;
         crew.process.start(meta, self.state(place) & OUR_GROUP != 0)
     }
@@ -134,7 +134,7 @@ impl Directories {
     }
 
     /// Makes all directories, and removes what the layer removes.
-    pub(super) fn make<'s>(&'s self, crew: &'s Crew<'_>) -> Result<(), Error> {
+    pub(super) fn make<'s>(&'s self, crew: &'s Workers<'_>) -> Result<(), Error> {
         crew.step(|scope| {
             scope.spawn(move |scope| crew.attempt(|| self.make_tree(crew, scope, 0)));
         })
@@ -144,7 +144,7 @@ impl Directories {
     /// the way to them is short enough for that.
     fn make_tree<'s>(
         &'s self,
-        crew: &'s Crew<'_>,
+        crew: &'s Workers<'_>,
         scope: &Scope<'s>,
         top: usize,
     ) -> Result<(), Error> {
@@ -175,7 +175,7 @@ impl Directories {
         Ok(())
     }
 
-    fn visit(&self, crew: &Crew<'_>, place: usize, directory: &File) -> Result<(), Error> {
+    fn visit(&self, crew: &Workers<'_>, place: usize, directory: &File) -> Result<(), Error> {
         if self.state(place) & FRESH == 0 {
             self.clear(crew, place, directory)?;
         }
@@ -195,7 +195,7 @@ impl Directories {
     }
 
     /// Takes from a directory of the layers below what would be passed on to new files, and what the layer removes.
-    fn clear(&self, crew: &Crew<'_>, place: usize, directory: &File) -> Result<(), Error> {
+    fn clear(&self, crew: &Workers<'_>, place: usize, directory: &File) -> Result<(), Error> {
         let node = self.node(place);
         let here = |failure: Failure| failure.of(crew.layer, node);
         let stat = fstat(directory).map_err(|errno| here(failed("stat")(errno)))?;
@@ -226,7 +226,7 @@ impl Directories {
     /// Makes a directory, unless there is one. Whether it is new.
     fn make_one(
         &self,
-        crew: &Crew<'_>,
+        crew: &Workers<'_>,
         (parent, directory): (usize, &File),
         place: usize,
     ) -> Result<bool, Failure> {
@@ -254,7 +254,7 @@ impl Directories {
     /// Gives those directories their attributes that were not complete when their files had come.
     pub(super) fn finish<'s>(
         &'s self,
-        crew: &'s Crew<'_>,
+        crew: &'s Workers<'_>,
         outline: &'s Outline,
     ) -> Result<(), Error> {
         let units = cut(&outline.late, |&place| (self.depth(place), 0));
@@ -265,7 +265,7 @@ impl Directories {
         })
     }
 
-    fn finish_some(&self, crew: &Crew<'_>, places: &[usize]) -> Result<(), Error> {
+    fn finish_some(&self, crew: &Workers<'_>, places: &[usize]) -> Result<(), Error> {
         let mut cursor = crew.cursor();
         for &place in places {
             crew.go_on()?;
@@ -282,7 +282,7 @@ impl Directories {
     /// Sets a directory's attributes. Nothing may change in it any more.
     pub(super) fn set_attributes(
         &self,
-        crew: &Crew<'_>,
+        crew: &Workers<'_>,
         place: usize,
         directory: &File,
     ) -> Result<(), Failure> {

@@ -8,9 +8,9 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, makedev, mknodat};
 use nix::unistd::symlinkat;
 
-use super::attributes::{self, Made, Start};
-use super::copy::Source;
-use super::crew::Crew;
+use super::attributes::{self, NewEntry, Start};
+use super::copy::CopySource;
+use super::crew::Workers;
 use super::directories::Directories;
 use super::error::{Error, Failure, failed};
 use super::large;
@@ -29,7 +29,7 @@ const NO_DEVICE: DeviceNumber = DeviceNumber { major: 0, minor: 0 };
 
 /// Makes all entries but directories and further names of files.
 pub(super) fn make<'s>(
-    crew: &'s Crew<'_>,
+    crew: &'s Workers<'_>,
     directories: &'s Directories,
     outline: &'s Outline,
 ) -> Result<(), Error> {
@@ -49,19 +49,19 @@ pub(super) fn make<'s>(
 
 /// What a unit is done with.
 struct Worker<'s, 'a> {
-    crew: &'s Crew<'a>,
+    crew: &'s Workers<'a>,
     directories: &'s Directories,
     target: Cursor<'s>,
-    source: Source<'s>,
+    source: CopySource<'s>,
 }
 
 impl<'s, 'a> Worker<'s, 'a> {
-    fn new(crew: &'s Crew<'a>, directories: &'s Directories) -> Result<Self, Error> {
+    fn new(crew: &'s Workers<'a>, directories: &'s Directories) -> Result<Self, Error> {
         Ok(Self {
             crew,
             directories,
             target: crew.cursor(),
-            source: Source::new(crew)?,
+            source: CopySource::new(crew)?,
         })
     }
 
@@ -100,7 +100,7 @@ impl<'s, 'a> Worker<'s, 'a> {
 
 /// An open directory of the target.
 pub(super) struct Directory<'s, 'a> {
-    pub(super) crew: &'s Crew<'a>,
+    pub(super) crew: &'s Workers<'a>,
     pub(super) directories: &'s Directories,
     /// Its place among them.
     pub(super) place: usize,
@@ -108,7 +108,7 @@ pub(super) struct Directory<'s, 'a> {
 }
 
 impl Directory<'_, '_> {
-    fn make(&self, entry: Entry<'_>, source: &mut Source<'_>) -> Result<(), Error> {
+    fn make(&self, entry: Entry<'_>, source: &mut CopySource<'_>) -> Result<(), Error> {
         let name = entry.name;
         let special = |of, number: DeviceNumber| {
             let number = makedev(number.major.into(), number.minor.into());
@@ -137,7 +137,7 @@ impl Directory<'_, '_> {
         let node = self.crew.layer.tree.node(entry.node);
         let start = self.directories.start(self.crew, self.place, entry.node);
         self.make_anew(entry.name, || make(start.mode))?;
-        let made = Made {
+        let made = NewEntry {
             directory: self.file.as_fd(),
             name: entry.name,
             start,
@@ -150,7 +150,7 @@ impl Directory<'_, '_> {
         &self,
         entry: Entry<'_>,
         file: &Regular,
-        source: &mut Source<'_>,
+        source: &mut CopySource<'_>,
     ) -> Result<(), Error> {
         let layer = self.crew.layer;
         let here = |failure: Failure| failure.of(layer, entry.node);

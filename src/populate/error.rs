@@ -37,7 +37,7 @@ pub enum Error {
         /// The time.
         time: Timestamp,
         /// What became of it.
-        kept: Kept,
+        kept: ClampedTime,
     },
     /// The layer gives a directory a second name, which no file system allows.
     #[error("layer {layer}: {path}: a directory with a second name")]
@@ -54,14 +54,14 @@ pub enum Error {
 
 /// What a file system makes of a time that it cannot hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kept {
+pub enum ClampedTime {
     /// It keeps another one.
     As(Timestamp),
     /// Kernels before 5.4 show the right time until the inode is read again.
     Unknown,
 }
 
-impl std::fmt::Display for Kept {
+impl std::fmt::Display for ClampedTime {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::As(time) => write!(f, "it makes it {}", seconds(*time)),
@@ -78,22 +78,22 @@ fn seconds(time: Timestamp) -> String {
 #[derive(Debug)]
 pub(super) enum Failure {
     Call(Cow<'static, str>, io::Error),
-    Time(Timestamp, Kept),
+    Time(Timestamp, ClampedTime),
     Stopped,
 }
 
 /// The run was told to stop, or another thread failed.
 #[derive(Debug)]
-pub(super) struct Stopped;
+pub(super) struct Interruption;
 
-impl From<Stopped> for Failure {
-    fn from(_: Stopped) -> Self {
+impl From<Interruption> for Failure {
+    fn from(_: Interruption) -> Self {
         Self::Stopped
     }
 }
 
-impl From<Stopped> for Error {
-    fn from(_: Stopped) -> Self {
+impl From<Interruption> for Error {
+    fn from(_: Interruption) -> Self {
         Self::Interrupted
     }
 }

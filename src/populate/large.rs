@@ -9,7 +9,7 @@ use rayon::Scope;
 
 use super::attributes::{self, Start};
 use super::copy::{BUFFER, Copy, set_size};
-use super::crew::Crew;
+use super::crew::Workers;
 use super::directories::Directories;
 use super::entries::Directory;
 use super::error::{Error, failed};
@@ -31,7 +31,7 @@ struct Large<'s> {
 ///
 /// They come next on this thread, so that few large files are open at once.
 pub(super) fn make<'s>(
-    crew: &'s Crew<'_>,
+    crew: &'s Workers<'_>,
     directories: &Directories,
     place: Place,
     scope: &Scope<'s>,
@@ -74,7 +74,7 @@ pub(super) fn make<'s>(
 
 impl Large<'_> {
     /// Writes one share. Whoever is last sets the attributes.
-    fn write(&self, crew: &Crew<'_>, share: Vec<Range<u64>>) -> Result<(), Error> {
+    fn write(&self, crew: &Workers<'_>, share: Vec<Range<u64>>) -> Result<(), Error> {
         let copy = Copy {
             crew,
             node: self.node,

@@ -3,7 +3,7 @@
 use nix::fcntl::AtFlags;
 use nix::unistd::linkat;
 
-use super::crew::Crew;
+use super::crew::Workers;
 use super::directories::Directories;
 use super::entries::Directory;
 use super::error::{Error, failed};
@@ -11,7 +11,7 @@ use super::outline::{Outline, Place, cut};
 
 /// Makes all further names.
 pub(super) fn make<'s>(
-    crew: &'s Crew<'_>,
+    crew: &'s Workers<'_>,
     directories: &'s Directories,
     outline: &'s Outline,
 ) -> Result<(), Error> {
@@ -25,7 +25,7 @@ pub(super) fn make<'s>(
     })
 }
 
-fn make_some(crew: &Crew<'_>, directories: &Directories, places: &[Place]) -> Result<(), Error> {
+fn make_some(crew: &Workers<'_>, directories: &Directories, places: &[Place]) -> Result<(), Error> {
     let tree = &crew.layer.tree;
     let (mut firsts, mut cursor) = (crew.cursor(), crew.cursor());
     for place in places {

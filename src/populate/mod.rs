@@ -13,5 +13,5 @@ mod outline;
 mod remove;
 mod sync;
 
-pub use apply::{DESCRIPTORS_PER_THREAD, Run, apply, data_bytes, sync_files};
-pub use error::{Error, Kept};
+pub use apply::{ApplyOptions, DESCRIPTORS_PER_THREAD, apply, data_bytes, sync_files};
+pub use error::{ClampedTime, Error};

@@ -9,7 +9,7 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use super::crew::Crew;
+use super::crew::Workers;
 use super::error::{Failure, failed};
 
 const DIRECTORY: OFlag = OFlag::O_RDONLY
@@ -18,7 +18,7 @@ const DIRECTORY: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_CLOEXEC);
 
 /// Removes a name with all below it; there may be nothing of that name.
-pub(super) fn remove(crew: &Crew<'_>, directory: impl AsFd, name: &[u8]) -> Result<(), Failure> {
+pub(super) fn remove(crew: &Workers<'_>, directory: impl AsFd, name: &[u8]) -> Result<(), Failure> {
     match unlinkat(&directory, name, UnlinkatFlags::NoRemoveDir) {
         Ok(()) | Err(Errno::ENOENT) => Ok(()),
         Err(Errno::EISDIR) => {
@@ -31,7 +31,7 @@ pub(super) fn remove(crew: &Crew<'_>, directory: impl AsFd, name: &[u8]) -> Resu
 }
 
 /// Removes all that is in a directory.
-pub(super) fn empty(crew: &Crew<'_>, directory: impl AsFd) -> Result<(), Failure> {
+pub(super) fn empty(crew: &Workers<'_>, directory: impl AsFd) -> Result<(), Failure> {
     empty_open(crew, open(&directory, b".")?)
 }
 
@@ -42,7 +42,7 @@ fn open(directory: impl AsFd, name: &[u8]) -> Result<Dir, Failure> {
 }
 
 /// Goes down and up again with one open directory and a list of names, so that no depth is too deep.
-fn empty_open(crew: &Crew<'_>, mut at: Dir) -> Result<(), Failure> {
+fn empty_open(crew: &Workers<'_>, mut at: Dir) -> Result<(), Failure> {
     // For each directory on the way down those in it that are still there; the last one is gone into.
     let mut ways = vec![unlink_files(crew, &mut at)?];
     loop {
@@ -64,7 +64,7 @@ fn empty_open(crew: &Crew<'_>, mut at: Dir) -> Result<(), Failure> {
 }
 
 /// Removes all but the directories, whose names come back.
-fn unlink_files(crew: &Crew<'_>, directory: &mut Dir) -> Result<Vec<CString>, Failure> {
+fn unlink_files(crew: &Workers<'_>, directory: &mut Dir) -> Result<Vec<CString>, Failure> {
     let mut names = Vec::new();
     for entry in directory.iter() {
         let entry = entry.map_err(failed("list what is to be removed"))?;

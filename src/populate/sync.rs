@@ -4,7 +4,7 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 use nix::unistd::fsync;
 
-use super::crew::Crew;
+use super::crew::Workers;
 use super::directories::Directories;
 use super::error::{Error, failed};
 use super::outline::{Outline, Piece, Sort, data, sort};
@@ -16,7 +16,7 @@ const FILE: OFlag = OFlag::O_RDONLY
 
 /// Writes every file that has data to the disk.
 pub(super) fn files<'s>(
-    crew: &'s Crew<'_>,
+    crew: &'s Workers<'_>,
     directories: &'s Directories,
     outline: &'s Outline,
 ) -> Result<(), Error> {
@@ -28,7 +28,7 @@ pub(super) fn files<'s>(
     })
 }
 
-fn sync_some(crew: &Crew<'_>, directories: &Directories, unit: &[Piece]) -> Result<(), Error> {
+fn sync_some(crew: &Workers<'_>, directories: &Directories, unit: &[Piece]) -> Result<(), Error> {
     let tree = &crew.layer.tree;
     let mut cursor = crew.cursor();
     for piece in unit {

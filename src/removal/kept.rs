@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use nix::errno::Errno;
 
 use crate::shell::word;
-use crate::sys::Frozen;
+use crate::sys::Immutability;
 use crate::tree::escape;
 
 /// As many are told one by one. An immutable directory counts once, whatever is in it, but a million immutable files are possible.
@@ -15,14 +15,14 @@ const SHOWN: usize = 20;
 
 /// What could not be removed.
 #[derive(Debug, Default)]
-pub struct Kept {
-    first: Vec<Stuck>,
+pub struct Remainder {
+    first: Vec<Obstacle>,
     more: u64,
 }
 
 /// A file or directory that could not be removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stuck {
+pub struct Obstacle {
     /// Its path.
     pub path: PathBuf,
     /// Why.
@@ -33,9 +33,9 @@ pub struct Stuck {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// `chattr +i` or `+a`.
-    Flag(Frozen),
+    Flag(Immutability),
     /// The directory above what is to be removed bears it.
-    FlagAbove(Frozen),
+    FlagAbove(Immutability),
     /// Something is mounted there.
     MountPoint,
     /// It lies on another device than its parent, although on the same mount: a subvolume.
@@ -46,7 +46,7 @@ pub enum Cause {
     Errno(&'static str, Errno),
 }
 
-impl Kept {
+impl Remainder {
     /// Whether all was removed.
     pub fn is_empty(&self) -> bool {
         self.first.is_empty()
@@ -61,7 +61,7 @@ impl Kept {
     }
 
     /// Takes in one more.
-    pub fn add(&mut self, stuck: Stuck) {
+    pub fn add(&mut self, stuck: Obstacle) {
         if self.first.contains(&stuck) {
             return; // the directory above several of them
         }
@@ -73,13 +73,13 @@ impl Kept {
     }
 
     /// The first of them.
-    pub fn first(&self) -> &[Stuck] {
+    pub fn first(&self) -> &[Obstacle] {
         &self.first
     }
 }
 
-impl From<Stuck> for Kept {
-    fn from(stuck: Stuck) -> Self {
+impl From<Obstacle> for Remainder {
+    fn from(stuck: Obstacle) -> Self {
         Self {
             first: vec![stuck],
             more: 0,
@@ -87,7 +87,7 @@ impl From<Stuck> for Kept {
     }
 }
 
-impl fmt::Display for Kept {
+impl fmt::Display for Remainder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, stuck) in self.first.iter().enumerate() {
             let separator = if index == 0 { "" } else { "\n  " };
@@ -100,7 +100,7 @@ impl fmt::Display for Kept {
     }
 }
 
-impl fmt::Display for Stuck {
+impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", escape(self.path.as_os_str().as_bytes()))?;
         let word = word(&self.path);
@@ -116,9 +116,9 @@ impl fmt::Display for Stuck {
     }
 }
 
-fn adjective(flag: Frozen) -> &'static str {
+fn adjective(flag: Immutability) -> &'static str {
     match flag {
-        Frozen::Immutable => "immutable",
-        Frozen::AppendOnly => "append-only",
+        Immutability::Immutable => "immutable",
+        Immutability::AppendOnly => "append-only",
     }
 }

@@ -9,7 +9,7 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 
 use super::kept::Cause;
-use crate::sys::{Frozen, Identity};
+use crate::sys::{Identity, Immutability};
 
 pub(super) const DIRECTORY: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_DIRECTORY)
@@ -28,7 +28,7 @@ pub(super) struct Level {
     /// Its name in the directory above.
     pub(super) name: CString,
     /// It loses no names; what lies in directories below it can go.
-    pub(super) flag: Option<Frozen>,
+    pub(super) flag: Option<Immutability>,
     /// What stays here was told of already.
     pub(super) told: bool,
     /// Names that stay, or that are listed without being there.

@@ -11,5 +11,5 @@ mod kept;
 mod level;
 mod walk;
 
-pub use kept::{Cause, Kept, Stuck};
+pub use kept::{Cause, Obstacle, Remainder};
 pub use walk::{remove, remove_unless};

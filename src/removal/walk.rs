@@ -11,7 +11,7 @@ use nix::fcntl::{AtFlags, openat};
 use nix::sys::stat::{Mode, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use super::kept::{Cause, Kept, Stuck};
+use super::kept::{Cause, Obstacle, Remainder};
 use super::level::{DIRECTORY, Level};
 use crate::sys::{Identity, frozen_name};
 
@@ -22,22 +22,22 @@ const OPEN: usize = 32;
 /// nothing. The directory above must be one, and no link.
 ///
 /// Comes back when all that can be removed is removed, with the rest.
-pub fn remove(path: &Path) -> Kept {
+pub fn remove(path: &Path) -> Remainder {
     remove_unless(path, &|| false).expect("nobody stops it")
 }
 
 /// The same until `stop` says so; `None` if it did, and some of it may be left.
-pub fn remove_unless(path: &Path, stop: &dyn Fn() -> bool) -> Option<Kept> {
+pub fn remove_unless(path: &Path, stop: &dyn Fn() -> bool) -> Option<Remainder> {
     match begin(path) {
-        Ok(None) => Some(Kept::default()),
+        Ok(None) => Some(Remainder::default()),
         Ok(Some(top)) => Walk::new(path, top).run(stop),
         Err(errno) => Some(stuck(path, Cause::Errno("remove", errno)).into()),
     }
 }
 
-fn stuck(path: &Path, cause: Cause) -> Stuck {
+fn stuck(path: &Path, cause: Cause) -> Obstacle {
     let path = path.to_owned();
-    Stuck { path, cause }
+    Obstacle { path, cause }
 }
 
 fn begin(path: &Path) -> Result<Option<Level>, Errno> {
@@ -61,7 +61,7 @@ fn begin(path: &Path) -> Result<Option<Level>, Errno> {
 }
 
 /// Why the walk cannot go on at all.
-struct Ended;
+struct WalkError;
 
 struct Walk {
     /// The path of the directory above the one to remove.
@@ -70,7 +70,7 @@ struct Walk {
     levels: Vec<Level>,
     /// The outermost that is open.
     open_from: usize,
-    kept: Kept,
+    kept: Remainder,
 }
 
 impl Walk {
@@ -80,7 +80,7 @@ impl Walk {
             above: path.parent().map(Path::to_owned).unwrap_or_default(),
             levels: vec![top],
             open_from: 0,
-            kept: Kept::default(),
+            kept: Remainder::default(),
         };
         if let Some(flag) = flag {
             walk.keep(None, Cause::FlagAbove(flag));
@@ -88,7 +88,7 @@ impl Walk {
         walk
     }
 
-    fn run(mut self, stop: &dyn Fn() -> bool) -> Option<Kept> {
+    fn run(mut self, stop: &dyn Fn() -> bool) -> Option<Remainder> {
         while !self.levels.is_empty() {
             if stop() {
                 return None;
@@ -114,7 +114,7 @@ impl Walk {
     }
 
     /// Removes a name in the current directory, or goes into it.
-    fn remove(&mut self, name: &CStr, kind: Option<Type>) -> Result<(), Ended> {
+    fn remove(&mut self, name: &CStr, kind: Option<Type>) -> Result<(), WalkError> {
         let is_locked = self.last().flag.is_some();
         if kind == Some(Type::Directory) || is_locked && kind.is_none() {
             return self.enter(name);
@@ -139,7 +139,7 @@ impl Walk {
         unlinkat(self.last().open()?, name, flags)
     }
 
-    fn cannot_unlink(&mut self, name: &CStr, errno: Errno) -> Result<(), Ended> {
+    fn cannot_unlink(&mut self, name: &CStr, errno: Errno) -> Result<(), WalkError> {
         let level = self.last();
         if errno == Errno::EPERM
             && let Some(dir) = &level.dir
@@ -154,7 +154,7 @@ impl Walk {
         let cause = self.why(name, errno);
         self.keep(Some(name), cause);
         if errno == Errno::EROFS {
-            return Err(Ended);
+            return Err(WalkError);
         }
         Ok(())
     }
@@ -185,14 +185,14 @@ impl Walk {
                 .chain(name)
                 .map(|name| OsStr::from_bytes(name.to_bytes())),
         );
-        self.kept.add(Stuck { path, cause });
+        self.kept.add(Obstacle { path, cause });
         self.last().told = true;
         if let Some(name) = name {
             self.last().pass(name);
         }
     }
 
-    fn enter(&mut self, name: &CStr) -> Result<(), Ended> {
+    fn enter(&mut self, name: &CStr) -> Result<(), WalkError> {
         let dir = match self.open(name) {
             Ok(dir) => dir,
             Err(Errno::ENOENT) => {
@@ -264,7 +264,7 @@ impl Walk {
     }
 
     /// Removes the current directory, which is as empty as it gets, and goes on with the one above.
-    fn leave(&mut self) -> Result<(), Ended> {
+    fn leave(&mut self) -> Result<(), WalkError> {
         let Some(done) = self.levels.pop() else {
             return Ok(());
         };
@@ -277,13 +277,13 @@ impl Walk {
         };
         if let Err(cause) = reopened {
             self.keep(Some(&done.name), cause);
-            return Err(Ended);
+            return Err(WalkError);
         }
         self.open_from = self.open_from.min(self.levels.len() - 1);
         self.remove_empty(&done)
     }
 
-    fn remove_empty(&mut self, done: &Level) -> Result<(), Ended> {
+    fn remove_empty(&mut self, done: &Level) -> Result<(), WalkError> {
         if done.flag.is_some() || self.last().flag.is_some() {
             self.last().told = true;
             self.last().pass(&done.name);

@@ -102,7 +102,7 @@ impl<'a> BranchReader<'a> {
             layer: self.layer,
             node,
             file,
-            planned: Planned::new(&self.layer.tree, node),
+            planned: PlannedFile::new(&self.layer.tree, node),
         })
     }
 
@@ -140,13 +140,13 @@ impl<'a> BranchReader<'a> {
 
 /// What a regular file was when the plan was made.
 #[derive(Clone, Copy, Debug)]
-struct Planned {
+struct PlannedFile {
     size: u64,
     mtime: Timestamp,
     ctime: Timestamp,
 }
 
-impl Planned {
+impl PlannedFile {
     fn new(tree: &LayerTree, node: NodeId) -> Self {
         let regular = tree
             .regular(node)
@@ -166,7 +166,7 @@ pub(crate) struct SourceFile<'a> {
     layer: &'a Layer,
     node: NodeId,
     file: File,
-    planned: Planned,
+    planned: PlannedFile,
 }
 
 impl SourceFile<'_> {
@@ -230,7 +230,7 @@ impl SourceFile<'_> {
     }
 }
 
-impl Planned {
+impl PlannedFile {
     fn difference(self, stat: &FileStat) -> Option<&'static str> {
         let time = |sec, nsec| Timestamp::new(sec, u32::try_from(nsec).unwrap_or(u32::MAX));
         if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {

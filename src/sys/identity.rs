@@ -10,7 +10,7 @@ use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::libc;
 use nix::sys::stat::{Mode, SFlag, fstat, fstatat};
 
-use super::inode_flags::{Frozen, frozen_open};
+use super::inode_flags::{Immutability, frozen_open};
 use super::statx::{STATX_ATTR_APPEND, STATX_ATTR_IMMUTABLE, STATX_INO, STATX_MNT_ID, Statx};
 
 /// A file or directory, told from every other by where it lies.
@@ -30,7 +30,7 @@ impl Identity {
     /// # Errors
     ///
     /// The kernel's; `ENOTSUP` where nothing tells the mount.
-    pub fn of(directory: impl AsFd) -> Result<(Self, Option<Frozen>), Errno> {
+    pub fn of(directory: impl AsFd) -> Result<(Self, Option<Immutability>), Errno> {
         let fd = directory.as_fd();
         match statx(fd, c"") {
             Ok(stat) if stat.mask & STATX_MNT_ID != 0 => Ok((stat.identity(), stat.flag())),
@@ -56,7 +56,7 @@ impl Identity {
 }
 
 /// The flag that a name in a directory bears, links not followed.
-pub fn frozen_name(directory: impl AsFd, name: &CStr) -> Option<Frozen> {
+pub fn frozen_name(directory: impl AsFd, name: &CStr) -> Option<Immutability> {
     let fd = directory.as_fd();
     if let Some(flag) = statx(fd, name).ok().and_then(|stat| stat.flag()) {
         return Some(flag);
@@ -81,11 +81,11 @@ impl Statx {
         }
     }
 
-    fn flag(&self) -> Option<Frozen> {
+    fn flag(&self) -> Option<Immutability> {
         if self.attributes & STATX_ATTR_IMMUTABLE != 0 {
-            Some(Frozen::Immutable)
+            Some(Immutability::Immutable)
         } else if self.attributes & STATX_ATTR_APPEND != 0 {
-            Some(Frozen::AppendOnly)
+            Some(Immutability::AppendOnly)
         } else {
             None
         }

@@ -23,7 +23,7 @@ const FS_APPEND_FL: c_int = 0x20;
 
 /// Why nobody may replace, rename or link a file or change the names in a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Frozen {
+pub enum Immutability {
     /// `chattr +i`.
     Immutable,
     /// `chattr +a`.
@@ -31,7 +31,7 @@ pub enum Frozen {
 }
 
 /// Whether a regular file or directory is frozen. `None` also for what cannot be opened, and where the file system has no such flags.
-pub fn frozen(path: &Path) -> Option<Frozen> {
+pub fn frozen(path: &Path) -> Option<Immutability> {
     let meta = path.symlink_metadata().ok()?;
     if !meta.is_file() && !meta.is_dir() {
         return None;
@@ -46,15 +46,15 @@ pub fn frozen(path: &Path) -> Option<Frozen> {
 }
 
 /// The same of what is open.
-pub(super) fn frozen_open(file: BorrowedFd<'_>) -> Option<Frozen> {
+pub(super) fn frozen_open(file: BorrowedFd<'_>) -> Option<Immutability> {
     let mut flags: c_int = 0;
     // SAFETY: the descriptor is open for the duration of the call, and `flags` is a live int, which is what the kernel writes for this
     // request whatever its number says.
     unsafe { ioctl::getflags(file.as_raw_fd(), &raw mut flags) }.ok()?;
     if flags & FS_IMMUTABLE_FL != 0 {
-        Some(Frozen::Immutable)
+        Some(Immutability::Immutable)
     } else if flags & FS_APPEND_FL != 0 {
-        Some(Frozen::AppendOnly)
+        Some(Immutability::AppendOnly)
     } else {
         None
     }

@@ -18,7 +18,7 @@ pub use access_times::without_access_times;
 pub use clone::{CloneRange, clone_range};
 pub use extents::extents_of;
 pub use identity::{Identity, frozen_name};
-pub use inode_flags::{Frozen, frozen};
+pub use inode_flags::{Immutability, frozen};
 pub use kernel::{kernel_version, syncfs_tells_errors};
 pub use open_files::raise_open_files;
 pub use stat::{InodeFlag, Stat, birth};

@@ -15,7 +15,7 @@ mod reassemble;
 pub use error::Error;
 pub use header::{Header, HeaderError, HeaderKind};
 pub use names::{Names, clean_name};
-pub use reader::{Record, Recorded, Records, TarEntry};
+pub use reader::{ContentRecord, Record, Records, TarEntry};
 pub use reassemble::{
-    Contents, Difference, Excuse, Found, Observer, Reassembled, headers, reassemble,
+    Contents, Difference, Excuse, FileLookup, Observer, Reassembly, headers, reassemble,
 };

@@ -10,7 +10,7 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use flate2::bufread::MultiGzDecoder;
 use serde::Deserialize;
 
-use super::budget::{Budget, Counted};
+use super::budget::{Budget, CountingReader};
 use super::error::Error;
 
 /// Longest line accepted. Writers cut raw segments at 1 MiB, older ones keep a tar's trailing padding in one piece,
@@ -28,12 +28,12 @@ pub struct TarEntry {
     /// Its name as the tar has it; [`clean_name`](super::names::clean_name) makes a path of it. Not empty.
     pub name: Vec<u8>,
     /// What follows its header in the tar; `None`: nothing.
-    pub content: Option<Recorded>,
+    pub content: Option<ContentRecord>,
 }
 
 /// What was recorded of a file's content, which the tar-split itself has not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Recorded {
+pub struct ContentRecord {
     /// Bytes, above 0.
     pub size: u64,
     /// CRC-64 of them, see [`crc64`](crate::crc64).
@@ -96,7 +96,7 @@ impl Line<'_> {
         }
     }
 
-    fn content(&self, line: u64, payload: &[u8]) -> Result<Option<Recorded>, Error> {
+    fn content(&self, line: u64, payload: &[u8]) -> Result<Option<ContentRecord>, Error> {
         let bad = || Error::BadChecksum { line };
         let size = u64::try_from(self.size.unwrap_or(0)).map_err(|_| bad())?;
         if size == 0 {
@@ -107,7 +107,7 @@ impl Line<'_> {
             .map(u64::from_be_bytes)
             .ok_or_else(bad)?;
         // A link's header may state the size of what it links to, although nothing follows: the checksum of no bytes.
-        Ok((crc64 != crate::crc64::EMPTY).then_some(Recorded { size, crc64 }))
+        Ok((crc64 != crate::crc64::EMPTY).then_some(ContentRecord { size, crc64 }))
     }
 }
 
@@ -119,7 +119,7 @@ fn decode(text: &[u8]) -> Option<Vec<u8>> {
 /// Reads a tar-split line by line. One line is in memory at a time, whatever the length of the file.
 #[derive(Debug)]
 pub(super) struct Lines<R: Read> {
-    input: BufReader<MultiGzDecoder<BufReader<Counted<R>>>>,
+    input: BufReader<MultiGzDecoder<BufReader<CountingReader<R>>>>,
     budget: Budget,
     line: Vec<u8>,
     number: u64,
@@ -129,7 +129,7 @@ impl<R: Read> Lines<R> {
     /// The lines of a `tar-split.json.gz`.
     pub(super) fn new(gzip: R) -> Self {
         let budget = Budget::default();
-        let gzip = Counted::new(gzip, &budget);
+        let gzip = CountingReader::new(gzip, &budget);
         Self {
             input: BufReader::with_capacity(
                 64 * 1024,

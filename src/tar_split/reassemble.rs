@@ -9,7 +9,7 @@ use std::io::Read;
 use super::error::Error;
 use super::header::{Header, HeaderError, HeaderKind, Headers};
 use super::names::clean_name;
-use super::reader::{Record, Recorded, Records, TarEntry};
+use super::reader::{ContentRecord, Record, Records, TarEntry};
 
 /// How many differences are kept; the rest is counted.
 const MAX_DIFFERENCES: usize = 64;
@@ -23,7 +23,7 @@ const MARKER_PREFIX: &[u8] = b".wh.";
 
 /// What there is at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
+pub enum FileLookup {
     /// A regular file of the recorded size, all of which was looked at.
     Content {
         /// CRC-64 of its bytes.
@@ -55,9 +55,9 @@ pub trait Contents {
     fn content(
         &mut self,
         path: &[u8],
-        recorded: Recorded,
+        recorded: ContentRecord,
         sink: &mut dyn FnMut(&[u8]),
-    ) -> Result<Found, Self::Error>;
+    ) -> Result<FileLookup, Self::Error>;
 }
 
 /// Why a file cannot be as it was recorded, whatever made the layer of the tar: what comes later in the same tar.
@@ -79,16 +79,16 @@ pub struct Difference {
     /// Its path, as [`clean_name`] makes it.
     pub path: Vec<u8>,
     /// What was recorded.
-    pub recorded: Recorded,
+    pub recorded: ContentRecord,
     /// What there is.
-    pub found: Found,
+    pub found: FileLookup,
     /// Why it cannot be otherwise.
     pub excuse: Option<Excuse>,
 }
 
 /// What came of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Reassembled {
+pub struct Reassembly {
     /// Files with content that the tar has.
     pub files: u64,
     /// Their bytes.
@@ -97,11 +97,11 @@ pub struct Reassembled {
     pub differences: Vec<Difference>,
     /// How many more there are.
     pub more: u64,
-    /// The file at which the work was given up, since it came [`Again`](Found::Again) and again: no file after it was looked at.
+    /// The file at which the work was given up, since it came [`Again`](FileLookup::Again) and again: no file after it was looked at.
     pub given_up: Option<Vec<u8>>,
 }
 
-impl Reassembled {
+impl Reassembly {
     /// Whether every file is as it was recorded: only then was all of the tar given out.
     pub fn is_whole(&self) -> bool {
         self.differences.is_empty() && self.given_up.is_none()
@@ -127,10 +127,10 @@ pub fn reassemble<C: Contents>(
     contents: &mut C,
     observer: &mut dyn Observer,
     sink: &mut dyn FnMut(&[u8]),
-) -> Result<Reassembled, C::Error> {
-    let mut work = Work {
+) -> Result<Reassembly, C::Error> {
+    let mut work = TarInProgress {
         headers: Some(Headers::default()),
-        ..Work::default()
+        ..TarInProgress::default()
     };
     let mut records = Records::new(gzip);
     while let Some(record) = records.next() {
@@ -151,30 +151,30 @@ pub fn reassemble<C: Contents>(
 ///
 /// The tar-split is damaged.
 pub fn headers(gzip: impl Read, observer: &mut dyn Observer) -> Result<(), Error> {
-    reassemble(gzip, &mut Unread, observer, &mut |_| {}).map(|_| ())
+    reassemble(gzip, &mut TrustedFiles, observer, &mut |_| {}).map(|_| ())
 }
 
 /// Files that are taken to be as they were recorded.
-struct Unread;
+struct TrustedFiles;
 
-impl Contents for Unread {
+impl Contents for TrustedFiles {
     type Error = Error;
 
     fn content(
         &mut self,
         _path: &[u8],
-        recorded: Recorded,
+        recorded: ContentRecord,
         _sink: &mut dyn FnMut(&[u8]),
-    ) -> Result<Found, Error> {
+    ) -> Result<FileLookup, Error> {
         let crc64 = recorded.crc64;
-        Ok(Found::Content { crc64 })
+        Ok(FileLookup::Content { crc64 })
     }
 }
 
 /// A tar on the way.
 #[derive(Default)]
-struct Work {
-    done: Reassembled,
+struct TarInProgress {
+    done: Reassembly,
     /// Paths that, when they come, excuse differences; by their place among those.
     watched: HashMap<Vec<u8>, Vec<(usize, Excuse)>>,
     /// What was not yet given to the observer; `None` after a header that cannot be read.
@@ -183,7 +183,7 @@ struct Work {
     gap: u64,
 }
 
-impl Work {
+impl TarInProgress {
     fn segment(
         &mut self,
         bytes: &[u8],
@@ -248,26 +248,26 @@ impl Work {
             return Ok(());
         }
         let found = contents.content(&path, recorded, &mut |bytes| self.give(bytes, sink))?;
-        if found == Found::Again {
+        if found == FileLookup::Again {
             self.done.given_up = Some(path);
             return Ok(());
         }
         self.done.files += 1;
         self.done.bytes = self.done.bytes.saturating_add(recorded.size);
-        let same = matches!(found, Found::Content { crc64 } if crc64 == recorded.crc64);
+        let same = matches!(found, FileLookup::Content { crc64 } if crc64 == recorded.crc64);
         if !same {
             self.differs(path, recorded, found);
         }
         Ok(())
     }
 
-    fn differs(&mut self, path: Vec<u8>, recorded: Recorded, found: Found) {
+    fn differs(&mut self, path: Vec<u8>, recorded: ContentRecord, found: FileLookup) {
         let place = self.done.differences.len();
         if place == MAX_DIFFERENCES {
             self.done.more += 1;
             return;
         }
-        let gone = matches!(found, Found::Absent | Found::Blocked);
+        let gone = matches!(found, FileLookup::Absent | FileLookup::Blocked);
         let components = || path.split(|&byte| byte == b'/');
         let marker = gone && components().any(|name| name.starts_with(MARKER_PREFIX));
         let mut watch = |path: Vec<u8>, excuse| {
@@ -280,7 +280,7 @@ impl Work {
                 let whiteout = [&above[..], MARKER_PREFIX, name].concat();
                 watch(whiteout, Excuse::Whiteout);
                 above.extend_from_slice(name);
-                if found == Found::Blocked && above.len() < path.len() {
+                if found == FileLookup::Blocked && above.len() < path.len() {
                     watch(above.clone(), Excuse::Replaced);
                 }
                 above.push(b'/');

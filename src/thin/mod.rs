@@ -21,7 +21,7 @@ mod write;
 pub use block_kind::BlockKind;
 pub use error::{Error, Fault, Feature, SpaceMap};
 pub use id::{ThinId, ThinIdError};
-pub use mapping::{Iter, Mapped, MappedRun, Mapping, Runs};
+pub use mapping::{DataPlace, Iter, MappedRun, Mapping, Runs};
 pub use pool::{Device, MAX_METADATA_BLOCKS, Pool};
 pub use read::{
     Examined, ReadBlocks, begins_a_pool, devices_made, examine, read, read_steady, transaction_id,

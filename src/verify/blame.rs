@@ -25,7 +25,7 @@ pub enum BranchNow {
 
 /// What the conversion that is in place noted.
 #[derive(Clone, Copy)]
-pub struct Noted<'a> {
+pub struct ConversionNotes<'a> {
     /// Looks at a branch.
     pub branch: &'a (dyn Fn(&CacheId) -> BranchNow + Sync),
     /// Whether what the image store beside the devices has at a path, relative to the store, is what was copied there.
@@ -53,7 +53,7 @@ pub(super) enum BytesThen<'a> {
     Noted(&'a str),
 }
 
-impl fmt::Debug for Noted<'_> {
+impl fmt::Debug for ConversionNotes<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Noted").finish_non_exhaustive()
     }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::compare::Compared;
+use super::compare::EntryComparison;
 use super::layer_report::Faults;
 use crate::content::pool::ThinDevice;
-use crate::content::{BranchFiles, DeviceFiles, DeviceTree, Halt, Work};
+use crate::content::{BranchFiles, DeviceFiles, DeviceTree, Halt, ReadJob};
 use crate::crc64::{self, crc64};
 use crate::ext4::Ino;
 use crate::source::Layer;
@@ -36,8 +36,8 @@ impl Bytes {
     /// time of modification are left out; of a device that its container went on with after `noted`, in seconds since 1970, those that
     /// the kernel has changed since.
     pub(super) fn compare(
-        work: &Work<'_>,
-        (layer, compared): (&Layer, &Compared),
+        work: &ReadJob<'_>,
+        (layer, compared): (&Layer, &EntryComparison),
         (device, tree): (ThinDevice<'_>, DeviceTree<'_>),
         noted: Option<i64>,
     ) -> Result<Self, Halt> {

@@ -7,22 +7,22 @@
 use std::ops::Range;
 
 use super::attributes::unchanged;
-use super::compare::Compared;
+use super::compare::EntryComparison;
 use super::layer_report::Faults;
 use super::paths;
 use crate::content::pool::ThinDevice;
-use crate::content::{Halt, Work};
+use crate::content::{Halt, ReadJob};
 use crate::ext4::Ino;
 use crate::ext4::read::{ReadAt, View};
 
 /// Compares the content of files that the branch does not have, in the `changed` ranges of the device. A text for each that
 /// differs.
 pub(super) fn differing(
-    work: &Work<'_>,
+    work: &ReadJob<'_>,
     (child, view): (ThinDevice<'_>, &View),
     (parent, view_below): (ThinDevice<'_>, &View),
     changed: &[Range<u64>],
-    compared: &Compared,
+    compared: &EntryComparison,
 ) -> Result<Faults, Halt> {
     let block = u64::from(view.block_bytes());
     let mut found: Vec<Ino> = Vec::new();

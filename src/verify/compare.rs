@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::attributes::{attribute_faults, same_attributes, unchanged};
 use super::layer_report::Faults;
-use super::unpack::Unpacked;
+use super::unpack::UnpackedLayer;
 use super::{paths, recorded};
 use crate::content::is_directory;
 use crate::devicemapper::{ID_FILE, ROOTFS};
@@ -24,7 +24,7 @@ pub(super) struct Sides<'a> {
     pub(super) child: &'a View,
     pub(super) branch: &'a LayerTree,
     /// The tar that `branch` was unpacked from in memory; `None`: it is what aufs has.
-    pub(super) tar: Option<&'a Unpacked>,
+    pub(super) tar: Option<&'a UnpackedLayer>,
     /// When the conversion noted the device, in seconds since 1970, if a container went on with it since.
     pub(super) went_on_after: Option<i64>,
 }
@@ -42,7 +42,7 @@ impl Sides<'_> {
 
 /// What a comparison found.
 #[derive(Debug, Default)]
-pub(super) struct Compared {
+pub(super) struct EntryComparison {
     /// Names of the branch that were looked at.
     pub(super) entries: u64,
     /// What is wrong, each with its path.
@@ -61,7 +61,7 @@ pub(super) struct Compared {
 }
 
 /// Compares everything but bytes of files.
-pub(super) fn compare(sides: Sides<'_>) -> Compared {
+pub(super) fn compare(sides: Sides<'_>) -> EntryComparison {
     let mut changed_names: HashMap<Ino, Vec<Box<[u8]>>> = HashMap::new();
     for (directory, name) in sides.child.changed_names(sides.parent) {
         changed_names
@@ -73,7 +73,7 @@ pub(super) fn compare(sides: Sides<'_>) -> Compared {
         sides,
         placed: vec![None; sides.branch.nr_nodes()],
         changed_names,
-        found: Compared::default(),
+        found: EntryComparison::default(),
         pending: Vec::new(),
         has_moved: false,
     };
@@ -99,7 +99,7 @@ struct Visit {
 
 /// Where a node of the branch was found.
 #[derive(Clone, Copy)]
-struct Placed {
+struct NodePlace {
     ino: Ino,
     names: u64,
 }
@@ -107,10 +107,10 @@ struct Placed {
 struct Comparison<'a> {
     sides: Sides<'a>,
     /// By node.
-    placed: Vec<Option<Placed>>,
+    placed: Vec<Option<NodePlace>>,
     /// Names that are new, gone or lead elsewhere than on the parent, by directory.
     changed_names: HashMap<Ino, Vec<Box<[u8]>>>,
-    found: Compared,
+    found: EntryComparison,
     pending: Vec<Visit>,
     /// Whether a container may have moved a directory of the branch.
     has_moved: bool,
@@ -324,7 +324,7 @@ impl Comparison<'_> {
                 }
             }
             slot @ None => {
-                *slot = Some(Placed { ino, names: 1 });
+                *slot = Some(NodePlace { ino, names: 1 });
                 if !self.found.explained.insert(ino) {
                     let other = self.sides.other();
                     let what = format!("is the same file as another, which it is not in {other}");
@@ -354,7 +354,7 @@ impl Comparison<'_> {
         let child = self.sides.child;
         let nodes = self.sides.branch.nodes().map(|(node, _)| node);
         for (node, placed) in nodes.zip(std::mem::take(&mut self.placed)) {
-            let Some(Placed { ino, names }) = placed else {
+            let Some(NodePlace { ino, names }) = placed else {
                 continue;
             };
             let links = child.inode(ino).map_or(0, |inode| u64::from(inode.links()));

@@ -5,18 +5,20 @@ use std::io::Seek;
 
 use super::blame::BytesThen;
 use super::bytes::Bytes;
-use super::compare::Compared;
+use super::compare::EntryComparison;
 use super::delta;
 use super::entries::Entries;
 use super::layer_report::{Contents, Faults, LayerReport, Proof};
-use super::proof::{Proven, by_checksums, by_digest};
+use super::proof::{ProofOutcome, by_checksums, by_digest};
 use super::reasons::{CHANGED_IN_AUFS, WENT_ON};
 use super::recorded::nr_names;
 use super::unpack::Unpack;
-use super::whose::Whose;
+use super::whose::FaultsBySide;
 use crate::chain::Chain;
 use crate::content::pool::ThinDevice;
-use crate::content::{BranchFiles, DeviceFiles, DeviceTree, Halt, TarFiles, Work, Written};
+use crate::content::{
+    BranchFiles, DeviceFiles, DeviceTree, Halt, ReadJob, TarFiles, WriteChecksums,
+};
 use crate::docker::{DiffId, Owner};
 use crate::ext4::Ino;
 use crate::ext4::read::{Inode, View};
@@ -30,18 +32,18 @@ const AUFS: &str = "has other bytes than were converted,";
 
 /// How a layer's contents are looked at.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum How<'a> {
+pub(super) enum ContentsMode<'a> {
     /// Read back.
     Read,
     /// By the checksums of what was written.
-    Checksums(Written<'a>),
+    Checksums(WriteChecksums<'a>),
     /// Not at all.
     Not,
 }
 
 /// A layer with all that is there of it.
 pub(super) struct Subject<'a> {
-    pub(super) work: &'a Work<'a>,
+    pub(super) work: &'a ReadJob<'a>,
     /// What Docker recorded of its tar.
     pub(super) record: Option<(DiffId, File)>,
     /// What its device has.
@@ -49,7 +51,7 @@ pub(super) struct Subject<'a> {
     /// What aufs has.
     pub(super) branch: Option<&'a Layer>,
     /// What the comparison of the two found.
-    pub(super) compared: Option<&'a Compared>,
+    pub(super) compared: Option<&'a EntryComparison>,
     /// What its device is a snapshot of.
     pub(super) below: Option<&'a View>,
     /// The owner of container root, by the root's name.
@@ -63,7 +65,7 @@ pub(super) struct Subject<'a> {
 }
 
 /// What there is to say of a layer's contents and entries.
-pub(super) struct Judged {
+pub(super) struct ContentsVerdict {
     /// The grade.
     pub(super) contents: Contents,
     /// What only aufs has otherwise than the layer's tar, or than what was converted.
@@ -74,7 +76,7 @@ pub(super) struct Judged {
     pub(super) read_in_aufs: bool,
 }
 
-impl Judged {
+impl ContentsVerdict {
     /// Puts it into a layer's report.
     pub(super) fn tell(self, report: &mut LayerReport) {
         report.contents = self.contents;
@@ -95,7 +97,7 @@ impl Judged {
     }
 }
 
-impl From<Contents> for Judged {
+impl From<Contents> for ContentsVerdict {
     fn from(contents: Contents) -> Self {
         Self {
             contents,
@@ -108,19 +110,19 @@ impl From<Contents> for Judged {
 
 impl Subject<'_> {
     /// Looks at the contents, and at the entries that the layer's tar has.
-    pub(super) fn contents(mut self, how: How<'_>) -> Result<Judged, Halt> {
+    pub(super) fn contents(mut self, how: ContentsMode<'_>) -> Result<ContentsVerdict, Halt> {
         let record = self.record.take();
         let Some((device, tree)) = self.device else {
-            return self.of_branch(record).map(Judged::from);
+            return self.of_branch(record).map(ContentsVerdict::from);
         };
         let Some((diff, tar_split)) = record else {
-            let mut judged = Judged::from(Contents::NotRead);
+            let mut judged = ContentsVerdict::from(Contents::NotRead);
             match how {
-                How::Read => judged = self.by_comparison(device, tree)?,
-                How::Checksums(written) => {
+                ContentsMode::Read => judged = self.by_comparison(device, tree)?,
+                ContentsMode::Checksums(written) => {
                     judged.bytes = self.written_bytes(&written, (device, tree))?;
                 }
-                How::Not => {}
+                ContentsMode::Not => {}
             }
             return Ok(judged);
         };
@@ -129,11 +131,11 @@ impl Subject<'_> {
         let files = DeviceFiles::new(self.work, device, tree);
         let tar_files = |written| TarFiles::new(files, &tree, (written, self.below));
         let proven = match how {
-            How::Checksums(written) => {
+            ContentsMode::Checksums(written) => {
                 by_checksums(tar_split, &mut tar_files(Some(written)), &mut unpack)?
             }
-            How::Read => by_digest((tar_split, diff), &mut tar_files(None), &mut unpack)?,
-            How::Not => {
+            ContentsMode::Read => by_digest((tar_split, diff), &mut tar_files(None), &mut unpack)?,
+            ContentsMode::Not => {
                 tar_split::headers(tar_split, &mut unpack)?;
                 return Ok(judged(self.entries(unpack, None), Contents::NotRead));
             }
@@ -143,7 +145,7 @@ impl Subject<'_> {
             let judged = self.or_compared(judged(entries, proven.grade()), device, tree)?;
             return self.with_bytes_of_aufs(judged, device, tree);
         }
-        let Whose {
+        let FaultsBySide {
             before,
             wrong,
             aufs,
@@ -164,10 +166,10 @@ impl Subject<'_> {
     /// The files of a layer that its record does not prove, compared with the branch.
     fn or_compared(
         &self,
-        mut judged: Judged,
+        mut judged: ContentsVerdict,
         device: ThinDevice<'_>,
         tree: DeviceTree<'_>,
-    ) -> Result<Judged, Halt> {
+    ) -> Result<ContentsVerdict, Halt> {
         let Contents::NotVerifiable { reason } = &judged.contents else {
             return Ok(judged);
         };
@@ -190,10 +192,10 @@ impl Subject<'_> {
     /// Adds the files of a proven layer whose bytes aufs has otherwise, where aufs was written to.
     fn with_bytes_of_aufs(
         &self,
-        mut judged: Judged,
+        mut judged: ContentsVerdict,
         device: ThinDevice<'_>,
         tree: DeviceTree<'_>,
-    ) -> Result<Judged, Halt> {
+    ) -> Result<ContentsVerdict, Halt> {
         let (Some(compared), Some(layer)) = (self.compared, self.branch) else {
             return Ok(judged);
         };
@@ -220,27 +222,31 @@ impl Subject<'_> {
     /// Tells the files that were so before the conversion, since aufs has the same, from those that only one side has wrong.
     fn whose_fault(
         &self,
-        proven: &Proven,
+        proven: &ProofOutcome,
         mut tar_split: File,
         device: (ThinDevice<'_>, DeviceTree<'_>),
-    ) -> Result<Whose, Halt> {
+    ) -> Result<FaultsBySide, Halt> {
         let (Some(compared), Some(layer)) = (self.compared, self.branch) else {
-            return Ok(Whose {
+            return Ok(FaultsBySide {
                 wrong: proven.faults(),
-                ..Whose::default()
+                ..FaultsBySide::default()
             });
         };
         tar_split.rewind().map_err(unreadable)?;
         let mut files = BranchFiles::new(self.work, layer)?;
         let in_aufs = by_checksums(tar_split, &mut files, &mut self.unpack())?;
-        let must_compare = Whose::needs_bytes(proven, &in_aufs);
+        let must_compare = FaultsBySide::needs_bytes(proven, &in_aufs);
         let (device, tree) = device;
         let same_bytes = !must_compare || self.bytes(compared, device, tree)?.are_same();
-        Ok(Whose::of((proven, &in_aufs), compared, same_bytes))
+        Ok(FaultsBySide::of((proven, &in_aufs), compared, same_bytes))
     }
 
     /// The files of a layer of which nothing was recorded, compared with the branch.
-    fn by_comparison(&self, device: ThinDevice<'_>, tree: DeviceTree<'_>) -> Result<Judged, Halt> {
+    fn by_comparison(
+        &self,
+        device: ThinDevice<'_>,
+        tree: DeviceTree<'_>,
+    ) -> Result<ContentsVerdict, Halt> {
         let Some(compared) = self.compared else {
             return self
                 .by_what_was_noted((device, tree), "it has no tar-split, and aufs has it not");
@@ -260,7 +266,7 @@ impl Subject<'_> {
                 Ok::<_, Halt>(bytes.on_device(ino))
             })
         });
-        Ok(Judged {
+        Ok(ContentsVerdict {
             bytes: digest?,
             ..Contents::Verified {
                 by: Proof::Comparison,
@@ -278,7 +284,7 @@ impl Subject<'_> {
         &self,
         (device, tree): (ThinDevice<'_>, DeviceTree<'_>),
         without: &str,
-    ) -> Result<Judged, Halt> {
+    ) -> Result<ContentsVerdict, Halt> {
         let (BytesThen::Noted(noted), Some(below), false) =
             (self.bytes_then, self.below, self.went_on)
         else {
@@ -301,10 +307,10 @@ impl Subject<'_> {
     /// The grade of a layer some of whose files have other bytes in aufs than on the device: by what was noted when both were alike.
     fn differing(
         &self,
-        compared: &Compared,
+        compared: &EntryComparison,
         bytes: &Bytes,
         (device, tree): (ThinDevice<'_>, DeviceTree<'_>),
-    ) -> Result<Judged, Halt> {
+    ) -> Result<ContentsVerdict, Halt> {
         let Some(layer) = self.branch else {
             return Ok(Contents::Nothing.into());
         };
@@ -330,7 +336,7 @@ impl Subject<'_> {
         if on_device.as_deref() == noted {
             aufs.append(bytes.faults(layer, AUFS));
             let contents = verified(views);
-            return Ok(Judged {
+            return Ok(ContentsVerdict {
                 aufs,
                 ..contents.into()
             });
@@ -340,7 +346,7 @@ impl Subject<'_> {
             let what = "the bytes of its files are not all what they were";
             aufs.push(format_args!("aufs/diff/{}: {what}", layer.id));
         }
-        Ok(Judged {
+        Ok(ContentsVerdict {
             aufs,
             ..Contents::mismatch(bytes.faults(layer, DEVICE)).into()
         })
@@ -348,7 +354,7 @@ impl Subject<'_> {
 
     fn bytes(
         &self,
-        compared: &Compared,
+        compared: &EntryComparison,
         device: ThinDevice<'_>,
         tree: DeviceTree<'_>,
     ) -> Result<Bytes, Halt> {
@@ -361,7 +367,7 @@ impl Subject<'_> {
     /// The digest of the files' bytes by the checksums of what was written. Nothing is read for it.
     fn written_bytes(
         &self,
-        written: &Written<'_>,
+        written: &WriteChecksums<'_>,
         (device, tree): (ThinDevice<'_>, DeviceTree<'_>),
     ) -> Result<Option<String>, Halt> {
         let Some(below) = self.below else {
@@ -461,9 +467,9 @@ fn unreadable(source: std::io::Error) -> tar_split::Error {
     tar_split::Error::Io { line: 0, source }
 }
 
-fn judged(entries: Entries, contents: Contents) -> Judged {
+fn judged(entries: Entries, contents: Contents) -> ContentsVerdict {
     let aufs = entries.aufs.clone();
-    Judged {
+    ContentsVerdict {
         aufs,
         ..entries.added_to(contents).into()
     }

@@ -48,7 +48,7 @@ pub struct Coverage {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Reason {
     /// What was not done.
-    pub what: Missing,
+    pub what: Omission,
     /// Why.
     pub reason: String,
     /// With how many layers.
@@ -58,7 +58,7 @@ pub struct Reason {
 /// What was not done with a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Missing {
+pub enum Omission {
     /// Neither its entries nor its contents were looked at, though they are there.
     NotVerified,
     /// Its entries were not compared with aufs.
@@ -77,7 +77,7 @@ impl Coverage {
         // The base device has no contents, but it can be out of reach like all others.
         for base in layers.iter().filter(|layer| layer.role == Role::Base) {
             if let Some(reason) = &base.not_verified {
-                coverage.add_reason(Missing::NotVerified, reason);
+                coverage.add_reason(Omission::NotVerified, reason);
             }
         }
         coverage.bytes_read_share = share(coverage.bytes_read, coverage.bytes);
@@ -89,14 +89,14 @@ impl Coverage {
         self.bytes = self.bytes.saturating_add(layer.bytes);
         if let Some(reason) = &layer.not_verified {
             self.counts.not_verified += 1;
-            self.add_reason(Missing::NotVerified, reason);
+            self.add_reason(Omission::NotVerified, reason);
         }
         if let Tree::NotCompared { reason } = &layer.tree
             && has_devices
         {
             self.counts.not_compared += 1;
             if layer.not_verified.is_none() {
-                self.add_reason(Missing::NotCompared, reason);
+                self.add_reason(Omission::NotCompared, reason);
             }
         }
         if has_devices && is_unread_in_aufs(layer) {
@@ -107,7 +107,7 @@ impl Coverage {
             Contents::NotVerifiable { reason } => {
                 self.counts.not_verifiable += 1;
                 if layer.not_verified.is_none() {
-                    self.add_reason(Missing::NotVerifiable, reason);
+                    self.add_reason(Omission::NotVerifiable, reason);
                 }
             }
             _ => {
@@ -117,7 +117,7 @@ impl Coverage {
         }
     }
 
-    fn add_reason(&mut self, what: Missing, reason: &str) {
+    fn add_reason(&mut self, what: Omission, reason: &str) {
         let known = self
             .reasons
             .iter_mut()
@@ -176,7 +176,7 @@ impl fmt::Display for Coverage {
     }
 }
 
-impl fmt::Display for Missing {
+impl fmt::Display for Omission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NotVerified => "not verified",

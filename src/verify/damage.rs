@@ -5,8 +5,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::delta::{self, add_bytes};
 use super::layer_report::{Contents, Faults, LayerReport};
-use super::opened::Opened;
-use crate::content::{DeviceFiles, DeviceTree, Halt, Work};
+use super::opened::OpenDevice;
+use crate::content::{DeviceFiles, DeviceTree, Halt, ReadJob};
 use crate::ext4::Ino;
 
 /// How many texts of each layer are kept.
@@ -32,9 +32,9 @@ pub struct LayerDamage {
 impl LayerDamage {
     /// That of a layer which was just looked at with aufs beside it; `None` where it has none.
     pub(super) fn found(
-        work: &Work<'_>,
+        work: &ReadJob<'_>,
         report: &LayerReport,
-        devices: (&Opened<'_>, Option<&Opened<'_>>),
+        devices: (&OpenDevice<'_>, Option<&OpenDevice<'_>>),
     ) -> Result<Option<Self>, Halt> {
         let (Contents::SourceDamaged { files }, Some(layer)) = (&report.contents, &report.id)
         else {
@@ -54,9 +54,9 @@ impl LayerDamage {
     /// Whether what differs in a layer, without aufs to compare it with, is this and no more.
     fn is_all_of(
         &self,
-        work: &Work<'_>,
+        work: &ReadJob<'_>,
         files: &Faults,
-        devices: (&Opened<'_>, Option<&Opened<'_>>),
+        devices: (&OpenDevice<'_>, Option<&OpenDevice<'_>>),
     ) -> Result<bool, Halt> {
         if let Some(noted) = &self.digest {
             return Ok(digest(work, devices)?.as_ref() == Some(noted));
@@ -68,10 +68,10 @@ impl LayerDamage {
 
 /// Says of a layer's damage that it was so before the conversion, if that was noted.
 pub(super) fn recognise(
-    work: &Work<'_>,
+    work: &ReadJob<'_>,
     known: &[LayerDamage],
     report: &mut LayerReport,
-    devices: (&Opened<'_>, Option<&Opened<'_>>),
+    devices: (&OpenDevice<'_>, Option<&OpenDevice<'_>>),
 ) -> Result<(), Halt> {
     let Contents::Mismatch { files, before } = &report.contents else {
         return Ok(());
@@ -94,8 +94,8 @@ pub(super) fn recognise(
 
 /// Of all that a layer's device has otherwise than its parent's: entries, their attributes, and the files' content.
 fn digest(
-    work: &Work<'_>,
-    (opened, below): (&Opened<'_>, Option<&Opened<'_>>),
+    work: &ReadJob<'_>,
+    (opened, below): (&OpenDevice<'_>, Option<&OpenDevice<'_>>),
 ) -> Result<Option<String>, Halt> {
     let below = below.and_then(|below| below.checked.as_ref());
     let (Some(checked), Some(below)) = (&opened.checked, below) else {

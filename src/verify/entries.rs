@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 
-use super::compare::{Compared, Sides, compare};
+use super::compare::{EntryComparison, Sides, compare};
 use super::layer_report::{Contents, Faults};
 use super::recorded::branch_faults;
-use super::unpack::Unpacked;
+use super::unpack::UnpackedLayer;
 use crate::ext4::read::View;
 use crate::tree::LayerTree;
 
@@ -36,10 +36,10 @@ impl Entries {
     /// Compares a tar with what there is of its layer: the branch, and the device with the one it is a snapshot of. Where both are
     /// the same, as `compared` says, the branch stands for both.
     pub(super) fn compare(
-        tar: &Unpacked,
+        tar: &UnpackedLayer,
         branch: Option<&LayerTree>,
         (parent, child): (Option<&View>, Option<&View>),
-        compared: Option<&Compared>,
+        compared: Option<&EntryComparison>,
     ) -> Self {
         let in_aufs = branch.map_or_else(Faults::default, |branch| branch_faults(tar, branch));
         let are_same = compared.is_some_and(|compared| compared.faults.is_empty());
@@ -65,7 +65,7 @@ impl Entries {
             tar: Some(tar),
             went_on_after: None,
         };
-        let Apart {
+        let EntryFaults {
             before,
             wrong,
             aufs,
@@ -83,7 +83,7 @@ impl Entries {
     }
 
     /// Compares a tar with a branch that is known to be what the device has.
-    pub(super) fn of_branch(tar: &Unpacked, branch: &LayerTree) -> Self {
+    pub(super) fn of_branch(tar: &UnpackedLayer, branch: &LayerTree) -> Self {
         Self {
             count: tar.entries,
             before: branch_faults(tar, branch),
@@ -148,7 +148,7 @@ fn damaged(wrong: Faults, before: Faults) -> Contents {
 }
 
 /// What both sides have otherwise than the tar, and what one alone.
-struct Apart {
+struct EntryFaults {
     before: Faults,
     wrong: Faults,
     aufs: Faults,
@@ -156,7 +156,7 @@ struct Apart {
 
 /// Tells what was so before the conversion from what only one side has. What `is_of_aufs` alone since is not on the device: that
 /// has all as it was converted.
-fn apart(in_aufs: Faults, on_device: Faults, is_of_aufs: bool) -> Apart {
+fn apart(in_aufs: Faults, on_device: Faults, is_of_aufs: bool) -> EntryFaults {
     let as_shown = |faults: &Faults| -> HashSet<String> {
         faults
             .first
@@ -176,7 +176,7 @@ fn apart(in_aufs: Faults, on_device: Faults, is_of_aufs: bool) -> Apart {
     } else {
         (0, on_device.more)
     };
-    Apart {
+    EntryFaults {
         wrong: Faults {
             first: wrong,
             more: wrong_too,

@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use super::blame::{BranchNow, BytesThen};
 use super::bytes::Bytes;
-use super::compare::{Compared, Sides, compare};
-use super::contents::{How, Judged, Subject};
-use super::context::Run;
+use super::compare::{EntryComparison, Sides, compare};
+use super::contents::{ContentsMode, ContentsVerdict, Subject};
+use super::context::Verification;
 use super::layer_report::{Contents, Faults, LayerReport, Role, Tree};
-use super::look::Look;
-use super::opened::{self, Held, Opened, Stack};
+use super::look::LayerCheck;
+use super::opened::{self, BranchRef, OpenDevice, Stack};
 use super::out_of_reach::{needs_recovery, out_of_reach};
 use super::reasons::{NOT_AS_NOTED, NOT_UNMOUNTED, NOT_WRITTEN, WENT_ON};
 use super::report::Mode;
@@ -33,10 +33,10 @@ use crate::{tar_split, units};
 
 /// Opens and checks a target's device. `Err` tells why there is none.
 pub(super) fn open<'a>(
-    run: &Run<'a>,
+    run: &Verification<'a>,
     place: usize,
-    below: Option<&Opened<'a>>,
-) -> Result<Opened<'a>, String> {
+    below: Option<&OpenDevice<'a>>,
+) -> Result<OpenDevice<'a>, String> {
     let target = &run.targets[place];
     let Some(devices) = &run.devices else {
         return Err("the root has no devices".to_owned());
@@ -48,7 +48,7 @@ pub(super) fn open<'a>(
         return Err(format!("its device {number} is not in the pool"));
     };
     if run.reach.is_some() {
-        return Ok(Opened {
+        return Ok(OpenDevice {
             device,
             checked: None,
             changed: below.map(|below| device.changed(&below.device)),
@@ -66,7 +66,7 @@ pub(super) fn open<'a>(
         Ok(checked) => (Some(checked), None),
         Err(error) => (None, Some(Chain(&error).to_string())),
     };
-    Ok(Opened {
+    Ok(OpenDevice {
         device,
         changed: changed.filter(|_| base.is_some()),
         stack: Err("it is read without the kernel".to_owned()),
@@ -76,7 +76,7 @@ pub(super) fn open<'a>(
 }
 
 /// The branches that the kernel's view of a device is compared with.
-fn stack_of<'a>(run: &Run<'a>, place: usize, below: Option<&Opened<'a>>) -> Stack<'a> {
+fn stack_of<'a>(run: &Verification<'a>, place: usize, below: Option<&OpenDevice<'a>>) -> Stack<'a> {
     let target = &run.targets[place];
     let Some(id) = &target.id else {
         return Ok(Vec::new());
@@ -84,7 +84,7 @@ fn stack_of<'a>(run: &Run<'a>, place: usize, below: Option<&Opened<'a>>) -> Stac
     if !run.needs_stack(place) {
         return Err("it was not read".to_owned());
     }
-    let look = Look {
+    let look = LayerCheck {
         run,
         target,
         id,
@@ -92,9 +92,9 @@ fn stack_of<'a>(run: &Run<'a>, place: usize, below: Option<&Opened<'a>>) -> Stac
         below: None,
     };
     let own = match run.known_branches.get(id) {
-        Some(&layer) => Ok(Held::Known(layer)),
+        Some(&layer) => Ok(BranchRef::Known(layer)),
         None => match look.branch() {
-            Ok(Some(Branch::Read(layer))) => Ok(Held::Read(Arc::from(layer))),
+            Ok(Some(Branch::Read(layer))) => Ok(BranchRef::Read(Arc::from(layer))),
             Ok(_) => Err(look.why_no_branch().to_owned()),
             Err(halt) => Err(Chain(&halt).to_string()),
         },
@@ -104,10 +104,10 @@ fn stack_of<'a>(run: &Run<'a>, place: usize, below: Option<&Opened<'a>>) -> Stac
 
 /// All that is known of a target.
 pub(super) fn examine(
-    run: &Run<'_>,
+    run: &Verification<'_>,
     place: usize,
-    opened: &Result<Arc<Opened<'_>>, String>,
-    below: Option<&Opened<'_>>,
+    opened: &Result<Arc<OpenDevice<'_>>, String>,
+    below: Option<&OpenDevice<'_>>,
 ) -> Result<LayerReport, Halt> {
     let target = &run.targets[place];
     let opened = opened.as_deref();
@@ -126,7 +126,7 @@ pub(super) fn examine(
         report.tree = base_tree(opened.ok());
         return Ok(report);
     };
-    let look = Look {
+    let look = LayerCheck {
         run,
         target,
         id,
@@ -138,8 +138,8 @@ pub(super) fn examine(
 
 /// The same of a layer's ext4, or of its branch alone.
 fn examine_layer(
-    look: &Look<'_, '_>,
-    how: How<'_>,
+    look: &LayerCheck<'_, '_>,
+    how: ContentsMode<'_>,
     mut report: LayerReport,
 ) -> Result<LayerReport, Halt> {
     let own;
@@ -192,10 +192,10 @@ fn examine_layer(
 
 /// The report of a target, with what can be said without its branch and its contents.
 fn begun(
-    run: &Run<'_>,
+    run: &Verification<'_>,
     target: &Target,
-    opened: Result<&Opened<'_>, &String>,
-    below: Option<&Opened<'_>>,
+    opened: Result<&OpenDevice<'_>, &String>,
+    below: Option<&OpenDevice<'_>>,
 ) -> LayerReport {
     let structure = match opened {
         Ok(opened) => structure(opened, below),
@@ -237,7 +237,7 @@ pub(super) fn file_bytes(tree: &LayerTree) -> u64 {
 }
 
 /// What is wrong with a device's file system, without what is wrong with its parent's already.
-fn structure(opened: &Opened<'_>, below: Option<&Opened<'_>>) -> Faults {
+fn structure(opened: &OpenDevice<'_>, below: Option<&OpenDevice<'_>>) -> Faults {
     let known: HashSet<String> = below
         .and_then(|below| below.checked.as_ref())
         .into_iter()
@@ -255,7 +255,7 @@ fn structure(opened: &Opened<'_>, below: Option<&Opened<'_>>) -> Faults {
 }
 
 /// That Docker would make the device smaller than what is on it, if so.
-fn cut_off(opened: &Opened<'_>) -> Option<String> {
+fn cut_off(opened: &OpenDevice<'_>) -> Option<String> {
     let view = &opened.checked.as_ref()?.view;
     let bytes = view.blocks().saturating_mul(view.block_bytes().into());
     let size = opened.device.size();
@@ -273,7 +273,7 @@ enum Branch<'a> {
     Read(Box<Layer>),
 }
 
-impl<'r, 'a> Look<'r, 'a> {
+impl<'r, 'a> LayerCheck<'r, 'a> {
     /// What aufs has of it.
     fn branch(&self) -> Result<Option<Branch<'r>>, Halt> {
         if let Some(layer) = self.run.known_branches.get(self.id) {
@@ -301,7 +301,8 @@ impl<'r, 'a> Look<'r, 'a> {
 
     /// The digest of the device's entries, where those of its parent can be read.
     fn entries(&self) -> Option<String> {
-        let view = |opened: &'r Opened<'a>| opened.checked.as_ref().map(|checked| &checked.view);
+        let view =
+            |opened: &'r OpenDevice<'a>| opened.checked.as_ref().map(|checked| &checked.view);
         let (parent, child) = (self.below.and_then(view)?, self.opened.and_then(view)?);
         Some(delta::digest(parent, child))
     }
@@ -351,7 +352,7 @@ impl<'r, 'a> Look<'r, 'a> {
         report.tree = Tree::NotCompared {
             reason: reason.clone(),
         };
-        report.contents = match self.contents(How::Read, None, None, &report) {
+        report.contents = match self.contents(ContentsMode::Read, None, None, &report) {
             Ok(judged) => judged.contents,
             Err(Halt::Interrupted) => return Err(Halt::Interrupted),
             Err(_) => Contents::NotVerifiable { reason },
@@ -364,8 +365,13 @@ impl<'r, 'a> Look<'r, 'a> {
         checked.map(|checked| &checked.view)
     }
 
-    fn compare(&self, branch: Option<&Layer>, went_on_after: Option<i64>) -> Option<Compared> {
-        let view = |opened: &'r Opened<'a>| opened.checked.as_ref().map(|checked| &checked.view);
+    fn compare(
+        &self,
+        branch: Option<&Layer>,
+        went_on_after: Option<i64>,
+    ) -> Option<EntryComparison> {
+        let view =
+            |opened: &'r OpenDevice<'a>| opened.checked.as_ref().map(|checked| &checked.view);
         Some(compare(Sides {
             parent: self.below.and_then(view)?,
             child: self.opened.and_then(view)?,
@@ -375,7 +381,11 @@ impl<'r, 'a> Look<'r, 'a> {
         }))
     }
 
-    fn compare_space(&self, branch: Option<&Layer>, compared: &mut Compared) -> Result<(), Halt> {
+    fn compare_space(
+        &self,
+        branch: Option<&Layer>,
+        compared: &mut EntryComparison,
+    ) -> Result<(), Halt> {
         match (self.on_device(), branch) {
             (Ok(Some(device)), Some(branch)) => {
                 compare_space(&self.run.work, device, branch, self.run.mode, compared)
@@ -384,7 +394,7 @@ impl<'r, 'a> Look<'r, 'a> {
         }
     }
 
-    fn tree(&self, compared: Option<&Compared>, report: &LayerReport) -> Tree {
+    fn tree(&self, compared: Option<&EntryComparison>, report: &LayerReport) -> Tree {
         let Some(compared) = compared else {
             if self.opened.is_some() && self.branch_now() == BranchNow::Missing {
                 return self.without_branch(report);
@@ -482,15 +492,15 @@ impl<'r, 'a> Look<'r, 'a> {
     /// The contents of a layer that its container went on with. What the kernel has not changed since must still be what aufs has.
     fn contents_left(
         &self,
-        how: How<'_>,
+        how: ContentsMode<'_>,
         branch: Option<&Layer>,
-        compared: Option<&Compared>,
+        compared: Option<&EntryComparison>,
     ) -> Result<Contents, Halt> {
         // What aufs alone has otherwise is told of that.
         let mut files = compared
             .filter(|compared| !compared.is_of_aufs)
             .map_or_else(Faults::default, |compared| compared.untouched.clone());
-        if let (How::Read, Some(branch), Some(compared)) = (how, branch, compared)
+        if let (ContentsMode::Read, Some(branch), Some(compared)) = (how, branch, compared)
             && let Ok(Some(device)) = self.on_device()
         {
             let sides = (branch, compared);
@@ -507,13 +517,15 @@ impl<'r, 'a> Look<'r, 'a> {
 
     fn contents(
         &self,
-        how: How<'_>,
+        how: ContentsMode<'_>,
         branch: Option<&Layer>,
-        compared: Option<&Compared>,
+        compared: Option<&EntryComparison>,
         report: &LayerReport,
-    ) -> Result<Judged, Halt> {
+    ) -> Result<ContentsVerdict, Halt> {
         if let Tree::ChangedSince { .. } = report.tree {
-            return self.contents_left(how, branch, compared).map(Judged::from);
+            return self
+                .contents_left(how, branch, compared)
+                .map(ContentsVerdict::from);
         }
         let device = match self.on_device() {
             Ok(device) => device,
@@ -543,11 +555,11 @@ impl<'r, 'a> Look<'r, 'a> {
         let mut judged = match (by_record, layer) {
             (Err(halt @ (Halt::TarSplit(_) | Halt::Store(_))), Some((chain, _))) => {
                 let how = match how {
-                    How::Not => How::Not,
-                    _ => How::Read,
+                    ContentsMode::Not => ContentsMode::Not,
+                    _ => ContentsMode::Read,
                 };
                 let without = subject(None).contents(how)?;
-                Judged {
+                ContentsVerdict {
                     contents: self.damaged_record(&chain, &halt, without.contents),
                     ..without
                 }
@@ -631,8 +643,9 @@ impl<'r, 'a> Look<'r, 'a> {
     }
 
     /// The file beside the tree by which Docker marks the first device of a chain: it has the layer's id.
-    fn check_mark(&self, compared: &mut Compared) {
-        let view = |opened: &'r Opened<'a>| opened.checked.as_ref().map(|checked| &checked.view);
+    fn check_mark(&self, compared: &mut EntryComparison) {
+        let view =
+            |opened: &'r OpenDevice<'a>| opened.checked.as_ref().map(|checked| &checked.view);
         let (Some(opened), Some(below)) = (self.opened, self.below.and_then(view)) else {
             return;
         };
@@ -651,7 +664,7 @@ impl<'r, 'a> Look<'r, 'a> {
     fn with_carried(
         &self,
         contents: Contents,
-        compared: Option<&Compared>,
+        compared: Option<&EntryComparison>,
     ) -> Result<Contents, Halt> {
         let (Some(opened), Some(below), Some(compared)) = (self.opened, self.below, compared)
         else {
@@ -743,7 +756,7 @@ fn mark_is(id: &[u8], device: ThinDevice<'_>, view: &View) -> Result<(), &'stati
 const LOST_AND_FOUND: &[u8] = b"lost+found";
 
 /// The base device has nothing but what every new file system has.
-fn base_tree(opened: Option<&Opened<'_>>) -> Tree {
+fn base_tree(opened: Option<&OpenDevice<'_>>) -> Tree {
     let Some(checked) = opened.and_then(|opened| opened.checked.as_ref()) else {
         return Tree::NotCompared {
             reason: "its file system cannot be read here".to_owned(),

@@ -1,15 +1,15 @@
 //! One layer under examination, with the device it lies on.
 
-use super::context::Run;
-use super::opened::Opened;
+use super::context::Verification;
+use super::opened::OpenDevice;
 use super::targets::Target;
 use crate::docker::CacheId;
 
 /// A layer, looked at.
-pub(super) struct Look<'r, 'a> {
-    pub(super) run: &'r Run<'a>,
+pub(super) struct LayerCheck<'r, 'a> {
+    pub(super) run: &'r Verification<'a>,
     pub(super) target: &'r Target,
     pub(super) id: &'r CacheId,
-    pub(super) opened: Option<&'r Opened<'a>>,
-    pub(super) below: Option<&'r Opened<'a>>,
+    pub(super) opened: Option<&'r OpenDevice<'a>>,
+    pub(super) below: Option<&'r OpenDevice<'a>>,
 }

@@ -40,12 +40,12 @@ mod unpack;
 mod whose;
 mod word;
 
-pub use blame::{BranchNow, Noted};
-pub use coverage::{Coverage, LayerCounts, Missing, Reason};
+pub use blame::{BranchNow, ConversionNotes};
+pub use coverage::{Coverage, LayerCounts, Omission, Reason};
 pub use damage::LayerDamage;
 pub use error::Error;
 pub use layer_report::{Contents, Faults, LayerReport, Proof, Role, Tree, Verdict};
 pub use pool_state::{expect_devices, superblock};
-pub use report::{KernelWord, Mode, Report};
+pub use report::{KernelCheck, Mode, Report};
 pub use request::{Ask, Conversion, Devices, Request};
 pub use run::verify;

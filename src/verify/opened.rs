@@ -8,7 +8,7 @@ use crate::ext4::read::Checked;
 use crate::source::Layer;
 
 /// A device that was read: what its children are derived from.
-pub(super) struct Opened<'a> {
+pub(super) struct OpenDevice<'a> {
     pub(super) device: ThinDevice<'a>,
     /// What there is to read of its file system.
     pub(super) checked: Option<Checked>,
@@ -22,25 +22,28 @@ pub(super) struct Opened<'a> {
 
 /// A branch, known or read.
 #[derive(Clone, Debug)]
-pub(super) enum Held<'a> {
+pub(super) enum BranchRef<'a> {
     Known(&'a Layer),
     Read(Arc<Layer>),
 }
 
-impl Held<'_> {
+impl BranchRef<'_> {
     pub(super) fn layer(&self) -> &Layer {
         match self {
-            Held::Known(layer) => layer,
-            Held::Read(layer) => layer,
+            BranchRef::Known(layer) => layer,
+            BranchRef::Read(layer) => layer,
         }
     }
 }
 
 /// The branches that a device holds the merge of, the topmost first, or why they are not all there.
-pub(super) type Stack<'a> = Result<Vec<Held<'a>>, String>;
+pub(super) type Stack<'a> = Result<Vec<BranchRef<'a>>, String>;
 
 /// The stack of a target, whose own branch is `own`.
-pub(super) fn stack<'a>(own: Result<Held<'a>, String>, below: Option<&Opened<'a>>) -> Stack<'a> {
+pub(super) fn stack<'a>(
+    own: Result<BranchRef<'a>, String>,
+    below: Option<&OpenDevice<'a>>,
+) -> Stack<'a> {
     let own = own?;
     let below = match below {
         Some(below) => below.stack.as_ref().map_err(Clone::clone)?,

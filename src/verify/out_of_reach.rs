@@ -1,10 +1,10 @@
 //! Devices that are there, but of which nothing can be said.
 
 use super::layer_report::{Contents, LayerReport, Role, Tree};
-use super::opened::Opened;
+use super::opened::OpenDevice;
 
 /// Whether what is read of a device's ext4 is not what it holds.
-pub(super) fn needs_recovery(opened: &Opened<'_>) -> bool {
+pub(super) fn needs_recovery(opened: &OpenDevice<'_>) -> bool {
     let checked = opened.checked.as_ref();
     checked.is_some_and(|checked| checked.view.needs_recovery())
 }

@@ -20,10 +20,14 @@ pub(super) fn shown(view: &View, inodes: &[Ino]) -> Vec<String> {
 }
 
 /// Where an inode has its name: the directory, and the name in it.
-type Named<'a> = (Ino, &'a [u8]);
+type ParentName<'a> = (Ino, &'a [u8]);
 
 /// The first names of all directories, and of what is wanted.
-fn first_names<'a>(view: &'a View, rootfs: Ino, wanted: &HashSet<Ino>) -> HashMap<Ino, Named<'a>> {
+fn first_names<'a>(
+    view: &'a View,
+    rootfs: Ino,
+    wanted: &HashSet<Ino>,
+) -> HashMap<Ino, ParentName<'a>> {
     let mut names = HashMap::new();
     let mut pending = vec![rootfs];
     while let Some(directory) = pending.pop() {
@@ -42,7 +46,7 @@ fn first_names<'a>(view: &'a View, rootfs: Ino, wanted: &HashSet<Ino>) -> HashMa
     names
 }
 
-fn path(names: &HashMap<Ino, Named<'_>>, ino: Ino) -> Option<Vec<u8>> {
+fn path(names: &HashMap<Ino, ParentName<'_>>, ino: Ino) -> Option<Vec<u8>> {
     let mut components = Vec::new();
     let mut named = names.get(&ino)?;
     loop {

@@ -8,13 +8,13 @@ use super::layer_report::{Contents as Grade, Faults, Proof, shown_path};
 use super::unpack::Unpack;
 use crate::content::Halt;
 use crate::docker::DiffId;
-use crate::tar_split::{Contents, Difference, Excuse, Found, Reassembled, reassemble};
+use crate::tar_split::{Contents, Difference, Excuse, FileLookup, Reassembly, reassemble};
 
 /// What came of making a layer's tar again.
 #[derive(Debug)]
-pub(super) struct Proven {
+pub(super) struct ProofOutcome {
     /// Each file, compared with its record.
-    pub(super) files: Reassembled,
+    pub(super) files: Reassembly,
     /// Whether the tar has the layer's digest. `None`: not all of its bytes were there.
     pub(super) is_layer: Option<bool>,
 }
@@ -24,7 +24,7 @@ pub(super) fn by_digest<C: Contents<Error = Halt>>(
     (tar_split, diff): (File, DiffId),
     contents: &mut C,
     unpack: &mut Unpack,
-) -> Result<Proven, Halt> {
+) -> Result<ProofOutcome, Halt> {
     let mut digest = Sha256::new();
     let files = reassemble(tar_split, contents, unpack, &mut |bytes| {
         digest.update(bytes);
@@ -32,7 +32,7 @@ pub(super) fn by_digest<C: Contents<Error = Halt>>(
     let is_layer = files
         .is_whole()
         .then(|| diff.is_of(digest.finalize().into()));
-    Ok(Proven { files, is_layer })
+    Ok(ProofOutcome { files, is_layer })
 }
 
 /// Compares the files' checksums alone with the recorded ones.
@@ -40,15 +40,15 @@ pub(super) fn by_checksums<C: Contents<Error = Halt>>(
     tar_split: File,
     contents: &mut C,
     unpack: &mut Unpack,
-) -> Result<Proven, Halt> {
+) -> Result<ProofOutcome, Halt> {
     let files = reassemble(tar_split, contents, unpack, &mut |_| {})?;
-    Ok(Proven {
+    Ok(ProofOutcome {
         files,
         is_layer: None,
     })
 }
 
-impl Proven {
+impl ProofOutcome {
     /// Whether a file is not what it was recorded to be, and nothing in the layer's own tar explains it.
     pub(super) fn is_wrong(&self) -> bool {
         let files = &self.files;
@@ -111,7 +111,8 @@ impl Proven {
 
     /// Whether there is no file at a path where one was recorded.
     pub(super) fn lacks(&self, path: &[u8]) -> bool {
-        let is_gone = |one: &Difference| matches!(one.found, Found::Absent | Found::Blocked);
+        let is_gone =
+            |one: &Difference| matches!(one.found, FileLookup::Absent | FileLookup::Blocked);
         let mut differences = self.files.differences.iter();
         differences.any(|one| one.path == path && is_gone(one))
     }
@@ -126,12 +127,14 @@ fn describe(difference: &Difference) -> String {
     let path = shown_path(&difference.path);
     let recorded = difference.recorded;
     match difference.found {
-        Found::Content { .. } => format!("{path}: its content is not what Docker recorded"),
-        Found::OtherSize(size) => {
+        FileLookup::Content { .. } => format!("{path}: its content is not what Docker recorded"),
+        FileLookup::OtherSize(size) => {
             format!("{path}: has {size} bytes, {} were recorded", recorded.size)
         }
-        Found::NotRegular => format!("{path}: is no regular file"),
-        Found::Absent | Found::Blocked | Found::Again => format!("{path}: is missing"),
+        FileLookup::NotRegular => format!("{path}: is no regular file"),
+        FileLookup::Absent | FileLookup::Blocked | FileLookup::Again => {
+            format!("{path}: is missing")
+        }
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::sync::atomic::AtomicUsize;
 
-use super::kernel::Attached;
-use super::report::KernelWord;
+use super::kernel::ActiveReadOnlyPool;
+use super::report::KernelCheck;
 use super::request::Request;
 use super::word::word_of;
 use crate::content::pool::Pool;
@@ -11,7 +11,7 @@ use crate::content::pool::Pool;
 /// The pool as the kernel has it, or why it has it not.
 #[derive(Debug)]
 pub(super) struct Reach {
-    pub(super) attached: Result<Attached, KernelWord>,
+    pub(super) attached: Result<ActiveReadOnlyPool, KernelCheck>,
     pub(super) mounted: AtomicUsize,
 }
 
@@ -19,10 +19,10 @@ impl Reach {
     /// Activates a pool.
     pub(super) fn open(request: &Request<'_>, pool: &Pool) -> Self {
         let attached = match request.kernel {
-            None => Err(KernelWord::No {
+            None => Err(KernelCheck::No {
                 reason: "the kernel, which alone reads xfs, was not to be asked".to_owned(),
             }),
-            Some(how) => Attached::open(how.root, pool, how.mounts).map_err(word_of),
+            Some(how) => ActiveReadOnlyPool::open(how.root, pool, how.mounts).map_err(word_of),
         };
         Self {
             attached,
@@ -31,11 +31,11 @@ impl Reach {
     }
 
     /// Takes the pool down. What the kernel said of all of it; of single devices it is in the layers' reports.
-    pub(super) fn close(self) -> KernelWord {
+    pub(super) fn close(self) -> KernelCheck {
         match self.attached {
             Err(word) => word,
             Ok(attached) => match attached.close() {
-                Ok(()) => KernelWord::Yes {
+                Ok(()) => KernelCheck::Yes {
                     mounted: self.mounted.into_inner(),
                     faults: Vec::new(),
                 },

@@ -52,7 +52,7 @@ pub struct Report {
     /// Devices in the pool; 0 where there is none, or none that can be read.
     pub nr_devices: usize,
     /// What the kernel said of it.
-    pub kernel: KernelWord,
+    pub kernel: KernelCheck,
     /// Layers that were not what Docker once unpacked before they were converted.
     pub damaged: Vec<LayerDamage>,
     /// Each layer, parents before what lies on them; the base device first, which has no `id`.
@@ -62,7 +62,7 @@ pub struct Report {
 /// What the kernel's own file system and thin-provisioning code said.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "asked", rename_all = "kebab-case")]
-pub enum KernelWord {
+pub enum KernelCheck {
     /// Devices were mounted, read-only.
     Yes {
         /// How many.
@@ -78,9 +78,9 @@ pub enum KernelWord {
 }
 
 /// How much of aufs was not read, as the end of a line.
-struct InAufs<'a>(&'a Coverage);
+struct UnreadInAufs<'a>(&'a Coverage);
 
-impl fmt::Display for InAufs<'_> {
+impl fmt::Display for UnreadInAufs<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.counts.not_read_in_aufs {
             0 => Ok(()),
@@ -117,8 +117,8 @@ impl Report {
     /// The same, whatever became of the journal.
     fn judge_rest(&self) -> Verdict {
         let kernel = match &self.kernel {
-            KernelWord::Yes { faults, .. } => !faults.is_empty(),
-            KernelWord::No { .. } => false,
+            KernelCheck::Yes { faults, .. } => !faults.is_empty(),
+            KernelCheck::No { .. } => false,
         };
         let whole = if kernel || !self.faults.is_empty() {
             Verdict::Wrong
@@ -236,10 +236,10 @@ impl Report {
         match (self.verdict, self.mode) {
             (Verdict::Sound, Mode::Full) if coverage.is_whole() => {
                 let of_what = if self.is_converted { " with the devices" } else { "" };
-                write!(f, "nothing is wrong{of_what}{}", InAufs(coverage))
+                write!(f, "nothing is wrong{of_what}{}", UnreadInAufs(coverage))
             }
             (Verdict::Sound, Mode::Full) => {
-                let unread = InAufs(coverage);
+                let unread = UnreadInAufs(coverage);
                 write!(f, "no fault in what could be verified: {coverage}{unread}")
             }
             (Verdict::Sound, Mode::Quick) => write!(f, "no fault in what was read: {coverage}"),
@@ -334,15 +334,15 @@ impl fmt::Display for Report {
             _ => writeln!(f, "file systems: {unsound} WRONG")?,
         }
         match &self.kernel {
-            KernelWord::Yes { mounted, faults } if faults.is_empty() => {
+            KernelCheck::Yes { mounted, faults } if faults.is_empty() => {
                 writeln!(f, "kernel check: mounted {mounted} devices")?;
             }
-            KernelWord::Yes { faults, .. } => writeln!(f, "kernel check: {} WRONG", faults.len())?,
-            KernelWord::No { .. } if !self.is_converted => {}
-            KernelWord::No { reason } => writeln!(f, "kernel check: not done: {reason}")?,
+            KernelCheck::Yes { faults, .. } => writeln!(f, "kernel check: {} WRONG", faults.len())?,
+            KernelCheck::No { .. } if !self.is_converted => {}
+            KernelCheck::No { reason } => writeln!(f, "kernel check: not done: {reason}")?,
         }
         self.write_reasons(f)?;
-        if let KernelWord::Yes { faults, .. } = &self.kernel {
+        if let KernelCheck::Yes { faults, .. } = &self.kernel {
             faults.iter().try_for_each(|fault| writeln!(f, "{fault}"))?;
         }
         self.write_space(f)?;

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::Path;
 
-use super::blame::Noted;
+use super::blame::ConversionNotes;
 use super::damage::LayerDamage;
 use super::report::Mode;
 use crate::docker::StorePaths;
@@ -60,7 +60,7 @@ pub struct Request<'a> {
     /// What a conversion that has just ended knows.
     pub conversion: Option<Conversion<'a>>,
     /// What the conversion that is in place noted of the aufs side.
-    pub noted: Option<Noted<'a>>,
+    pub noted: Option<ConversionNotes<'a>>,
     /// Damage from before the conversion that was noted earlier. It counts where aufs is gone.
     pub known_damage: &'a [LayerDamage],
     /// Whether the kernel is asked to mount the devices too.

@@ -5,17 +5,17 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
-use super::contents::How;
-use super::context::{OpenDevices, Run};
+use super::contents::ContentsMode;
+use super::context::{OpenDevices, Verification};
 use super::coverage::Coverage;
 use super::damage::{LayerDamage, recognise};
 use super::error::Error;
 use super::layer::{examine, open};
 use super::layer_report::{LayerReport, Verdict};
-use super::opened::Opened;
+use super::opened::OpenDevice;
 use super::pool_state::{expect_devices, expect_writable, full, needs_check, unless_out_of_reach};
 use super::reach::Reach;
-use super::report::{KernelWord, Mode, Report};
+use super::report::{KernelCheck, Mode, Report};
 use super::request::{Devices, Request};
 use super::sample::sample;
 use super::start;
@@ -24,7 +24,7 @@ use super::targets::{Target, targets};
 use super::word::kernel_word;
 use crate::chain::Chain;
 use crate::content::pool::Pool;
-use crate::content::{Halt, Work, Written};
+use crate::content::{Halt, ReadJob, WriteChecksums};
 use crate::devicemapper::DeviceFiles;
 use crate::devicemapper::driver_files::FileSystem;
 use crate::docker::{Owner, Problem, Store};
@@ -75,7 +75,7 @@ pub fn verify(request: &Request<'_>, progress: &dyn Progress) -> Result<Report, 
     }
     if request.devices.is_none() || devices.is_some() {
         let targets = targets(&store, files.as_ref());
-        let run = Run::new(
+        let run = Verification::new(
             request,
             progress,
             (&store, &targets),
@@ -128,7 +128,7 @@ fn begun(request: &Request<'_>, faults: Vec<String>, pool: Option<&Pool>) -> Rep
         lost_by_going_back: None,
         remarks: Vec::new(),
         nr_devices: pool.map_or(0, |pool| pool.thin().devices.len()),
-        kernel: KernelWord::No {
+        kernel: KernelCheck::No {
             reason: "there are no devices".to_owned(),
         },
         damaged: Vec::new(),
@@ -173,7 +173,7 @@ fn open_pool(devices: &Devices<'_>, faults: &mut Vec<String>) -> Result<Opening,
     Ok((pool, Some(files)))
 }
 
-impl<'a> Run<'a> {
+impl<'a> Verification<'a> {
     fn new(
         request: &'a Request<'_>,
         progress: &'a dyn Progress,
@@ -190,7 +190,7 @@ impl<'a> Run<'a> {
         let conversion = request.conversion.as_ref();
         let layers = conversion.into_iter().flat_map(|known| &known.plan.devices);
         Self {
-            work: Work::new(&request.cancel, progress),
+            work: ReadJob::new(&request.cancel, progress),
             mode: request.mode,
             reads_aufs: request.reads_aufs,
             store,
@@ -205,7 +205,9 @@ impl<'a> Run<'a> {
                 .map(|layer| (&layer.id, layer))
                 .collect(),
             reach,
-            written: conversion.and_then(|known| known.written).map(Written::new),
+            written: conversion
+                .and_then(|known| known.written)
+                .map(WriteChecksums::new),
             below_sample: with_all_below(&sample, targets),
             sample,
             children,
@@ -216,12 +218,12 @@ impl<'a> Run<'a> {
     }
 
     /// How the contents of a target are looked at.
-    pub(super) fn how(&self, place: usize) -> How<'a> {
+    pub(super) fn how(&self, place: usize) -> ContentsMode<'a> {
         match (self.mode, self.written) {
-            (_, Some(written)) => How::Checksums(written),
-            (Mode::Full, None) => How::Read,
-            (Mode::Quick, None) if self.sample.contains(&place) => How::Read,
-            (Mode::Quick, None) => How::Not,
+            (_, Some(written)) => ContentsMode::Checksums(written),
+            (Mode::Full, None) => ContentsMode::Read,
+            (Mode::Quick, None) if self.sample.contains(&place) => ContentsMode::Read,
+            (Mode::Quick, None) => ContentsMode::Not,
         }
     }
 
@@ -275,8 +277,12 @@ impl<'a> Run<'a> {
     }
 
     /// Reads a target's device, hands it on to the targets that lie on it, and then examines it.
-    fn visit<'s>(&'s self, scope: &rayon::Scope<'s>, place: usize, below: Option<Arc<Opened<'s>>>)
-    where
+    fn visit<'s>(
+        &'s self,
+        scope: &rayon::Scope<'s>,
+        place: usize,
+        below: Option<Arc<OpenDevice<'s>>>,
+    ) where
         'a: 's,
     {
         if self.work.is_cancelled() {
@@ -310,8 +316,8 @@ impl<'a> Run<'a> {
     fn with_damage(
         &self,
         mut report: LayerReport,
-        opened: Option<&Opened<'_>>,
-        below: Option<&Opened<'_>>,
+        opened: Option<&OpenDevice<'_>>,
+        below: Option<&OpenDevice<'_>>,
     ) -> Result<LayerReport, Halt> {
         let Some(opened) = opened else {
             return Ok(report);

@@ -1,10 +1,10 @@
 //! Space is not content: a file may take blocks where aufs has a hole, or have a hole where aufs has zeros. A copy of a root
 //! leaves it so, or a backup that was restored. What takes space on one side only must be zeros there.
 
-use super::compare::Compared;
+use super::compare::EntryComparison;
 use super::report::Mode;
 use crate::content::pool::ThinDevice;
-use crate::content::{BranchFiles, DeviceFiles, DeviceTree, Halt, PIECE, Work, stretches};
+use crate::content::{BranchFiles, DeviceFiles, DeviceTree, Halt, PIECE, ReadJob, stretches};
 use crate::ext4::Ino;
 use crate::ext4::read::View;
 use crate::source::Layer;
@@ -25,11 +25,11 @@ struct Space {
 /// Looks where the files that were compared take space on one side only. What is no zero there is a fault, all else a remark.
 /// A quick verification looks at the first piece of each such stretch.
 pub(super) fn compare_space(
-    work: &Work<'_>,
+    work: &ReadJob<'_>,
     (device, tree): (ThinDevice<'_>, DeviceTree<'_>),
     layer: &Layer,
     mode: Mode,
-    compared: &mut Compared,
+    compared: &mut EntryComparison,
 ) -> Result<(), Halt> {
     let mut sides = None;
     for at in 0..compared.files.len() {
@@ -124,7 +124,7 @@ impl Space {
 struct Sides<'a> {
     branch: BranchFiles<'a>,
     files: DeviceFiles<'a>,
-    work: &'a Work<'a>,
+    work: &'a ReadJob<'a>,
     layer: &'a Layer,
 }
 

@@ -3,8 +3,8 @@
 use std::num::NonZeroUsize;
 
 use super::error::Error;
-use super::kernel::{self, Attached, Device, ask, sample};
-use super::report::{KernelWord, Mode};
+use super::kernel::{self, ActiveReadOnlyPool, Device, ask, sample};
+use super::report::{KernelCheck, Mode};
 use super::request::{Ask, Request};
 use crate::chain::Chain;
 use crate::content::pool::Pool;
@@ -27,7 +27,7 @@ pub(super) fn kernel_word(
     pool: &Pool,
     files: &DeviceFiles,
     progress: &dyn Progress,
-) -> Result<KernelWord, Error> {
+) -> Result<KernelCheck, Error> {
     let Some(how) = request.kernel else {
         return Ok(no("it was not asked for".to_owned()));
     };
@@ -40,9 +40,9 @@ pub(super) fn kernel_word(
 }
 
 /// What the kernel said, or why it said nothing.
-pub(super) fn word_of(error: kernel::Error) -> KernelWord {
+pub(super) fn word_of(error: kernel::Error) -> KernelCheck {
     match error {
-        kernel::Error::Fault(fault) => KernelWord::Yes {
+        kernel::Error::Fault(fault) => KernelCheck::Yes {
             mounted: 0,
             faults: vec![Chain(&fault).to_string()],
         },
@@ -54,8 +54,8 @@ pub(super) fn word_of(error: kernel::Error) -> KernelWord {
     }
 }
 
-fn no(reason: String) -> KernelWord {
-    KernelWord::No { reason }
+fn no(reason: String) -> KernelCheck {
+    KernelCheck::No { reason }
 }
 
 fn hear(
@@ -63,12 +63,12 @@ fn hear(
     how: Ask<'_>,
     (pool, files): (&Pool, &DeviceFiles),
     progress: &dyn Progress,
-) -> Result<KernelWord, kernel::Error> {
+) -> Result<KernelCheck, kernel::Error> {
     let mut devices = devices(files);
     if request.mode == Mode::Quick {
         devices = sample(&devices, SAMPLE);
     }
-    let attached = Attached::open(how.root, pool, how.mounts)?;
+    let attached = ActiveReadOnlyPool::open(how.root, pool, how.mounts)?;
     progress.start(Phase::Kernel, devices.len() as u64);
     let jobs: NonZeroUsize = request.jobs;
     let faults = ask(&attached, &devices, (jobs, &request.cancel), progress);
@@ -76,7 +76,7 @@ fn hear(
     let closed = attached.close();
     let faults = faults?;
     closed?;
-    Ok(KernelWord::Yes {
+    Ok(KernelCheck::Yes {
         mounted: devices.len(),
         faults: faults
             .iter()

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use aufs2dm::command::{Request, Source, Writer};
+use aufs2dm::command::{OpenRoot, Request, Writer};
 use aufs2dm::daemon::Host;
 use aufs2dm::docker::Orphans;
 use aufs2dm::engine::direct::Target;
@@ -56,7 +56,7 @@ fn branches(root: &Path, id: &str) -> Vec<PathBuf> {
 fn judge_fixture(checksums: Checksums) {
     let unpacked = unpack("small.tar.xz");
     let root = unpacked.path().join("docker");
-    let source = Source::open(request(&root, checksums)).unwrap();
+    let source = OpenRoot::open(request(&root, checksums)).unwrap();
     let prepared = source.plan(&Quiet).unwrap();
     let layout = prepared.layout().unwrap();
     let (base_size, pool) = (layout.plan.base_size, layout.pool.clone());

@@ -6,7 +6,7 @@ use std::fs;
 use std::fs::File;
 use std::path::Path;
 
-use aufs2dm::daemon::{Finding, Hold, Host, Notice, PidFileLock, Running, check_stopped};
+use aufs2dm::daemon::{Finding, Hold, Host, Notice, PidFileLock, RunningDocker, check_stopped};
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::docker_root::{SmallRoot, WEB};
@@ -51,7 +51,7 @@ impl Machine {
     fn findings(&self) -> Vec<Finding> {
         match check_stopped(self.root.open().data_dir(), &self.host) {
             Ok(_) => Vec::new(),
-            Err(Running::Found { findings }) => findings,
+            Err(RunningDocker::Found { findings }) => findings,
             Err(error) => panic!("{error}"),
         }
     }

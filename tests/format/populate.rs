@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use aufs2dm::aufs::read_branch;
 use aufs2dm::docker::CacheId;
-use aufs2dm::populate::{self, Error, Run};
+use aufs2dm::populate::{self, ApplyOptions, Error};
 use aufs2dm::progress::Cancel;
 use aufs2dm::source::Layer as Planned;
 use aufs2dm::tree::Timestamp;
@@ -43,7 +43,7 @@ pub(crate) fn layer(branch: &Path) -> Planned {
 }
 
 pub(crate) fn apply(layer: &Planned, rootfs: &Path, pool: &ThreadPool) -> Result<(), Error> {
-    let run = Run {
+    let run = ApplyOptions {
         pool,
         cancel: &Cancel::default(),
         progress: &Quiet,

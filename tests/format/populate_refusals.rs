@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aufs2dm::plan::outline_xfs;
-use aufs2dm::populate::{self, Error, Kept, Run};
+use aufs2dm::populate::{self, ApplyOptions, ClampedTime, Error};
 use aufs2dm::progress::{Cancel, Phase, Progress};
 use aufs2dm::source::SourceError;
 use aufs2dm::tree::{Kind, LayerTree, Listing, Meta, Timestamp};
@@ -207,7 +207,7 @@ fn a_time_that_the_file_system_would_change_is_refused() {
             };
             assert_eq!(*found, format!("/{path}"), "{of}");
             assert_eq!(*time, Timestamp::new(sec, nsec));
-            assert_eq!(*kept, Kept::As(Timestamp::new(kept_sec, kept_nsec)));
+            assert_eq!(*kept, ClampedTime::As(Timestamp::new(kept_sec, kept_nsec)));
         }
     }
 }
@@ -233,7 +233,7 @@ fn a_run_that_is_told_to_stop_stops() {
         l
     });
     let cancel = Cancel::default();
-    let run = Run {
+    let run = ApplyOptions {
         pool: &pool(1),
         cancel: &cancel,
         progress: &Stop(cancel.clone(), AtomicU64::new(0)),
@@ -262,7 +262,7 @@ fn the_bytes_that_are_counted_are_those_that_are_announced() {
             .hard_link("small", "again")
     });
     let (layer, count) = (layer(&branch), Count(AtomicU64::new(0)));
-    let run = Run {
+    let run = ApplyOptions {
         pool: &pool(3),
         cancel: &Cancel::default(),
         progress: &count,
@@ -283,7 +283,7 @@ fn a_file_that_cannot_be_synced_is_named() {
     let (layer, pool) = (layer(&branch), pool(2));
     let rootfs = subdirectory(dir.path(), "rootfs");
     apply(&layer, &rootfs, &pool).unwrap();
-    let run = Run {
+    let run = ApplyOptions {
         pool: &pool,
         cancel: &Cancel::default(),
         progress: &Quiet,

@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use aufs2dm::command::Source;
+use aufs2dm::command::OpenRoot;
 use aufs2dm::content::pool::Pool;
 use aufs2dm::devicemapper::DeviceFiles;
 use aufs2dm::devicemapper::driver_files::{BASE_FILE, DeviceId};
@@ -28,7 +28,7 @@ use crate::support::fixture::unpack;
 
 /// Converts the root below `dir`.
 pub(crate) fn convert(root: &Path) {
-    let source = Source::open(request(root, Checksums::GroupDescriptors)).unwrap();
+    let source = OpenRoot::open(request(root, Checksums::GroupDescriptors)).unwrap();
     source.plan(&Quiet).unwrap().execute(&Quiet).unwrap();
 }
 

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::process::Command;
 
-use aufs2dm::command::{Prepared, Source};
+use aufs2dm::command::{OpenRoot, PlannedConversion};
 use aufs2dm::devicemapper::driver_files::{BASE_FILE, Device, DeviceId};
 use aufs2dm::docker::StorePaths;
 use aufs2dm::engine::direct::{self, Target as Files, WrittenRun};
@@ -21,7 +21,7 @@ use crate::convert_pool::{Quiet, with_jobs};
 use crate::support::fixture::unpack;
 
 /// Writes a plan beside the root, as a conversion stages it.
-fn stage(prepared: &Prepared, stage: &Path) -> Vec<WrittenRun> {
+fn stage(prepared: &PlannedConversion, stage: &Path) -> Vec<WrittenRun> {
     let layout = prepared.layout().unwrap();
     let home = stage.join("devicemapper");
     let (loops, metadata) = (home.join("devicemapper"), home.join("metadata"));
@@ -51,7 +51,12 @@ fn stage(prepared: &Prepared, stage: &Path) -> Vec<WrittenRun> {
     written
 }
 
-fn verified(root: &Path, stage: &Path, prepared: &Prepared, written: &[WrittenRun]) -> Report {
+fn verified(
+    root: &Path,
+    stage: &Path,
+    prepared: &PlannedConversion,
+    written: &[WrittenRun],
+) -> Report {
     let request = Request {
         stores: StorePaths {
             root,
@@ -84,7 +89,7 @@ fn verified(root: &Path, stage: &Path, prepared: &Prepared, written: &[WrittenRu
 fn a_staged_result_is_proven_without_reading_it_back() {
     let unpacked = unpack("small.tar.xz");
     let root = unpacked.path().join("docker");
-    let source = Source::open(request(&root, Checksums::GroupDescriptors)).unwrap();
+    let source = OpenRoot::open(request(&root, Checksums::GroupDescriptors)).unwrap();
     let prepared = source.plan(&Quiet).unwrap();
     let at = unpacked.path().join("stage");
     let written = stage(&prepared, &at);

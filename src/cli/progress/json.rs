@@ -7,7 +7,7 @@ use std::time::Duration;
 use log::Level;
 use serde_json::{Map, Value, json};
 
-use super::running::Running;
+use super::running::RunningPhase;
 use crate::cli::log_format::line;
 use crate::progress::{Phase, Progress};
 
@@ -16,11 +16,11 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Writes a line at the beginning and the end of each phase, and each second.
 #[derive(Default)]
-pub(super) struct Json(Mutex<Option<Running>>);
+pub(super) struct Json(Mutex<Option<RunningPhase>>);
 
 impl Progress for Json {
     fn start(&self, phase: Phase, total: u64) {
-        let running = Running::new(phase, total);
+        let running = RunningPhase::new(phase, total);
         tell(&running);
         *self.lock() = Some(running);
     }
@@ -42,14 +42,14 @@ impl Progress for Json {
 }
 
 impl Json {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Running>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<RunningPhase>> {
         self.0
             .lock()
             .expect("no thread panics while it holds the lock")
     }
 }
 
-fn tell(running: &Running) {
+fn tell(running: &RunningPhase) {
     let more: Map<String, Value> = [
         ("phase", json!(running.phase.name())),
         ("done", json!(running.done)),

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use super::running::Running;
+use super::running::RunningPhase;
 use crate::cli::notify::Notifier;
 use crate::progress::{Phase, Progress};
 
@@ -14,13 +14,13 @@ const INTERVAL: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(3600);
 
 /// Hands everything on, and tells the manager.
-pub(super) struct Notifying {
+pub(super) struct ServiceProgress {
     shown: Box<dyn Progress>,
     notifier: Notifier,
-    running: Mutex<Option<Running>>,
+    running: Mutex<Option<RunningPhase>>,
 }
 
-impl Notifying {
+impl ServiceProgress {
     pub(super) fn new(shown: Box<dyn Progress>, notifier: Notifier) -> Self {
         Self {
             shown,
@@ -29,16 +29,16 @@ impl Notifying {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Running>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<RunningPhase>> {
         self.running
             .lock()
             .expect("no thread panics while it holds the lock")
     }
 }
 
-impl Progress for Notifying {
+impl Progress for ServiceProgress {
     fn start(&self, phase: Phase, total: u64) {
-        let running = Running::new(phase, total);
+        let running = RunningPhase::new(phase, total);
         self.notifier.status(&running.line(), PATIENCE);
         *self.lock() = Some(running);
         self.shown.start(phase, total);

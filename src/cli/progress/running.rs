@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::progress::Phase;
 
 /// A phase that goes on.
-pub(super) struct Running {
+pub(super) struct RunningPhase {
     pub(super) phase: Phase,
     pub(super) total: u64,
     pub(super) done: u64,
@@ -15,7 +15,7 @@ pub(super) struct Running {
     pub(super) told: Instant,
 }
 
-impl Running {
+impl RunningPhase {
     pub(super) fn new(phase: Phase, total: u64) -> Self {
         let now = Instant::now();
         Self {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::json::Json;
-use super::notifying::Notifying;
-use super::running::Running;
+use super::notifying::ServiceProgress;
+use super::running::RunningPhase;
 use crate::cli::log_format::LogFormat;
 use crate::cli::notify::Notifier;
 use crate::progress::{Phase, Progress};
@@ -23,7 +23,7 @@ pub(in crate::cli) fn for_stderr() -> Box<dyn Progress> {
         LogFormat::Text if std::io::stderr().is_terminal() => Box::new(Bar::default()),
         LogFormat::Text => Box::new(Plain::default()),
     };
-    Box::new(Notifying::new(shown, Notifier::from_environment()))
+    Box::new(ServiceProgress::new(shown, Notifier::from_environment()))
 }
 
 #[derive(Default)]
@@ -74,11 +74,11 @@ impl Bar {
 }
 
 #[derive(Default)]
-struct Plain(Mutex<Option<Running>>);
+struct Plain(Mutex<Option<RunningPhase>>);
 
 impl Progress for Plain {
     fn start(&self, phase: Phase, total: u64) {
-        let running = Running::new(phase, total);
+        let running = RunningPhase::new(phase, total);
         running.tell();
         *self.lock() = Some(running);
     }
@@ -97,7 +97,7 @@ impl Progress for Plain {
 }
 
 impl Plain {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Running>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<RunningPhase>> {
         self.0
             .lock()
             .expect("no thread panics while it holds the lock")
@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn a_plain_line_tells_phase_amount_rate_and_time_left() {
         let began = Instant::now().checked_sub(Duration::from_secs(10)).unwrap();
-        let running = Running {
+        let running = RunningPhase {
             phase: Phase::Data,
             total: 30 << 30,
             done: 10 << 30,
@@ -194,7 +194,7 @@ mod tests {
             running.line(),
             "writing data: 10.0 GiB of 30.0 GiB, 1.0 GiB/s, 20 s left"
         );
-        let uncounted = Running {
+        let uncounted = RunningPhase {
             phase: Phase::Plan,
             total: 0,
             done: 0,

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use thiserror::Error;
 
-use super::setting::{Directive, Origin, Told, Way};
+use super::setting::{Directive, Origin, Setting, Way};
 use crate::docker::{JsonError, Member, Object, decode_string};
 use crate::tree::shown;
 
@@ -113,8 +113,8 @@ impl Config {
     }
 
     /// What it tells the daemon.
-    pub(super) fn told(&self, place: &Path) -> impl Iterator<Item = Told> {
-        self.values.iter().map(|(directive, value, line)| Told {
+    pub(super) fn told(&self, place: &Path) -> impl Iterator<Item = Setting> {
+        self.values.iter().map(|(directive, value, line)| Setting {
             directive: *directive,
             value: value.clone(),
             way: Way::File,

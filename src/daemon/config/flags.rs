@@ -1,6 +1,6 @@
 //! The daemon's command line, as far as it is about storage.
 
-use super::setting::{Directive, Origin, Told, Way};
+use super::setting::{Directive, Origin, Setting, Way};
 
 /// A word of a command line and where it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ const FLAGS: [(&str, Directive); 10] = [
 ];
 
 /// What these arguments (without the program's name) tell the daemon.
-pub(super) fn read(arguments: &[Argument]) -> Vec<Told> {
+pub(super) fn read(arguments: &[Argument]) -> Vec<Setting> {
     let mut told = Vec::new();
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
@@ -42,7 +42,7 @@ pub(super) fn read(arguments: &[Argument]) -> Vec<Told> {
                 None => continue, // dockerd prints its usage
             },
         };
-        told.push(Told {
+        told.push(Setting {
             directive,
             value,
             way: Way::Flag(given),

@@ -7,7 +7,7 @@ use nix::unistd::{AccessFlags, access};
 
 use crate::daemon::first_start::{ORIGINAL, Switch, beside, is_same_file};
 use crate::mount_table::mount_points;
-use crate::sys::{Frozen, frozen};
+use crate::sys::{Immutability, frozen};
 use crate::tree::shown;
 
 /// What would keep [`apply`](crate::daemon::first_start::apply) from its work, each with its path.
@@ -51,10 +51,10 @@ pub fn hindrances(switch: &Switch) -> Vec<String> {
     found
 }
 
-fn is_frozen(path: &Path, how: Frozen) -> String {
+fn is_frozen(path: &Path, how: Immutability) -> String {
     let (what, letter) = match how {
-        Frozen::Immutable => ("immutable", 'i'),
-        Frozen::AppendOnly => ("append-only", 'a'),
+        Immutability::Immutable => ("immutable", 'i'),
+        Immutability::AppendOnly => ("append-only", 'a'),
     };
     format!(
         "{}: is {what}, and has to be changed: `chattr -{letter} {}`",

@@ -56,7 +56,7 @@ const REMOVED: Version = Version::new(25, 0);
 
 /// What is known of the installed Docker.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::daemon) struct Installed {
+pub(in crate::daemon) struct InstalledDocker {
     /// Its release.
     pub(in crate::daemon) version: Option<Version>,
     /// Whether its program holds the driver.
@@ -65,7 +65,7 @@ pub(in crate::daemon) struct Installed {
     program: Option<PathBuf>,
 }
 
-impl Installed {
+impl InstalledDocker {
     /// Looks for Docker. `told` is the program that the service starts.
     pub(in crate::daemon) fn find(files: &HostFiles, told: Option<&Path>) -> Self {
         let told = told.filter(|path| path.is_absolute());

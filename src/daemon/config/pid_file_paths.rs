@@ -15,7 +15,7 @@ use super::env_file::{self, Reader};
 use super::flags;
 use super::host_files::HostFiles;
 use super::service::{Service, arguments};
-use super::setting::{Directive, Origin, Told, Way};
+use super::setting::{Directive, Origin, Setting, Way};
 use super::settings::CONFIG_FILE;
 
 /// Where a daemon has it that is told nothing.
@@ -51,7 +51,7 @@ pub fn default_pid_file(host_root: &Path) -> PathBuf {
 /// nothing; what cannot be read names none.
 pub fn pid_files(host_root: &Path) -> Vec<PathBuf> {
     let files = &HostFiles::new(host_root);
-    let mut named = Named {
+    let mut named = PidFilePaths {
         pid_files: vec![DEFAULT.into()],
         configs: vec![CONFIG_FILE.into()],
     };
@@ -89,14 +89,14 @@ fn place(files: &HostFiles, path: &Path) -> PathBuf {
 }
 
 /// What is named so far, as the host names it.
-struct Named {
+struct PidFilePaths {
     pid_files: Vec<PathBuf>,
     /// Files like `daemon.json`.
     configs: Vec<PathBuf>,
 }
 
-impl Named {
-    fn add(&mut self, told: impl IntoIterator<Item = Told>) {
+impl PidFilePaths {
+    fn add(&mut self, told: impl IntoIterator<Item = Setting>) {
         for one in told {
             match one.directive {
                 Directive::PidFile => self.add_pid_file(&one.value),
@@ -131,7 +131,7 @@ impl Named {
             let told = flags::read(&arguments(line, &Origin::default()));
             // A `-p` in a script is mostly that of `mkdir`.
             let is_long =
-                |one: &Told| matches!(&one.way, Way::Flag(given) if given.starts_with("--"));
+                |one: &Setting| matches!(&one.way, Way::Flag(given) if given.starts_with("--"));
             self.add(told.into_iter().filter(is_long));
         }
     }

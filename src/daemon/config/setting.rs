@@ -64,14 +64,14 @@ pub(in crate::daemon) enum Way {
 
 /// One thing told.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::daemon) struct Told {
+pub(in crate::daemon) struct Setting {
     pub(in crate::daemon) directive: Directive,
     pub(in crate::daemon) value: String,
     pub(in crate::daemon) way: Way,
     pub(in crate::daemon) origin: Origin,
 }
 
-impl Told {
+impl Setting {
     pub(in crate::daemon) fn is_flag(&self) -> bool {
         matches!(self.way, Way::Flag(_))
     }
@@ -82,7 +82,7 @@ impl Told {
 }
 
 /// The place and the words there, to begin a message with.
-impl fmt::Display for Told {
+impl fmt::Display for Setting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { origin, value, .. } = self;
         match &self.way {

@@ -7,7 +7,7 @@ use super::env_file::Reader;
 use super::flags;
 use super::host_files::HostFiles;
 use super::service::{Service, arguments, read_variables};
-use super::setting::{Directive, Told, Way};
+use super::setting::{Directive, Setting, Way};
 use crate::chain::Chain;
 use crate::daemon::first_start::Finding;
 
@@ -26,9 +26,9 @@ pub(in crate::daemon) struct Settings {
     /// What `daemon.json` holds; an error as text if it is not what Docker can read.
     pub(in crate::daemon) config: Result<Config, String>,
     /// Everything told, flags first.
-    pub(super) told: Vec<Told>,
+    pub(super) told: Vec<Setting>,
     /// What is written in files that nothing reads.
-    pub(in crate::daemon) unread: Vec<Told>,
+    pub(in crate::daemon) unread: Vec<Setting>,
     /// What could not be looked at.
     pub(in crate::daemon) findings: Vec<Finding>,
 }
@@ -40,7 +40,7 @@ impl Settings {
         let mut findings = std::mem::take(&mut service.findings);
         let mut told = flags::read(&service.arguments);
         if let Some((value, origin)) = service.environment.get("DOCKER_DRIVER") {
-            told.push(Told {
+            told.push(Setting {
                 directive: Directive::Driver,
                 value: value.clone(),
                 way: Way::Environment,
@@ -75,25 +75,26 @@ impl Settings {
     }
 
     /// What is told of a directive.
-    pub(in crate::daemon) fn of(&self, directive: Directive) -> impl Iterator<Item = &Told> {
+    pub(in crate::daemon) fn of(&self, directive: Directive) -> impl Iterator<Item = &Setting> {
         self.told
             .iter()
             .filter(move |one| one.directive == directive)
     }
 
     /// The storage driver in force: the variable wins, then a flag, then the file.
-    pub(in crate::daemon) fn driver(&self) -> Option<&Told> {
-        let by_way =
-            |wanted: fn(&Told) -> bool| self.of(Directive::Driver).filter(|one| wanted(one)).last();
-        let not_empty = |one: &&Told| !one.value.is_empty();
+    pub(in crate::daemon) fn driver(&self) -> Option<&Setting> {
+        let by_way = |wanted: fn(&Setting) -> bool| {
+            self.of(Directive::Driver).filter(|one| wanted(one)).last()
+        };
+        let not_empty = |one: &&Setting| !one.value.is_empty();
         by_way(|one| one.way == Way::Environment)
             .filter(not_empty)
-            .or_else(|| by_way(Told::is_flag).filter(not_empty))
-            .or_else(|| by_way(Told::is_file).filter(not_empty))
+            .or_else(|| by_way(Setting::is_flag).filter(not_empty))
+            .or_else(|| by_way(Setting::is_file).filter(not_empty))
     }
 
     /// The storage options in force.
-    pub(in crate::daemon) fn options(&self) -> Vec<&Told> {
+    pub(in crate::daemon) fn options(&self) -> Vec<&Setting> {
         self.of(Directive::Options).collect()
     }
 
@@ -106,9 +107,9 @@ impl Settings {
     }
 
     /// Directives given both as a flag and in `daemon.json`: the daemon refuses that, even if both say the same.
-    pub(in crate::daemon) fn told_twice(&self) -> Vec<(&Told, &Told)> {
+    pub(in crate::daemon) fn told_twice(&self) -> Vec<(&Setting, &Setting)> {
         let flags = self.told.iter().filter(|one| one.is_flag());
-        let mut twice: Vec<(&Told, &Told)> = Vec::new();
+        let mut twice: Vec<(&Setting, &Setting)> = Vec::new();
         for flag in flags {
             let known = twice
                 .iter()
@@ -124,7 +125,7 @@ impl Settings {
 }
 
 /// Flags in the files that other hosts' services read, where this one's does not.
-fn unread(files: &HostFiles, service: &Service, findings: &mut Vec<Finding>) -> Vec<Told> {
+fn unread(files: &HostFiles, service: &Service, findings: &mut Vec<Finding>) -> Vec<Setting> {
     const OTHERS: [&str; 3] = [
         "/etc/default/docker",
         "/etc/sysconfig/docker",

@@ -8,7 +8,7 @@ use super::outlook::{Finding, Outlook};
 use super::switch::Switch;
 use super::{containers, space};
 use crate::chain::Chain;
-use crate::daemon::config::{Directive, HostFiles, Installed, Settings, Told};
+use crate::daemon::config::{Directive, HostFiles, InstalledDocker, Setting, Settings};
 use crate::daemon::finding::Host;
 use crate::devicemapper::storage_option::Verdict;
 use crate::devicemapper::{Target, Version, storage_option as option};
@@ -41,7 +41,7 @@ pub fn look_ahead(
         files = files.with_content(&edit.path, edit.content.as_bytes());
     }
     let settings = Settings::read(&files);
-    let installed = Installed::find(&files, settings.service.program.as_deref());
+    let installed = InstalledDocker::find(&files, settings.service.program.as_deref());
     let view = View {
         files: &files,
         settings: &settings,
@@ -231,7 +231,7 @@ impl View<'_> {
         };
         // Told as the host knows it: a rescue system's mount point has no place in the host's settings.
         let host_path = |path: &Path| shown(&self.files.host_path(path));
-        let directive = |directive| self.settings.of(directive).last().map(Told::to_string);
+        let directive = |directive| self.settings.of(directive).last().map(Setting::to_string);
         if !is_same_directory(&self.files.place(&told), used) {
             let by = directive(Directive::DataRoot).or_else(|| directive(Directive::Graph));
             let message = format!(

@@ -18,7 +18,7 @@ use thiserror::Error;
 use super::choice::DRIVER;
 use crate::chain::Chain;
 use crate::daemon::config::{
-    Change, Config, Directive, HostFiles, Installed, Settings, Told, Way, edit, other_unit,
+    Change, Config, Directive, HostFiles, InstalledDocker, Setting, Settings, Way, edit, other_unit,
 };
 use crate::daemon::finding::Host;
 use crate::devicemapper::storage_option::Verdict;
@@ -169,7 +169,7 @@ pub fn plan_switch(host: &Host, target: &Target) -> Switch {
     if let Some(line) = unknown_start(&files, &settings) {
         return Switch::ByHand { lines: vec![line] };
     }
-    let version = Installed::find(&files, settings.service.program.as_deref()).version;
+    let version = InstalledDocker::find(&files, settings.service.program.as_deref()).version;
     let place = files.place(&settings.config_path);
     let options: Vec<_> = settings.options();
     let unfit: Vec<_> = options
@@ -261,7 +261,7 @@ fn planned_edit(files: &HostFiles, path: &Path, change: &Change, notes: Vec<Stri
 }
 
 /// What stands in the way of an edit of `daemon.json` alone, each as what to change in which line.
-fn by_hand(settings: &Settings, unfit: &[(&Told, String)], missing: &[String]) -> Vec<String> {
+fn by_hand(settings: &Settings, unfit: &[(&Setting, String)], missing: &[String]) -> Vec<String> {
     let mut lines = Vec::new();
     for told in settings.of(Directive::Driver) {
         let place = &told.origin;
@@ -317,7 +317,7 @@ fn by_hand(settings: &Settings, unfit: &[(&Told, String)], missing: &[String]) -
     lines
 }
 
-fn notes(change: &Change, unfit: &[(&Told, String)]) -> Vec<String> {
+fn notes(change: &Change, unfit: &[(&Setting, String)]) -> Vec<String> {
     let dropped = unfit
         .iter()
         .map(|(told, why)| format!("removes {:?}: it {why}", told.value));

@@ -94,15 +94,15 @@ pub(super) fn check_transaction(
 
 /// What the driver records of its base device.
 #[derive(Default)]
-struct Recorded {
+struct BaseRecord {
     uuid: String,
     file_system: String,
 }
 
-fn parse_device_set(bytes: &[u8]) -> Result<Recorded, JsonError> {
+fn parse_device_set(bytes: &[u8]) -> Result<BaseRecord, JsonError> {
     let object = Object::parse(bytes)?;
     signed(&object, "next_device_id")?;
-    Ok(Recorded {
+    Ok(BaseRecord {
         uuid: object.string("BaseDeviceUUID")?.unwrap_or_default(),
         file_system: object.string("BaseDeviceFilesystem")?.unwrap_or_default(),
     })
@@ -118,7 +118,7 @@ pub(super) fn check_base(
     let metadata = driver.dir_if_any(METADATA)?;
     let at = |name: &str| driver.join(METADATA).join(name);
     let bytes = metadata.map_or(Ok(None), |dir| dir.read_if_any(DEVICE_SET_FILE))?;
-    let recorded = match bytes.map_or(Ok(Recorded::default()), |bytes| parse_device_set(&bytes)) {
+    let recorded = match bytes.map_or(Ok(BaseRecord::default()), |bytes| parse_device_set(&bytes)) {
         Ok(recorded) => recorded,
         Err(source) => {
             let path = at(DEVICE_SET_FILE);
@@ -163,7 +163,7 @@ pub(super) fn check_base(
 
 fn check_file_system(
     base: &DeviceFile,
-    recorded: &Recorded,
+    recorded: &BaseRecord,
     pool: &Pool<'_>,
     path: std::path::PathBuf,
 ) -> Option<StartFault> {

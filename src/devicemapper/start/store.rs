@@ -7,8 +7,8 @@ use super::files::Devices;
 use super::subject::Home;
 use crate::chain::Chain;
 use crate::docker::{
-    CONFIG, CacheId, ContainerId, Dir, Images, LEGACY_CONFIG, Layers, Mounts, Notes, ReadError,
-    Status, check_images, read_containers, read_references,
+    CONFIG, CacheId, ContainerId, Diagnostics, Dir, Images, LEGACY_CONFIG, Layers, Mounts,
+    ReadError, Status, check_images, read_containers, read_references,
 };
 use crate::tree::escape;
 
@@ -19,7 +19,7 @@ pub(super) fn check(
     faults: &mut Vec<StartFault>,
 ) -> Result<(), ReadError> {
     let image = Dir::open(&home.image)?;
-    let mut notes = Notes::default();
+    let mut notes = Diagnostics::default();
     let references = read_references(&image, &mut notes);
     for (_, fault) in std::mem::take(&mut notes.faults) {
         let message = Chain(&fault).to_string();
@@ -75,7 +75,7 @@ fn check_containers(
     has_mount: impl Fn(&ContainerId) -> bool,
     faults: &mut Vec<StartFault>,
 ) {
-    for (container, config) in read_containers(root, &mut Notes::default()) {
+    for (container, config) in read_containers(root, &mut Diagnostics::default()) {
         if config.status == Status::Dead {
             continue;
         }

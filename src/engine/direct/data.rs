@@ -20,7 +20,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::error::Error;
-use super::gather::{Gathered, Gatherer};
+use super::gather::{Gatherer, UnitContents};
 use super::target::{Options, WrittenRun};
 use super::unit::{CLUSTER, Unit};
 use super::{file, reflink};
@@ -41,7 +41,7 @@ pub(super) fn write(
     options: &Options<'_>,
     progress: &dyn Progress,
 ) -> Result<Vec<WrittenRun>, Error> {
-    let run = Run::new(layout, path, options)?;
+    let run = WriteRun::new(layout, path, options)?;
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(options.jobs.get())
         .build()
@@ -98,7 +98,7 @@ fn units_of((device, laid): (DeviceIndex, &LaidDevice)) -> impl Iterator<Item = 
 }
 
 /// What the threads share.
-struct Run<'a> {
+struct WriteRun<'a> {
     layout: &'a Layout,
     path: &'a Path,
     options: &'a Options<'a>,
@@ -114,7 +114,7 @@ struct Run<'a> {
     error: Mutex<Option<Error>>,
 }
 
-impl<'a> Run<'a> {
+impl<'a> WriteRun<'a> {
     fn new(layout: &'a Layout, path: &'a Path, options: &'a Options<'a>) -> Result<Self, Error> {
         let checkpoints = &options.checkpoints;
         let file = open(layout, path, checkpoints)?;
@@ -204,11 +204,11 @@ impl<'a> Run<'a> {
         &self,
         unit: &Unit,
         buffer: &mut [u8],
-        gathered: Gathered<'_>,
+        gathered: UnitContents<'_>,
     ) -> Result<impl Iterator<Item = WrittenRun> + use<>, Error> {
         let first = self.layout.devices[unit.device.0].first_block.0;
         let offset = (first + unit.clusters.start as u64) * CLUSTER as u64;
-        let Gathered { shares, mut runs } = gathered;
+        let UnitContents { shares, mut runs } = gathered;
         let mut from = 0;
         for share in shares {
             self.write_at(&buffer[from..share.part.start], offset + from as u64)?;

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::engine::checkpoint::NotNoted;
+use crate::engine::checkpoint::CheckpointError;
 use crate::engine::left_file;
 use crate::source::branch_reader as source;
 use crate::thin;
@@ -29,7 +29,7 @@ pub enum Error {
     LeftFile(#[from] left_file::Error),
     /// It cannot be noted how far the run came.
     #[error(transparent)]
-    NotNoted(#[from] NotNoted),
+    NotNoted(#[from] CheckpointError),
     /// The pool's metadata cannot be encoded.
     #[error("thin pool metadata")]
     Thin(#[source] thin::Error),

@@ -26,7 +26,7 @@ pub(super) struct Gatherer<'a, 'g> {
 
 /// What a unit's buffer holds, and what not.
 #[derive(Default)]
-pub(super) struct Gathered<'a> {
+pub(super) struct UnitContents<'a> {
     /// What was left out of it, ascending.
     pub(super) shares: Vec<Share<'a>>,
     /// File data in it, with places in the buffer.
@@ -45,11 +45,15 @@ struct Stretch<'a> {
 
 impl<'a> Gatherer<'a, '_> {
     /// Fills a buffer of the unit's size.
-    pub(super) fn fill(&mut self, unit: &Unit, buffer: &mut [u8]) -> Result<Gathered<'a>, Error> {
+    pub(super) fn fill(
+        &mut self,
+        unit: &Unit,
+        buffer: &mut [u8],
+    ) -> Result<UnitContents<'a>, Error> {
         let layout = self.layout;
         let device = &layout.devices[unit.device.0];
         let clusters = &device.clusters[unit.clusters.clone()];
-        let mut gathered = Gathered::default();
+        let mut gathered = UnitContents::default();
         let mut at = 0;
         while at < clusters.len() {
             let nr = stretch(device, &clusters[at..]);
@@ -85,7 +89,7 @@ impl<'a> Gatherer<'a, '_> {
         &mut self,
         stretch: &Stretch<'_>,
         buffer: &mut [u8],
-        gathered: &mut Gathered<'a>,
+        gathered: &mut UnitContents<'a>,
     ) -> Result<(), Error> {
         let Stretch { runs, first, part } = stretch;
         let mut filled = part.start;
@@ -115,7 +119,7 @@ impl<'a> Gatherer<'a, '_> {
         (file, offset): (SourceFile<'a>, u64),
         buffer: &mut [u8],
         part: Range<usize>,
-        gathered: &mut Gathered<'a>,
+        gathered: &mut UnitContents<'a>,
     ) -> Result<(), Error> {
         let worth = if self.share {
             reflink::worth(file.size(), offset, part.len() as u64)

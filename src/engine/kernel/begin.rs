@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::begun::{Begun, claim_of};
+use super::begun::{StartedRun, claim_of};
 use super::claim::Claim;
 use super::error::Error;
 use super::place::Place;
@@ -23,7 +23,7 @@ pub(super) fn begin(
     plan: &Plan,
     place: &Place<'_>,
     checkpoints: &Checkpoints<'_>,
-) -> Result<Begun, Error> {
+) -> Result<StartedRun, Error> {
     if let Some(done) = checkpoints.done.filter(|done| !done.is_empty()) {
         let opened = resume::open(plan, place, done);
         return opened.map_err(|error| Error::NotResumed(Box::new(error)));
@@ -38,7 +38,7 @@ pub(super) fn begin(
         claim.write(place.stage)?;
     }
     match open_pool(place) {
-        Ok(pool) => Ok(Begun {
+        Ok(pool) => Ok(StartedRun {
             pool,
             claim,
             base_uuid: None,

@@ -11,7 +11,7 @@ use crate::pool::Pool;
 use crate::pool::target::Target;
 
 /// A pool to work in.
-pub(super) struct Begun {
+pub(super) struct StartedRun {
     pub(super) pool: Pool,
     pub(super) claim: Option<Claim>,
     /// UUID of the base device's file system, if an earlier run made it.

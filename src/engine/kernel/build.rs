@@ -19,7 +19,7 @@ use crate::devicemapper::{ID_FILE, ROOTFS};
 use crate::engine::checkpoint::Ledger;
 use crate::plan::{DeviceIndex, Plan, PlannedDevice};
 use crate::pool::device_error::Error as DeviceError;
-use crate::pool::{Mounted, Pool, Thin, What};
+use crate::pool::{MountedDevice, Pool, Thin, What};
 use crate::progress::Progress;
 use crate::schedule::run_parents_first;
 use crate::source::Layer;
@@ -159,9 +159,9 @@ impl Build<'_> {
         Ok(())
     }
 
-    fn apply(&self, mounted: &Mounted<'_>, at: &Path, layer: &Layer) -> Result<(), Error> {
+    fn apply(&self, mounted: &MountedDevice<'_>, at: &Path, layer: &Layer) -> Result<(), Error> {
         let rootfs = open_rootfs(&mounted.dir()?, at, layer)?;
-        let run = populate::Run {
+        let run = populate::ApplyOptions {
             pool: self.copiers,
             cancel: &self.options.cancel,
             progress: self.progress,

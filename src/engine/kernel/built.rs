@@ -11,7 +11,7 @@ use crate::units::{Bytes, MetaBlocks};
 
 /// A pool with all devices of a plan.
 #[derive(Debug)]
-pub struct Built {
+pub struct FinishedPool {
     /// UUID of the base device's file system.
     pub base_uuid: Uuid,
     /// What the devices take in the pool's data.
@@ -23,7 +23,7 @@ pub struct Built {
     pub(super) stage: PathBuf,
 }
 
-impl Built {
+impl FinishedPool {
     /// Removes what was made outside the staging directory, and the record of it.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use crate::devicemapper::DeviceFiles;
 
 /// What the driver's files say of the pool.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Dockers {
+pub(super) struct DriverFiles {
     /// The devices that have a file, or are in the transaction that was opened last.
     ids: BTreeSet<u32>,
     /// The number of that transaction: the pool's own, or the one after it while it is under way.
@@ -15,7 +15,7 @@ pub(super) struct Dockers {
     open_transaction: Option<u64>,
 }
 
-impl Dockers {
+impl DriverFiles {
     /// Reads the files of a root: in their place, or staged, where a conversion is not in place yet or not any more. What cannot
     /// be read says nothing.
     pub(super) fn read(root: &Path, stage: &Path) -> Self {
@@ -53,7 +53,7 @@ impl Dockers {
 }
 
 #[cfg(test)]
-impl Dockers {
+impl DriverFiles {
     /// For the tests of who uses it.
     pub(super) fn with(ids: &[u32], open_transaction: u64) -> Self {
         Self {

@@ -7,7 +7,7 @@ use nix::errno::Errno;
 
 use super::{base, claim};
 use crate::chain::Chain;
-use crate::engine::checkpoint::NotNoted;
+use crate::engine::checkpoint::CheckpointError;
 use crate::engine::left_file;
 use crate::pool::{device_error, leftovers};
 use crate::populate;
@@ -84,7 +84,7 @@ pub enum Error {
     NotResumed(Box<Error>),
     /// It cannot be noted how far the run came.
     #[error(transparent)]
-    NotNoted(#[from] NotNoted),
+    NotNoted(#[from] CheckpointError),
     /// The pool is not what it was when the layers were planned.
     #[error("{}: its transaction id changed from {planned} to {now} meanwhile; does something else use the pool?", pool.display())]
     PoolChanged {

@@ -19,9 +19,9 @@ mod same_pool;
 mod still_there;
 mod take_back;
 
-pub use built::Built;
+pub use built::FinishedPool;
 pub use error::Error;
-pub use ordered::Ordered;
+pub use ordered::RequestedTarget;
 pub use place::{Options, Place};
 pub use previous::{Previous, Record};
 pub use run::write;

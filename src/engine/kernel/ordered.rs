@@ -9,7 +9,7 @@ use crate::pool::target::{self, Target};
 
 /// The order of a conversion, as its journal has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ordered {
+pub struct RequestedTarget {
     /// Where the pool is.
     pub target: Target,
     /// The pool's transaction id before the first device was made.
@@ -18,7 +18,7 @@ pub struct Ordered {
     pub devices: Option<u32>,
 }
 
-impl Ordered {
+impl RequestedTarget {
     /// Why a record is not that of this conversion, if it is not.
     pub(super) fn doubt(&self, claim: &Claim) -> Option<String> {
         match (&self.target, claim) {
@@ -116,22 +116,22 @@ mod tests {
         }
     }
 
-    fn ordered(target: Target) -> Ordered {
-        Ordered {
+    fn ordered(target: Target) -> RequestedTarget {
+        RequestedTarget {
             target,
             transaction_before: 4,
             devices: Some(9),
         }
     }
 
-    fn to_devices() -> Ordered {
+    fn to_devices() -> RequestedTarget {
         ordered(Target::Devices {
             data: "/srv/data".into(),
             metadata: "/srv/metadata".into(),
         })
     }
 
-    fn to_pool(path: &str) -> Ordered {
+    fn to_pool(path: &str) -> RequestedTarget {
         ordered(Target::ThinPool { path: path.into() })
     }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::claim::{self, Claim};
 use super::error::Error;
-use super::ordered::Ordered;
+use super::ordered::RequestedTarget;
 use super::other_root;
 use super::still_there::{expect_content, expect_pool};
 use super::take_back::{expect_ours, not_taken_back, take_back};
@@ -19,7 +19,7 @@ pub struct Record<'a> {
     /// The staging directory.
     pub stage: &'a Path,
     /// `None` for a conversion that makes nothing outside of its root.
-    pub ordered: Option<&'a Ordered>,
+    pub ordered: Option<&'a RequestedTarget>,
 }
 
 /// What a killed run left outside of its staging directory. The lock on the root must be held, or what a living run has made is

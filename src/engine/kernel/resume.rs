@@ -15,12 +15,12 @@ use std::path::Path;
 use uuid::Uuid;
 
 use super::base;
-use super::begun::{Begun, claim_of};
+use super::begun::{StartedRun, claim_of};
 use super::claim::{self, Claim};
-use super::driver_files::Dockers;
+use super::driver_files::DriverFiles;
 use super::error::Error;
 use super::place::Place;
-use super::take_back::Made;
+use super::take_back::PlannedIds;
 use crate::devicemapper::driver_files::DEFAULT_BLOCK_SIZE;
 use crate::engine::left_file;
 use crate::plan::{DeviceIndex, Plan};
@@ -33,7 +33,7 @@ pub(super) fn open(
     plan: &Plan,
     place: &Place<'_>,
     done: &HashSet<DeviceIndex>,
-) -> Result<Begun, Error> {
+) -> Result<StartedRun, Error> {
     place.target.check_left(plan.transaction_before)?;
     let claim = recorded(plan, place)?;
     let kept = kept_ids(plan, place, done)?;
@@ -71,7 +71,7 @@ pub(super) fn open(
         claim.write(place.stage)?;
     }
     pool.take_over(&held, &kept, plan.transaction_before)?;
-    Ok(Begun {
+    Ok(StartedRun {
         pool,
         claim,
         base_uuid: Some(base_uuid),
@@ -115,12 +115,12 @@ fn kept_ids(
 
 /// Whether the pool holds what such a run can have left, and all of it that was durable.
 fn expect_made(plan: &Plan, held: &Contents, kept: &HashSet<ThinId>) -> Result<(), String> {
-    let made = Made {
+    let made = PlannedIds {
         transaction_id: plan.transaction_before,
         first: plan.devices[0].thin_id.value(),
         last: crate::engine::kernel::pool_claim::last_thin_id(plan),
     };
-    made.expect(held, &Dockers::default())?;
+    made.expect(held, &DriverFiles::default())?;
     let held: HashSet<_> = held.ids.iter().copied().collect();
     match kept.difference(&held).min() {
         None => Ok(()),

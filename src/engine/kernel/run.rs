@@ -8,9 +8,9 @@ use std::num::NonZeroUsize;
 use nix::sys::signal::SigSet;
 
 use super::begin;
-use super::begun::Begun;
+use super::begun::StartedRun;
 use super::build::Build;
-use super::built::Built;
+use super::built::FinishedPool;
 use super::claim::Claim;
 use super::error::Error;
 use super::place::{Options, Place};
@@ -37,10 +37,10 @@ pub fn write(
     place: &Place<'_>,
     options: &Options<'_>,
     progress: &dyn Progress,
-) -> Result<Built, Error> {
+) -> Result<FinishedPool, Error> {
     let copiers = copiers(options.jobs)?;
     let mounts = begin::mount_points(place.stage, &options.checkpoints)?;
-    let Begun {
+    let StartedRun {
         pool,
         claim,
         base_uuid,
@@ -64,21 +64,21 @@ pub fn write(
 }
 
 /// UUID of the base device's file system, and what the pool holds, data and metadata.
-type Made = (uuid::Uuid, (Bytes, MetaBlocks));
+type RunOutcome = (uuid::Uuid, (Bytes, MetaBlocks));
 
 /// Ends the work in the pool, well or not.
 fn finish(
     pool: Pool,
-    made: Result<Made, Error>,
+    made: Result<RunOutcome, Error>,
     (claim, place): (Option<Claim>, &Place<'_>),
     options: &Options<'_>,
     progress: &dyn Progress,
-) -> Result<Built, Error> {
+) -> Result<FinishedPool, Error> {
     let (base_uuid, (used_data, used_metadata)) = match made {
         Ok(made) => made,
         Err(error) => return Err(give_up(pool, error)),
     };
-    let built = Built {
+    let built = FinishedPool {
         base_uuid,
         used_data,
         used_metadata,
@@ -102,7 +102,7 @@ fn finish(
     })
 }
 
-fn make(build: &Build<'_>, base_uuid: Option<uuid::Uuid>) -> Result<Made, Error> {
+fn make(build: &Build<'_>, base_uuid: Option<uuid::Uuid>) -> Result<RunOutcome, Error> {
     let Build { plan, pool, .. } = *build;
     let stop = build.options.cancel.flag();
     let watch = Watch::start(pool, move |_| {

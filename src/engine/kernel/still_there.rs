@@ -7,7 +7,7 @@ use std::path::Path;
 use super::claim::{Claim, ThinPool};
 use super::error::Error;
 use super::take_back::{not_ours, path_of};
-use crate::pool::target::{self, Found, device_mapper_with_pools};
+use crate::pool::target::{self, FoundPool, device_mapper_with_pools};
 use crate::pool::volume_at;
 use crate::shell::word;
 use crate::sys::block;
@@ -41,7 +41,7 @@ pub(super) fn expect_pool(claim: &Claim) -> Result<(), Error> {
                 .as_ref()
                 .ok()
                 .and_then(|dm| target::find_to_read(dm, &path).ok());
-            let is_other = |found: &Found| {
+            let is_other = |found: &FoundPool| {
                 Some(&*found.uuid).filter(|uuid| !uuid.is_empty()) != pool.uuid.as_deref()
             };
             let elsewhere = || renamed(dm.as_ref().ok()?, pool);

@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::claim::{self, Claim, Identity};
-use super::driver_files::Dockers;
+use super::driver_files::DriverFiles;
 use super::error::Error;
 use super::same_pool;
 use crate::pool::devices::{self, Candidate};
@@ -22,7 +22,7 @@ use crate::thin;
 ///
 /// [`Error::NotTakenBack`]; the record stays.
 pub(super) fn take_back(claim: &Claim, root: &Path, stage: &Path) -> Result<(), Error> {
-    let dockers = Dockers::read(root, stage);
+    let dockers = DriverFiles::read(root, stage);
     let taken = match claim {
         Claim::ThinPool(pool) => empty_pool(claim, pool, &dockers, root),
         Claim::Devices(devices) => wipe(claim, devices, &dockers),
@@ -38,7 +38,7 @@ pub(super) fn take_back(claim: &Claim, root: &Path, stage: &Path) -> Result<(), 
 ///
 /// [`Error::NotTakenBack`].
 pub(super) fn expect_ours(claim: &Claim, root: &Path, stage: &Path) -> Result<(), Error> {
-    let dockers = Dockers::read(root, stage);
+    let dockers = DriverFiles::read(root, stage);
     let looked = match claim {
         Claim::ThinPool(pool) => expect_our_pool(claim, pool, &dockers).map(drop),
         Claim::Devices(devices) => expect_our_devices(claim, devices, &dockers).map(drop),
@@ -68,14 +68,14 @@ pub(super) fn path_of(claim: &claim::ThinPool) -> PathBuf {
 fn expect_our_pool(
     claim: &Claim,
     pool: &claim::ThinPool,
-    dockers: &Dockers,
+    dockers: &DriverFiles,
 ) -> Result<Contents, Error> {
     let path = path_of(pool);
     let held = target::contents(&path)?;
     if held.uuid != pool.uuid {
         return Err(not_ours(&path, "it is another pool of that name"));
     }
-    let made = Made {
+    let made = PlannedIds {
         transaction_id: pool.transaction_id,
         first: pool.first_thin_id,
         last: pool.last_thin_id,
@@ -127,7 +127,7 @@ fn doubt_without_base(
 fn empty_pool(
     claim: &Claim,
     pool: &claim::ThinPool,
-    dockers: &Dockers,
+    dockers: &DriverFiles,
     root: &Path,
 ) -> Result<(), Error> {
     let held = expect_our_pool(claim, pool, dockers)?;
@@ -137,7 +137,7 @@ fn empty_pool(
 }
 
 /// Makes the metadata device begin with zeros again: then there is no pool on it.
-fn wipe(claim: &Claim, devices: &claim::Devices, dockers: &Dockers) -> Result<(), Error> {
+fn wipe(claim: &Claim, devices: &claim::Devices, dockers: &DriverFiles) -> Result<(), Error> {
     // Until it is wiped.
     let Some((_unused, identity)) = expect_our_devices(claim, devices, dockers)? else {
         return Ok(());
@@ -158,7 +158,7 @@ fn wipe(claim: &Claim, devices: &claim::Devices, dockers: &Dockers) -> Result<()
 fn expect_our_devices<'c>(
     claim: &Claim,
     devices: &'c claim::Devices,
-    dockers: &Dockers,
+    dockers: &DriverFiles,
 ) -> Result<Option<(Candidate<'c>, Identity)>, Error> {
     let path = &devices.metadata.path;
     let io = |op| Error::io(path, op);
@@ -172,7 +172,7 @@ fn expect_our_devices<'c>(
         return Ok(None);
     }
     let unused = devices::expect_unused(path)?;
-    let made = Made {
+    let made = PlannedIds {
         transaction_id: 0,
         first: 1,
         last: devices.last_thin_id,
@@ -214,16 +214,16 @@ fn expect_same_devices(devices: &claim::Devices, same_boot: bool) -> Result<Iden
 /// What a run makes in a pool: the first device first, and when all are there their number is added to the transaction id.
 /// Taking back goes the same way backwards.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Made {
+pub(super) struct PlannedIds {
     pub(super) transaction_id: u64,
     pub(super) first: u32,
     pub(super) last: u32,
 }
 
-impl Made {
+impl PlannedIds {
     /// Whether the pool holds what such a run had made when it ended at whatever point, or what Docker has made of that; else
     /// what is not from the two.
-    pub(super) fn expect(self, held: &Contents, dockers: &Dockers) -> Result<(), String> {
+    pub(super) fn expect(self, held: &Contents, dockers: &DriverFiles) -> Result<(), String> {
         let all = self.first..=self.last;
         let number = u64::from(self.last - self.first) + 1;
         let done = self.transaction_id.checked_add(number);
@@ -269,7 +269,7 @@ mod tests {
     use super::*;
     use crate::thin::ThinId;
 
-    const MADE: Made = Made {
+    const MADE: PlannedIds = PlannedIds {
         transaction_id: 7,
         first: 1,
         last: 3,
@@ -300,7 +300,7 @@ mod tests {
             (7, &[1, 2, 3]),
             (10, &[1, 2, 3]),
         ] {
-            let expected = MADE.expect(&held(transaction_id, ids), &Dockers::default());
+            let expected = MADE.expect(&held(transaction_id, ids), &DriverFiles::default());
             assert_eq!(expected, Ok(()), "{transaction_id} {ids:?}");
         }
     }
@@ -319,7 +319,7 @@ mod tests {
         ] {
             let held = held(transaction_id, ids);
             // The files of a conversion that Docker has not used say what the conversion made.
-            for dockers in [Dockers::default(), Dockers::with(&[1, 2, 3], 10)] {
+            for dockers in [DriverFiles::default(), DriverFiles::with(&[1, 2, 3], 10)] {
                 let why = MADE.expect(&held, &dockers).unwrap_err();
                 assert!(why.contains(words), "{transaction_id} {ids:?}: {why}");
             }
@@ -330,7 +330,7 @@ mod tests {
     fn devices_that_were_made_one_by_one_are_not_ours() {
         let mut dockers_own = held(7, &[1, 2]);
         dockers_own.made_in = vec![7, 8];
-        for dockers in [Dockers::default(), Dockers::with(&[1, 2], 13)] {
+        for dockers in [DriverFiles::default(), DriverFiles::with(&[1, 2], 13)] {
             let why = MADE.expect(&dockers_own, &dockers).unwrap_err();
             assert!(why.contains("made its thin device 2"), "{why}");
         }
@@ -338,7 +338,7 @@ mod tests {
         let mut early = held(13, &[1, 4]);
         early.made_in = vec![7, 9];
         let why = MADE
-            .expect(&early, &Dockers::with(&[1, 4], 13))
+            .expect(&early, &DriverFiles::with(&[1, 4], 13))
             .unwrap_err();
         assert!(why.contains("thin device 4"), "{why}");
     }
@@ -346,7 +346,7 @@ mod tests {
     #[test]
     fn what_docker_made_and_removed_since_is_taken_back_too() {
         // Device 2 removed, 4 and 5 made, 5 not yet told to the pool.
-        let dockers = Dockers::with(&[1, 3, 4, 5], 13);
+        let dockers = DriverFiles::with(&[1, 3, 4, 5], 13);
         for (transaction_id, ids, fits) in [
             (13, &[1, 3, 4, 5][..], true),
             (12, &[1, 3, 4, 5], true),
@@ -371,12 +371,12 @@ mod tests {
 
     #[test]
     fn a_record_with_the_largest_transaction_id_is_no_overflow() {
-        let made = Made {
+        let made = PlannedIds {
             transaction_id: u64::MAX,
             first: 0,
             last: 0xff_ffff,
         };
-        let none = Dockers::default();
+        let none = DriverFiles::default();
         assert!(made.expect(&held(5, &[]), &none).is_err());
         assert_eq!(made.expect(&held(u64::MAX, &[]), &none), Ok(()));
     }

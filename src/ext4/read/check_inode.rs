@@ -4,7 +4,7 @@ use super::extents::Mapping;
 use super::fault::InodeFault;
 use super::inode::{
     FLAG_APPEND, FLAG_CASEFOLD, FLAG_EA_INODE, FLAG_ENCRYPT, FLAG_EXTENTS, FLAG_HUGE_FILE,
-    FLAG_IMAGIC, FLAG_IMMUTABLE, FLAG_INDEX, FLAG_INLINE_DATA, Own, Type, field, word,
+    FLAG_IMAGIC, FLAG_IMMUTABLE, FLAG_INDEX, FLAG_INLINE_DATA, InodeFields, Type, field, word,
 };
 use super::layout::Geometry;
 use super::{extents as mapping, resize};
@@ -18,7 +18,7 @@ const BOOT_LOADER: Ino = Ino(5);
 /// Adds what is wrong with an inode and its blocks, which were found before.
 pub(super) fn check(
     geometry: &Geometry,
-    (ino, own): (Ino, &Own),
+    (ino, own): (Ino, &InodeFields),
     mapping: &Mapping,
     faults: &mut Vec<InodeFault>,
 ) {
@@ -36,7 +36,7 @@ pub(super) fn check(
     check_size(geometry, (ino, own), mapping, faults);
 }
 
-fn check_flags(geometry: &Geometry, own: &Own, faults: &mut Vec<InodeFault>) {
+fn check_flags(geometry: &Geometry, own: &InodeFields, faults: &mut Vec<InodeFault>) {
     let features = geometry.features;
     let kind = own.file_type();
     let unsupported = FLAG_INLINE_DATA | FLAG_CASEFOLD | FLAG_ENCRYPT | FLAG_EA_INODE | FLAG_IMAGIC;
@@ -57,7 +57,7 @@ fn check_flags(geometry: &Geometry, own: &Own, faults: &mut Vec<InodeFault>) {
 }
 
 /// Inodes with a purpose.
-fn check_number(geometry: &Geometry, ino: Ino, own: &Own, faults: &mut Vec<InodeFault>) {
+fn check_number(geometry: &Geometry, ino: Ino, own: &InodeFields, faults: &mut Vec<InodeFault>) {
     let kind = own.file_type();
     let is_special = ino == geometry.journal_ino || Some(ino) == geometry.orphan_file;
     let is_right = if ino == Ino::ROOT {
@@ -83,7 +83,7 @@ fn check_number(geometry: &Geometry, ino: Ino, own: &Own, faults: &mut Vec<Inode
     }
 }
 
-fn check_type(own: &Own, faults: &mut Vec<InodeFault>) {
+fn check_type(own: &InodeFields, faults: &mut Vec<InodeFault>) {
     match own.file_type() {
         Some(Type::Fifo | Type::Socket | Type::CharDevice | Type::BlockDevice) if own.size != 0 => {
             faults.push(field("i_size", own.size));
@@ -92,7 +92,7 @@ fn check_type(own: &Own, faults: &mut Vec<InodeFault>) {
     }
 }
 
-fn check_blocks(geometry: &Geometry, own: &Own, blocks: u64, faults: &mut Vec<InodeFault>) {
+fn check_blocks(geometry: &Geometry, own: &InodeFields, blocks: u64, faults: &mut Vec<InodeFault>) {
     let in_blocks = geometry.features.huge_file() && own.has(FLAG_HUGE_FILE);
     let unit = if in_blocks {
         1
@@ -110,7 +110,7 @@ fn check_blocks(geometry: &Geometry, own: &Own, blocks: u64, faults: &mut Vec<In
 
 fn check_size(
     geometry: &Geometry,
-    (ino, own): (Ino, &Own),
+    (ino, own): (Ino, &InodeFields),
     mapping: &Mapping,
     faults: &mut Vec<InodeFault>,
 ) {

@@ -16,7 +16,7 @@ use super::inode::{Inode, Slot, Type};
 use super::layout::{Geometry, SUPER_BYTES, SUPER_OFFSET};
 use super::owner::Part;
 use super::resize;
-use super::view::{Fixed, Shared, Unit, View};
+use super::view::{FixedMetadata, Unit, View, XattrBlockUse};
 use super::whole::read_super;
 use super::work::Work;
 use crate::ext4::ino::Ino;
@@ -109,19 +109,21 @@ impl Work<'_> {
             at += 1;
             match kind {
                 // Behind the first superblock; of file systems that grew, in other groups too.
-                Fixed::Head { group } => {
+                FixedMetadata::Head { group } => {
                     self.find_kept(group, &range, stale);
                     let has_first = group == 0 || self.geometry.features.meta_bg();
                     if has_first && !self.find_descriptors(&range, stale)? {
                         return Ok(false);
                     }
                 }
-                Fixed::BlockBitmap { group } | Fixed::InodeBitmap { group } => {
+                FixedMetadata::BlockBitmap { group } | FixedMetadata::InodeBitmap { group } => {
                     if range.contains(&start) {
                         self.groups.insert(group);
                     }
                 }
-                Fixed::InodeTable { group } => self.find_inodes((group, start), &range, stale)?,
+                FixedMetadata::InodeTable { group } => {
+                    self.find_inodes((group, start), &range, stale)?;
+                }
             }
         }
         Ok(true)
@@ -286,7 +288,9 @@ impl Work<'_> {
                 stale.inodes.extend(users.map(|(_, ino)| *ino));
             }
             let users = old.users;
-            self.view.xattrs.insert(block, Shared { users, ..new });
+            self.view
+                .xattrs
+                .insert(block, XattrBlockUse { users, ..new });
             self.shared.insert(block);
         }
         Ok(())

@@ -10,7 +10,7 @@ use super::error::Error;
 use super::extents::Mapping;
 use super::fault::{Fault, IndexFault, InodeFault};
 use super::htree as index;
-use super::inode::{FLAG_INDEX, Own};
+use super::inode::{FLAG_INDEX, InodeFields};
 use super::work::Work;
 use crate::ext4::hash::HashKind;
 use crate::ext4::ino::Ino;
@@ -21,7 +21,7 @@ const MAX_BAD_BLOCKS: usize = 64;
 /// What a directory holds.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Directory {
-    pub(super) blocks: Vec<Placed>,
+    pub(super) blocks: Vec<BlockAt>,
     hash: Option<HashKind>,
     /// Where `..` points.
     pub(super) parent: Option<Ino>,
@@ -31,7 +31,7 @@ pub(super) struct Directory {
 
 /// A block and where it lies.
 #[derive(Clone, Debug)]
-pub(super) struct Placed {
+pub(super) struct BlockAt {
     pub(super) logical: u32,
     physical: u64,
     pub(super) block: Arc<DirBlock>,
@@ -41,7 +41,7 @@ impl Directory {
     /// Reads the blocks of a directory, but for those that are still as they were when it was read as `old`.
     pub(super) fn read(
         work: &Work<'_>,
-        (ino, own, mapping): (Ino, &Own, &Mapping),
+        (ino, own, mapping): (Ino, &InodeFields, &Mapping),
         old: Option<&Self>,
         faults: &mut Vec<Fault>,
     ) -> Result<Self, Error> {
@@ -68,7 +68,7 @@ impl Directory {
                     return Ok(directory);
                 }
                 directory.add(
-                    Placed {
+                    BlockAt {
                         logical,
                         physical,
                         block,
@@ -111,7 +111,7 @@ impl Directory {
         is_same.then(|| Arc::clone(&placed.block))
     }
 
-    fn add(&mut self, placed: Placed, rules: &mut Rules<'_>, ino: Ino, faults: &mut Vec<Fault>) {
+    fn add(&mut self, placed: BlockAt, rules: &mut Rules<'_>, ino: Ino, faults: &mut Vec<Fault>) {
         let block = &placed.block;
         if placed.logical == 0 {
             self.parent = block.parent;

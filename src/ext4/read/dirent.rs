@@ -5,7 +5,7 @@ use std::sync::Arc;
 use zerocopy::FromBytes;
 
 use super::fault::{Defect, DirectoryFault, IndexFault};
-use super::inode::{FLAG_INDEX, Own, Type};
+use super::inode::{FLAG_INDEX, InodeFields, Type};
 use super::layout::Geometry;
 use super::sums::InodeSums;
 use crate::ext4::format::{DirEntryHead, DirTail, DxCountLimit, DxEntry, DxRootInfo};
@@ -85,7 +85,7 @@ pub(super) struct Rules<'a> {
 }
 
 impl<'a> Rules<'a> {
-    pub(super) fn new(geometry: &'a Geometry, ino: Ino, own: &Own) -> Self {
+    pub(super) fn new(geometry: &'a Geometry, ino: Ino, own: &InodeFields) -> Self {
         Self {
             geometry,
             ino,

@@ -7,7 +7,7 @@ use zerocopy::FromBytes;
 
 use super::error::Error;
 use super::fault::{ExtentFault, InodeFault};
-use super::inode::{FLAG_EXTENTS, IN_INODE, Own, Type, word};
+use super::inode::{FLAG_EXTENTS, IN_INODE, InodeFields, Type, word};
 use super::owner::{Owner, Part};
 use super::work::Work;
 use crate::ext4::format::{EXTENT_MAGIC, ExtentHeader, ExtentIndex, ExtentLeaf};
@@ -78,7 +78,7 @@ fn end(run: &Run) -> u64 {
 struct Walk<'w, 'a> {
     work: &'w mut Work<'a>,
     ino: Ino,
-    own: &'w Own,
+    own: &'w InodeFields,
     is_directory: bool,
     runs: Vec<Run>,
     nodes: Vec<u64>,
@@ -90,7 +90,7 @@ struct Walk<'w, 'a> {
 pub(super) fn read(
     work: &mut Work<'_>,
     ino: Ino,
-    own: &Own,
+    own: &InodeFields,
     faults: &mut Vec<InodeFault>,
 ) -> Result<Mapping, Error> {
     if !own.has_blocks() {

@@ -11,9 +11,9 @@ pub(super) struct Features {
 }
 
 /// A word's known features: bit, name, whether they are read here.
-type Known = &'static [(u32, &'static str, bool)];
+type FeatureBit = &'static [(u32, &'static str, bool)];
 
-const COMPAT: Known = &[
+const COMPAT: FeatureBit = &[
     (0x1, "dir_prealloc", true),
     (0x2, "imagic_inodes", false),
     (0x4, "has_journal", true),
@@ -29,7 +29,7 @@ const COMPAT: Known = &[
     (0x1000, "orphan_file", true),
 ];
 
-const INCOMPAT: Known = &[
+const INCOMPAT: FeatureBit = &[
     (0x1, "compression", false),
     (0x2, "filetype", true),
     (RECOVER, "needs_recovery", true),
@@ -48,7 +48,7 @@ const INCOMPAT: Known = &[
     (0x20000, "casefold", false),
 ];
 
-const RO_COMPAT: Known = &[
+const RO_COMPAT: FeatureBit = &[
     (0x1, "sparse_super", true),
     (0x2, "large_file", true),
     (0x8, "huge_file", true),

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::dir::{Placed, pointer_fault};
+use super::dir::{BlockAt, pointer_fault};
 use super::dirent::Pointer;
 use super::fault::IndexFault;
 use super::layout::Geometry;
@@ -11,13 +11,13 @@ use super::layout::Geometry;
 const CONTINUED: u32 = 1;
 
 struct Check<'a> {
-    blocks: HashMap<u32, &'a Placed>,
+    blocks: HashMap<u32, &'a BlockAt>,
     pointers: HashMap<u32, u32>,
     faults: Vec<IndexFault>,
 }
 
 /// What is wrong with the index of a directory of these blocks; nothing about blocks that are malformed themselves.
-pub(super) fn check(blocks: &[Placed], geometry: &Geometry) -> Vec<IndexFault> {
+pub(super) fn check(blocks: &[BlockAt], geometry: &Geometry) -> Vec<IndexFault> {
     let mut check = Check {
         blocks: blocks
             .iter()

@@ -83,7 +83,7 @@ impl Type {
 
 /// All that an inode's own bytes tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Own {
+pub(super) struct InodeFields {
     /// `i_mode`: type and permissions.
     pub(super) mode: u16,
     pub(super) links: u16,
@@ -109,13 +109,13 @@ pub(super) struct Own {
 pub(super) enum Slot {
     /// In no one's use, with what is wrong with it all the same.
     Free(Vec<InodeFault>),
-    Used(Box<Own>, Vec<InodeFault>),
+    Used(Box<InodeFields>, Vec<InodeFault>),
 }
 
 /// An inode as it was read.
 #[derive(Clone, Debug)]
 pub struct Inode {
-    pub(super) own: Own,
+    pub(super) own: InodeFields,
     /// All attributes, wherever they are.
     pub(super) xattrs: Xattrs,
     pub(super) target: Option<Box<[u8]>>,
@@ -200,7 +200,7 @@ impl PartialEq for Inode {
     }
 }
 
-impl Own {
+impl InodeFields {
     pub(super) fn file_type(&self) -> Option<Type> {
         Type::of_mode(self.mode)
     }
@@ -256,7 +256,7 @@ pub(super) fn decode(bytes: &[u8], ino: Ino, geometry: &Geometry) -> Slot {
     Slot::Used(Box::new(own), faults)
 }
 
-fn own(raw: &RawInode, extra: u16, geometry: &Geometry) -> Own {
+fn own(raw: &RawInode, extra: u16, geometry: &Geometry) -> InodeFields {
     // A time's upper half counts when the extra bytes reach behind it.
     let time = |low: u32, high: u32, end: u16| {
         let high = if extra >= end { high } else { 0 };
@@ -275,7 +275,7 @@ fn own(raw: &RawInode, extra: u16, geometry: &Geometry) -> Own {
     } else {
         0
     };
-    Own {
+    InodeFields {
         mode: raw.i_mode.get(),
         links: raw.i_links_count.get(),
         uid: halves(raw.i_uid.get(), raw.i_uid_high.get()),
@@ -355,7 +355,7 @@ fn extra_bytes(raw: &RawInode, inode_bytes: usize, faults: &mut Vec<InodeFault>)
 
 fn check_unused_fields(
     raw: &RawInode,
-    own: &Own,
+    own: &InodeFields,
     geometry: &Geometry,
     faults: &mut Vec<InodeFault>,
 ) {

@@ -20,7 +20,7 @@ struct Ways {
 }
 
 /// An inode and the names that lead to it.
-struct Named<'a> {
+struct LinkedInode<'a> {
     inode: &'a Inode,
     is_root: bool,
     links: &'a [(Link, u32)],
@@ -63,7 +63,7 @@ impl Work<'_> {
         if is_special || Some(ino) == self.geometry.orphan_file {
             return faults;
         }
-        let named = Named {
+        let named = LinkedInode {
             inode: &inode,
             is_root: ino == Ino::ROOT,
             links,
@@ -83,7 +83,7 @@ impl Work<'_> {
     }
 }
 
-impl Named<'_> {
+impl LinkedInode<'_> {
     fn check_types(&self, faults: &mut Vec<InodeFault>) {
         let Some(expected) = self.inode.file_type().map(Type::byte) else {
             return;

@@ -6,9 +6,9 @@ use super::dir::Directory;
 use super::error::Error;
 use super::extents::Mapping;
 use super::fault::{DirectoryFault, Fault, InodeFault, XattrFault};
-use super::inode::{Inode, Own, Type};
+use super::inode::{Inode, InodeFields, Type};
 use super::owner::{Owner, Part};
-use super::view::{Link, Named, Shared, Unit};
+use super::view::{Link, NameTarget, Unit, XattrBlockUse};
 use super::work::Work;
 use super::{check_inode, extents as mapping, resize, xattr};
 use crate::ext4::ino::Ino;
@@ -19,7 +19,7 @@ impl Work<'_> {
     pub(super) fn add(
         &mut self,
         ino: Ino,
-        own: Own,
+        own: InodeFields,
         found: Vec<InodeFault>,
         old: Option<&Inode>,
     ) -> Result<(), Error> {
@@ -107,7 +107,7 @@ impl Work<'_> {
     /// A symbolic link's target.
     fn target(
         &self,
-        own: &Own,
+        own: &InodeFields,
         mapping: &Mapping,
         faults: &mut Vec<InodeFault>,
     ) -> Result<Option<Box<[u8]>>, Error> {
@@ -136,7 +136,7 @@ impl Work<'_> {
     fn share(
         &mut self,
         ino: Ino,
-        own: &Own,
+        own: &InodeFields,
         faults: &mut Vec<InodeFault>,
     ) -> Result<Xattrs, Error> {
         let block = own.acl_block;
@@ -149,7 +149,7 @@ impl Work<'_> {
         }
         let known = self.view.xattrs.get(&block).cloned();
         let shared = match known {
-            Some(shared) => Shared {
+            Some(shared) => XattrBlockUse {
                 users: shared.users + 1,
                 ..shared
             },
@@ -175,9 +175,9 @@ impl Work<'_> {
     }
 
     /// An attribute block with one user.
-    pub(super) fn read_shared(&self, block: u64) -> Result<Shared, Error> {
+    pub(super) fn read_shared(&self, block: u64) -> Result<XattrBlockUse, Error> {
         let (read, faults) = xattr::parse_block(block, &self.read_block(block)?, &self.geometry);
-        Ok(Shared {
+        Ok(XattrBlockUse {
             block: Arc::new(read.unwrap_or_default()),
             faults: faults.into(),
             users: 1,
@@ -225,7 +225,7 @@ impl Work<'_> {
             self.count_link(ino, (name.ino, name.file_type), false);
         }
         for name in come.iter().filter(|name| gone.binary_search(name).is_err()) {
-            let named = Named {
+            let named = NameTarget {
                 ino: name.ino,
                 file_type: name.file_type,
             };

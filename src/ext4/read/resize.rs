@@ -6,7 +6,7 @@
 use super::error::Error;
 use super::extents::Mapping;
 use super::fault::InodeFault;
-use super::inode::{Own, word};
+use super::inode::{InodeFields, word};
 use super::layout::Geometry;
 use super::owner::{Owner, Part};
 use super::work::Work;
@@ -20,7 +20,7 @@ const DOUBLE: usize = 13;
 /// Takes its one block that is not part of the descriptor tables; the others are counted for `i_blocks`.
 pub(super) fn read(
     work: &mut Work<'_>,
-    own: &Own,
+    own: &InodeFields,
     faults: &mut Vec<InodeFault>,
 ) -> Result<Mapping, Error> {
     let block = u64::from(word(&own.i_block, DOUBLE));

@@ -27,15 +27,15 @@ pub struct View {
     pub(super) superblock: Super,
     pub(super) groups: Vector<Group>,
     /// Where tables and copies of the superblock lie, by their first blocks.
-    pub(super) fixed: Arc<[(u64, Fixed)]>,
+    pub(super) fixed: Arc<[(u64, FixedMetadata)]>,
     pub(super) inodes: OrdMap<Ino, Arc<Inode>>,
     /// By directory and name.
-    pub(super) names: OrdMap<Arc<[u8]>, Named>,
+    pub(super) names: OrdMap<Arc<[u8]>, NameTarget>,
     /// How often an inode is named by a directory as being of a type.
     pub(super) links: OrdMap<Link, u32>,
     /// Runs of blocks, by their first.
     pub(super) owners: OrdMap<u64, Claim>,
-    pub(super) xattrs: OrdMap<u64, Shared>,
+    pub(super) xattrs: OrdMap<u64, XattrBlockUse>,
     /// Which inodes have which attribute block.
     pub(super) sharers: OrdSet<(u64, Ino)>,
     pub(super) faults: OrdMap<Unit, Arc<[Fault]>>,
@@ -47,7 +47,7 @@ pub struct View {
 
 /// What a name leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Named {
+pub(super) struct NameTarget {
     pub(super) ino: Ino,
     pub(super) file_type: u8,
 }
@@ -63,7 +63,7 @@ pub(super) struct Link {
 
 /// An attribute block in use.
 #[derive(Clone, Debug)]
-pub(super) struct Shared {
+pub(super) struct XattrBlockUse {
     pub(super) block: Arc<XattrBlock>,
     pub(super) faults: Arc<[super::fault::XattrFault]>,
     /// Inodes that have it.
@@ -72,7 +72,7 @@ pub(super) struct Shared {
 
 /// What lies at a place that descriptors and the layout tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fixed {
+pub(super) enum FixedMetadata {
     /// Superblock and descriptors, or copies of them.
     Head {
         group: u32,

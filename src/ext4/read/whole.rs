@@ -12,7 +12,7 @@ use super::group::{Desc, Group};
 use super::inode::{self, Slot};
 use super::layout::{Geometry, SUPER_BYTES, SUPER_OFFSET};
 use super::superblock::Super;
-use super::view::{Fixed, Unit, View};
+use super::view::{FixedMetadata, Unit, View};
 use super::work::{self, Work};
 use crate::ext4::ino::Ino;
 
@@ -139,7 +139,7 @@ impl Work<'_> {
             let start = geometry.group_start(group);
             if blocks > 0 {
                 self.set_blocks(start, blocks.into());
-                fixed.push((start, Fixed::Head { group }));
+                fixed.push((start, FixedMetadata::Head { group }));
             }
         }
         for group in 0..geometry.groups {
@@ -149,19 +149,19 @@ impl Work<'_> {
                     "block bitmap",
                     places.block_bitmap,
                     1,
-                    Fixed::BlockBitmap { group },
+                    FixedMetadata::BlockBitmap { group },
                 ),
                 (
                     "inode bitmap",
                     places.inode_bitmap,
                     1,
-                    Fixed::InodeBitmap { group },
+                    FixedMetadata::InodeBitmap { group },
                 ),
                 (
                     "inode table",
                     places.inode_table,
                     geometry.table_blocks(),
-                    Fixed::InodeTable { group },
+                    FixedMetadata::InodeTable { group },
                 ),
             ];
             for (what, block, blocks, kind) in tables {
@@ -190,7 +190,7 @@ impl Work<'_> {
     /// Inodes of a group that may be in use, none where there is no table.
     pub(super) fn visible_inodes(&self, group: u32) -> u32 {
         let desc = &self.view.groups[group as usize].desc;
-        let table = (desc.places.inode_table, Fixed::InodeTable { group });
+        let table = (desc.places.inode_table, FixedMetadata::InodeTable { group });
         if self
             .view
             .fixed

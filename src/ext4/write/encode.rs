@@ -4,7 +4,7 @@ use zerocopy::IntoBytes;
 
 use super::image::{Image, Owner};
 use super::inode::Body;
-use super::layout::{CLUSTER_BLOCKS, DESCRIPTORS_PER_BLOCK, Fixed};
+use super::layout::{CLUSTER_BLOCKS, DESCRIPTORS_PER_BLOCK, FixedBlock};
 use super::superblock::{self, Facts};
 use super::xattr::BlockPlace;
 use crate::ext4::format::{BLOCK, DESC_BYTES, GroupDesc, INODE_BYTES};
@@ -36,21 +36,21 @@ impl Image {
         }
     }
 
-    fn encode_fixed(&self, fixed: Fixed, out: &mut [u8]) {
+    fn encode_fixed(&self, fixed: FixedBlock, out: &mut [u8]) {
         match fixed {
-            Fixed::Super { group } => self.encode_super(group, out),
-            Fixed::Descriptors { index } => self.encode_descriptors(index, out),
-            Fixed::BlockBitmap { group } => {
+            FixedBlock::Super { group } => self.encode_super(group, out),
+            FixedBlock::Descriptors { index } => self.encode_descriptors(index, out),
+            FixedBlock::BlockBitmap { group } => {
                 if self.groups[group as usize].has_block_bitmap {
                     self.space.copy_bitmap(group, out);
                 }
             }
-            Fixed::InodeBitmap { group } => {
+            FixedBlock::InodeBitmap { group } => {
                 if self.groups[group as usize].has_inode_bitmap {
                     self.inodes.copy_bitmap(group, out);
                 }
             }
-            Fixed::Inodes { index } => {
+            FixedBlock::Inodes { index } => {
                 let Some((first, inodes)) = self.inodes.block(index) else {
                     return;
                 };

@@ -11,7 +11,7 @@ use super::group::Groups;
 use super::inode::Body;
 use super::inode_table::InodeTable;
 use super::layout::Layout;
-use super::xattr::Stored;
+use super::xattr::StoredSet;
 use crate::ext4::ino::Ino;
 use crate::ext4::params::{Params, Usage};
 use crate::tree::Timestamp;
@@ -46,7 +46,10 @@ pub(super) enum Owner {
     /// A long symbolic link's target or a small file's bytes.
     InBlock(Ino),
     /// Extended attributes and how many inodes share them.
-    Xattrs { sharers: u32, stored: Arc<Stored> },
+    Xattrs {
+        sharers: u32,
+        stored: Arc<StoredSet>,
+    },
     /// The journal's first block; the others are zero.
     Journal,
 }

@@ -7,7 +7,7 @@ use zerocopy::{FromZeros, IntoBytes};
 use super::dir::Dir;
 use super::error::Problem;
 use super::extents::Blocks;
-use super::xattr::Stored;
+use super::xattr::StoredSet;
 use crate::ext4::checksum::{InodeSummer, high, low};
 use crate::ext4::format::{BLOCK, INODE_BYTES, RawInode};
 use crate::tree::{DeviceNumber, Timestamp};
@@ -67,7 +67,7 @@ pub(super) struct Inode {
     pub(super) atime: PackedTime,
     pub(super) ctime: PackedTime,
     pub(super) mtime: PackedTime,
-    pub(super) xattrs: Option<Arc<Stored>>,
+    pub(super) xattrs: Option<Arc<StoredSet>>,
     pub(super) body: Body,
     pub(super) uid: u32,
     pub(super) gid: u32,

@@ -33,7 +33,7 @@ pub(super) struct Layout {
 
 /// A block whose place follows from the layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fixed {
+pub(super) enum FixedBlock {
     /// The superblock, in the copy of this group.
     Super { group: u32 },
     /// This block of a descriptor table.
@@ -173,32 +173,32 @@ impl Layout {
     }
 
     /// What lies at a block by the layout alone.
-    pub(super) fn fixed(&self, block: u32) -> Option<Fixed> {
+    pub(super) fn fixed(&self, block: u32) -> Option<FixedBlock> {
         let (group, offset) = (block / BLOCKS_PER_GROUP, block % BLOCKS_PER_GROUP);
         if group >= self.groups {
             return None;
         }
         if offset < self.copy_blocks(group) {
             return Some(match offset {
-                0 => Fixed::Super { group },
-                _ => Fixed::Descriptors { index: offset - 1 },
+                0 => FixedBlock::Super { group },
+                _ => FixedBlock::Descriptors { index: offset - 1 },
             });
         }
         let host = group - group % self.flex;
         self.fixed_in_area(host, block.checked_sub(self.flex_start(host))?)
     }
 
-    fn fixed_in_area(&self, host: u32, at: u32) -> Option<Fixed> {
+    fn fixed_in_area(&self, host: u32, at: u32) -> Option<FixedBlock> {
         let hosted = self.flex.min(self.groups - host);
         if at < self.flex {
-            return (at < hosted).then(|| Fixed::BlockBitmap { group: host + at });
+            return (at < hosted).then(|| FixedBlock::BlockBitmap { group: host + at });
         }
         if at < 2 * self.flex {
             let group = host + at - self.flex;
-            return (at - self.flex < hosted).then_some(Fixed::InodeBitmap { group });
+            return (at - self.flex < hosted).then_some(FixedBlock::InodeBitmap { group });
         }
         let at = at - 2 * self.flex;
-        (at < hosted * self.table_blocks).then(|| Fixed::Inodes {
+        (at < hosted * self.table_blocks).then(|| FixedBlock::Inodes {
             index: host * self.table_blocks + at,
         })
     }
@@ -266,18 +266,21 @@ mod tests {
                 let at = |block| layout.fixed(block);
                 assert_eq!(
                     at(layout.block_bitmap(group)),
-                    Some(Fixed::BlockBitmap { group })
+                    Some(FixedBlock::BlockBitmap { group })
                 );
                 assert_eq!(
                     at(layout.inode_bitmap(group)),
-                    Some(Fixed::InodeBitmap { group })
+                    Some(FixedBlock::InodeBitmap { group })
                 );
                 let index = group * layout.table_blocks;
-                assert_eq!(at(layout.inode_table(group)), Some(Fixed::Inodes { index }));
+                assert_eq!(
+                    at(layout.inode_table(group)),
+                    Some(FixedBlock::Inodes { index })
+                );
                 let last = index + layout.table_blocks - 1;
                 assert_eq!(
                     at(layout.inode_block(last)),
-                    Some(Fixed::Inodes { index: last })
+                    Some(FixedBlock::Inodes { index: last })
                 );
             }
         }

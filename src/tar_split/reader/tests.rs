@@ -30,7 +30,7 @@ fn entries_and_raw_bytes_come_in_order() {
             content,
         })
     };
-    let recorded = Recorded {
+    let recorded = ContentRecord {
         size: 2,
         crc64: crate::crc64::crc64(b"b\n"),
     };

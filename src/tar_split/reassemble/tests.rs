@@ -17,24 +17,24 @@ impl Contents for Files {
     fn content(
         &mut self,
         path: &[u8],
-        recorded: Recorded,
+        recorded: ContentRecord,
         sink: &mut dyn FnMut(&[u8]),
-    ) -> Result<Found, Error> {
+    ) -> Result<FileLookup, Error> {
         let path = str::from_utf8(path).unwrap();
         let blocked = path
             .match_indices('/')
             .any(|(at, _)| matches!(self.0.get(&path[..at]), Some(Some(_))));
         Ok(match self.0.get(path) {
-            None if blocked => Found::Blocked,
-            None => Found::Absent,
-            Some(None) => Found::NotRegular,
+            None if blocked => FileLookup::Blocked,
+            None => FileLookup::Absent,
+            Some(None) => FileLookup::NotRegular,
             Some(Some(text)) if text.len() as u64 != recorded.size => {
-                Found::OtherSize(text.len() as u64)
+                FileLookup::OtherSize(text.len() as u64)
             }
             Some(Some(text)) => {
                 // In pieces, as a large file comes.
                 text.as_bytes().chunks(2).for_each(sink);
-                Found::Content {
+                FileLookup::Content {
                     crc64: crc64(text.as_bytes()),
                 }
             }
@@ -88,7 +88,7 @@ fn tar_split(entries: &[(&str, &str)]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-fn run(entries: &[(&str, &str)], mut files: Files) -> (Reassembled, String) {
+fn run(entries: &[(&str, &str)], mut files: Files) -> (Reassembly, String) {
     let mut tar = Vec::new();
     let gzip = &tar_split(entries)[..];
     let done = reassemble(gzip, &mut files, &mut NoHeaders, &mut |bytes| {
@@ -125,14 +125,14 @@ fn every_file_that_differs_is_told_and_how() {
         .iter()
         .map(|one| (&one.path[..], one.found, one.excuse))
         .collect();
-    let other = Found::Content {
+    let other = FileLookup::Content {
         crc64: crc64(b"bXb"),
     };
     let expected = [
         (&b"b"[..], other, None),
-        (b"c", Found::OtherSize(2), None),
-        (b"d", Found::NotRegular, None),
-        (b"e", Found::Absent, None),
+        (b"c", FileLookup::OtherSize(2), None),
+        (b"d", FileLookup::NotRegular, None),
+        (b"e", FileLookup::Absent, None),
     ];
     assert_eq!(found, expected);
     assert_eq!(done.files, 5);

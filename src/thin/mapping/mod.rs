@@ -7,5 +7,5 @@ mod tree;
 
 pub(super) use node::{BlockTime, Child, Internal, Leaf, Node, Run};
 pub use runs::{MappedRun, Runs};
-pub use tree::{Iter, Mapped, Mapping};
+pub use tree::{DataPlace, Iter, Mapping};
 pub(super) use tree::{MAX_THIN_BLOCKS, MAX_TIME};

@@ -7,7 +7,7 @@ use std::iter::Peekable;
 use std::slice;
 use std::sync::Arc;
 
-use super::tree::{MAX_TIME, Mapped};
+use super::tree::{DataPlace, MAX_TIME};
 use crate::thin::format::TIME_BITS;
 use crate::thin::node_size::{max_entries, piece_sizes};
 
@@ -37,8 +37,8 @@ impl BlockTime {
         u32::try_from(self.0 & u64::from(MAX_TIME - 1)).expect("24 bits fit")
     }
 
-    pub(super) fn mapped(self) -> Mapped {
-        Mapped {
+    pub(super) fn mapped(self) -> DataPlace {
+        DataPlace {
             data_block: self.data_block(),
             time: self.time(),
         }
@@ -210,7 +210,7 @@ impl Leaf {
         }
     }
 
-    pub(super) fn get(&self, thin_block: u64) -> Option<Mapped> {
+    pub(super) fn get(&self, thin_block: u64) -> Option<DataPlace> {
         let after = self
             .runs
             .partition_point(|run| run.thin_block() <= thin_block);

@@ -22,14 +22,14 @@ pub(in crate::thin) const MAX_TIME: u32 = 1 << TIME_BITS;
 
 /// Where a thin block's data is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mapped {
+pub struct DataPlace {
     /// Data block of the pool, below 2^40.
     pub data_block: u64,
     /// The pool's time when it was mapped, below 2^24.
     pub time: u32,
 }
 
-/// A map from thin blocks to [`Mapped`] data blocks. Cloning is O(1) and shares everything.
+/// A map from thin blocks to [`DataPlace`] data blocks. Cloning is O(1) and shares everything.
 #[derive(Clone)]
 pub struct Mapping {
     root: Arc<Node>,
@@ -62,7 +62,7 @@ impl Mapping {
     }
 
     /// Where a thin block is mapped to, `None` if it reads as zeros.
-    pub fn get(&self, thin_block: u64) -> Option<Mapped> {
+    pub fn get(&self, thin_block: u64) -> Option<DataPlace> {
         let mut node = &self.root;
         loop {
             match &**node {
@@ -142,7 +142,7 @@ impl fmt::Debug for Mapping {
 }
 
 impl<'a> IntoIterator for &'a Mapping {
-    type Item = (u64, Mapped);
+    type Item = (u64, DataPlace);
     type IntoIter = Iter<'a>;
 
     fn into_iter(self) -> Iter<'a> {
@@ -159,7 +159,7 @@ pub struct Iter<'a> {
 }
 
 impl Iterator for Iter<'_> {
-    type Item = (u64, Mapped);
+    type Item = (u64, DataPlace);
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {

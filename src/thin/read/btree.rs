@@ -10,7 +10,7 @@ use std::sync::Arc;
 use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
-use super::node::{Parsed, parse_node};
+use super::node::{ParsedNode, parse_node};
 use crate::thin::block_kind::BlockKind;
 use crate::thin::checksum::verify;
 use crate::thin::error::{Error, Fault, malformed};
@@ -134,12 +134,12 @@ impl<'s> TreeReader<'s> {
         let node = parse_node::<V>(nr, level == 0, &block)?;
         self.note_if_sparse(nr, level, (node.len(), node.max_entries()));
         match node {
-            Parsed::Leaf { keys, values } => {
+            ParsedNode::Leaf { keys, values } => {
                 let keys = keys.iter().map(|key| key.get());
                 entries.extend(keys.zip(values.iter().copied()));
                 Ok(0)
             }
-            Parsed::Internal { keys, children } => {
+            ParsedNode::Internal { keys, children } => {
                 let mut heights = Heights::below(nr, level)?;
                 for (i, child) in children.iter().enumerate() {
                     let child = Pointer::in_node(nr, child.get());
@@ -172,8 +172,10 @@ impl TreeReader<'_> {
         let nr = pointer.to;
         let block = self.read(BlockKind::Node, nr)?;
         match parse_node::<V>(nr, level == 0, &block)? {
-            Parsed::Leaf { values, .. } => found.extend(values.iter().map(|value| (nr, *value))),
-            Parsed::Internal { children, .. } => {
+            ParsedNode::Leaf { values, .. } => {
+                found.extend(values.iter().map(|value| (nr, *value)));
+            }
+            ParsedNode::Internal { children, .. } => {
                 Heights::below(nr, level)?;
                 for child in children {
                     let child = Pointer::in_node(nr, child.get());
@@ -265,8 +267,8 @@ impl<'r, 's> MappingReader<'r, 's> {
         let fill = (parsed.len(), parsed.max_entries());
         self.blocks.note_if_sparse(nr, level, fill);
         let (node, height) = match parsed {
-            Parsed::Leaf { keys, values } => (self.leaf(nr, keys, values)?, 0),
-            Parsed::Internal { keys, children } => {
+            ParsedNode::Leaf { keys, values } => (self.leaf(nr, keys, values)?, 0),
+            ParsedNode::Internal { keys, children } => {
                 let mut heights = Heights::below(nr, level)?;
                 let mut list = Vec::with_capacity(keys.len());
                 for (i, child) in children.iter().enumerate() {

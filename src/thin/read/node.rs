@@ -12,7 +12,7 @@ use crate::thin::node_size::{KEY, max_entries, small};
 
 /// The entries of a node that was read.
 #[derive(Debug)]
-pub(super) enum Parsed<'b, V> {
+pub(super) enum ParsedNode<'b, V> {
     Leaf {
         keys: &'b [U64],
         values: &'b [V],
@@ -23,7 +23,7 @@ pub(super) enum Parsed<'b, V> {
     },
 }
 
-impl<V> Parsed<'_, V> {
+impl<V> ParsedNode<'_, V> {
     /// Entries there are.
     pub(super) fn len(&self) -> usize {
         let (Self::Leaf { keys, .. } | Self::Internal { keys, .. }) = self;
@@ -44,7 +44,11 @@ impl<V> Parsed<'_, V> {
 /// # Errors
 ///
 /// [`Error::Malformed`].
-pub(super) fn parse_node<V>(nr: u64, is_root: bool, block: &Block) -> Result<Parsed<'_, V>, Error>
+pub(super) fn parse_node<V>(
+    nr: u64,
+    is_root: bool,
+    block: &Block,
+) -> Result<ParsedNode<'_, V>, Error>
 where
     V: FromBytes + Immutable + KnownLayout + Unaligned,
 {
@@ -76,10 +80,10 @@ where
     }
     Ok(if is_leaf {
         let values = prefix(values, nr_entries);
-        Parsed::Leaf { keys, values }
+        ParsedNode::Leaf { keys, values }
     } else {
         let children = prefix(values, nr_entries);
-        Parsed::Internal { keys, children }
+        ParsedNode::Internal { keys, children }
     })
 }
 

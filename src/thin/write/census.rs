@@ -15,14 +15,14 @@ pub(super) struct Census<'p> {
     /// Devices by ascending id, each with the place of its root in `nodes`.
     pub(super) devices: Vec<(&'p Device, usize)>,
     /// Every distinct node, children before parents.
-    pub(super) nodes: Vec<Counted<'p>>,
+    pub(super) nodes: Vec<NodeCount<'p>>,
     /// References to data blocks, one for each entry of each distinct leaf.
     pub(super) data: RefCounts,
     places: HashMap<*const Node, usize>,
 }
 
 /// A node and the number of distinct pointers to it: from other nodes, or from devices.
-pub(super) struct Counted<'p> {
+pub(super) struct NodeCount<'p> {
     pub(super) node: &'p Node,
     pub(super) refs: u32,
 }
@@ -99,7 +99,7 @@ impl<'p> Census<'p> {
             }
         }
         let place = self.nodes.len();
-        self.nodes.push(Counted { node, refs: 1 });
+        self.nodes.push(NodeCount { node, refs: 1 });
         self.places.insert(Arc::as_ptr(node), place);
         Ok(place)
     }

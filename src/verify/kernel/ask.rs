@@ -15,7 +15,7 @@ use std::sync::Mutex;
 
 use nix::sys::statvfs::statvfs;
 
-use super::attach::Attached;
+use super::attach::ActiveReadOnlyPool;
 use super::device::Device;
 use super::error::{Error, Fault};
 use crate::progress::{Cancel, Progress};
@@ -35,7 +35,7 @@ const MOST_NAMES: usize = 1 << 20;
 ///
 /// [`Error::Interrupted`]; [`Error::Stuck`] when a device cannot be taken down.
 pub fn ask(
-    attached: &Attached,
+    attached: &ActiveReadOnlyPool,
     devices: &[Device],
     (jobs, cancel): (NonZeroUsize, &Cancel),
     progress: &dyn Progress,

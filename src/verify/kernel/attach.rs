@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use super::device::Device;
 use super::error::{Error, Fault};
-use super::mount::Mounted;
+use super::mount::ReadOnlyMount;
 use crate::content::pool::Pool;
-use crate::pool::device_error::{Error as DeviceError, Stuck};
+use crate::pool::device_error::{BusyDevice, Error as DeviceError};
 use crate::pool::target::{device_mapper_with_pools, expect_loops};
 use crate::pool::{Mode, Names, Status, leftovers, outlast_suspension};
 use crate::sys::block::{self, Kind};
@@ -19,7 +19,7 @@ use crate::units::Bytes;
 /// A finished pool, activated so that nothing in it can change. [`close`](Self::close) takes it down; dropping does too, as
 /// far as it can.
 #[derive(Debug)]
-pub struct Attached {
+pub struct ActiveReadOnlyPool {
     /// What thin devices are on.
     pool: String,
     /// Its name, if it is not ours.
@@ -27,7 +27,7 @@ pub struct Attached {
     marks: Marks,
     mounts: PathBuf,
     /// Ours, in the order in which they were made.
-    made: Vec<Made>,
+    made: Vec<ReadOnlyDevice>,
     files: Vec<Attachment>,
     dm: Arc<DeviceMapper>,
 }
@@ -47,7 +47,7 @@ struct Attachment {
     attached: Option<Loop>,
 }
 
-impl Attached {
+impl ActiveReadOnlyPool {
     /// Activates a pool for reading. `mounts` is an empty directory for mount points. What a killed run of this kind left is
     /// taken down first.
     ///
@@ -142,7 +142,7 @@ impl Attached {
 
     /// Makes a device; returns its number.
     fn make(&mut self, what: &str, line: &Line) -> Result<String, Error> {
-        let made = Made::new(&self.dm, &self.marks, what, line)?;
+        let made = ReadOnlyDevice::new(&self.dm, &self.marks, what, line)?;
         let number = block::number(made.rdev);
         self.made.push(made);
         Ok(number)
@@ -163,14 +163,18 @@ impl Attached {
         let node = node.map_err(Error::io(Path::new(&thin.name), "find the node of"))?;
         let at = self.mounts.join(&what);
         fs::create_dir_all(&at).map_err(Error::io(&at, "create"))?;
-        let mounted = Mounted::new((&node, thin.rdev), &at, device)?;
+        let mounted = ReadOnlyMount::new((&node, thin.rdev), &at, device)?;
         visit(&at);
         mounted.close()?;
         thin.close()
     }
 
-    fn make_thin(&self, (what, line): (&str, &Line), device: &Device) -> Result<Made, Error> {
-        let make = || Made::new(&self.dm, &self.marks, what, line);
+    fn make_thin(
+        &self,
+        (what, line): (&str, &Line),
+        device: &Device,
+    ) -> Result<ReadOnlyDevice, Error> {
+        let make = || ReadOnlyDevice::new(&self.dm, &self.marks, what, line);
         let made = match &self.given {
             Some(name) => outlast_suspension(&self.dm, name, make),
             None => make().map_err(DeviceError::from),
@@ -207,7 +211,7 @@ impl Attached {
     }
 }
 
-impl Drop for Attached {
+impl Drop for ActiveReadOnlyPool {
     fn drop(&mut self) {
         // What was made last uses what was made before.
         while self.made.pop().is_some() {}
@@ -216,7 +220,7 @@ impl Drop for Attached {
 
 impl Attachment {
     /// The kernel detaches it when nothing uses it any more, in its own time.
-    fn detach(&mut self) -> Result<Vec<Stuck>, Error> {
+    fn detach(&mut self) -> Result<Vec<BusyDevice>, Error> {
         let Some(attached) = self.attached.take() else {
             return Ok(Vec::new());
         };
@@ -225,7 +229,7 @@ impl Attachment {
         let left = loops::wait_until_detached(&self.file);
         let mut left = left.map_err(Error::io(&self.path, "find loop devices of"))?;
         left.retain(|path| *path == node);
-        let stuck = left.iter().map(|node| Stuck {
+        let stuck = left.iter().map(|node| BusyDevice {
             what: format!("{} is still attached", self.path.display()),
             command: format!("losetup -d {}", node.display()),
         });
@@ -250,14 +254,14 @@ impl Marks {
 
 /// A device of ours that cannot be written to.
 #[derive(Debug)]
-struct Made {
+struct ReadOnlyDevice {
     dm: Arc<DeviceMapper>,
     name: String,
     rdev: u64,
     active: bool,
 }
 
-impl Made {
+impl ReadOnlyDevice {
     fn new(
         dm: &Arc<DeviceMapper>,
         marks: &Marks,
@@ -290,7 +294,7 @@ impl Made {
     }
 }
 
-impl Drop for Made {
+impl Drop for ReadOnlyDevice {
     fn drop(&mut self) {
         if self.active
             && let Err(error) = self.dm.remove(&self.name)

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::device::Device;
-use crate::pool::device_error::{Error as DeviceError, Stuck};
+use crate::pool::device_error::{BusyDevice, Error as DeviceError};
 use crate::pool::leftovers;
 use crate::sys::device_mapper;
 
@@ -96,6 +96,6 @@ impl Error {
     }
 
     pub(super) fn stuck(what: String, command: String) -> Self {
-        Self::Stuck(DeviceError::Stuck(vec![Stuck { what, command }]))
+        Self::Stuck(DeviceError::Stuck(vec![BusyDevice { what, command }]))
     }
 }

@@ -7,6 +7,6 @@ mod error;
 mod mount;
 
 pub use ask::{ask, sample};
-pub use attach::Attached;
+pub use attach::ActiveReadOnlyPool;
 pub use device::Device;
 pub use error::{Error, Fault};

@@ -15,12 +15,12 @@ use crate::sys::mounts;
 
 /// A mount, which goes with this.
 #[derive(Debug)]
-pub(super) struct Mounted {
+pub(super) struct ReadOnlyMount {
     at: PathBuf,
     mounted: bool,
 }
 
-impl Mounted {
+impl ReadOnlyMount {
     /// Mounts a device, by its node and number, on a directory, which is removed in the end.
     pub(super) fn new(
         (node, rdev): (&Path, u64),
@@ -71,7 +71,7 @@ impl Mounted {
     }
 }
 
-impl Drop for Mounted {
+impl Drop for ReadOnlyMount {
     fn drop(&mut self) {
         if self.mounted
             && let Err(error) = mounts::unmount(&self.at).or_else(|_| mounts::detach(&self.at))

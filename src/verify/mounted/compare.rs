@@ -14,7 +14,7 @@ pub(super) type Origin = (usize, NodeId);
 
 /// What the comparison found.
 #[derive(Debug, Default)]
-pub(super) struct Merged {
+pub(super) struct MergeComparison {
     /// Names of the topmost layer that were looked at.
     pub(super) entries: u64,
     /// What is wrong, each with its path.
@@ -27,14 +27,14 @@ pub(super) struct Merged {
 }
 
 /// Compares everything but bytes of files. `layers` are those that the device holds the merge of, the topmost first.
-pub(super) fn compare(layers: &[&LayerTree], found: &LayerTree) -> Merged {
+pub(super) fn compare(layers: &[&LayerTree], found: &LayerTree) -> MergeComparison {
     let mut comparison = Comparison {
         layers,
         found,
         placed: HashMap::new(),
         origins: HashMap::new(),
         pending: Vec::new(),
-        merged: Merged::default(),
+        merged: MergeComparison::default(),
     };
     let mut top = Slot::default();
     for at in 0..layers.len() {
@@ -68,7 +68,7 @@ struct Comparison<'a> {
     placed: HashMap<Origin, NodeId>,
     origins: HashMap<NodeId, Origin>,
     pending: Vec<(Vec<Origin>, NodeId)>,
-    merged: Merged,
+    merged: MergeComparison,
 }
 
 impl<'a> Comparison<'a> {

@@ -3,18 +3,18 @@
 use std::fs::File;
 use std::ops::Range;
 
-use super::compare::{Merged, Origin};
+use super::compare::{MergeComparison, Origin};
 use crate::chain::Chain;
 use crate::content::{BranchFiles, Halt};
 use crate::docker::{DiffId, Owner};
 use crate::source::Layer;
 use crate::source::branch_reader::BranchReader;
-use crate::tar_split::{Contents as Source, Found, Recorded};
+use crate::tar_split::{ContentRecord, Contents as Source, FileLookup};
 use crate::tree::{LayerTree, NodeId};
-use crate::verify::context::Run;
+use crate::verify::context::Verification;
 use crate::verify::entries::Entries;
 use crate::verify::layer_report::{Contents, Faults, LayerReport, Proof, Tree};
-use crate::verify::look::Look;
+use crate::verify::look::LayerCheck;
 use crate::verify::proof::by_digest;
 use crate::verify::reasons::{CHANGED_IN_AUFS, WENT_ON};
 use crate::verify::recorded::nr_names;
@@ -23,12 +23,12 @@ use crate::verify::unpack::Unpack;
 
 /// A mounted device with all that its files are compared with.
 pub(super) struct Files<'r, 'a> {
-    pub(super) run: &'r Run<'a>,
+    pub(super) run: &'r Verification<'a>,
     /// Its tree, and where it is mounted.
     pub(super) mounted: &'r Layer,
     /// The branches, the topmost first; none if they are not all there.
     pub(super) layers: &'r [&'r Layer],
-    pub(super) merged: Option<&'r Merged>,
+    pub(super) merged: Option<&'r MergeComparison>,
     /// In which ranges of bytes the device differs from its parent.
     pub(super) changed: Option<&'r [Range<u64>]>,
     /// When the conversion noted the device, in seconds since 1970, if its container went on with it.
@@ -37,7 +37,11 @@ pub(super) struct Files<'r, 'a> {
 
 impl Files<'_, '_> {
     /// The grade of the layer's contents.
-    pub(super) fn contents(&self, look: &Look<'_, '_>, tree: &Tree) -> Result<Contents, Halt> {
+    pub(super) fn contents(
+        &self,
+        look: &LayerCheck<'_, '_>,
+        tree: &Tree,
+    ) -> Result<Contents, Halt> {
         if let Tree::ChangedSince { .. } = tree {
             return self.contents_left();
         }
@@ -292,9 +296,9 @@ impl Source for OnDevice<'_> {
     fn content(
         &mut self,
         path: &[u8],
-        recorded: Recorded,
+        recorded: ContentRecord,
         sink: &mut dyn FnMut(&[u8]),
-    ) -> Result<Found, Halt> {
+    ) -> Result<FileLookup, Halt> {
         match self.0.content(path, recorded, sink) {
             Err(Halt::Source(error)) => Err(unreadable(&error)),
             found => found,

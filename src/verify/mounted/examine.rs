@@ -12,10 +12,10 @@ use std::sync::atomic::Ordering;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
-use super::compare::{Merged, compare};
+use super::compare::{MergeComparison, compare};
 use super::contents::Files;
 use super::digest::digest;
-use super::read::{Found, read_tree};
+use super::read::{TreeRead, read_tree};
 use super::top;
 use crate::chain::Chain;
 use crate::content::Halt;
@@ -24,16 +24,16 @@ use crate::devicemapper::driver_files::FileSystem;
 use crate::docker::CacheId;
 use crate::source::Layer;
 use crate::tree::LayerTree;
-use crate::verify::context::Run;
+use crate::verify::context::Verification;
 use crate::verify::kernel::{self, Device, Fault};
 use crate::verify::layer::file_bytes;
 use crate::verify::layer_report::{Contents, Faults, LayerReport, Role, Tree};
-use crate::verify::look::Look;
-use crate::verify::opened::{Held, Opened};
+use crate::verify::look::LayerCheck;
+use crate::verify::opened::{BranchRef, OpenDevice};
 use crate::verify::out_of_reach::out_of_reach;
 use crate::verify::reach::Reach;
 use crate::verify::reasons::{NOT_AS_NOTED, NOT_UNMOUNTED};
-use crate::verify::report::{KernelWord, Mode};
+use crate::verify::report::{KernelCheck, Mode};
 use crate::verify::targets::Target;
 
 /// What a quick verification says of a device that is not in its sample.
@@ -41,8 +41,8 @@ const LEFT_OUT: &str = "it was not in the sample of a quick verification";
 
 /// Looks at a device through the kernel.
 pub(in crate::verify) fn examine(
-    run: &Run<'_>,
-    (place, opened): (usize, &Opened<'_>),
+    run: &Verification<'_>,
+    (place, opened): (usize, &OpenDevice<'_>),
     reach: &Reach,
     mut report: LayerReport,
 ) -> Result<LayerReport, Halt> {
@@ -54,8 +54,8 @@ pub(in crate::verify) fn examine(
     }
     let attached = match &reach.attached {
         Ok(attached) => attached,
-        Err(KernelWord::No { reason }) => return Ok(out_of_reach(report, reason)),
-        Err(KernelWord::Yes { .. }) => {
+        Err(KernelCheck::No { reason }) => return Ok(out_of_reach(report, reason)),
+        Err(KernelCheck::Yes { .. }) => {
             return Ok(out_of_reach(
                 report,
                 "the kernel does not activate the pool",
@@ -129,8 +129,8 @@ fn open_directory(path: &Path) -> std::io::Result<File> {
 
 /// Looks at a mounted device.
 fn inside(
-    run: &Run<'_>,
-    (place, opened): (usize, &Opened<'_>),
+    run: &Verification<'_>,
+    (place, opened): (usize, &OpenDevice<'_>),
     root: &Path,
     report: &mut LayerReport,
 ) -> Result<(), Halt> {
@@ -146,7 +146,7 @@ fn inside(
         report.tree = not_compared("it has no tree that can be read");
         return Ok(());
     };
-    let look = Look {
+    let look = LayerCheck {
         run,
         target,
         id,
@@ -156,7 +156,7 @@ fn inside(
     let noted_at = look.noted_at();
     let entries = digest(&mounted.tree);
     let is_as_noted = look.is_as_noted(Some(&entries));
-    let layers = stack.map(|all| all.iter().map(Held::layer).collect::<Vec<_>>());
+    let layers = stack.map(|all| all.iter().map(BranchRef::layer).collect::<Vec<_>>());
     let merged = layers
         .as_ref()
         .ok()
@@ -189,7 +189,7 @@ fn trees<'a>(layers: &[&'a Layer]) -> Vec<&'a LayerTree> {
 }
 
 /// The comparison with what was found beside the tree, which is of the device whatever became of aufs.
-fn merged_with(beside: &Faults, mut merged: Merged, is_as_noted: bool) -> Merged {
+fn merged_with(beside: &Faults, mut merged: MergeComparison, is_as_noted: bool) -> MergeComparison {
     merged.is_of_aufs = is_as_noted && beside.is_empty() && !merged.faults.is_empty();
     for fault in &beside.first {
         merged.faults.push(fault);
@@ -207,7 +207,7 @@ fn base_tree(entries: Faults) -> Tree {
 
 /// Reads a layer's merged tree; what the kernel cannot read is a fault of the file system.
 pub(in crate::verify) fn read(
-    run: &Run<'_>,
+    run: &Verification<'_>,
     id: &CacheId,
     root: &Path,
     report: &mut LayerReport,
@@ -220,7 +220,7 @@ pub(in crate::verify) fn read(
             return Ok(None);
         }
     };
-    let Found { tree, faults } = read_tree(&run.work, directory)?;
+    let TreeRead { tree, faults } = read_tree(&run.work, directory)?;
     for fault in faults.first {
         report.structure.push(fault);
     }
@@ -246,7 +246,7 @@ fn graded(contents: Result<Contents, Halt>) -> Result<Contents, Halt> {
     })
 }
 
-fn grade(noted_at: Option<i64>, role: Role, mounted: &Layer, merged: &Merged) -> Tree {
+fn grade(noted_at: Option<i64>, role: Role, mounted: &Layer, merged: &MergeComparison) -> Tree {
     let faults: &Faults = &merged.faults;
     if faults.is_empty() {
         return Tree::Same {

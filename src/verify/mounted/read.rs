@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, major, minor};
 
-use crate::content::{Halt, Work};
+use crate::content::{Halt, ReadJob};
 use crate::tree::{
     DeviceNumber, Kind, LayerTree, Listing, Meta, NodeId, Regular, Timestamp, Xattrs, escape,
 };
@@ -29,7 +29,7 @@ const DIRECTORY: OFlag = OFlag::O_RDONLY
 
 /// A tree that was read.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct TreeRead {
     /// All entries; no name is taken for a whiteout.
     pub(super) tree: LayerTree,
     /// What cannot be read, and files that have names elsewhere.
@@ -37,7 +37,7 @@ pub(super) struct Found {
 }
 
 /// Reads the tree below a directory.
-pub(super) fn read_tree(work: &Work<'_>, root: File) -> Result<Found, Halt> {
+pub(super) fn read_tree(work: &ReadJob<'_>, root: File) -> Result<TreeRead, Halt> {
     let mut faults = Faults::default();
     let (stat, meta) = match root.metadata().and_then(|stat| {
         let meta = meta(&at(&root, b"."), &stat)?;
@@ -47,7 +47,7 @@ pub(super) fn read_tree(work: &Work<'_>, root: File) -> Result<Found, Halt> {
         Err(error) => {
             faults.push(format_args!("/: cannot be read: {error}"));
             let tree = LayerTree::new(Meta::default());
-            return Ok(Found { tree, faults });
+            return Ok(TreeRead { tree, faults });
         }
     };
     let mut walk = Walk {
@@ -61,7 +61,7 @@ pub(super) fn read_tree(work: &Work<'_>, root: File) -> Result<Found, Halt> {
     };
     walk.run(root, stat.ino())?;
     walk.links();
-    Ok(Found {
+    Ok(TreeRead {
         tree: walk.tree,
         faults: walk.faults,
     })
@@ -75,18 +75,18 @@ struct Level {
 }
 
 /// A file of several names.
-struct Linked {
+struct HardLinkedFile {
     node: NodeId,
     names: u64,
     links: u64,
 }
 
 struct Walk<'a> {
-    work: &'a Work<'a>,
+    work: &'a ReadJob<'a>,
     device: u64,
     tree: LayerTree,
     entered: HashSet<u64>,
-    links: HashMap<u64, Linked>,
+    links: HashMap<u64, HardLinkedFile>,
     faults: Faults,
     open: Vec<Level>,
 }
@@ -211,7 +211,7 @@ impl Walk<'_> {
                 self.fault(name, "is a directory that has another name");
             }
         } else {
-            let linked = Linked {
+            let linked = HardLinkedFile {
                 node,
                 names: 1,
                 links: stat.nlink(),

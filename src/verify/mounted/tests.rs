@@ -7,11 +7,11 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use tempfile::TempDir;
 
-use super::compare::{Merged, compare};
+use super::compare::{MergeComparison, compare};
 use super::digest::digest;
 use super::read::read_tree;
 use crate::aufs::read_branch;
-use crate::content::Work;
+use crate::content::ReadJob;
 use crate::progress::{Cancel, Phase, Progress};
 use crate::tree::LayerTree;
 
@@ -74,9 +74,9 @@ fn merged() -> (TempDir, [LayerTree; 2]) {
     (dir, trees)
 }
 
-fn compared(dir: &TempDir, layers: &[LayerTree]) -> Merged {
+fn compared(dir: &TempDir, layers: &[LayerTree]) -> MergeComparison {
     let cancel = Cancel::default();
-    let work = Work::new(&cancel, &Quiet);
+    let work = ReadJob::new(&cancel, &Quiet);
     let root = File::open(dir.path().join("device")).unwrap();
     let found = read_tree(&work, root).unwrap();
     let mut merged = compare(&layers.iter().collect::<Vec<_>>(), &found.tree);
@@ -175,7 +175,7 @@ fn any_difference_is_found_and_named() {
 
 fn digest_of(dir: &TempDir) -> String {
     let cancel = Cancel::default();
-    let work = Work::new(&cancel, &Quiet);
+    let work = ReadJob::new(&cancel, &Quiet);
     let root = File::open(dir.path().join("device")).unwrap();
     digest(&read_tree(&work, root).unwrap().tree)
 }
@@ -227,7 +227,7 @@ fn a_tree_deeper_than_any_path_is_read_with_few_descriptors() {
             .into();
     }
     let cancel = Cancel::default();
-    let work = Work::new(&cancel, &Quiet);
+    let work = ReadJob::new(&cancel, &Quiet);
     let found = read_tree(&work, File::open(&device).unwrap()).unwrap();
     assert!(found.faults.is_empty(), "{:?}", found.faults);
     assert_eq!(found.tree.nr_nodes(), 2_501);

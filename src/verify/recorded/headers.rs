@@ -14,13 +14,13 @@ use crate::tree::{
     DeviceNumber, Directory, Entry, Kind, LayerTree, Meta, Node, NodeId, Timestamp, escape,
 };
 use crate::verify::layer_report::Faults;
-use crate::verify::unpack::{Unpacked, Unsure};
+use crate::verify::unpack::{UnpackedLayer, Unsure};
 
 /// What entries are compared with, in messages.
 pub(in crate::verify) const TAR: &str = "the layer's tar";
 
 /// An entry as it was found.
-struct Seen<'a> {
+struct EntryView<'a> {
     meta: &'a Meta,
     size: u64,
     target: Option<&'a [u8]>,
@@ -37,7 +37,7 @@ pub(in crate::verify) fn inode_faults(
     let mut faults = faults(
         expected,
         unsure,
-        &Seen {
+        &EntryView {
             meta: &meta,
             size: inode.size(),
             target: inode.target(),
@@ -63,7 +63,7 @@ fn node_faults(expected: &Node, unsure: Unsure, found: &Node) -> Vec<String> {
         _ => {}
     }
     let meta = &found.meta;
-    let seen = Seen {
+    let seen = EntryView {
         meta,
         size,
         target,
@@ -72,7 +72,7 @@ fn node_faults(expected: &Node, unsure: Unsure, found: &Node) -> Vec<String> {
     faults(expected, unsure, &seen)
 }
 
-fn faults(expected: &Node, unsure: Unsure, seen: &Seen<'_>) -> Vec<String> {
+fn faults(expected: &Node, unsure: Unsure, seen: &EntryView<'_>) -> Vec<String> {
     if unsure.has(Unsure::ALL) {
         return Vec::new();
     }
@@ -148,7 +148,7 @@ fn differ(what: &str, found: impl Display, expected: impl Display) -> String {
 }
 
 /// Compares a branch with what its tar makes: an entry for each of the tar's, and nothing besides.
-pub(in crate::verify) fn branch_faults(tar: &Unpacked, branch: &LayerTree) -> Faults {
+pub(in crate::verify) fn branch_faults(tar: &UnpackedLayer, branch: &LayerTree) -> Faults {
     let mut comparison = Comparison {
         tar,
         branch,
@@ -164,7 +164,7 @@ pub(in crate::verify) fn branch_faults(tar: &Unpacked, branch: &LayerTree) -> Fa
 }
 
 struct Comparison<'a> {
-    tar: &'a Unpacked,
+    tar: &'a UnpackedLayer,
     branch: &'a LayerTree,
     /// The branch's node of each node of the tar.
     found: Vec<Option<NodeId>>,

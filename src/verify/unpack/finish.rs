@@ -9,7 +9,7 @@ use crate::tree::{LayerTree, Listing, NodeId};
 
 /// A layer by its tar.
 #[derive(Debug)]
-pub(in crate::verify) struct Unpacked {
+pub(in crate::verify) struct UnpackedLayer {
     /// What the layer changes.
     pub(in crate::verify) tree: LayerTree,
     /// What is not known of each node, by its index.
@@ -20,7 +20,7 @@ pub(in crate::verify) struct Unpacked {
     pub(in crate::verify) entries: u64,
 }
 
-impl Unpacked {
+impl UnpackedLayer {
     /// What is not known of a node.
     pub(in crate::verify) fn unsure(&self, node: NodeId) -> Unsure {
         self.unsure[node.index()]
@@ -37,7 +37,7 @@ type Child = (Box<[u8]>, u32, u64);
 
 /// The tree in the making.
 struct Finish {
-    unpacked: Unpacked,
+    unpacked: UnpackedLayer,
     /// The nodes that are in the tree already, by their numbers in the tar.
     placed: Vec<Option<NodeId>>,
     children: Vec<Vec<Child>>,
@@ -50,7 +50,7 @@ impl Unpack {
     /// # Errors
     ///
     /// Why the tar does not tell.
-    pub(in crate::verify) fn finish(mut self) -> Result<Unpacked, String> {
+    pub(in crate::verify) fn finish(mut self) -> Result<UnpackedLayer, String> {
         if let Some(trouble) = self.trouble {
             return Err(trouble);
         }
@@ -61,7 +61,7 @@ impl Unpack {
         let mut placed = vec![None; self.nodes.len()];
         placed[ROOT as usize] = Some(LayerTree::ROOT);
         let mut finish = Finish {
-            unpacked: Unpacked {
+            unpacked: UnpackedLayer {
                 tree: LayerTree::new(self.nodes[0].meta.clone()),
                 unsure: vec![Unsure::ALL],
                 both: HashSet::new(),

@@ -4,6 +4,6 @@ mod finish;
 mod tar;
 mod unsure;
 
-pub(super) use finish::Unpacked;
+pub(super) use finish::UnpackedLayer;
 pub(super) use tar::Unpack;
 pub(super) use unsure::Unsure;

@@ -38,7 +38,7 @@ pub(super) const ROOT: u32 = 0;
 pub(in crate::verify) struct Unpack {
     owner: Owner,
     pub(super) nodes: Vec<Node>,
-    pub(super) names: HashMap<(u32, Box<[u8]>), Named>,
+    pub(super) names: HashMap<(u32, Box<[u8]>), NodeName>,
     /// The directory that the last entry was put in, by its path.
     last: Option<(Vec<u8>, u32)>,
     /// Entries so far.
@@ -54,13 +54,13 @@ pub(in crate::verify) struct Unpack {
 #[derive(Debug)]
 pub(in crate::verify::unpack) struct Node {
     pub(super) meta: Meta,
-    pub(super) kind: Made,
+    pub(super) kind: NodeKind,
     pub(super) unsure: Unsure,
 }
 
 /// What it is.
 #[derive(Clone, Debug)]
-pub(in crate::verify::unpack) enum Made {
+pub(in crate::verify::unpack) enum NodeKind {
     Directory,
     Regular(u64),
     Symlink(Box<[u8]>),
@@ -71,7 +71,7 @@ pub(in crate::verify::unpack) enum Made {
 
 /// What a name leads to, and which entry made it so.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::verify::unpack) struct Named {
+pub(in crate::verify::unpack) struct NodeName {
     pub(super) node: u32,
     pub(super) since: u64,
 }
@@ -95,7 +95,7 @@ impl Unpack {
     pub(in crate::verify) fn new(owner: Owner, names: usize) -> Self {
         let root = Node {
             meta: Meta::default(),
-            kind: Made::Directory,
+            kind: NodeKind::Directory,
             unsure: Unsure::ALL,
         };
         Self {
@@ -138,19 +138,19 @@ impl Unpack {
         }
         let since = self.entries;
         self.names
-            .insert((directory, name.into()), Named { node, since });
+            .insert((directory, name.into()), NodeName { node, since });
         Ok(())
     }
 
     /// What an entry makes; `None`: a further name for what another one made.
-    fn made(header: &Header) -> Result<Option<Made>, String> {
+    fn made(header: &Header) -> Result<Option<NodeKind>, String> {
         Ok(Some(match &header.kind {
-            HeaderKind::Directory => Made::Directory,
-            HeaderKind::Regular(size) => Made::Regular(*size),
-            HeaderKind::Symlink(target) => Made::Symlink(target.clone()),
-            HeaderKind::CharDevice(number) => Made::CharDevice(*number),
-            HeaderKind::BlockDevice(number) => Made::BlockDevice(*number),
-            HeaderKind::Fifo => Made::Fifo,
+            HeaderKind::Directory => NodeKind::Directory,
+            HeaderKind::Regular(size) => NodeKind::Regular(*size),
+            HeaderKind::Symlink(target) => NodeKind::Symlink(target.clone()),
+            HeaderKind::CharDevice(number) => NodeKind::CharDevice(*number),
+            HeaderKind::BlockDevice(number) => NodeKind::BlockDevice(*number),
+            HeaderKind::Fifo => NodeKind::Fifo,
             HeaderKind::HardLink(_) => return Ok(None),
             HeaderKind::Global => return Err("is no file".to_owned()),
             HeaderKind::Other(kind) => {
@@ -165,11 +165,11 @@ impl Unpack {
     /// The node of an entry: that of the directory it goes into, or a new one.
     fn node(
         &mut self,
-        before: Option<Named>,
-        made: Made,
+        before: Option<NodeName>,
+        made: NodeKind,
         header: &Header,
     ) -> Result<u32, &'static str> {
-        let is_directory = matches!(made, Made::Directory);
+        let is_directory = matches!(made, NodeKind::Directory);
         let kept = before.filter(|before| is_directory && self.is_directory(before.node));
         let node = match kept {
             Some(before) => before.node,
@@ -183,7 +183,7 @@ impl Unpack {
         Ok(node)
     }
 
-    fn add(&mut self, kind: Made, unsure: Unsure) -> Result<u32, &'static str> {
+    fn add(&mut self, kind: NodeKind, unsure: Unsure) -> Result<u32, &'static str> {
         if self.nodes.len() > self.room {
             return Err("by its tar, the layer has many times more entries than there are");
         }
@@ -246,7 +246,7 @@ impl Unpack {
         }
         let (meta, mut unsure) = self.meta(header)?;
         let slot = &mut self.nodes[node as usize];
-        if !matches!(slot.kind, Made::Symlink(_)) {
+        if !matches!(slot.kind, NodeKind::Symlink(_)) {
             if meta.mode != slot.meta.mode {
                 unsure |= Unsure::MODE;
             }
@@ -262,7 +262,7 @@ impl Unpack {
     }
 
     pub(super) fn is_directory(&self, node: u32) -> bool {
-        matches!(self.nodes[node as usize].kind, Made::Directory)
+        matches!(self.nodes[node as usize].kind, NodeKind::Directory)
     }
 
     /// The directory that a path is in, with the path's last name. What is missing on the way is made.
@@ -308,14 +308,14 @@ impl Unpack {
             let node = if let Some(named) = self.names.get(&key) {
                 named.node
             } else {
-                let node = self.add(Made::Directory, Unsure::ALL)?;
+                let node = self.add(NodeKind::Directory, Unsure::ALL)?;
                 let since = self.entries;
-                self.names.insert(key, Named { node, since });
+                self.names.insert(key, NodeName { node, since });
                 node
             };
             match &self.nodes[node as usize].kind {
-                Made::Directory => way.push(node),
-                Made::Symlink(target) if links < MAX_LINKS => {
+                NodeKind::Directory => way.push(node),
+                NodeKind::Symlink(target) if links < MAX_LINKS => {
                     links += 1;
                     if target.starts_with(b"/") {
                         way.truncate(1);
@@ -356,7 +356,7 @@ fn bytes_of(xattrs: &Xattrs) -> usize {
     xattrs.iter().map(bytes).sum()
 }
 
-impl Made {
+impl NodeKind {
     pub(super) fn kind(&self) -> Kind {
         match self {
             Self::Directory => Kind::Directory(Box::default()),

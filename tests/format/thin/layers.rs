@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use aufs2dm::thin::{Device, Mapped, Mapping, Pool, ThinId};
+use aufs2dm::thin::{DataPlace, Device, Mapping, Pool, ThinId};
 use aufs2dm::units::{DataBlocks, MetaBlocks, Sectors};
 use proptest::collection::vec;
 use proptest::option;
@@ -35,7 +35,7 @@ pub(crate) struct Told {
     pub(crate) transaction_id: u64,
     pub(crate) creation_time: u32,
     pub(crate) snapshotted_time: u32,
-    pub(crate) mappings: BTreeMap<u64, Mapped>,
+    pub(crate) mappings: BTreeMap<u64, DataPlace>,
 }
 
 /// What `thin_dump` is to tell of a pool: its time, transaction id and data blocks, then devices by id.
@@ -68,7 +68,7 @@ impl Plan {
             mappings.extend(
                 changes
                     .iter()
-                    .map(|&(thin, data_block)| (thin, Mapped { data_block, time })),
+                    .map(|&(thin, data_block)| (thin, DataPlace { data_block, time })),
             );
             devices.push(Device {
                 id: device_id(i),

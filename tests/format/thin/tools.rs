@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use aufs2dm::thin::Mapped;
+use aufs2dm::thin::DataPlace;
 use aufs2dm::units::MetaBlocks;
 
 use super::layers::{Told, ToldPool};
@@ -68,7 +68,7 @@ pub(crate) fn parse_dump(text: &str) -> ToldPool {
             for i in 0..len {
                 let data_block = data + i;
                 let time = small("time");
-                let before = mappings.insert(thin + i, Mapped { data_block, time });
+                let before = mappings.insert(thin + i, DataPlace { data_block, time });
                 assert_eq!(before, None, "mapped once");
             }
         };

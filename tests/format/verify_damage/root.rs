@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileExt, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use aufs2dm::command::{Error, Source, VerifyRequest, verify};
+use aufs2dm::command::{Error, OpenRoot, VerifyRequest, verify};
 use aufs2dm::commit;
 use aufs2dm::daemon::{Host, LockError};
 use aufs2dm::ext4::Checksums;
@@ -42,7 +42,7 @@ impl Converted {
         add_structures(&root, extra);
         add_distribution(&root.join("image/aufs/distribution"));
         let before = digests(&root);
-        let source = Source::open(request(&root, checksums)).unwrap();
+        let source = OpenRoot::open(request(&root, checksums)).unwrap();
         source.plan(&Quiet).unwrap().execute(&Quiet).unwrap();
         let mut files: Vec<PathBuf> = digests(&root)
             .into_iter()

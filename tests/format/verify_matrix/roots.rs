@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use aufs2dm::command::{Error, Source, VerifyRequest, verify};
+use aufs2dm::command::{Error, OpenRoot, VerifyRequest, verify};
 use aufs2dm::commit;
 use aufs2dm::daemon::{Host, LockError};
 use aufs2dm::ext4::Checksums;
@@ -101,7 +101,7 @@ impl Root {
         let mut request = request(&self.path(), Checksums::GroupDescriptors);
         request.base_size = Some(Bytes::mib(512));
         request.jobs = NonZeroUsize::MIN;
-        let source = Source::open(request).unwrap();
+        let source = OpenRoot::open(request).unwrap();
         source.plan(&Quiet).unwrap().execute(&Quiet).unwrap();
     }
 

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use aufs2dm::crc64::crc64;
 use aufs2dm::devicemapper::driver_files::FileSystem;
 use aufs2dm::engine::kernel::claim::{self, Claim};
-use aufs2dm::engine::kernel::{Ordered, Previous, Record, base};
+use aufs2dm::engine::kernel::{Previous, Record, RequestedTarget, base};
 use aufs2dm::pool::{Target, What};
 use aufs2dm::units::Bytes;
 use serde_json::{Value, json};
@@ -58,16 +58,16 @@ fn begin_journal(lab: &Lab, scratch: &Path, stage: &Path, pool: &Claim) -> Resul
 }
 
 /// The order that a record fits.
-pub(super) fn order_of(claim: &Claim) -> Ordered {
+pub(super) fn order_of(claim: &Claim) -> RequestedTarget {
     match claim {
-        Claim::ThinPool(pool) => Ordered {
+        Claim::ThinPool(pool) => RequestedTarget {
             target: Target::ThinPool {
                 path: Path::new("/dev/mapper").join(&pool.name),
             },
             transaction_before: pool.transaction_id,
             devices: Some(pool.last_thin_id),
         },
-        Claim::Devices(devices) => Ordered {
+        Claim::Devices(devices) => RequestedTarget {
             target: Target::Devices {
                 data: devices.data.path.clone(),
                 metadata: devices.metadata.path.clone(),

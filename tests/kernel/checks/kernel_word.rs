@@ -20,7 +20,7 @@ use aufs2dm::pool::Target;
 use aufs2dm::progress::{Cancel, Phase, Progress};
 use aufs2dm::thin::ThinId;
 use aufs2dm::units::Bytes;
-use aufs2dm::verify::kernel::{Attached, Device, Error, ask};
+use aufs2dm::verify::kernel::{ActiveReadOnlyPool, Device, Error, ask};
 use nix::unistd::{Whence, lseek};
 
 use super::expect_none;
@@ -141,7 +141,7 @@ pub(super) fn the_kernels_word_is_clean_and_changes_no_byte(
     let devices = devices(root.path())?;
     ensure!(devices.len() == pool.thin().devices.len(), "other devices");
     let mounts = directory(scratch, "mounts")?;
-    let attached = Attached::open(root.path(), &pool, &mounts)?;
+    let attached = ActiveReadOnlyPool::open(root.path(), &pool, &mounts)?;
     let faults = ask(&attached, &devices, (jobs(), &Cancel::default()), &Quiet)?;
     expect_none("the kernel", &faults)?;
     let layers = devices.iter().filter(|device| device.name != "base");
@@ -196,7 +196,7 @@ pub(super) fn what_is_damaged_the_kernel_names(lab: &Lab, scratch: &Path) -> Res
     let files = root.path().join("devicemapper/devicemapper");
     let pool = open(&root)?;
     let heard = || -> Result<Vec<String>> {
-        let attached = Attached::open(root.path(), &pool, &mounts)?;
+        let attached = ActiveReadOnlyPool::open(root.path(), &pool, &mounts)?;
         let faults = ask(&attached, &devices, (jobs(), &Cancel::default()), &Quiet)?;
         attached.close()?;
         Ok(faults.iter().map(ToString::to_string).collect())
@@ -241,7 +241,7 @@ pub(super) fn what_is_damaged_the_kernel_names(lab: &Lab, scratch: &Path) -> Res
         .filter(|fault| fault.ends_with("the kernel does not activate it"));
     ensure!(all.count() == devices.len(), "{faults:?}");
     metadata.write_all_at(&[0x55; 4], 100)?;
-    let error = Attached::open(root.path(), &pool, &mounts)
+    let error = ActiveReadOnlyPool::open(root.path(), &pool, &mounts)
         .err()
         .context("it is damaged")?;
     ensure!(matches!(error, Error::Fault(_)), "{error:?}");
@@ -266,7 +266,7 @@ pub(crate) fn hold_look(scratch: &Path) -> ! {
             Vec::new(),
         );
         let pool = open(&root)?;
-        let attached = Attached::open(root.path(), &pool, &scratch.join("mounts"))?;
+        let attached = ActiveReadOnlyPool::open(root.path(), &pool, &scratch.join("mounts"))?;
         let devices = devices(root.path())?;
         attached.with_mounted(&devices[0], &mut |_| {
             println!("held");
@@ -306,7 +306,7 @@ pub(super) fn a_look_that_was_killed_is_taken_down_by_the_next(
     aufs2dm::engine::kernel::Previous::find(root.path(), None)?.remove()?;
     let pool = open(&root)?;
     before.compare().context("after the next run's beginning")?;
-    let attached = Attached::open(root.path(), &pool, &mounts)?;
+    let attached = ActiveReadOnlyPool::open(root.path(), &pool, &mounts)?;
     let all = devices(root.path())?;
     let faults = ask(&attached, &all, (jobs(), &Cancel::default()), &Quiet)?;
     attached.close()?;

@@ -53,27 +53,27 @@ pub(super) fn run(
         .spawn()
         .map_err(run_error("start"))?;
     let ended = wait(&mut child, cancel);
-    if !matches!(ended, Ok(Ended::Alone { .. })) {
+    if !matches!(ended, Ok(ChildEnd::Alone { .. })) {
         kill(&mut child, program);
     }
     match ended.map_err(run_error("wait for"))? {
-        Ended::Alone { status, .. } if status.success() => Ok(()),
-        Ended::Alone { status, stderr } => Err(Error::Failed {
+        ChildEnd::Alone { status, .. } if status.success() => Ok(()),
+        ChildEnd::Alone { status, stderr } => Err(Error::Failed {
             device: device.to_owned(),
             program: program.to_owned(),
             status,
             said: last_lines(&stderr),
         }),
-        Ended::Cancelled => Err(Error::Interrupted),
+        ChildEnd::Cancelled => Err(Error::Interrupted),
     }
 }
 
-enum Ended {
+enum ChildEnd {
     Alone { status: ExitStatus, stderr: Vec<u8> },
     Cancelled,
 }
 
-fn wait(child: &mut Child, cancel: &Cancel) -> io::Result<Ended> {
+fn wait(child: &mut Child, cancel: &Cancel) -> io::Result<ChildEnd> {
     let mut pipe = child.stderr.take().expect("stderr is a pipe");
     // Neither a program that hangs nor one that left a child with the same stderr may hold us.
     fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
@@ -83,10 +83,10 @@ fn wait(child: &mut Child, cancel: &Cancel) -> io::Result<Ended> {
         let status = child.try_wait()?;
         drain(&mut pipe, &mut stderr)?;
         if let Some(status) = status {
-            return Ok(Ended::Alone { status, stderr });
+            return Ok(ChildEnd::Alone { status, stderr });
         }
         if cancel.is_set() {
-            return Ok(Ended::Cancelled);
+            return Ok(ChildEnd::Cancelled);
         }
         sleep(INTERVAL);
     }

@@ -5,7 +5,7 @@
 //! is [`Dir::blocks`], which may be behind until the draft has given all of them a place.
 
 use super::htree::Htree;
-use super::rules::{Rules, Touched, with};
+use super::rules::{ChangedBlocks, Rules, with};
 use crate::ext4::checksum::InodeSummer;
 use crate::ext4::ino::Ino;
 use crate::ext4::write::dirent::{self, Entries, Entry, FileType};
@@ -95,7 +95,7 @@ impl Dir {
         &mut self,
         entry: Entry<'_>,
         rules: &Rules,
-        touched: &mut Touched,
+        touched: &mut ChangedBlocks,
     ) -> Result<(), Problem> {
         match &mut self.form {
             Form::Linear(packed) => {
@@ -121,7 +121,7 @@ impl Dir {
         &mut self,
         name: &[u8],
         rules: &Rules,
-        touched: &mut Touched,
+        touched: &mut ChangedBlocks,
     ) {
         let old = self.edit(name, |packed| without(packed, name), (rules, touched));
         self.subdirectories -= u32::from(old == Some(FileType::Directory as u8));
@@ -132,7 +132,7 @@ impl Dir {
         &mut self,
         entry: Entry<'_>,
         rules: &Rules,
-        touched: &mut Touched,
+        touched: &mut ChangedBlocks,
     ) {
         let edit = |packed: &[u8]| with_other(packed, &entry);
         let old = self.edit(entry.name, edit, (rules, touched));
@@ -145,7 +145,7 @@ impl Dir {
         &mut self,
         name: &[u8],
         edit: impl Fn(&[u8]) -> Option<(Box<[u8]>, u8)>,
-        (rules, touched): (&Rules, &mut Touched),
+        (rules, touched): (&Rules, &mut ChangedBlocks),
     ) -> Option<u8> {
         match &mut self.form {
             Form::Linear(packed) => {

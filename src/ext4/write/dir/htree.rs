@@ -9,7 +9,7 @@ use std::sync::Arc;
 use imbl::{OrdMap, Vector};
 use zerocopy::IntoBytes;
 
-use super::rules::{Rules, Touched, with};
+use super::rules::{ChangedBlocks, Rules, with};
 use crate::ext4::checksum::InodeSummer;
 use crate::ext4::format::{BLOCK, DxCountLimit, DxEntry, DxRootInfo};
 use crate::ext4::hash::half_md4;
@@ -106,7 +106,7 @@ impl Htree {
         &mut self,
         entry: Entry<'_>,
         rules: &Rules,
-        touched: &mut Touched,
+        touched: &mut ChangedBlocks,
     ) -> Result<(), Problem> {
         let room = rules.leaf_room();
         let mut last = None;
@@ -174,7 +174,7 @@ impl Htree {
         &mut self,
         key: Key,
         packed: &[u8],
-        (rules, touched): (&Rules, &mut Touched),
+        (rules, touched): (&Rules, &mut ChangedBlocks),
     ) -> Result<(), Problem> {
         let mut sorted: Vec<_> = Entries(packed)
             .map(|entry| (rules.hash(entry.name), entry))
@@ -204,7 +204,7 @@ impl Htree {
         &mut self,
         key: Key,
         rules: &Rules,
-        touched: &mut Touched,
+        touched: &mut ChangedBlocks,
     ) -> Result<(), Problem> {
         if self.nodes.is_empty() {
             if self.leaves.len() < rules.root_limit() {

@@ -5,4 +5,4 @@ mod htree;
 mod rules;
 
 pub(super) use directory::Dir;
-pub(super) use rules::{Rules, Touched};
+pub(super) use rules::{ChangedBlocks, Rules};

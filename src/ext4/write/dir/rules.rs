@@ -21,7 +21,7 @@ impl Rules {
 }
 
 /// Blocks of one directory that changed, by their number in it; a block may stand there twice.
-pub(in crate::ext4::write) type Touched = Vec<u32>;
+pub(in crate::ext4::write) type ChangedBlocks = Vec<u32>;
 
 /// A packed list with one entry more.
 pub(super) fn with(packed: &[u8], entry: &Entry<'_>) -> Box<[u8]> {

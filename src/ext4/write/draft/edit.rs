@@ -9,14 +9,14 @@ use super::{data, merge, small_file};
 use crate::ext4::format::INODES_PER_BLOCK;
 use crate::ext4::ino::Ino;
 use crate::ext4::write::alloc::Open;
-use crate::ext4::write::dir::{Dir, Touched};
+use crate::ext4::write::dir::{ChangedBlocks, Dir};
 use crate::ext4::write::error::Error;
 use crate::ext4::write::extents::{Blocks, Extent};
 use crate::ext4::write::group::by_group;
 use crate::ext4::write::image::{Image, Owner};
 use crate::ext4::write::inode::Inode;
 use crate::ext4::write::layout::{CLUSTER_BLOCKS, Layout};
-use crate::ext4::write::xattr::{MAX_SHARERS, Set, Stored};
+use crate::ext4::write::xattr::{MAX_SHARERS, Set, StoredSet};
 use crate::tree::{LayerTree, Meta};
 
 impl Draft {
@@ -174,7 +174,7 @@ impl Draft {
         &mut self,
         ino: Ino,
         dir: &mut Dir,
-        touched: &Touched,
+        touched: &ChangedBlocks,
     ) -> Result<(), Error> {
         let mut logical = dir.blocks.nr_blocks();
         let grows = logical < dir.nr_blocks();
@@ -216,7 +216,7 @@ impl Draft {
     }
 
     /// Stores a set of attributes for one more inode.
-    pub(super) fn store(&mut self, set: Option<Set>) -> Result<Option<Arc<Stored>>, Error> {
+    pub(super) fn store(&mut self, set: Option<Set>) -> Result<Option<Arc<StoredSet>>, Error> {
         let Some(set) = set else { return Ok(None) };
         if let Some(stored) = self.stored.get(&set).cloned()
             && self.share(&stored)
@@ -228,7 +228,7 @@ impl Draft {
         } else {
             Some(self.take_metadata(1)?.start)
         };
-        let stored = Arc::new(Stored {
+        let stored = Arc::new(StoredSet {
             set: set.clone(),
             block,
         });
@@ -244,7 +244,7 @@ impl Draft {
     }
 
     /// Counts one more inode for a stored set, if its block takes one more.
-    fn share(&mut self, stored: &Stored) -> bool {
+    fn share(&mut self, stored: &StoredSet) -> bool {
         let Some(block) = stored.block else {
             return true;
         };

@@ -10,7 +10,7 @@ use crate::ext4::format::BLOCK;
 use crate::ext4::ino::Ino;
 use crate::ext4::params::Params;
 use crate::ext4::write::alloc::Space;
-use crate::ext4::write::dir::{Dir, Rules, Touched};
+use crate::ext4::write::dir::{ChangedBlocks, Dir, Rules};
 use crate::ext4::write::dirent::{Entry, FileType};
 use crate::ext4::write::error::{Error, Problem};
 use crate::ext4::write::extents::{Blocks, Extent};
@@ -58,7 +58,7 @@ impl Draft {
     }
 
     /// Puts the root directory back.
-    pub(super) fn put_root(&mut self, mut root: Dir, touched: &Touched) -> Result<(), Error> {
+    pub(super) fn put_root(&mut self, mut root: Dir, touched: &ChangedBlocks) -> Result<(), Error> {
         self.place_directory(Ino::ROOT, &mut root, touched)?;
         self.inode_mut(Ino::ROOT).body = Body::Directory(Arc::new(root));
         Ok(())

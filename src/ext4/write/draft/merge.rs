@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::data::{File, ranges};
 use super::state::{Draft, check_name, new_inode};
 use crate::ext4::ino::Ino;
-use crate::ext4::write::dir::{Dir, Touched};
+use crate::ext4::write::dir::{ChangedBlocks, Dir};
 use crate::ext4::write::dirent::{Entry, FileType};
 use crate::ext4::write::error::{Error, Problem};
 use crate::ext4::write::extents::Blocks;
@@ -57,7 +57,7 @@ impl<'a> Merge<'a> {
     fn enter_root(&mut self, at: &[u8]) -> Result<(), Error> {
         check_name(at).map_err(|problem| self.entry_error(LayerTree::ROOT, problem))?;
         let mut root = self.draft.root();
-        let mut touched = Touched::new();
+        let mut touched = ChangedBlocks::new();
         self.place_entry((Ino::ROOT, &mut root), (at, LayerTree::ROOT), &mut touched)?;
         if touched.is_empty() {
             return Ok(());
@@ -95,7 +95,7 @@ impl<'a> Merge<'a> {
         visit: Visit,
         listing: &Directory,
         below: Option<Arc<Dir>>,
-    ) -> Result<(Dir, Touched), Error> {
+    ) -> Result<(Dir, ChangedBlocks), Error> {
         let mut entries = Vec::with_capacity(listing.entries().len());
         for tree::Entry { name, node } in listing.entries() {
             entries.push(self.create(name, node, visit.ino)?);
@@ -124,10 +124,10 @@ impl<'a> Merge<'a> {
         visit: Visit,
         listing: &Directory,
         below: &Arc<Dir>,
-    ) -> Result<(Dir, Touched), Error> {
+    ) -> Result<(Dir, ChangedBlocks), Error> {
         let rules = self.draft.image.constants.rules;
         let mut dir = Dir::clone(below);
-        let mut touched = Touched::new();
+        let mut touched = ChangedBlocks::new();
         for name in listing.removed() {
             if let Some(ino) = dir.lookup(name, &rules).map(|entry| entry.ino) {
                 dir.remove(name, &rules, &mut touched);
@@ -145,7 +145,7 @@ impl<'a> Merge<'a> {
         &mut self,
         (parent, dir): (Ino, &mut Dir),
         (name, node): (&[u8], NodeId),
-        touched: &mut Touched,
+        touched: &mut ChangedBlocks,
     ) -> Result<(), Error> {
         let rules = self.draft.image.constants.rules;
         let old = dir

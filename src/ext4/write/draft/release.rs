@@ -5,7 +5,7 @@ use crate::ext4::ino::Ino;
 use crate::ext4::write::extents::Extent;
 use crate::ext4::write::image::Owner;
 use crate::ext4::write::inode::Body;
-use crate::ext4::write::xattr::Stored;
+use crate::ext4::write::xattr::StoredSet;
 
 impl Draft {
     /// Drops one name of an inode whose entry is gone; with the last one the inode and, for a directory, all below it.
@@ -51,7 +51,7 @@ impl Draft {
     }
 
     /// Counts one inode less for a stored set; with the last one goes its block.
-    pub(super) fn unshare(&mut self, stored: &Stored) {
+    pub(super) fn unshare(&mut self, stored: &StoredSet) {
         let Some(block) = stored.block else { return };
         match self.image.owners.get_mut(&block) {
             Some(Owner::Xattrs { sharers, .. }) if *sharers > 1 => {

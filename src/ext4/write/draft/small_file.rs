@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::state::{Draft, check_name, new_inode};
 use crate::ext4::format::BLOCK;
 use crate::ext4::ino::Ino;
-use crate::ext4::write::dir::Touched;
+use crate::ext4::write::dir::ChangedBlocks;
 use crate::ext4::write::dirent::{Entry, FileType};
 use crate::ext4::write::error::{Error, Problem};
 use crate::ext4::write::image::Owner;
@@ -34,7 +34,7 @@ pub(super) fn add(
         file_type: FileType::Regular as u8,
     };
     let mut root = draft.root();
-    let mut touched = Touched::new();
+    let mut touched = ChangedBlocks::new();
     let rules = draft.image.constants.rules;
     let old = root
         .lookup(name, &rules)

@@ -9,7 +9,7 @@ use crate::ext4::write::dirent::{FileType, MAX_NAME};
 use crate::ext4::write::error::Problem;
 use crate::ext4::write::image::Image;
 use crate::ext4::write::inode::{Body, Inode, PackedTime};
-use crate::ext4::write::xattr::{Set, Stored};
+use crate::ext4::write::xattr::{Set, StoredSet};
 use crate::tree::{Meta, NodeId};
 
 /// A child of an [`Image`] that takes changes.
@@ -22,7 +22,7 @@ pub struct Draft {
     pub(super) metadata_taken: u64,
     pub(super) data: Vec<DataRun>,
     /// Sets of attributes that this child stores already.
-    pub(super) stored: HashMap<Set, Arc<Stored>>,
+    pub(super) stored: HashMap<Set, Arc<StoredSet>>,
     pub(super) has_layer: bool,
 }
 

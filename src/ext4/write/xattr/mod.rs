@@ -3,4 +3,4 @@
 mod acl;
 mod set;
 
-pub(super) use set::{BlockPlace, MAX_SHARERS, Set, Stored};
+pub(super) use set::{BlockPlace, MAX_SHARERS, Set, StoredSet};

@@ -46,7 +46,7 @@ pub(in crate::ext4::write) struct Set(Box<[u8]>);
 
 /// A set and where it lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::ext4::write) struct Stored {
+pub(in crate::ext4::write) struct StoredSet {
     pub(in crate::ext4::write) set: Set,
     /// `None`: in the inode.
     pub(in crate::ext4::write) block: Option<u32>,
@@ -167,7 +167,7 @@ impl Set {
     }
 }
 
-impl Stored {
+impl StoredSet {
     /// The inode's part: the attributes themselves or the block's number.
     pub(in crate::ext4::write) fn encode_in_inode(&self, raw: &mut RawInode) {
         if let Some(block) = self.block {

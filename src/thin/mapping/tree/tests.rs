@@ -13,7 +13,7 @@ use crate::thin::mapping::node::MAX_ENTRIES;
 use crate::thin::mapping::node::Run;
 use crate::thin::mapping::runs::{MappedRun, Runs};
 
-type Model = BTreeMap<u64, Mapped>;
+type Model = BTreeMap<u64, DataPlace>;
 
 /// Checks a subtree's nodes; returns its height.
 fn check_node(node: &Node, is_root: bool) -> u32 {
@@ -78,7 +78,7 @@ proptest! {
         let mut versions = vec![(Mapping::new(), Model::new())];
         for (time, changes) in (0..).zip(&steps) {
             let (mapping, mut model) = versions.last().unwrap().clone();
-            model.extend(changes.iter().map(|&(thin, data_block)| (thin, Mapped { data_block, time })));
+            model.extend(changes.iter().map(|&(thin, data_block)| (thin, DataPlace { data_block, time })));
             versions.push((mapping.with(changes, time), model));
         }
         for (mapping, model) in versions {
@@ -102,7 +102,7 @@ fn three_levels_stay_even_whatever_is_inserted_where() {
     }
     assert_eq!(mapping.len(), 230_000);
     assert_eq!(mapping.get(499_999), None);
-    let expected = Mapped {
+    let expected = DataPlace {
         data_block: (1 << 20) + 7,
         time: 3,
     };

@@ -1,6 +1,6 @@
 use super::*;
 use crate::tree::{LayerTree, escape};
-use crate::verify::unpack::finish::Unpacked;
+use crate::verify::unpack::finish::UnpackedLayer;
 
 const NOBODY: Owner = Owner { uid: 0, gid: 0 };
 
@@ -33,7 +33,7 @@ fn symlink(name: &str, target: &str) -> Header {
     header(name, HeaderKind::Symlink(target.as_bytes().into()))
 }
 
-fn unpacked(owner: Owner, headers: &[Header]) -> Result<Unpacked, String> {
+fn unpacked(owner: Owner, headers: &[Header]) -> Result<UnpackedLayer, String> {
     let mut unpack = Unpack::new(owner, 0);
     for header in headers {
         unpack.header(Ok(header.clone()));
