@@ -14,7 +14,7 @@ use walkdir::{DirEntry, WalkDir};
 use super::conflict::{Conflicts, Verdicts, judge};
 use super::error::Error;
 use super::finding::Finding;
-use super::flagged::{FlagCounts, FlaggedFiles};
+use super::flagged_files::{FlagCounts, FlaggedFiles};
 use super::inode::{XattrSets, read_kind, read_meta};
 use super::names::{Name, PSEUDO_LINKS};
 use super::pseudo_link::PseudoLinks;

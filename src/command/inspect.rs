@@ -4,8 +4,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::active_run::ActiveRun;
 use super::error::Error;
-use super::running::ActiveRun;
 use crate::chain::Chain;
 use crate::commit::{CommitRecord, Conversion, JournalState, State};
 use crate::date;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::error::Error;
 use super::interruption::{Interruption, Remains};
-use super::order::RecordedOptions;
+use super::recorded_options::RecordedOptions;
 use crate::commit::{self, Leftover, State};
 use crate::engine;
 use crate::shell::own;

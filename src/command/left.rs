@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::error::Error;
-use super::order::RecordedOptions;
+use super::recorded_options::RecordedOptions;
 use crate::commit::{Conversion, JournalState, Leftover};
 use crate::engine::kernel::{Previous, Record, RequestedTarget};
 

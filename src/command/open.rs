@@ -6,16 +6,16 @@ use rayon::prelude::*;
 use uuid::Uuid;
 
 use super::dead_end::dead_end;
+use super::earlier_run::EarlierRun;
 use super::error::Error;
 use super::keep_out::keep_docker_out;
 use super::left::left_by;
 use super::mounted::expect_unmounted;
 use super::open_root::OpenRoot;
-use super::order::{PlanRecord, RecordedOptions};
 use super::planned_conversion::PlannedConversion;
 use super::read::{read_layers, switch_configs};
+use super::recorded_options::{PlanRecord, RecordedOptions};
 use super::request::{Request, ResumeRequest};
-use super::resumed::EarlierRun;
 use super::store_times::Stores;
 use super::whole_source::{expect_store_of, expect_whole_source};
 use super::writer::CheckedTarget;

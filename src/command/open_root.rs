@@ -1,7 +1,7 @@
 //! A root that was opened to be converted.
 
+use super::earlier_run::EarlierRun;
 use super::request::Request;
-use super::resumed::EarlierRun;
 use super::store_times::Stores;
 use super::writer::CheckedTarget;
 use crate::commit::RootLock;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::lost_flags::LostFlags;
 use super::open_root::OpenRoot;
-use super::order::RecordedOptions;
+use super::recorded_options::RecordedOptions;
 use super::writer::EngineJob;
 use crate::aufs::Counts;
 use crate::commit::EditedConfig;

@@ -5,7 +5,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use super::error::Error;
-use super::order::RecordedOptions;
+use super::recorded_options::RecordedOptions;
 use super::request::VerifyRequest;
 use crate::commit::{CommitRecord, Conversion};
 use crate::pool::target::Target;

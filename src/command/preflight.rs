@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::statvfs::statvfs;
 
+use super::earlier_run::EarlierRun;
 use super::error::Error;
 use super::read_only::read_only;
-use super::resumed::EarlierRun;
 use super::writer::EngineJob;
 use crate::commit::has_own_mount;
 use crate::daemon::first_start::Switch;

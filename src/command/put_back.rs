@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::error::Error;
-use super::held::LockedRoot;
+use super::locked_root::LockedRoot;
 use crate::commit::{Conversion, State};
 use crate::daemon::Host;
 use crate::progress::Cancel;

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use super::commit::Commit;
 use super::error::Error;
-use super::held::LockedRoot;
-use super::order::RecordedOptions;
+use super::locked_root::LockedRoot;
 use super::read_only::expect_writable;
+use super::recorded_options::RecordedOptions;
 use super::request::{MayLose, ResumeRequest, RollbackRequest};
 use super::rollback::rollback;
 use crate::commit::{

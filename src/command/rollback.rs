@@ -6,12 +6,12 @@ use serde::Serialize;
 
 use super::dead_end::{dead_end, missing_of_aufs};
 use super::error::Error;
-use super::held::LockedRoot;
 use super::left::left_by_conversion;
-use super::order::RecordedOptions;
+use super::locked_root::LockedRoot;
 use super::pool_of::recorded_target;
 use super::put_back::put_aufs_side_back;
 use super::read_only::expect_writable;
+use super::recorded_options::RecordedOptions;
 use super::request::RollbackRequest;
 use super::verify::device_side;
 use super::way_back::{Flaw, expect_right};

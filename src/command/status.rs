@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::active_run::ActiveRun;
 use super::conditions::written_since;
 use super::dead_end::dead_end;
 use super::error::Error;
-use super::order::RecordedOptions;
-use super::running::ActiveRun;
+use super::recorded_options::RecordedOptions;
 use crate::chain::Chain;
 use crate::commit::{
     AufsChanges, Changes, CommitRecord, Conversion, Depth, JournalState, State, VerificationRecord,

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::lost_flags::LostFlags;
 use super::planned_conversion::PlannedConversion;
 use super::writer::EngineJob;
-use super::written::WrittenPool;
+use super::written_pool::WrittenPool;
 use crate::commit::EditedConfig;
 use crate::daemon::first_start::{Switch, is_applied, settings_file};
 use crate::devicemapper::driver_files::FileSystem;

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use super::dead_end::dead_end;
 use super::error::Error;
-use super::held::LockedRoot;
 use super::left::left_by_conversion;
+use super::locked_root::LockedRoot;
 use super::mount_times::mounts;
 use super::mounted::expect_unmounted;
 use super::planned_conversion::PlannedConversion;

@@ -7,10 +7,10 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use super::error::Error;
-use super::order::{
+use super::read::{layer_of, read_branch};
+use super::recorded_options::{
     PlanRecord, RecordedOptions, images_without_layers, started_at, with_own_layer,
 };
-use super::read::{layer_of, read_branch};
 use crate::chain::Chain;
 use crate::commit::{JournalState, Leftover, State};
 use crate::docker::{

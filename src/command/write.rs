@@ -12,7 +12,7 @@ use super::preflight;
 use super::summary::{Outcome, Summary};
 use super::verify::{digests, noted, staged_report};
 use super::writer::EngineJob;
-use super::written::WrittenPool;
+use super::written_pool::WrittenPool;
 use crate::chain::Chain;
 use crate::commit::{self, BranchesRead, ProgressFile, Record, Stage, VerificationRecord};
 use crate::daemon::check_devices;

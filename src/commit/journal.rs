@@ -24,7 +24,7 @@ use super::removal::Removal;
 use super::second_place::SecondPlace;
 use super::state::State;
 use super::times::Times;
-use super::verified::Verifications;
+use super::verification::Verifications;
 use crate::chain::Chain;
 use crate::crc64::crc64;
 use crate::path_kind::is_there;

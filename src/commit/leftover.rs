@@ -7,7 +7,7 @@ use super::journal::JournalState;
 use super::moves::Roots;
 use super::remove::expect_unmounted_stage;
 use super::state::State;
-use super::{area, beside, originals, second_place};
+use super::{area, originals, second_place, second_staging as beside};
 use crate::docker::{Dir, FileKind};
 use crate::staging::{JOURNAL, STAGE_NAME};
 

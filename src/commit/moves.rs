@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::durable::sync_directory;
 use super::error::Error;
-use super::kept::note_flag;
 use super::originals::is_only_copy;
 use super::regular_files::look;
+use super::remainder::note_flag;
 use crate::removal::Remainder;
 
 /// One step. Paths are relative: `from`, `stood` and `original` to the staging directory, that of the configs for a file, and `to` to

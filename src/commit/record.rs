@@ -10,7 +10,7 @@ use super::moves::Move;
 use super::removal::Removal;
 use super::second_place::SecondPlace;
 use super::times::Times;
-use super::verified::VerificationRecord;
+use super::verification::VerificationRecord;
 use crate::daemon::first_start::Switch;
 
 /// One line.

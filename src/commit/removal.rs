@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::stamp::Pieces;
+use super::pieces::Pieces;
 use crate::staging::STAGE_NAME;
 
 /// The removal of the aufs side.
@@ -94,7 +94,7 @@ impl Removal {
 impl WaitingPlace {
     /// The two sides, by the names that [`Pieces`] gives them.
     pub(super) fn sides(&self) -> [(&'static str, PathBuf); 2] {
-        let [aufs, image] = super::stamp::SIDES;
+        let [aufs, image] = super::pieces::SIDES;
         [
             (aufs, self.aufs_in.join(aufs)),
             (image, self.image_in.join(image)),

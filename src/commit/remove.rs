@@ -4,9 +4,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::error::Error;
-use super::kept::{all_removed, look_at_flag};
+use super::remainder::{all_removed, look_at_flag};
 use super::sums::PARTS;
-use super::{beside, second_place};
+use super::{second_place, second_staging as beside};
 use crate::engine::kernel::claim;
 use crate::mount_table::{Table, Visibility};
 use crate::removal::{Cause, Remainder, remove};

@@ -40,7 +40,7 @@ use super::remove::{expect_unmounted_stage, remove_leftover, remove_part, remove
 use super::state::State;
 use super::switch::{self, ExpectAlone, OnDaemonFailure};
 use super::times::Times;
-use super::{beside, others, second_place};
+use super::{others, second_place, second_staging as beside};
 use crate::chain::Chain;
 use crate::daemon::first_start::Switch;
 use crate::engine::kernel::claim;

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use super::changes::Changes;
 use super::clock::now;
 use super::content::new_objects;
 use super::error::Error;
 use super::journal::Journal;
 use super::moves::{Roots, UndoOutcome};
 use super::record::{Record, SwitchPlan};
-use super::since::Changes;
 use super::whereabouts::Whereabouts;
 use crate::chain::Chain;
 use crate::daemon::NotAlone;

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::halt::Halt;
 use super::lookup::{Finder, Names, Place, Step};
 use super::once::Once;
-use super::work::ReadJob;
+use super::read_job::ReadJob;
 use crate::aufs;
 use crate::crc64::Crc64;
 use crate::docker::CacheId;

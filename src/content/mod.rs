@@ -9,13 +9,13 @@ mod last_mount;
 mod lookup;
 mod once;
 pub mod pool;
-mod work;
-mod written;
+mod read_job;
+mod write_checksums;
 
 pub(crate) use branch::{BranchFiles, PIECE, read_branch};
 pub(crate) use device::{DeviceFiles, DeviceTree, TarFiles, is_directory, stretches};
 pub(crate) use halt::Halt;
 pub use last_mount::{WrittenAt, mounted_since_noted};
 pub(crate) use last_mount::{last_mount, noted_at};
-pub(crate) use work::ReadJob;
-pub(crate) use written::WriteChecksums;
+pub(crate) use read_job::ReadJob;
+pub(crate) use write_checksums::WriteChecksums;

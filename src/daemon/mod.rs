@@ -13,14 +13,14 @@ mod devices;
 mod finding;
 pub mod first_start;
 mod mounts;
-mod named;
 mod pid_file;
+mod pid_file_entries;
 mod pid_files;
 mod processes;
 
 pub use check::{check_devices, check_stopped};
 pub use finding::{Finding, Host, Notice, RunningDocker};
 pub use mounts::{MountPlace, mount_of, mounts_in_the_way};
-pub use named::{PidFileEntry, PidFileOwner, named};
 pub use pid_file::{Hold, LockError, PidFileLock};
+pub use pid_file_entries::{PidFileEntry, PidFileOwner, named};
 pub use pid_files::{NotAlone, PidFiles};

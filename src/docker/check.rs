@@ -5,13 +5,13 @@ use std::path::PathBuf;
 
 use super::container::Container;
 use super::container_state::Status;
+use super::diagnostics::{Diagnostics, Subject};
 use super::fault::Fault;
 use super::id::{CacheId, ChainId, ContainerId, ImageId};
 use super::image::Images;
 use super::layer::Layers;
 use super::model::Use;
 use super::mount::{Mount, Mounts};
-use super::notes::{Diagnostics, Subject};
 use super::reference::Reference;
 use super::stack::Stack;
 use super::users::{Names, Users};

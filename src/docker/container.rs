@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 
 use super::container_state::{RestartPolicy, Status};
+use super::diagnostics::{Diagnostics, Subject};
 use super::driver::{driver_in, driver_of, is_aufs};
 use super::fault::Fault;
 use super::files::{Dir, FileKind};
 use super::id::{ContainerId, ImageId};
 use super::json::{JsonError, Object};
-use super::notes::{Diagnostics, Subject};
 use super::warning::{Leftover, Warning};
 
 /// The config of Docker 1.10 and later.

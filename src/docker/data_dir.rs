@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::container::{Container, read_containers};
+use super::diagnostics::Diagnostics;
 use super::error::Error;
 use super::files::{Dir, ReadError};
-use super::notes::Diagnostics;
 
 /// A data directory. Whether Docker is at work on it can be told without looking at a driver's part of it.
 #[derive(Debug)]

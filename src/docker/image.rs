@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt;
 
+use super::diagnostics::{Diagnostics, Subject};
 use super::fault::Fault;
 use super::files::{Dir, FileKind};
 use super::id::{ChainId, DiffId, ImageId};
 use super::json::{JsonError, Object};
-use super::notes::{Diagnostics, Subject};
 use super::reference::Reference;
 use super::warning::{Leftover, Warning};
 

@@ -5,11 +5,11 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+use super::diagnostics::{Diagnostics, Subject};
 use super::fault::Fault;
 use super::files::Dir;
 use super::id::{CacheId, ChainId, DiffId, IdError};
 use super::image::is_store_dir;
-use super::notes::{Diagnostics, Subject};
 use super::warning::{Leftover, Warning};
 use crate::tree::escape;
 use crate::units::Bytes;

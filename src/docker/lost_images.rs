@@ -6,12 +6,12 @@
 use std::collections::HashSet;
 use std::path::Path;
 
+use super::diagnostics::Diagnostics;
 use super::files::{Dir, ReadError};
 use super::id::{ChainId, ImageId};
 use super::image::{Image, Images};
 use super::layer::Layers;
 use super::mount::Mounts;
-use super::notes::Diagnostics;
 use crate::shell::word;
 use crate::tree::shown;
 

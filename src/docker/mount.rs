@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+use super::diagnostics::{Diagnostics, Subject};
 use super::files::Dir;
 use super::id::{ChainId, ContainerId, MountId};
 use super::image::is_store_dir;
 use super::layer::{read_id, read_id_if_any};
-use super::notes::{Diagnostics, Subject};
 use super::warning::{Leftover, Warning};
 
 /// The aufs layers of one container.

@@ -5,10 +5,10 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+use super::diagnostics::{Diagnostics, Subject};
 use super::fault::Fault;
 use super::files::{Dir, FileKind};
 use super::id::CacheId;
-use super::notes::{Diagnostics, Subject};
 use super::warning::{Leftover, Warning};
 use crate::tree::escape;
 

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::check::Stores;
 use super::container::read_containers;
+use super::diagnostics::{Diagnostics, Subject};
 use super::driver::is_aufs;
 use super::error::Problem;
 use super::files::{Dir, ReadError};
@@ -18,7 +19,6 @@ use super::image::{Images, check_images, read_references};
 use super::layer::Layers;
 use super::model::Use;
 use super::mount::Mounts;
-use super::notes::{Diagnostics, Subject};
 use super::stack::Stack;
 use super::survey::settle;
 use super::users::{Hits, Users};

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::check::Stores;
 use super::container::{Container, read_containers};
+use super::diagnostics::{Diagnostics, Subject};
 use super::driver::is_aufs;
 use super::error::{Error, Problem};
 use super::fault::Fault;
@@ -17,7 +18,6 @@ use super::image::{Images, check_images, read_references};
 use super::layer::Layers;
 use super::model::{AufsLayer, Model, OrphanReason, Use};
 use super::mount::Mounts;
-use super::notes::{Diagnostics, Subject};
 use super::root::Root;
 use super::stack::Stack;
 use super::users::Users;

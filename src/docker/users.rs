@@ -5,8 +5,8 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
+use super::diagnostics::Subject;
 use super::id::{CacheId, ContainerId, ImageId};
-use super::notes::Subject;
 use super::reference::Reference;
 use crate::tree::escape;
 

@@ -16,7 +16,7 @@ use nix::sys::statvfs::{FsFlags, fstatvfs};
 use nix::unistd::syncfs;
 
 use super::device_error::Error;
-use super::shared::PoolHandle;
+use super::pool_handle::PoolHandle;
 use crate::devicemapper::driver_files::FileSystem;
 use crate::sys::device_mapper::Line;
 use crate::sys::{block, mounts};

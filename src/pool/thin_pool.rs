@@ -10,7 +10,7 @@ use super::backing::Backing;
 use super::device_error::{BusyDevice, Error};
 use super::in_use;
 use super::names::{Names, What};
-use super::shared::{PoolHandle, lock};
+use super::pool_handle::{PoolHandle, lock};
 use super::status::{
     ERROR_IF_NO_SPACE, ERROR_IF_NO_SPACE_SINCE, PoolTable, Problem, Status, THIN_POOL,
 };

@@ -10,7 +10,7 @@ use std::time::Duration;
 use nix::sys::signal::SigSet;
 
 use super::device_error::Error;
-use super::shared::PoolHandle;
+use super::pool_handle::PoolHandle;
 use super::status::Problem;
 use super::thin_pool::Pool;
 

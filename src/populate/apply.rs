@@ -18,10 +18,10 @@ use std::sync::Arc;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 
-use super::crew::Workers;
 use super::directories::Directories;
 use super::error::{Error, failed};
 use super::outline::{self, Outline};
+use super::workers::Workers;
 use super::{entries, links, sync};
 use crate::progress::{Cancel, Progress};
 use crate::source::Layer;

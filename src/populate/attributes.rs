@@ -20,8 +20,8 @@ use nix::sys::utsname::uname;
 use nix::unistd::{Gid, Uid, fchown, fchownat, getegid, geteuid};
 use xattr::FileExt;
 
-use super::crew::Workers;
 use super::error::{ClampedTime, Failure, failed};
+use super::workers::Workers;
 use crate::tree::{Meta, Timestamp, Xattrs, escape};
 
 const OWNER: &str = "set the owner";

@@ -5,9 +5,9 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
-use super::crew::Workers;
 use super::error::{Error, Failure};
 use super::outline::data;
+use super::workers::Workers;
 use crate::source::branch_reader::{BranchReader, SourceFile};
 use crate::tree::{NodeId, Regular};
 

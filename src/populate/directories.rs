@@ -14,10 +14,10 @@ use rayon::Scope;
 use xattr::FileExt;
 
 use super::attributes::{self, Start};
-use super::crew::Workers;
 use super::error::{Error, Failure, failed};
 use super::outline::{Outline, cut};
 use super::remove::{empty, remove};
+use super::workers::Workers;
 use crate::source::Layer;
 use crate::tree::{self, Kind, LayerTree, NodeId, Xattrs, escape};
 

@@ -10,12 +10,12 @@ use nix::unistd::symlinkat;
 
 use super::attributes::{self, NewEntry, Start};
 use super::copy::CopySource;
-use super::crew::Workers;
 use super::directories::Directories;
 use super::error::{Error, Failure, failed};
 use super::large;
 use super::outline::{Outline, Piece, Sort, sort};
 use super::remove::remove;
+use super::workers::Workers;
 use crate::source::Cursor;
 use crate::tree::{DeviceNumber, Entry, Kind, Regular};
 

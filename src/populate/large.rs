@@ -9,11 +9,11 @@ use rayon::Scope;
 
 use super::attributes::{self, Start};
 use super::copy::{BUFFER, Copy, set_size};
-use super::crew::Workers;
 use super::directories::Directories;
 use super::entries::Directory;
 use super::error::{Error, failed};
 use super::outline::{Place, shares};
+use super::workers::Workers;
 use crate::source::branch_reader::{BranchReader, SourceFile};
 use crate::tree::NodeId;
 

@@ -3,11 +3,11 @@
 use nix::fcntl::AtFlags;
 use nix::unistd::linkat;
 
-use super::crew::Workers;
 use super::directories::Directories;
 use super::entries::Directory;
 use super::error::{Error, failed};
 use super::outline::{Outline, Place, cut};
+use super::workers::Workers;
 
 /// Makes all further names.
 pub(super) fn make<'s>(

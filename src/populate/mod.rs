@@ -3,7 +3,6 @@
 mod apply;
 mod attributes;
 mod copy;
-mod crew;
 mod directories;
 mod entries;
 mod error;
@@ -12,6 +11,7 @@ mod links;
 mod outline;
 mod remove;
 mod sync;
+mod workers;
 
 pub use apply::{ApplyOptions, DESCRIPTORS_PER_THREAD, apply, data_bytes, sync_files};
 pub use error::{ClampedTime, Error};

@@ -4,10 +4,10 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 use nix::unistd::fsync;
 
-use super::crew::Workers;
 use super::directories::Directories;
 use super::error::{Error, failed};
 use super::outline::{Outline, Piece, Sort, data, sort};
+use super::workers::Workers;
 
 const FILE: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_NOFOLLOW)

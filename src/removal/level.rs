@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 
-use super::kept::Cause;
+use super::remainder::Cause;
 use crate::sys::{Identity, Immutability};
 
 pub(super) const DIRECTORY: OFlag = OFlag::O_RDONLY

@@ -7,9 +7,9 @@
 //! It knows nothing of Docker. What is mounted where, in other mount namespaces too, is looked for
 //! [before](crate::mount_table).
 
-mod kept;
 mod level;
+mod remainder;
 mod walk;
 
-pub use kept::{Cause, Obstacle, Remainder};
+pub use remainder::{Cause, Obstacle, Remainder};
 pub use walk::{remove, remove_unless};

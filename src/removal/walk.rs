@@ -11,8 +11,8 @@ use nix::fcntl::{AtFlags, openat};
 use nix::sys::stat::{Mode, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use super::kept::{Cause, Obstacle, Remainder};
 use super::level::{DIRECTORY, Level};
+use super::remainder::{Cause, Obstacle, Remainder};
 use crate::sys::{Identity, frozen_name};
 
 /// As many directories are open at once, or fewer where the process may not have so many.

@@ -3,17 +3,17 @@
 use std::fs::File;
 use std::io::Seek;
 
-use super::blame::BytesThen;
 use super::bytes::Bytes;
 use super::compare::EntryComparison;
+use super::conversion_notes::BytesThen;
 use super::delta;
 use super::entries::Entries;
+use super::faults_by_side::FaultsBySide;
 use super::layer_report::{Contents, Faults, LayerReport, Proof};
 use super::proof::{ProofOutcome, by_checksums, by_digest};
 use super::reasons::{CHANGED_IN_AUFS, WENT_ON};
 use super::recorded::nr_names;
 use super::unpack::Unpack;
-use super::whose::FaultsBySide;
 use crate::chain::Chain;
 use crate::content::pool::ThinDevice;
 use crate::content::{

@@ -5,7 +5,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::delta::{self, add_bytes};
 use super::layer_report::{Contents, Faults, LayerReport};
-use super::opened::OpenDevice;
+use super::open_device::OpenDevice;
 use crate::content::{DeviceFiles, DeviceTree, Halt, ReadJob};
 use crate::ext4::Ino;
 

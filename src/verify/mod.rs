@@ -4,23 +4,24 @@
 //! so a mistake of the writers is not repeated here. What is proven and how: `docs/verification.md`.
 
 mod attributes;
-mod blame;
 mod bytes;
 mod carried;
 mod compare;
 mod contents;
-mod context;
+mod conversion_notes;
 mod coverage;
 mod damage;
 mod delta;
 mod entries;
 mod error;
+mod faults_by_side;
 pub mod kernel;
+mod kernel_check;
 mod layer;
+mod layer_check;
 mod layer_report;
-mod look;
 mod mounted;
-mod opened;
+mod open_device;
 mod out_of_reach;
 mod paths;
 mod pool_state;
@@ -37,10 +38,9 @@ mod start;
 mod stores;
 mod targets;
 mod unpack;
-mod whose;
-mod word;
+mod verification;
 
-pub use blame::{BranchNow, ConversionNotes};
+pub use conversion_notes::{BranchNow, ConversionNotes};
 pub use coverage::{Coverage, LayerCounts, Omission, Reason};
 pub use damage::LayerDamage;
 pub use error::Error;

@@ -1,7 +1,7 @@
 //! Devices that are there, but of which nothing can be said.
 
 use super::layer_report::{Contents, LayerReport, Role, Tree};
-use super::opened::OpenDevice;
+use super::open_device::OpenDevice;
 
 /// Whether what is read of a device's ext4 is not what it holds.
 pub(super) fn needs_recovery(opened: &OpenDevice<'_>) -> bool {

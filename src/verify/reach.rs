@@ -3,9 +3,9 @@
 use std::sync::atomic::AtomicUsize;
 
 use super::kernel::ActiveReadOnlyPool;
+use super::kernel_check::word_of;
 use super::report::KernelCheck;
 use super::request::Request;
-use super::word::word_of;
 use crate::content::pool::Pool;
 
 /// The pool as the kernel has it, or why it has it not.

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::Path;
 
-use super::blame::ConversionNotes;
+use super::conversion_notes::ConversionNotes;
 use super::damage::LayerDamage;
 use super::report::Mode;
 use crate::docker::StorePaths;

@@ -5,11 +5,11 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::begun::{StartedRun, claim_of};
 use super::claim::Claim;
 use super::error::Error;
 use super::place::Place;
 use super::resume;
+use super::started_run::{StartedRun, claim_of};
 use crate::devicemapper::driver_files::DEFAULT_BLOCK_SIZE;
 use crate::engine::checkpoint::Checkpoints;
 use crate::engine::left_file;

@@ -80,7 +80,7 @@ impl Build<'_> {
                 .then_some(self.plan.bytes_per_inode),
             cancel: self.options.cancel.clone(),
         };
-        let made = base::make(self.options.programs, thin.path(), &options);
+        let made = base::mkfs::make(self.options.programs, thin.path(), &options);
         let flushed = thin.flush();
         let closed = thin.close();
         let uuid = made?;

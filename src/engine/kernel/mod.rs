@@ -2,26 +2,26 @@
 
 pub mod base;
 mod begin;
-mod begun;
 mod build;
-mod built;
 pub mod claim;
 mod driver_files;
 mod error;
-mod ordered;
+mod finished_pool;
 mod other_root;
 mod place;
 mod pool_claim;
 mod previous;
+mod requested_target;
 mod resume;
 mod run;
 mod same_pool;
+mod started_run;
 mod still_there;
 mod take_back;
 
-pub use built::FinishedPool;
 pub use error::Error;
-pub use ordered::RequestedTarget;
+pub use finished_pool::FinishedPool;
 pub use place::{Options, Place};
 pub use previous::{Previous, Record};
+pub use requested_target::RequestedTarget;
 pub use run::write;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::claim::{self, Claim};
 use super::error::Error;
-use super::ordered::RequestedTarget;
 use super::other_root;
+use super::requested_target::RequestedTarget;
 use super::still_there::{expect_content, expect_pool};
 use super::take_back::{expect_ours, not_taken_back, take_back};
 use crate::pool::Names;

@@ -15,11 +15,11 @@ use std::path::Path;
 use uuid::Uuid;
 
 use super::base;
-use super::begun::{StartedRun, claim_of};
 use super::claim::{self, Claim};
 use super::driver_files::DriverFiles;
 use super::error::Error;
 use super::place::Place;
+use super::started_run::{StartedRun, claim_of};
 use super::take_back::PlannedIds;
 use crate::devicemapper::driver_files::DEFAULT_BLOCK_SIZE;
 use crate::engine::left_file;
@@ -132,7 +132,7 @@ fn expect_made(plan: &Plan, held: &Contents, kept: &HashSet<ThinId>) -> Result<(
 fn expect_base(plan: &Plan, pool: &Pool, claim: Option<&Claim>) -> Result<Uuid, Error> {
     let id = plan.devices[0].thin_id;
     let thin = pool.activate(id, plan.base_size, What::Base)?;
-    let found = base::uuid(thin.path(), plan.file_system);
+    let found = base::mkfs::uuid(thin.path(), plan.file_system);
     thin.close()?;
     let path = Path::new("/dev/mapper").join(pool.name());
     let Some(uuid) = found? else {

@@ -8,12 +8,12 @@ use std::num::NonZeroUsize;
 use nix::sys::signal::SigSet;
 
 use super::begin;
-use super::begun::StartedRun;
 use super::build::Build;
-use super::built::FinishedPool;
 use super::claim::Claim;
 use super::error::Error;
+use super::finished_pool::FinishedPool;
 use super::place::{Options, Place};
+use super::started_run::StartedRun;
 use crate::engine::checkpoint::Ledger;
 use crate::plan::Plan;
 use crate::pool::device_error::Error as DeviceError;

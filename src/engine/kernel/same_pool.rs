@@ -72,7 +72,7 @@ fn file_system(data: &Path, device: &Device, block: Bytes) -> Result<Option<Uuid
     };
     let mut first = [0; 4096];
     block::read_direct(data, place, &mut first).map_err(Error::io(data, "read"))?;
-    Ok(base::uuid_in(&first))
+    Ok(base::mkfs::uuid_in(&first))
 }
 
 #[cfg(test)]

@@ -110,7 +110,7 @@ impl Image {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ext4::{Delta, Draft};
+    use crate::ext4::write::draft::{Delta, Draft};
 
     #[test]
     fn images_go_to_other_threads() {

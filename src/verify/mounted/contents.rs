@@ -11,15 +11,15 @@ use crate::source::Layer;
 use crate::source::branch_reader::BranchReader;
 use crate::tar_split::{ContentRecord, Contents as Source, FileLookup};
 use crate::tree::{LayerTree, NodeId};
-use crate::verify::context::Verification;
 use crate::verify::entries::Entries;
+use crate::verify::layer_check::LayerCheck;
 use crate::verify::layer_report::{Contents, Faults, LayerReport, Proof, Tree};
-use crate::verify::look::LayerCheck;
 use crate::verify::proof::by_digest;
 use crate::verify::reasons::{CHANGED_IN_AUFS, WENT_ON};
 use crate::verify::recorded::nr_names;
 use crate::verify::report::Mode;
 use crate::verify::unpack::Unpack;
+use crate::verify::verification::Verification;
 
 /// A mounted device with all that its files are compared with.
 pub(super) struct Files<'r, 'a> {

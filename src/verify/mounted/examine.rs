@@ -24,17 +24,17 @@ use crate::devicemapper::driver_files::FileSystem;
 use crate::docker::CacheId;
 use crate::source::Layer;
 use crate::tree::LayerTree;
-use crate::verify::context::Verification;
 use crate::verify::kernel::{self, Device, Fault};
 use crate::verify::layer::file_bytes;
+use crate::verify::layer_check::LayerCheck;
 use crate::verify::layer_report::{Contents, Faults, LayerReport, Role, Tree};
-use crate::verify::look::LayerCheck;
-use crate::verify::opened::{BranchRef, OpenDevice};
+use crate::verify::open_device::{BranchRef, OpenDevice};
 use crate::verify::out_of_reach::out_of_reach;
 use crate::verify::reach::Reach;
 use crate::verify::reasons::{NOT_AS_NOTED, NOT_UNMOUNTED};
 use crate::verify::report::{KernelCheck, Mode};
 use crate::verify::targets::Target;
+use crate::verify::verification::Verification;
 
 /// What a quick verification says of a device that is not in its sample.
 const LEFT_OUT: &str = "it was not in the sample of a quick verification";

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::FileExt;
 
 use super::*;
-use crate::content::pool::Place;
+use crate::content::pool::device::Place;
 use crate::ext4::read::ReadAt;
 use crate::thin::{Device, Mapping};
 use crate::units::{DataBlocks, MetaBlocks, Sectors};

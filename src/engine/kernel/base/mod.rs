@@ -6,5 +6,4 @@ pub(super) mod mkfs;
 mod superblock;
 
 pub use error::{Error, Options};
-pub(super) use mkfs::uuid_in;
 pub use mkfs::{Programs, find_programs, find_programs_in, make, uuid};

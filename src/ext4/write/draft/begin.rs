@@ -2,7 +2,7 @@
 
 use super::empty::format_draft;
 use super::state::{Delta, Draft};
-use crate::ext4::Params;
+use crate::ext4::params::Params;
 use crate::ext4::write::error::Error;
 use crate::ext4::write::image::Image;
 

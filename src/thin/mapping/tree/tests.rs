@@ -9,8 +9,7 @@ use proptest::prelude::{ProptestConfig, Strategy, prop_assert, prop_assert_eq, p
 
 use super::*;
 use crate::thin::mapping::changes::Comparison;
-use crate::thin::mapping::node::MAX_ENTRIES;
-use crate::thin::mapping::node::Run;
+use crate::thin::mapping::node::{MAX_ENTRIES, Run};
 use crate::thin::mapping::runs::{MappedRun, Runs};
 
 type Model = BTreeMap<u64, DataPlace>;

@@ -1,8 +1,8 @@
 //! One layer under examination, with the device it lies on.
 
-use super::context::Verification;
-use super::opened::OpenDevice;
+use super::open_device::OpenDevice;
 use super::targets::Target;
+use super::verification::Verification;
 use crate::docker::CacheId;
 
 /// A layer, looked at.

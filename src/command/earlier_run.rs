@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use super::error::Error;
-use super::order::{PlanRecord, RecordedOptions};
+use super::recorded_options::{PlanRecord, RecordedOptions};
 use super::request::{Request, ResumeRequest};
 use crate::commit::{Leftover, State};
 use crate::plan::{self, DeviceIndex};

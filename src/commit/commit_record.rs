@@ -16,7 +16,7 @@ use super::error::Error;
 use super::journal::JournalState;
 use super::regular_files::read_regular;
 use super::removal::StoreOfAufs;
-use super::verified::VerificationRecord;
+use super::verification::VerificationRecord;
 use crate::date;
 use crate::shell::own;
 use crate::verify::LayerDamage;

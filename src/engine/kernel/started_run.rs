@@ -30,13 +30,11 @@ pub(super) fn claim_of(plan: &Plan, target: &Target) -> Result<Option<Claim>, Er
             Some(Claim::Devices(claim::Devices {
                 data: look(data)?,
                 metadata: look(metadata)?,
-                last_thin_id: crate::engine::kernel::pool_claim::last_thin_id(plan),
+                last_thin_id: super::pool_claim::last_thin_id(plan),
                 boot_id: claim::boot_id().map_err(Error::io(metadata, "find out the boot of"))?,
                 base_uuid: None,
             }))
         }
-        Target::ThinPool { path } => Some(Claim::ThinPool(
-            crate::engine::kernel::pool_claim::claim(path, plan)?,
-        )),
+        Target::ThinPool { path } => Some(Claim::ThinPool(super::pool_claim::claim(path, plan)?)),
     })
 }

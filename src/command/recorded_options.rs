@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::begun_at::ConversionOrigin;
+use super::conversion_origin::ConversionOrigin;
 use super::request::Request;
 use super::writer::{EngineJob, Writer, pool_options};
 use crate::commit::{EditedConfig, JournalState};

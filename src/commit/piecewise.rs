@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 
 use super::error::Error;
+use super::pieces::{SIDES, pieces_in, place};
 use super::removal::{GOING, WaitingPlace};
-use super::stamp::{SIDES, pieces_in, place};
 use super::sums::PARTS;
 use crate::removal::{Cause, Obstacle, Remainder, remove_unless};
 use crate::sys::frozen;

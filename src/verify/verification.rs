@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
 
-use super::blame::ConversionNotes;
+use super::conversion_notes::ConversionNotes;
 use super::damage::LayerDamage;
 use super::layer_report::LayerReport;
 use super::reach::Reach;
