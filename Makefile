@@ -27,7 +27,7 @@ check: deps ## formatting, lints, documentation, licences
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 	@tests/lab/deny.sh
 
-test: deps lab ## every test: in-file, format, command line, and the lab (real kernel, real Docker)
+test: deps lab ## every test: in-file, library, command line, and the lab (real kernel, real Docker)
 	$(CARGO) test --locked --features kernel-tests
 
 bench: deps ## the figures of docs/benchmarks.md

@@ -3,7 +3,7 @@
 // The figures are what a benchmark is for.
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
-#[path = "../../tests/format/ext4_build.rs"]
+#[path = "../../tests/library/ext4/write/build.rs"]
 mod ext4_build;
 
 use std::fs;

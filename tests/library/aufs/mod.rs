@@ -1,0 +1,6 @@
+//! Branches of aufs, read.
+
+mod branch;
+mod fixture;
+mod hostile;
+mod merge;

@@ -1,0 +1,4 @@
+//! The daemon and its first start.
+
+mod check;
+mod first_start;

@@ -1,0 +1,3 @@
+//! Thin pools in the kernel.
+
+mod leftovers;

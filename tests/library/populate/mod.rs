@@ -1,0 +1,5 @@
+//! Trees brought into mounted file systems.
+
+mod apply;
+mod hostile;
+mod refusals;
