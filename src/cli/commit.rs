@@ -12,7 +12,7 @@ use super::output::{print, print_json};
 use super::printable::printable;
 use super::remarks::write_damage;
 use super::signals::cancel_by_signals;
-use crate::command as convert;
+use crate::command;
 use crate::command::{Commit, MayLose};
 use crate::daemon::first_start::told_aufs;
 use crate::progress::Cancel;
@@ -23,7 +23,7 @@ use crate::tree::shown;
 pub(super) fn run(args: &CommitArgs) -> anyhow::Result<()> {
     let cancel = cancel_by_signals()?;
     let place = args.at.place("commit")?;
-    let told = |error: convert::Error| error.told(&place.root, "commit");
+    let told = |error: command::Error| error.told(&place.root, "commit");
     let may_lose = MayLose {
         left_out: args.drop_left_out,
         aufs_changes: args.drop_aufs_changes,
@@ -106,7 +106,7 @@ fn confirmed(discard: &Commit, told_aufs: Option<String>, cancel: &Cancel) -> an
     drop(stderr);
     match answer(cancel) {
         Some(answer) => Ok(answer.context("stdin: cannot read the answer")?.trim() == "yes"),
-        None => Err(convert::Error::Interrupted
+        None => Err(command::Error::Interrupted
             .told(discard.root(), "commit")
             .into()),
     }

@@ -13,7 +13,7 @@ use super::progress::for_stderr;
 use super::quiet::keep_access_times;
 use super::remarks::{write_damage, write_flags};
 use super::signals::cancel_by_signals;
-use crate::command as convert;
+use crate::command;
 use crate::command::{
     OpenRoot, PlannedConversion, Request, ResumeOutcome, ResumeRequest, Summary, Writer, finish,
     status,
@@ -38,7 +38,7 @@ pub(super) fn run(args: &ConvertArgs) -> anyhow::Result<()> {
     keep_access_times(&place.root);
     let Place { root, host } = place.clone();
     let source = match OpenRoot::open(request(args, place, (writer, cancel.clone()))) {
-        Err(error @ convert::Error::AlreadyConverted { .. }) => {
+        Err(error @ command::Error::AlreadyConverted { .. }) => {
             log::warn!("{error}; nothing was done");
             return if args.root.json {
                 print_json(&status(&root, &host)?)
@@ -94,7 +94,7 @@ pub(super) fn resume(args: &ResumeArgs) -> anyhow::Result<()> {
         leave_aufs_changes: args.leave_aufs_changes,
     };
     let path = request.root.clone();
-    let told = |error: convert::Error| error.told(&path, "resume");
+    let told = |error: command::Error| error.told(&path, "resume");
     let ended = match finish(&request).map_err(told)? {
         ResumeOutcome::Nothing => None,
         ResumeOutcome::Converted => Some("is converted already; nothing was done"),

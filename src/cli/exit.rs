@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use nix::unistd::geteuid;
 
 use super::log_format::tell_error;
-use crate::command as convert;
+use crate::command;
 use crate::commit::{self, CommitRecord, Conversion, State};
 use crate::daemon::RunningDocker;
 use crate::docker::{self, Inventory, Problem};
@@ -62,16 +62,16 @@ fn message(error: &anyhow::Error) -> String {
         return damaged(path, problems);
     }
     match error.downcast_ref() {
-        Some(convert::Error::Running(RunningDocker::Found { findings })) if findings.len() > 1 => {
+        Some(command::Error::Running(RunningDocker::Found { findings })) if findings.len() > 1 => {
             listing("docker is not stopped:".to_owned(), findings, "")
         }
-        Some(convert::Error::Obstacles {
+        Some(command::Error::Obstacles {
             path,
             kept,
             obstacles,
         }) if obstacles.len() > 1 => {
-            let head = format!("{}:", convert::head_of_obstacles(path, *kept));
-            listing(head, obstacles, "") + &convert::end_of_obstacles(path, *kept)
+            let head = format!("{}:", command::head_of_obstacles(path, *kept));
+            listing(head, obstacles, "") + &command::end_of_obstacles(path, *kept)
         }
         _ => without_aufs(error).unwrap_or_else(|| format!("{error:#}")),
     }
@@ -117,7 +117,7 @@ fn without_aufs(error: &anyhow::Error) -> Option<String> {
     #[allow(clippy::manual_let_else)] // one pattern of both would be harder to read
     let root = match (docker_error(error), error.downcast_ref()) {
         (Some(docker::Error::NotAufs { path, .. }), _)
-        | (_, Some(convert::Error::NothingToResume { path })) => path,
+        | (_, Some(command::Error::NothingToResume { path })) => path,
         _ => return None,
     };
     let meaning = match (CommitRecord::read(root), begun(root)) {
@@ -162,21 +162,21 @@ fn listing(mut text: String, items: &[impl Display], all: &str) -> String {
     text
 }
 
-/// The parts' errors are transparent in [`convert::Error`], so they are no causes of their own in the chain.
+/// The parts' errors are transparent in [`command::Error`], so they are no causes of their own in the chain.
 fn exit_of(error: &anyhow::Error) -> Exit {
     if error.is::<FaultsFound>() {
         return Exit::Wrong;
     }
     match error.downcast_ref() {
-        Some(convert::Error::Stopped(_)) => Exit::Interrupted,
-        Some(convert::Error::Commit(
+        Some(command::Error::Stopped(_)) => Exit::Interrupted,
+        Some(command::Error::Commit(
             commit::Error::HalfWay { .. }
             | commit::Error::StuckHalfWay { .. }
             | commit::Error::TakingBack { .. }
             | commit::Error::SettingOut { .. }
             | commit::Error::Removing { .. },
         )) => Exit::HalfWay,
-        Some(convert::Error::Wrong { .. }) => Exit::Wrong,
+        Some(command::Error::Wrong { .. }) => Exit::Wrong,
         _ => Exit::Failed,
     }
 }
@@ -195,7 +195,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 /// The model's error, of any command.
 fn docker_error(error: &anyhow::Error) -> Option<&docker::Error> {
     match error.downcast_ref() {
-        Some(convert::Error::Docker(source)) => Some(source),
+        Some(command::Error::Docker(source)) => Some(source),
         _ => error.downcast_ref(),
     }
 }
@@ -206,7 +206,7 @@ fn is_in_a_device(error: &anyhow::Error) -> bool {
     use crate::populate;
     matches!(
         error.downcast_ref(),
-        Some(convert::Error::Kernel(Error::Populate(
+        Some(command::Error::Kernel(Error::Populate(
             populate::Error::Target { .. }
         )))
     )
@@ -263,7 +263,7 @@ mod tests {
             source: full(),
         };
         for (error, word) in [(in_a_device, "--base-size"), (below, "Docker root")] {
-            let hints = hints(&convert::Error::Kernel(error).into());
+            let hints = hints(&command::Error::Kernel(error).into());
             assert!(hints.len() == 1 && hints[0].contains(word), "{hints:?}");
         }
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use super::args::{BegunArgs, RootArgs};
-use crate::command as convert;
+use crate::command;
 use crate::command::ConversionOrigin;
 use crate::daemon::Host;
 use crate::daemon::config::{Likeness, data_root, default_pid_file};
@@ -86,7 +86,7 @@ pub(super) enum PlaceError {
     OtherPidFile(Box<PlaceMismatch>),
     /// The journal cannot be read.
     #[error(transparent)]
-    Journal(#[from] convert::Error),
+    Journal(#[from] command::Error),
 }
 
 /// What is given, or goes without saying, is not what the conversion was begun with.
@@ -180,7 +180,7 @@ impl BegunArgs {
     pub(super) fn place(&self, verb: &str) -> Result<Place, PlaceError> {
         let mut given = self.given()?;
         let root = self.root.the_root();
-        if let Some(begun) = ConversionOrigin::find(&root).map_err(convert::Error::Commit)? {
+        if let Some(begun) = ConversionOrigin::find(&root).map_err(command::Error::Commit)? {
             let at = PlaceComparison {
                 root: &root,
                 verb,

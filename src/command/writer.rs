@@ -102,7 +102,7 @@ impl Writer {
 
     fn ready(
         &self,
-        check: impl FnOnce(&Target) -> Result<Facts, crate::pool::device_error::Error>,
+        check: impl FnOnce(&Target) -> Result<Facts, crate::pool::DeviceError>,
     ) -> Result<CheckedTarget, Error> {
         Ok(match self {
             Self::Direct => CheckedTarget::Direct,

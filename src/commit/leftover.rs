@@ -7,7 +7,7 @@ use super::journal::JournalState;
 use super::moves::Roots;
 use super::remove::expect_unmounted_stage;
 use super::state::State;
-use super::{area, originals, second_place, second_staging as beside};
+use super::{area, originals, second_place, second_staging};
 use crate::docker::{Dir, FileKind};
 use crate::staging::{JOURNAL, STAGE_NAME};
 
@@ -41,13 +41,15 @@ impl Leftover {
         let place = area::open_beside(root)?;
         let Some(area) = area::open(root)? else {
             return match place {
-                Some(place) if beside::is_begun(&place)? => Err(lost(place.path().to_owned())),
+                Some(place) if second_staging::is_begun(&place)? => {
+                    Err(lost(place.path().to_owned()))
+                }
                 _ => Ok(Self::None),
             };
         };
         match JournalState::read(&path)? {
             Some(mut story) => {
-                beside::check(root, &story, place.as_ref())?;
+                second_staging::check(root, &story, place.as_ref())?;
                 let configs = second_place::configs(root, &path, story.beside.as_ref());
                 story.settle(Roots {
                     root,
@@ -91,7 +93,7 @@ fn begun_without_journal(
     place: Option<&Dir>,
 ) -> Result<Option<PathBuf>, Error> {
     if let Some(place) = place
-        && beside::is_begun(place)?
+        && second_staging::is_begun(place)?
     {
         return Ok(Some(place.path().to_owned()));
     }

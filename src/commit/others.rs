@@ -19,7 +19,7 @@ use super::removal::GOING;
 use super::state::State;
 use super::store_files::{is_digest, is_dockers, is_random};
 use super::walk::walk;
-use super::{commit_record as committed, progress_file, second_place};
+use super::{commit_record, progress_file, second_place};
 use crate::devicemapper::driver_files::{BASE_FILE, DEVICE_SET_FILE, TRANSACTION_FILE};
 use crate::engine::kernel::claim;
 use crate::path_kind::is_directory;
@@ -33,7 +33,7 @@ const IN_STAGE: [&str; 6] = [
     progress_file::FILE,
     progress_file::NEW_FILE,
     // One that a kill has left is written anew.
-    committed::NEW_FILE,
+    commit_record::NEW_FILE,
 ];
 
 /// The driver's file before it is renamed: this and a number.

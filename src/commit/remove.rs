@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::error::Error;
 use super::remainder::{all_removed, look_at_flag};
 use super::sums::PARTS;
-use super::{second_place, second_staging as beside};
+use super::{second_place, second_staging};
 use crate::engine::kernel::claim;
 use crate::mount_table::{Table, Visibility};
 use crate::removal::{Cause, Remainder, remove};
@@ -116,7 +116,7 @@ pub(super) fn expect_changeable(root: &Path) -> Result<(), Error> {
 /// [`Error::Mounted`], [`Error::NotRemoved`].
 pub fn remove_leftover(path: &Path) -> Result<(), Error> {
     expect_unmounted_stage(above(path))?;
-    let kept = beside::remove(above(path), path)?;
+    let kept = second_staging::remove(above(path), path)?;
     all_removed(&second_place::place(above(path)), kept)?;
     all_removed(path, remove(path))
 }
@@ -131,7 +131,7 @@ pub(super) fn remove_stage(path: &Path) -> Result<(), Error> {
             kept.extend(remove(&entry));
         }
     }
-    kept.extend(beside::remove(above(path), path)?);
+    kept.extend(second_staging::remove(above(path), path)?);
     if kept.is_empty() {
         kept = remove(&path.join(JOURNAL));
     }

@@ -22,7 +22,7 @@ use super::state::State;
 use super::store_files::IMAGE_NAMES;
 use super::sums::PARTS;
 use super::switch::{ExpectAlone, not_alone};
-use super::{second_staging as beside, size};
+use super::{second_staging, size};
 use crate::path_kind::is_there;
 use crate::units::Bytes;
 use crate::{docker, tree};
@@ -60,7 +60,7 @@ impl Conversion {
             .join("aufs")
             .symlink_metadata()
             .is_ok_and(|meta| meta.is_symlink());
-        is_link || beside::is_own_mount(&self.root, "aufs").unwrap_or(false)
+        is_link || second_staging::is_own_mount(&self.root, "aufs").unwrap_or(false)
     }
 
     /// Makes sure that what waits beside an `aufs` that stays is there to be removed: behind a mount that is gone nothing would be seen of

@@ -40,7 +40,7 @@ use super::remove::{expect_unmounted_stage, remove_leftover, remove_part, remove
 use super::state::State;
 use super::switch::{self, ExpectAlone, OnDaemonFailure};
 use super::times::Times;
-use super::{others, second_place, second_staging as beside};
+use super::{others, second_place, second_staging};
 use crate::chain::Chain;
 use crate::daemon::first_start::Switch;
 use crate::engine::kernel::claim;
@@ -162,7 +162,7 @@ impl Stage {
             keep: false,
             untold: OnDaemonFailure::TakeBack,
         };
-        let beside = beside::create(root, &stage.journal)?;
+        let beside = second_staging::create(root, &stage.journal)?;
         stage.configs = second_place::configs(root, &stage.path, beside.as_ref());
         Ok(stage)
     }
@@ -185,7 +185,7 @@ impl Stage {
             remove_part(&path.join(name))?;
         }
         let beside = match beside {
-            None => beside::create(root, &journal)?,
+            None => second_staging::create(root, &journal)?,
             known => known,
         };
         let configs = second_place::configs(root, &path, beside.as_ref());

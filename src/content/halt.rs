@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::docker::ReadError;
-use crate::source::branch_reader::Error as SourceError;
+use crate::source::SourceError;
 use crate::{aufs, tar_split};
 
 /// What keeps one layer from being verified.

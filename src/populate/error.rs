@@ -6,7 +6,7 @@ use std::io;
 use nix::errno::Errno;
 
 use crate::docker::CacheId;
-use crate::source::{Layer, branch_reader as source};
+use crate::source::{Layer, branch_reader};
 use crate::tree::{NodeId, Timestamp, escape};
 
 /// Why a layer cannot be applied.
@@ -14,7 +14,7 @@ use crate::tree::{NodeId, Timestamp, escape};
 pub enum Error {
     /// A file of the branch cannot be read, or is not what it was when the plan was made.
     #[error(transparent)]
-    Source(#[from] source::Error),
+    Source(#[from] branch_reader::Error),
     /// The file system that is written refuses something, has no room, or fails.
     #[error("layer {layer}: {path}: cannot {op} in the new file system")]
     Target {

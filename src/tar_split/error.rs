@@ -2,7 +2,9 @@
 
 use std::io::{self};
 
-use super::reader::MAX_LINE;
+/// Longest line accepted. Writers cut raw segments at 1 MiB, older ones keep a tar's trailing padding in one piece,
+/// which is 10 KiB for every writer of tars in use.
+pub(super) const MAX_LINE: usize = 16 * 1024 * 1024;
 
 /// What is wrong with a tar-split file. Lines count from 1.
 #[derive(Debug, thiserror::Error)]

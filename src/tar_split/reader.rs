@@ -11,11 +11,9 @@ use flate2::bufread::MultiGzDecoder;
 use serde::Deserialize;
 
 use super::budget::{Budget, CountingReader};
-use super::error::Error;
+use super::error::{Error, MAX_LINE};
 
-/// Longest line accepted. Writers cut raw segments at 1 MiB, older ones keep a tar's trailing padding in one piece,
-/// which is 10 KiB for every writer of tars in use.
-pub(super) const MAX_LINE: usize = 16 * 1024 * 1024; // base64 of nearly 12 MiB
+// base64 of nearly 12 MiB
 
 /// `type` of a tar entry. Source: vbatts/tar-split v0.12.1 tar/storage/entry.go, `FileType`.
 const FILE_TYPE: i64 = 1;

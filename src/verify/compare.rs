@@ -16,6 +16,7 @@ use crate::devicemapper::{ID_FILE, ROOTFS};
 use crate::ext4::Ino;
 use crate::ext4::read::{Inode, Type, View};
 use crate::tree::{Directory, Kind, LayerTree, NodeId, escape};
+use crate::verify::reasons::TAR;
 
 /// A layer's device, the one it is a snapshot of, and what aufs has of the layer.
 #[derive(Clone, Copy)]
@@ -32,11 +33,7 @@ pub(super) struct Sides<'a> {
 impl Sides<'_> {
     /// What the device is compared with.
     fn other(&self) -> &'static str {
-        if self.tar.is_some() {
-            recorded::TAR
-        } else {
-            "aufs"
-        }
+        if self.tar.is_some() { TAR } else { "aufs" }
     }
 }
 

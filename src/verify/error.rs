@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use crate::chain::Chain;
 use crate::docker::ReadError;
+use crate::pool::DeviceError;
 use crate::pool::Problem;
-use crate::pool::device_error::Error as DeviceError;
 use crate::shell::word;
 use crate::tree::shown;
 

@@ -9,8 +9,8 @@ use super::request::{Ask, Request};
 use crate::chain::Chain;
 use crate::content::pool::Pool;
 use crate::devicemapper::driver_files::FileSystem;
-use crate::devicemapper::{DeviceFiles, driver_files as devicemapper};
-use crate::pool::device_error::Error as DeviceError;
+use crate::devicemapper::{DeviceFiles, driver_files};
+use crate::pool::DeviceError;
 use crate::progress::{Phase, Progress};
 use crate::thin::ThinId;
 
@@ -88,7 +88,7 @@ fn hear(
 /// All devices that Docker's files name; of another number than the pool's they are told elsewhere.
 fn devices(files: &DeviceFiles) -> Vec<Device> {
     let file_system = files.set.map_or(FileSystem::Ext4, |set| set.file_system);
-    let device = |name: String, device: &devicemapper::Device| {
+    let device = |name: String, device: &driver_files::Device| {
         let id = ThinId::new(device.id().get()).ok()?;
         Some(Device {
             id,

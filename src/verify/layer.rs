@@ -10,7 +10,7 @@ use super::bytes::Bytes;
 use super::compare::{EntryComparison, Sides, compare};
 use super::contents::{ContentsMode, ContentsVerdict, Subject};
 use super::conversion_notes::{BranchNow, BytesThen};
-use super::layer_check::LayerCheck;
+use super::layer_check::{LayerCheck, file_bytes};
 use super::layer_report::{Contents, Faults, LayerReport, Role, Tree};
 use super::open_device::{BranchRef, OpenDevice, Stack};
 use super::out_of_reach::{needs_recovery, out_of_reach};
@@ -19,7 +19,7 @@ use super::report::Mode;
 use super::space::compare_space;
 use super::targets::Target;
 use super::verification::Verification;
-use super::{carried, delta, mounted, open_device as opened};
+use super::{carried, delta, mounted, open_device};
 use crate::chain::Chain;
 use crate::content::pool::ThinDevice;
 use crate::content::{DeviceTree, Halt, last_mount, noted_at, read_branch, stretches};
@@ -28,7 +28,7 @@ use crate::docker::{self, CacheId, ChainId, DiffId, Hits};
 use crate::ext4::Ino;
 use crate::ext4::read::{ReadAt, Type, View};
 use crate::source::Layer;
-use crate::tree::{LayerTree, escape};
+use crate::tree::escape;
 use crate::{tar_split, units};
 
 /// Opens and checks a target's device. `Err` tells why there is none.
@@ -99,7 +99,7 @@ fn stack_of<'a>(run: &Verification<'a>, place: usize, below: Option<&OpenDevice<
             Err(halt) => Err(Chain(&halt).to_string()),
         },
     };
-    opened::stack(own, below)
+    open_device::stack(own, below)
 }
 
 /// All that is known of a target.
@@ -226,14 +226,6 @@ fn begun(
             .and_then(|opened| last_mount(&opened.device)),
         hits: target.id.as_ref().map_or_else(Hits::default, users),
     }
-}
-
-/// The sizes of all regular files of a layer.
-pub(super) fn file_bytes(tree: &LayerTree) -> u64 {
-    let sizes = tree
-        .nodes()
-        .filter_map(|(node, _)| Some(tree.regular(node)?.size));
-    sizes.fold(0, u64::saturating_add)
 }
 
 /// What is wrong with a device's file system, without what is wrong with its parent's already.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::error::Error;
 use crate::content::pool::{self, Pool};
-use crate::pool::device_error::Error as DeviceError;
+use crate::pool::DeviceError;
 use crate::pool::target::Target;
 use crate::pool::{ActivePool, Problem, Refusal, volume_at};
 use crate::shell::word;

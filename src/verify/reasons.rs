@@ -1,5 +1,8 @@
 //! Reasons why something of a layer is not verified, as the report words them.
 
+/// What entries are compared with.
+pub(super) const TAR: &str = "the layer's tar";
+
 /// Why nothing is said of a file system whose journal has not been replayed.
 pub(super) const NOT_UNMOUNTED: &str = "its file system was not unmounted, and its journal has changes that are not in their places yet; the \
      kernel puts them there once Docker mounts it, as when its container is started and stopped";

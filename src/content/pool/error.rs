@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::pool::device_error::Error as DeviceError;
+use crate::pool::DeviceError;
 use crate::thin;
 use crate::tree::shown;
 use crate::units::Bytes;

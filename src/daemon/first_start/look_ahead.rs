@@ -11,7 +11,7 @@ use crate::chain::Chain;
 use crate::daemon::config::{Directive, HostFiles, InstalledDocker, Setting, Settings};
 use crate::daemon::finding::Host;
 use crate::devicemapper::storage_option::Verdict;
-use crate::devicemapper::{Target, Version, storage_option as option};
+use crate::devicemapper::{Target, Version, storage_option};
 use crate::docker::{Model, Root};
 use crate::tree::shown;
 
@@ -182,7 +182,7 @@ impl View<'_> {
         let options: Vec<_> = told.iter().map(|one| &*one.value).collect();
         let mut findings = Vec::new();
         for told in &told {
-            match option::judge(&told.value, self.target, self.version) {
+            match storage_option::judge(&told.value, self.target, self.version) {
                 Verdict::Fits => {}
                 Verdict::Odd(why) => {
                     findings.push(Finding::warning("option-odd", format!("{told}: {why}")));
@@ -192,10 +192,10 @@ impl View<'_> {
                 }
             }
         }
-        if let Some(why) = option::judge_all(&options, self.version) {
+        if let Some(why) = storage_option::judge_all(&options, self.version) {
             findings.push(Finding::refusal("option-refused", why));
         }
-        let missing = option::missing(&options, self.target);
+        let missing = storage_option::missing(&options, self.target);
         if !missing.is_empty() {
             let message = format!(
                 "storage-opts: {} is missing: without it Docker looks for loop files, makes new ones and does not start; \
@@ -206,7 +206,7 @@ impl View<'_> {
             findings.push(Finding::refusal("option-missing", message));
         }
         let has_udev = UDEV.iter().any(|path| self.files.exists(Path::new(path)));
-        if !has_udev && !option::overrides_udev_check(&options) {
+        if !has_udev && !storage_option::overrides_udev_check(&options) {
             findings.push(Finding::warning(
                 "no-udev",
                 format!(

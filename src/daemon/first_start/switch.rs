@@ -22,7 +22,7 @@ use crate::daemon::config::{
 };
 use crate::daemon::finding::Host;
 use crate::devicemapper::storage_option::Verdict;
-use crate::devicemapper::{Target, storage_option as option};
+use crate::devicemapper::{Target, storage_option};
 use crate::docker::MAX_FILE_BYTES;
 use crate::tree::shown;
 
@@ -174,13 +174,15 @@ pub fn plan_switch(host: &Host, target: &Target) -> Switch {
     let options: Vec<_> = settings.options();
     let unfit: Vec<_> = options
         .iter()
-        .filter_map(|told| match option::judge(&told.value, target, version) {
-            Verdict::Refused(why) => Some((*told, why)),
-            _ => None,
-        })
+        .filter_map(
+            |told| match storage_option::judge(&told.value, target, version) {
+                Verdict::Refused(why) => Some((*told, why)),
+                _ => None,
+            },
+        )
         .collect();
     let values: Vec<_> = options.iter().map(|told| &*told.value).collect();
-    let missing = option::missing(&values, target);
+    let missing = storage_option::missing(&values, target);
     let mut lines = by_hand(&settings, &unfit, &missing);
     let named = settings.driver().filter(|told| told.value == DRIVER);
     let change = Change {

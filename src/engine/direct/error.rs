@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::engine::checkpoint::CheckpointError;
 use crate::engine::left_file;
-use crate::source::branch_reader as source;
+use crate::source::branch_reader;
 use crate::thin;
 
 /// Why the direct engine stops.
@@ -13,7 +13,7 @@ use crate::thin;
 pub enum Error {
     /// A file of a branch cannot be read, or is not what it was when the plan was made.
     #[error(transparent)]
-    Source(#[from] source::Error),
+    Source(#[from] branch_reader::Error),
     /// A file of the pool cannot be written.
     #[error("{path}: cannot {op}")]
     Target {

@@ -18,7 +18,7 @@ use super::place::Options;
 use crate::devicemapper::{ID_FILE, ROOTFS};
 use crate::engine::checkpoint::Ledger;
 use crate::plan::{DeviceIndex, Plan, PlannedDevice};
-use crate::pool::device_error::Error as DeviceError;
+use crate::pool::DeviceError;
 use crate::pool::{MountedDevice, Pool, Thin, What};
 use crate::progress::Progress;
 use crate::schedule::run_parents_first;

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use super::base::mkfs as base;
+use super::base::mkfs;
 use crate::engine::checkpoint::Checkpoints;
 use crate::plan::PoolSizes;
 use crate::pool::target::Target;
@@ -34,5 +34,5 @@ pub struct Options<'a> {
     /// Where the run begins, and whom it tells how far it came.
     pub checkpoints: Checkpoints<'a>,
     /// What makes the base device's file system.
-    pub programs: &'a base::Programs,
+    pub programs: &'a mkfs::Programs,
 }

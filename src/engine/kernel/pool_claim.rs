@@ -4,11 +4,11 @@ use std::path::Path;
 
 use super::claim::{self, ThinPool};
 use crate::plan::Plan;
-use crate::pool::device_error::Error;
+use crate::pool::DeviceError;
 use crate::pool::target::{device_mapper_with_pools, find};
 
 /// What a run on a pool that suits is about to make in it.
-pub(super) fn claim(path: &Path, plan: &Plan) -> Result<ThinPool, Error> {
+pub(super) fn claim(path: &Path, plan: &Plan) -> Result<ThinPool, DeviceError> {
     let found = find(&device_mapper_with_pools()?, path)?;
     Ok(ThinPool {
         name: found.name,
@@ -16,7 +16,7 @@ pub(super) fn claim(path: &Path, plan: &Plan) -> Result<ThinPool, Error> {
         transaction_id: plan.transaction_before,
         first_thin_id: 1,
         last_thin_id: last_thin_id(plan),
-        boot_id: claim::boot_id().map_err(Error::io(path, "find out the boot of"))?,
+        boot_id: claim::boot_id().map_err(DeviceError::io(path, "find out the boot of"))?,
         base_uuid: None,
     })
 }

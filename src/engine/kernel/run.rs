@@ -16,7 +16,7 @@ use super::place::{Options, Place};
 use super::started_run::StartedRun;
 use crate::engine::checkpoint::Ledger;
 use crate::plan::Plan;
-use crate::pool::device_error::Error as DeviceError;
+use crate::pool::DeviceError;
 use crate::pool::{Pool, Status, Watch};
 use crate::progress::{Phase, Progress};
 use crate::units::{Bytes, MetaBlocks};

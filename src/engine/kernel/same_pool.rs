@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::base;
 use super::error::Error;
+use crate::pool::DeviceError;
 use crate::pool::Refusal;
-use crate::pool::device_error::Error as DeviceError;
 use crate::sys::block;
 use crate::thin::{self, Device};
 use crate::units::{Bytes, SECTOR_BYTES};

@@ -7,7 +7,7 @@ use super::inode::{
     FLAG_IMAGIC, FLAG_IMMUTABLE, FLAG_INDEX, FLAG_INLINE_DATA, InodeFields, Type, field, word,
 };
 use super::layout::Geometry;
-use super::{extents as mapping, resize};
+use super::{extents, resize};
 use crate::ext4::ino::Ino;
 
 /// Bytes beyond which a file needs the feature `large_file`.
@@ -51,7 +51,7 @@ fn check_flags(geometry: &Geometry, own: &InodeFields, faults: &mut Vec<InodeFau
         faults.push(field("i_flags", own.flags.into()));
     }
     // The root of a tree in an inode that says it has a map.
-    if is_file && !own.has(FLAG_EXTENTS) && mapping::header(&own.i_block, None).is_some() {
+    if is_file && !own.has(FLAG_EXTENTS) && extents::header(&own.i_block, None).is_some() {
         faults.push(field("i_flags without extents", own.flags.into()));
     }
 }

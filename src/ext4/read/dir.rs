@@ -9,7 +9,7 @@ use super::dirent::{DirBlock, Rules};
 use super::error::Error;
 use super::extents::Mapping;
 use super::fault::{Fault, IndexFault, InodeFault};
-use super::htree as index;
+use super::htree;
 use super::inode::{FLAG_INDEX, InodeFields};
 use super::work::Work;
 use crate::ext4::hash::HashKind;
@@ -80,7 +80,7 @@ impl Directory {
             }
         }
         if own.has(FLAG_INDEX) {
-            let all = index::check(&directory.blocks, &work.geometry);
+            let all = htree::check(&directory.blocks, &work.geometry);
             faults.extend(all.into_iter().map(|fault| Fault::Inode {
                 ino,
                 fault: InodeFault::Index(fault),

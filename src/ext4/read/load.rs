@@ -10,7 +10,7 @@ use super::inode::{Inode, InodeFields, Type};
 use super::owner::{Owner, Part};
 use super::view::{Link, NameTarget, Unit, XattrBlockUse};
 use super::work::Work;
-use super::{check_inode, extents as mapping, resize, xattr};
+use super::{check_inode, extents, resize, xattr};
 use crate::ext4::ino::Ino;
 use crate::tree::Xattrs;
 
@@ -27,7 +27,7 @@ impl Work<'_> {
         let mapping = if ino == resize::INO {
             resize::read(self, &own, &mut faults)?
         } else {
-            mapping::read(self, ino, &own, &mut faults)?
+            extents::read(self, ino, &own, &mut faults)?
         };
         let target = self.target(&own, &mapping, &mut faults)?;
         let xattrs = self.share(ino, &own, &mut faults)?;

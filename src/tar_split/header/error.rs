@@ -1,6 +1,7 @@
 //! Why a header cannot be read.
 
-use super::headers::MAX_HEADERS;
+/// Longest run of bytes before one entry that is read as its headers. Go takes 1 MiB for each extension header.
+pub(super) const MAX_HEADERS: usize = 4 * 1024 * 1024;
 
 /// The unit of a tar, in bytes.
 pub(super) const BLOCK: usize = 512;

@@ -7,13 +7,10 @@
 #[cfg(test)]
 mod tests;
 
-use super::error::{BLOCK, HeaderError};
+use super::error::{BLOCK, HeaderError, MAX_HEADERS};
 use super::fields::{Block, text};
 use super::pax::Pax;
 use crate::tree::{DeviceNumber, Timestamp, Xattrs};
-
-/// Longest run of bytes before one entry that is read as its headers. Go takes 1 MiB for each extension header.
-pub(super) const MAX_HEADERS: usize = 4 * 1024 * 1024;
 
 /// What a header says its entry is.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::iter::Peekable;
 use std::slice;
 use std::sync::Arc;
 
-use super::tree::{DataPlace, MAX_TIME};
+use super::data_place::{DataPlace, MAX_TIME};
 use crate::thin::format::TIME_BITS;
 use crate::thin::node_size::{max_entries, piece_sizes};
 

@@ -11,23 +11,12 @@ mod tests;
 use std::fmt;
 use std::sync::Arc;
 
+use super::data_place::{DataPlace, MAX_TIME};
 use super::node::{Edit, Entries, Internal, Leaf, Node};
-use crate::thin::format::{MAX_DATA_BLOCKS, TIME_BITS};
+use crate::thin::format::MAX_DATA_BLOCKS;
 
 /// Thin blocks are below this. No block device is larger than 2^63 bytes, which is 2^47 blocks of 64 KiB.
 pub(in crate::thin) const MAX_THIN_BLOCKS: u64 = 1 << 47;
-
-/// A time in a mapping is below this.
-pub(in crate::thin) const MAX_TIME: u32 = 1 << TIME_BITS;
-
-/// Where a thin block's data is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DataPlace {
-    /// Data block of the pool, below 2^40.
-    pub data_block: u64,
-    /// The pool's time when it was mapped, below 2^24.
-    pub time: u32,
-}
 
 /// A map from thin blocks to [`DataPlace`] data blocks. Cloning is O(1) and shares everything.
 #[derive(Clone)]

@@ -4,8 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::device::Device;
-use crate::pool::device_error::{BusyDevice, Error as DeviceError};
 use crate::pool::leftovers;
+use crate::pool::{BusyDevice, DeviceError};
 use crate::sys::device_mapper;
 
 /// What the kernel objects to in a pool or a device.

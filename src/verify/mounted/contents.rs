@@ -280,7 +280,7 @@ impl Files<'_, '_> {
 }
 
 /// A file of the device that the kernel cannot read.
-fn unreadable(error: &crate::source::branch_reader::Error) -> Halt {
+fn unreadable(error: &crate::source::SourceError) -> Halt {
     Halt::Device {
         path: "its file system".to_owned(),
         source: std::io::Error::other(Chain(error).to_string()),

@@ -14,10 +14,8 @@ use crate::tree::{
     DeviceNumber, Directory, Entry, Kind, LayerTree, Meta, Node, NodeId, Timestamp, escape,
 };
 use crate::verify::layer_report::Faults;
+use crate::verify::reasons::TAR;
 use crate::verify::unpack::{UnpackedLayer, Unsure};
-
-/// What entries are compared with, in messages.
-pub(in crate::verify) const TAR: &str = "the layer's tar";
 
 /// An entry as it was found.
 struct EntryView<'a> {

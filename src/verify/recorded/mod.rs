@@ -3,4 +3,4 @@
 mod headers;
 mod xattrs;
 
-pub(super) use headers::{TAR, branch_faults, inode_faults, nr_names};
+pub(super) use headers::{branch_faults, inode_faults, nr_names};

@@ -1,7 +1,7 @@
 //! Extended attributes, of which a tar tells some.
 
-use super::headers::TAR;
 use crate::tree::{Kind, Node, Xattrs, escape};
+use crate::verify::reasons::TAR;
 use crate::verify::unpack::Unsure;
 
 const CAPABILITY: &[u8] = b"security.capability";
