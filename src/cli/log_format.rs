@@ -2,15 +2,15 @@
 
 use std::io::Write;
 use std::sync::OnceLock;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use clap::ValueEnum;
+use jiff::Timestamp;
 use log::{Level, LevelFilter};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::printable::printable;
-use crate::date::of_days;
 
 /// The form of messages and progress.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -108,17 +108,13 @@ pub(super) fn tell_error(message: &str, hints: &[&str]) {
 
 /// As RFC 3339 has it, in UTC with milliseconds.
 fn timestamp(time: SystemTime) -> String {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let (seconds, millis) = (since.as_secs(), since.subsec_millis());
-    let (days, second) = (seconds / 86400, seconds % 86400);
-    let (year, month, day) = of_days(days);
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+    let time = Timestamp::try_from(time).unwrap_or_default();
+    format!("{time:.3}")
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
 
