@@ -7,8 +7,11 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use super::log_format::LogFormat;
-use crate::command::Writer;
+use crate::command::{Choices, Writer};
 use crate::devicemapper::driver_files::FileSystem;
+use crate::docker::Orphans;
+use crate::ext4::Checksums;
+use crate::plan;
 use crate::pool::target::Target;
 use crate::units::Bytes;
 
@@ -334,12 +337,44 @@ pub(super) enum Fs {
 }
 
 impl ConvertArgs {
+    /// What is chosen of the result.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::writer`].
+    pub(super) fn choices(&self) -> Result<Choices, clap::Error> {
+        Ok(Choices {
+            orphans: if self.skip_orphans {
+                Orphans::LeaveOut
+            } else {
+                Orphans::Convert
+            },
+            writer: self.writer()?,
+            switch_daemon: self.switch_daemon,
+            verify: !self.no_verify,
+        })
+    }
+
+    /// What is chosen of the plan.
+    pub(super) fn plan(&self) -> plan::Choices {
+        plan::Choices {
+            base_size: self.base_size,
+            data_size: self.data_size,
+            metadata_size: self.metadata_size,
+            checksums: if self.metadata_csum {
+                Checksums::Metadata
+            } else {
+                Checksums::GroupDescriptors
+            },
+        }
+    }
+
     /// What writes the pool, and where.
     ///
     /// # Errors
     ///
     /// When the options contradict each other; to be told as wrong usage.
-    pub(super) fn writer(&self) -> Result<Writer, clap::Error> {
+    fn writer(&self) -> Result<Writer, clap::Error> {
         let target = match (&self.data_device, &self.metadata_device, &self.thin_pool) {
             (Some(data), Some(metadata), _) => Target::Devices {
                 data: data.clone(),

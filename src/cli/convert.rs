@@ -15,12 +15,10 @@ use super::remarks::{write_damage, write_flags};
 use super::signals::cancel_by_signals;
 use crate::command;
 use crate::command::{
-    OpenRoot, PlannedConversion, Request, ResumeOutcome, ResumeRequest, Summary, Writer, finish,
+    Choices, OpenRoot, PlannedConversion, Request, ResumeOutcome, ResumeRequest, Summary, finish,
     status,
 };
 use crate::devicemapper::driver_files::{SetupHint, daemon_settings};
-use crate::docker::Orphans;
-use crate::ext4::Checksums;
 use crate::progress::Cancel;
 use crate::shell::own;
 use crate::tree::shown;
@@ -28,7 +26,7 @@ use crate::units::{BLOCK_BYTES, Bytes};
 
 /// Converts a root, or prints the plan for it.
 pub(super) fn run(args: &ConvertArgs) -> anyhow::Result<()> {
-    let writer = args.writer()?;
+    let choices = args.choices()?;
     let cancel = cancel_by_signals()?;
     let place = args.root.place()?;
     if args.switch_daemon {
@@ -37,7 +35,7 @@ pub(super) fn run(args: &ConvertArgs) -> anyhow::Result<()> {
     let progress = for_stderr();
     keep_access_times(&place.root);
     let Place { root, host } = place.clone();
-    let source = match OpenRoot::open(request(args, place, (writer, cancel.clone()))) {
+    let source = match OpenRoot::open(request(args, place, (choices, cancel.clone()))) {
         Err(error @ command::Error::AlreadyConverted { .. }) => {
             log::warn!("{error}; nothing was done");
             return if args.root.json {
@@ -153,30 +151,16 @@ impl WorkArgs {
     }
 }
 
-fn request(args: &ConvertArgs, place: Place, (writer, cancel): (Writer, Cancel)) -> Request {
+fn request(args: &ConvertArgs, place: Place, (choices, cancel): (Choices, Cancel)) -> Request {
     Request {
         root: place.root,
         host: place.host,
         dry_run: args.dry_run,
         restart: args.restart,
-        orphans: if args.skip_orphans {
-            Orphans::LeaveOut
-        } else {
-            Orphans::Convert
-        },
+        choices,
+        plan: args.plan(),
         jobs: args.work.jobs(),
         checkpoint: args.work.checkpoint(),
-        switch_daemon: args.switch_daemon,
-        verify: !args.no_verify,
-        base_size: args.base_size,
-        data_size: args.data_size,
-        metadata_size: args.metadata_size,
-        checksums: if args.metadata_csum {
-            Checksums::Metadata
-        } else {
-            Checksums::GroupDescriptors
-        },
-        writer,
         cancel,
     }
 }

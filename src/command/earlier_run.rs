@@ -7,14 +7,12 @@ use super::error::Error;
 use super::recorded_options::{PlanRecord, RecordedOptions};
 use super::request::{Request, ResumeRequest};
 use crate::commit::{Leftover, State};
-use crate::plan::{self, DeviceIndex};
+use crate::plan::DeviceIndex;
 
 /// What its journal tells of it.
 #[derive(Debug)]
 pub(super) struct EarlierRun {
     pub(super) order: RecordedOptions,
-    /// What the plan was made with.
-    pub(super) options: plan::Options,
     /// The devices that need not be written again.
     pub(super) done: HashSet<DeviceIndex>,
     /// Whether layers that were written before the interruption were written to since, behind their times of modification.
@@ -41,7 +39,6 @@ impl EarlierRun {
         let order: RecordedOptions =
             serde_json::from_value(story.begun.order.clone()).map_err(|_| malformed())?;
         Ok(Self {
-            options: order.plan_options().ok_or_else(malformed)?,
             done: story.durable.iter().copied().map(DeviceIndex).collect(),
             order,
             is_written_since: false,
@@ -75,17 +72,11 @@ impl EarlierRun {
             host: resume.host,
             dry_run: false,
             restart: false,
-            orphans: self.order.orphans,
+            choices: self.order.choices.clone(),
+            plan: self.order.options.choices,
             jobs: resume.jobs,
-            base_size: self.options.base_size,
-            data_size: self.options.data_size,
-            metadata_size: self.options.metadata_size,
-            checksums: self.options.checksums,
-            writer: self.order.writer.clone(),
             cancel: resume.cancel,
             checkpoint: resume.checkpoint,
-            switch_daemon: self.order.switch_daemon,
-            verify: self.order.verify,
         }
     }
 }

@@ -16,6 +16,7 @@ pub(super) fn look(source: &mut OpenRoot, work: &EngineJob) -> Option<Switch> {
     let host = &source.request.host;
     let switch = source
         .request
+        .choices
         .switch_daemon
         .then(|| plan_switch(host, &target));
     source.by_hand = lines_by_hand(host, &target);

@@ -55,7 +55,7 @@ pub use interruption::Interruption;
 pub use lost_flags::{LostFlag, LostFlags};
 pub use open_root::OpenRoot;
 pub use planned_conversion::PlannedConversion;
-pub use request::{MayLose, Request, ResumeRequest, RollbackRequest, VerifyRequest};
+pub use request::{Choices, MayLose, Request, ResumeRequest, RollbackRequest, VerifyRequest};
 pub use resume::{ResumeOutcome, finish};
 pub use rollback::{RollbackSummary, rollback};
 pub use status::{Status, status};

@@ -43,7 +43,7 @@ impl OpenRoot {
             return Err(Error::NotRoot);
         }
         // Also for a plan: it would be one of what is seen, not of what is there.
-        privileges::check(&request.host, root.path(), request.writer.purpose())?;
+        privileges::check(&request.host, root.path(), request.choices.writer.purpose())?;
         // A plan made beside another run would take what that run has made for leftovers. It keeps no other run out.
         let root_lock = Some(RootLock::acquire(root.path())?).filter(|_| !request.dry_run);
         let leftover = Leftover::look_for(root.path())?;
@@ -63,7 +63,7 @@ impl OpenRoot {
         }
         expect_whole_source(root.path(), &leftover, &request.cancel)?;
         let left = deal_with_leftovers(&root, &leftover, request.dry_run, &mut notices)?;
-        let ready = request.writer.check().map_err(|error| {
+        let ready = request.choices.writer.check().map_err(|error| {
             if left.is_empty() {
                 return error;
             }
@@ -76,7 +76,7 @@ impl OpenRoot {
             notices.extend(kernel.facts.notices.iter().cloned());
         }
         let stores = Stores::look(root.path());
-        let model = Survey::read(&root).into_model(request.orphans)?;
+        let model = Survey::read(&root).into_model(request.choices.orphans)?;
         notices.extend(model.warnings.iter().map(ToString::to_string));
         obstacles.extend(preflight::of_the_containers(&root, &model));
         if !request.dry_run {
@@ -115,7 +115,7 @@ impl OpenRoot {
         let request = resumed.request(request);
         let obstacles = preflight::of_the_root(&root, &request.host);
         preflight::expect_none(root.path(), Some(&resumed), &obstacles)?;
-        privileges::check(&request.host, root.path(), request.writer.purpose())?;
+        privileges::check(&request.host, root.path(), request.choices.writer.purpose())?;
         let mut notices = Vec::new();
         let pid_files = keep_docker_out(&root, &request.host, request.dry_run, &mut notices)?;
         expect_unmounted_stage(root.path())?;
@@ -127,15 +127,16 @@ impl OpenRoot {
         let left = left_by(root.path(), &leftover)?;
         let ready = if resumed.done.is_empty() {
             left.remove()?;
-            request.writer.check()?
+            request.choices.writer.check()?
         } else {
             left.but_its_content().remove()?;
             request
+                .choices
                 .writer
-                .check_left(resumed.options.transaction_before)?
+                .check_left(resumed.order.options.transaction_before)?
         };
         let stores = Stores::look(root.path());
-        let model = Survey::read(&root).into_model(request.orphans)?;
+        let model = Survey::read(&root).into_model(request.choices.orphans)?;
         notices.extend(model.warnings.iter().map(ToString::to_string));
         let obstacles: Vec<_> = preflight::of_the_containers(&root, &model)
             .into_iter()
@@ -167,7 +168,7 @@ impl OpenRoot {
         self.notices.extend(layers.notices);
         let configs = switch_configs(&self.root, &self.model)?;
         let options = match &self.resumed {
-            Some(resumed) => resumed.options.clone(),
+            Some(resumed) => resumed.order.options.clone(),
             None => self.plan_options(),
         };
         let mut order = RecordedOptions::new(&self.request, &options);
@@ -233,11 +234,8 @@ impl OpenRoot {
         let word =
             |at: usize| u32::from_le_bytes([seed[at], seed[at + 1], seed[at + 2], seed[at + 3]]);
         plan::Options {
-            base_size: self.request.base_size,
-            data_size: self.request.data_size,
-            metadata_size: self.request.metadata_size,
+            choices: self.request.plan,
             transaction_before: self.ready.transaction_before(),
-            checksums: self.request.checksums,
             uuid: Uuid::new_v4(),
             hash_seed: [word(0), word(4), word(8), word(12)],
             created: now(),

@@ -6,32 +6,27 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use uuid::Uuid;
 
 use super::conversion_origin::ConversionOrigin;
-use super::request::Request;
+use super::request::{Choices, Request};
 use super::writer::{EngineJob, Writer, pool_options};
 use crate::commit::{EditedConfig, JournalState};
-use crate::docker::{self, Model, Orphans, Use};
+use crate::docker::{self, Model, Use};
 use crate::engine::kernel::RequestedTarget;
-use crate::ext4::Checksums;
 use crate::plan::{self, Fingerprint, LayerMark, fingerprint_of};
 use crate::pool::target::Target;
 use crate::sys::birth;
-use crate::tree::Timestamp;
-use crate::units::Bytes;
 
 /// The form in the journal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct RecordedOptions {
-    pub(super) orphans: Orphans,
-    pub(super) writer: Writer,
-    pub(super) switch_daemon: bool,
-    pub(super) verify: bool,
+    #[serde(flatten)]
+    pub(super) choices: Choices,
     /// How many thin devices were planned. Earlier versions did not note it.
     #[serde(default)]
     pub(super) devices: Option<u32>,
-    options: Options,
+    /// What the plan was made with.
+    pub(super) options: plan::Options,
     /// Where it was given. Earlier versions did not note it.
     #[serde(default)]
     pub(super) begun_at: Option<ConversionOrigin>,
@@ -150,38 +145,17 @@ impl PlanRecord {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Options {
-    base_size: Option<Bytes>,
-    data_size: Option<Bytes>,
-    metadata_size: Option<Bytes>,
-    checksums: Checksums,
-    transaction_before: u64,
-    uuid: String,
-    hash_seed: [u32; 4],
-    created: (i64, u32),
-}
-
 impl RecordedOptions {
     pub(super) fn new(request: &Request, options: &plan::Options) -> Self {
         Self {
             planned: None,
             devices: None,
             begun_at: Some(ConversionOrigin::new(&request.root, &request.host)),
-            orphans: request.orphans,
-            writer: absolute(request.writer.clone()),
-            switch_daemon: request.switch_daemon,
-            verify: request.verify,
-            options: Options {
-                base_size: options.base_size,
-                data_size: options.data_size,
-                metadata_size: options.metadata_size,
-                checksums: options.checksums,
-                transaction_before: options.transaction_before,
-                uuid: options.uuid.to_string(),
-                hash_seed: options.hash_seed,
-                created: (options.created.sec(), options.created.nsec()),
+            choices: Choices {
+                writer: absolute(request.choices.writer.clone()),
+                ..request.choices.clone()
             },
+            options: options.clone(),
         }
     }
 
@@ -193,7 +167,7 @@ impl RecordedOptions {
 
     /// Where the pool was to be, if an order tells. That of the direct engine is in loop files.
     pub(super) fn target_of(order: &serde_json::Value) -> Option<Target> {
-        match Self::deserialize(order).ok()?.writer {
+        match Self::deserialize(order).ok()?.choices.writer {
             Writer::Direct => Some(Target::LoopFiles),
             Writer::Kernel { target, .. } => Some(target),
         }
@@ -208,7 +182,7 @@ impl RecordedOptions {
     /// The storage options by which Docker finds the pool that was ordered; none for loop files, or if the journal does not tell.
     pub(super) fn storage_opts_of(story: &JournalState) -> Vec<String> {
         let order = serde_json::from_value::<Self>(story.begun.order.clone());
-        match order.map(|order| order.writer) {
+        match order.map(|order| order.choices.writer) {
             Ok(Writer::Kernel { target, .. }) => pool_options(&target),
             Ok(Writer::Direct) | Err(_) => Vec::new(),
         }
@@ -216,7 +190,7 @@ impl RecordedOptions {
 
     /// What is made outside of the root, if anything is.
     pub(super) fn outside(&self) -> Option<RequestedTarget> {
-        match &self.writer {
+        match &self.choices.writer {
             Writer::Direct
             | Writer::Kernel {
                 target: Target::LoopFiles,
@@ -238,26 +212,10 @@ impl RecordedOptions {
                 target: Target::ThinPool { path },
                 ..
             },
-        ) = (name, &mut self.writer)
+        ) = (name, &mut self.choices.writer)
         {
             *path = Path::new("/dev/mapper").join(name);
         }
-    }
-
-    /// The planning options; `None` for a UUID that is none.
-    pub(super) fn plan_options(&self) -> Option<plan::Options> {
-        let options = &self.options;
-        let (sec, nsec) = options.created;
-        Some(plan::Options {
-            base_size: options.base_size,
-            data_size: options.data_size,
-            metadata_size: options.metadata_size,
-            transaction_before: options.transaction_before,
-            checksums: options.checksums,
-            uuid: Uuid::parse_str(&options.uuid).ok()?,
-            hash_seed: options.hash_seed,
-            created: Timestamp::new(sec, nsec),
-        })
     }
 }
 
@@ -282,5 +240,38 @@ fn absolute(writer: Writer) -> Writer {
             },
             file_system,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// What a journal has that was begun by version 0.1.0.
+    #[test]
+    fn the_options_of_a_journal_are_one_object_each_and_keep_their_names() {
+        let recorded = json!({
+            "orphans": "leave-out",
+            "writer": "direct",
+            "switch_daemon": true,
+            "verify": false,
+            "devices": 31,
+            "options": {
+                "base_size": null,
+                "data_size": 67_108_864,
+                "metadata_size": null,
+                "checksums": "metadata",
+                "transaction_before": 0,
+                "uuid": "20774b68-dea4-4a3f-8752-8485289d79ec",
+                "hash_seed": [1, 2, 3, 4],
+                "created": [1_795_954_145, 255_037_006],
+            },
+            "begun_at": null,
+            "planned": null,
+        });
+        let options: RecordedOptions = serde_json::from_value(recorded.clone()).unwrap();
+        assert_eq!(serde_json::to_value(options).unwrap(), recorded);
     }
 }

@@ -4,19 +4,32 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::error::Error;
 use super::writer::Writer;
 use crate::daemon::Host;
 use crate::docker::Orphans;
-use crate::ext4::Checksums;
+use crate::plan;
 use crate::pool::target::Target;
 use crate::progress::Cancel;
-use crate::units::Bytes;
 use crate::verify::Mode;
+
+/// What the operator chose of the result. An interrupted conversion goes on with what its journal has of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Choices {
+    /// What becomes of layers that nothing refers to.
+    pub orphans: Orphans,
+    /// What writes the pool, and where.
+    pub writer: Writer,
+    /// Let daemon.json name the driver and its options.
+    pub switch_daemon: bool,
+    /// Verify the result before it is moved in place.
+    pub verify: bool,
+}
 
 /// What the operator asked for.
 #[derive(Clone, Debug)]
-#[allow(clippy::struct_excessive_bools)] // each is a choice of the operator's
 pub struct Request {
     /// Docker's data directory.
     pub root: PathBuf,
@@ -26,28 +39,16 @@ pub struct Request {
     pub dry_run: bool,
     /// Begin anew although layers of an interrupted conversion are kept.
     pub restart: bool,
-    /// What becomes of layers that nothing refers to.
-    pub orphans: Orphans,
+    /// What is chosen of the result.
+    pub choices: Choices,
+    /// What is chosen of the plan.
+    pub plan: plan::Choices,
     /// Threads that read and write.
     pub jobs: NonZeroUsize,
-    /// `dm.basesize`, if not what is needed.
-    pub base_size: Option<Bytes>,
-    /// Size of the data file, if not what is needed.
-    pub data_size: Option<Bytes>,
-    /// Size of the metadata file, if not what is needed.
-    pub metadata_size: Option<Bytes>,
-    /// Which checksums the direct engine's file systems carry.
-    pub checksums: Checksums,
-    /// What writes the pool, and where.
-    pub writer: Writer,
     /// Set to stop early.
     pub cancel: Cancel,
     /// The least time between two notes of what is durable; zero: after each layer.
     pub checkpoint: Duration,
-    /// Let daemon.json name the driver and its options.
-    pub switch_daemon: bool,
-    /// Verify the result before it is moved in place.
-    pub verify: bool,
 }
 
 /// What an interrupted conversion is gone on with. All else was decided when it began.

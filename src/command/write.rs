@@ -207,11 +207,14 @@ impl PlannedConversion {
                     jobs: request.jobs,
                     cancel: request.cancel.clone(),
                     checkpoints,
-                    checksums: request.verify,
+                    checksums: request.choices.verify,
                 };
                 let target = direct::Target { data, metadata };
                 let runs = direct::write(layout, &target, &options, progress)?;
-                Ok(WrittenPool::direct(layout, request.verify.then_some(runs)))
+                Ok(WrittenPool::direct(
+                    layout,
+                    request.choices.verify.then_some(runs),
+                ))
             }
             EngineJob::Kernel(work) => {
                 let files = match work.sizes {
@@ -252,7 +255,7 @@ impl PlannedConversion {
         runs: Option<&[direct::WrittenRun]>,
         progress: &dyn Progress,
     ) -> Result<Option<VerificationRecord>, Error> {
-        if !self.source.request.verify {
+        if !self.source.request.choices.verify {
             return Ok(None);
         }
         let report = staged_report(self, stage, runs, progress)?;

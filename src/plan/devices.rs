@@ -1,5 +1,6 @@
 //! A plan: which thin devices there will be.
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::devicemapper::driver_files::FileSystem;
@@ -51,19 +52,27 @@ pub struct PlannedDevice {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeviceIndex(pub usize);
 
-/// What the operator chose, and what must not differ between two computations of one plan.
-#[derive(Clone, Debug)]
-pub struct Options {
+/// What is chosen of a plan.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Choices {
     /// `dm.basesize`; `None`: Docker's default, or what the layers need.
     pub base_size: Option<Bytes>,
     /// Size of the pool's data file; `None`: Docker's default, or what the layers need.
     pub data_size: Option<Bytes>,
     /// Size of the pool's metadata file; `None`: Docker's default, or what the pool needs.
     pub metadata_size: Option<Bytes>,
-    /// The pool's transaction id before the first device is made: 0 in a new pool.
-    pub transaction_before: u64,
     /// Which checksums the file systems carry.
     pub checksums: Checksums,
+}
+
+/// What the operator chose, and what must not differ between two computations of one plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Options {
+    /// What is chosen.
+    #[serde(flatten)]
+    pub choices: Choices,
+    /// The pool's transaction id before the first device is made: 0 in a new pool.
+    pub transaction_before: u64,
     /// UUID of the base file system, which all layers share.
     pub uuid: Uuid,
     /// Seed of the directory hash, shared likewise.

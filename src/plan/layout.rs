@@ -129,7 +129,7 @@ fn fit(
     layers: &[Layer],
     options: &Options,
 ) -> Result<(BaseShape, Derived, Vec<Derived>), Error> {
-    let mut shape = BaseShape::first(options.base_size)?;
+    let mut shape = BaseShape::first(options.choices.base_size)?;
     loop {
         let base = Image::format(params(shape, options)).map_err(|source| Error::Base {
             size: shape.size,
@@ -193,7 +193,7 @@ fn params(shape: BaseShape, options: &Options) -> ext4::Params {
         inodes_per_group: shape.inodes_per_group,
         uuid: options.uuid.into_bytes(),
         hash_seed: options.hash_seed,
-        checksums: options.checksums,
+        checksums: options.choices.checksums,
         created: options.created,
     }
 }
@@ -297,7 +297,7 @@ fn plan_pool(
             snapshotted_time: time,
         });
     }
-    let data_size = size::data_size(options.data_size, used)?;
+    let data_size = size::data_size(options.choices.data_size, used)?;
     let mut pool = thin::Pool {
         data_block_size: size::DATA_BLOCK.sectors(),
         nr_data_blocks: DataBlocks(data_size.0 / size::DATA_BLOCK.0),
@@ -307,7 +307,8 @@ fn plan_pool(
         devices: thin_devices,
     };
     let image = pool.metadata_blocks_needed().map_err(Error::Thin)?;
-    let metadata_size = size::metadata_size(options.metadata_size, image, pool.nr_data_blocks)?;
+    let metadata_size =
+        size::metadata_size(options.choices.metadata_size, image, pool.nr_data_blocks)?;
     pool.nr_metadata_blocks = MetaBlocks(metadata_size.0 / BLOCK_BYTES);
     Ok((data_size, pool))
 }

@@ -14,7 +14,7 @@ mod size;
 mod xfs;
 mod xfs_problem;
 
-pub use devices::{DeviceIndex, Options, Plan, PlannedDevice};
+pub use devices::{Choices, DeviceIndex, Options, Plan, PlannedDevice};
 pub use error::Error;
 pub use fingerprint::{Fingerprint, LayerMark, fingerprint_of};
 pub use graph::{LayerGraph, LayerIndex};

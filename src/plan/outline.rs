@@ -22,7 +22,7 @@ pub fn outline_xfs(layers: Vec<Layer>, options: &Options) -> Result<Plan, Error>
     xfs::expect_holdable(&layers)?;
     let graph = graph_of(&layers)?;
     let layers = in_order_of(&graph, layers);
-    let mut shape = BaseShape::first(options.base_size)?;
+    let mut shape = BaseShape::first(options.choices.base_size)?;
     let chains = needs::chains(&graph, &layers);
     while let Some(at) = size::cramped_chain(&chains, shape) {
         let Some(grown) = shape.grown(size::Lack::Blocks) else {

@@ -117,9 +117,9 @@ impl Plan {
     pub fn pool_sizes(&self, options: &Options) -> Result<PoolSizes, Error> {
         let needs = self.needs(DATA_BLOCK);
         let used = DataBlocks(needs.data.0 / DATA_BLOCK.0);
-        let data = data_size(options.data_size, used)?;
+        let data = data_size(options.choices.data_size, used)?;
         let blocks = DataBlocks(data.0 / DATA_BLOCK.0);
-        let metadata = metadata_size(options.metadata_size, needs.metadata, blocks)?;
+        let metadata = metadata_size(options.choices.metadata_size, needs.metadata, blocks)?;
         Ok(PoolSizes { data, metadata })
     }
 }

@@ -3,14 +3,29 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 /// A point in time: seconds since 1970 (negative before) and nanoseconds, 0 to 999,999,999.
 ///
 /// Twelve bytes instead of sixteen: three of them are kept for every file of a host.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(from = "(i64, u32)", into = "(i64, u32)")]
 pub struct Timestamp {
     sec_high: i32,
     sec_low: u32,
     nsec: u32,
+}
+
+impl From<(i64, u32)> for Timestamp {
+    fn from((sec, nsec): (i64, u32)) -> Self {
+        Self::new(sec, nsec)
+    }
+}
+
+impl From<Timestamp> for (i64, u32) {
+    fn from(time: Timestamp) -> Self {
+        (time.sec(), time.nsec())
+    }
 }
 
 impl Timestamp {

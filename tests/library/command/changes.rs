@@ -202,8 +202,8 @@ fn a_file_system_that_can_do_nothing_special_will_do() {
     let unmounted = Unmount(&point);
     let layers = made(dir.path());
     let mut options = options();
-    options.data_size = Some(Bytes::mib(64));
-    options.metadata_size = Some(Bytes::mib(4));
+    options.choices.data_size = Some(Bytes::mib(64));
+    options.choices.metadata_size = Some(Bytes::mib(4));
     let layout = lay_out(&layers, &options).unwrap();
     let mut files = PoolFiles::write(&layout, &point);
     // thin_check cannot read there either.

@@ -3,11 +3,12 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use aufs2dm::command::{OpenRoot, Request, Writer};
+use aufs2dm::command::{Choices, OpenRoot, Request, Writer};
 use aufs2dm::daemon::Host;
 use aufs2dm::docker::Orphans;
 use aufs2dm::engine::direct::Target;
 use aufs2dm::ext4::Checksums;
+use aufs2dm::plan;
 use aufs2dm::progress::Cancel;
 use aufs2dm::units::Bytes;
 
@@ -29,17 +30,19 @@ pub(crate) fn request(root: &Path, checksums: Checksums) -> Request {
         },
         dry_run: false,
         restart: false,
-        orphans: Orphans::Convert,
+        choices: Choices {
+            orphans: Orphans::Convert,
+            writer: Writer::Direct,
+            switch_daemon: false,
+            verify: true,
+        },
+        plan: plan::Choices {
+            checksums,
+            ..plan::Choices::default()
+        },
         jobs: NonZeroUsize::new(4).unwrap(),
-        base_size: None,
-        data_size: None,
-        metadata_size: None,
-        checksums,
-        writer: Writer::Direct,
         cancel: Cancel::default(),
         checkpoint: std::time::Duration::MAX,
-        switch_daemon: false,
-        verify: true,
     }
 }
 
@@ -112,7 +115,7 @@ fn random_stacks_come_out_as_a_plain_merge_of_their_branches() {
         let stack = random_stack(seed);
         let mut options = options();
         if seed % 3 == 0 {
-            options.checksums = Checksums::Metadata;
+            options.choices.checksums = Checksums::Metadata;
         }
         judge(&chain(&stack.branches), &options);
     }

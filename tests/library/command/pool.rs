@@ -13,7 +13,6 @@ use aufs2dm::aufs::read_branch;
 use aufs2dm::docker::CacheId;
 use aufs2dm::engine::Checkpoints;
 use aufs2dm::engine::direct::{self, Target};
-use aufs2dm::ext4::Checksums;
 use aufs2dm::plan::{self, Layout, PlannedDevice};
 use aufs2dm::progress::{Cancel, Phase, Progress};
 use aufs2dm::source::Layer;
@@ -52,11 +51,11 @@ pub(crate) fn chain(branches: &[PathBuf]) -> Vec<Source> {
 /// What the tests choose unless they say otherwise: small file systems.
 pub(crate) fn options() -> plan::Options {
     plan::Options {
-        base_size: Some(Bytes::mib(512)),
-        data_size: None,
-        metadata_size: None,
+        choices: plan::Choices {
+            base_size: Some(Bytes::mib(512)),
+            ..plan::Choices::default()
+        },
         transaction_before: 0,
-        checksums: Checksums::GroupDescriptors,
         uuid: Uuid::from_bytes(*b"\x7f0123456789abcde"),
         hash_seed: [0x1234_5678, 0x9abc_def0, 0xdead_beef, 0x0bad_cafe],
         created: Timestamp::new(1_700_000_000, 123_456_789),

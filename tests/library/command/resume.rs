@@ -57,11 +57,10 @@ fn noise(length: usize) -> Vec<u8> {
 
 /// A pool of files that are quick to compare.
 fn options() -> plan::Options {
-    plan::Options {
-        data_size: Some(Bytes::mib(64)),
-        metadata_size: Some(Bytes::mib(4)),
-        ..convert_pool::options()
-    }
+    let mut options = convert_pool::options();
+    options.choices.data_size = Some(Bytes::mib(64));
+    options.choices.metadata_size = Some(Bytes::mib(4));
+    options
 }
 
 /// The bytes of the data file that are a device's.

@@ -5,11 +5,11 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 
 use aufs2dm::ext4::Checksums;
-use aufs2dm::plan;
 use aufs2dm::units::Bytes;
 use tempfile::TempDir;
 
 use super::pool::{PoolFiles, Source, chain, in_memory, judge, lay_out, options};
+use super::space::of_size;
 use crate::support::layer::Layer;
 
 type Make<'a> = &'a dyn Fn(Layer) -> Layer;
@@ -21,10 +21,8 @@ fn judge_chain(layers: &[Make<'_>]) {
         |(at, make): (usize, &Make<'_>)| make(Layer::new(dir.path().join(at.to_string()))).finish();
     let branches: Vec<PathBuf> = layers.iter().enumerate().map(make).collect();
     for checksums in [Checksums::GroupDescriptors, Checksums::Metadata] {
-        let options = plan::Options {
-            checksums,
-            ..options()
-        };
+        let mut options = options();
+        options.choices.checksums = checksums;
         judge(&chain(&branches), &options);
     }
 }
@@ -274,10 +272,7 @@ fn siblings(dir: &TempDir, nr: usize, deep: bool) -> Vec<Source> {
 /// Writes all, and looks into a few.
 fn judge_some(layers: &[Source]) {
     let dir = in_memory();
-    let options = plan::Options {
-        base_size: Some(Bytes::mib(64)),
-        ..options()
-    };
+    let options = of_size(Some(Bytes::mib(64)));
     let layout = lay_out(layers, &options).unwrap();
     let files = PoolFiles::write(&layout, dir.path());
     let last = layout.devices.len() - 1;
@@ -308,14 +303,7 @@ fn a_directory_may_have_more_than_65000_subdirectories() {
     let top = Layer::new(dir.path().join("b"));
     let top = (0..200).fold(top, |layer, at| layer.whiteout(format!("d/{at}")));
     let layers = chain(&[base, top.dir("d/more").finish()]);
-    let layout = lay_out(
-        &layers,
-        &plan::Options {
-            base_size: Some(Bytes::gib(2)),
-            ..options()
-        },
-    )
-    .unwrap();
+    let layout = lay_out(&layers, &of_size(Some(Bytes::gib(2)))).unwrap();
     let out = in_memory();
     let files = PoolFiles::write(&layout, out.path());
     let dumps = files.dump();

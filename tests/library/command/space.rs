@@ -27,11 +27,10 @@ fn content(random: &mut Random, length: u64) -> Vec<u8> {
         .collect()
 }
 
-fn of_size(base_size: Option<Bytes>) -> aufs2dm::plan::Options {
-    aufs2dm::plan::Options {
-        base_size,
-        ..options()
-    }
+pub(super) fn of_size(base_size: Option<Bytes>) -> aufs2dm::plan::Options {
+    let mut options = options();
+    options.choices.base_size = base_size;
+    options
 }
 
 #[test]
@@ -79,7 +78,7 @@ fn random_churn_in_a_small_file_system_keeps_all_layers_right() {
         });
         let mut options = of_size(Some(Bytes::mib(96)));
         if seed == 1 {
-            options.checksums = ext4::Checksums::Metadata;
+            options.choices.checksums = ext4::Checksums::Metadata;
         }
         judge(&chain(&branches), &options);
     }

@@ -98,7 +98,7 @@ impl Root {
 
     pub(super) fn convert(&self) {
         let mut request = request(&self.path(), Checksums::GroupDescriptors);
-        request.base_size = Some(Bytes::mib(512));
+        request.plan.base_size = Some(Bytes::mib(512));
         request.jobs = NonZeroUsize::MIN;
         let source = OpenRoot::open(request).unwrap();
         source.plan(&Quiet).unwrap().execute(&Quiet).unwrap();
