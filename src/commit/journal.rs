@@ -79,6 +79,8 @@ impl JournalState {
         };
         let text = read_lines(&mut file, &path)?;
         let mut lines = text.lines();
+        // Without one whole line nothing was announced, so nothing relies on it. Whether the journal was lost instead
+        // shows by what lies beside it, and that is the caller's to find out.
         let Some(first) = lines.next() else {
             return Ok(None);
         };
@@ -88,6 +90,8 @@ impl JournalState {
             what,
         };
         let begun = match unsealed(first).map_err(|what| malformed(1, what))? {
+            // A rollback ends by setting these times on `root.join(path)`. Any path but the empty one would let a
+            // forged journal reach another directory.
             Record::Begun(begun) if !begun.root.path.is_empty() => {
                 return Err(malformed(1, "it names another directory than the root"));
             }
@@ -96,6 +100,8 @@ impl JournalState {
             _ => return Err(malformed(1, "it does not begin a conversion")),
         };
         let mut story = Self::new(begun);
+        // Every line here has its end, so it was written whole. One that does not check out is damage, and to skip it
+        // would be to forget a step that was taken.
         for (at, line) in lines.enumerate() {
             let record = unsealed(line).map_err(|what| malformed(at + 2, what))?;
             story.add(record).map_err(|what| malformed(at + 2, what))?;
@@ -123,12 +129,18 @@ impl JournalState {
     /// A journal may say that all is in place when its last line could be written but not be taken away again, or that the aufs
     /// side is being removed when the run was killed before it took anything; what lies where is the truth.
     pub(super) fn settle(&mut self, ground: Roots<'_>) {
+        // Journals of earlier versions have no `removing`: there a missing directory is the only sign of a removal.
         // Nothing of a side that is whole was removed, so what is missing of it in its place is for others to tell.
         let is_out = self.removal.waiting(ground.root, ground.stage).is_used();
         let has_begun = is_out || !self.aufs_is_whole && removal_has_begun(ground.root);
+        // `committing` precedes the first rename. A run that was killed in between left both sides in place, so
+        // `commit` and `rollback` are both open again.
         if self.state == State::Committing && !has_begun {
             self.state = State::Converted;
         }
+        // `switched` is written after the last move, so a part that is still staged belies it: the line was written,
+        // its sync failed, the move was taken back, and cutting the line off failed too. This comes second, so that a
+        // root which counts as converted again is asked as well.
         let staged =
             |switching: &SwitchPlan| switching.moves.iter().any(|step| step.is_staged(ground));
         if self.state == State::Converted && self.switching.as_ref().is_some_and(staged) {
@@ -144,6 +156,8 @@ impl JournalState {
                 self.durable.extend(devices);
                 self.state
             }
+            // From here on this is where the originals are looked for. Once something has moved, another place would
+            // send the way back to files that no conversion put there.
             Record::Beside(beside) => {
                 if self.state != State::Writing || !beside.is_sound() {
                     return Err("it stages configs where no conversion does");
@@ -160,15 +174,20 @@ impl JournalState {
                 self.bytes.extend(bytes);
                 self.state
             }
+            // Written before the removal that it announces. A kill in between costs a second write of devices that were
+            // whole; the other order would leave devices that count as durable and are gone.
             Record::Undone => {
                 self.durable.clear();
                 self.state
             }
             Record::Switching(switching) => {
+                // The checksum tells damage, not forgery. What no conversion would move is refused here, before
+                // anything acts on it.
                 expected::check(&switching)?;
                 self.switching = Some(*switching);
                 State::Switching
             }
+            // Only the moves were undone. The devices are still in the staging directory and still durable.
             Record::TakenBack => {
                 self.switching = None;
                 State::Writing
@@ -187,6 +206,7 @@ impl JournalState {
             }
             Record::Committing(removal) => {
                 removal.expect_sound()?;
+                // Only a version that writes `removing` before it removes anything can vouch that all is still there.
                 self.aufs_is_whole = removal.in_two_steps;
                 self.removal = *removal;
                 State::Committing
@@ -202,9 +222,12 @@ impl JournalState {
     /// Moved in place or removed is only what was about to be: a line alone proves nothing.
     fn expect_in_order(&self, record: &Record) -> Result<(), &'static str> {
         match (record, self.state) {
+            // The originals lie there, and a rollback still needs them.
             (Record::NothingBeside, State::Switching | State::Converted) => {
                 Err("it removes the originals of what is in place")
             }
+            // `settle` takes a state back without a line that says so. The run that then ends the move, or begins the
+            // removal anew, writes its line behind an earlier one of the same kind.
             (Record::Switched { .. }, State::Switching | State::Converted)
             | (Record::Committing(_), State::Converted | State::Committing)
             | (Record::Removing, State::Committing) => Ok(()),
@@ -236,8 +259,8 @@ pub(super) fn removal_has_begun(root: &Path) -> bool {
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
-    /// Engines report from several threads.
-    file: Mutex<File>,
+    /// Engines report from several threads. `None` once a torn line could not be cut off: what came behind it would read as damage.
+    file: Mutex<Option<File>>,
 }
 
 impl Journal {
@@ -251,7 +274,7 @@ impl Journal {
         let file = open(&path, true).map_err(Error::io(&path, "create"))?;
         let journal = Self {
             path,
-            file: Mutex::new(file),
+            file: Mutex::new(Some(file)),
         };
         journal.append(&Record::Begun(Beginning {
             version: VERSION,
@@ -260,6 +283,8 @@ impl Journal {
             root,
             order,
         }))?;
+        // `fdatasync` made the line durable, but not the way to it: that takes the name of the journal in the staging
+        // directory and the name of that directory in the root.
         for directory in [Some(stage), stage.parent()].into_iter().flatten() {
             sync_directory(directory)?;
         }
@@ -279,13 +304,16 @@ impl Journal {
             .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
             .open(&path)
             .map_err(Error::io(&path, "open"))?;
+        // Appending behind a torn line would make one line of the two, with an end and a wrong checksum, which reads as
+        // damage. The cut needs no sync of its own: the journal reads the same with and without it, and the next append
+        // syncs the length.
         let whole = read_lines(&mut file, &path)?.len() as u64;
         file.set_len(whole)
             .and_then(|()| file.seek(SeekFrom::Start(whole)))
             .map_err(Error::io(&path, "mend"))?;
         Ok(Self {
             path,
-            file: Mutex::new(file),
+            file: Mutex::new(Some(file)),
         })
     }
 
@@ -301,17 +329,27 @@ impl Journal {
             .file
             .lock()
             .expect("no thread panics while it holds the lock");
-        let before = file
+        // The lock is held until the line is durable or cut off again, so no other line begins in between and `before`
+        // is still where this one starts.
+        let Some(open) = &mut *file else {
+            let torn = "an earlier line could be neither finished nor cut off";
+            return Err(Error::io(&self.path, "write")(io::Error::other(torn)));
+        };
+        let before = open
             .stream_position()
             .map_err(Error::io(&self.path, "write"))?;
-        let written = file
+        // The newline is the last byte, so no prefix that a crash leaves passes for a line.
+        let written = open
             .write_all(line.as_bytes())
-            .and_then(|()| file.sync_data())
+            .and_then(|()| open.sync_data())
             .map_err(Error::io(&self.path, "write"));
         if written.is_err() {
-            // Else the next line would follow a torn one. If this fails too, the torn line is the journal's last.
-            let _ = file.set_len(before);
-            let _ = file.seek(SeekFrom::Start(before));
+            // Else the next line would follow a torn one. If this fails too, the torn line stays the journal's last.
+            let cut = open.set_len(before);
+            let cut = cut.and_then(|()| open.seek(SeekFrom::Start(before)));
+            if cut.is_err() {
+                *file = None;
+            }
         }
         written
     }
@@ -338,8 +376,11 @@ fn sealed(record: &str) -> String {
 
 /// The record of a line, if the line is what was written.
 fn unsealed(line: &str) -> Result<Record, &'static str> {
+    // From the right: a record may hold JSON that is not ours, with a member of the same name. The seal is the last.
     let (inside, found) = line.rsplit_once(SUM).ok_or("it has no checksum")?;
     let record = format!("{inside}}}");
+    // The sum is of the text, for another version may print the same value differently. The closing brace is compared
+    // too, so nothing can hide behind the sum.
     if found != format!("{:016x}\"}}", crc64(record.as_bytes())) {
         return Err("its checksum is another");
     }
@@ -349,9 +390,19 @@ fn unsealed(line: &str) -> Result<Record, &'static str> {
 /// The lines that are whole.
 fn read_lines(file: &mut File, path: &Path) -> Result<String, Error> {
     let mut bytes = Vec::new();
-    file.take(MAX_BYTES)
+    file.take(MAX_BYTES + 1)
         .read_to_end(&mut bytes)
         .map_err(Error::io(path, "read"))?;
+    // Half a journal would tell of an earlier state, and be cut off there by the next run.
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(Error::Journal {
+            path: path.to_owned(),
+            line: 1,
+            what: "it is larger than any journal, 64 MiB",
+        });
+    }
+    // Only the last line can be torn: nothing is appended before the line above it is durable or cut off. Nobody has
+    // relied on a line without an end, since its sync never returned, so dropping it forgets nothing.
     let end = bytes
         .iter()
         .rposition(|&byte| byte == b'\n')
@@ -365,6 +416,7 @@ fn read_lines(file: &mut File, path: &Path) -> Result<String, Error> {
 }
 
 pub(super) fn open(path: &Path, new: bool) -> io::Result<File> {
+    // The directory is input: no link is followed, and a FIFO in the journal's place does not block the open.
     OpenOptions::new()
         .read(true)
         .write(new)
@@ -437,6 +489,32 @@ mod tests {
             let story = JournalState::read(stage.path()).unwrap().unwrap();
             assert_eq!(story.durable, [1, 2].into(), "{end}");
         }
+    }
+
+    #[test]
+    fn nothing_is_written_behind_a_line_that_could_not_be_cut_off() {
+        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let journal = Journal {
+            path: "/dev/full".into(),
+            file: Mutex::new(Some(full)),
+        };
+        let told = || Chain(&journal.append(&Record::TakenBack).unwrap_err()).to_string();
+        assert!(told().contains("No space left"));
+        assert!(told().contains("neither finished nor cut off"));
+    }
+
+    #[test]
+    fn a_journal_that_is_too_large_is_refused_and_left_as_it_is() {
+        let stage = tempfile::tempdir().unwrap();
+        begin(stage.path());
+        let file = File::options()
+            .write(true)
+            .open(stage.path().join(JOURNAL))
+            .unwrap();
+        file.set_len(MAX_BYTES + 1).unwrap();
+        assert!(JournalState::read(stage.path()).is_err());
+        assert!(Journal::reopen(stage.path()).is_err());
+        assert_eq!(file.metadata().unwrap().len(), MAX_BYTES + 1);
     }
 
     #[test]
