@@ -102,6 +102,8 @@ impl Move {
         self.expect_no_links(ground)?;
         let (to, original) = (ground.root.join(to), ground.configs.join(original));
         create_parent(&original)?;
+        // A link, not a copy: it is whole from the start, takes no space, and brings back the very inode with its
+        // owner, mode and times.
         fs::hard_link(&to, &original).map_err(Error::io(&to, "keep"))
     }
 
@@ -124,6 +126,8 @@ impl Move {
                 }),
             };
         }
+        // A kill between setting aside and the rename leaves the place free and the result staged. The next run finds
+        // nothing to set aside and goes on with the rename.
         match self {
             Self::Place { stood, .. } => set_aside(&to, &ground.stage.join(stood))?,
             Self::Replace { original, .. } => expect_same(&to, &ground.configs.join(original))?,
@@ -143,10 +147,12 @@ impl Move {
         let (to, kept) = (ground.root.join(to), staged.join(kept));
         match self {
             Self::Place { .. } => {
+                // The result is in one of the two places. While it is staged, whatever lies at `to` is not ours.
                 if look(&from)?.is_none() && look(&to)?.is_some() {
                     create_parent(&from)?;
                     fs::rename(&to, &from).map_err(Error::io(&to, "take back"))?;
                 }
+                // Asked by itself: after a kill between the two renames this is the one that is left.
                 if look(&kept)?.is_some() {
                     match fs::rename(&kept, &to) {
                         // Docker has made something there since, which is worth more than an empty directory.
@@ -156,9 +162,11 @@ impl Move {
                 }
             }
             Self::Replace { .. } => {
+                // The second name is made before the first move and goes when this one is back: without it all is done.
                 if look(&kept)?.is_none() {
                     return Ok(UndoOutcome::Done);
                 }
+                // A config alone would not bring the container back.
                 if look(parent(&to))?.is_none() {
                     return Ok(UndoOutcome::DirectoryGone);
                 }
@@ -172,6 +180,7 @@ impl Move {
                         Ok(()) => Ok(UndoOutcome::Done),
                     };
                 }
+                // One rename over the new file: a kill leaves one config or the other, never none.
                 fs::rename(&kept, &to).map_err(Error::io(&to, "restore"))?;
                 // Two names of one file: a rename leaves both.
                 match fs::remove_file(&kept) {
@@ -213,6 +222,7 @@ impl Move {
         {
             return Err(Error::OnlyOriginal { path: to, kept });
         }
+        // A step that is back already asks nothing of these directories, so a flag on them is no obstacle.
         if is_to_do {
             for path in [parent(&to), &to, parent(&kept), &kept] {
                 note_flag(path, flagged);
@@ -229,6 +239,7 @@ impl Move {
         };
         let staged = self.staged_in(ground);
         for (top, path) in [(ground.root, to), (staged, from), (staged, kept)] {
+            // The last component may be anything: neither `rename` nor `link` follows it.
             let above = Path::new(path).ancestors().skip(1);
             for directory in above.map(|inner| top.join(inner)) {
                 if look(&directory)?.is_some_and(|meta| !meta.is_dir()) {
@@ -242,6 +253,7 @@ impl Move {
     /// Makes it durable, forward or back.
     pub(super) fn sync(&self, ground: Roots<'_>) -> Result<(), Error> {
         let to = ground.root.join(self.to());
+        // A container that was removed meanwhile took its directory along, and no name is left in it to sync.
         match look(parent(&to))? {
             Some(_) => sync_directory(parent(&to)),
             None => Ok(()),
@@ -256,6 +268,7 @@ fn expect_same(to: &Path, kept: &Path) -> Result<(), Error> {
         return Ok(());
     };
     let same_file = (now.dev(), now.ino()) == (before.dev(), before.ino());
+    // Another inode with the same bytes loses nothing when it is replaced: what is kept says the same.
     let same_bytes = || -> Result<bool, Error> {
         let read = |path: &Path| fs::read(path).map_err(Error::io(path, "read"));
         Ok(now.is_file() && before.is_file() && read(to)? == read(kept)?)
@@ -276,6 +289,8 @@ fn set_aside(to: &Path, stood: &Path) -> Result<(), Error> {
     let exists = || Error::Exists {
         path: to.to_owned(),
     };
+    // Where one was set aside already, this is a second one that somebody made since. Moving it there would replace the
+    // first, and only the first can come back as it was.
     if !meta.is_dir() || look(stood)?.is_some() {
         return Err(exists());
     }
@@ -283,6 +298,7 @@ fn set_aside(to: &Path, stood: &Path) -> Result<(), Error> {
     if entries.next().is_some() {
         return Err(exists());
     }
+    // The move into place would replace an empty directory by itself, and take its owner, mode and times along.
     create_parent(stood)?;
     fs::rename(to, stood).map_err(Error::io(to, "set aside"))
 }

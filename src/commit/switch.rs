@@ -46,6 +46,8 @@ pub(super) fn begin(
     match alone() {
         Ok(()) => forward(switching, ground, journal, untold),
         Err(cause) => {
+            // Nothing has moved, but `switching` is durable and the configs have their second names. Without
+            // `taken-back` the next run would take this for a move that was interrupted and end it.
             let cause = not_alone(ground.root, "convert")(cause);
             Err(undo(cause, switching, ground, journal))
         }
@@ -82,6 +84,9 @@ pub(super) fn advance(
     journal: &Journal,
     untold: OnDaemonFailure,
 ) -> Result<(), Error> {
+    // The daemon is told once the moves are durable: it must not be sent to a driver whose home a power cut may take
+    // back. `switched` comes last, so a kill anywhere before it leaves `switching`, and the next run repeats all of
+    // this, each part of which finds what it has done already.
     switching
         .moves
         .iter()
@@ -109,12 +114,15 @@ fn tell_daemon(switching: &SwitchPlan, untold: OnDaemonFailure) -> Result<(), Er
 
 /// Takes back what was done of a move that failed. Gives the cause, with what else failed.
 fn undo(cause: Error, switching: &SwitchPlan, ground: Roots<'_>, journal: &Journal) -> Error {
+    // In reverse order: the daemon was told last.
     let restored = match restore_daemon(switching) {
         // Whoever changed it since knows what it is to be, and what was never told need not be taken back.
         Err(SwitchError::Changed { .. } | SwitchError::OriginalGone { .. }) => Ok(None),
         Err(_) if switching.daemon.as_ref().and_then(is_applied) == Some(false) => Ok(None),
         restored => restored.map_err(Error::Daemon),
     };
+    // The moves come back whether or not the daemon's file did. If either failed, `taken-back` is not written: the
+    // journal stays at `switching`, from which there is a way on and a way back.
     let taken_back = back(switching, ground)
         .and(restored)
         .and_then(|_| journal.append(&Record::TakenBack));
@@ -171,6 +179,8 @@ fn restore_daemon(switching: &SwitchPlan) -> Result<Option<PathBuf>, SwitchError
 pub(super) fn back(switching: &SwitchPlan, ground: Roots<'_>) -> Result<Vec<String>, Error> {
     let mut gone = Vec::new();
     let mut first_error = None;
+    // Go on past a failure. Steps do not depend on each other and can be repeated, so each that comes back now is one
+    // less for the next attempt.
     for step in switching.moves.iter().rev() {
         match step.back(ground) {
             Ok(UndoOutcome::Done) => {}
@@ -187,6 +197,8 @@ pub(super) fn back(switching: &SwitchPlan, ground: Roots<'_>) -> Result<Vec<Stri
         return Err(error);
     }
     sync(switching, ground)?;
+    // Last, since every rename above has set them anew. After a failure they stay as they are: the next attempt moves
+    // them once more.
     for times in &switching.times {
         times.put_back(ground.root);
     }
@@ -194,6 +206,8 @@ pub(super) fn back(switching: &SwitchPlan, ground: Roots<'_>) -> Result<Vec<Stri
 }
 
 fn sync(switching: &SwitchPlan, ground: Roots<'_>) -> Result<(), Error> {
+    // One pass at the end is enough. Before it a power cut may keep any of the moves, in any order, and each of them
+    // shows by what lies where whether it was done.
     switching
         .moves
         .iter()

@@ -48,6 +48,9 @@ impl Survey {
     pub fn read(root: &Root) -> Self {
         let mut notes = Diagnostics::default();
         let stores = read_stores(root, &mut notes);
+        // The order is one of knowledge. Each store is read by itself first, so that the checks across them can tell a
+        // name that leads nowhere from one that leads to something damaged, whose fault is named once, where it is.
+        // Only when all faults are known, and who needs what, can damage be told from what an interruption left.
         stores.check(&mut notes);
         let has_layer = |chain: &_| stores.layers.present.contains(chain);
         check_images(
@@ -58,6 +61,7 @@ impl Survey {
         );
         let users = stores.users();
         let (problems, warnings) = settle(notes, &users, &stores.stack);
+        // Before the stores are taken apart: an orphan is what none of them names.
         let aufs = convertible(&stores);
         let index = aufs
             .iter()
@@ -115,6 +119,8 @@ impl Survey {
                 Err(Error::Damaged { path, problems })
             };
         }
+        // Damage is waived by whom it hits, not by where it lies: a damaged layer that nothing names may carry one that
+        // an image needs.
         let (unused, problems): (Vec<_>, Vec<_>) = problems
             .into_iter()
             .partition(|problem| problem.hits.is_empty());
@@ -125,6 +131,7 @@ impl Survey {
             fault: problem.fault,
         });
         model.warnings.extend(warnings);
+        // The parent of a layer in use is in use itself, so no layer that stays loses its parent.
         model.retain(|layer| layer.orphan.is_none());
         Ok(model)
     }
@@ -132,6 +139,7 @@ impl Survey {
 
 fn read_stores(root: &Root, notes: &mut Diagnostics) -> Stores {
     let layerdb = notes.keep(&Subject::Root, root.image.dir("layerdb"));
+    // One look at the directory for both, so that its fault is named once.
     let (layers, mounts) = match &layerdb {
         Some(layerdb) => (Layers::read(layerdb, notes), Mounts::read(layerdb, notes)),
         None => (Layers::default(), Mounts::default()),
@@ -203,6 +211,8 @@ pub(crate) fn settle(
     let mut problems = Vec::new();
     for (subject, fault) in faults {
         let hits = users.hits(&subject);
+        // The kind of fault alone decides nothing: a branch may be missing after a deletion that was killed, or through
+        // damage. It is the remains of a deletion only if, besides, nobody needs the object.
         let interrupted = match (&subject, &fault) {
             // A container is made and deleted in steps, its mount first and last.
             (Subject::Mount(_), _) => true,
@@ -230,6 +240,9 @@ fn convertible(stores: &Stores) -> Vec<AufsLayer> {
         .iter()
         .map(|layer| !stores.layers.removing.contains(&layer.id))
         .collect();
+    // Children first, so one pass does: when it is a layer's turn, all that stands on it has had its own. A layer in
+    // use keeps itself and its parents even if its deletion had begun. An orphan keeps its parents, but puts none of
+    // them in use.
     for &place in order.iter().rev() {
         kept[place] |= used[place];
         if let Some(parent) = stack.layers[place].parent {
@@ -246,6 +259,8 @@ fn convertible(stores: &Stores) -> Vec<AufsLayer> {
         }
         places[place] = Some(layers.len());
         let orphan = (!used[place]).then(|| orphan_reason(&layer.id, stores));
+        // A sound layer's parent is sound, a kept layer's parent is kept, and parents come first. So `None` is a layer
+        // without a parent here, never one whose parent was left out.
         let parent = layer.parent.and_then(|parent| places[parent]);
         let uses: Vec<Use> = std::mem::take(&mut uses[place]);
         layers.push(AufsLayer {
@@ -259,6 +274,8 @@ fn convertible(stores: &Stores) -> Vec<AufsLayer> {
 }
 
 fn orphan_reason(id: &CacheId, stores: &Stores) -> OrphanReason {
+    // First, since it says most: a layer whose deletion had begun is here only because a kept one stands on it,
+    // whatever its id looks like.
     if stores.layers.removing.contains(id) {
         OrphanReason::Removal
     } else if id.is_buildkit() {

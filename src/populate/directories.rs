@@ -60,6 +60,8 @@ impl Directories {
                 if !matches!(layer.tree.node(entry.node).kind, Kind::Directory(_)) {
                     continue;
                 }
+                // A directory with two names would be listed twice, and without end if one of them were below the
+                // other.
                 if layer.tree.first_name(entry.node) != Some((node, entry.name)) {
                     return Err(Error::LinkedDirectory {
                         layer: layer.id.clone(),
@@ -68,6 +70,8 @@ impl Directories {
                 }
                 pending.push((entry.node, depth + 1));
             }
+            // The stack gives back the last one first. Reversed, the list comes out in the order of the tree, and each
+            // subtree is one stretch of it, which is what `end` rests on.
             pending[first..].reverse();
             list.push(Directory {
                 node,
@@ -76,6 +80,10 @@ impl Directories {
                 state: AtomicU8::new(0),
             });
         }
+        // `ends` has the way to the directory at hand, by depth: those whose end is not known yet. A directory of some
+        // depth ends all that are as deep or deeper. Each is pushed and drained once, so this is linear, where looking
+        // for the end of each one would cost the square of the depth in a tree that is one long chain. The round past
+        // the last directory counts as depth 0 and ends all that are left.
         let mut ends: Vec<usize> = Vec::new();
         for at in 0..=list.len() {
             let depth = list.get(at).map_or(0, |directory| directory.depth);
@@ -129,6 +137,8 @@ impl Directories {
     /// The directories in a directory.
     fn below(&self, place: usize) -> impl Iterator<Item = usize> {
         let end = self.0[place].end;
+        // In a list in this order the first child follows its parent, and each next one begins where the one before
+        // ends.
         let within = move |at: usize| (at < end).then_some(at);
         std::iter::successors(within(place + 1), move |&at| within(self.0[at].end))
     }
@@ -156,11 +166,17 @@ impl Directories {
             let directory = cursor
                 .enter(node)
                 .map_err(|errno| failed("open")(errno).of(crew.layer, node))?;
+            // Before anything below it, in this thread or another: the state of a child, and whether it is there at
+            // all, is known only after this.
             self.visit(crew, place, directory)?;
             let (first, mut has_large) = (pending.len(), false);
             for child in self.below(place) {
                 let nr = self.0[child].end - child;
+                // A task opens the way to its directory anew, from the root. So a subtree must have at least as many
+                // directories as that way, or in a deep tree the ways would cost more than the work.
                 let is_large = nr >= LARGE.max(self.0[child].depth);
+                // The first large one stays here, where the way to it is open already. A new directory with none below
+                // it needs no visit: nothing is made in it yet, and there is nothing to clear.
                 if is_large && has_large {
                     scope.spawn(move |scope| {
                         crew.attempt(|| self.make_tree(crew, scope, child));
@@ -176,6 +192,8 @@ impl Directories {
     }
 
     fn visit(&self, crew: &Workers<'_>, place: usize, directory: &File) -> Result<(), Error> {
+        // First, since what is made next would inherit the default ACL and the group, and an opaque directory is
+        // emptied whole.
         if self.state(place) & FRESH == 0 {
             self.clear(crew, place, directory)?;
         }
@@ -184,6 +202,8 @@ impl Directories {
             let is_fresh = self
                 .make_one(crew, (place, directory), child)
                 .map_err(|failure| failure.of(crew.layer, node))?;
+            // A new directory got its group like all that is made in its parent, so the flag holds in it too. Of one
+            // from below nothing is known before its own visit.
             let state = if is_fresh {
                 FRESH | BARE | self.state(place) & OUR_GROUP
             } else {
@@ -200,12 +220,15 @@ impl Directories {
         let here = |failure: Failure| failure.of(crew.layer, node);
         let stat = fstat(directory).map_err(|errno| here(failed("stat")(errno)))?;
         let mode = Mode::from_bits_truncate(stat.st_mode);
+        // Else new files would get the directory's group and new directories the bit. The mode is set again at the end.
         if mode.contains(Mode::S_ISGID) {
             fchmod(directory, mode - Mode::S_ISGID)
                 .map_err(|errno| here(failed("set the mode")(errno)))?;
         }
         clear_xattrs(directory, &crew.layer.tree.node(node).meta.xattrs).map_err(here)?;
         let mut state = 0;
+        // Some mounts (`grpid`) give a new file the directory's group, others that of the process. If the two are the
+        // same, it does not matter which.
         if stat.st_gid == crew.process.gid {
             state |= OUR_GROUP;
         }
@@ -237,12 +260,15 @@ impl Directories {
             .first_name(node)
             .expect("it is not the root");
         let mode = self.start(crew, parent, node).mode;
+        // One call both makes it and tells whether something is there. In a bare directory nothing can be in the way,
+        // so what is there all the same is an error.
         match mkdirat(directory, name, mode) {
             Err(Errno::EEXIST) if !self.is_bare(parent) => {}
             made => return made.map(|()| true).map_err(failed("create")),
         }
         let stat = fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW);
         let stat = stat.map_err(failed("stat"))?;
+        // Two directories merge. Anything else of the layers below is hidden by this one.
         if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR {
             return Ok(false);
         }
@@ -287,6 +313,8 @@ impl Directories {
         directory: &File,
     ) -> Result<(), Failure> {
         let node = self.node(place);
+        // A directory from below was made with the attributes of another layer. A new one has its parent's group flag,
+        // so its own place gives what `make_one` started with.
         let start = if self.state(place) & FRESH == 0 {
             Start::WRONG
         } else {

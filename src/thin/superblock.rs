@@ -64,6 +64,9 @@ pub(super) struct Superblock {
 impl Superblock {
     /// Block 0.
     pub(super) fn encode(&self) -> Block {
+        // All that is set lies in the first 512 bytes, as in the kernel's own (`__commit_transaction` insists on it). A
+        // disk writes a sector whole or not at all, and block 0 is zero until then, so a crash leaves no pool or this
+        // one, never a torn superblock. The checksum spans the whole block, whose rest is zero before and after.
         let mut block = [0; BLOCK_SIZE];
         let (raw, _) = RawSuperblock::mut_from_prefix(&mut block).expect("a block has room");
         raw.magic = U64::new(MAGIC);
@@ -77,7 +80,10 @@ impl Superblock {
         let sectors = u32::try_from(self.data_block_size.0);
         raw.data_block_size = U32::new(sectors.expect("checked: at most 2^21"));
         raw.metadata_block_size = U32::new(METADATA_BLOCK_SECTORS);
+        // The kernel sets this once, at format, and goes by the space map, which grows with the device. So it is
+        // written for others to read and never read back here.
         raw.metadata_nr_blocks = U64::new(self.metadata.nr_blocks);
+        // Last, since the checksum covers every other field.
         seal(BlockKind::Superblock, 0, &mut block);
         block
     }
@@ -103,16 +109,21 @@ impl Superblock {
         block: &Block,
         remarks: &mut Remarks,
     ) -> Result<(Self, Option<u64>), Error> {
+        // The kernel's own test, and before any other: all zeros is a device that the kernel would format. Everything
+        // else is either a pool or somebody's data.
         if block.iter().all(|byte| *byte == 0) {
             return Err(Error::Unformatted);
         }
         let (raw, _) = RawSuperblock::ref_from_prefix(block).expect("a block has room");
+        // Before the checksum, which any foreign block would fail: what was never a pool must not be told as a damaged
+        // one.
         if raw.magic.get() != MAGIC {
             return Err(Error::Magic {
                 magic: raw.magic.get(),
             });
         }
         verify(BlockKind::Superblock, 0, block)?;
+        // Before any other field is believed: a feature may give them another meaning.
         check_features(raw, remarks)?;
         let superblock = Self {
             time: raw.time.get(),
@@ -123,6 +134,8 @@ impl Superblock {
             details_root: raw.device_details_root.get(),
             data_block_size: Sectors(u64::from(raw.data_block_size.get())),
         };
+        // A checksum that fits proves what was written, not that it makes sense. Sizes are checked here, once, and
+        // roots where they are followed.
         superblock.check_ranges(raw)?;
         let held_root = raw.held_root.get();
         Ok((superblock, Some(held_root).filter(|held| *held != 0)))
@@ -180,11 +193,15 @@ fn check_features(raw: &RawSuperblock, remarks: &mut Remarks) -> Result<(), Erro
     if !(1..=VERSION).contains(&version) {
         return Err(Error::Unsupported(Feature::Version(version)));
     }
+    // Only a remark: the kernel sets it after an operation on the metadata failed, and what is on the disk is still its
+    // last commit.
     if raw.flags.get() & NEEDS_CHECK != 0 {
         remarks.add(Error::NeedsCheck);
     }
     for flags in [
         raw.flags.get() & !NEEDS_CHECK,
+        // The kernel does not look at these: by their name, whoever does not know one may ignore it. A reader that has
+        // to account for every block cannot.
         raw.compat_flags.get(),
         raw.compat_ro_flags.get(),
         raw.incompat_flags.get(),

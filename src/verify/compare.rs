@@ -74,6 +74,9 @@ pub(super) fn compare(sides: Sides<'_>) -> EntryComparison {
         pending: Vec::new(),
         has_moved: false,
     };
+    // The order matters: names are counted on the way down, so links can be judged only when all directories are done,
+    // and what is left unexplained only when everything has been explained. A list instead of a recursion, for the
+    // depth of a tree is not ours to choose.
     comparison.top();
     while let Some(visit) = comparison.pending.pop() {
         comparison.directory(visit);
@@ -126,6 +129,8 @@ impl Comparison<'_> {
 
     /// Whether a container that went on with the device has not changed an inode: whatever changes one sets its time of change.
     fn is_untouched(&self, ino: Ino) -> bool {
+        // Whole seconds are enough. Going on takes a mount in a later second than the note, and whatever changes an
+        // inode comes after the mount.
         let inode = self.sides.child.inode(ino);
         let after = self.sides.went_on_after;
         after
@@ -135,12 +140,15 @@ impl Comparison<'_> {
 
     /// Whether a container may have given a directory its name. One that is what it is below has it from there.
     fn may_be_moved(&self, below: Option<Ino>, ino: Ino) -> bool {
+        // A rename moves the time of change of the directory that is renamed, not of what is in it.
         self.sides.went_on_after.is_some() && below != Some(ino) && !self.is_untouched(ino)
     }
 
     /// What lies beside the layer's tree: nothing, but what the first layer of a chain brings.
     fn top(&mut self) {
         let Sides { parent, child, .. } = self.sides;
+        // Only the first device of a chain has a parent without `rootfs`, the base device. On all others every name
+        // here must lead where it led.
         let first = parent.lookup(Ino::ROOT, ROOTFS.as_bytes()).is_none();
         self.found.explained.insert(Ino::ROOT);
         for (name, ino) in child.names(Ino::ROOT) {
@@ -186,6 +194,7 @@ impl Comparison<'_> {
 
     /// Notes a directory of the branch to be looked into, and compares the directory itself.
     fn merge(&mut self, node: NodeId, below: Option<Ino>, (ino, is_moved): (Ino, bool)) {
+        // Noted before anything below is looked at: `entry` tells by it that a second name leads here.
         self.found.explained.insert(ino);
         self.attributes(node, (ino, is_moved));
         self.has_moved |= is_moved;
@@ -226,10 +235,14 @@ impl Comparison<'_> {
         let directory = branch
             .directory(at.node)
             .expect("only directories are merged");
+        // An opaque directory hides all below it. Without a directory below, every name must be the branch's own.
         let at = Visit {
             below: at.below.filter(|_| !directory.is_opaque()),
             ..at
         };
+        // One inode on both devices: its names can differ only where the two views do, so a directory of a hundred
+        // thousand names costs what changed in it. Made anew, it shares nothing with the one below, and all names of
+        // both are looked at: those of the child for what does not belong, those of the parent for what is missing.
         if at.below == Some(at.ino) {
             for name in self.changed_names.remove(&at.ino).unwrap_or_default() {
                 self.other_name(at, directory, &name);
@@ -245,6 +258,7 @@ impl Comparison<'_> {
             match child.lookup(at.ino, entry.name) {
                 None => {
                     let kind = &branch.node(entry.node).kind;
+                    // A directory that is not here may be elsewhere, with all that is in it.
                     self.has_moved |= matches!(kind, Kind::Directory(_));
                     self.name_fault(at, entry.name, "is missing");
                 }
@@ -294,6 +308,7 @@ impl Comparison<'_> {
         let kind = &self.sides.branch.node(node).kind;
         let found = self.sides.child.inode(ino).and_then(Inode::file_type);
         if found != Some(type_of(kind)) {
+            // Its name is told already. As an inode that nothing explains it would be told once more.
             self.found.explained.insert(ino);
             let what = format!("is of another type than in {}", self.sides.other());
             self.has_moved |= matches!(kind, Kind::Directory(_));
@@ -301,6 +316,8 @@ impl Comparison<'_> {
             return;
         }
         if matches!(kind, Kind::Directory(_)) {
+            // On a damaged device a directory may have two names, and be below itself. It is entered once, or the walk
+            // would not end.
             if self.found.explained.contains(&ino) {
                 self.name_fault(at, name, "is a directory that has another name");
                 return;
@@ -309,6 +326,8 @@ impl Comparison<'_> {
             self.merge(node, under, (ino, is_moved));
             return;
         }
+        // Names and files must correspond both ways: all names of a node lead to one inode, and an inode belongs to one
+        // node. Each way catches what the other does not, a link that was broken up or two files that became one.
         match &mut self.placed[node.index()] {
             Some(placed) => {
                 placed.names += 1;
@@ -334,6 +353,7 @@ impl Comparison<'_> {
     }
 
     fn note_content(&mut self, node: NodeId, ino: Ino) {
+        // Files of different sizes are told as such by their attributes. Their bytes cannot be equal.
         if let Some(file) = self.sides.branch.regular(node)
             && self
                 .sides
@@ -355,6 +375,8 @@ impl Comparison<'_> {
                 continue;
             };
             let links = child.inode(ino).map_or(0, |inode| u64::from(inode.links()));
+            // Every directory of the branch has been walked, so a further name lies in a directory that the layer does
+            // not touch.
             if links != names {
                 let path = self.sides.branch.display_path(node);
                 let other = self.sides.other();
@@ -370,6 +392,8 @@ impl Comparison<'_> {
     fn unexplained(&mut self) {
         let Sides { parent, child, .. } = self.sides;
         let mut found = Vec::new();
+        // By inode, not by name: this also finds what was written through no name of the branch, and blocks that moved
+        // under a file that nobody touched.
         for ino in child.changed_since(parent) {
             if self.found.explained.contains(&ino) || is_reserved(ino) {
                 continue;

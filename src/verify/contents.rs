@@ -113,9 +113,14 @@ impl Subject<'_> {
     pub(super) fn contents(mut self, how: ContentsMode<'_>) -> Result<ContentsVerdict, Halt> {
         let record = self.record.take();
         let Some((device, tree)) = self.device else {
+            // Nothing was converted yet, so there is no second side to hold the branch against: only the record judges
+            // it.
             return self.of_branch(record).map(ContentsVerdict::from);
         };
         let Some((diff, tar_split)) = record else {
+            // Without a record of its tar nothing says what the layer's bytes must be, and only aufs has them a second
+            // time. At the end of a conversion they are not read: the checksums of what was written give the digest by
+            // which a later run tells which side was changed.
             let mut judged = ContentsVerdict::from(Contents::NotRead);
             match how {
                 ContentsMode::Read => judged = self.by_comparison(device, tree)?,
@@ -127,6 +132,8 @@ impl Subject<'_> {
             return Ok(judged);
         };
         let mut unpack = self.unpack();
+        // The first reading takes the file itself. The two share their position, so whoever reads it again rewinds
+        // first.
         let again = tar_split.try_clone().map_err(unreadable)?;
         let files = DeviceFiles::new(self.work, device, tree);
         let tar_files = |written| TarFiles::new(files, &tree, (written, self.below));
@@ -136,13 +143,16 @@ impl Subject<'_> {
             }
             ContentsMode::Read => by_digest((tar_split, diff), &mut tar_files(None), &mut unpack)?,
             ContentsMode::Not => {
+                // Entries cost no reading of files, so they are compared even where bytes are not.
                 tar_split::headers(tar_split, &mut unpack)?;
                 return Ok(judged(self.entries(unpack, None), Contents::NotRead));
             }
         };
+        // After the proof: only then is it known whether the headers are of the layer that images name.
         let entries = self.entries(unpack, proven.is_layer);
         if !proven.is_wrong() {
             let judged = self.or_compared(judged(entries, proven.grade()), device, tree)?;
+            // A device that is proven says nothing about the branch, which is the way back.
             return self.with_bytes_of_aufs(judged, device, tree);
         }
         let FaultsBySide {
@@ -173,6 +183,8 @@ impl Subject<'_> {
         let Contents::NotVerifiable { reason } = &judged.contents else {
             return Ok(judged);
         };
+        // The record is no proof here, but neither does it accuse anyone. The branch cannot make up for it, so equal
+        // bytes leave the grade and add to its reason. Different ones are worse than no proof and take its place.
         let compared = self.by_comparison(device, tree)?;
         judged.bytes = compared.bytes;
         judged.contents = match compared.contents {
@@ -209,6 +221,8 @@ impl Subject<'_> {
         if !self.reads_aufs || !is_proven {
             return Ok(judged);
         }
+        // The device has the layer's own digest, so wherever the two differ the branch is wrong, and no note has to
+        // decide.
         match self.bytes(compared, device, tree) {
             Ok(bytes) => judged.aufs.append(bytes.faults(layer, AUFS)),
             Err(Halt::Interrupted) => return Err(Halt::Interrupted),
@@ -232,9 +246,13 @@ impl Subject<'_> {
                 ..FaultsBySide::default()
             });
         };
+        // Checksums alone are enough of the branch: what counts is which of its files differ, not whether their sum is
+        // the layer.
         tar_split.rewind().map_err(unreadable)?;
         let mut files = BranchFiles::new(self.work, layer)?;
         let in_aufs = by_checksums(tar_split, &mut files, &mut self.unpack())?;
+        // Equal checksums count as equal bytes. A file of another size has none, since it was not read, so the same
+        // fault on both sides does not make it the same file.
         let must_compare = FaultsBySide::needs_bytes(proven, &in_aufs);
         let (device, tree) = device;
         let same_bytes = !must_compare || self.bytes(compared, device, tree)?.are_same();
@@ -251,6 +269,8 @@ impl Subject<'_> {
             return self
                 .by_what_was_noted((device, tree), "it has no tar-split, and aufs has it not");
         };
+        // The list has only files that both sides have in one size. Where aufs alone was changed, an empty one may mean
+        // that aufs lost or resized them, and the device still has something to prove.
         if compared.files.is_empty() && !compared.is_of_aufs {
             return Ok(Contents::Nothing.into());
         }
@@ -258,9 +278,12 @@ impl Subject<'_> {
         if !bytes.are_same() {
             return self.differing(compared, &bytes, (device, tree));
         }
+        // For the same reason equal bytes prove only the files that were compared. The rest is for the digest to tell.
         if compared.is_of_aufs {
             return self.by_what_was_noted((device, tree), CHANGED_IN_AUFS);
         }
+        // Both sides are alike, so a digest can be noted by which they are told apart later. If a file of the device
+        // was not read, there is none: a digest of a part would never match that of all.
         let digest = self.below.map_or(Ok(None), |below| {
             delta::digest_of_bytes((below, tree.view), |ino, _| {
                 Ok::<_, Halt>(bytes.on_device(ino))
@@ -285,6 +308,8 @@ impl Subject<'_> {
         (device, tree): (ThinDevice<'_>, DeviceTree<'_>),
         without: &str,
     ) -> Result<ContentsVerdict, Halt> {
+        // A container that went on has changed its device by right, and then the digest no longer tells right from
+        // wrong.
         let (BytesThen::Noted(noted), Some(below), false) =
             (self.bytes_then, self.below, self.went_on)
         else {
@@ -314,6 +339,8 @@ impl Subject<'_> {
         let Some(layer) = self.branch else {
             return Ok(Contents::Nothing.into());
         };
+        // Before the move aufs is the original, and a difference is the device's. After it only what was noted decides,
+        // and without a note neither side is taken for right.
         let (noted, below) = match (self.bytes_then, self.below) {
             (BytesThen::Noted(noted), Some(below)) => (Some(noted), below),
             (BytesThen::Unknown, _) => {
@@ -333,6 +360,7 @@ impl Subject<'_> {
         if compared.is_of_aufs {
             aufs.append(compared.faults.clone());
         }
+        // The device first: if it is what was converted, aufs is what changed, whatever it is now.
         if on_device.as_deref() == noted {
             aufs.append(bytes.faults(layer, AUFS));
             let contents = verified(views);
@@ -341,6 +369,8 @@ impl Subject<'_> {
                 ..contents.into()
             });
         }
+        // The device is wrong. Whether aufs can replace it is another question: it must give the noted digest of the
+        // same files, and one that was not compared leaves that open, which counts as no.
         let in_aufs = delta::digest_of_bytes(views, |ino, _| Ok::<_, Halt>(bytes.in_aufs(ino)))?;
         if in_aufs.as_deref() != noted {
             let what = "the bytes of its files are not all what they were";
@@ -427,6 +457,7 @@ impl Subject<'_> {
     }
 
     fn entries(&self, unpack: Unpack, is_layer: Option<bool>) -> Entries {
+        // All files may match a record that is not the layer's, and then its headers are no witness either.
         if is_layer == Some(false) {
             return Entries::unknown("the recorded tar is not the one of the layer's DiffID");
         }

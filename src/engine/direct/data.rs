@@ -64,6 +64,9 @@ fn open(layout: &Layout, path: &Path, checkpoints: &Checkpoints<'_>) -> Result<F
     let size = layout.data_size.0;
     match checkpoints.done {
         None => file::create(path, size),
+        // Nothing in it counts, and a run that was killed right after creating it has not even given it its size, which
+        // `reopen` insists on. Once a device is durable, so are the size and the name: they were synced before it was
+        // told.
         Some(done) if done.is_empty() => {
             left_file::remove(path)?;
             file::create(path, size)
@@ -78,10 +81,12 @@ fn rest(layout: &Layout, checkpoints: &Checkpoints<'_>) -> Vec<Range<u64>> {
     for (at, device) in layout.iter_with_index() {
         let start = device.first_block.0 * CLUSTER as u64;
         let end = start + device.data_bytes().0;
+        // `fallocate` refuses an empty range.
         if checkpoints.is_done(at) || start == end {
             continue;
         }
         match ranges.last_mut() {
+            // Devices lie side by side: in a first run this is one call, and the file system can take one extent.
             Some(last) if last.end == start => last.end = end,
             _ => ranges.push(start..end),
         }
@@ -118,6 +123,8 @@ impl<'a> WriteRun<'a> {
     fn new(layout: &'a Layout, path: &'a Path, options: &'a Options<'a>) -> Result<Self, Error> {
         let checkpoints = &options.checkpoints;
         let file = open(layout, path, checkpoints)?;
+        // Sharing is tried before space is taken: what is shared needs none, and space that was preallocated for it
+        // would be asked for in vain.
         let share = reflink::works(layout, &file, checkpoints)?;
         if !share {
             for range in rest(layout, checkpoints) {
@@ -135,6 +142,7 @@ impl<'a> WriteRun<'a> {
             left[unit.device.0] += 1;
         }
         let ledger = Ledger::new(*checkpoints);
+        // A device without clusters has no last unit that would complete it.
         for (at, _) in to_write().filter(|(at, _)| left[at.0] == 0) {
             ledger.complete(at);
         }
@@ -166,6 +174,7 @@ impl<'a> WriteRun<'a> {
         let mut buffer = AlignedBuffer::new(UNIT_CLUSTERS * CLUSTER);
         let mut written = Vec::new();
         while !self.failed.load(Ordering::Acquire) {
+            // Relaxed: the counter gives each unit to one thread and orders nothing else.
             let Some(unit) = self.units.get(self.next.fetch_add(1, Ordering::Relaxed)) else {
                 break;
             };
@@ -210,9 +219,14 @@ impl<'a> WriteRun<'a> {
         let offset = (first + unit.clusters.start as u64) * CLUSTER as u64;
         let UnitContents { shares, mut runs } = gathered;
         let mut from = 0;
+        // Shares are not in the buffer. What it has in their places is left over from another unit and must not reach
+        // the file. All ends are those of whole blocks, as `O_DIRECT` wants them.
         for share in shares {
             self.write_at(&buffer[from..share.part.start], offset + from as u64)?;
             from = share.part.end;
+            // That sharing works for one file does not mean that it does for all. Then this piece goes with the next
+            // write, and its checksum is noted as of any other; of shared blocks there is none, so the verifier reads
+            // them.
             if !share.apply(&self.file, offset)? {
                 let bytes = &mut buffer[share.part.clone()];
                 share.file.read_at(bytes, share.from)?;
@@ -235,6 +249,8 @@ impl<'a> WriteRun<'a> {
 
     /// The unit is written. Whoever writes the last of a device's finds all others written.
     fn note(&self, Unit { device, .. }: &Unit) -> Result<(), Error> {
+        // Each thread releases what it wrote, and the last one acquires all of it, so the sync that the ledger asks for
+        // next covers every unit of the device.
         if self.left[device.0].fetch_sub(1, Ordering::AcqRel) == 1 {
             self.ledger.complete(*device);
         }
@@ -245,6 +261,8 @@ impl<'a> WriteRun<'a> {
     /// what of them was only in memory before it shared them.
     /// Source: linux v6.6 `fs/remap_range.c`, `__generic_remap_file_range_prep`.
     fn sync(&self) -> Result<(), Error> {
+        // The directory too: a device is lost with the name of its file. Of a file just made, `fdatasync` alone does
+        // not promise the name.
         self.file
             .sync_data()
             .map_err(|source| Error::target(self.path, "sync", source))?;
@@ -258,6 +276,8 @@ impl<'a> WriteRun<'a> {
             .expect("no thread panics while it holds the lock")
             .take();
         let Some(error) = error else {
+            // Even if the ledger has nothing to tell: the metadata file comes next, and must not be on the disk before
+            // the data that it maps.
             self.sync()?;
             return self.ledger.tell(|| Ok(()));
         };
