@@ -47,11 +47,14 @@ impl View {
             .any(|range| range.start < heads.end && range.end > heads.start)
         {
             let (geometry, superblock) = read_super(device)?;
+            // All places and numbers in the parent's view depend on its geometry.
             if geometry != *self.geometry {
                 return Self::read(device);
             }
             view.superblock = superblock;
         }
+        // Which of two owners gets a block depends on the order in which all inodes are read. Reading only some of them
+        // again would find other faults than `View::read`.
         if self.is_tangled {
             return Self::read(device);
         }
@@ -61,6 +64,7 @@ impl View {
             return Self::read(device);
         }
         let checked = work.judge()?;
+        // The tangle may involve parts that did not change and were not looked at.
         if checked.view.is_tangled {
             return Self::read(device);
         }
@@ -74,6 +78,8 @@ fn blocks(changed: &[Range<u64>], geometry: &Geometry) -> Vec<Range<u64>> {
     let mut blocks: Vec<Range<u64>> = Vec::new();
     for range in changed {
         let range = range.start / unit..range.end.div_ceil(unit).min(geometry.blocks);
+        // Byte ranges that share a block or touch become one range, so that whatever spans the boundary is looked at
+        // once.
         match blocks.last_mut() {
             _ if range.is_empty() => {}
             Some(last) if last.end >= range.start => last.end = last.end.max(range.end),
@@ -91,8 +97,12 @@ impl Work<'_> {
             if !self.find_fixed(range.clone(), &mut stale)? {
                 return Ok(false);
             }
+            // Looked up by the parent's owners, since nothing has been taken out yet. A block that moved to another
+            // inode is read with that inode, whose own bytes or tree must have changed as well.
             self.find_owned(range, &mut stale);
         }
+        // Attribute blocks before inodes: an inode takes a shared block's attributes from the view, and new attributes
+        // in a block make all its sharers stale.
         self.read_stale_xattrs(&mut stale)?;
         self.read_stale_inodes(stale)?;
         Ok(true)
@@ -111,12 +121,15 @@ impl Work<'_> {
                 // Behind the first superblock; of file systems that grew, in other groups too.
                 FixedMetadata::Head { group } => {
                     self.find_kept(group, &range, stale);
+                    // Only the first copy of the descriptors is read; `meta_bg` spreads it over the groups.
                     let has_first = group == 0 || self.geometry.features.meta_bg();
                     if has_first && !self.find_descriptors(&range, stale)? {
                         return Ok(false);
                     }
                 }
                 FixedMetadata::BlockBitmap { group } | FixedMetadata::InodeBitmap { group } => {
+                    // Bitmaps are not kept. The group is judged again, which reads its bitmaps and compares them with
+                    // what is in use.
                     if range.contains(&start) {
                         self.groups.insert(group);
                     }
@@ -153,10 +166,14 @@ impl Work<'_> {
                 if old == desc {
                     continue;
                 }
+                // The list of fixed metadata, the blocks marked as taken for it and the inodes read from the old table
+                // would all be wrong.
                 if old.places != desc.places {
                     return Ok(false);
                 }
                 self.groups.insert(group);
+                // Flags and counts in the descriptor decide how much of the table is read at all. The old number has to
+                // be taken before the descriptor is replaced.
                 let before = self.visible_inodes(group);
                 self.view.groups[group as usize].desc = desc;
                 let now = self.visible_inodes(group);
@@ -175,6 +192,7 @@ impl Work<'_> {
         stale: &mut Stale,
     ) -> Result<(), Error> {
         let first = group * self.geometry.inodes_per_group + 1;
+        // The table itself need not have changed here, so `find_inodes` may never see these.
         let gone = Ino(first + now.min(before))..Ino(first + before);
         let known: Vec<Ino> = self
             .view
@@ -185,6 +203,7 @@ impl Work<'_> {
         for ino in known {
             stale.slots.insert(ino, Slot::Free(Vec::new()));
         }
+        // A free inode is not listed, but may have faults. Out of view, it has none.
         let units = Unit::Inode(gone.start)..Unit::Inode(gone.end);
         let wrong: Vec<Unit> = self
             .view
@@ -214,6 +233,7 @@ impl Work<'_> {
         if blocks.is_empty() {
             return Ok(());
         }
+        // The table is uninitialised beyond the last visible inode and may hold anything.
         let index = |block: u64| {
             let blocks = u32::try_from(block - table).expect("at most a group");
             (blocks * geometry.inodes_per_block()).min(self.visible_inodes(group))
@@ -225,6 +245,7 @@ impl Work<'_> {
         for (&ino, _) in self.view.inodes.range(known.clone()) {
             stale.slots.insert(ino, Slot::Free(Vec::new()));
         }
+        // Free inodes with faults appear only here. Their faults go unless they are found again.
         for (unit, _) in self
             .view
             .faults
@@ -235,6 +256,8 @@ impl Work<'_> {
             }
         }
         self.read_table(group, inodes, |work, ino, slot| {
+            // One changed inode makes its whole block of the table stale. The others need not have their blocks and
+            // names read again.
             if work.is_same(ino, &slot) {
                 stale.slots.remove(&ino);
             } else {
@@ -246,6 +269,8 @@ impl Work<'_> {
 
     /// Whether an inode's own bytes tell what they did before, and nothing is or was wrong with them.
     fn is_same(&self, ino: Ino, slot: &Slot) -> bool {
+        // All faults of an inode form one list, whether they come from its own bytes or from its blocks, and can only
+        // be replaced as a whole.
         if self.view.faults.contains_key(&Unit::Inode(ino)) {
             return false;
         }
@@ -261,9 +286,11 @@ impl Work<'_> {
         for (start, claim) in self.view.claims_in(range) {
             let ino = claim.owner.ino;
             match claim.owner.part {
+                // These can change in place without a change to the inode.
                 Part::Directory | Part::Node => drop(stale.inodes.insert(ino)),
                 Part::Xattrs => drop(stale.xattrs.insert(start)),
                 Part::Data => {
+                    // A view holds no file contents, but it does hold the targets of symbolic links.
                     let kind = self.view.inode(ino).and_then(Inode::file_type);
                     if kind == Some(Type::Symlink) {
                         stale.inodes.insert(ino);
@@ -279,6 +306,8 @@ impl Work<'_> {
             let Some(old) = self.view.xattrs.get(&block).cloned() else {
                 continue;
             };
+            // The block may hold anything by now. If it was freed, all its inodes have changed: each drops it later,
+            // and the last one removes the entry.
             let new = self.read_shared(block)?;
             if new.block.xattrs != old.block.xattrs {
                 let users = self
@@ -287,6 +316,8 @@ impl Work<'_> {
                     .range((block, Ino(0))..=(block, Ino(u32::MAX)));
                 stale.inodes.extend(users.map(|(_, ino)| *ino));
             }
+            // The parent's users stay until their inodes are exchanged one by one. Everything else is replaced even if
+            // the attributes are equal, as the header's count of sharers may differ.
             let users = old.users;
             self.view
                 .xattrs
@@ -307,10 +338,14 @@ impl Work<'_> {
                 slots.insert(ino, slot);
             }
         }
+        // Kept past the removal: a directory takes its unchanged blocks from here, and its names are exchanged against
+        // these.
         let old: Vec<_> = slots
             .keys()
             .map(|ino| self.view.inodes.get(ino).cloned())
             .collect();
+        // Take all of them out before the first goes in. Otherwise a block that moved between inodes would have two
+        // owners for a moment, which marks the view as tangled.
         for (&ino, old) in slots.keys().zip(&old) {
             if let Some(old) = old {
                 self.remove(ino, old);
@@ -324,6 +359,7 @@ impl Work<'_> {
 
     fn read_slot(&mut self, ino: Ino) -> Result<Slot, Error> {
         let (group, index) = self.geometry.inode_place(ino);
+        // `read_table` skips holes, and an inode in a hole is free.
         let mut found = Slot::Free(Vec::new());
         self.read_table(group, index..index + 1, |_, _, slot| {
             found = slot;

@@ -57,11 +57,15 @@ impl<'a> Comparison<'a> {
             return self.step_alone();
         };
         match (a, b) {
+            // Both sides were compared up to this node's first key before it came to the top of both, so the whole node
+            // is equal.
             (Part::Node { node: a, .. }, Part::Node { node: b, .. }) if Arc::ptr_eq(a, b) => {
                 self.a.0.pop();
                 self.b.0.pop();
             }
             _ => match a.start().cmp(&b.start()) {
+                // `b` maps nothing below its start, so what is taken here is in `a` only. If `a` is a node, it starts
+                // before `b` and cannot lie within it; opening it misses no shared node.
                 Ordering::Less => {
                     let only = self.a.take_below(b.start());
                     self.tell(only);
@@ -80,13 +84,16 @@ impl<'a> Comparison<'a> {
     fn step_together(&mut self, a: Part<'a>, b: Part<'a>) {
         let (height_a, height_b) = (a.height(), b.height());
         if let (Part::Run(a), Part::Run(b)) = (a, b) {
+            // Data blocks ascend with thin blocks within a run, so the first one decides for the common part. The rest
+            // of the longer run stays on its side.
             let end = a.end().min(b.end());
             let range = self.a.take_below(end);
             self.b.take_below(end);
             self.tell(range.filter(|_| a.data_block != b.data_block));
             return;
         }
-        // The taller one may have the other in it.
+        // The taller one may contain the other. Opening the lower one too would take it apart before its twin appears
+        // on the other side. Two nodes of equal height cannot contain each other, but may have children in common.
         if height_a >= height_b {
             self.a.enter();
         }
@@ -113,6 +120,7 @@ impl<'a> Comparison<'a> {
     fn tell(&mut self, range: Option<Range<u64>>) {
         let Some(range) = range else { return };
         match self.changed.last_mut() {
+            // Differences come in pieces of runs, so those that touch are joined.
             Some(last) if last.end == range.start => last.end = range.end,
             _ => self.changed.push(range),
         }
@@ -122,6 +130,7 @@ impl<'a> Comparison<'a> {
 impl<'a> Side<'a> {
     fn new(mapping: &'a Mapping) -> Self {
         let node = mapping.root();
+        // All leaves are at one depth, so the leftmost path gives the height of the whole tree.
         let height = std::iter::successors(Some(node), |node| match &***node {
             Node::Leaf(_) => None,
             Node::Internal(internal) => internal.children.first().map(|child| &child.node),
@@ -129,6 +138,7 @@ impl<'a> Side<'a> {
         .count();
         let height = u32::try_from(height).expect("few");
         let root = Part::Node { node, height };
+        // An empty root has no first key to order it by.
         Self(if mapping.is_empty() {
             vec![]
         } else {
@@ -173,6 +183,7 @@ impl Part<'_> {
     /// No thin block in it is below this.
     fn start(self) -> u64 {
         match self {
+            // The node's own key, not its parent's: a shared node must start at the same place on both sides.
             Self::Node { node, .. } => node.first_key().expect("only a root is empty"),
             Self::Run(run) => run.thin_block,
         }

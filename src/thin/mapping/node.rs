@@ -73,6 +73,8 @@ impl Node {
     pub(in crate::thin) fn first_key(&self) -> Option<u64> {
         match self {
             Self::Leaf(leaf) => leaf.runs.first().map(|run| run.thin_block()),
+            // May be lower than the child's own first key in a tree read from disk. The kernel searches by this one, so
+            // it is kept.
             Self::Internal(internal) => internal.children.first().map(|child| child.key),
         }
     }
@@ -149,6 +151,7 @@ impl Internal {
 
     /// The nodes of the level above these children.
     pub(super) fn pack(children: Vec<Child>) -> Vec<Child> {
+        // Only whole children are regrouped, so a child that did not change stays shared wherever it ends up.
         let sizes = piece_sizes(children.len(), MAX_ENTRIES);
         let mut rest = children.into_iter();
         sizes
@@ -161,15 +164,22 @@ impl Internal {
 
     fn apply(&self, mut edit: Edit<'_>) -> Vec<Child> {
         let mut children = Vec::with_capacity(self.children.len() + 1);
+        // Each child takes the changes below the next child's key, as in the kernel's search. The first one also takes
+        // those below its own key, which then moves down.
         let next_keys = self.children[1..].iter().map(|child| child.key);
         for (child, next_key) in self.children.iter().zip(next_keys.chain([u64::MAX])) {
             let own = edit.split_off_below(next_key);
             if own.changes.is_empty() {
+                // Shared, not copied. Only the nodes on the way to a change are copied, because a pointer in each of
+                // them changes.
                 children.push(child.clone());
             } else {
+                // All pieces have the height of the child they replace, so the leaves stay at one depth.
                 children.append(&mut child.node.apply(own));
             }
         }
+        // Nodes never lose entries: a single piece is at least as full as the old node, and several pieces are each at
+        // least a third full. So nothing ever has to be rebalanced.
         Self::pack(children)
     }
 }
@@ -185,6 +195,7 @@ pub(in crate::thin) struct Leaf {
 impl Leaf {
     /// A leaf with these entries, at most 252, keys ascending.
     pub(in crate::thin) fn new(entries: impl Iterator<Item = (u64, BlockTime)>) -> Self {
+        // Entries are counted separately from runs: the limit of a leaf is in entries on disk.
         let mut runs: Vec<Run> = Vec::new();
         let mut len = 0;
         for (thin_block, value) in entries {
@@ -215,6 +226,7 @@ impl Leaf {
             .runs
             .partition_point(|run| run.thin_block() <= thin_block);
         let run = self.runs[after.checked_sub(1)?];
+        // Past the end of the run this value means nothing, and the filter drops it.
         let value = run.value.advanced(thin_block - run.thin_block());
         value
             .filter(|_| thin_block < run.end())
@@ -222,6 +234,8 @@ impl Leaf {
     }
 
     fn apply(&self, edit: Edit<'_>) -> Vec<Child> {
+        // Merge twice. Where to cut depends on the number of entries, which is known only once overwritten ones are
+        // taken off, and a second pass needs no list.
         let merged = || Merge {
             old: self.entries().peekable(),
             new: edit,
@@ -252,6 +266,8 @@ impl Run {
 
     /// Takes the entry in if it goes on where the run ends.
     fn extend(&mut self, thin_block: u64, value: BlockTime) -> bool {
+        // Comparing packed values requires the next data block and the same time. The time must not be lost in a run:
+        // by it the kernel decides whether to copy a block before writing to it.
         let fits = thin_block == self.end() && self.value.advanced(self.len()) == Some(value);
         self.head += u64::from(fits);
         fits
@@ -310,6 +326,8 @@ impl Iterator for Merge<'_> {
         };
         match self.old.peek() {
             Some(old) if old.0 < key => return self.old.next(),
+            // An overwritten entry takes the new time as well. With the old one the kernel would take the block for
+            // inherited and copy it needlessly.
             Some(old) if old.0 == key => drop(self.old.next()),
             _ => {}
         }

@@ -57,6 +57,7 @@ impl Mapping {
             match &**node {
                 Node::Leaf(leaf) => return leaf.get(thin_block),
                 Node::Internal(internal) => {
+                    // The child with the last key not above this block. Nothing is mapped below the first key.
                     let after = internal.children.partition_point(|c| c.key <= thin_block);
                     node = &internal.children[after.checked_sub(1)?].node;
                 }
@@ -95,9 +96,13 @@ impl Mapping {
             changes.iter().all(|change| change.1 < MAX_DATA_BLOCKS),
             "a data block has 40 bits"
         );
+        // Shares even the root, as the kernel does for a new snapshot. An edit without changes would copy it, and an
+        // empty leaf has no key for the copy.
         if changes.is_empty() {
             return self.clone();
         }
+        // A root that overflows comes back as several nodes, and many changes at once may need more than one level
+        // above them. This is the only place where a tree grows in height.
         let mut level = self.root.apply(Edit { changes, time });
         while level.len() > 1 {
             level = Internal::pack(level);
@@ -115,6 +120,7 @@ impl Default for Mapping {
 
 impl PartialEq for Mapping {
     fn eq(&self, other: &Self) -> bool {
+        // A shared root settles it. Other nodes do not help: equal maps may be divided into nodes differently.
         Arc::ptr_eq(&self.root, &other.root)
             || (self.len() == other.len() && self.iter().eq(other.iter()))
     }
@@ -158,6 +164,7 @@ impl Iterator for Iter<'_> {
             match &**self.pending.pop()? {
                 Node::Leaf(leaf) => self.entries = leaf.entries(),
                 Node::Internal(internal) => {
+                    // Reversed so that the lowest child is popped next.
                     self.pending
                         .extend(internal.children.iter().rev().map(|child| &child.node));
                 }

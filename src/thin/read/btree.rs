@@ -75,6 +75,7 @@ impl<'s> TreeReader<'s> {
     /// Reads a metadata device of `nr_blocks`, whose superblock is known.
     pub(super) fn new(source: &'s dyn ReadBlocks, nr_blocks: u64) -> Self {
         let mut refs = RefCounts::default();
+        // The superblock counts as used, though nothing points to it.
         refs.add_run(0, 1);
         Self {
             source,
@@ -86,6 +87,7 @@ impl<'s> TreeReader<'s> {
 
     /// Counts a pointer; returns whether it is the first to its block.
     pub(super) fn count(&mut self, pointer: Pointer) -> Result<bool, Error> {
+        // No pointer may lead to the superblock. The upper bound also limits the memory that counts take.
         if pointer.to == 0 || pointer.to >= self.nr_blocks {
             return Err(pointer.fault(Fault::Pointer(pointer.to)));
         }
@@ -128,6 +130,8 @@ impl<'s> TreeReader<'s> {
     where
         V: FromBytes + Immutable + KnownLayout + Unaligned + Copy,
     {
+        // Checked before the block is read: as a second pointer to a block is refused, loops end and a tree costs no
+        // more than its blocks.
         self.count_only(pointer)?;
         let nr = pointer.to;
         let block = self.read(BlockKind::Node, nr)?;
@@ -145,6 +149,8 @@ impl<'s> TreeReader<'s> {
                     let child = Pointer::in_node(nr, child.get());
                     let before = entries.len();
                     heights.add(self.collect(child, level + 1, entries)?)?;
+                    // A child is not empty, because `parse_node` allows only a root to be. Its keys lie between its own
+                    // key in the parent and the next one, so the list as a whole ascends.
                     let ends = (entries[before].0, entries[entries.len() - 1].0);
                     check_range(child.to, ends, &keys[i..])?;
                 }
@@ -166,6 +172,8 @@ impl TreeReader<'_> {
     where
         V: FromBytes + Immutable + KnownLayout + Unaligned + Copy,
     {
+        // A block is counted once for every node that points to it, but what a shared node points to only once. So
+        // count the pointer and do not enter the node again, which also ends loops.
         if !self.count(pointer)? {
             return Ok(());
         }
@@ -176,6 +184,8 @@ impl TreeReader<'_> {
                 found.extend(values.iter().map(|value| (nr, *value)));
             }
             ParsedNode::Internal { children, .. } => {
+                // Only limits the recursion. Equal depth does not matter here: the tree belongs to a metadata snapshot,
+                // which only user space reads.
                 Heights::below(nr, level)?;
                 for child in children {
                     let child = Pointer::in_node(nr, child.get());
@@ -254,11 +264,17 @@ impl<'r, 's> MappingReader<'r, 's> {
     /// The node a pointer leads to, and its height.
     fn node(&mut self, pointer: Pointer, level: u32) -> Result<(Arc<Node>, u32), Error> {
         let nr = pointer.to;
+        // Counted even if the node is known: each distinct node is parsed once, so this is one more pointer to it. By
+        // the same rule nothing below a known node is counted again.
         self.blocks.count(pointer)?;
         if let Some((node, height)) = self.nodes.get(&nr) {
             // It may have been the root of another tree, and empty as no child may be.
             if level > 0 && node.nr_entries() == 0 {
                 return Err(malformed(nr, BlockKind::Node, Fault::NrEntries(0)));
+            }
+            // Else each device's tree could stand on the one before, and the last be as high as there are devices.
+            if level + height >= MAX_LEVELS {
+                return Err(malformed(nr, BlockKind::Node, Fault::Depth));
             }
             return Ok((Arc::clone(node), *height));
         }
@@ -274,6 +290,8 @@ impl<'r, 's> MappingReader<'r, 's> {
                 for (i, child) in children.iter().enumerate() {
                     let child = Pointer::in_node(nr, child.get());
                     let (node, height) = self.node(child, level + 1)?;
+                    // `Mapping` relies on leaves at one depth and on children that do not overlap. The kernel would not
+                    // find a key outside its child's range.
                     heights.add(height)?;
                     let ends = node.first_key().zip(node.last_key());
                     check_range(child.to, ends.expect("a child is not empty"), &keys[i..])?;
@@ -283,16 +301,22 @@ impl<'r, 's> MappingReader<'r, 's> {
                 (Node::Internal(Internal::new(list.into())), heights.own())
             }
         };
+        // Nodes shared on disk are shared in memory, so comparing or writing devices costs only what differs. A node is
+        // added once everything below it is read: a pointer back to a node above finds nothing and runs into the depth
+        // limit.
         let node = Arc::new(node);
         self.nodes.insert(nr, (Arc::clone(&node), height));
         Ok((node, height))
     }
 
     fn leaf(&mut self, nr: u64, keys: &[U64], values: &[U64]) -> Result<Node, Error> {
+        // Keys ascend, so the last one speaks for all. A larger key could lose its upper bits in the head of a run.
         if let Some(last) = keys.last().filter(|key| key.get() >= MAX_THIN_BLOCKS) {
             return Err(malformed(nr, BlockKind::Node, Fault::ThinBlock(last.get())));
         }
         let values = values.iter().map(|value| BlockTime(value.get()));
+        // Checked before anything is counted: memory for counts grows with the blocks named, and 40 bits can name far
+        // more than exist.
         let outside = |value: &BlockTime| value.data_block() >= self.nr_data_blocks;
         if let Some(value) = values.clone().find(outside) {
             return Err(malformed(
@@ -302,6 +326,8 @@ impl<'r, 's> MappingReader<'r, 's> {
             ));
         }
         let leaf = Leaf::new(keys.iter().map(|key| key.get()).zip(values));
+        // Counted once for each entry of each distinct leaf, as in the data space map. A shared leaf does not get here
+        // again.
         for run in &leaf.runs {
             self.data.add_run(run.value.data_block(), run.len());
         }
@@ -318,6 +344,8 @@ struct Heights {
 impl Heights {
     /// For an internal node at this level, 0 being the root's.
     fn below(node: u64, level: u32) -> Result<Self, Error> {
+        // Reading trees is recursive. Without a limit, a chain of nodes with one child each would go as deep as there
+        // are blocks.
         if level + 1 >= MAX_LEVELS {
             return Err(malformed(node, BlockKind::Node, Fault::Depth));
         }
@@ -341,6 +369,8 @@ impl Heights {
 
 /// Checks that a child's lowest and highest key are in its range: from its own key in the parent to the next one.
 fn check_range(child: u64, (first, last): (u64, u64), keys: &[U64]) -> Result<(), Error> {
+    // The kernel looks for a key in the child with the last key not above it, so it never finds one that lies outside
+    // its range.
     let key = if first < keys[0].get() {
         first
     } else if keys.get(1).is_some_and(|next| last >= next.get()) {
@@ -349,4 +379,48 @@ fn check_range(child: u64, (first, last): (u64, u64), keys: &[U64]) -> Result<()
         return Ok(());
     };
     Err(malformed(child, BlockKind::Node, Fault::KeyOrder(key)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::thin::checksum::seal;
+
+    /// Block 1 is a leaf with one mapping; each block after it is a node whose only child is the block before.
+    struct Tower;
+
+    impl ReadBlocks for Tower {
+        fn read_block(&self, nr: u64, block: &mut [u8; 4096]) -> io::Result<()> {
+            block.fill(0);
+            let (flags, value) = if nr == 1 { (2u32, 0) } else { (1, nr - 1) };
+            block[4..8].copy_from_slice(&flags.to_le_bytes());
+            for (at, number) in [(16, 1u32), (20, 252), (24, 8)] {
+                block[at..at + 4].copy_from_slice(&number.to_le_bytes());
+            }
+            block[32 + 252 * 8..][..8].copy_from_slice(&value.to_le_bytes());
+            seal(BlockKind::Node, nr, block);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_tree_that_stands_on_other_devices_trees_is_no_higher_than_any() {
+        let mut blocks = TreeReader::new(&Tower, 1 << 20);
+        let mut reader = MappingReader::new(&mut blocks, 1);
+        for root in 1..=u64::from(MAX_LEVELS) {
+            reader.mapping(Pointer::in_superblock(root)).unwrap();
+        }
+        let too_high = Pointer::in_superblock(u64::from(MAX_LEVELS) + 1);
+        let error = reader.mapping(too_high).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                Error::Malformed {
+                    fault: Fault::Depth,
+                    ..
+                }
+            ),
+            "{error}"
+        );
+    }
 }

@@ -16,9 +16,11 @@ use crate::thin::node_size::{HEADER, KEY, max_entries, piece_sizes, small};
 
 /// Blocks that a tree of `n` entries with values of this size takes.
 pub(super) const fn tree_blocks(n: u64, value_size: usize) -> u64 {
+    // Must agree with `write_tree` to the block: the metadata space map counts its own blocks before they are written.
     let mut level = at_least_one(n.div_ceil(max_entries(value_size) as u64));
     let mut blocks = level;
     while level > 1 {
+        // Internal nodes hold block numbers, whatever the leaves hold.
         level = level.div_ceil(max_entries(KEY) as u64);
         blocks += level;
     }
@@ -39,10 +41,15 @@ pub(super) fn write_tree<V: IntoBytes + Immutable>(
     n: usize,
     mut entries: impl Iterator<Item = (u64, V)>,
 ) -> Result<u64, Error> {
+    // Bottom up, because a parent holds the block numbers of its children, which exist only once these are written. The
+    // number of entries must be known in advance: the last two nodes share what is left, or the last one might be too
+    // sparse for `thin_check`.
     let mut level = Vec::new();
     for size in piece_sizes(n, max_entries(size_of::<V>())) {
         level.push(write_node(out, LEAF_NODE, entries.by_ref().take(size))?);
     }
+    // Each level is finished before the next begins, so all leaves are at one depth. Only one level is kept in memory,
+    // 16 bytes a node.
     while level.len() > 1 {
         let sizes = piece_sizes(level.len(), max_entries(KEY));
         let mut children = level.into_iter();
@@ -69,23 +76,28 @@ pub(super) fn write_node<V: IntoBytes + Immutable>(
     let max = max_entries(size_of::<V>());
     let mut first_key = None;
     let block = out.put(BlockKind::Node, |block| {
+        // Values start after the room for all keys, not after the keys in use: the kernel locates them by
+        // `max_entries`. Unused slots stay zero.
         let (keys, values) = block[HEADER..].split_at_mut(max * KEY);
         let slots = keys
             .chunks_exact_mut(KEY)
             .zip(values.chunks_exact_mut(size_of::<V>()));
         let mut nr_entries = 0;
+        // The caller passes no more entries than fit; `zip` would silently drop the excess.
         for ((key, value), (key_slot, value_slot)) in entries.zip(slots) {
             first_key.get_or_insert(key);
             key_slot.copy_from_slice(&key.to_le_bytes());
             value_slot.copy_from_slice(value.as_bytes());
             nr_entries += 1;
         }
+        // The number of entries is known only now. Checksum and block number are added when the block is sealed.
         let (header, _) = RawNodeHeader::mut_from_prefix(block).expect("a block has a header");
         header.flags = U32::new(flags);
         header.nr_entries = U32::new(nr_entries);
         header.max_entries = small(max);
         header.value_size = small(size_of::<V>());
     })?;
+    // This becomes the key in the parent. Only a root can be empty, and it has no parent.
     Ok((first_key.unwrap_or(0), U64::new(block)))
 }
 

@@ -115,7 +115,7 @@ fn planned(branch: &Path, tree: LayerTree) -> Planned {
 fn a_tree_thousands_of_levels_deep_needs_few_descriptors() {
     in_child_of(
         "ulimit -n 256",
-        "populate_hostile::a_tree_thousands_of_levels_deep_needs_few_descriptors",
+        "populate::hostile::a_tree_thousands_of_levels_deep_needs_few_descriptors",
         || {
             let dir = in_memory();
             // All of it is on a disk that goes as a whole: nothing else removes such a tree.
@@ -163,7 +163,7 @@ fn the_umask_does_not_matter() {
     for umask in ["000", "027", "777"] {
         in_child_of(
             &format!("umask {umask}"),
-            "populate_hostile::the_umask_does_not_matter",
+            "populate::hostile::the_umask_does_not_matter",
             || {
                 let dir = TempDir::new().unwrap();
                 let mut base = Layer::new(dir.path().join("lower"));

@@ -71,6 +71,8 @@ impl Htree {
             leaves: OrdMap::new(),
             nodes: OrdMap::new(),
         };
+        // The first leaf's key is always `FIRST`, and so is the first node's, so `get_prev` always finds one. Each node
+        // is left with room; otherwise the first leaf split below it would split the node as well.
         if leaves.len() > rules.root_limit() {
             for node in leaves.chunks(rules.node_limit() * FILL / 100) {
                 htree.add_node(node[0].0, rules)?;
@@ -108,6 +110,8 @@ impl Htree {
         rules: &Rules,
         touched: &mut ChangedBlocks,
     ) -> Result<(), Problem> {
+        // Any leaf of a chain that continues one hash may take the name, because the kernel's lookup reads on to the
+        // end of the chain. So the chain is filled before it grows, and only its last leaf is ever split.
         let room = rules.leaf_room();
         let mut last = None;
         for (key, leaf) in self.leaves_of(rules.hash(entry.name)) {
@@ -118,6 +122,7 @@ impl Htree {
         }
         let (key, leaf) = last.expect("the first leaf starts at hash 0");
         let packed = with(self.leaf(leaf), &entry);
+        // Noted here because a split rewrites this leaf too, but reports only the new blocks.
         touched.push(leaf);
         if dirent::total_bytes(&packed) <= room {
             self.set_leaf(leaf, &packed);
@@ -147,6 +152,8 @@ impl Htree {
             hash,
             nth: u32::MAX,
         };
+        // As `dx_probe` does, take the last leaf whose hash is not above this one. Name hashes are even, so a leaf that
+        // continues this very hash sorts after `up_to`: the walk starts at the head of the chain, never in the middle.
         let first = self.leaves.get_prev(&up_to);
         let more = self
             .leaves
@@ -176,6 +183,8 @@ impl Htree {
         packed: &[u8],
         (rules, touched): (&Rules, &mut ChangedBlocks),
     ) -> Result<(), Problem> {
+        // A packed leaf keeps its names in insertion order, which the format allows within a leaf. Only the split needs
+        // them ordered by hash.
         let mut sorted: Vec<_> = Entries(packed)
             .map(|entry| (rules.hash(entry.name), entry))
             .collect();
@@ -183,6 +192,8 @@ impl Htree {
         let at = split_point(&sorted, rules.leaf_room());
         let (low, high) = sorted.split_at(at);
         let (before, hash) = (low[at - 1].0, high[0].0);
+        // `do_split` sets the same mark. Without it, a lookup of this hash would start at the new leaf and miss the
+        // names left in the old one.
         let new = match (before == hash, key.hash == hash | CONTINUED) {
             (false, _) => Key { hash, nth: 0 },
             (true, again) => Key {
@@ -191,10 +202,14 @@ impl Htree {
                 nth: if again { key.nth + 1 } else { 0 },
             },
         };
+        // Make room first: a leaf's key alone decides which node it belongs to, so a leaf added under a full node would
+        // overflow it. The new key lies between `key` and the next leaf's key, so both leaves stay under one node even
+        // if that node is split here.
         self.make_room_in_index(key, rules, touched)?;
         let leaf = self.leaves[&key];
         self.set_leaf(leaf, &pack(low));
         touched.push(self.add_leaf(new, pack(high).into()));
+        // Looked up only now: making room may have split the index block above.
         touched.push(self.index_of(new));
         Ok(())
     }
@@ -210,12 +225,16 @@ impl Htree {
             if self.leaves.len() < rules.root_limit() {
                 return Ok(());
             }
+            // The index grows a level: one node takes over everything the root pointed to. It always fits, as a node
+            // holds three entries more than the root.
             touched.extend([0, self.add_node(FIRST, rules)?]);
         }
         let (first, node) = self.nodes.get_prev(&key).expect("the first node has all");
         let (first, node) = (*first, *node);
         let below: Vec<_> = self.below(first).map(|(&key, _)| key).collect();
         if below.len() >= rules.node_limit() {
+            // Split the node in the middle, as the kernel does. Leaves find their node by key, so none has to move. The
+            // root gains an entry, hence block 0.
             let new = self.add_node(below[below.len() / 2], rules)?;
             touched.extend([0, node, new]);
         }
@@ -223,6 +242,8 @@ impl Htree {
     }
 
     fn add_leaf(&mut self, key: Key, packed: Arc<[u8]>) -> u32 {
+        // Blocks are only ever appended. They keep their numbers, so a child shares every block it does not rewrite
+        // with its parent.
         let block = self.nr_blocks();
         self.blocks.push_back(Block::Leaf(packed));
         self.leaves.insert(key, block);
@@ -230,6 +251,8 @@ impl Htree {
     }
 
     fn add_node(&mut self, key: Key, rules: &Rules) -> Result<u32, Problem> {
+        // The index cannot grow a third level: the kernel follows one only with `large_dir`, which is younger than the
+        // kernels these images must mount on.
         if self.nodes.len() >= rules.root_limit() {
             return Err(Problem::DirectoryFull);
         }
@@ -265,6 +288,8 @@ impl Htree {
                 dirent::encode_block(Entries(packed), summer, out);
             }
             Block::Node(first) => {
+                // To a reader that knows no index, a node is a directory block with one unused entry. The index lies
+                // behind that entry's head.
                 let unused = Entry {
                     name: b"",
                     ino: Ino(0),
@@ -280,7 +305,9 @@ impl Htree {
     fn encode_root(&self, [own, parent]: &[Entry<'_>; 2], summer: &InodeSummer, out: &mut [u8]) {
         dirent::encode_entry(own, own.block_bytes(), out);
         let rest = &mut out[own.block_bytes()..];
+        // The record of `..` spans the rest of the block and so hides the index from readers that do not know it.
         dirent::encode_entry(parent, rest.len(), rest);
+        // Written before the index, whose checksum covers it.
         let info = DxRootInfo {
             reserved_zero: 0.into(),
             hash_version: HASH_VERSION,
@@ -327,6 +354,7 @@ fn encode_index<'a>(
     summer: &InodeSummer,
     out: &mut [u8],
 ) {
+    // The limit follows from the format: the kernel and e2fsck reject an index with any other.
     let limit = index_limit(start, summer.is_full());
     let mut count = 0;
     for ((key, &block), place) in entries.zip(out[start..].chunks_exact_mut(DX_ENTRY)) {
@@ -338,6 +366,8 @@ fn encode_index<'a>(
         count += 1;
     }
     let small = |n: usize| u16::try_from(n).expect("at most 511").into();
+    // This overwrites the first entry's hash, which nobody reads: the first child takes everything below the second
+    // key. A node's first hash stands in the root as well.
     let head = DxCountLimit {
         limit: small(limit),
         count: small(count),
@@ -346,6 +376,7 @@ fn encode_index<'a>(
     if summer.is_full() {
         // The tail behind the last possible entry: a reserved word and the checksum, which is summed as zeros.
         let (covered, tail) = out.split_at_mut(start + limit * DX_ENTRY);
+        // The checksum covers only the entries in use, but its place follows from the limit.
         let used = &covered[..start + count * DX_ENTRY];
         let sum = summer.sum(&[used, &[0; 8]]);
         tail[4..8].copy_from_slice(&sum.to_le_bytes());
@@ -361,6 +392,8 @@ fn fill_leaves(sorted: &[(u32, &Entry<'_>)], rules: &Rules) -> Vec<(Key, Arc<[u8
     for group in sorted.chunk_by(|a, b| a.0 == b.0) {
         let hash = group[0].0;
         let group_bytes: usize = group.iter().map(|(_, entry)| entry.block_bytes()).sum();
+        // Slack is no reason to separate names of one hash: a group above the fill mark may use the whole leaf. Every
+        // continued leaf costs another block read in each lookup of its hash.
         if bytes > 0 && bytes + group_bytes > room * FILL / 100 {
             leaves.push((key, std::mem::take(&mut packed).into()));
             (key, bytes) = (Key { hash, nth: 0 }, 0);
@@ -368,6 +401,8 @@ fn fill_leaves(sorted: &[(u32, &Entry<'_>)], rules: &Rules) -> Vec<(Key, Arc<[u8
         for (_, entry) in group {
             if bytes + entry.block_bytes() > room {
                 leaves.push((key, std::mem::take(&mut packed).into()));
+                // Reached only if a single group is too large for one leaf. Nothing else makes a leaf start in the
+                // middle of a hash.
                 let hash = hash | CONTINUED;
                 let nth = if key.hash == hash { key.nth + 1 } else { 0 };
                 (key, bytes) = (Key { hash, nth }, 0);
@@ -385,6 +420,10 @@ fn fill_leaves(sorted: &[(u32, &Entry<'_>)], rules: &Rules) -> Vec<(Key, Arc<[u8
 fn split_point(sorted: &[(u32, Entry<'_>)], room: usize) -> usize {
     let total: usize = sorted.iter().map(|(_, entry)| entry.block_bytes()).sum();
     let mut low = 0;
+    // Some place always fits, so 0 is never returned: the entries exceed one leaf by a single name of at most 264
+    // bytes, and near the middle both halves are far below `room`. Nor can the split fall within a hash that a later
+    // leaf already continues. Such a hash stands last; if the lower half is too large at the boundary before it, it is
+    // too large everywhere behind it.
     let mut best = (true, usize::MAX, 0);
     for at in 1..sorted.len() {
         low += sorted[at - 1].1.block_bytes();

@@ -30,6 +30,8 @@ pub(super) fn merge(draft: &mut Draft, at: &[u8], layer: &LayerTree) -> Result<(
     while let Some(visit) = merge.pending.pop() {
         merge.visit(visit)?;
     }
+    // Data comes last. Only now is its size known, and metadata that opened clusters in between would break it into
+    // pieces.
     merge.place_files()
 }
 
@@ -56,6 +58,8 @@ struct Visit {
 impl<'a> Merge<'a> {
     fn enter_root(&mut self, at: &[u8]) -> Result<(), Error> {
         check_name(at).map_err(|problem| self.entry_error(LayerTree::ROOT, problem))?;
+        // The root gains a name like any directory, but keeps its attributes: they belong to the file system, not to
+        // the layer. If the name is already a directory, the layer is merged into it and the root does not change.
         let mut root = self.draft.root();
         let mut touched = ChangedBlocks::new();
         self.place_entry((Ino::ROOT, &mut root), (at, LayerTree::ROOT), &mut touched)?;
@@ -69,6 +73,7 @@ impl<'a> Merge<'a> {
     fn visit(&mut self, visit: Visit) -> Result<(), Error> {
         let listing = self.listing(visit.node);
         let first_below = self.pending.len();
+        // A new directory has a number but no inode yet; the table may not even reach that far.
         let below = if visit.is_new {
             None
         } else {
@@ -78,7 +83,9 @@ impl<'a> Merge<'a> {
             Some(below) if !listing.is_opaque() => self.change(visit, listing, &below)?,
             below => self.fill(visit, listing, below)?,
         };
+        // Reversed so that the first one is popped next: blocks and files are laid out in tree order.
         self.pending[first_below..].reverse();
+        // In this order, because the inode records where the directory's blocks lie.
         self.draft.place_directory(visit.ino, &mut dir, &touched)?;
         self.put_directory(visit, dir, !touched.is_empty())
     }
@@ -104,9 +111,14 @@ impl<'a> Merge<'a> {
         let mut dir = Dir::build(visit.parent, &entries, &rules)
             .map_err(|problem| self.entry_error(visit.node, problem))?;
         if let Some(below) = below {
+            // Released only after the new entries got their inodes, so that none of them reuses an old number. A name
+            // that the layer brings back is a new file, whatever it was below.
             for entry in below.entries() {
                 self.draft.release(entry.ino);
             }
+            // The directory keeps its number and its first blocks. The owner recorded for each of these, inode and
+            // position, stays true; only their content is written anew. `truncate` drops all nodes of the extent tree,
+            // since fewer runs may need fewer nodes, so those still needed are placed again.
             dir.blocks = below.blocks.clone();
             let dropped = dir.blocks.truncate(dir.nr_blocks());
             self.draft.free_metadata_runs(dropped);
@@ -114,6 +126,7 @@ impl<'a> Merge<'a> {
             self.draft.place_nodes(visit.ino, &mut kept)?;
             dir.blocks = kept;
         }
+        // Rebuilt from scratch, the directory shares no block's content with the old one.
         let touched = (0..dir.nr_blocks()).collect();
         Ok((dir, touched))
     }
@@ -128,6 +141,8 @@ impl<'a> Merge<'a> {
         let rules = self.draft.image.constants.rules;
         let mut dir = Dir::clone(below);
         let mut touched = ChangedBlocks::new();
+        // Removals come first: the room they leave may save the layer's own names a leaf split. A whiteout for a name
+        // that does not exist is legal and means nothing.
         for name in listing.removed() {
             if let Some(ino) = dir.lookup(name, &rules).map(|entry| entry.ino) {
                 dir.remove(name, &rules, &mut touched);
@@ -153,6 +168,7 @@ impl<'a> Merge<'a> {
             .map(|old| (old.ino, old.is_directory()));
         let is_directory = self.layer.directory(node).is_some();
         match old {
+            // Two directories become one. The entry stays, and with it the block that holds it.
             Some((ino, true)) if is_directory => self.meet(
                 node,
                 Visit {
@@ -163,6 +179,8 @@ impl<'a> Merge<'a> {
                 },
             ),
             Some((ino, _)) => {
+                // The old inode keeps its number until the name leads elsewhere. The name has the same length and hash,
+                // so the entry fits where it was and no leaf can split.
                 let entry = self.create(name, node, parent)?;
                 dir.replace(entry, &rules, touched);
                 self.draft.release(ino);
@@ -186,7 +204,9 @@ impl<'a> Merge<'a> {
         check_name(name).map_err(|problem| self.entry_error(node, problem))?;
         let file_type = file_type(&self.layer.node(node).kind);
         let ino = match (self.inos[node.index()], file_type) {
-            // A second name of a directory is refused by `meet`.
+            // A directory gets its number now, because its parent's entry needs it, and its content when it is visited.
+            // Until then nothing looks at its inode, which still reads as free. `meet` refuses a second name of a
+            // directory.
             (_, FileType::Directory) => {
                 let ino = self.draft.take_inode(true)?;
                 self.meet(
@@ -200,6 +220,7 @@ impl<'a> Merge<'a> {
                 )?;
                 ino
             }
+            // Several names of one node are hard links, wherever in the layer they are.
             (Some(ino), _) => self.link(node, ino)?,
             (None, _) => self.create_inode(node)?,
         };
@@ -221,6 +242,7 @@ impl<'a> Merge<'a> {
     }
 
     fn link(&mut self, node: NodeId, ino: Ino) -> Result<Ino, Error> {
+        // The kernel's limit. `dir_nlink` lifts it for directories only, and files from XFS may exceed it.
         if self.draft.inode(ino).links >= MAX_LINKS {
             return Err(self.entry_error(node, Problem::Links));
         }
@@ -234,6 +256,8 @@ impl<'a> Merge<'a> {
         self.inos[node.index()] = Some(ino);
         match &self.layer.node(node).kind {
             Kind::Regular(file) => {
+                // Checked here, where the entry at fault can be named; `place_files` relies on it. The blocks follow
+                // once all files are known.
                 self.checked(node, ranges(file))?;
                 inode.size = file.size;
                 inode.body = Body::File(Blocks::None);
@@ -258,6 +282,7 @@ impl<'a> Merge<'a> {
         if bytes == 0 || bytes > MAX_TARGET || target.contains(&0) {
             return Err(self.entry_error(node, Problem::Target { bytes }));
         }
+        // A target in the inode needs its NUL within the 60 bytes of `i_block`, so 59 bytes is the longest.
         let block = if bytes < FAST_SYMLINK {
             None
         } else {
@@ -279,13 +304,18 @@ impl<'a> Merge<'a> {
             inode.xattrs = self.draft.store(set)?;
         } else {
             let old = self.draft.inode(visit.ino).clone();
+            // An equal set keeps its block, even if this layer has stored the same set elsewhere: a new block number
+            // alone would make the inode differ from the one below.
             let old_set = old.xattrs.as_ref().map(|stored| &stored.set);
             if old_set == set.as_ref() {
                 inode.xattrs.clone_from(&old.xattrs);
+                // A layer lists every directory on the way to a change. Most of them are as below, and an inode written
+                // for nothing can cost a whole cluster of the inode table.
                 if !dir_changed && same_attributes(&old, &inode) {
                     return Ok(());
                 }
             } else {
+                // Other inodes may share that block, so it is released by count, not freed.
                 if let Some(stored) = &old.xattrs {
                     self.draft.unshare(stored);
                 }
@@ -310,6 +340,7 @@ impl<'a> Merge<'a> {
         let layer = self.layer;
         self.draft
             .place_files(&self.files, |node| match &layer.node(node).kind {
+                // `create_inode` has already refused files with invalid ranges.
                 Kind::Regular(file) => ranges(file).unwrap_or_default(),
                 _ => Vec::new(),
             })
