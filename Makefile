@@ -3,22 +3,42 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 CARGO ?= cargo
+PREFIX ?= /usr/local
 
-.PHONY: help deps lab build demo check test bench
+.PHONY: help deps deps-build deps-test lab build install clean demo check test bench
 
 help: ## what can be made
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
-deps: ## install what is missing on a Debian machine: compiler parts and the test oracles
-	@tests/lab/deps.sh
+deps: deps-build deps-test ## install what is missing on a Debian machine for all of these
 
-lab: deps ## fetch the kernel and the Docker that the tests run
+deps-build: ## install what the build lacks
+	@tests/lab/machine.sh build
+	@tests/lab/deps.sh build
+
+deps-test: ## install what the demo, the tests and the benchmarks lack
+	@tests/lab/deps.sh test
+
+lab: deps-test ## fetch the kernel and the Docker that the tests run
 	@tests/lab/fetch.sh
 
-build: deps ## build the release binary
+build: deps-build ## build the release binary, target/release/aufs2dm
 	$(CARGO) build --release --locked
 
-demo: build lab ## convert the bundled root, show what came out, run a command in a converted image
+install: ## install the release binary into $(PREFIX)/bin; PREFIX and DESTDIR as usual
+	@test -x target/release/aufs2dm || { echo "nothing is built: make build" >&2; exit 1; }
+	install -D -m 755 target/release/aufs2dm "$(DESTDIR)$(PREFIX)/bin/aufs2dm"
+
+clean: ## remove all that was built and fetched: target/ and .lab/
+	$(CARGO) clean
+	rm -rf .lab
+
+demo: ## convert the bundled root, start Docker on the result, compare before and after
+	@tests/lab/machine.sh demo
+	@echo "make demo: the first time it takes about 5 minutes on two cores, fetches about 200 MB and needs 2.5 GB in target/ and .lab/"
+	@$(MAKE) --no-print-directory deps lab
+	$(CARGO) fetch --locked
+	$(CARGO) test --release --locked --features kernel-tests --test kernel --no-run
 	@tests/lab/demo.sh
 
 check: deps ## formatting, lints, documentation, licences
@@ -27,7 +47,9 @@ check: deps ## formatting, lints, documentation, licences
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 	@tests/lab/deny.sh
 
-test: deps lab ## every test: in-file, library, command line, and the lab (real kernel, real Docker)
+test: ## every test: in-file, library, command line, faults, and the lab (real kernel, real Docker)
+	@tests/lab/machine.sh test
+	@$(MAKE) --no-print-directory deps lab
 	$(CARGO) test --locked --features kernel-tests
 
 bench: deps ## the figures of docs/benchmarks.md

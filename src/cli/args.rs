@@ -24,17 +24,17 @@ use crate::units::Bytes;
     arg_required_else_help = true
 )]
 #[command(
-    after_help = "Exit codes: 0 done; 1 failed, the root is as it was, or the message says what is kept or left; 2 wrong usage; 3 verification found something wrong; 4 interrupted, the last line says what is left; \
-                  5 stopped half-way through a move, the message says which command goes on."
+    after_help = "Exit codes:\n  0  done\n  1  failed: the root is unchanged, or the message says what is kept or left\n  2  wrong usage\n  3  verification found something wrong\n  4  \
+                  interrupted: the last line says what remains and how to go on\n  5  stopped halfway through a move: the message says what finishes it"
 )]
 pub(super) struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub(super) command: Command,
-    /// Say more on stderr: -v each layer, -vv each step, -vvv each file.
+    /// Print more on stderr: -v for each layer, -vv for each step, -vvv for each file.
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     pub(super) verbose: u8,
-    /// The form of messages and progress on stderr: `json` is an object a line with ts, level, msg.
+    /// Format of messages and progress on stderr; `json` prints one object per line with ts, level and msg.
     #[arg(
         long,
         value_name = "FORMAT",
@@ -48,7 +48,7 @@ pub(super) struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Say what is in a Docker root: images, containers, layers, sizes. Changes nothing.
+    /// Show what a Docker root holds: images, containers, layers, sizes. Changes nothing.
     #[command(
         after_help = "Example:\n  aufs2dm inspect --root /var/lib/docker\n  aufs2dm inspect --json | jq .images"
     )]
@@ -59,29 +59,29 @@ pub(super) enum Command {
                       aufs/ and image/aufs stay as they are. Then start Docker with \"storage-driver\": \"devicemapper\"."
     )]
     Convert(ConvertArgs),
-    /// Prove what is in a root: layers against the digests that Docker recorded, devices against aufs, structures by
-    /// themselves. Changes nothing in Docker's files.
+    /// Verify a root: layers against the digests that Docker recorded, devices against aufs, and every structure on its
+    /// own. Changes none of Docker's files.
     #[command(
-        after_help = "Example:\n  aufs2dm verify\n  aufs2dm verify --full --json | jq .verdict\n\nOf a root that is not converted, the \
-                      aufs layers are verified. Exit code 3: something is wrong."
+        after_help = "Example:\n  aufs2dm verify\n  aufs2dm verify --full --json | jq .verdict\n\nIn a root that is not converted, \
+                      the aufs layers are verified. Exit code 3: something is wrong."
     )]
     Verify(VerifyArgs),
-    /// Go on with a conversion that was interrupted; finished layers are not written again.
+    /// Resume an interrupted conversion. Finished layers are not written again.
     #[command(after_help = "Example:\n  aufs2dm status\n  aufs2dm resume")]
     Resume(ResumeArgs),
-    /// Go back: the root as it was before `convert`.
+    /// Restore the root as it was before `convert`.
     #[command(
         aliases = ["revert", "undo"], // else clap suggests `convert`
-        after_help = "Example:\n  systemctl stop docker.socket docker\n  aufs2dm rollback\n\nRefused when Docker has worked on the \
-                      converted root since: what it did there would be lost. --force goes back all the same."
+        after_help = "Example:\n  systemctl stop docker.socket docker\n  aufs2dm rollback\n\nRefused if Docker has used the \
+                      converted root since: its changes would be lost. --force goes back anyway."
     )]
     Rollback(RollbackArgs),
     /// Remove the aufs side of a converted root for good.
     #[command(
-        after_help = "Example:\n  aufs2dm verify --full\n  aufs2dm commit\n\nThere is no way back after it."
+        after_help = "Example:\n  aufs2dm verify --full\n  aufs2dm commit\n\nThere is no way back afterwards."
     )]
     Commit(CommitArgs),
-    /// Say where a conversion stands and what may be done next. Changes nothing.
+    /// Show the state of a conversion and what to do next. Changes nothing.
     #[command(after_help = "Example:\n  aufs2dm status --json | jq -r .state")]
     Status(StatusArgs),
 }
@@ -90,17 +90,17 @@ pub(super) enum Command {
 #[derive(Debug, Args)]
 pub(super) struct RootArgs {
     /// Docker's data directory, or a userns-remapped root in it (DIR/100000.100000)
-    /// [default: /var/lib/docker; with --host-root what the daemon there is told, else DIR/var/lib/docker].
+    /// [default: /var/lib/docker; with --host-root the data-root set for the daemon there, else DIR/var/lib/docker].
     #[arg(long, value_name = "DIR")]
     pub(super) root: Option<PathBuf>,
     /// Print the result as JSON.
     #[arg(long)]
     pub(super) json: bool,
-    /// Docker's pid file, its option `pidfile` [default: /var/run/docker.pid].
+    /// Docker's pid file, as its option `pidfile` sets it [default: /var/run/docker.pid].
     #[arg(long, value_name = "FILE")]
     pub(super) pidfile: Option<PathBuf>,
-    /// The host's /, below which Docker's configuration is: where it is mounted in a rescue system [default: /, or what
-    /// the conversion was begun with].
+    /// The host's /, below which Docker's configuration lies: in a rescue system, where it is mounted [default: /, or
+    /// what the conversion was started with].
     #[arg(long, value_name = "DIR")]
     pub(super) host_root: Option<PathBuf>,
 }
@@ -111,7 +111,7 @@ pub(super) struct BegunArgs {
     /// The root.
     #[command(flatten)]
     pub(super) root: RootArgs,
-    /// --host-root and --pidfile are right, although the conversion was begun with others.
+    /// Confirm that --host-root and --pidfile are right although the conversion was started with others.
     #[arg(long)]
     pub(super) host_moved: bool,
 }
@@ -130,16 +130,16 @@ pub(super) struct VerifyArgs {
     /// The root.
     #[command(flatten)]
     pub(super) at: BegunArgs,
-    /// All metadata and attributes, and the contents of a sample of the layers: the default.
+    /// Check all metadata and attributes, and the contents of a sample of the layers (the default).
     #[arg(long, conflicts_with = "full")]
     pub(super) quick: bool,
-    /// All contents too. Takes as long as reading the pool.
+    /// Check all contents too. Takes as long as reading the pool.
     #[arg(long)]
     pub(super) full: bool,
     /// Threads [default: four for each CPU, at least 8].
     #[arg(long, value_name = "N", value_parser = parse_jobs)]
     jobs: Option<NonZeroUsize>,
-    /// Where the pool's data is, Docker's dm.datadev [default: what the conversion used, else loop files].
+    /// The pool's data device, Docker's dm.datadev [default: what the conversion used, else loop files].
     #[arg(
         long,
         value_name = "DEVICE",
@@ -147,7 +147,7 @@ pub(super) struct VerifyArgs {
         conflicts_with = "thin_pool"
     )]
     data_device: Option<PathBuf>,
-    /// The same for the pool's metadata, Docker's dm.metadatadev.
+    /// The pool's metadata device, Docker's dm.metadatadev.
     #[arg(
         long,
         value_name = "DEVICE",
@@ -155,7 +155,7 @@ pub(super) struct VerifyArgs {
         conflicts_with = "thin_pool"
     )]
     metadata_device: Option<PathBuf>,
-    /// The active pool, Docker's dm.thinpooldev.
+    /// The active thin pool, Docker's dm.thinpooldev.
     #[arg(long, value_name = "DEVICE")]
     thin_pool: Option<PathBuf>,
 }
@@ -188,7 +188,7 @@ pub(super) struct ResumeArgs {
     /// How fast, and how safe.
     #[command(flatten)]
     pub(super) work: WorkArgs,
-    /// End a move although the aufs side was written to after it was converted: the devices do not have that, and it stays in aufs.
+    /// Finish a move although the aufs side was written to after it was converted. Those changes are not on the devices; they stay in aufs.
     #[arg(long)]
     pub(super) leave_aufs_changes: bool,
 }
@@ -199,10 +199,10 @@ pub(super) struct RollbackArgs {
     /// The root.
     #[command(flatten)]
     pub(super) at: BegunArgs,
-    /// Go back although what Docker did on the converted root since is lost.
+    /// Go back although Docker has used the converted root since: its changes are lost.
     #[arg(long)]
     pub(super) force: bool,
-    /// Go back although parts of the aufs side are missing or damaged: what they held is lost.
+    /// Go back although parts of the aufs side are missing or damaged: their contents are lost.
     #[arg(long)]
     pub(super) onto_damaged: bool,
 }
@@ -214,19 +214,19 @@ pub(super) struct CommitArgs {
     /// The root.
     #[command(flatten)]
     pub(super) at: BegunArgs,
-    /// Do not ask.
+    /// Do not ask for confirmation.
     #[arg(short, long)]
     pub(super) yes: bool,
-    /// Remove layers, too, that the conversion left out.
+    /// Also remove layers that the conversion left out.
     #[arg(long)]
     pub(super) drop_left_out: bool,
-    /// Remove the aufs side although it is not what was converted: a Docker worked on it since, or it is damaged.
+    /// Remove the aufs side although it has changed since it was converted: Docker has used it, or it is damaged.
     #[arg(long)]
     pub(super) drop_aufs_changes: bool,
-    /// Empty `aufs` although it is a symbolic link, a bind mount, or a file system that is mounted elsewhere too. Another root may use it.
+    /// Empty `aufs` although it is a symbolic link, a bind mount, or a file system that is also mounted elsewhere. Another root may use it.
     #[arg(long)]
     pub(super) drop_linked_aufs: bool,
-    /// Take a full verification that could not look at all layers for enough.
+    /// Accept a full verification that could not check every layer.
     #[arg(long)]
     pub(super) unverified: bool,
 }
@@ -245,7 +245,7 @@ pub(super) struct WorkArgs {
     /// Threads that read and write [default: four for each CPU, at least 8].
     #[arg(long, value_name = "N", value_parser = parse_jobs)]
     pub(super) jobs: Option<NonZeroUsize>,
-    /// How often finished layers are made durable, so that `resume` need not write them again; 0: after each layer.
+    /// How often finished layers are made durable, so that `resume` need not write them again; 0 means after each layer.
     #[arg(long, value_name = "SECONDS", default_value = "10")]
     pub(super) checkpoint: u32,
 }
@@ -260,7 +260,7 @@ pub(super) struct ConvertArgs {
     /// Read everything, print the plan, write nothing.
     #[arg(long)]
     pub(super) dry_run: bool,
-    /// Begin anew, and remove the layers that an interrupted conversion has written.
+    /// Start over: remove the layers that an interrupted conversion has written.
     #[arg(long)]
     pub(super) restart: bool,
     /// How fast, and how safe.
@@ -275,7 +275,7 @@ pub(super) struct ConvertArgs {
     /// Size of the sparse metadata file, Docker's dm.loopmetadatasize [default: 2G, or what the pool needs].
     #[arg(long, value_name = "SIZE", value_parser = parse_size, conflicts_with_all = ["data_device", "thin_pool"])]
     pub(super) metadata_size: Option<Bytes>,
-    /// Make the pool on this block device instead of a loop file, Docker's dm.datadev (kernel engine).
+    /// Create the pool on this block device instead of a loop file, Docker's dm.datadev (kernel engine).
     #[arg(
         long,
         value_name = "DEVICE",
@@ -283,7 +283,7 @@ pub(super) struct ConvertArgs {
         conflicts_with = "thin_pool"
     )]
     pub(super) data_device: Option<PathBuf>,
-    /// The same for the pool's metadata, Docker's dm.metadatadev.
+    /// Block device for the pool's metadata, Docker's dm.metadatadev (kernel engine).
     #[arg(
         long,
         value_name = "DEVICE",
@@ -291,22 +291,22 @@ pub(super) struct ConvertArgs {
         conflicts_with = "thin_pool"
     )]
     pub(super) metadata_device: Option<PathBuf>,
-    /// Fill this active and empty thin pool, Docker's dm.thinpooldev, such as /dev/mapper/docker-thinpool (kernel engine).
+    /// Fill this active, empty thin pool, Docker's dm.thinpooldev, e.g. /dev/mapper/docker-thinpool (kernel engine).
     #[arg(long, value_name = "DEVICE")]
     pub(super) thin_pool: Option<PathBuf>,
-    /// File system of the devices [default: ext4; xfs takes the kernel engine].
+    /// File system of the devices; xfs needs the kernel engine.
     #[arg(long, value_name = "TYPE", value_enum, default_value_t)]
     pub(super) fs: Fs,
-    /// Do not read back what was written before it is moved in place.
+    /// Do not read the result back before it is moved into place.
     #[arg(long)]
     pub(super) no_verify: bool,
-    /// Let daemon.json name the driver and the pool; the old file is kept beside it, and `rollback` puts it back.
+    /// Set the storage driver and the pool in daemon.json; the old file is kept beside it, and `rollback` restores it.
     #[arg(long)]
     pub(super) switch_daemon: bool,
     /// Leave out layers that no image, container or build cache refers to.
     #[arg(long)]
     pub(super) skip_orphans: bool,
-    /// What writes the pool: `direct` needs no device-mapper; `auto` is `direct` for ext4 in new loop files, else `kernel`.
+    /// Which engine writes the pool: `direct` needs no device-mapper; `auto` means `direct` for ext4 in new loop files, else `kernel`.
     #[arg(long, value_name = "ENGINE", value_enum, default_value_t)]
     pub(super) engine: Engine,
     /// Direct engine: checksum all ext4 metadata, not just group descriptors (needs e2fsprogs 1.43 to check, Linux 3.6 to mount).
@@ -317,12 +317,12 @@ pub(super) struct ConvertArgs {
 /// What writes the pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(super) enum Engine {
-    /// The one that suits the target.
+    /// Whichever suits the target.
     #[default]
     Auto,
-    /// Our own writer, without device-mapper.
+    /// aufs2dm's own writer, without device-mapper.
     Direct,
-    /// The kernel's thin pool.
+    /// The kernel's dm-thin.
     Kernel,
 }
 
