@@ -35,7 +35,7 @@ clean: ## remove all that was built and fetched: target/ and .lab/
 
 demo: ## convert the bundled root, start Docker on the result, compare before and after
 	@tests/lab/machine.sh demo
-	@echo "make demo: the first time it takes about 5 minutes on two cores, fetches about 200 MB and needs 2.5 GB in target/ and .lab/"
+	@echo "make demo: the first time it takes about 3 minutes on two cores, fetches about 200 MB and needs 1 GB in target/ and .lab/"
 	@$(MAKE) --no-print-directory deps lab
 	$(CARGO) fetch --locked
 	$(CARGO) test --release --locked --features kernel-tests --test kernel --no-run
@@ -49,8 +49,10 @@ check: deps ## formatting, lints, documentation, licences
 
 test: ## every test: in-file, library, command line, faults, and the lab (real kernel, real Docker)
 	@tests/lab/machine.sh test
+	@echo "make test: the first time it takes about 20 minutes on two cores, fetches about 200 MB and needs 5 GB in target/ and .lab/"
 	@$(MAKE) --no-print-directory deps lab
-	$(CARGO) test --locked --features kernel-tests
+	$(CARGO) test --locked --features kernel-tests --no-run
+	@tests/lab/all.sh
 
 bench: deps ## the figures of docs/benchmarks.md
 	$(CARGO) bench --locked

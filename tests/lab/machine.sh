@@ -35,9 +35,9 @@ fi
 
 # target/ and, for all but the build, .lab/.
 case $purpose in
-build) megabytes=900 ;;
-demo) megabytes=2500 ;;
-*) megabytes=6000 ;;
+build) megabytes=700 ;;
+demo) megabytes=1200 ;;
+*) megabytes=5000 ;;
 esac
 free=$(df --output=avail -m . | tail -n 1)
 [ -e target ] || [ "$free" -ge "$megabytes" ] || lack "$((free)) MB are free here, about $megabytes MB are needed"
