@@ -1,9 +1,9 @@
 //! A buffer that `O_DIRECT` accepts.
 
-/// What `O_DIRECT` asks of a buffer's address at most: the largest logical block size in use.
+/// The strictest alignment that `O_DIRECT` requires of a buffer's address: the largest logical block size in use.
 const ALIGNMENT: usize = 4096;
 
-/// A buffer whose first byte lies on a 4 KiB boundary, made without `unsafe` by leaving out the first bytes.
+/// A buffer whose first byte is on a 4 KiB boundary, created without `unsafe` by skipping the first bytes.
 #[derive(Debug)]
 pub(crate) struct AlignedBuffer {
     bytes: Vec<u8>,

@@ -1,4 +1,4 @@
-//! An error told within another's message.
+//! Prints an error inside another error's message.
 
 use std::error::Error;
 use std::fmt;

@@ -10,12 +10,12 @@ const ALGORITHM: CrcAlgorithm = CrcAlgorithm::Crc64GoIso;
 /// The checksum of no bytes.
 pub const EMPTY: u64 = 0;
 
-/// A checksum of bytes that come piece by piece.
+/// A checksum of bytes that arrive piece by piece.
 #[derive(Clone, Copy, Debug)]
 pub struct Crc64(Digest);
 
 impl Crc64 {
-    /// Of no bytes so far.
+    /// The checksum of no bytes so far.
     pub fn new() -> Self {
         Self(Digest::new(ALGORITHM))
     }
@@ -25,7 +25,7 @@ impl Crc64 {
         self.0.update(bytes);
     }
 
-    /// The checksum of what came so far.
+    /// The checksum of the bytes so far.
     pub fn value(&self) -> u64 {
         self.0.finalize()
     }
@@ -42,11 +42,12 @@ pub fn crc64(bytes: &[u8]) -> u64 {
     crc_fast::checksum(ALGORITHM, bytes)
 }
 
-/// The checksum of two pieces one after the other, from their own checksums and the length of the second in bytes.
+/// The checksum of two consecutive pieces, from their own checksums and the length of the second in bytes.
 ///
-/// Takes about a microsecond. `crc_fast`'s own squares matrices, which is too much for what is done for each file.
+/// Takes about a microsecond. The function of `crc_fast` squares matrices, which is too slow for something done for
+/// each file.
 pub const fn combine(first: u64, second: u64, second_bytes: u64) -> u64 {
-    // As that of nothing, which is what comes before the only piece of most files; its product is zero.
+    // A shortcut for an empty first piece, which precedes the only piece of most files; its product is zero.
     if first == EMPTY {
         return second;
     }
@@ -63,14 +64,14 @@ pub const fn combine(first: u64, second: u64, second_bytes: u64) -> u64 {
 
 /// The checksum of that many zero bytes.
 pub const fn zeros(bytes: u64) -> u64 {
-    // The register begins with ones, and so does what ends it.
+    // The register begins with all ones, and the final XOR is all ones.
     combine(!0, !0, bytes)
 }
 
 /// The reflected polynomial without x⁶⁴: the highest bit is x⁰.
 const POLYNOMIAL: u64 = 0xd800_0000_0000_0000;
 
-/// Element *k* is x to the power of 8·2ᵏ: what 2ᵏ more bytes multiply a checksum by.
+/// Element *k* is x to the power of 8·2ᵏ: the factor by which 2ᵏ more bytes multiply a checksum.
 const SHIFTS: [u64; 64] = {
     let mut shifts = [1 << (63 - 8); 64];
     let mut at = 1;

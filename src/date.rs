@@ -1,9 +1,10 @@
-//! Seconds since 1970 as a date.
+//! Converts seconds since 1970 to a date.
 
 use jiff::SignedDuration;
 use jiff::civil::date;
 
-/// In UTC, for people: `2026-01-31 23:59:59 UTC`. The calendar ends with the year 9999: a damaged journal may say more.
+/// A date in UTC, for people: `2026-01-31 23:59:59 UTC`. The calendar ends with the year 9999: a damaged journal may
+/// contain more.
 pub(crate) fn utc(seconds: u64) -> String {
     let since = SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX));
     let epoch = date(1970, 1, 1).at(0, 0, 0, 0);

@@ -1,8 +1,8 @@
-//! Who holds a lock of [`lock`](crate::lock): the process, and what of this tool it runs.
+//! Finds the holder of a lock of [`lock`](crate::lock): the process, and the command of this tool that it runs.
 //!
-//! Looked up without taking the lock: `/proc/locks` names the process that took it, by device and inode of the file (format:
-//! Linux `fs/locks.c`, `lock_get_status`). A number alone proves nothing, since one that has ended can be another's by now: the
-//! process must have the file open. All of it is for display.
+//! This does not take the lock: `/proc/locks` names the process that took it, by device and inode of the file (format:
+//! Linux `fs/locks.c`, `lock_get_status`). A process id alone proves nothing, because it may have been reused: the
+//! process must have the file open. All of this is for display only.
 
 use std::fmt::{self, Write as _};
 use std::fs::{self, Metadata};
@@ -27,20 +27,20 @@ const COMMANDS: [&str; 6] = [
 /// A process that holds a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Holder {
-    /// Its number; `None` where it cannot be seen from here, as in another pid namespace.
+    /// Its id; `None` if it is not visible from here, as in another pid namespace.
     pub(crate) pid: Option<u32>,
-    /// The command of this tool that it runs; `None` for another program, or one that cannot be seen.
+    /// The command of this tool that it runs; `None` for another program, or one that is not visible.
     pub(crate) command: Option<&'static str>,
-    /// The program's name, where it is not this tool.
+    /// The program's name, if it is not this tool.
     program: Option<String>,
-    /// When it began, in seconds since 1970.
+    /// When it started, in seconds since 1970.
     pub(crate) since: Option<u64>,
     /// Whether it is stopped (SIGSTOP, Ctrl-Z).
     pub(crate) is_stopped: bool,
 }
 
 impl Holder {
-    /// The living process that holds the lock on a file or directory, if there is one that can be found.
+    /// The running process that holds the lock on a file or directory, if it can be found.
     pub(crate) fn of(path: &Path) -> Option<Self> {
         let file = path.metadata().ok()?;
         let table = fs::read_to_string(Path::new(PROC).join("locks")).ok()?;
@@ -51,7 +51,7 @@ impl Holder {
             .find_map(|lock| lock.holder(&file))
     }
 
-    /// Of a process that is there.
+    /// The holder with the id of an existing process.
     fn new(pid: u32) -> Self {
         let dir = process(pid);
         let stat = fs::read(dir.join("stat")).unwrap_or_default();
@@ -79,7 +79,7 @@ impl Holder {
         }
     }
 
-    /// Its number and for how long it has run, in brackets; nothing where none is known.
+    /// Its id and how long it has been running, in parentheses; empty if nothing is known.
     pub(crate) fn details(&self) -> String {
         let mut parts = Vec::new();
         parts.extend(self.pid.map(|pid| format!("process {pid}")));
@@ -103,12 +103,12 @@ impl Holder {
     }
 }
 
-/// Why a lock is not had, in words: who has it.
+/// The holder of a lock that is not available, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AtWork(Option<Box<Holder>>);
 
 impl AtWork {
-    /// Whoever holds the lock on a file or directory.
+    /// The holder of the lock on a file or directory.
     pub(crate) fn on(path: &Path) -> Self {
         Self(Holder::of(path).map(Box::new))
     }
@@ -134,17 +134,18 @@ impl fmt::Display for AtWork {
     }
 }
 
-/// A line of `/proc/locks` that tells of a lock of a whole open file.
+/// A line of `/proc/locks` that describes a lock on a whole open file.
 #[derive(Debug, PartialEq, Eq)]
 struct Lock {
-    /// 0 where it cannot be seen from here.
+    /// 0 if it is not visible from here.
     pid: u32,
     device: (u64, u64),
     inode: u64,
 }
 
 impl Lock {
-    /// `1: FLOCK  ADVISORY  WRITE 4711 fd:01:131075 0 EOF`. One that is waited for has `->` after its number.
+    /// Parses `1: FLOCK  ADVISORY  WRITE 4711 fd:01:131075 0 EOF`. A lock that is being waited for has `->` after its
+    /// number.
     fn parse(line: &str) -> Option<Self> {
         let mut words = line.split_ascii_whitespace().skip(1);
         if words.next()? != "FLOCK" {
@@ -159,8 +160,8 @@ impl Lock {
         Some(Self { pid, device, inode })
     }
 
-    /// Its process, if it is the lock on this file. The device is another than that of `stat` on some file systems (btrfs,
-    /// overlayfs), and then only the open file tells.
+    /// The holding process, if this is the lock on this file. On some file systems (btrfs, overlayfs) the device
+    /// differs from the one in `stat`; then only the open file shows it.
     fn holder(&self, file: &Metadata) -> Option<Holder> {
         let is_device = self.device == (major(file.dev()), minor(file.dev()));
         if self.pid == 0 {
@@ -171,7 +172,7 @@ impl Lock {
     }
 }
 
-/// Whether a process has a file open; `None` where that cannot be seen.
+/// Whether a process has a file open; `None` if that is not visible.
 fn has_open(pid: u32, file: &Metadata) -> Option<bool> {
     let open = fs::read_dir(process(pid).join("fd")).ok()?;
     let identity = |meta: Metadata| (meta.dev(), meta.ino());
@@ -187,7 +188,7 @@ fn process(pid: u32) -> PathBuf {
     Path::new(PROC).join(pid.to_string())
 }
 
-/// The command of a command line of this tool.
+/// The command in a command line of this tool.
 fn command_of(arguments: &[&[u8]]) -> Option<&'static str> {
     let (program, rest) = arguments.split_first()?;
     let name = Path::new(std::ffi::OsStr::from_bytes(program)).file_name()?;
@@ -199,7 +200,8 @@ fn command_of(arguments: &[&[u8]]) -> Option<&'static str> {
         .find_map(|word| COMMANDS.into_iter().find(|command| is_one(word, command)))
 }
 
-/// `/proc/PID/stat`: the number, the name in brackets, the state, and more numbers (Linux `fs/proc/array.c`, `do_task_stat`).
+/// `/proc/PID/stat`: the id, the name in parentheses, the state, and more numbers (Linux `fs/proc/array.c`,
+/// `do_task_stat`).
 struct Stat;
 
 impl Stat {
@@ -208,7 +210,7 @@ impl Stat {
         Some(rest.rsplit_once(')')?.0)
     }
 
-    /// What follows the name, which may hold anything.
+    /// The words after the name, which may contain anything.
     fn words(text: &str) -> impl Iterator<Item = &str> {
         let rest = text.rsplit_once(')').map_or("", |(_, rest)| rest);
         rest.split_ascii_whitespace()
@@ -218,7 +220,7 @@ impl Stat {
         Self::words(text).next()?.chars().next()
     }
 
-    /// When the process began, in seconds since 1970. The 22nd field counts clock ticks since the boot.
+    /// When the process started, in seconds since 1970. The 22nd field counts clock ticks since boot.
     fn began(text: &str) -> Option<u64> {
         let ticks: u64 = Self::words(text).nth(22 - 3)?.parse().ok()?;
         let per_second = sysconf(SysconfVar::CLK_TCK).ok()??;
@@ -265,7 +267,7 @@ mod tests {
         let held = lock::exclusive(open).unwrap();
         let holder = Holder::of(directory.path()).unwrap();
         assert_eq!(holder.pid, Some(std::process::id()));
-        // The test's own binary is not the tool.
+        // The binary of this test is not the tool.
         assert!(holder.command.is_none() && holder.program.is_some());
         let since = holder.since.unwrap();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();

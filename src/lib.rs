@@ -1,12 +1,12 @@
 //! Converts a stopped Docker's aufs layers into devicemapper thin snapshots.
 //!
 //! Data flows one way. [`docker`] and [`aufs`] read a root, [`source`] holds its layers, [`plan`] computes a pure value
-//! from them, [`engine`] writes it, [`commit`] moves the result in place; [`command`] is the list of these steps for each
-//! command, and [`cli`] the command line. The formats [`ext4`] and [`thin`] know no Docker, and what reads them shares
-//! nothing but their structures with what writes them; the Docker parts know no blocks; both speak [`tree`]. [`pool`]
-//! drives the kernel's thin pools, [`devicemapper`] knows what Docker's driver makes of them, [`daemon`] how Docker is
-//! started and kept out. [`content`] gives a layer's bytes to whoever compares or proves them. Everything that needs
-//! `unsafe` is in [`sys`].
+//! from them, [`engine`] writes it, and [`commit`] moves the result into place; [`command`] lists these steps for each
+//! command, and [`cli`] is the command line. The formats [`ext4`] and [`thin`] know nothing about Docker, and their
+//! readers share nothing but data structures with their writers; the Docker parts know nothing about blocks; both use
+//! [`tree`]. [`pool`] drives the kernel's thin pools, [`devicemapper`] knows how Docker's driver uses them, and
+//! [`daemon`] how Docker is started and kept out. [`content`] provides a layer's bytes to the code that compares or
+//! proves them. Everything that needs `unsafe` is in [`sys`].
 
 mod aligned_buffer;
 pub mod aufs;

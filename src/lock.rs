@@ -1,4 +1,4 @@
-//! Locks that say who works on something. They are on open files (`flock`) and end with the process.
+//! Locks that show who is working on something. They are on open files (`flock`) and end with the process.
 
 use std::fs::File;
 use std::thread::sleep;
@@ -7,26 +7,26 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
-/// How long a lock is waited for. A child that a run began to start when it was killed has the run's open files until it
-/// becomes another program: it, not a run, has the lock then.
+/// How long to wait for a lock. If a run is killed while it starts a child, that child has the run's open files until
+/// it executes another program: then the child holds the lock, not a run.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Between two looks.
+/// The pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Takes a file for this process alone.
+/// Locks a file for this process alone.
 ///
 /// # Errors
 ///
-/// `EWOULDBLOCK` when another process has it and keeps it; what `flock` says else.
+/// `EWOULDBLOCK` if another process has it and keeps it; otherwise the error from `flock`.
 pub(crate) fn exclusive(file: File) -> Result<Flock<File>, Errno> {
     exclusive_within(file, PATIENCE)
 }
 
-/// The same, with patience of one's own.
+/// Like [`exclusive`], with a given patience.
 ///
 /// # Errors
 ///
-/// As [`exclusive`].
+/// As for [`exclusive`].
 pub(crate) fn exclusive_within(mut file: File, patience: Duration) -> Result<Flock<File>, Errno> {
     let began = Instant::now();
     loop {

@@ -1,4 +1,4 @@
-//! A path in JSON: as text where it is some, else as its bytes.
+//! A path in JSON: as text if it is UTF-8, otherwise as bytes.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};

@@ -1,4 +1,4 @@
-//! What a path is, without following a link.
+//! The kind of a path, without following a link.
 
 use std::path::Path;
 

@@ -1,8 +1,9 @@
-//! Whether this process sees all that is in a root, and may keep it.
+//! Checks whether this process can see everything in a root, and can preserve it.
 //!
-//! Being user 0 is not enough. The kernel hides `trusted.*` attributes from whoever lacks `CAP_SYS_ADMIN` in the first user
-//! namespace, shows owners as 65534 that a user namespace does not map, and translates owners on an id-mapped mount. None of
-//! that is an error when a layer is read: it would be converted, and compared, as it is seen.
+//! Being user 0 is not enough. The kernel hides `trusted.*` attributes from processes without `CAP_SYS_ADMIN` in the
+//! first user namespace, shows owners that a user namespace does not map as 65534, and translates owners on an
+//! id-mapped mount. None of this is an error when a layer is read: it would be converted, and compared, in the form
+//! that is visible.
 //!
 //! Sources: linux v6.6 `fs/xattr.c` (`xattr_permission`), `capabilities(7)`, `user_namespaces(7)`, `fs/proc_namespace.c`
 //! (`show_mnt_opts`), `include/uapi/linux/capability.h`.
@@ -15,21 +16,21 @@ use crate::daemon::Host;
 use crate::mount_table::mount_points;
 use crate::tree::shown;
 
-/// What the privileges are wanted for.
+/// The purpose for which privileges are needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// To read a root and judge what is in it.
     Read,
-    /// To write files with the owners and modes of others, too.
+    /// To write files with other users' ownership and modes as well.
     Write,
-    /// To make every kind of file with every attribute, too: the kernel engine fills mounted file systems.
+    /// To create every kind of file with every attribute as well: the kernel engine fills mounted file systems.
     MakeAll,
 }
 
-/// Why a root cannot be seen as it is, or not be carried over as it is.
+/// The reason why a root cannot be seen or carried over as it is.
 #[derive(Debug, thiserror::Error)]
 pub enum Unprivileged {
-    /// The process file system is not there.
+    /// The process file system is missing.
     #[error(
         "{}: cannot be read, so nothing tells what this process may see, nor whether a Docker runs: mount -t proc proc /proc",
         path.display()
@@ -47,7 +48,7 @@ pub enum Unprivileged {
         listed(missing)
     )]
     Capabilities {
-        /// Each with what it is for.
+        /// Each with its purpose.
         missing: Vec<(&'static str, &'static str)>,
     },
     /// Some users of the host do not exist for this process.
@@ -57,10 +58,10 @@ pub enum Unprivileged {
         path.display()
     )]
     UserNamespace {
-        /// The map that says so.
+        /// The map that shows it.
         path: PathBuf,
     },
-    /// A mount shows other owners or fewer attributes than there are.
+    /// A mount shows wrong owners, or fewer attributes than there are.
     #[error(
         "{}: is mounted with `{option}`, which {effect}; {remedy}",
         shown(point)
@@ -70,9 +71,9 @@ pub enum Unprivileged {
         point: PathBuf,
         /// The mount option.
         option: &'static str,
-        /// What it does.
+        /// The effect of the option.
         effect: &'static str,
-        /// What to do.
+        /// What to do about it.
         remedy: String,
     },
 }
@@ -84,7 +85,7 @@ fn listed(missing: &[(&str, &str)]) -> String {
     each.collect::<Vec<_>>().join(", ")
 }
 
-/// A capability: its number, its name, what goes wrong without it.
+/// A capability: its number, its name, and what goes wrong without it.
 type Capability = (u32, &'static str, &'static str);
 
 const READ: [Capability; 2] = [
@@ -129,7 +130,7 @@ impl Purpose {
 /// The number of the first user namespace. Source: linux `include/linux/proc_ns.h`, `PROC_USER_INIT_INO`, since 3.8.
 const FIRST_USER_NAMESPACE: &str = "user:[4026531837]";
 
-/// Makes sure that what is read below `root` is all that is there, and what will be written can be.
+/// Checks that everything below `root` is visible as it is, and that what is to be written can be written.
 ///
 /// # Errors
 ///
@@ -179,7 +180,7 @@ fn expect_first_user_namespace(own: &Path) -> Result<(), Unprivileged> {
     }
     let path = own.join("ns/user");
     match fs::read_link(&path) {
-        // All ids may be mapped, and capabilities are the namespace's own all the same.
+        // All ids may be mapped, and yet the capabilities are only those of the namespace.
         Ok(namespace) if namespace != Path::new(FIRST_USER_NAMESPACE) => {
             Err(Unprivileged::UserNamespace { path })
         }
@@ -187,20 +188,20 @@ fn expect_first_user_namespace(own: &Path) -> Result<(), Unprivileged> {
     }
 }
 
-/// Whether every id stands for itself.
+/// Whether every id is mapped to itself.
 fn maps_all(map: &[u8]) -> bool {
     let text = String::from_utf8_lossy(map);
     text.split_ascii_whitespace().eq(["0", "0", "4294967295"])
 }
 
-/// What a mount option hides.
+/// Mount options and what they hide.
 const HIDING: [(&str, &str); 3] = [
     ("idmapped", "shows other owners than the disk has"),
     ("nouser_xattr", "hides user.* attributes"),
     ("noacl", "hides access control lists"),
 ];
 
-/// Parts of a root that may be mounts of their own, or links to some.
+/// Parts of a root that may be mounts of their own, or links to mounts.
 const PARTS: [&str; 4] = ["", "aufs", "image", "containers"];
 
 fn expect_plain_mounts(own: &Path, root: &Path) -> Result<(), Unprivileged> {
@@ -238,14 +239,14 @@ fn remedy(option: &str, point: &Path) -> String {
     }
 }
 
-/// The mount that a path without links is on, and its options, the mount's own and its file system's.
+/// The mount of a path without links, with the options of the mount and of its file system.
 fn mount_of<'t>(text: &'t [u8], path: &Path) -> Option<(PathBuf, Vec<&'t [u8]>)> {
     let mut found: Option<(PathBuf, &[u8])> = None;
     for line in text.split(|byte| *byte == b'\n') {
         let Some(point) = mount_points(line).pop() else {
             continue;
         };
-        // Of several on one point the last hides the others.
+        // If there are several mounts on one point, the last one hides the others.
         let is_nearer = found
             .as_ref()
             .is_none_or(|(known, _)| point.starts_with(known));
@@ -271,7 +272,7 @@ mod tests {
 
     const ALL: &str = "000001ffffffffff";
 
-    /// A process table with what is told of this process.
+    /// A process table with these entries for this process.
     fn host(capabilities: &str, map: &str, mounts: &str) -> (TempDir, Host) {
         let temp = tempfile::tempdir().unwrap();
         let own = temp.path().join("self");
@@ -385,7 +386,7 @@ mod tests {
                 plain.clone() + &line(&root.join("volumes"), "rw,idmapped", "rw"),
                 "",
             ),
-            // What is mounted over it is what is seen.
+            // What is mounted over it is what is visible.
             (
                 line(Path::new("/"), "rw,idmapped", "rw") + &line(&root, "rw", "rw"),
                 "",

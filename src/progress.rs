@@ -1,11 +1,11 @@
-//! How long work tells what it does, and is told to stop.
+//! Progress reports from long work, and a way to stop it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::units::Bytes;
 
-/// A stretch of the run, with a total of its own.
+/// A part of the run with a total of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// Reading the branches' directories; counted in layers.
@@ -14,19 +14,19 @@ pub enum Phase {
     Plan,
     /// Writing the data file; counted in bytes.
     Data,
-    /// Writing the metadata file and making all of it durable; not counted.
+    /// Writing the metadata file and making everything durable; not counted.
     Metadata,
     /// Verifying; counted in layers.
     Verify,
     /// The kernel mounts devices; counted in devices.
     Kernel,
-    /// Reading the branches' directories again, to see whether they changed meanwhile; counted in layers.
+    /// Reading the branches' directories again to detect changes; counted in layers.
     Recheck,
-    /// Moving the result in place; not counted.
+    /// Moving the result into place; not counted.
     Switch,
 }
 
-/// All of them, with their names, which are part of the interface, and what they are called in words.
+/// All phases, with their names, which are part of the interface, and their titles.
 const PHASES: [(Phase, &str, &str); 8] = [
     (Phase::Read, "read", "reading layers"),
     (Phase::Plan, "plan", "planning"),
@@ -39,23 +39,23 @@ const PHASES: [(Phase, &str, &str); 8] = [
 ];
 
 impl Phase {
-    /// Its name, part of the interface.
+    /// Its name, which is part of the interface.
     pub fn name(self) -> &'static str {
         self.words().0
     }
 
-    /// The same in words.
+    /// Its title in words.
     pub fn title(self) -> &'static str {
         self.words().1
     }
 
-    /// The phase of this name.
+    /// The phase with this name.
     pub fn of_name(name: &str) -> Option<Self> {
         let found = PHASES.iter().find(|(_, one, _)| *one == name);
         found.map(|(phase, ..)| *phase)
     }
 
-    /// So much of it, in its own unit.
+    /// An amount of the phase, in its own unit.
     pub fn amount(self, n: u64) -> String {
         match self {
             Self::Data => Bytes(n).to_string(),
@@ -69,17 +69,17 @@ impl Phase {
     }
 }
 
-/// What long work reports to; workers on many threads only [`inc`](Self::inc).
+/// The receiver of progress reports; workers on several threads only call [`inc`](Self::inc).
 pub trait Progress: Sync {
-    /// A phase begins; `total` is 0 when it is not counted.
+    /// A phase begins; `total` is 0 if it is not counted.
     fn start(&self, phase: Phase, total: u64);
-    /// That much more is done.
+    /// This much more is done.
     fn inc(&self, amount: u64);
     /// The phase is over.
     fn finish(&self);
 }
 
-/// Tells nobody.
+/// Reports to nobody.
 #[derive(Clone, Copy, Debug)]
 pub struct Silent;
 

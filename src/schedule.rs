@@ -1,9 +1,9 @@
-//! Work along the layer DAG with a bounded number of layers at a time.
+//! Runs work along the layer DAG with a bounded number of layers at a time.
 //!
-//! `plan::schedule` does something alike with rayon, for work that only computes and hands results down. Here each item
-//! holds an active device, a mount and buffers while it waits for the kernel. A rayon worker that waits inside an item,
-//! as for a copy of its files, begins other items meanwhile, one within the other: their number had no bound then. These
-//! threads are plain ones, and each has one item.
+//! `plan::schedule` does something similar with rayon, for work that only computes and passes results down. Here, each
+//! item holds an active device, a mount and buffers while it waits for the kernel. A rayon worker that waits inside an
+//! item, for example for a copy of its files, begins other items meanwhile, nested in each other, so their number would
+//! have no bound. The threads here are plain threads, and each has one item.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -14,22 +14,23 @@ use std::thread;
 
 use nix::sys::signal::{SigSet, Signal};
 
-/// Calls `work(item)` once for every index of `parents`, after that of its parent has succeeded, for at most `workers`
-/// items at a time. Returns when all is done.
+/// Calls `work(item)` once for every index of `parents`, after the call for its parent has succeeded, with at most
+/// `workers` items at a time. Returns when everything is done.
 ///
-/// Of the items whose turn may come, the one below the longest chain is first, then the one of the lowest index: what
-/// takes longest is begun first. One worker thus has one order.
+/// Among the items that are ready, the one with the longest chain above it comes first, then the one with the lowest
+/// index: what takes longest is begun first. A single worker therefore has a fixed order.
 ///
-/// The threads block SIGINT, SIGTERM and SIGHUP, so that the system calls of `work` are not interrupted; the caller's
+/// The threads block SIGINT, SIGTERM and SIGHUP, so that the system calls in `work` are not interrupted; the caller's
 /// own thread only waits.
 ///
 /// # Errors
 ///
-/// The first error of `work`; no item is begun after it, and those under way are waited for.
+/// The first error from `work`; no item is begun after it, and items in progress are waited for.
 ///
 /// # Panics
 ///
-/// When `work` does, like after an error; and when an item is its own ancestor or has a parent that is none.
+/// If `work` panics, with the same handling as for an error; and if an item is its own ancestor or has a nonexistent
+/// parent.
 pub fn run_parents_first<E: Send>(
     parents: &[Option<usize>],
     workers: NonZeroUsize,
@@ -67,10 +68,10 @@ pub fn run_parents_first<E: Send>(
         .map_or(Ok(()), Err)
 }
 
-/// Why the lock is never poisoned.
+/// The reason why the lock is never poisoned.
 const NO_PANIC: &str = "nothing panics while it holds the lock";
 
-/// Blocks SIGINT, SIGTERM and SIGHUP in this thread, so that no system call of it is interrupted.
+/// Blocks SIGINT, SIGTERM and SIGHUP in this thread, so that none of its system calls is interrupted.
 pub(crate) fn block_signals() {
     let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]
         .into_iter()
@@ -80,7 +81,7 @@ pub(crate) fn block_signals() {
     }
 }
 
-/// An item whose turn may come, with the length of the longest chain that waits for it; the greatest is next.
+/// An item that is ready, with the length of the longest chain waiting for it; the greatest comes next.
 type Ready = (usize, Reverse<usize>);
 
 struct Queue<E> {
@@ -91,9 +92,9 @@ struct Queue<E> {
 
 struct State<E> {
     ready: BinaryHeap<Ready>,
-    /// Items begun and not ended.
+    /// Number of items that have begun and not ended.
     running: usize,
-    /// Nothing more is begun.
+    /// Whether no more items are begun.
     stopped: bool,
     error: Option<E>,
 }
@@ -128,7 +129,7 @@ impl<E> Queue<E> {
                 }
                 Ok(Err(_)) | Err(_) => state.stopped = true,
             }
-            // The others may wait for an item, or for the last to end.
+            // Other threads may be waiting for an item, or for the last one to end.
             self.changed.notify_all();
             match ended {
                 Ok(Ok(())) => {}
@@ -143,7 +144,7 @@ impl<E> Queue<E> {
         }
     }
 
-    /// Waits for an item; `None` when none will come.
+    /// Waits for an item; `None` if no more will come.
     fn begin(&self) -> Option<usize> {
         let mut state = self.lock();
         loop {
@@ -166,11 +167,11 @@ impl<E> Queue<E> {
     }
 }
 
-/// Which item waits for which.
+/// The dependencies of the items.
 struct Forest {
     roots: Vec<usize>,
     children: Vec<Vec<usize>>,
-    /// For each item, how many the longest chain above it has.
+    /// For each item, the length of the longest chain above it.
     above: Vec<usize>,
 }
 
@@ -222,7 +223,7 @@ mod tests {
         NonZeroUsize::new(count).unwrap()
     }
 
-    /// Runs all of it and tells the order in which items ended.
+    /// Runs everything and returns the order in which the items ended.
     fn order(parents: &[Option<usize>], count: usize) -> Vec<usize> {
         let order = Mutex::new(Vec::new());
         let done = run_parents_first(parents, workers(count), |item| {
@@ -291,7 +292,7 @@ mod tests {
     fn the_first_error_in_time_ends_the_run() {
         let ended = Mutex::new(Vec::new());
         let (begun, both, zero_failed) = (AtomicUsize::new(0), 2, AtomicBool::new(false));
-        // 0 and 1 are under way together, 0 fails, then 1; 2 and all above 0 and 1 have no turn.
+        // 0 and 1 run at the same time, 0 fails, then 1; 2 and everything above 0 and 1 are never begun.
         let parents = [None, None, None, Some(0), Some(1)];
         let result = run_parents_first(&parents, workers(both), |item| {
             begun.fetch_add(1, Ordering::SeqCst);
@@ -302,7 +303,7 @@ mod tests {
                 while !zero_failed.load(Ordering::SeqCst) {
                     thread::yield_now();
                 }
-                // Its error is handed in after this.
+                // Its error is passed in after this.
                 thread::sleep(Duration::from_millis(50));
             }
             ended.lock().unwrap().push(item);

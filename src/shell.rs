@@ -1,4 +1,4 @@
-//! Commands that are shown to the operator, whole: pasted, they do what was meant.
+//! Complete commands shown to the operator: when pasted, they do what was meant.
 
 use std::ffi::OsString;
 use std::fmt::{self, Write as _};
@@ -6,24 +6,24 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-/// Docker's data directory unless it is told of another, and this tool's.
+/// Docker's default data directory, and this tool's.
 pub(crate) const DEFAULT_ROOT: &str = "/var/lib/docker";
 
-/// Options that this process was given and that another command on the same root needs too.
+/// Options given to this process that another command on the same root needs too.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct GivenOptions {
     /// `--host-root`.
     pub(crate) host_root: Option<PathBuf>,
     /// `--pidfile`.
     pub(crate) pid_file: Option<PathBuf>,
-    /// `--host-moved`, which some commands take.
+    /// `--host-moved`, which some commands accept.
     pub(crate) host_moved: bool,
 }
 
-/// What the process was given is the same for all its messages.
+/// The options given to the process, which are the same for all its messages.
 static GIVEN: OnceLock<GivenOptions> = OnceLock::new();
 
-/// Notes what the process was given. The first time counts.
+/// Records the options given to the process. Only the first call counts.
 pub(crate) fn remember(given: GivenOptions) {
     let absolute = |path: Option<PathBuf>| path.map(|path| absolute(&path));
     let _ = GIVEN.set(GivenOptions {
@@ -33,7 +33,7 @@ pub(crate) fn remember(given: GivenOptions) {
     });
 }
 
-/// A command of this tool on a root, with all options that lead to that root and its host.
+/// A command of this tool on a root, with all options that identify that root and its host.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OwnCommand<'a> {
     words: &'a str,
@@ -52,21 +52,21 @@ impl fmt::Display for OwnCommand<'_> {
     }
 }
 
-/// The words of this process's command line, but for its own name.
+/// The words of this process's command line, except its own name.
 static CALLED: OnceLock<Vec<OsString>> = OnceLock::new();
 
-/// Notes with which words the process was called. The first time counts.
+/// Records the words with which the process was called. Only the first call counts.
 pub(crate) fn remember_call(words: Vec<OsString>) {
     let _ = CALLED.set(words);
 }
 
-/// Whether this is among the words that the process was called with.
+/// Whether the process was called with this word.
 pub(crate) fn is_call_of(verb: &str) -> bool {
     let called = CALLED.get().map_or(&[][..], Vec::as_slice);
     called.iter().any(|word| word == verb)
 }
 
-/// The options that lead to the root and its host, which are said anew, and whether a value follows.
+/// The options that identify the root and its host, which are generated anew, and whether a value follows them.
 const PLACE: [(&str, bool); 4] = [
     ("--root", true),
     ("--host-root", true),
@@ -74,7 +74,7 @@ const PLACE: [(&str, bool); 4] = [
     ("--host-moved", false),
 ];
 
-/// This process's command once more, with all its options, and others besides.
+/// The command of this process again, with all its options and possible changes.
 #[derive(Clone, Debug)]
 pub(crate) struct SameCommand<'a> {
     verb: &'a str,
@@ -85,7 +85,7 @@ pub(crate) struct SameCommand<'a> {
 }
 
 impl<'a> SameCommand<'a> {
-    /// The command on `root`; just the verb where nobody knows how the process was called.
+    /// The command on `root`; only the verb if it is unknown how the process was called.
     pub(crate) fn new(verb: &'a str, root: &'a Path) -> Self {
         Self {
             verb,
@@ -96,19 +96,19 @@ impl<'a> SameCommand<'a> {
         }
     }
 
-    /// With other options that lead to the root's host than this process was given.
+    /// Uses other options for the root's host than those given to this process.
     pub(crate) fn given(self, given: &'a GivenOptions) -> Self {
         let given = Some(given);
         Self { given, ..self }
     }
 
-    /// Without this option, which has no value.
+    /// Omits this option, which has no value.
     pub(crate) fn without(self, option: &'a str) -> Self {
         let without = option;
         Self { without, ..self }
     }
 
-    /// With this one.
+    /// Adds this option.
     pub(crate) fn with(self, option: &'a str) -> Self {
         let with = option;
         Self { with, ..self }
@@ -147,10 +147,10 @@ impl fmt::Display for SameCommand<'_> {
     }
 }
 
-/// The commands that compare where they are with where the conversion was begun.
+/// The commands that compare their location with the one where the conversion was started.
 const COMPARE: [&str; 5] = ["resume", "rollback", "commit", "verify", "status"];
 
-/// The same with other options than this process was given.
+/// A command with options other than those given to this process.
 fn command(words: &str, root: &Path, given: &GivenOptions) -> String {
     let verb = words.split(' ').next().unwrap_or_default();
     line(words, verb, root, given)
@@ -160,7 +160,7 @@ fn line(words: &str, verb: &str, root: &Path, given: &GivenOptions) -> String {
     let mut text = format!("aufs2dm {words}");
     let root = absolute(root);
     let options = [
-        // Where a host's / is mounted elsewhere, so is its default.
+        // If the host's / is mounted elsewhere, its default is different too.
         (
             "--root",
             Some(root).filter(|root| root != Path::new(DEFAULT_ROOT) || given.host_root.is_some()),
@@ -184,12 +184,12 @@ fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-/// As one word for a shell.
+/// A path as one word for a shell.
 pub(crate) fn quoted(word: &Path) -> String {
     format!("'{}'", word.display().to_string().replace('\'', r"'\''"))
 }
 
-/// As one word for a shell, without quotes where it needs none, and in printable ASCII whatever the path is made of.
+/// A path as one word for a shell, without quotes if it needs none, and in printable ASCII whatever the path contains.
 pub(crate) fn word(path: &Path) -> String {
     let bytes = path.as_os_str().as_bytes();
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+:,@%=".contains(byte);

@@ -1,6 +1,6 @@
-//! Sizes and positions, one type per unit, so that a sector count never passes for a block count.
+//! Sizes and positions, with one type per unit, so that a sector count cannot be mistaken for a block count.
 //!
-//! Conversions are named methods; arithmetic that can leave the range is `checked_*` at the place of use.
+//! Conversions are named methods; arithmetic that can overflow is `checked_*` at the place of use.
 
 use std::fmt;
 
@@ -30,13 +30,13 @@ impl Bytes {
         Self(n << 20)
     }
 
-    /// Whole 512-byte sectors in this many bytes, a rest dropped.
+    /// The number of whole 512-byte sectors in this many bytes, rounded down.
     pub const fn sectors(self) -> Sectors {
         Sectors(self.0 / SECTOR_BYTES)
     }
 }
 
-/// Prints with a binary unit and one decimal (`1.2 GiB`), whole bytes below one KiB.
+/// Prints with a binary unit and one decimal (`1.2 GiB`); below one KiB, in whole bytes.
 impl fmt::Display for Bytes {
     #[allow(clippy::cast_precision_loss)] // one decimal is shown
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -67,7 +67,7 @@ pub struct DataBlocks(pub u64);
 pub struct MetaBlocks(pub u64);
 
 impl MetaBlocks {
-    /// The bytes these blocks take.
+    /// The number of bytes in these blocks.
     pub const fn bytes(self) -> Bytes {
         Bytes(self.0 * BLOCK_BYTES)
     }

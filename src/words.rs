@@ -1,4 +1,4 @@
-//! Words that go with a number.
+//! Words that follow a number.
 
 /// `1 layer`, `3 layers`.
 pub(crate) fn counted(number: u64, one: &str) -> String {

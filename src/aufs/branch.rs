@@ -1,7 +1,7 @@
-//! One branch directory into a [`LayerTree`].
+//! Reads one branch directory into a [`LayerTree`].
 //!
-//! The walk meets a directory's names in any order, so a name is often read before its whiteout is seen. Both in one
-//! branch is rare enough that the branch is then simply read again, the second time knowing what to hide.
+//! The walk meets a directory's names in any order, so a name is often read before its whiteout is seen. It is rare
+//! that one branch has both, so the branch is then simply read again, this time knowing what to hide.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -22,7 +22,7 @@ use crate::sys::Stat;
 use crate::tree::{Kind, LayerTree, Listing, NodeId};
 use crate::units::Bytes;
 
-/// A branch that was read.
+/// The result of reading a branch.
 #[derive(Clone, Debug)]
 pub struct Branch {
     /// What the layer changes.
@@ -31,14 +31,14 @@ pub struct Branch {
     pub findings: Vec<Finding>,
     /// Files whose flags are lost.
     pub flagged: FlaggedFiles,
-    /// How much there is.
+    /// The amounts that it holds.
     pub counts: Counts,
 }
 
-/// How much a branch holds, aufs's own files not counted.
+/// The amounts that a branch holds, without aufs's own files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Names, each hard link by itself, the root not counted.
+    /// The number of names, each hard link counted separately, without the root.
     pub entries: u64,
     /// The sum of the regular files' sizes, each file once, holes included.
     pub bytes: Bytes,
@@ -50,23 +50,24 @@ pub struct Counts {
 
 /// Reads the branch at `dir` (`aufs/diff/<id>`).
 ///
-/// `tar_split` is the layer's `tar-split.json.gz`. It is opened only when the branch has both a name and its whiteout,
-/// to tell which came last. Without it, or when it is missing, such a name is hidden.
+/// `tar_split` is the layer's `tar-split.json.gz`. It is opened only if the branch has both a name and its whiteout, to
+/// find out which came last. Without it, or if it is missing, such a name is hidden.
 ///
-/// Nothing is written and no file's content is read. Branches can be read in parallel.
+/// Writes nothing and reads no file's content. Branches can be read in parallel.
 ///
 /// # Errors
 ///
-/// Every variant of [`Error`]; the branch is then of no use.
+/// Any variant of [`Error`]; the branch is then unusable.
 pub fn read_branch(dir: &Path, tar_split: Option<&Path>) -> Result<Branch, Error> {
     read_branch_unless(&|| false, dir, tar_split)
 }
 
-/// [`read_branch`], given up when `stop` says so; it is asked before every entry, for a branch may have millions.
+/// [`read_branch`], aborted when `stop` returns `true`; it is called before every entry, because a branch may have
+/// millions.
 ///
 /// # Errors
 ///
-/// As there, and [`Error::Stopped`].
+/// Same as for [`read_branch`], and [`Error::Stopped`].
 pub fn read_branch_unless(
     stop: &dyn Fn() -> bool,
     dir: &Path,
@@ -89,14 +90,14 @@ pub fn read_branch_unless(
     }
 }
 
-/// Whether the walk goes into the directory it has just met.
+/// Whether the walk enters the directory that it has just met.
 #[derive(PartialEq, Eq)]
 enum Contents {
     Read,
     Skip,
 }
 
-/// A directory whose names are still coming.
+/// A directory of which more names may follow.
 struct OpenDirectory {
     path: PathBuf,
     node: NodeId,
@@ -151,7 +152,7 @@ impl<'a> Pass<'a> {
         })
     }
 
-    /// The branch, and the conflicts that no verdict covers: with any of them the branch is not to be used.
+    /// Returns the branch, and the conflicts that no verdict covers. If there are any, the branch must not be used.
     fn run(mut self, stop: &dyn Fn() -> bool) -> Result<(Branch, Conflicts), Error> {
         let mut walk = WalkDir::new(self.dir)
             .follow_links(false)
@@ -196,7 +197,7 @@ impl<'a> Pass<'a> {
         }
         self.close_below(depth)?;
         if self.open.len() < depth {
-            // The only directory that is walked without being opened.
+            // The only directory that is walked but not opened.
             self.add_pseudo_link(entry)?;
             return Ok(Contents::Skip);
         }
@@ -239,7 +240,7 @@ impl<'a> Pass<'a> {
         Ok(Contents::Read)
     }
 
-    /// What is known so far of the directory that is being read.
+    /// The listing so far of the directory that is being read.
     fn listing(&mut self) -> &mut Listing {
         let last = self.open.last_mut();
         &mut last.expect("the root stays open to the end").listing
@@ -294,7 +295,7 @@ impl<'a> Pass<'a> {
         let name = entry.file_name().as_bytes().into();
         self.listing().entries.push((name, node));
         if stat.is_dir() {
-            // What a whiteout beside it says of the layers below still holds.
+            // A whiteout beside it still applies to the layers below.
             let opaque = verdict == Some(true);
             self.open.push(OpenDirectory {
                 path: path(),
@@ -359,7 +360,7 @@ impl<'a> Pass<'a> {
             .windows(2)
             .any(|pair| pair[0].0 == pair[1].0)
         {
-            // A directory that is renamed in while it is listed can show a name twice.
+            // A directory can show a name twice if the name is renamed into it while it is listed.
             return Err(Error::Changed { path });
         }
         let entries = &listing.entries;

@@ -1,4 +1,4 @@
-//! Which of a name and its whiteout in one branch wins.
+//! Decides between a name and its whiteout in the same branch.
 //!
 //! aufs hides the name. Docker's other drivers unpack the layer's tar entry by entry, so there the later of the two
 //! wins. The layer's tar-split still has that order.
@@ -18,7 +18,7 @@ pub(super) type Conflicts = Vec<Box<[u8]>>;
 /// Whether each conflicting path is kept.
 pub(super) type Verdicts = HashMap<Box<[u8]>, bool>;
 
-/// Decides by the layer's tar-split; without one, every name is hidden.
+/// Decides according to the layer's tar-split; without one, every name is hidden.
 pub(super) fn judge(conflicts: Conflicts, tar_split: Option<&Path>) -> Result<Verdicts, Error> {
     let kept = match tar_split {
         Some(path) => kept_names(&conflicts, path)?,
@@ -51,9 +51,11 @@ fn kept_names(conflicts: &[Box<[u8]>], tar_split: &Path) -> Result<HashSet<Box<[
     })
 }
 
-/// Of `conflicts`, paths relative to the branch, those that `names`, the layer's tar in order, has after their whiteout.
+/// Those of `conflicts`, paths relative to the branch, that come after their whiteout in `names`, the layer's tar in
+/// order.
 ///
-/// An entry below a name is one for the name as well. A name or whiteout that the tar does not have counts as hidden, as under aufs.
+/// An entry below a name also counts as an entry for the name. If the tar lacks the name or the whiteout, the name
+/// counts as hidden, as under aufs.
 fn kept_by_tar_order<'a>(
     conflicts: impl Iterator<Item = &'a [u8]>,
     names: impl Iterator<Item = Result<Vec<u8>, tar_split::Error>>,
@@ -67,7 +69,7 @@ fn kept_by_tar_order<'a>(
     }
     for (position, name) in names.enumerate() {
         let name = tar_split::clean_name(&name?);
-        // Whatever unpacks a name makes the directories that lead to it: some builders write no entries for those.
+        // Unpacking a name creates the directories on its path: some builders write no entries for those.
         let above = name.iter().enumerate().filter(|(_, byte)| **byte == b'/');
         for directory in above.map(|(end, _)| &name[..end]) {
             if let Some(&(at, Part::Name)) = interesting.get(directory) {
@@ -93,7 +95,7 @@ enum Part {
     Whiteout,
 }
 
-/// Where a tar last has a name and its whiteout.
+/// The positions of the last occurrences of a name and its whiteout in a tar.
 struct Order<'a> {
     path: &'a [u8],
     name: Option<usize>,

@@ -1,4 +1,4 @@
-//! What can be wrong with a branch.
+//! Why a branch cannot be read.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::tar_split;
 use crate::tree::shown;
 
-/// Why a branch was not read. Every path is the file's own, so that it can be looked at.
+/// Why a branch was not read. Every path is that of the file itself, so that the operator can look at it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// There is no branch at that path.
@@ -21,13 +21,14 @@ pub enum Error {
         /// The branch.
         path: PathBuf,
     },
-    /// A file changed or vanished while the branch was read. Docker or something else is at work: stop it, try again.
+    /// A file changed or vanished while the branch was read. Docker or something else is using it: stop it and try
+    /// again.
     #[error("{}: changed while it was read", shown(path))]
     Changed {
         /// The file.
         path: PathBuf,
     },
-    /// The caller wanted no more of it.
+    /// The caller stopped the reading.
     #[error("reading was stopped")]
     Stopped,
     /// Another file system is mounted inside the branch.
@@ -47,7 +48,7 @@ pub enum Error {
     BadTarget {
         /// The link.
         path: PathBuf,
-        /// Bytes in its target.
+        /// The length of its target in bytes.
         length: usize,
     },
     /// A file of a type that Linux does not have.
@@ -58,7 +59,7 @@ pub enum Error {
         /// Its `st_mode`.
         mode: u32,
     },
-    /// The layer's tar-split, needed to tell whether a name or its whiteout came last, is unusable.
+    /// The layer's tar-split is unusable, but it is needed to find out whether a name or its whiteout came last.
     #[error("{}", shown(path))]
     TarSplit {
         /// The tar-split file.
@@ -69,17 +70,17 @@ pub enum Error {
     /// The operating system refused.
     #[error("{}: {op}", shown(path))]
     Io {
-        /// What was tried.
+        /// The operation that failed.
         op: &'static str,
         /// The file.
         path: PathBuf,
-        /// Why it failed.
+        /// The cause.
         source: io::Error,
     },
 }
 
 impl Error {
-    /// The error for a file that was there a moment ago: that it is gone says more than ENOENT does.
+    /// The error for a file that existed a moment ago: that it is gone says more than ENOENT does.
     pub(super) fn from_io(op: &'static str, path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
         match source.kind() {

@@ -1,21 +1,21 @@
-//! What an operator should know about a branch that is nonetheless read in full.
+//! What an operator should know about a branch although it is read in full.
 
 use std::fmt;
 
 use crate::tree::escape;
 
-/// Something remarkable in a branch. Paths are relative to the branch, without a leading slash.
+/// A peculiarity of a branch. Paths are relative to the branch, without a leading slash.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Finding {
     /// A pseudo-link that was never flushed: other names of its data, lower down, still show the old content.
     PseudoLink {
         /// Its name in `.wh..wh.plnk`.
         link: Box<[u8]>,
-        /// The branch's names for the same data, ascending; none when the pseudo-link is the only one, and the data
-        /// is then in no image and no container.
+        /// The branch's names for the same data, ascending. Empty if the pseudo-link is the only name; the data is then
+        /// in no image and no container.
         names: Vec<Box<[u8]>>,
     },
-    /// A name that the branch both brings and deletes.
+    /// A name that the branch both adds and deletes.
     Conflict {
         /// The name's path.
         path: Box<[u8]>,
@@ -28,7 +28,7 @@ pub enum Finding {
         /// The whiteout's path.
         path: Box<[u8]>,
     },
-    /// A whiteout of no name, of `.` or of `..`, which deletes nothing.
+    /// A whiteout of an empty name, of `.` or of `..`, which deletes nothing.
     UnnamedWhiteout {
         /// The whiteout's path.
         path: Box<[u8]>,
@@ -36,7 +36,7 @@ pub enum Finding {
 }
 
 impl Finding {
-    /// The path in the branch of a name that is not converted, with all below it, since a whiteout hides it.
+    /// The path in the branch of a name that is not converted, with everything below it, because a whiteout hides it.
     pub fn hidden(&self) -> Option<&[u8]> {
         match self {
             Self::Conflict { path, kept: false } => Some(path),
@@ -77,7 +77,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// A relative path as an absolute one inside the layer.
+/// A relative path, shown as an absolute one inside the layer.
 fn shown(path: &[u8]) -> String {
     format!("/{}", escape(path))
 }

@@ -1,19 +1,20 @@
-//! Files of a branch with flags that `chattr` set. No device gets them.
+//! Files of a branch with flags set by `chattr`. No device gets these flags.
 
 use crate::sys::{InodeFlag, Stat};
 use crate::tree::{LayerTree, NodeId};
 
-/// How many are named of each branch.
+/// The maximum number of files that are named for each branch.
 const NAMED: usize = 8;
 
-/// Files with flags that `chattr` set.
+/// Files with flags set by `chattr`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FlaggedFiles {
-    /// How many files, hard links of one counted once.
+    /// The number of files; hard links to the same file count once.
     pub files: u64,
-    /// The first of them.
+    /// The first few of them.
     pub first: Vec<FlaggedFile>,
-    /// Whether kernel or file system would tell flags only of each file by itself, so that they were not looked for.
+    /// Whether the flags were not checked, because the kernel or the file system reports them only for each file
+    /// separately.
     pub untold: bool,
 }
 
@@ -26,7 +27,7 @@ pub struct FlaggedFile {
     pub flags: Vec<InodeFlag>,
 }
 
-/// What a walk has met so far.
+/// The flagged files that a walk has met so far.
 #[derive(Debug, Default)]
 pub(super) struct FlagCounts {
     files: u64,
@@ -35,7 +36,7 @@ pub(super) struct FlagCounts {
 }
 
 impl FlagCounts {
-    /// Notes a node's flags. Only regular files and directories have any.
+    /// Records a node's flags. Only regular files and directories have any.
     pub(super) fn look(&mut self, node: NodeId, stat: &Stat) {
         if !stat.is_file() && !stat.is_dir() {
             return;
@@ -54,7 +55,7 @@ impl FlagCounts {
         }
     }
 
-    /// With the paths, which the tree knows once it is whole.
+    /// Adds the paths, which the tree knows once it is complete.
     pub(super) fn named(self, tree: &LayerTree) -> FlaggedFiles {
         let named = |(node, flags)| FlaggedFile {
             path: tree.display_path(node),

@@ -17,11 +17,11 @@ use super::error::Error;
 use crate::sys::Stat;
 use crate::tree::{DeviceNumber, Kind, Meta, Regular, Segment, Timestamp, Xattrs};
 
-/// Longest target of a symbolic link that ext4 holds: one block less the terminating NUL.
+/// The maximum length of a symbolic link's target in ext4: one block minus the terminating NUL.
 /// Source: linux v6.6 fs/ext4/namei.c, `ext4_symlink`.
 const MAX_TARGET: usize = 4095;
 
-/// The xattr sets of a branch, each kept once: an image's files share few different ones.
+/// The xattr sets of a branch, each stored once: an image's files have few different ones.
 #[derive(Debug, Default)]
 pub(super) struct XattrSets(HashSet<Xattrs>);
 
@@ -38,7 +38,7 @@ impl XattrSets {
     }
 }
 
-/// Mode, owner, times and xattrs of the file at `path`, whose `lstat` is `stat`.
+/// The mode, owner, times and xattrs of the file at `path`, whose `lstat` is `stat`.
 pub(super) fn read_meta(path: &Path, stat: &Stat, sets: &mut XattrSets) -> Result<Meta, Error> {
     Ok(Meta {
         mode: u16::try_from(stat.mode & 0o7777).expect("twelve bits fit"),
@@ -52,7 +52,7 @@ pub(super) fn read_meta(path: &Path, stat: &Stat, sets: &mut XattrSets) -> Resul
 }
 
 fn timestamp((sec, nsec): (i64, u32)) -> Timestamp {
-    // The kernel keeps nanoseconds below one second; a file system that did not would only lose the fraction.
+    // The kernel keeps nanoseconds below one second; a file system that does not would only lose the fraction.
     Timestamp::new(sec, nsec.min(999_999_999))
 }
 
@@ -76,10 +76,10 @@ fn read_xattrs(path: &Path) -> Result<Xattrs, Error> {
         .collect()
 }
 
-/// Whether an xattr says how the file system below keeps the file, rather than what the layer holds.
+/// Whether an xattr describes how the file system below stores the file, rather than the layer's content.
 ///
-/// btrfs shows a file's properties as `btrfs.compression` and the like, which no other file system takes. XFS shows root
-/// each ACL a second time under the name it has on disk. Sources: linux v6.6 `fs/btrfs/props.c`; `fs/xfs/xfs_xattr.c`,
+/// btrfs shows a file's properties as `btrfs.compression` and the like, which no other file system accepts. XFS shows
+/// each ACL to root a second time under its on-disk name. Sources: linux v6.6 `fs/btrfs/props.c`; `fs/xfs/xfs_xattr.c`,
 /// `xfs_xattr_put_listent`.
 fn is_file_systems_own(name: &OsStr, all: &[OsString]) -> bool {
     let twin = match name.as_bytes() {
@@ -90,7 +90,7 @@ fn is_file_systems_own(name: &OsStr, all: &[OsString]) -> bool {
     all.iter().any(|other| other == twin)
 }
 
-/// What the file at `path` is. A directory comes empty.
+/// The kind of the file at `path`. A directory is returned empty.
 pub(super) fn read_kind(path: &Path, stat: &Stat) -> Result<Kind, Error> {
     let format = SFlag::from_bits_truncate(stat.mode) & SFlag::S_IFMT;
     Ok(match format {
@@ -126,7 +126,7 @@ fn device_number(path: &Path, stat: &Stat) -> Result<DeviceNumber, Error> {
 fn read_target(path: &Path) -> Result<Box<[u8]>, Error> {
     let target = match path.read_link() {
         Ok(target) => target.into_os_string().into_vec(),
-        // EINVAL: no symbolic link any more.
+        // EINVAL: it is no longer a symbolic link.
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
             return Err(changed(path));
         }
@@ -141,7 +141,7 @@ fn read_target(path: &Path) -> Result<Box<[u8]>, Error> {
     Ok(target.into())
 }
 
-/// The runs of data of a file that has fewer blocks than its size needs, `None` for a file without holes.
+/// The runs of data of a file that has fewer blocks than its size needs; `None` for a file without holes.
 fn read_segments(path: &Path, stat: &Stat) -> Result<Option<Vec<Segment>>, Error> {
     if stat.blocks.saturating_mul(512) >= stat.size {
         return Ok(None);
@@ -157,9 +157,9 @@ fn read_segments(path: &Path, stat: &Stat) -> Result<Option<Vec<Segment>>, Error
     Ok((segments != whole).then_some(segments))
 }
 
-/// Opens the regular file that `stat` was taken of, leaving its access time alone.
+/// Opens the regular file to which `stat` belongs, without changing its access time.
 fn open_same(path: &Path, stat: &Stat) -> Result<File, Error> {
-    // O_NONBLOCK: should a fifo have taken the file's place, the open must not wait for a writer.
+    // O_NONBLOCK: if a fifo has taken the file's place, opening it must not wait for a writer.
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NOATIME | OFlag::O_NONBLOCK;
     let file = OpenOptions::new()
         .read(true)
@@ -180,7 +180,7 @@ fn open_same(path: &Path, stat: &Stat) -> Result<File, Error> {
     Ok(file)
 }
 
-/// The runs of data; `None` when they do not fit the size, because the file shrank meanwhile.
+/// The runs of data; `None` if they do not fit the size, because the file shrank meanwhile.
 fn map_data(file: &File, size: u64) -> nix::Result<Option<Vec<Segment>>> {
     let mut segments = Vec::new();
     let mut at = 0;
@@ -188,7 +188,7 @@ fn map_data(file: &File, size: u64) -> nix::Result<Option<Vec<Segment>>> {
         let offset = i64::try_from(at).map_err(|_| Errno::EOVERFLOW)?;
         let start = match lseek(file, offset, Whence::SeekData) {
             Ok(start) => start,
-            // Nothing but a hole from here on.
+            // From here on there is only a hole.
             Err(Errno::ENXIO) => break,
             Err(errno) => return Err(errno),
         };

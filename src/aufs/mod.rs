@@ -1,8 +1,9 @@
 //! Reads aufs branches: one layer's directory on disk into a [`LayerTree`](crate::tree::LayerTree).
 //!
-//! A branch holds the layer's own files among the files by which aufs says what is deleted (whiteouts, opaque markers)
-//! and the files it keeps for itself. This part tells them apart, so that no other part knows of `.wh.`. It reads
-//! names and attributes only; the files' bytes stay where they are. Which rules there are, and why: `docs/aufs.md`.
+//! A branch holds the layer's own files, the files that aufs uses to mark deletions (whiteouts, opaque markers), and
+//! the files that aufs keeps for itself. This module separates them, so that no other module needs to know about
+//! `.wh.`. It reads only names and attributes; the files' bytes stay where they are. The rules and the reasons for
+//! them: `docs/aufs.md`.
 
 mod branch;
 mod conflict;

@@ -1,10 +1,10 @@
-//! What a name in a branch means to aufs.
+//! The meaning of a name in a branch to aufs.
 
-/// What aufs puts before the name it deletes. Source: aufs5.19
+/// The prefix that aufs adds to the name that it deletes. Source: aufs5.19
 /// `include/uapi/linux/aufs_type.h`, `AUFS_WH_PFX`.
 const WHITEOUT_PREFIX: &[u8] = b".wh.";
 
-/// What names of aufs's own files begin with. Source: same, `AUFS_WH_PFX` written twice.
+/// The prefix of the names of aufs's own files. Source: same, `AUFS_WH_PFX` written twice.
 const METADATA_PREFIX: &[u8] = b".wh..wh.";
 
 /// The file that marks its directory opaque. Source: same, `AUFS_WH_DIROPQ`.
@@ -13,7 +13,7 @@ const OPAQUE_MARKER: &[u8] = b".wh..wh..opq";
 /// The directory of pseudo-links at a branch's root. Source: same, `AUFS_WH_PLINKDIR`.
 pub(super) const PSEUDO_LINKS: &[u8] = b".wh..wh.plnk";
 
-/// What a name in a branch means.
+/// The meaning of a name in a branch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Name<'a> {
     /// A file of the layer.
@@ -29,7 +29,7 @@ pub(crate) enum Name<'a> {
 }
 
 impl<'a> Name<'a> {
-    /// What `name` means, at any depth of a branch.
+    /// The meaning of `name` at any depth of a branch.
     pub(crate) fn parse(name: &'a [u8]) -> Self {
         if name == OPAQUE_MARKER {
             return Self::Opaque;

@@ -1,8 +1,9 @@
 //! Directories that two branches of a chain mark opaque, which aufs shows wrongly.
 //!
-//! At such a directory aufs does not stop at the upper marker but goes on to the lower one, so that files deleted in
-//! between reappear. This project lets the upper marker win; what is found here is for the report. The search carries
-//! the reachable markers from parent to child in a persistent map, so that a layer costs what it holds itself.
+//! At such a directory, aufs does not stop at the upper marker but continues to the lower one, so that files deleted in
+//! between reappear. This program lets the upper marker take effect; what is found here is for the report. The search
+//! passes the reachable markers from parent to child in a persistent map, so that the cost of a layer depends only on
+//! its own size.
 
 #[cfg(test)]
 mod tests;
@@ -35,12 +36,13 @@ impl std::fmt::Display for DoubleOpaque {
     }
 }
 
-/// The opaque markers of a chain of layers that aufs can reach from its top, by path. Cheap to clone.
+/// The opaque markers of a chain of layers that aufs can reach from the top of the chain, by path. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct OpaqueDirs(OrdMap<Arc<[u8]>, Arc<str>>);
 
 impl OpaqueDirs {
-    /// The markers with the layer `id` on top of this chain, and the directories it marks a second time, ascending.
+    /// The markers after the layer `id` is put on top of this chain, and the directories that it marks a second time,
+    /// ascending.
     pub fn on_top(&self, id: &Arc<str>, tree: &LayerTree) -> (Self, Vec<DoubleOpaque>) {
         let mut above = self.clone();
         let mut doubles = Vec::new();
@@ -67,7 +69,7 @@ impl OpaqueDirs {
         (above, doubles)
     }
 
-    /// Marks the directory. Only when it had no marker does aufs stop here, and reach none further down.
+    /// Marks the directory. Only if it had no marker does aufs stop here and reach none further down.
     fn mark(&mut self, path: &[u8], id: &Arc<str>) -> Option<DoubleOpaque> {
         let path: Arc<[u8]> = path.into();
         let lower = self.0.insert(path.clone(), id.clone());
@@ -81,7 +83,7 @@ impl OpaqueDirs {
         })
     }
 
-    /// Forgets what the directory's deletions and non-directories hide.
+    /// Removes the markers that the directory's deletions and non-directories hide.
     fn apply(&mut self, path: &[u8], directory: &Directory, tree: &LayerTree) {
         if self.below(path).next().is_none() {
             return;

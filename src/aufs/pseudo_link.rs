@@ -1,11 +1,11 @@
-//! Pseudo-links: names in `.wh..wh.plnk` that aufs gave to hard-linked files it copied up and did not flush.
+//! Pseudo-links: names in `.wh..wh.plnk` that aufs gave to hard-linked files that it copied up and did not flush.
 
 use std::collections::HashMap;
 
 use super::finding::Finding;
 use crate::tree::{Kind, LayerTree, NodeId};
 
-/// The pseudo-links of a branch, each by its name and the inode number it has there.
+/// The pseudo-links of a branch, each with its name and its inode number there.
 #[derive(Debug, Default)]
 pub(super) struct PseudoLinks(Vec<(Box<[u8]>, u64)>);
 

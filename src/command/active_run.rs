@@ -1,4 +1,4 @@
-//! A run that works on a root now.
+//! The run that is working on a root now.
 
 use std::path::Path;
 
@@ -12,29 +12,30 @@ use crate::staging::STAGE_NAME;
 /// A run that holds a root. The field names are part of the `--json` interface.
 #[derive(Clone, Debug, Serialize)]
 pub struct ActiveRun {
-    /// The process; left out where it cannot be seen, as in another pid namespace.
+    /// The process; absent if it is not visible, for example in another pid namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
-    /// The command that it runs; left out where that is none of this tool.
+    /// The command it runs; absent if it is not one of this tool's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub command: Option<&'static str>,
-    /// When it began, in seconds since 1970.
+    /// When it started, in seconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<u64>,
     /// Whether it is stopped (SIGSTOP, Ctrl-Z).
     pub stopped: bool,
-    /// What it does: `data`, `metadata`, `verify`, `kernel`, `recheck`, `switch`; left out where it does not tell.
+    /// The phase it is in: `data`, `metadata`, `verify`, `kernel`, `recheck`, `switch`; absent if it does not report
+    /// one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<&'static str>,
-    /// How much of the phase is done: bytes of `data`, else layers.
+    /// How much of the phase is done: bytes for `data`, otherwise layers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub done: Option<u64>,
-    /// How much the phase is; 0 when it is not counted.
+    /// The size of the phase; 0 if it is not counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub total: Option<u64>,
-    /// Layers that are written and durable.
+    /// The number of layers that are written and durable.
     pub layers_done: usize,
-    /// All layers, as far as that is known.
+    /// The total number of layers, if known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub layers_all: Option<u32>,
     #[serde(skip)]
@@ -44,7 +45,7 @@ pub struct ActiveRun {
 }
 
 impl ActiveRun {
-    /// The run that works on a root, if there is one. Takes no lock.
+    /// The run that is working on a root, if there is one. Takes no lock.
     pub(super) fn on(root: &Path) -> Option<Self> {
         let holder = Holder::of(root)?;
         let writes = matches!(holder.command, Some("convert" | "resume"));
@@ -67,7 +68,7 @@ impl ActiveRun {
         })
     }
 
-    /// With what the journal tells.
+    /// Adds the layer counts from the journal.
     pub(super) fn of_layers(self, done: usize, all: Option<u32>) -> Self {
         Self {
             layers_done: done,
@@ -76,13 +77,13 @@ impl ActiveRun {
         }
     }
 
-    /// Whether two looks found the same run, or none.
+    /// Whether two looks found the same run, or both found none.
     pub(super) fn is_same(one: Option<&Self>, other: Option<&Self>) -> bool {
         let key = |running: Option<&Self>| running.map(|running| (running.pid, running.since));
         key(one) == key(other)
     }
 
-    /// What there is to say of the root.
+    /// The root's state in words.
     pub(super) fn meaning(&self) -> String {
         let (what, details) = (self.holder.what(), self.holder.details());
         let mut text = format!("{what} is at work on it{details}");
@@ -110,14 +111,15 @@ impl ActiveRun {
         })
     }
 
-    /// Of interest as long as layers are written.
+    /// The number of durable layers; only of interest while layers are being written.
     fn layers(&self) -> Option<String> {
         let writes = matches!(self.told?.phase, Phase::Data | Phase::Metadata);
         let all = self.layers_all.filter(|_| writes)?;
         Some(format!("{} of {all} layers are durable", self.layers_done))
     }
 
-    /// What may be done with the run: one that is stopped goes on, and some end in order when told to.
+    /// What the operator can do with the run: continue it if it is stopped, or end it cleanly if its command supports
+    /// that.
     pub fn advice(&self) -> Option<String> {
         let pid = self.pid?;
         if self.stopped {

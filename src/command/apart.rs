@@ -1,4 +1,5 @@
-//! Whether the side that stays lies apart from the one that goes: by a link or a mount one of them may be the other.
+//! Checks that the side that stays is separate from the side that goes: through a link or a mount, one may be part of
+//! the other.
 
 use std::collections::HashSet;
 use std::fs::Metadata;
@@ -9,13 +10,15 @@ use walkdir::WalkDir;
 
 use crate::tree::shown;
 
-/// The directories of the side that stays, and how deep they are looked into: the pool's files and the driver's notes lie in the second level.
+/// The directories of the side that stays, and how deep each is searched: the pool's files and the driver's notes are
+/// on the second level.
 const STAYS: [(&str, usize); 2] = [("devicemapper", 2), ("image/devicemapper", usize::MAX)];
 
-/// Those of the side that goes. Of `aufs`, what is deeper is a branch's or a list.
+/// The directories of the side that goes. Everything deeper in `aufs` belongs to a branch or is a list.
 const GOES: [(&str, usize); 2] = [("aufs", 2), ("image/aufs", usize::MAX)];
 
-/// What of the devicemapper side is a part of the aufs side, or leads there, in words; `None` if nothing does.
+/// The first part of the devicemapper side that is part of the aufs side or leads into it, in words; `None` if there is
+/// none.
 pub(super) fn shared_with_aufs(root: &Path) -> Option<String> {
     let gone: Vec<PathBuf> = GOES
         .iter()
@@ -46,7 +49,8 @@ pub(super) fn shared_with_aufs(root: &Path) -> Option<String> {
         })
 }
 
-/// A directory and what is in it, whatever is mounted there. A link at its top counts as what it leads to, for it is removed or kept as such.
+/// A directory and its contents, across mount points. If the top is a link, it counts as its target, because the target
+/// is what is removed or kept.
 fn entries(top: &Path, depth: usize) -> impl Iterator<Item = (PathBuf, Metadata)> + use<> {
     let walk = WalkDir::new(top).max_depth(depth).into_iter().flatten();
     walk.filter_map(|entry| {

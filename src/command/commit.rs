@@ -1,4 +1,4 @@
-//! The end of a conversion: the aufs side is removed.
+//! The end of a conversion: the removal of the aufs side.
 
 use std::path::{Path, PathBuf};
 
@@ -21,7 +21,7 @@ use crate::tree::shown;
 use crate::units::Bytes;
 use crate::verify::LayerDamage;
 
-/// A conversion whose aufs side may be removed. Docker is kept out as long as it lives.
+/// A conversion whose aufs side may be removed. Keeps Docker out while it exists.
 #[derive(Debug)]
 pub struct Commit {
     held: LockedRoot,
@@ -35,9 +35,9 @@ pub struct Commit {
 pub struct CommitSummary {
     /// The root.
     pub root: PathBuf,
-    /// Bytes on disk that this gave back.
+    /// Bytes freed on disk.
     pub freed: Bytes,
-    /// The verification that it stood on.
+    /// The verification that justified the removal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verified: Option<VerificationRecord>,
     /// What the operator should know.
@@ -45,11 +45,12 @@ pub struct CommitSummary {
 }
 
 impl Commit {
-    /// Makes sure that the aufs side is not needed any more. `cancel` stops that, and the removal.
+    /// Checks that the aufs side is no longer needed. `cancel` stops the check and the removal.
     ///
     /// # Errors
     ///
-    /// [`Error::NotConverted`], [`Error::NotVerified`], [`Error::AufsInUse`], [`Error::Interrupted`], or that Docker runs.
+    /// [`Error::NotConverted`], [`Error::NotVerified`], [`Error::AufsInUse`], [`Error::Interrupted`], or Docker is
+    /// running.
     pub fn open(
         root: &Path,
         host: &Host,
@@ -57,13 +58,14 @@ impl Commit {
         cancel: &Cancel,
     ) -> Result<Self, Error> {
         expect_writable(root)?;
-        // As long as nothing is gone, the same must be true as before the first step: Docker or a disk may have been at work since.
+        // While nothing is gone, the same must hold as before the first step: Docker or a disk may have changed
+        // something since.
         put_aufs_side_back((root, "commit"), host, cancel)?;
         let found = Conversion::find(root)?;
         let held = match found.as_ref().map(|found| found.story().state) {
-            // An interrupted removal has left no root of aufs to look at.
+            // An interrupted removal leaves no aufs root to check.
             Some(State::Committing) => LockedRoot::without_aufs(root, host),
-            // What is missing of it is for the conditions to tell.
+            // The conditions report what is missing from it.
             Some(State::Converted) => LockedRoot::for_reading(root, host),
             _ => LockedRoot::open(root, host),
         };
@@ -101,7 +103,7 @@ impl Commit {
         })
     }
 
-    /// Makes sure that all is still as it was when it was looked at: the question whether to go on may have stood for days.
+    /// Checks that everything is still as it was: the confirmation prompt may have waited for days.
     fn expect_as_it_was(&self) -> Result<(), Error> {
         self.conversion.expect_in_place()?;
         if self.conversion.story().state != State::Converted {
@@ -113,18 +115,18 @@ impl Commit {
         expect_unchanged(path, &self.conversion, self.may_lose)
     }
 
-    /// The verification that it stands on.
+    /// The verification that justifies the removal.
     pub fn verified(&self) -> Option<&VerificationRecord> {
         self.conversion.story().verified.decisive()
     }
 
-    /// Layers that were not what Docker once unpacked before they were converted.
+    /// Layers that already differed from what Docker had unpacked before they were converted.
     pub fn damaged(&self) -> &[LayerDamage] {
         &self.conversion.story().verified.damaged
     }
 
-    /// What was removed on the devicemapper side since the conversion, and goes on the aufs side now. Docker may have done it, or a disk
-    /// that lost it.
+    /// What was removed from the devicemapper side since the conversion, and is now about to go from the aufs side too.
+    /// Docker may have removed it, or a disk may have lost it.
     ///
     /// # Errors
     ///
@@ -133,7 +135,7 @@ impl Commit {
         Ok(self.conversion.changes()?.removed())
     }
 
-    /// Where `aufs` is, if it stays and is emptied: a link or a mount point.
+    /// The location of `aufs`, if it is emptied but kept because it is a link or a mount point.
     pub fn emptied(&self) -> Option<PathBuf> {
         let aufs = self.root().join("aufs");
         let waits_there = self.conversion.story().removal.beside.is_some();
@@ -141,7 +143,7 @@ impl Commit {
         stays.then(|| aufs.canonicalize().unwrap_or(aufs))
     }
 
-    /// Bytes on disk that the removal gives back.
+    /// Bytes on disk that the removal will free.
     pub fn bytes(&self) -> Bytes {
         self.conversion.bytes_of_aufs()
     }
@@ -155,11 +157,12 @@ impl Commit {
     ///
     /// # Errors
     ///
-    /// [`Error::Commit`], with [`commit::Error::Interrupted`] where it was told to stop; what is left is removed when it is done again.
+    /// [`Error::Commit`], with [`commit::Error::Interrupted`] if it was told to stop; running it again removes the
+    /// rest.
     pub fn execute(mut self) -> Result<CommitSummary, Error> {
         let mut done = CommitSummary {
             root: self.root().to_owned(),
-            // All of it goes, or this fails.
+            // Either all of it goes, or this function fails.
             freed: self.bytes(),
             verified: self.verified().cloned().map(VerificationRecord::told),
             notices: std::mem::take(&mut self.held.notices),
@@ -184,7 +187,8 @@ impl Commit {
     }
 }
 
-/// Makes sure that what is removed is the rest of the aufs side that was looked at, and nothing that came there since.
+/// Checks that only the rest of the aufs side that was checked before is removed, and nothing that appeared there
+/// since.
 fn expect_own_rest(conversion: &Conversion, may_lose: MayLose) -> Result<(), Error> {
     conversion.expect_aufs_reached()?;
     conversion.expect_not_again()?;
@@ -194,7 +198,7 @@ fn expect_own_rest(conversion: &Conversion, may_lose: MayLose) -> Result<(), Err
     Ok(())
 }
 
-/// What is mounted over a part of the aufs side can be why that looks as if it were gone.
+/// Prefers the error about a mount: a mount over part of the aufs side can make that part look gone.
 fn mounts_first(root: &Path, error: Error) -> Error {
     if !matches!(error, Error::Docker(_)) {
         return error;

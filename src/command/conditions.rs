@@ -1,4 +1,4 @@
-//! What `commit` makes sure of a moment before it removes the only other copy.
+//! The checks that `commit` makes just before it removes the only other copy.
 
 use std::fs;
 use std::num::NonZeroUsize;
@@ -21,7 +21,7 @@ use crate::shell::own;
 use crate::tree::{escape, shown};
 use crate::verify::{self, LayerReport, Mode, Report, Verdict};
 
-/// Makes sure that the devicemapper side is whole and proven, and that the aufs side has nothing besides.
+/// Checks that the devicemapper side is whole and proven, and that the aufs side has nothing that it lacks.
 ///
 /// # Errors
 ///
@@ -34,7 +34,7 @@ pub(super) fn expect_whole_copy(
 ) -> Result<(), Error> {
     expect_parts(path)?;
     expect_unchanged(path, conversion, may_lose)?;
-    // It takes longest, so it comes last.
+    // This takes longest, so it comes last.
     let sides = (path, conversion, proof(path, conversion, may_lose)?);
     match not_sound(host, sides, may_lose, cancel)? {
         None => Ok(()),
@@ -45,7 +45,7 @@ pub(super) fn expect_whole_copy(
     }
 }
 
-/// Makes sure that the devicemapper side has its directories.
+/// Checks that the devicemapper side has its directories.
 fn expect_parts(path: &Path) -> Result<(), Error> {
     let parts = ["devicemapper", "image/devicemapper"].map(|part| path.join(part));
     match parts.into_iter().find(|part| !is_directory(part)) {
@@ -61,8 +61,8 @@ fn expect_parts(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// Makes sure, before more of an aufs side goes of which a part may be gone, that nothing is known or seen to be wrong with what
-/// replaces it.
+/// Checks that nothing is known, or visibly, wrong with the replacement before more of a possibly incomplete aufs side
+/// goes.
 ///
 /// # Errors
 ///
@@ -74,7 +74,7 @@ pub(super) fn expect_rest_unneeded(
     cancel: &Cancel,
 ) -> Result<(), Error> {
     let failed = conversion.story().verified.failed.as_ref();
-    // One that could not look at all layers was taken for enough before.
+    // `Verdict::NotVerified` was accepted when the removal began.
     let why = if let Some(failed) = failed.filter(|one| one.verdict != Verdict::NotVerified) {
         Some(format!("the latest verification that counts: {failed}"))
     } else {
@@ -82,7 +82,7 @@ pub(super) fn expect_rest_unneeded(
         if is_right(&report) && could_look(&report, may_lose) {
             written_since_any(path, conversion, may_lose, &report)?
         } else {
-            // The next one reads another sample, and may find nothing.
+            // The next quick verification reads another sample, and may find nothing.
             conversion.note_verified(noted(&report, None))?;
             Some(format!(
                 "a quick verification just now found this:\n{report}"
@@ -99,9 +99,9 @@ pub(super) fn expect_rest_unneeded(
     }
 }
 
-/// What was written to the devicemapper side since the latest full verification that passed: what a disk or a Docker did there meanwhile shows
-/// in no quick verification. One that could not look at all of it since stands in for it only where that is taken for enough, or where the
-/// removal began with one.
+/// What was written to the devicemapper side since the latest full verification that passed: no quick verification
+/// shows what a disk or Docker changed there meanwhile. A later verification that could not look at everything replaces
+/// it only if the operator accepts that, or if the removal began with one.
 fn written_since_any(
     path: &Path,
     conversion: &Conversion,
@@ -121,7 +121,7 @@ fn written_since_any(
     if let Some(why) = mounted_since(path, proof, report) {
         return Ok(Some(why));
     }
-    // Earlier versions did not note what it had before it.
+    // Earlier versions did not record the state it had verified.
     if proof.seen.is_none() {
         return Ok(None);
     }
@@ -138,7 +138,7 @@ fn quick_look(
         root: path.to_owned(),
         host: host.clone(),
         mode: Mode::Quick,
-        // An ext4 is read without it.
+        // ext4 is read without the kernel.
         kernel: is_xfs(path)?,
         target: None,
         jobs: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
@@ -158,12 +158,12 @@ fn is_right(report: &Report) -> bool {
     !matches!(report.verdict, Verdict::Wrong | Verdict::Undecided)
 }
 
-/// Whether all that was to be looked at could be.
+/// Whether everything could be looked at, or the operator accepts that it could not.
 fn could_look(report: &Report, may_lose: MayLose) -> bool {
     report.verdict != Verdict::NotVerified || may_lose.unverified
 }
 
-/// Makes sure that neither side was changed since it was proven.
+/// Checks that neither side changed since it was proven.
 ///
 /// # Errors
 ///
@@ -193,7 +193,7 @@ pub(super) fn expect_unchanged(
     })
 }
 
-/// The full verification that all stands on.
+/// The full verification that the removal relies on.
 fn proof<'c>(
     path: &Path,
     conversion: &'c Conversion,
@@ -226,7 +226,8 @@ fn proof<'c>(
     }
 }
 
-/// Whether the devicemapper side is still what it was when it was proven. What cannot be looked at is not; a warning says why.
+/// Whether the devicemapper side is still as it was when it was proven. `false` if that cannot be determined; a warning
+/// says why.
 pub(super) fn is_as_proven(path: &Path, conversion: &Conversion, may_lose: MayLose) -> bool {
     let proof = proof(path, conversion, may_lose);
     match proof.and_then(|proof| written_since(path, conversion, proof)) {
@@ -252,7 +253,7 @@ pub(super) fn written_since(
         let untold = "the journal does not tell what the last full verification had before it";
         return Ok(Some(untold.to_owned()));
     };
-    // A pool elsewhere than the conversion made it shows as another superblock.
+    // A pool in another place than where the conversion made it shows as a different superblock.
     let written = seen.written_until(&device_side(path, conversion, None)?);
     Ok((!written.is_empty()).then(|| {
         format!(
@@ -262,7 +263,7 @@ pub(super) fn written_since(
     }))
 }
 
-/// What the aufs side has that the proof has not seen.
+/// What the aufs side has that the proof did not see.
 fn aufs_since(
     path: &Path,
     conversion: &Conversion,
@@ -279,7 +280,7 @@ fn aufs_since(
             .into_iter()
             .collect());
     };
-    // What stays is no loss.
+    // What stays is not lost.
     if conversion.aufs_stays() {
         changes = changes.of_the_driver();
     }
@@ -290,7 +291,7 @@ fn aufs_since(
     if proof.aufs_changed {
         why.push(aufs_changed(path, "the full verification"));
     } else if conversion.aufs_times() != proof.aufs_times {
-        // Names, sizes and times are as they were; an xattr may not be, or bytes whose time was set back.
+        // Names, sizes and times are unchanged, but an xattr may differ, or bytes whose modification time was set back.
         why.push(format!(
             "the aufs side was written to, or replaced by a copy, after the last full verification: `{}`",
             own("verify --full", path)
@@ -299,8 +300,8 @@ fn aufs_since(
     Ok(why)
 }
 
-/// Where `aufs` leads, if it is a symbolic link, or what is mounted there, if that is a directory of another place. A copy of a root has
-/// the link, and leads to what is another root's.
+/// The target of `aufs` if it is a symbolic link, or what is mounted there if that is a directory of another place. A
+/// copy of a root includes the link, which leads to the data of the other root.
 fn linked_aufs(path: &Path, may_lose: MayLose) -> Option<String> {
     if may_lose.linked_aufs {
         return None;
@@ -319,7 +320,7 @@ fn linked_aufs(path: &Path, may_lose: MayLose) -> Option<String> {
     ))
 }
 
-/// What is mounted on `aufs`, if it may be reached elsewhere too.
+/// What is mounted on `aufs`, if it may also be reachable elsewhere.
 fn mounted_elsewhere(aufs: &Path) -> Option<String> {
     let proc = Path::new("/proc");
     let mounts = fs::read(proc.join("self/mountinfo")).ok()?;
@@ -340,7 +341,7 @@ fn mounted_elsewhere(aufs: &Path) -> Option<String> {
     ))
 }
 
-/// That the aufs side differs from the devices, which are right.
+/// The message that the aufs side differs from the devices, and the devices are right.
 fn aufs_changed(path: &Path, found_by: &str) -> String {
     format!(
         "the aufs side is not what was converted, as {found_by} found: `{}` removes it all the same",
@@ -348,7 +349,7 @@ fn aufs_changed(path: &Path, found_by: &str) -> String {
     )
 }
 
-/// What the aufs side has and the devicemapper side has not.
+/// What the aufs side has and the devicemapper side lacks.
 fn not_converted(path: &Path, changes: &AufsChanges, may_lose: MayLose) -> Vec<String> {
     let mut why = Vec::new();
     if !changes.is_same() && !may_lose.aufs_changes {
@@ -368,8 +369,8 @@ fn not_converted(path: &Path, changes: &AufsChanges, may_lose: MayLose) -> Vec<S
     why
 }
 
-/// What is wrong with the devicemapper side right now. It is noted, like any other verification that fails. A device that was mounted
-/// after the proof counts too.
+/// What is wrong with the devicemapper side right now, including a device that was mounted after the proof. A failure
+/// is recorded like any other failed verification.
 fn not_sound(
     host: &Host,
     (path, conversion, proof): (&Path, &Conversion, &VerificationRecord),
@@ -394,13 +395,15 @@ fn not_sound(
     )))
 }
 
-/// That a device was mounted to be written to since the proof. A write in place to a pool on devices shows in nothing else.
+/// A device that was mounted writable since the proof, in words. A write in place to a pool on devices shows in nothing
+/// else.
 fn mounted_since(path: &Path, proof: &VerificationRecord, report: &Report) -> Option<String> {
     let is_later = |layer: &&LayerReport| {
         let Some(now) = layer.mounted else {
             return false;
         };
-        // A clock may have been set back, so it counts only where nothing else was noted. The verification keeps Docker out until its end.
+        // A clock may have been set back, so the time counts only if no mount time was recorded. The verification keeps
+        // Docker out until it ends.
         match proof
             .seen
             .as_ref()

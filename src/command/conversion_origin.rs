@@ -1,7 +1,7 @@
-//! Where a conversion was begun, as its journal keeps it, and whether a later command is at the same place.
+//! Where a conversion was started, as its journal records it, and whether a later command runs in the same place.
 //!
-//! A journal is input. What it names is only taken if it looks like the host that it was, and a pid file that it names is compared
-//! and never made.
+//! A journal is untrusted input. A path from it is used only if it looks like the same host as before, and a pid file
+//! that it names is compared but never created.
 
 use std::path::{Path, PathBuf};
 
@@ -11,10 +11,11 @@ use crate::commit::{self, Conversion};
 use crate::daemon::Host;
 use crate::daemon::config::{HostIdentity, Likeness};
 
-/// The place where a conversion was begun. The field names are part of the `--json` interface of `status`, but for `host`.
+/// The place where a conversion was started. The field names are part of the `--json` interface of `status`, except for
+/// `host`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConversionOrigin {
-    /// The root as it was given, absolute.
+    /// The root as given, made absolute.
     #[serde(with = "crate::path_form")]
     pub root: PathBuf,
     /// The host's `/`.
@@ -23,18 +24,18 @@ pub struct ConversionOrigin {
     /// Docker's pid file.
     #[serde(with = "crate::path_form")]
     pub pid_file: PathBuf,
-    /// Which host it was.
+    /// The identity of the host.
     pub host: HostIdentity,
 }
 
-/// The part of an order that tells where it was given.
+/// The part of the recorded options that says where they were given.
 #[derive(Deserialize)]
 struct RecordedOrigin {
     begun_at: Option<ConversionOrigin>,
 }
 
 impl ConversionOrigin {
-    /// The place of a conversion that begins now.
+    /// The place of a conversion that starts now.
     pub(super) fn new(root: &Path, host: &Host) -> Self {
         Self {
             root: absolute(root),
@@ -44,8 +45,8 @@ impl ConversionOrigin {
         }
     }
 
-    /// What the journal of the conversion in `root` says; `None` if there is none, or one that does not say or cannot be understood,
-    /// which other commands tell.
+    /// The place recorded in the journal of the conversion in `root`. `None` if there is no journal, or if it has no
+    /// such record or cannot be parsed; other commands report that.
     ///
     /// # Errors
     ///
@@ -61,7 +62,7 @@ impl ConversionOrigin {
     pub(super) fn of(conversion: &Conversion) -> Option<Self> {
         let order = conversion.story().begun.order.clone();
         let order: RecordedOrigin = serde_json::from_value(order).ok()?;
-        // No version writes relative paths: they would mean another place to each command.
+        // No version writes relative paths: they would mean a different place to each command.
         order.begun_at.filter(|at| {
             [&at.root, &at.host_root, &at.pid_file]
                 .iter()
@@ -69,17 +70,17 @@ impl ConversionOrigin {
         })
     }
 
-    /// Whether the host whose `/` is at `host_root` is the one for which it was begun.
+    /// Whether the host whose `/` is at `host_root` is the one the conversion was started for.
     pub fn compare_host(&self, host_root: &Path) -> Likeness {
         self.host.compare(&HostIdentity::of(host_root))
     }
 
-    /// Whether a host's `/` is where it was.
+    /// Whether `path` is the recorded `/` of the host.
     pub fn is_host_root(&self, path: &Path) -> bool {
         is_same_place(&self.host_root, path)
     }
 
-    /// Whether a pid file is the one that it was begun with, now that the host's `/` is at `host_root`.
+    /// Whether `path` is the recorded pid file, given that the host's `/` is now at `host_root`.
     pub fn is_pid_file(&self, path: &Path, host_root: &Path) -> bool {
         let inner = self.pid_file.strip_prefix(&self.host_root).ok();
         let moved = inner.map(|inner| host_root.join(inner));
@@ -88,7 +89,7 @@ impl ConversionOrigin {
     }
 }
 
-/// Whether two paths name one place, as far as that can be told of what need not exist.
+/// Whether two paths name the same place, as far as that is known for paths that need not exist.
 fn is_same_place(a: &Path, b: &Path) -> bool {
     let resolved = |path: &Path| {
         let whole = path.canonicalize().ok();

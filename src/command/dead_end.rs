@@ -1,19 +1,19 @@
-//! What keeps an interrupted move, rollback or removal from being ended: the side that it needs is gone.
+//! Interrupted moves, rollbacks and removals that cannot be finished because the side they need is gone.
 
 use std::path::{Path, PathBuf};
 
 use super::error::Error;
 use crate::commit::{Conversion, State};
 
-/// What a root of the aufs driver cannot do without.
+/// The parts that a root of the aufs driver must have.
 const AUFS_SIDE: [&str; 3] = ["aufs", "aufs/diff", "image/aufs"];
 
-/// Why the command that the state of `path` calls for cannot end it, if it cannot.
+/// Why the command that the state of `path` calls for cannot finish it, if it cannot.
 pub(super) fn dead_end(path: &Path) -> Option<Error> {
     let conversion = Conversion::find(path).ok().flatten()?;
     let state = conversion.story().state;
     if state == State::Committing {
-        // Until something of it is gone, it can come back.
+        // As long as nothing of it is gone, it can come back.
         if conversion.story().aufs_is_whole {
             return None;
         }
@@ -32,7 +32,7 @@ pub(super) fn dead_end(path: &Path) -> Option<Error> {
     }
 }
 
-/// The first part of the aufs side that is gone.
+/// The first part of the aufs side that is missing.
 pub(super) fn missing_of_aufs(path: &Path) -> Option<PathBuf> {
     let mut parts = AUFS_SIDE.iter().map(|part| path.join(part));
     parts.find(|part| part.symlink_metadata().is_err())

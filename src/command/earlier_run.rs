@@ -1,4 +1,4 @@
-//! A conversion that is gone on with.
+//! An interrupted conversion that is continued.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -9,18 +9,19 @@ use super::request::{Request, ResumeRequest};
 use crate::commit::{Leftover, State};
 use crate::plan::DeviceIndex;
 
-/// What its journal tells of it.
+/// What its journal says about it.
 #[derive(Debug)]
 pub(super) struct EarlierRun {
     pub(super) order: RecordedOptions,
     /// The devices that need not be written again.
     pub(super) done: HashSet<DeviceIndex>,
-    /// Whether layers that were written before the interruption were written to since, behind their times of modification.
+    /// Whether layers that were written before the interruption have changed since without a change of their
+    /// modification times.
     pub(super) is_written_since: bool,
 }
 
 impl EarlierRun {
-    /// Takes up the conversion that an interrupted run left.
+    /// Takes over the conversion that an interrupted run left.
     pub(super) fn of(leftover: &Leftover, root: &Path) -> Result<Self, Error> {
         let Leftover::Conversion(_, story) = leftover else {
             return Err(Error::NothingToResume {
@@ -45,7 +46,7 @@ impl EarlierRun {
         })
     }
 
-    /// Makes sure that what was written is a part of what will be.
+    /// Checks that what was written is part of the new plan.
     pub(super) fn expect_same(&mut self, planned: &PlanRecord, root: &Path) -> Result<(), Error> {
         let changed = |what| Error::SourceChanged {
             path: root.to_owned(),
@@ -65,7 +66,7 @@ impl EarlierRun {
         }
     }
 
-    /// The request that the conversion was begun with.
+    /// The request that the conversion was started with.
     pub(super) fn request(&self, resume: ResumeRequest) -> Request {
         Request {
             root: resume.root,

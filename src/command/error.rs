@@ -1,4 +1,4 @@
-//! Why a conversion stops.
+//! The reasons why a command stops.
 
 use std::path::{Path, PathBuf};
 
@@ -16,13 +16,13 @@ use crate::units::Bytes;
 use crate::words::counted;
 use crate::{aufs, plan, verify};
 
-/// Why a conversion stops. Unless it is [`commit::Error::HalfWay`], the root is as it was.
+/// The reason why a command stops. Unless it is [`commit::Error::HalfWay`], the root is as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Only root can read all branches and keep owners.
+    /// Only root can read all branches and preserve owners.
     #[error("aufs2dm must run as root: it reads every container's files and keeps their owners")]
     NotRoot,
-    /// Not all of the root can be seen or kept.
+    /// Parts of the root cannot be seen or preserved with these privileges.
     #[error(transparent)]
     Unprivileged(#[from] Unprivileged),
     /// The root cannot be converted.
@@ -31,7 +31,7 @@ pub enum Error {
     /// Docker is not stopped.
     #[error(transparent)]
     Running(#[from] RunningDocker),
-    /// Docker's pid file cannot be taken.
+    /// Docker's pid file cannot be locked.
     #[error(transparent)]
     Lock(#[from] LockError),
     /// A directory to be renamed is a mount point.
@@ -44,7 +44,7 @@ pub enum Error {
         /// The directory.
         path: PathBuf,
     },
-    /// A part of the devicemapper side is gone, without which nothing can be told of the rest.
+    /// Part of the devicemapper side is missing, and the rest cannot be interpreted without it.
     #[error(
         "{}: is missing, and without it nothing tells which device is what, so nothing was verified. Next: bring it back (a backup), then the \
          same command again; or `{}` goes back to aufs",
@@ -57,7 +57,7 @@ pub enum Error {
         /// What is missing.
         part: PathBuf,
     },
-    /// Nothing tells where the root's pool is.
+    /// The location of the root's pool is unknown.
     #[error(
         "{}: has no pool in loop files, and nothing tells on which devices it is, so nothing was verified. Next: `{} --thin-pool \
          /dev/mapper/NAME`, or `--data-device DEVICE --metadata-device DEVICE` in its place; Docker's storage options name them",
@@ -67,10 +67,10 @@ pub enum Error {
     PoolUnknown {
         /// The Docker root.
         path: PathBuf,
-        /// The command that is to read it.
+        /// The command that needs to read it.
         words: &'static str,
     },
-    /// Nothing can be written in the root.
+    /// The root is not writable.
     #[error(
         "{}: is on a file system that is mounted read-only, so nothing was touched: `mount -o remount,rw {}`, then the same \
          command again",
@@ -83,14 +83,14 @@ pub enum Error {
         /// The mount point of its file system.
         point: PathBuf,
     },
-    /// Things stand in the way that were found before anything was written.
+    /// Obstacles were found before anything was written.
     #[error("{}: {}{}", head_of_obstacles(path, *kept), obstacles.join("; "), end_of_obstacles(path, *kept))]
     Obstacles {
         /// The Docker root.
         path: PathBuf,
-        /// How many layers are kept of the conversion that was to go on; `None` of one that was to begin.
+        /// How many layers of the conversion to be continued are kept; `None` for a new conversion.
         kept: Option<usize>,
-        /// Each with its way on; at least one.
+        /// Each obstacle with its way out; at least one.
         obstacles: Vec<String>,
     },
     /// Something is mounted inside what is read.
@@ -102,10 +102,10 @@ pub enum Error {
         )
     )]
     Mounted {
-        /// At least one.
+        /// The mounts; at least one.
         mounts: Vec<MountFound>,
     },
-    /// Docker cannot be told of a device.
+    /// Docker's settings cannot name a device.
     #[error(
         "{}: its name is not UTF-8, so Docker's settings cannot name it; nothing was written; make a link of another name, and give that: \
          `ln -s {} /dev/docker-pool-device`",
@@ -116,7 +116,7 @@ pub enum Error {
         /// The device.
         path: PathBuf,
     },
-    /// What the journal has of `daemon.json` is not what a conversion writes.
+    /// What the journal records about `daemon.json` is not what a conversion writes.
     #[error(
         "nothing was moved, for the journal is not as aufs2dm writes it; `{}` takes the conversion back and leaves that file as it is",
         own("rollback", root)
@@ -124,7 +124,7 @@ pub enum Error {
     DaemonFile {
         /// The Docker root.
         root: PathBuf,
-        /// What of it.
+        /// What is wrong with it.
         source: commit::Error,
     },
     /// A branch cannot be read.
@@ -157,13 +157,13 @@ pub enum Error {
     /// The kernel cannot write the pool.
     #[error(transparent)]
     Kernel(#[from] kernel::Error),
-    /// In a dry run the target does not suit, but a real run would clear it first.
+    /// The target does not suit a dry run, but a real run would clear it first.
     #[error(
         "{left}: left by a run that was interrupted; only a run without --dry-run takes it down, and until then the target \
          does not suit"
     )]
     LeftoversFirst {
-        /// What that run left.
+        /// What the earlier run left.
         left: String,
         /// What does not suit.
         source: Box<Error>,
@@ -179,10 +179,10 @@ pub enum Error {
         what: &'static str,
         /// What is needed.
         needed: Bytes,
-        /// What there is.
+        /// The free space.
         free: Bytes,
     },
-    /// It failed, and what had been written to the pool cannot be removed from it.
+    /// The run failed, and what it had written to the pool cannot be removed from it.
     #[error("{cause}; and what was written to the pool is still there", cause = Chain(&**.cause))]
     PoolNotTakenBack {
         /// Why it failed.
@@ -191,10 +191,10 @@ pub enum Error {
         #[source]
         left: kernel::Error,
     },
-    /// The result cannot be staged or moved in place.
+    /// The result cannot be staged or moved into place.
     #[error(transparent)]
     Commit(#[from] commit::Error),
-    /// It is converted.
+    /// The root is already converted.
     #[error(
         "{path}: is converted already; `{}` tells more, `{}` goes back to aufs",
         own("status", path),
@@ -204,7 +204,7 @@ pub enum Error {
         /// The Docker root.
         path: PathBuf,
     },
-    /// Layers of an interrupted conversion are there.
+    /// Layers of an interrupted conversion are present.
     #[error(
         "{path}: {kept} layers are kept from a conversion that was interrupted; `{}` goes on with it, `{}` removes them, \
          and `{}` removes them and begins anew",
@@ -228,14 +228,14 @@ pub enum Error {
         /// The Docker root.
         path: PathBuf,
     },
-    /// Docker has worked on the new root.
+    /// Docker has worked on the converted root.
     #[error("{}", has_run(path, *state, changes))]
     DockerHasRun {
         /// The Docker root.
         path: PathBuf,
-        /// Where the conversion stands.
+        /// The state of the conversion.
         state: State,
-        /// What it did.
+        /// What Docker did.
         changes: Box<commit::Changes>,
     },
     /// There is no conversion whose aufs side could be removed.
@@ -247,7 +247,7 @@ pub enum Error {
         /// The Docker root.
         path: PathBuf,
     },
-    /// The conversion was not proven in full.
+    /// No full verification has passed since the conversion.
     #[error(
         "{path}: no full verification has passed since the conversion; `{}`, then again: the aufs side is the \
          only other copy",
@@ -257,17 +257,17 @@ pub enum Error {
         /// The Docker root.
         path: PathBuf,
     },
-    /// The aufs side may be needed still.
+    /// The aufs side may still be needed.
     #[error(
         "{path}: the aufs side stays, for it may still be needed: {}", why.join("; ")
     )]
     StillNeeded {
         /// The Docker root.
         path: PathBuf,
-        /// Each reason, with the command that leads on.
+        /// Each reason, with the command to run next.
         why: Vec<String>,
     },
-    /// What replaces an aufs side of which a part may be gone is not right any more, or was written to.
+    /// The replacement of an aufs side that may be partly gone is no longer right, or was written to.
     #[error(
         "{}: what is left of the aufs side stays, in {}, for it is not certain that the devicemapper side is right: {why}\nNext: mend what is \
          wrong there, if anything is; then `{}` must pass; docs/operations.md says what can be taken from the rest of aufs by hand",
@@ -278,12 +278,12 @@ pub enum Error {
     RestNeeded {
         /// The Docker root.
         path: PathBuf,
-        /// Where it waits.
+        /// Where the rest of the aufs side is.
         rest: PathBuf,
         /// What is wrong.
         why: String,
     },
-    /// The aufs side is out of the root and whole, so the root has no side that it could be compared with.
+    /// The aufs side was moved out of the root and is whole, so the root has nothing to be compared with.
     #[error(
         "{}: the removal of the aufs side was interrupted before anything of it was gone, so it is not in its place, and nothing was \
          verified. Next: `{}` puts it back and goes on if the full verification still holds; `{}` puts it back and removes the devicemapper side",
@@ -295,19 +295,19 @@ pub enum Error {
         /// The Docker root.
         path: PathBuf,
     },
-    /// Configs that a rollback brings back are gone or damaged.
+    /// Configs that a rollback restores are missing or damaged.
     #[error(
         "{path}: nothing was changed, for not all can go back: {}; restore these from a backup; `{}` goes back all the same: a config \
          whose original is gone stays for devicemapper, a damaged one comes back as it is, and a container that lost its directory stays lost", damaged.join("; "),
         own("rollback --onto-damaged", path)
     )]
     OriginalsDamaged {
-        /// The Docker root.
+        /// Each one, and what is wrong with it.
         path: PathBuf,
         /// Each, and what is wrong.
         damaged: Vec<String>,
     },
-    /// What a rollback would go back to is not whole.
+    /// The aufs side that a rollback would restore is not whole.
     #[error(
         "{path}: the aufs side is not what was converted: {broken}; the devicemapper side may be the only good copy, and \
          going back removes it. Next: bring back what aufs lost (a mount, a backup), then the same command again; `{}` goes back to what aufs \
@@ -320,7 +320,7 @@ pub enum Error {
         /// What is missing or damaged.
         broken: String,
     },
-    /// The aufs side lost something that an interrupted conversion has written, and that would be removed.
+    /// The aufs side lost something that an interrupted conversion has written and that is about to be removed.
     #[error(
         "{}: {lost}; what the interrupted conversion has written may be the only good copy, and this removes it. Next: bring back what aufs lost, \
          with its times (a mount, a backup), then the same command again; or, where aufs is right as it is, `{}`, then `{}`",
@@ -331,10 +331,10 @@ pub enum Error {
     SourceLost {
         /// The Docker root.
         path: PathBuf,
-        /// What.
+        /// What was lost.
         lost: String,
     },
-    /// What a rollback would go back to was written to, and nothing has read it since.
+    /// The aufs side that a rollback would restore was written to, and nothing has read it since.
     #[error(
         "{}: the aufs side was written to, or replaced by a copy, after {since}, and nothing has read its bytes since; going back removes \
          the devicemapper side. Next: {}; or, where aufs is right all the same, `{}`",
@@ -349,12 +349,12 @@ pub enum Error {
     WayBackUnread {
         /// The Docker root.
         path: PathBuf,
-        /// After what.
+        /// The event after which it was written to.
         since: String,
-        /// Whether a verification can be made.
+        /// Whether a verification is possible.
         can_verify: bool,
     },
-    /// Nothing tells whether what a rollback would go back to is right.
+    /// It is undecided whether the aufs side that a rollback would restore is right.
     #[error(
         "{}: a verification found this, and it counts still: {verified}. Going back removes the devicemapper side, which may be right. \
          Next: look at the files that `{}` names; where aufs is right, `{}`",
@@ -365,10 +365,10 @@ pub enum Error {
     Undecided {
         /// The Docker root.
         path: PathBuf,
-        /// The verification.
+        /// The verification that found this.
         verified: String,
     },
-    /// What a rollback would go back to is gone.
+    /// The aufs side that a rollback would restore is gone.
     #[error(
         "{path}: there is no way back: {} is missing, which was there when the root was converted; the devicemapper side \
          stays. Next: bring it back (a mount, a backup), then the same command again; or, once `{}` finds the devices right, `{}` removes \
@@ -383,7 +383,7 @@ pub enum Error {
         /// What is missing.
         missing: PathBuf,
     },
-    /// What a rollback would go back to is gone, and what would stay is not in place yet.
+    /// The aufs side that a rollback would restore is gone, and the devicemapper side is not in place yet.
     #[error(
         "{path}: there is no way back: {} is missing, which was there when the conversion began; all that was converted is staged: `{}` \
          moves it in place",
@@ -396,7 +396,7 @@ pub enum Error {
         /// What is missing.
         missing: PathBuf,
     },
-    /// A rollback was interrupted, and what it went back to is gone since.
+    /// A rollback was interrupted, and the aufs side has gone missing since.
     #[error(
         "{path}: a rollback was interrupted, and {} is missing since, so there is nothing to go back to; what is left of the devicemapper side \
          stays, in {}. Next: put the aufs side back where it was, then `{}`; without one, docs/operations.md, \"When the aufs side is lost \
@@ -413,7 +413,7 @@ pub enum Error {
         /// Where the devicemapper side is.
         rest: PathBuf,
     },
-    /// The aufs side has what no device has.
+    /// The aufs side has data that no device has.
     #[error(
         "{}: the aufs side was written to after it was converted, and the devices do not have that: {changes}; nothing was moved. Next: `{}` \
          goes back to the aufs side as it is now, to convert it again; or `{}` goes on without it, and leaves it in aufs",
@@ -427,7 +427,7 @@ pub enum Error {
         /// What was written.
         changes: Box<commit::AufsChanges>,
     },
-    /// Containers still belong to aufs.
+    /// Containers still use aufs.
     #[error(
         "{path}: containers of the aufs driver are there: {}",
         escaped(containers)
@@ -435,7 +435,7 @@ pub enum Error {
     AufsInUse {
         /// The Docker root.
         path: PathBuf,
-        /// Their names.
+        /// The containers' names.
         containers: Vec<String>,
     },
     /// A verification cannot be made.
@@ -464,7 +464,7 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The journal does not tell what was ordered.
+    /// The journal does not say which options were given.
     #[error(
         "{path}: its journal does not tell how the conversion was begun; `{}` takes back what it did",
         own("rollback", path)
@@ -473,7 +473,7 @@ pub enum Error {
         /// The Docker root.
         path: PathBuf,
     },
-    /// The source is not what it was when the conversion began.
+    /// The source changed since the conversion began.
     #[error(
         "{path}: {what} changed since the conversion was begun, so what it has written is of no use. Next: `{}` removes that, if aufs lost nothing \
          of it; then `{}`",
@@ -486,7 +486,7 @@ pub enum Error {
         /// What: `the aufs layers`, `the plan`.
         what: &'static str,
     },
-    /// A layer is not what it was when it was read.
+    /// A layer changed since it was read.
     #[error(
         "layer {layer}: {path} {what} while the root was converted: {hits}; nothing was moved; find out what writes there, then \
          convert again", path = .difference.path, what = .difference.what
@@ -499,7 +499,7 @@ pub enum Error {
         /// The entry.
         difference: Difference,
     },
-    /// One of Docker's own files is not what it was when it was read.
+    /// One of Docker's own files changed since it was read.
     #[error(
         "{}: {what} while the root was converted; nothing was moved; find out what writes there, then convert again",
         shown(path)
@@ -507,10 +507,10 @@ pub enum Error {
     StoreChanged {
         /// The file.
         path: PathBuf,
-        /// What became of it.
+        /// What happened to it.
         what: &'static str,
     },
-    /// It failed or was stopped, and what it has written is kept.
+    /// The run failed or was stopped, and what it has written is kept.
     #[error(
         "{done} of {all} layers are written and kept, and the root is as it was: `{}` goes on, `{}` removes them",
         own("resume", root),
@@ -519,15 +519,15 @@ pub enum Error {
     Resumable {
         /// The Docker root.
         root: PathBuf,
-        /// Why.
+        /// The reason.
         #[source]
         cause: Box<Error>,
-        /// Layers that need not be written again.
+        /// Number of layers that need not be written again.
         done: usize,
-        /// All layers.
+        /// Total number of layers.
         all: usize,
     },
-    /// The threads that read cannot be started.
+    /// The reader threads cannot be started.
     #[error("{jobs} threads")]
     Threads {
         /// How many.
@@ -538,12 +538,12 @@ pub enum Error {
     /// The run was told to stop.
     #[error("interrupted")]
     Interrupted,
-    /// The same, with what is left: [`told`](Self::told).
+    /// The run was told to stop, with what it left: [`told`](Self::told).
     #[error(transparent)]
     Stopped(Interruption),
 }
 
-/// What a list of obstacles begins with.
+/// The start of a list of obstacles.
 pub(crate) fn head_of_obstacles(path: &Path, kept: Option<usize>) -> String {
     let path = shown(path);
     match kept {
@@ -555,7 +555,7 @@ pub(crate) fn head_of_obstacles(path: &Path, kept: Option<usize>) -> String {
     }
 }
 
-/// What it ends with.
+/// The end of a list of obstacles.
 pub(crate) fn end_of_obstacles(path: &Path, kept: Option<usize>) -> String {
     match kept {
         None => String::new(),
@@ -567,7 +567,7 @@ pub(crate) fn end_of_obstacles(path: &Path, kept: Option<usize>) -> String {
     }
 }
 
-/// What Docker did, and what leads on, which depends on what was interrupted.
+/// What Docker did, and the next step, which depends on what was interrupted.
 fn has_run(path: &Path, state: State, changes: &commit::Changes) -> String {
     let (root, force) = (path.display(), own("rollback --force", path));
     match state {
@@ -587,7 +587,7 @@ fn has_run(path: &Path, state: State, changes: &commit::Changes) -> String {
     }
 }
 
-/// Names from the root, for messages.
+/// Names from the root, escaped for messages.
 fn escaped(names: &[String]) -> String {
     let names: Vec<_> = names.iter().map(|name| escape(name.as_bytes())).collect();
     names.join(", ")

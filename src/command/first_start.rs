@@ -1,4 +1,4 @@
-//! What the first start of Docker on the result will be, told before anything is written.
+//! A preview of Docker's first start on the result, given before anything is written.
 
 use nix::sys::statvfs::statvfs;
 
@@ -9,8 +9,8 @@ use crate::devicemapper::driver_files::DEFAULT_BLOCK_SIZE;
 use crate::devicemapper::{LoopFiles, Severity, Space, Target};
 use crate::units::Bytes;
 
-/// Adds what the operator should know of the first start to the notices; what is only a remark goes to the log. Returns
-/// what is to be changed for Docker to take the result, if that was ordered.
+/// Adds what the operator should know about the first start to the notices; mere remarks go to the log. Returns the
+/// change that makes Docker accept the result, if that change was ordered.
 pub(super) fn look(source: &mut OpenRoot, work: &EngineJob) -> Option<Switch> {
     let target = target(source, work);
     let host = &source.request.host;
@@ -37,14 +37,14 @@ pub(super) fn look(source: &mut OpenRoot, work: &EngineJob) -> Option<Switch> {
             let notes = edit.notes.iter();
             notes.map(|note| format!("{path}: {note}")).collect()
         }
-        // What cannot be done is refused.
+        // An impossible change is refused elsewhere.
         Some(Switch::ByHand { .. } | Switch::Nothing) | None => Vec::new(),
     };
     source.notices.extend(changes);
     switch
 }
 
-/// The root that Docker will find.
+/// The root as Docker will find it.
 pub(super) fn target(source: &OpenRoot, work: &EngineJob) -> Target {
     let plan = work.plan();
     let needed = work.pool_bytes();
@@ -70,7 +70,7 @@ pub(super) fn target(source: &OpenRoot, work: &EngineJob) -> Target {
         EngineJob::Kernel(work) => {
             let facts = &work.kernel.facts;
             let needs = plan.needs(facts.data_block);
-            // Whether there is room in a given pool was found out before.
+            // Whether a given pool has room was checked before.
             let space = work.sizes.map(|sizes| Space {
                 data: sizes.data,
                 data_used: needs.data,

@@ -1,4 +1,4 @@
-//! What is in a root, and what this tool did with it.
+//! What a root contains, and what this tool did with it.
 
 use std::path::Path;
 
@@ -16,9 +16,9 @@ use crate::tree::shown;
 /// A root in numbers and lists. The field names are part of the `--json` interface.
 #[derive(Debug, Serialize)]
 pub struct Inspection {
-    /// What this tool did with it; null if nothing, or nothing is known.
+    /// What this tool did with it; null if nothing was done or nothing is known.
     pub conversion: Option<ConversionSummary>,
-    /// What is in it: on the side that Docker uses, where it has two.
+    /// What it contains: on the side that Docker uses, if there are two.
     #[serde(flatten)]
     pub inventory: Inventory,
 }
@@ -26,32 +26,32 @@ pub struct Inspection {
 /// A conversion. Times are in seconds since 1970.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ConversionSummary {
-    /// Where it stands, as `status` names it.
+    /// Its state, as `status` names it.
     pub state: &'static str,
-    /// The version of the tool that began it.
+    /// The version of the tool that started it.
     pub tool: String,
-    /// When it was begun.
+    /// When it was started.
     pub begun_at: u64,
-    /// When its result was in place.
+    /// When its result was moved into place.
     pub switched_at: Option<u64>,
     /// When the aufs side was removed.
     pub committed_at: Option<u64>,
-    /// The same in words.
+    /// The state in words.
     pub meaning: String,
 }
 
-/// Looks; changes nothing.
+/// Inspects a root; changes nothing.
 ///
 /// # Errors
 ///
-/// It is no Docker root of a form that can be read.
+/// It is not a Docker root in a form that can be read.
 pub fn inspect(root: &Path) -> Result<Inspection, Error> {
     let path = root.canonicalize().unwrap_or_else(|_| root.to_owned());
     let running = ActiveRun::on(&path);
     let found = match Conversion::find(&path) {
         Ok(found) => found,
         Err(error) => {
-            // A run that is at work lets that be seen in passing.
+            // An active run causes such states in passing.
             if running.is_none() {
                 log::warn!("{}", Chain(&error));
             }
@@ -68,7 +68,7 @@ pub fn inspect(root: &Path) -> Result<Inspection, Error> {
     let is_in_place = found
         .is_some_and(|found| matches!(found.story().state, State::Converted | State::Committing));
     let inventory = inventory(&path, is_in_place)?;
-    // A record says nothing of a root that has an aufs side again.
+    // A record does not apply to a root that has an aufs side again.
     let conversion =
         conversion.filter(|one| one.committed_at.is_none() || inventory.driver == "devicemapper");
     Ok(Inspection {
@@ -137,7 +137,7 @@ impl ConversionSummary {
     }
 }
 
-/// What became of the other side of a converted root.
+/// What happened to the aufs side of a converted root, in words.
 fn aufs_side(path: &Path) -> String {
     match Root::open(path) {
         Ok(_) => format!(

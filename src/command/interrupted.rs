@@ -1,5 +1,5 @@
-//! What a run that was told to stop says: what became of the root, and how to go on. It is looked up when all is taken back that
-//! could be, so that it is what the next command finds.
+//! The message of a run that was told to stop: the state of the root, and how to continue. The state is looked up after
+//! everything possible has been taken back, so it is what the next command will find.
 
 use std::fmt;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::shell::own;
 use crate::tree::shown;
 
 impl Interruption {
-    /// Looks at what is left in `root`; `again` are the words of the command.
+    /// Looks at what is left in `root`; `again` is the command line that starts the run anew.
     fn look(root: &Path, again: &'static str) -> Self {
         let root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
         let left = match Leftover::look_for(&root) {
@@ -67,7 +67,8 @@ impl fmt::Display for Interruption {
 }
 
 impl Error {
-    /// Told to the operator: if the run was told to stop, with what it leaves in `root`. `again` are the words that begin it anew.
+    /// The error to show to the operator: if the run was told to stop, it includes what is left in `root`. `again` is
+    /// the command line that starts the run anew.
     #[must_use]
     pub fn told(self, root: &Path, again: &'static str) -> Self {
         if self.is_interrupted() {

@@ -8,7 +8,7 @@ use crate::commit::State;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Interruption {
     pub(super) root: PathBuf,
-    /// What begins the same anew.
+    /// The command line that starts the same run anew.
     pub(super) again: &'static str,
     pub(super) left: Remains,
 }
@@ -17,12 +17,12 @@ pub struct Interruption {
 pub(super) enum Remains {
     /// No conversion.
     Nothing,
-    /// Layers of a conversion, and of how many if its journal tells.
+    /// Layers of a conversion, and their planned number if the journal has it.
     Layers(usize, Option<u32>),
     /// Nothing was changed: the root is converted.
     Converted,
-    /// What is begun has to be ended.
+    /// A change was begun and has to be finished.
     Unfinished(State),
-    /// It cannot be told.
+    /// Unknown.
     Unknown,
 }

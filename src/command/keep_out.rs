@@ -1,4 +1,4 @@
-//! Keeps Docker out of the root while it is worked on.
+//! Keeps Docker out of the root during the work.
 
 use std::path::Path;
 
@@ -6,7 +6,8 @@ use super::error::Error;
 use crate::daemon::{Host, Notice, PidFiles, check_stopped};
 use crate::docker::Root;
 
-/// Takes Docker's pid files first and looks for signs of life then: a daemon that starts in between is seen.
+/// Locks Docker's pid files first and looks for signs of life afterwards, so a daemon that starts in between is
+/// noticed.
 pub(super) fn keep_docker_out(
     root: &Root,
     host: &Host,
@@ -32,8 +33,8 @@ pub(super) fn keep_docker_out(
     Ok(Some(pid_files))
 }
 
-/// Whether the result is moved to this place or below: no rename leads from one mount to another, be it of the same file
-/// system. `aufs` stays where it is, whatever is mounted on it.
+/// Whether the result is moved to `path` or below it. A rename cannot cross mounts, even of the same file system.
+/// `aufs` stays where it is, whatever is mounted on it.
 fn takes_part_in_renames(root: &Path, path: &Path) -> bool {
     path.strip_prefix(root).is_ok_and(|inner| {
         ["image", "containers", "devicemapper"]

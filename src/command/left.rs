@@ -1,4 +1,4 @@
-//! What an earlier run left outside of the staging directory, as far as its journal bears it out.
+//! What an earlier run left outside the staging directory, as far as its journal confirms it.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use crate::engine::kernel::{Previous, Record, RequestedTarget};
 ///
 /// # Errors
 ///
-/// As [`Previous::find`].
+/// As for [`Previous::find`].
 pub(super) fn left_by(root: &Path, leftover: &Leftover) -> Result<Previous, Error> {
     let story = match leftover {
         Leftover::Conversion(_, story) => Some(&**story),
@@ -20,7 +20,7 @@ pub(super) fn left_by(root: &Path, leftover: &Leftover) -> Result<Previous, Erro
     find(root, leftover.stage(), story)
 }
 
-/// The same of a conversion that was taken up, if there is one.
+/// Looks for what the run of a conversion left, if there is a conversion.
 pub(super) fn left_by_conversion(
     root: &Path,
     conversion: Option<&Conversion>,
@@ -45,7 +45,7 @@ fn find(
     Ok(Previous::find(root, record)?)
 }
 
-/// An order that cannot be understood allows nothing.
+/// What the recorded options allow outside the root; options that cannot be parsed allow nothing.
 fn outside(story: &JournalState) -> Option<RequestedTarget> {
     let order: RecordedOptions = serde_json::from_value(story.begun.order.clone()).ok()?;
     order.outside()

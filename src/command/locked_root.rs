@@ -1,4 +1,4 @@
-//! A root that is held: no other run works on it and no Docker starts on it.
+//! A locked root: no other run works on it, and no Docker starts on it.
 
 use std::path::{Path, PathBuf};
 
@@ -8,12 +8,12 @@ use crate::commit::RootLock;
 use crate::daemon::{Host, NotAlone, PidFiles, check_stopped};
 use crate::docker::{self, DataDir, Root};
 
-/// A root, held until it is dropped.
+/// A root, locked until it is dropped.
 #[derive(Debug)]
 pub(super) struct LockedRoot {
     path: PathBuf,
-    /// What Docker must not be at work on. `None`: on the converted root it may, since it does not use the aufs side that is being
-    /// removed.
+    /// The directory that Docker must not be using. `None`: Docker may run on the converted root, since it does not use
+    /// the aufs side that is being removed.
     data: Option<DataDir>,
     /// What the operator should know.
     pub(super) notices: Vec<String>,
@@ -42,10 +42,10 @@ impl LockedRoot {
         })
     }
 
-    /// Opens a root of any kind to read what is in it.
+    /// Opens a root of any kind to read its contents.
     pub(super) fn for_reading(root: &Path, host: &Host) -> Result<Self, Error> {
         match Self::open(root, host) {
-            // It has no aufs side, or that is damaged, which is what a verification is about.
+            // It has no aufs side or a damaged one; that is for a verification to judge.
             Err(Error::Docker(
                 docker::Error::NotAufs { .. } | docker::Error::MissingPart { .. },
             )) => Self::without_root(root, host),
@@ -61,7 +61,7 @@ impl LockedRoot {
         Ok(held)
     }
 
-    /// Opens a root whose aufs side is being removed: a daemon that runs there does not use it.
+    /// Opens a root whose aufs side is being removed: a daemon running there does not use it.
     pub(super) fn without_aufs(root: &Path, host: &Host) -> Result<Self, Error> {
         if !nix::unistd::geteuid().is_root() {
             return Err(Error::NotRoot);
@@ -78,17 +78,17 @@ impl LockedRoot {
         })
     }
 
-    /// Its path, symbolic links resolved.
+    /// Its path, with symbolic links resolved.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The directory that Docker must not be at work on.
+    /// The directory that Docker must not be using.
     pub(super) fn data_dir(&self) -> Option<&DataDir> {
         self.data.as_ref()
     }
 
-    /// Makes sure that nobody else is at work on it still.
+    /// Checks that still nobody else is working on it.
     pub(super) fn expect_alone(&self) -> Result<(), NotAlone> {
         match &self.pid_files {
             Some(files) => files.expect_alone(self.data_dir(), &self.host),

@@ -1,4 +1,4 @@
-//! Flags that `chattr` set in the branches: no device gets them, which the operator is told.
+//! Flags set with `chattr` in the branches: no device gets them, and the operator is told so.
 
 use serde::Serialize;
 
@@ -6,17 +6,17 @@ use crate::aufs::{FlaggedFile, FlaggedFiles};
 use crate::docker::{CacheId, Hits};
 use crate::sys::InodeFlag;
 
-/// How many files are named.
+/// How many files are listed by name.
 const NAMED: usize = 4;
 
-/// Files with flags that no device gets.
+/// Files whose flags no device gets.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct LostFlags {
-    /// How many files, hard links of one counted once.
+    /// The number of files; hard links count once.
     pub files: u64,
-    /// The first of them.
+    /// The first few of them.
     pub first: Vec<LostFlag>,
-    /// Whether kernel and file system tell flags without opening each file; where not, nothing was looked for.
+    /// Whether the kernel and file system report flags without opening each file; if not, no flags were looked for.
     pub looked_for: bool,
 }
 
@@ -29,12 +29,12 @@ pub struct LostFlag {
     pub path: String,
     /// Its flags: `immutable`, `append-only`, `no-dump`.
     pub flags: Vec<&'static str>,
-    /// Who needs the layer.
+    /// The images and containers that need the layer.
     pub hits: Hits,
 }
 
 impl LostFlags {
-    /// None so far.
+    /// No files yet.
     pub(super) fn none() -> Self {
         Self {
             looked_for: true,
@@ -42,7 +42,7 @@ impl LostFlags {
         }
     }
 
-    /// Adds those of one layer.
+    /// Adds the flagged files of one layer.
     pub(super) fn add(&mut self, layer: &CacheId, flagged: &FlaggedFiles, hits: &Hits) {
         self.files += flagged.files;
         self.looked_for &= !flagged.untold;

@@ -1,7 +1,7 @@
-//! One conversion from reading to moving in place: the list of steps. How each is done is the business of the parts.
+//! A conversion from reading to moving into place, as a list of steps. The other modules carry them out.
 //!
-//! [`OpenRoot::open`] finds out whether the root can be converted, [`OpenRoot::plan`] reads the layers and computes the plan without
-//! writing anything, [`PlannedConversion::execute`] writes it and moves it in place.
+//! [`OpenRoot::open`] checks whether the root can be converted, [`OpenRoot::plan`] reads the layers and computes the
+//! plan without writing anything, and [`PlannedConversion::execute`] writes it and moves it into place.
 
 mod active_run;
 mod apart;

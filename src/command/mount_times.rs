@@ -1,11 +1,11 @@
-//! When the kernel last mounted the devices, as a verification saw it.
+//! The time of the kernel's last mount of each device, as a verification saw it.
 
 use std::collections::BTreeMap;
 
 use crate::docker::CacheId;
 use crate::verify::{LayerReport, Report};
 
-/// When the kernel last mounted each device's file system to write to it, as far as that can be told.
+/// When the kernel last mounted each device's file system writable, where known.
 pub(super) fn mounts(report: &Report) -> BTreeMap<String, i64> {
     let layers = report.layers.iter();
     layers

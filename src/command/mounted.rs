@@ -1,4 +1,4 @@
-//! No layer is read through a mount point: what an operator has mounted there is not the layer's.
+//! Checks that no layer is read through a mount point: what an operator mounted there is not part of the layer.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -7,7 +7,8 @@ use super::error::Error;
 use crate::daemon::Host;
 use crate::mount_table::Table;
 
-/// Directories of which everything is read. Each may itself be a mount point or a link: then Docker's own files are there.
+/// Directories that are read completely. Each may itself be a mount point or a link: in that case, it holds Docker's
+/// own files.
 const WHOLE: [&str; 5] = [
     "aufs/diff",
     "aufs/layers",
@@ -16,11 +17,11 @@ const WHOLE: [&str; 5] = [
     "devicemapper/metadata",
 ];
 
-/// Makes sure that nothing is mounted inside what is read of a root.
+/// Checks that nothing is mounted inside the parts of a root that are read.
 ///
 /// # Errors
 ///
-/// [`Error::Mounted`] with all of them.
+/// [`Error::Mounted`] with all mounts.
 pub(super) fn expect_unmounted(root: &Path, host: &Host) -> Result<(), Error> {
     let table = Table::here(&host.proc);
     let mut mounts = Vec::new();
@@ -39,7 +40,8 @@ pub(super) fn expect_unmounted(root: &Path, host: &Host) -> Result<(), Error> {
     }
 }
 
-/// Of a container its configs are read. What a daemon mounts beside them (`shm`, `mounts`, `secrets`) is not.
+/// Whether a path inside `containers` is read. Of a container, only its configs are read, not what a daemon mounts
+/// beside them (`shm`, `mounts`, `secrets`).
 fn is_read(inner: &Path) -> bool {
     let names: Vec<_> = inner.iter().map(OsStrExt::as_bytes).collect();
     match names[..] {

@@ -1,4 +1,4 @@
-//! Notes in the journal what an engine made durable.
+//! Records in the journal what an engine made durable.
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,7 +7,7 @@ use crate::commit::{Journal, Record};
 use crate::engine::Checkpoint;
 use crate::plan::DeviceIndex;
 
-/// Writes to the journal, and counts.
+/// Writes the records to the journal, and counts the devices.
 #[derive(Debug)]
 pub(super) struct Notes<'a> {
     journal: &'a Journal,
@@ -15,7 +15,7 @@ pub(super) struct Notes<'a> {
 }
 
 impl<'a> Notes<'a> {
-    /// `durable` devices are so by earlier runs.
+    /// `durable` is the number of devices that earlier runs made durable.
     pub(super) fn new(journal: &'a Journal, durable: usize) -> Self {
         Self {
             journal,

@@ -1,4 +1,4 @@
-//! The root to convert, found fit for it.
+//! Opens the root to be converted, and checks that it can be.
 
 use std::path::Path;
 
@@ -31,20 +31,22 @@ use crate::progress::{Phase, Progress};
 use crate::tree::Timestamp;
 
 impl OpenRoot {
-    /// Opens the root and checks all that can be checked before its layers are read. Keeps Docker from starting, unless
-    /// only a plan is wanted.
+    /// Opens the root and checks everything that can be checked before its layers are read. Keeps Docker from starting,
+    /// unless only a plan is wanted.
     ///
     /// # Errors
     ///
-    /// By what stands in the way; nothing has been changed, but what a killed run left may be gone.
+    /// Whatever prevents the conversion. Nothing in the root has been changed, but leftovers of a killed run may be
+    /// gone.
     pub fn open(request: Request) -> Result<Self, Error> {
         let root = Root::open(&request.root)?;
         if !request.dry_run && !nix::unistd::geteuid().is_root() {
             return Err(Error::NotRoot);
         }
-        // Also for a plan: it would be one of what is seen, not of what is there.
+        // For a plan too: otherwise it would cover what is visible, not what is there.
         privileges::check(&request.host, root.path(), request.choices.writer.purpose())?;
-        // A plan made beside another run would take what that run has made for leftovers. It keeps no other run out.
+        // A plan made beside another run would mistake what that run made for leftovers. The plan itself keeps no other
+        // run out.
         let root_lock = Some(RootLock::acquire(root.path())?).filter(|_| !request.dry_run);
         let leftover = Leftover::look_for(root.path())?;
         expect_no_conversion(root.path(), &leftover, request.restart)?;
@@ -57,7 +59,7 @@ impl OpenRoot {
         let pid_files = keep_docker_out(&root, &request.host, request.dry_run, &mut notices)?;
         expect_unmounted_stage(root.path())?;
         if let Err(mounted) = expect_unmounted(root.path(), &request.host) {
-            // They say what to do with what is mounted there.
+            // The obstacles say what to do about the mounts.
             preflight::expect_none(root.path(), None, &obstacles)?;
             return Err(mounted);
         }
@@ -98,11 +100,11 @@ impl OpenRoot {
         })
     }
 
-    /// Opens the root of a conversion that was interrupted while it wrote layers, to go on with it.
+    /// Opens the root of a conversion that was interrupted while it wrote layers, to continue it.
     ///
     /// # Errors
     ///
-    /// [`Error::NothingToResume`], or what stands in the way; nothing has been changed.
+    /// [`Error::NothingToResume`], or whatever prevents it from continuing; nothing has been changed.
     pub fn resume(request: ResumeRequest) -> Result<Self, Error> {
         if !nix::unistd::geteuid().is_root() {
             return Err(Error::NotRoot);
@@ -120,7 +122,7 @@ impl OpenRoot {
         let pid_files = keep_docker_out(&root, &request.host, request.dry_run, &mut notices)?;
         expect_unmounted_stage(root.path())?;
         expect_unmounted(root.path(), &request.host)?;
-        // What was staged of it is made anew.
+        // What it had staged is made anew.
         if let Some(stage) = leftover.stage() {
             expect_store_of((root.path(), stage))?;
         }
@@ -162,7 +164,7 @@ impl OpenRoot {
     ///
     /// # Errors
     ///
-    /// [`Error::Branch`], [`Error::Plan`], [`Error::Config`], [`Error::Interrupted`], or that there is no space.
+    /// [`Error::Branch`], [`Error::Plan`], [`Error::Config`], [`Error::Interrupted`], or too little space.
     pub fn plan(mut self, progress: &dyn Progress) -> Result<PlannedConversion, Error> {
         let layers = read_layers(&self, progress)?;
         self.notices.extend(layers.notices);
@@ -192,7 +194,7 @@ impl OpenRoot {
         if self.resumed.is_none() {
             obstacles.extend(preflight::of_the_daemon(root, daemon.as_ref()));
         } else if !untold.is_empty() {
-            // What is written already is worth more than a file that an operator can edit.
+            // The layers already written are worth more than a file that an operator can edit.
             daemon = None;
             let by_hand =
                 "so the conversion goes on without it: change it by hand before Docker starts";
@@ -216,12 +218,12 @@ impl OpenRoot {
         Err(Error::Interrupted)
     }
 
-    /// The root's path, symbolic links resolved.
+    /// The root's path, with symbolic links resolved.
     pub fn path(&self) -> &Path {
         self.root.path()
     }
 
-    /// Makes sure that nobody else is at work on the root.
+    /// Checks that nobody else is working on the root.
     pub(super) fn expect_alone(&self) -> Result<(), NotAlone> {
         match &self.pid_files {
             Some(files) => files.expect_alone(Some(self.root.data_dir()), &self.request.host),
@@ -243,8 +245,8 @@ impl OpenRoot {
     }
 }
 
-/// A conversion that is done is not done again, and one that was interrupted while it moved is not thrown away. What it has
-/// written is thrown away only by order.
+/// Refuses to convert again if the root is converted, or to discard a conversion that was interrupted while it moved.
+/// The layers that a conversion has written are discarded only if that was ordered.
 fn expect_no_conversion(root: &Path, leftover: &Leftover, restart: bool) -> Result<(), Error> {
     let path = root.to_owned();
     let Leftover::Conversion(_, story) = leftover else {
@@ -261,7 +263,7 @@ fn expect_no_conversion(root: &Path, leftover: &Leftover, restart: bool) -> Resu
     }
 }
 
-/// How many layers an interrupted conversion has written, and of how many if its journal tells.
+/// How many layers an interrupted conversion has written, and out of how many if its journal has that number.
 pub(super) fn kept(story: &JournalState) -> String {
     let done = story.durable.len();
     match RecordedOptions::devices_of(story) {
@@ -270,8 +272,8 @@ pub(super) fn kept(story: &JournalState) -> String {
     }
 }
 
-/// Names what an interrupted run left, and takes down what would be in the way: its devices, mounts and loops, and what it had
-/// begun in a pool. Its staging directory is replaced later. What a dry run does not take down comes back.
+/// Reports what an interrupted run left, and takes down what would be in the way: its devices, mounts and loop devices,
+/// and what it had begun in a pool. Its staging directory is replaced later. Returns what a dry run does not take down.
 fn deal_with_leftovers(
     root: &Root,
     leftover: &Leftover,
@@ -300,8 +302,8 @@ fn deal_with_leftovers(
     if dry_run {
         return Ok(names);
     }
-    // First what refuses while nothing has been changed. What goes then lies outside of the staging directory, and no run may go
-    // on with what a kill leaves of it.
+    // What can refuse comes first, while nothing has been changed. What goes next is outside the staging directory, and
+    // no run may continue with the remains if this one is killed.
     left.take_down()?;
     if let (Leftover::Conversion(stage, _), false) = (leftover, names.is_empty()) {
         Journal::reopen(stage)?.note_undone();

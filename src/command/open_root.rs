@@ -1,4 +1,4 @@
-//! A root that was opened to be converted.
+//! A root that was opened for conversion.
 
 use super::earlier_run::EarlierRun;
 use super::request::Request;
@@ -14,21 +14,21 @@ pub struct OpenRoot {
     pub(super) request: Request,
     pub(super) root: Root,
     pub(super) model: Model,
-    /// Docker's own files as they were before they were read.
+    /// The state of Docker's own files before they were read.
     pub(super) stores: Stores,
     /// What the operator should know.
     pub(super) notices: Vec<String>,
-    /// What a run would refuse; a run has none.
+    /// The reasons why a run would refuse; empty for a real run.
     pub(super) obstacles: Vec<String>,
-    /// What Docker must be told by hand, where that is not in `daemon.json`.
+    /// What Docker must be told by hand because it is not in `daemon.json`.
     pub(super) by_hand: Vec<String>,
-    /// What will write the pool.
+    /// The writer of the pool.
     pub(super) ready: CheckedTarget,
     /// Held until the conversion ends.
     pub(super) pid_files: Option<PidFiles>,
-    /// Whether Docker is told all of it already.
+    /// Whether Docker has been told everything already.
     pub(super) is_told: bool,
-    /// The conversion that is gone on with.
+    /// The conversion that is being continued.
     pub(super) resumed: Option<EarlierRun>,
     /// Keeps other runs out; `None` when only a plan is wanted.
     pub(super) _root_lock: Option<RootLock>,

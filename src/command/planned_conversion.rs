@@ -1,4 +1,4 @@
-//! A conversion that was planned, and of which nothing was written yet.
+//! A planned conversion of which nothing has been written yet.
 
 use std::collections::BTreeSet;
 
@@ -16,12 +16,12 @@ pub struct PlannedConversion {
     pub(super) source: OpenRoot,
     pub(super) work: EngineJob,
     pub(super) order: RecordedOptions,
-    /// What the daemon is told, where that was ordered.
+    /// The change to the daemon's settings, if one was ordered.
     pub(super) daemon: Option<Switch>,
     pub(super) configs: Vec<EditedConfig>,
     pub(super) counts: Counts,
-    /// What of the files' flags no device gets.
+    /// File flags that no device gets.
     pub(super) lost_flags: LostFlags,
-    /// Names in the branches that whiteouts hide, by paths relative to the root.
+    /// Names in the branches that whiteouts hide, as paths relative to the root.
     pub(super) hidden: BTreeSet<String>,
 }

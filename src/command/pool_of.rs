@@ -1,4 +1,4 @@
-//! Where a root's pool is.
+//! The location of a root's pool.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -11,8 +11,8 @@ use crate::commit::{CommitRecord, Conversion};
 use crate::pool::target::Target;
 use crate::verify::Mode;
 
-/// The pool that was asked for; else where the conversion made it, or the one that was committed; else in loop files, as Docker makes it
-/// by itself.
+/// The pool to use: the one that was asked for; otherwise where the conversion made it, or the one that was committed;
+/// otherwise the loop files that Docker creates by default.
 pub(super) fn pool_of(
     path: &Path,
     conversion: Option<&Conversion>,
@@ -28,7 +28,7 @@ pub(super) fn pool_of(
         .unwrap_or(Target::LoopFiles)
 }
 
-/// Where a conversion makes its pool, if its journal tells.
+/// Where a conversion makes its pool, if its journal says so.
 pub(super) fn recorded_target(conversion: &Conversion) -> Option<Target> {
     RecordedOptions::target_of(&conversion.story().begun.order)
 }
@@ -37,8 +37,8 @@ fn committed_target(path: &Path) -> Option<Target> {
     RecordedOptions::target_of(&CommitRecord::read(path)?.order)
 }
 
-/// Makes sure that the pool of a root of which no conversion is known can be told: that it is asked for, or recorded, or that there are
-/// loop files. Where there are none it is on devices that only Docker's options name, or the operator.
+/// Checks that the pool of a root without a known conversion can be located: it was asked for or recorded, or there are
+/// loop files. Without these, it is on devices that only Docker's options or the operator can name.
 ///
 /// # Errors
 ///
@@ -67,7 +67,8 @@ pub(super) fn expect_known(request: &VerifyRequest, path: &Path) -> Result<(), E
     })
 }
 
-/// Whether a pool that was asked for is the one that was converted into, by whatever name. Another one proves nothing of it.
+/// Whether a requested pool is the one that was converted into, by whatever name. A different pool proves nothing about
+/// it.
 pub(super) fn is_of(conversion: &Conversion, asked: Option<&Target>) -> bool {
     let recorded = recorded_target(conversion).unwrap_or(Target::LoopFiles);
     match (asked, &recorded) {
@@ -86,7 +87,7 @@ pub(super) fn is_of(conversion: &Conversion, asked: Option<&Target>) -> bool {
     }
 }
 
-/// Whether two paths lead to one device, or to one file.
+/// Whether two paths lead to the same device or the same file.
 fn is_same_device(one: &Path, other: &Path) -> bool {
     let identity = |path: &Path| {
         let meta = fs::metadata(path).ok()?;

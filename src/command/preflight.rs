@@ -1,6 +1,7 @@
-//! What a run would refuse, found before anything is written: by a dry run all at once, by a run before its first step.
+//! Obstacles to a run, found before anything is written: a dry run reports all of them, a run stops before its first
+//! step.
 //!
-//! Each obstacle is a text that names the object first and the way on last. Nothing here changes anything.
+//! Each obstacle is a text that names the object first and the way out last. Nothing here changes anything.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -25,7 +26,7 @@ use crate::tree::escape;
 use crate::units::Bytes;
 use crate::words::counted;
 
-/// What stands in the way of the renames, in the root as it is.
+/// What prevents the renames, given the root as it is.
 pub(super) fn of_the_root(root: &Root, host: &Host) -> Vec<String> {
     let mut found: Vec<_> = mounts_in_the_way(root.data_dir(), host)
         .iter()
@@ -38,13 +39,13 @@ pub(super) fn of_the_root(root: &Root, host: &Host) -> Vec<String> {
     found
 }
 
-/// Where `containers` is mounted from another Docker root, that one's configs would be replaced.
+/// The obstacle if `containers` is mounted from another Docker root: the configs of that root would be replaced.
 fn containers_of_another(root: &Path) -> Option<String> {
     let containers = root.join("containers");
     let mounts = fs::read("/proc/self/mountinfo").ok()?;
     let (directory, device) = directory_at(&mounts, &containers)?;
     let others = paths_of(&mounts, (&directory, &device));
-    // A root may be seen by several paths.
+    // The same root may be visible at several paths.
     let place = |path: &Path| path.metadata().map(|meta| (meta.dev(), meta.ino())).ok();
     let is_another = |path: &PathBuf| {
         path.parent()
@@ -60,7 +61,7 @@ fn containers_of_another(root: &Path) -> Option<String> {
     ))
 }
 
-/// A root whose containers are somewhere else would be converted without them.
+/// The obstacle if a root's containers are somewhere else: it would be converted without them.
 pub(super) fn of_the_containers(root: &Root, model: &Model) -> Option<String> {
     let directory = root.path().join("containers");
     let is_one = |name: std::ffi::OsString| name != STAGE_NAME;
@@ -79,7 +80,7 @@ pub(super) fn of_the_containers(root: &Root, model: &Model) -> Option<String> {
     ))
 }
 
-/// What the pool's files are too large for.
+/// The limits that the pool's files exceed.
 pub(super) fn of_the_pool(root: &Path, work: &EngineJob) -> Vec<String> {
     let Some(sizes) = work.pool_sizes() else {
         return Vec::new();
@@ -107,7 +108,7 @@ pub(super) fn of_the_pool(root: &Path, work: &EngineJob) -> Vec<String> {
     found
 }
 
-/// Why the daemon cannot be told what it was ordered to be told.
+/// Why the ordered change of the daemon's settings is impossible.
 pub(super) fn untold(switch: Option<&Switch>) -> Vec<String> {
     match switch {
         Some(Switch::ByHand { lines }) => vec![format!(
@@ -122,21 +123,21 @@ pub(super) fn untold(switch: Option<&Switch>) -> Vec<String> {
     }
 }
 
-/// The same with the way on for a run that has written nothing.
+/// The reasons in [`untold`], with the way out for a run that has written nothing.
 pub(super) fn of_the_daemon(root: &Path, switch: Option<&Switch>) -> Vec<String> {
     let (then, ordered) = match switch {
         Some(Switch::ByHand { .. }) => ("; then", untold(switch)),
         _ => ("; or", untold(switch)),
     };
     let way_on = |what: String| {
-        // The same run, with all that it was told beside that.
+        // The same run, with all its other options.
         let command = SameCommand::new("convert", root).without("--switch-daemon");
         format!("{what}{then} run again without --switch-daemon: `{command}`")
     };
     ordered.into_iter().map(way_on).collect()
 }
 
-/// Fails if there is any. `resumed` is the conversion that is gone on with.
+/// Fails if there are any obstacles. `resumed` is the conversion being continued.
 pub(super) fn expect_none(
     root: &Path,
     resumed: Option<&EarlierRun>,
@@ -152,8 +153,8 @@ pub(super) fn expect_none(
     })
 }
 
-/// What `resume` says of too little space: it has none of the options with which a conversion would write less, and the layers
-/// that it takes up must stay as they are.
+/// The message of `resume` about too little space: it has none of the options that make a conversion write less, and
+/// the layers that it continues from must stay as they are.
 pub(super) fn of_the_space_to_go_on(path: &Path, needed: Bytes, free: Bytes) -> String {
     format!(
         "{}: the conversion writes {needed} in all, and with what it has written there is room for {free}: free {} on that file \
@@ -195,7 +196,7 @@ fn of_a_read_only_place(root: &Path) -> Option<String> {
     })
 }
 
-/// Where the containers are on a mount of their own, their configs are replaced there.
+/// The obstacle if the containers are on a read-only mount of their own: their configs are replaced there.
 fn read_only_containers(root: &Path) -> Option<String> {
     let containers = root.join("containers");
     match has_own_mount(root) {
@@ -204,7 +205,7 @@ fn read_only_containers(root: &Path) -> Option<String> {
     }
 }
 
-/// Files that are replaced, and directories in which names come and go.
+/// Obstacles in files that are replaced, and in directories whose entries come and go.
 fn frozen_places(root: &Path) -> Vec<String> {
     let mut places = vec![
         root.to_owned(),
@@ -235,7 +236,7 @@ fn frozen_places(root: &Path) -> Vec<String> {
     places.into_iter().filter_map(told).collect()
 }
 
-/// The largest file of the root's file system in bytes, where that is less than a pool may want.
+/// The maximum file size of the root's file system in bytes, if a pool may need more.
 /// Source: linux v6.6 `Documentation/filesystems/ext2.rst`, "Limitations"; `include/uapi/linux/msdos_fs.h`.
 fn largest_file(root: &Path) -> Option<(&'static str, u64)> {
     const GIB: u64 = 1 << 30;

@@ -1,4 +1,4 @@
-//! An aufs side that a removal had set out before it was interrupted, and that is whole.
+//! An aufs side that a removal had set out before it was interrupted, and that is still whole.
 
 use std::path::Path;
 
@@ -8,18 +8,18 @@ use crate::commit::{Conversion, State};
 use crate::daemon::Host;
 use crate::progress::Cancel;
 
-/// Ends a removal that has taken nothing yet, for the command `words`: the root is converted again, and what is asked of such a
-/// root is asked of this one.
+/// Undoes a removal that has not removed anything yet, on behalf of the command `words`: the root counts as converted
+/// again, and the command checks it like any converted root.
 ///
 /// # Errors
 ///
-/// That Docker runs, [`Error::Interrupted`], or what stands in the way of the moves.
+/// Docker is running, [`Error::Interrupted`], or whatever prevents the moves.
 pub(super) fn put_aufs_side_back(
     (root, words): (&Path, &'static str),
     host: &Host,
     cancel: &Cancel,
 ) -> Result<(), Error> {
-    // What cannot be found, and why, is told by whoever needs it.
+    // If something cannot be found, whoever needs it reports why.
     let root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
     if !Conversion::find(&root)
         .ok()
@@ -32,7 +32,7 @@ pub(super) fn put_aufs_side_back(
     if cancel.is_set() {
         return Err(Error::Interrupted);
     }
-    // Again, now that nobody else works on it.
+    // Look again, now that nobody else is working on it.
     if let Some(found) = Conversion::find(&root)?.filter(is_out_and_whole) {
         found.expect_unmounted()?;
         found.put_aufs_side_back(words, &|| held.expect_alone())?;

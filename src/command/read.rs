@@ -1,4 +1,4 @@
-//! Reads the layers' branches, many at a time, and the containers' configurations.
+//! Reads the layers' branches, many in parallel, and the containers' configurations.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
@@ -19,12 +19,12 @@ use crate::units::Bytes;
 /// The driver that containers are switched to, as their configurations spell it.
 const DRIVER: &str = "devicemapper";
 
-/// All layers, read.
+/// All layers after they were read.
 pub(super) struct LayersRead {
     pub(super) layers: Vec<crate::source::Layer>,
     pub(super) counts: Counts,
     pub(super) lost_flags: LostFlags,
-    /// Names in the branches that whiteouts hide, by paths relative to the root.
+    /// Names in the branches that whiteouts hide, as paths relative to the root.
     pub(super) hidden: BTreeSet<String>,
     pub(super) notices: Vec<String>,
 }
@@ -42,7 +42,7 @@ pub(super) fn read_layers(source: &OpenRoot, progress: &dyn Progress) -> Result<
     Ok(assemble(source, branches?))
 }
 
-/// Threads to read branches with.
+/// A pool of threads for reading branches.
 pub(super) fn threads(jobs: NonZeroUsize) -> Result<rayon::ThreadPool, Error> {
     let jobs = jobs.get();
     rayon::ThreadPoolBuilder::new()
@@ -56,7 +56,7 @@ pub(super) fn read_layer(source: &OpenRoot, layer: &AufsLayer) -> Result<Branch,
     read_branch((&source.root, &source.model), layer, &source.request.cancel)
 }
 
-/// The same of a root that is not converted.
+/// Reads one layer's branch in a root that is not being converted.
 pub(super) fn read_branch(
     (root, model): (&Root, &Model),
     layer: &AufsLayer,
@@ -79,7 +79,7 @@ pub(super) fn read_branch(
     })
 }
 
-/// What a layer is that was read.
+/// The layer that a branch was read from.
 pub(super) fn layer_of(
     (root, model): (&Root, &Model),
     layer: &AufsLayer,
@@ -128,7 +128,7 @@ fn assemble(source: &OpenRoot, branches: Vec<Branch>) -> LayersRead {
     }
 }
 
-/// Directories that aufs showed wrongly, because two layers of a chain mark them opaque.
+/// Notices about directories that aufs displayed wrongly because two layers of a chain mark them opaque.
 fn double_opaque(model: &Model, branches: &[Branch]) -> Vec<String> {
     let mut chains: Vec<OpaqueDirs> = Vec::with_capacity(branches.len());
     let mut notices = Vec::new();
@@ -149,7 +149,7 @@ fn double_opaque(model: &Model, branches: &[Branch]) -> Vec<String> {
     notices
 }
 
-/// The containers' configurations with the driver changed, in memory.
+/// The containers' configurations with the driver replaced, in memory.
 pub(super) fn switch_configs(root: &Root, model: &Model) -> Result<Vec<EditedConfig>, Error> {
     let mut edited = Vec::new();
     for (id, container) in model

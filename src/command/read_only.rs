@@ -8,13 +8,13 @@ use nix::sys::statvfs::{FsFlags, statvfs};
 use super::error::Error;
 use crate::mount_table::mount_points;
 
-/// Makes sure that something can be written in the root.
+/// Checks that the root is writable.
 ///
 /// # Errors
 ///
 /// [`Error::ReadOnly`].
 pub(super) fn expect_writable(root: &Path) -> Result<(), Error> {
-    // Which may be on a mount of its own.
+    // `containers` may be on a mount of its own.
     for path in [root.to_owned(), root.join("containers")] {
         if let Some(point) = read_only(&path) {
             return Err(Error::ReadOnly { path, point });
@@ -23,13 +23,13 @@ pub(super) fn expect_writable(root: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// The mount point of the root's file system, if nothing can be written there.
+/// The mount point of the root's file system, if it is read-only.
 pub(super) fn read_only(root: &Path) -> Option<PathBuf> {
     let flags = statvfs(root).ok()?.flags();
     if !flags.contains(FsFlags::ST_RDONLY) {
         return None;
     }
-    // This process may have mounted the root on itself, to leave access times alone; whoever started it has not.
+    // This process may have bind-mounted the root on itself to preserve access times; its parent process has not.
     let above = std::os::unix::process::parent_id();
     let mounts = fs::read(format!("/proc/{above}/mountinfo")).unwrap_or_default();
     let path = root.canonicalize().unwrap_or_else(|_| root.to_owned());

@@ -1,4 +1,5 @@
-//! What a conversion was ordered to do, as its journal keeps it: all that a later run must know to plan the same again.
+//! The options of a conversion as its journal records them: everything that a later run needs to make the same plan
+//! again.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::unix::fs::MetadataExt;
@@ -17,67 +18,70 @@ use crate::plan::{self, Fingerprint, LayerMark, fingerprint_of};
 use crate::pool::target::Target;
 use crate::sys::birth;
 
-/// The form in the journal.
+/// The options in the form that the journal stores.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct RecordedOptions {
     #[serde(flatten)]
     pub(super) choices: Choices,
-    /// How many thin devices were planned. Earlier versions did not note it.
+    /// The number of planned thin devices. Earlier versions did not record it.
     #[serde(default)]
     pub(super) devices: Option<u32>,
-    /// What the plan was made with.
+    /// The options that the plan was made with.
     pub(super) options: plan::Options,
-    /// Where it was given. Earlier versions did not note it.
+    /// Where the options were given. Earlier versions did not record it.
     #[serde(default)]
     pub(super) begun_at: Option<ConversionOrigin>,
-    /// What was planned from these options.
+    /// What was planned with these options.
     pub(super) planned: Option<PlanRecord>,
 }
 
-/// By which a later run sees that it has the same before it.
+/// A record by which a later run recognizes the same source and plan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct PlanRecord {
     /// The layers as they were read.
     pub(super) source: Fingerprint,
-    /// The plan made of them.
+    /// The plan made from them.
     pub(super) plan: Fingerprint,
-    /// Each of them, by its device's place in the plan. Earlier versions did not note it.
+    /// Each of the layers, by the index of its device in the plan. Earlier versions did not record them.
     #[serde(default)]
     pub(super) layers: BTreeMap<usize, LayerMark>,
-    /// When containers were last started, as their configs say it, by these' paths in the root. Earlier versions did not note it.
+    /// When each container was last started according to its config, by the config's path in the root. Earlier versions
+    /// did not record this.
     #[serde(default)]
     pub(super) started: BTreeMap<String, String>,
-    /// Images that were without their layers, and containers that had one of their own, by their ids. Earlier versions did not note them.
+    /// Images without their layers, and containers with a layer of their own, by id. Earlier versions did not record
+    /// them.
     #[serde(default)]
     pub(super) images_without_layers: BTreeSet<String>,
     #[serde(default)]
     pub(super) containers: BTreeSet<String>,
-    /// The directory of the branches. Earlier versions did not note it.
+    /// The directory of the branches. Earlier versions did not record it.
     #[serde(default)]
     branches: Option<Directory>,
 }
 
-/// A directory, as a copy of it is not: its inode, and when it was made, in seconds since 1970 and nanoseconds, where the file system tells.
+/// The identity of a directory, which a copy does not share: its inode, and its creation time in seconds since 1970 and
+/// nanoseconds, if the file system reports it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Directory {
     inode: u64,
     born: Option<(i64, u32)>,
 }
 
-/// When a container was last started, as its config says it.
+/// When a container was last started, according to its config.
 pub(super) fn started_at(config: &[u8]) -> Option<String> {
     let config: Value = serde_json::from_slice(config).ok()?;
     let started = config.get("State")?.get("StartedAt")?;
     Some(started.as_str()?.to_owned())
 }
 
-/// Images of aufs without their layers, by their ids. A store that cannot be read tells of none.
+/// Ids of aufs images without their layers. Empty if the store cannot be read.
 pub(super) fn images_without_layers(root: &Path) -> BTreeSet<String> {
     let found = docker::images_without_layers(&root.join("image/aufs"));
     found.map_or_else(|_| BTreeSet::new(), |images| images.into_keys().collect())
 }
 
-/// Containers that have a layer of their own, by their ids.
+/// Ids of containers that have a layer of their own.
 pub(super) fn with_own_layer(model: &Model) -> BTreeSet<String> {
     let uses = model.aufs.iter().flat_map(|layer| &layer.uses);
     uses.filter_map(|used| match used {
@@ -98,7 +102,7 @@ impl Directory {
 }
 
 impl PlanRecord {
-    /// Of a plan that was made of `layers`.
+    /// The record of a plan that was made from `layers`.
     pub(super) fn of(
         (root, model): (&Path, &Model),
         work: &EngineJob,
@@ -130,12 +134,12 @@ impl PlanRecord {
         }
     }
 
-    /// Whether `root` has the branches that were read, and no copy of them, which has times of its own.
+    /// Whether `root` has the branches that were read, and not a copy of them, which would have its own times.
     pub(super) fn is_same_place(&self, root: &Path) -> bool {
         self.branches == Directory::of_branches(root)
     }
 
-    /// Of those that are durable in `story`, each as it was when the conversion began.
+    /// The layers that are durable in `story`, each as it was when the conversion began.
     pub(super) fn durable<'s>(
         &'s self,
         story: &'s JournalState,
@@ -159,13 +163,13 @@ impl RecordedOptions {
         }
     }
 
-    /// What was planned, if the journal tells.
+    /// What was planned, if the journal has it.
     pub(super) fn planned_in(story: &JournalState) -> Option<PlanRecord> {
         let order: Self = serde_json::from_value(story.begun.order.clone()).ok()?;
         order.planned
     }
 
-    /// Where the pool was to be, if an order tells. That of the direct engine is in loop files.
+    /// The recorded location of the pool, if there is one. The direct engine always uses loop files.
     pub(super) fn target_of(order: &serde_json::Value) -> Option<Target> {
         match Self::deserialize(order).ok()?.choices.writer {
             Writer::Direct => Some(Target::LoopFiles),
@@ -173,13 +177,14 @@ impl RecordedOptions {
         }
     }
 
-    /// How many thin devices were planned, if the journal tells.
+    /// The number of planned thin devices, if the journal has it.
     pub(super) fn devices_of(story: &JournalState) -> Option<u32> {
         let order: Self = serde_json::from_value(story.begun.order.clone()).ok()?;
         order.devices
     }
 
-    /// The storage options by which Docker finds the pool that was ordered; none for loop files, or if the journal does not tell.
+    /// The storage options that let Docker find the recorded pool; none for loop files, or if the journal does not have
+    /// them.
     pub(super) fn storage_opts_of(story: &JournalState) -> Vec<String> {
         let order = serde_json::from_value::<Self>(story.begun.order.clone());
         match order.map(|order| order.choices.writer) {
@@ -188,7 +193,7 @@ impl RecordedOptions {
         }
     }
 
-    /// What is made outside of the root, if anything is.
+    /// What is made outside the root, if anything.
     pub(super) fn outside(&self) -> Option<RequestedTarget> {
         match &self.choices.writer {
             Writer::Direct
@@ -204,7 +209,8 @@ impl RecordedOptions {
         }
     }
 
-    /// Names the operator's pool as device-mapper does: a path such as `/dev/dm-3` may lead to another after a boot.
+    /// Replaces the name of the operator's pool by its device-mapper name: a path such as `/dev/dm-3` may lead to
+    /// another device after a reboot.
     pub(super) fn name_pool(&mut self, name: Option<&str>) {
         if let (
             Some(name),
@@ -219,7 +225,7 @@ impl RecordedOptions {
     }
 }
 
-/// A later run may be started elsewhere.
+/// Makes the paths absolute: a later run may be started in another directory.
 fn absolute(writer: Writer) -> Writer {
     let absolute = |path: std::path::PathBuf| std::path::absolute(&path).unwrap_or(path);
     match writer {
@@ -249,7 +255,7 @@ mod tests {
 
     use super::*;
 
-    /// What a journal has that was begun by version 0.1.0.
+    /// The options in the journal of a conversion that version 0.1.0 began.
     #[test]
     fn the_options_of_a_journal_are_one_object_each_and_keep_their_names() {
         let recorded = json!({

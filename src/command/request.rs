@@ -1,4 +1,4 @@
-//! What was asked for, one type for each command.
+//! The requests, one type per command.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -15,104 +15,104 @@ use crate::pool::target::Target;
 use crate::progress::Cancel;
 use crate::verify::Mode;
 
-/// What the operator chose of the result. An interrupted conversion goes on with what its journal has of it.
+/// The operator's choices for the result. An interrupted conversion continues with those in its journal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Choices {
-    /// What becomes of layers that nothing refers to.
+    /// What to do with layers that nothing refers to.
     pub orphans: Orphans,
     /// What writes the pool, and where.
     pub writer: Writer,
-    /// Let daemon.json name the driver and its options.
+    /// Make daemon.json name the driver and its options.
     pub switch_daemon: bool,
-    /// Verify the result before it is moved in place.
+    /// Verify the result before it is moved into place.
     pub verify: bool,
 }
 
-/// What the operator asked for.
+/// A request to convert a root.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// Docker's data directory.
     pub root: PathBuf,
-    /// Where the running system is looked at, Docker's pid file among it.
+    /// Where to look at the running system, including Docker's pid file.
     pub host: Host,
     /// Only a plan is wanted: nothing is written, so Docker may run.
     pub dry_run: bool,
-    /// Begin anew although layers of an interrupted conversion are kept.
+    /// Start over although layers of an interrupted conversion are kept.
     pub restart: bool,
-    /// What is chosen of the result.
+    /// Choices for the result.
     pub choices: Choices,
-    /// What is chosen of the plan.
+    /// Choices for the plan.
     pub plan: plan::Choices,
-    /// Threads that read and write.
+    /// Number of threads that read and write.
     pub jobs: NonZeroUsize,
     /// Set to stop early.
     pub cancel: Cancel,
-    /// The least time between two notes of what is durable; zero: after each layer.
+    /// Minimum time between two records of what is durable; zero: after each layer.
     pub checkpoint: Duration,
 }
 
-/// What an interrupted conversion is gone on with. All else was decided when it began.
+/// A request to continue an interrupted conversion. Everything else was decided when it began.
 #[derive(Clone, Debug)]
 pub struct ResumeRequest {
     /// Docker's data directory.
     pub root: PathBuf,
-    /// Where the running system is looked at.
+    /// Where to look at the running system.
     pub host: Host,
-    /// Threads that read and write.
+    /// Number of threads that read and write.
     pub jobs: NonZeroUsize,
     /// Set to stop early.
     pub cancel: Cancel,
-    /// The least time between two notes of what is durable; zero: after each layer.
+    /// Minimum time between two records of what is durable; zero: after each layer.
     pub checkpoint: Duration,
-    /// End a move although the aufs side was written to after it was converted: the devices do not have that.
+    /// Finish a move although the aufs side was written to after it was converted: the devices lack those changes.
     pub leave_aufs_changes: bool,
 }
 
-/// What was asked for.
+/// A request to verify a root.
 #[derive(Clone, Debug)]
 pub struct VerifyRequest {
     /// Docker's data directory.
     pub root: PathBuf,
-    /// Where the running system is looked at.
+    /// Where to look at the running system.
     pub host: Host,
     /// How much is read.
     pub mode: Mode,
-    /// Whether the kernel is asked too.
+    /// Whether to ask the kernel too.
     pub kernel: bool,
-    /// Where the pool is; `None`: where the conversion made it, or in loop files.
+    /// The location of the pool; `None`: where the conversion made it, or in loop files.
     pub target: Option<Target>,
-    /// Threads.
+    /// Number of threads.
     pub jobs: NonZeroUsize,
     /// Set to stop early.
     pub cancel: Cancel,
 }
 
-/// What may go although it has no other copy.
+/// What may be removed although there is no other copy.
 #[derive(Clone, Copy, Debug, Default)]
 #[allow(clippy::struct_excessive_bools)] // each is a word of its own
 pub struct MayLose {
     /// Layers that the conversion left out.
     pub left_out: bool,
-    /// What is on the aufs side and was not converted, and what is missing there.
+    /// Data on the aufs side that was not converted, and data that is missing there.
     pub aufs_changes: bool,
-    /// What lies where `aufs` leads, being a symbolic link: another root may use it.
+    /// The target of `aufs` if it is a symbolic link: another root may use it.
     pub linked_aufs: bool,
-    /// Layers that the full verification could not look at.
+    /// Layers that the full verification could not check.
     pub unverified: bool,
 }
 
-/// What was asked for.
+/// A request to roll a conversion back.
 #[derive(Clone, Debug)]
 pub struct RollbackRequest {
     /// Docker's data directory.
     pub root: PathBuf,
-    /// Where the running system is looked at.
+    /// Where to look at the running system.
     pub host: Host,
-    /// Go back although Docker has worked on the new root since.
+    /// Go back although Docker has worked on the converted root since.
     pub force: bool,
     /// Go back although the aufs side is not whole.
     pub onto_damaged: bool,
-    /// Set to stop before anything is changed. What was begun goes on to its end.
+    /// Set to stop before anything is changed. Changes that have begun run to completion.
     pub cancel: Cancel,
 }
 

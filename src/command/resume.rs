@@ -1,4 +1,4 @@
-//! What else than writing layers can have been interrupted, and is gone on with.
+//! Continues interrupted operations other than the writing of layers.
 
 use std::path::Path;
 
@@ -14,10 +14,10 @@ use crate::commit::{
 };
 use crate::docker::{self, Root};
 
-/// What became of it.
+/// What was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResumeOutcome {
-    /// Nothing but the writing of layers can be gone on with, see [`Source::resume`](super::open_root::OpenRoot::resume).
+    /// Only the writing of layers can be continued, see [`OpenRoot::resume`](super::open_root::OpenRoot::resume).
     Nothing,
     /// Nothing was interrupted: the root is converted.
     Converted,
@@ -29,11 +29,11 @@ pub enum ResumeOutcome {
     Committed,
 }
 
-/// Ends a move, a rollback or a removal that was interrupted.
+/// Finishes an interrupted move, rollback or removal.
 ///
 /// # Errors
 ///
-/// As for what was interrupted.
+/// As for the operation that was interrupted.
 pub fn finish(request: &ResumeRequest) -> Result<ResumeOutcome, Error> {
     let (host, cancel) = (&request.host, &request.cancel);
     let root = &request.root;
@@ -68,14 +68,14 @@ pub fn finish(request: &ResumeRequest) -> Result<ResumeOutcome, Error> {
     })
 }
 
-/// What is moved needs no aufs side. Whether there is a way back is for the commands after it to tell.
+/// Finishes a move. This needs no aufs side; later commands report whether there is a way back.
 fn finish_move(path: &Path, request: &ResumeRequest) -> Result<(), Error> {
     let held = LockedRoot::for_reading(path, &request.host)?;
     if request.cancel.is_set() {
         return Err(Error::Interrupted);
     }
     expect_unmounted_stage(path)?;
-    // Again, now that nobody else works on it.
+    // Look again, now that nobody else is working on it.
     if let Some(mut conversion) = Conversion::find(path)?
         && conversion.story().state == State::Switching
     {
@@ -94,8 +94,8 @@ fn finish_move(path: &Path, request: &ResumeRequest) -> Result<(), Error> {
     Ok(())
 }
 
-/// Makes sure that the devices have what aufs has: whatever was written there after it was converted is in aufs alone. What is gone
-/// there is in the devices still, so it is no reason to stop.
+/// Checks that the devices have everything that aufs has: data written there after the conversion exists only in aufs.
+/// Data that is gone there still exists in the devices, so it is no reason to stop.
 fn expect_all_converted(
     path: &Path,
     conversion: &Conversion,
@@ -120,7 +120,8 @@ fn expect_all_converted(
     })
 }
 
-/// The staging directory is the last that goes when the aufs side was removed, and its journal goes before it.
+/// Finishes a removal whose journal is gone: when the aufs side is removed, the journal goes next to last and the
+/// staging directory last.
 fn finish_removal(path: &Path) -> Result<ResumeOutcome, Error> {
     let has_aufs = !matches!(Root::open(path), Err(docker::Error::NotAufs { .. }));
     if has_aufs || !path.join("devicemapper").is_dir() {

@@ -1,4 +1,4 @@
-//! The way back: the root as it was before the conversion.
+//! The way back to the root as it was before the conversion.
 
 use std::path::{Path, PathBuf};
 
@@ -24,46 +24,47 @@ use crate::pool::target::Target;
 use crate::privileges::{self, Purpose};
 use crate::units::Bytes;
 
-/// What a rollback did. The field names are part of the `--json` interface.
+/// The result of a rollback. The field names are part of the `--json` interface.
 #[derive(Clone, Debug, Serialize)]
 pub struct RollbackSummary {
     /// The root.
     pub root: PathBuf,
-    /// Whether there was anything to take back.
+    /// Whether there was anything to undo.
     pub rolled_back: bool,
-    /// Bytes on disk that the removal of the devicemapper side gave back; what lies outside of the root is not counted.
+    /// Bytes on disk freed by removing the devicemapper side, without what is outside the root.
     pub freed: Bytes,
     /// What the operator should know.
     pub notices: Vec<String>,
-    /// In what the aufs side that is back is not what was converted.
+    /// How the restored aufs side differs from what was converted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub aufs_differs: Option<String>,
-    /// What Docker had done on the new root, and is lost.
+    /// What Docker had done on the converted root; it is lost.
     #[serde(skip_serializing_if = "Changes::is_empty")]
     pub lost: Changes,
-    /// What could not come back, a text each.
+    /// What could not be restored, as one text each.
     pub not_restored: Vec<String>,
-    /// The daemon's file that the conversion had changed, and that is as it was before.
+    /// The daemon's file that the conversion had changed; it is as it was before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub daemon_json: Option<PathBuf>,
-    /// Whether anything may have been in place, so that a daemon may have been told of it.
+    /// Whether anything may have been in place, in which case a daemon may have been configured for it.
     #[serde(skip)]
     pub may_be_told: bool,
 }
 
-/// Takes a conversion back, wherever it stands.
+/// Rolls a conversion back, whatever its state.
 ///
 /// # Errors
 ///
-/// [`Error::DockerHasRun`] unless forced, [`Error::Interrupted`], [`Error::Commit`] with [`commit::Error::TakingBack`] when the root is in between,
-/// or what stands in the way; nothing has been changed then.
+/// [`Error::DockerHasRun`] unless forced, [`Error::Interrupted`], [`Error::Commit`] with [`commit::Error::TakingBack`]
+/// if the root is between the two states, or whatever prevents the rollback; in this last case nothing has been
+/// changed.
 pub fn rollback(request: &RollbackRequest) -> Result<RollbackSummary, Error> {
     expect_writable(&request.root)?;
     put_aufs_side_back((&request.root, "rollback"), &request.host, &request.cancel)?;
     let held = LockedRoot::open(&request.root, &request.host);
     let mut held = held.map_err(|error| no_way_back(&request.root, error))?;
     let path = held.path().to_owned();
-    // Renames need little, so going back is not refused for what only reading needs.
+    // Renames need few privileges, so missing read privileges do not prevent a rollback.
     if let Err(error) = privileges::check(&request.host, &path, Purpose::Write) {
         held.notices.push(error.to_string());
     }
@@ -82,7 +83,7 @@ pub fn rollback(request: &RollbackRequest) -> Result<RollbackSummary, Error> {
     request.expect_not_cancelled()?;
     match left {
         Leftover::None => {
-            // What a run that failed could not take down, and said so.
+            // Leftovers that a failed run could not take down, and reported.
             let left = kernel::Previous::find(&path, None)?;
             if left.describe().is_empty() {
                 return Ok(done);
@@ -114,15 +115,16 @@ fn take_back(
         return Err(dead_end(path).unwrap_or_else(|| unfinished.into()));
     }
     done.may_be_told = conversion.story().state != State::Writing;
-    // What a killed run left active hides when the devices were last mounted.
+    // Leftovers of a killed run that are still active hide when the devices were last mounted.
     let left = left_by_conversion(path, Some(&conversion))?;
     left.but_its_content().remove()?;
     let damaged = expect_way_back(path, &conversion, request, done)?;
     request.expect_not_cancelled()?;
-    // Devices and mounts of a killed run first: they hold what is to be moved. And what cannot be taken back is told as long as
-    // nothing has been moved.
+    // The devices and mounts of a killed run come first: they keep open what is to be moved. What cannot be undone is
+    // reported while nothing has been moved.
     let previous = left_by_conversion(path, Some(&conversion))?;
-    // Zeros where the pool was mean that a run got no further, or a rollback was done with it. Else they are another disk's.
+    // Zeros in place of the pool mean that a run got no further or that a rollback had finished with it. Anything else
+    // belongs to another disk.
     let is_finished = matches!(
         conversion.story().state,
         State::Converted | State::Switching
@@ -155,7 +157,7 @@ fn take_back(
     }
     // Somebody may have put something there meanwhile.
     conversion.expect_rest_is_own()?;
-    // Of what was converted the originals were looked at.
+    // The originals of a completed conversion were checked before.
     if conversion.story().state != State::Converted {
         done.not_restored.extend(conversion.configs_lost()?);
     }
@@ -165,7 +167,7 @@ fn take_back(
     Ok(())
 }
 
-/// Makes sure, before anything is changed, that going back loses only what was waived. Returns which originals are damaged.
+/// Checks, before anything is changed, that going back loses only what was waived. Returns the damaged originals.
 fn expect_way_back(
     path: &Path,
     conversion: &Conversion,
@@ -211,19 +213,19 @@ fn expect_way_back(
     Ok(damaged)
 }
 
-/// Whether a device outside of the root was mounted to be written to since the conversion: `docker cp` into a stopped container changes
-/// no file of Docker's. A pool that cannot be read is for the steps after this to tell.
+/// Whether a device outside the root was mounted writable since the conversion: `docker cp` into a stopped container
+/// changes none of Docker's files. If the pool cannot be read, later steps report it.
 fn is_written_in_place(path: &Path, conversion: &Conversion) -> bool {
     let state = conversion.story().state;
     if matches!(state, State::Writing | State::Committing) {
         return false;
     }
-    // Files in the root have times of their own.
+    // Files in the root have their own times.
     let target = recorded_target(conversion).filter(|target| *target != Target::LoopFiles);
     let Some(target) = target else {
         return false;
     };
-    // While the move is interrupted the driver's directory may be on either side of it.
+    // While a move is interrupted, the driver's directory may be in either place.
     let homes = [path, conversion.stage()].map(|at| at.join("devicemapper"));
     let Some(home) = homes.iter().find(|home| home.is_dir()) else {
         return false;
@@ -233,12 +235,12 @@ fn is_written_in_place(path: &Path, conversion: &Conversion) -> bool {
     crate::content::mounted_since_noted(home, &target, times).unwrap_or(false)
 }
 
-/// That the pool's metadata is not what the latest verification had before it: that alone is no content, but it shows that somebody used
-/// the pool.
+/// The message that the pool's metadata differs from what the latest verification saw: this alone is no content, but it
+/// shows that somebody used the pool.
 fn metadata_written(path: &Path, conversion: &Conversion) -> Option<String> {
     let verified = conversion.story().verified.latest.as_ref()?;
     let seen = verified.seen.as_ref()?;
-    // Devices that are not there are told by whoever needs them.
+    // Whoever needs missing devices reports them.
     let now = device_side(path, conversion, None).ok()?;
     let is_written = seen.written_until(&now).contains(&"the pool's metadata");
     is_written.then(|| {
@@ -247,7 +249,7 @@ fn metadata_written(path: &Path, conversion: &Conversion) -> Option<String> {
     })
 }
 
-/// Where the aufs side of a converted root is gone, that is what there is to tell.
+/// Replaces the error if the aufs side of a converted root is gone, because that is the real cause.
 fn no_way_back(root: &Path, error: Error) -> Error {
     let path = root.canonicalize().unwrap_or_else(|_| root.to_owned());
     let found = Conversion::find(&path).ok().flatten();
@@ -256,7 +258,7 @@ fn no_way_back(root: &Path, error: Error) -> Error {
         Error::Docker(docker::Error::NotAufs { .. }) => missing_of_aufs(&path),
         _ => None,
     };
-    // What is mounted over a part of it can be why that looks as if it were gone.
+    // A mount over part of the aufs side can make that part look gone.
     let unmounted = found.as_ref().map(Conversion::expect_unmounted);
     if let (Error::Docker(_), Some(Err(mounted @ commit::Error::Mounted { .. }))) =
         (&error, unmounted)

@@ -1,4 +1,4 @@
-//! Where a conversion stands.
+//! The state of a conversion.
 
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
@@ -22,67 +22,69 @@ use crate::docker::{self, Root};
 use crate::shell::own;
 use crate::verify::LayerDamage;
 
-/// Where a conversion stands, and what may be done next. The field names are part of the `--json` interface.
+/// The state of a conversion, and the possible next steps. The field names are part of the `--json` interface.
 #[derive(Clone, Debug, Serialize)]
 pub struct Status {
     /// The root.
     pub root: PathBuf,
-    /// Where it stands: `none`, `writing`, `switching`, `converted`, `rolling-back`, `committing`, `committed`; `unknown` where a run
-    /// that is at work changes it too fast to be told.
+    /// The state: `none`, `writing`, `switching`, `converted`, `rolling-back`, `committing`, `committed`; `unknown` if
+    /// an active run changes it too fast to be determined.
     pub state: &'static str,
-    /// The run that works on it now.
+    /// The run that is working on it now.
     pub running: Option<ActiveRun>,
-    /// Docker's pid files that are there.
+    /// The pid files of Docker that exist.
     pub docker_pid_files: Vec<PidFileEntry>,
-    /// Of a converted root: by what Docker on this host is still told to use aufs.
+    /// For a converted root: the setting that still makes Docker on this host use aufs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub told_aufs: Option<String>,
-    /// The state in words, with the commands that come next.
+    /// The state in words, with the commands to run next.
     pub meaning: String,
-    /// The version of the tool that began it.
+    /// The version of the tool that started it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tool: Option<String>,
-    /// When it was begun, in seconds since 1970.
+    /// When it was started, in seconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub begun_at: Option<u64>,
     /// Devices that a resumed run need not write again.
     pub durable_devices: usize,
-    /// How many there will be.
+    /// The planned number of devices.
     #[serde(skip)]
     layers: Option<u32>,
-    /// When the result was in place, in seconds since 1970.
+    /// When the result was moved into place, in seconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub switched_at: Option<u64>,
-    /// The verification that counts: one that failed before a full one before a quick one.
+    /// The verification that counts: a failed one takes precedence over a full one, and a full one over a quick one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verified: Option<VerificationRecord>,
-    /// What was written to the devicemapper side after the full verification that counts, as far as it can be looked at: `commit` wants another one.
+    /// What was written to the devicemapper side after the full verification that counts, as far as this can be
+    /// determined; if there is any, `commit` requires another verification.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub written_since: Option<String>,
-    /// Layers that were not what Docker once unpacked before they were converted.
+    /// Layers that already differed from what Docker had unpacked before they were converted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub damaged: Vec<LayerDamage>,
-    /// What Docker has done on the new root since.
+    /// What Docker has done on the converted root since.
     #[serde(skip_serializing_if = "Changes::is_empty")]
     pub changes: Changes,
-    /// What became of the aufs side since it was converted.
+    /// What happened to the aufs side since it was converted.
     #[serde(skip_serializing_if = "AufsChanges::is_empty")]
     pub aufs_changes: AufsChanges,
-    /// Whether the aufs side is not whole any more, or not what was converted.
+    /// Whether the aufs side is incomplete, or differs from what was converted.
     pub way_back_broken: bool,
 }
 
-/// How often a root is looked at that a run changes meanwhile.
+/// Maximum number of looks at a root that a run is changing.
 const LOOKS: u32 = 10;
 
-/// Between two looks.
+/// The pause between two looks.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Looks; changes nothing and takes no lock. What a run that is at work lets it see in passing is looked at again.
+/// Reports the state; changes nothing and takes no lock. If an active run lets a passing state show, the root is looked
+/// at again.
 ///
 /// # Errors
 ///
-/// The root is none, or its journal cannot be read.
+/// The path is not a root, or its journal cannot be read.
 pub fn status(root: &Path, host: &Host) -> Result<Status, Error> {
     let status = steady(root)?;
     let is_converted = ["converted", "committed"].contains(&status.state);
@@ -161,25 +163,25 @@ fn look(path: &Path) -> Result<Status, Error> {
     })
 }
 
-/// That the full verification which counts has not seen the devicemapper side as it is now.
+/// What the full verification that counts has not seen of the devicemapper side as it is now.
 fn written_since_proof(path: &Path, conversion: &Conversion) -> Option<String> {
     let story = conversion.story();
     let proof = story.verified.full.as_ref()?;
     if story.state != State::Converted {
         return None;
     }
-    // Of devices that are not there, or in use, nothing can be told.
+    // Nothing is known of devices that are absent or in use.
     written_since(path, conversion, proof).ok().flatten()
 }
 
-/// The words of an error without the root, which comes before them.
+/// The text of an error without the root, which is printed before it.
 fn end_of(end: &Error, path: &Path) -> String {
     let text = Chain(end).to_string();
     let root = format!("{}: ", path.display());
     text.strip_prefix(&root).map_or(text.clone(), str::to_owned)
 }
 
-/// Removing the aufs side is no advice before all was proven.
+/// The state in words. Removing the aufs side is not advised before everything was proven.
 fn meaning(
     story: &JournalState,
     (way_back_broken, is_written): (bool, bool),
@@ -231,7 +233,7 @@ fn meaning(
     }
 }
 
-/// The state of a root on which Docker has worked although it is only in part converted.
+/// The state in words of a root on which Docker has worked although it is only partly converted.
 fn used_meaning(story: &JournalState, changes: &Changes, path: &Path) -> Option<String> {
     if changes.is_empty() {
         return None;
@@ -283,7 +285,7 @@ fn none(path: PathBuf) -> Result<Status, Error> {
 }
 
 impl Status {
-    /// Of a root in which there is no conversion to tell of.
+    /// The status of a root that has no conversion to report.
     fn new(root: PathBuf, state: &'static str, meaning: String) -> Self {
         Self {
             root,
@@ -306,7 +308,7 @@ impl Status {
         }
     }
 
-    /// With the run that works on the root: what that will leave is not known, so nothing else is advised.
+    /// Adds the run that is working on the root: what it will leave is unknown, so nothing else is advised.
     fn with(mut self, running: Option<ActiveRun>) -> Self {
         self.running = running.map(|one| one.of_layers(self.durable_devices, self.layers));
         if let Some(running) = &self.running {

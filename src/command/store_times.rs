@@ -1,4 +1,4 @@
-//! Docker's own files by inode and times, to notice that one was written meanwhile.
+//! Docker's own files by inode and times, to detect writes in the meantime.
 
 use std::collections::BTreeMap;
 use std::fs::Metadata;
@@ -10,13 +10,13 @@ use walkdir::WalkDir;
 use crate::docker::{CONFIG, LEGACY_CONFIG};
 use crate::staging::STAGE_NAME;
 
-/// What Docker's own files beside the branches were: which there are, and for those that are copied or replaced, which file it is,
-/// its attributes and its times.
+/// The state of Docker's own files beside the branches: which ones exist, and, for those that are copied or replaced,
+/// their identity, attributes and times.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Stores(BTreeMap<PathBuf, Option<File>>);
 
 impl Stores {
-    /// Looks at them. What cannot be read is left out: whoever needs it says why.
+    /// Looks at the files. Unreadable files are left out: whoever needs them reports why.
     pub(super) fn look(root: &Path) -> Self {
         let mut files = BTreeMap::new();
         for part in ["image/aufs", "aufs/layers"] {
@@ -38,7 +38,7 @@ impl Stores {
             if entry.depth() == 1 {
                 files.insert(entry.into_path(), None);
             } else if is_config {
-                // Logs and the like are not taken along: who trims them does no harm.
+                // Logs and the like are not copied, so trimming them does no harm.
                 let file = entry.metadata().ok().map(|meta| config_identity(&meta));
                 files.insert(entry.into_path(), file);
             }
@@ -46,14 +46,14 @@ impl Stores {
         Self(files)
     }
 
-    /// The first file that is not what it was in `self`.
+    /// The first file that differs from its state in `self`.
     pub(super) fn difference<'a>(&'a self, now: &'a Self) -> Option<(&'a Path, &'static str)> {
         let changed = |(path, file): (&'a PathBuf, &Option<File>)| match now.0.get(path) {
             None => Some((path.as_path(), "was removed")),
             Some(same) if same == file => None,
             Some(_) => Some((path.as_path(), "changed")),
         };
-        // The directory of a new file comes before it and has changed too, but says less.
+        // The directory of a new file comes first and has changed too, but it says less.
         let added = now.0.keys().find(|path| !self.0.contains_key(*path));
         added
             .map(|path| (path.as_path(), "was added"))
@@ -79,8 +79,8 @@ fn below(directory: &Path, depth: usize) -> impl Iterator<Item = walkdir::DirEnt
         .filter_map(Result::ok)
 }
 
-/// The change time left out: a second name of the config, which an interrupted run has made for the way back and which a resumed one
-/// removes, moves it. Its bytes are compared before it is replaced.
+/// The identity without the change time: an interrupted run has made a second name of the config for the way back, and
+/// a resumed run removes that, which changes the time. The bytes are compared before the config is replaced.
 fn config_identity(meta: &Metadata) -> File {
     let (inode, mode, uid, gid, size, [modified, _]) = identity(meta);
     (inode, mode, uid, gid, size, [modified, (0, 0)])

@@ -1,4 +1,4 @@
-//! What a conversion did, in numbers. The field names are part of the `--json` interface.
+//! The result of a conversion in numbers. The field names are part of the `--json` interface.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -16,12 +16,12 @@ use crate::docker::Status;
 use crate::plan::{DeviceIndex, LaidDevice, Layout, PlannedDevice};
 use crate::verify::LayerDamage;
 
-/// A conversion that is done.
+/// A finished conversion.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Outcome<'a> {
-    /// What was written.
+    /// The pool that was written.
     pub(super) written: &'a WrittenPool,
-    /// How long writing and moving in place took.
+    /// How long it took to write and move into place.
     pub(super) elapsed: Duration,
 }
 
@@ -36,82 +36,84 @@ pub struct Summary {
     pub images: usize,
     /// Containers that were (or would be) switched to devicemapper.
     pub containers: usize,
-    /// Containers that stay with another driver.
+    /// Containers that keep another driver.
     pub containers_left: usize,
     /// Layers, each a thin device.
     pub layers: usize,
-    /// Names in all branches.
+    /// Number of names in all branches.
     pub entries: u64,
     /// Sum of the files' sizes in all branches, bytes.
     pub source_bytes: u64,
-    /// Files with flags of `chattr`, which no device gets.
+    /// Files with `chattr` flags, which no device gets.
     pub flags: LostFlags,
-    /// Layers that were not what Docker once unpacked before they were converted.
+    /// Layers that already differed from what Docker had unpacked before they were converted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub damaged: Vec<LayerDamage>,
-    /// What writes the pool.
+    /// The engine that writes the pool.
     pub engine: &'static str,
     /// The devices' file system.
     pub file_system: FileSystem,
-    /// What the daemon must be told about the pool beside the driver, as its `storage-opts`.
+    /// What the daemon must be told about the pool besides the driver, as its `storage-opts`.
     pub storage_opts: Vec<String>,
-    /// Bytes that the layers take in the pool's data; in a plan of the kernel engine an estimate from above.
+    /// Bytes of pool data that the layers occupy; in a plan of the kernel engine, an upper estimate.
     pub data_bytes: u64,
-    /// 4 KiB blocks that the layers change; what [`data_bytes`](Self::data_bytes) is the cost of. Only the direct engine knows.
+    /// 4 KiB blocks that the layers change, stored in [`data_bytes`](Self::data_bytes) of the pool. Only the direct
+    /// engine knows this.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub changed_blocks: Option<u64>,
-    /// Blocks of 4 KiB that the pool's metadata takes; estimated likewise.
+    /// 4 KiB blocks of pool metadata; estimated in the same way.
     pub metadata_blocks: u64,
     /// Virtual size of each device, bytes.
     pub base_size: u64,
-    /// Size of the sparse data file, bytes; absent where the pool is on given devices.
+    /// Size of the sparse data file, bytes; absent if the pool is on given devices.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_size: Option<u64>,
-    /// Size of the sparse metadata file, bytes, likewise.
+    /// Size of the sparse metadata file, bytes; absent in the same case.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata_size: Option<u64>,
-    /// UUID of the base file system; absent from a plan of the kernel engine, for which mkfs chooses it.
+    /// UUID of the base file system; absent from a plan of the kernel engine, because mkfs chooses it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uuid: Option<String>,
     /// The pool's transaction id.
     pub transaction_id: u64,
-    /// Milliseconds that writing and moving in place took; absent from a plan.
+    /// Time to write and move into place, milliseconds; absent from a plan.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub elapsed_ms: Option<u64>,
-    /// Most memory the process has held, KiB.
+    /// Peak memory use of the process, KiB.
     pub peak_memory_kib: u64,
     /// What the operator should know.
     pub notices: Vec<String>,
-    /// The file in which Docker is told its settings on this host.
+    /// The file that holds Docker's settings on this host.
     #[serde(with = "crate::path_form")]
     pub settings_file: std::path::PathBuf,
-    /// The daemon's file, where it was changed.
+    /// The daemon's file, if it was changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub daemon_json: Option<DaemonFile>,
-    /// What Docker must be told by hand before it starts, where that is not in `daemon.json`; each with its file and line.
+    /// What Docker must be told by hand before it starts because it is not in `daemon.json`; each with its file and
+    /// line.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub by_hand: Vec<String>,
-    /// Whether Docker's settings were right before, so that nothing is to be changed.
+    /// Whether Docker's settings were already right, so that nothing needs to be changed.
     #[serde(skip)]
     pub is_told: bool,
-    /// What a run would refuse, each with its way on.
+    /// The reasons why a run would refuse, each with its way out.
     pub obstacles: Vec<String>,
     /// Each thin device.
     pub devices: Vec<DeviceSummary>,
 }
 
-/// A `daemon.json` that names devicemapper now.
+/// A `daemon.json` that now names devicemapper.
 #[derive(Clone, Debug, Serialize)]
 pub struct DaemonFile {
     /// The file.
     pub path: std::path::PathBuf,
-    /// The old one, which a rollback puts back; absent where there was none.
+    /// The previous file, which a rollback restores; absent if there was none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub original: Option<std::path::PathBuf>,
 }
 
 impl DaemonFile {
-    /// What became of the change that was ordered, if one was.
+    /// The result of the change, if one was ordered.
     fn of(ordered: Option<&Switch>) -> Option<Self> {
         let switch = ordered?;
         match switch {
@@ -130,22 +132,22 @@ pub struct DeviceSummary {
     /// The layer's id; absent for the base device.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub layer: Option<String>,
-    /// The pool's number for it.
+    /// Its device id in the pool.
     pub device_id: u32,
     /// The device it is a snapshot of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parent: Option<u32>,
-    /// What is known when every block has its place.
+    /// Its place in the pool, if known before the pool is written.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub laid: Option<LaidSummary>,
 }
 
-/// What the direct engine knows of a device.
+/// What the direct engine knows about a device.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct LaidSummary {
     /// First data block of its own in the pool, in units of 64 KiB.
     pub first_data_block: u64,
-    /// How many of its own it has.
+    /// The number of data blocks of its own.
     pub data_blocks: u64,
     /// Inodes in use in its file system.
     pub inodes: u32,
@@ -154,7 +156,7 @@ pub struct LaidSummary {
 }
 
 impl Summary {
-    /// `done` is `None` for what is only planned.
+    /// The summary; `done` is `None` if the conversion is only planned.
     pub(super) fn new(prepared: &PlannedConversion, done: Option<Outcome<'_>>) -> Self {
         let PlannedConversion {
             source,
@@ -208,7 +210,7 @@ impl Summary {
     }
 }
 
-/// What is known of the pool before it is written, or after.
+/// What is known about the pool before or after it is written.
 struct PoolSummary {
     data_bytes: u64,
     metadata_blocks: u64,
@@ -274,13 +276,13 @@ impl LaidSummary {
     }
 }
 
-/// A container can have more than one configuration file.
+/// The number of containers; each can have more than one configuration file.
 fn nr_containers(configs: &[EditedConfig]) -> usize {
     let directories: HashSet<_> = configs.iter().map(|config| config.path.parent()).collect();
     directories.len()
 }
 
-/// The process's own high-water mark, 0 where the system does not tell.
+/// The process's peak memory use in KiB; 0 if the system does not report it.
 fn peak_memory_kib() -> u64 {
     nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_SELF)
         .ok()

@@ -1,8 +1,8 @@
-//! Makes sure, right before the result is moved in place, that it was made of what is there now.
+//! Checks, right before the result is moved into place, that it was made from what is there now.
 //!
-//! The engines look at a file again when they have read its bytes; everything else was read once, at the beginning. A second walk
-//! over all names, without contents, finds the rest: each change moves the change time of an entry or of its directory, and that
-//! time no program can set.
+//! The engines look at a file again after they have read its bytes; everything else was read once, at the beginning. A
+//! second walk over all names, without contents, finds the rest: each change updates the change time of an entry or of
+//! its directory, and no program can set that time.
 
 use rayon::prelude::*;
 
@@ -18,7 +18,7 @@ impl PlannedConversion {
     ///
     /// # Errors
     ///
-    /// [`Error::LayerChanged`] and [`Error::StoreChanged`] name the first entry that is not what it was; [`Error::Branch`],
+    /// [`Error::LayerChanged`] and [`Error::StoreChanged`] name the first entry that has changed; [`Error::Branch`],
     /// [`Error::Interrupted`].
     pub(super) fn expect_unchanged(&self, progress: &dyn Progress) -> Result<(), Error> {
         let layers: Vec<_> = self
@@ -36,7 +36,7 @@ impl PlannedConversion {
                 .try_for_each(|layer| self.expect_layer(layer).inspect(|()| progress.inc(1)))
         });
         progress.finish();
-        // Last, since Docker's own files are few: a container that was made meanwhile shows in both.
+        // Last, because Docker's own files are few: a container made in the meantime shows in both.
         same.and_then(|()| self.expect_stores())
     }
 

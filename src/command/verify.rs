@@ -1,4 +1,4 @@
-//! Verification of a root, whichever side it has.
+//! Verifies a root, whichever side it has.
 
 use std::collections::BTreeMap;
 use std::fs::DirBuilder;
@@ -35,18 +35,19 @@ use crate::verify::{
     self, Ask, BranchNow, ConversionNotes, Devices, LayerDamage, Mode, Report, Tree, Verdict,
 };
 
-/// Verifies the devicemapper side if there is one, else the aufs side. Docker's files are not changed; what came of it is
-/// noted in the conversion's journal.
+/// Verifies the devicemapper side if there is one, otherwise the aufs side. Docker's files are not changed; the result
+/// is recorded in the conversion's journal.
 ///
 /// # Errors
 ///
-/// [`Error::Verify`], [`Error::NothingToVerify`], or what stands in the way. What is wrong with the root is in the report.
+/// [`Error::Verify`], [`Error::NothingToVerify`], or whatever prevents the verification. Faults of the root itself are
+/// in the report.
 pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<Report, Error> {
     let path = request
         .root
         .canonicalize()
         .unwrap_or_else(|_| request.root.clone());
-    // Before a pid file is made for what is no root at all.
+    // This comes before a pid file is created for a directory that is no root at all.
     if !["aufs", "devicemapper"]
         .iter()
         .any(|side| path.join(side).is_dir())
@@ -61,7 +62,7 @@ pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<Report
         expect_known(request, &path)?;
     }
     expect_judgeable(request, &path, conversion.as_ref())?;
-    // Before, so that what is written meanwhile counts as written since.
+    // Taken before, so that anything written in the meantime counts as written since.
     if conversion.is_some() && request.mode == Mode::Full {
         commit::pass_the_second(&path);
     }
@@ -105,7 +106,7 @@ pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<Report
     Ok(report)
 }
 
-/// Makes sure that both sides are where a verification looks for them, and takes down what a killed run left active.
+/// Checks that both sides are where a verification looks for them, and takes down what a killed run left active.
 fn expect_judgeable(
     request: &VerifyRequest,
     path: &Path,
@@ -120,11 +121,11 @@ fn expect_judgeable(
         };
         return Err(dead_end(&path).unwrap_or_else(|| unfinished.into()));
     }
-    // Without its other side a root proves less, and nothing that is seen of it may be noted for the whole.
+    // Without its other side, a root proves less, and nothing seen of it may be recorded for the whole.
     if conversion.is_some_and(is_out_and_whole) {
         return Err(Error::AufsSetOut { path });
     }
-    // Of an aufs side alone there is no verdict that says anything of the other.
+    // A verdict on the aufs side alone says nothing about the other side.
     if state == Some(State::Converted) {
         let mut parts = ["devicemapper", "image/devicemapper"]
             .map(|part| path.join(part))
@@ -133,9 +134,9 @@ fn expect_judgeable(
             return Err(Error::PartMissing { path, part });
         }
     }
-    // A pool that a killed run left active is not this root's own. What it holds stays.
+    // A pool that a killed run left active is not this root's own. Its content stays.
     let left = left_by_conversion(&path, conversion)?;
-    // Of another disk that has the name now there is no verdict.
+    // If another disk has the name now, there is no verdict on it.
     let is_finished = state.is_some_and(|state| state != State::Writing);
     if is_finished && request.target.is_none() {
         left.expect_pool()?;
@@ -144,7 +145,7 @@ fn expect_judgeable(
     Ok(())
 }
 
-/// Writes into the journal what came of it. Where the root is read-only, the report says that the journal does not know.
+/// Records the result in the journal. If the root is read-only, the report says that the journal lacks it.
 fn note(
     path: &Path,
     conversion: &Conversion,
@@ -170,7 +171,7 @@ fn note(
     Ok(())
 }
 
-/// What else than a root there is.
+/// The error for a path that is not a root.
 fn no_root(path: PathBuf) -> Error {
     match Root::open(&path) {
         Err(error @ (docker::Error::NotFound { .. } | docker::Error::NotADirectory { .. })) => {
@@ -180,7 +181,7 @@ fn no_root(path: PathBuf) -> Error {
     }
 }
 
-/// That there is no way back, if there is none any more. That is nothing against the devices.
+/// The message that there is no way back any more, if that is so. It says nothing against the devices.
 fn way_back(path: &Path, conversion: &Conversion, mode: Mode) -> Result<Option<String>, Error> {
     let is_converted = conversion.story().state == State::Converted;
     if is_converted && path.join("aufs").symlink_metadata().is_err() {
@@ -203,7 +204,7 @@ fn way_back(path: &Path, conversion: &Conversion, mode: Mode) -> Result<Option<S
     }))
 }
 
-/// What the journal keeps of a verification.
+/// The journal's record of a verification.
 pub(super) fn noted(report: &Report, seen: Option<DeviceSide>) -> VerificationRecord {
     VerificationRecord {
         at: now(),
@@ -218,10 +219,10 @@ pub(super) fn noted(report: &Report, seen: Option<DeviceSide>) -> VerificationRe
     }
 }
 
-/// Digests of layers' devices, by the layers' ids.
+/// Digests of layers' devices, by layer id.
 type Digests = BTreeMap<String, String>;
 
-/// The digests of the entries of devices that are what aufs has, and of their files' bytes.
+/// The digests of the entries of devices that match aufs, and of their files' bytes.
 pub(super) fn digests(report: &Report) -> (Digests, Digests) {
     let (mut entries, mut bytes) = (Digests::new(), Digests::new());
     for layer in &report.layers {
@@ -239,7 +240,7 @@ pub(super) fn digests(report: &Report) -> (Digests, Digests) {
     (entries, bytes)
 }
 
-/// The devicemapper side as it is now.
+/// The devicemapper side in its present state.
 pub(super) fn device_side(
     path: &Path,
     conversion: &Conversion,
@@ -254,7 +255,7 @@ pub(super) fn device_side(
     )?)
 }
 
-/// The conversion as its journal has it, and what is wrong with a journal that is lost.
+/// The conversion as recorded in its journal, and what is wrong if the journal is lost.
 fn recorded(path: &Path) -> Result<(Option<Conversion>, Option<String>), Error> {
     let conversion = match Conversion::find(path) {
         Err(commit::Error::Journal { path, line, what }) => {
@@ -269,7 +270,7 @@ fn recorded(path: &Path) -> Result<(Option<Conversion>, Option<String>), Error> 
         }
         found => found?,
     };
-    // Without an aufs side there is nothing to go back to, and the journal goes before its directory.
+    // Without an aufs side there is no way back, and the journal is removed before its directory.
     let is_beside = path.join("devicemapper/metadata").is_dir() && path.join("image/aufs").is_dir();
     let stage = path.join(STAGE_NAME);
     let knows = match &conversion {
@@ -285,12 +286,13 @@ fn recorded(path: &Path) -> Result<(Option<Conversion>, Option<String>), Error> 
     Ok((conversion, lost))
 }
 
-/// The aufs side before a verification.
+/// The state of the aufs side before a verification.
 #[derive(Debug, Default)]
 pub(super) struct Aufs {
     /// When its entries were last changed, as a digest.
     times: Option<String>,
-    /// Whether something was written to it since its bytes were known to be right: then those of proven layers are read as well.
+    /// Whether it was written to since its bytes were known to be right: if so, those of proven layers are read as
+    /// well.
     was_written: bool,
 }
 
@@ -304,8 +306,7 @@ impl Aufs {
         }
     }
 
-    /// What is to be noted of it after the verification. Of what was written since, only what was read and found right is known from now
-    /// on.
+    /// The times to record after the verification. Data written since is known only if it was read and found right.
     fn times_after(self, report: &Report) -> Option<String> {
         let passed = matches!(report.verdict, Verdict::Sound | Verdict::SourceDamaged);
         let is_read = passed && report.coverage.counts.not_read_in_aufs == 0;
@@ -361,7 +362,7 @@ pub(super) fn look(
         }),
         conversion: None,
         known_damage: &known_damage(path, conversion),
-        // Of a conversion whose journal is gone, nothing is.
+        // Nothing is recorded if the conversion's journal is gone.
         noted: Some(ConversionNotes {
             branch: &branch,
             is_copied: &is_copied,
@@ -389,7 +390,7 @@ fn image_of(has_devices: bool) -> &'static str {
     }
 }
 
-/// Verifies what a conversion has staged. Contents are proven by the checksums of what was written, where there are some.
+/// Verifies what a conversion has staged. Contents are proven by the checksums of what was written, where available.
 pub(super) fn staged_report(
     prepared: &PlannedConversion,
     stage: &Stage,
@@ -442,7 +443,7 @@ pub(super) fn staged_report(
     }
 }
 
-/// What is noted of the image store of aufs.
+/// What was recorded about the image store of aufs.
 fn store_of_aufs(path: &Path, conversion: Option<&Conversion>) -> StoreOfAufs {
     match conversion {
         Some(conversion) => conversion.story().removal.store.clone(),
@@ -450,7 +451,7 @@ fn store_of_aufs(path: &Path, conversion: Option<&Conversion>) -> StoreOfAufs {
     }
 }
 
-/// Whether the aufs side is out of its place, and in parts gone. What is there then is another.
+/// Whether the aufs side was moved out and is partly gone. Anything in its place now is something else.
 fn is_removed(conversion: Option<&Conversion>) -> bool {
     conversion.is_some_and(|one| one.story().state == State::Committing)
 }
@@ -465,7 +466,7 @@ fn original_store(path: &Path, conversion: Option<&Conversion>) -> Option<PathBu
     (aufs.is_dir() && store.is_dir()).then_some(store)
 }
 
-/// Damage from before the conversion, as the journal or what stays of it has it.
+/// Damage from before the conversion, according to the journal or the record that outlasts it.
 fn known_damage(path: &Path, conversion: Option<&Conversion>) -> Vec<LayerDamage> {
     match conversion {
         Some(conversion) => conversion.story().verified.damaged.clone(),
@@ -473,14 +474,14 @@ fn known_damage(path: &Path, conversion: Option<&Conversion>) -> Vec<LayerDamage
     }
 }
 
-/// An empty directory for mount points: in the staging directory where there is one, so that the next run finds what a kill
-/// leaves there.
+/// An empty directory for mount points: in the staging directory if there is one, so that the next run finds what is
+/// left there after a kill.
 #[derive(Debug)]
 pub(super) struct MountPoints(PathBuf);
 
 impl MountPoints {
     fn make(conversion: Option<&Conversion>) -> Result<Self, Error> {
-        // Where nothing can be written, nothing of it is left either.
+        // Nothing can be left behind where nothing can be written.
         if let Some(conversion) = conversion
             && read_only(conversion.stage()).is_none()
         {
@@ -490,7 +491,7 @@ impl MountPoints {
         Self::inside(Path::new("/run"), &own)
     }
 
-    /// Makes it, or takes the one that a killed run left.
+    /// Creates it, or reuses the one that a killed run left.
     pub(super) fn inside(directory: &Path, name: &str) -> Result<Self, Error> {
         let path = directory.join(name);
         match DirBuilder::new().mode(0o700).create(&path) {

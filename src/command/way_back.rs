@@ -5,12 +5,12 @@ use std::fmt;
 use super::error::Error;
 use crate::commit::{Conversion, Depth, State};
 
-/// What speaks against an aufs side.
+/// A reason against going back to an aufs side.
 #[derive(Debug)]
 pub(super) enum Flaw {
-    /// It is not what was converted, in this.
+    /// How it differs from what was converted.
     Broken(String),
-    /// It was written to after this, and nothing has read it since.
+    /// The event after which it was written to; nothing has read it since.
     Written(String),
 }
 
@@ -27,13 +27,13 @@ impl fmt::Display for Flaw {
 }
 
 impl Flaw {
-    /// What there is. Not all of it shows in what the journal noted: the latest verification compared the entries with the devices, and what
-    /// was written there since has other times of change.
+    /// The flaw of the aufs side, if it has one. The journal's records do not show all flaws: the latest verification
+    /// compared the entries with the devices, and anything written there since has other change times.
     pub(super) fn find(conversion: &Conversion) -> Result<Option<Self>, Error> {
         let verified = &conversion.story().verified;
         let latest = verified.latest.as_ref();
         let found = latest.filter(|verified| verified.aufs_changed);
-        // A quick one that passes has read no bytes of aufs.
+        // A quick verification that passes has read no bytes of aufs.
         let found = found.or(verified.aufs_changed.as_ref());
         let as_found = found
             .map(|verified| Self::Broken(format!("as the latest verification found ({verified})")));
@@ -44,7 +44,7 @@ impl Flaw {
         })
     }
 
-    /// What of it can be seen now.
+    /// The flaw that is visible now.
     pub(super) fn find_in_place(conversion: &Conversion) -> Result<Option<Self>, Error> {
         let changes = conversion.aufs_changes(Depth::Entries)?;
         let changes = changes.filter(|changes| !changes.is_whole());
@@ -53,17 +53,17 @@ impl Flaw {
     }
 }
 
-/// That aufs was written to after its times were noted: by a rollback that began, the latest full verification that did, or the conversion. It may
-/// be an xattr, or bytes whose time was set back.
+/// The event since which aufs was written to, if it was: the beginning of a rollback, the latest full verification that
+/// recorded its times, or the conversion. An xattr may have changed, or bytes whose modification time was set back.
 fn written_since(conversion: &Conversion) -> Option<String> {
     let story = conversion.story();
-    // What is undecided says more, and whatever was written since is undecided, too.
+    // An undecided verification says more, and anything written since is undecided too.
     if story.verified.undecided.is_some() {
         return None;
     }
     let going_back = story.aufs_times_going_back.as_deref();
     let (known, since) = match (&story.verified.of_aufs, going_back) {
-        // What it was then was found right, or taken for that.
+        // At that time it was found right, or assumed to be.
         (_, Some(times)) if story.state == State::RollingBack => {
             (times, "the rollback began".to_owned())
         }
@@ -76,7 +76,7 @@ fn written_since(conversion: &Conversion) -> Option<String> {
     (conversion.aufs_times().as_deref() != Some(known)).then_some(since)
 }
 
-/// Makes sure that no good copy goes: nothing speaks against the aufs side.
+/// Checks that no good copy is lost: there is nothing wrong with the aufs side.
 pub(super) fn expect_right(conversion: &Conversion, flaw: Option<Flaw>) -> Result<(), Error> {
     let path = conversion.root().to_owned();
     let story = conversion.story();

@@ -1,5 +1,5 @@
-//! Makes sure that what an interrupted conversion has written is not the only copy, before it is removed: what aufs lost since it was written
-//! has no other.
+//! Checks, before the layers of an interrupted conversion are removed, that they are not the only copy: what aufs lost
+//! since they were written exists nowhere else.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,7 +21,7 @@ use crate::plan::LayerMark;
 use crate::progress::Cancel;
 use crate::tree::LayerTree;
 
-/// Makes sure that aufs has all that the conversion in `leftover` has written.
+/// Checks that aufs has everything that the conversion in `leftover` has written.
 ///
 /// # Errors
 ///
@@ -39,11 +39,12 @@ pub(super) fn expect_whole_source(
     }
 }
 
-/// The same of one that is known to be interrupted while it wrote layers, in the staging directory `stage`.
+/// Checks the same for a conversion that is known to have been interrupted while it wrote layers into the staging
+/// directory `stage`.
 ///
 /// # Errors
 ///
-/// As [`expect_whole_source`].
+/// As for [`expect_whole_source`].
 pub(super) fn expect_all_of(
     (path, stage): (&Path, &Path),
     story: &JournalState,
@@ -84,7 +85,7 @@ pub(super) fn expect_all_of(
     }
 }
 
-/// The same of the image store alone.
+/// Checks the same for the image store alone.
 ///
 /// # Errors
 ///
@@ -103,17 +104,17 @@ fn lost_source(path: &Path, lost: String) -> Error {
     }
 }
 
-/// The aufs side now, and what was planned.
+/// The aufs side as it is now, and what was planned.
 struct View<'a> {
     root: &'a Root,
     model: &'a Model,
     planned: &'a PlanRecord,
-    /// Whether times of change tell anything.
+    /// Whether change times are meaningful.
     is_same_place: bool,
 }
 
 impl View<'_> {
-    /// An image or a container that is there and lost its layers, with their records: Docker removes all of it.
+    /// An image or container that still exists but lost its layers and their records: Docker removes them all together.
     fn lost_records(&self) -> Option<String> {
         let now = images_without_layers(self.root.path());
         let image = now.difference(&self.planned.images_without_layers).next();
@@ -136,8 +137,8 @@ impl View<'_> {
         ))
     }
 
-    /// In what a layer is not what was converted. One that Docker removed is in no model; one of a container that was started since may be
-    /// anything.
+    /// How a layer differs from what was converted, if it does. A layer that Docker removed is in no model; a container
+    /// that was started since may have any layer.
     fn lost(
         &self,
         layer: &AufsLayer,
@@ -176,7 +177,8 @@ impl View<'_> {
         }
     }
 
-    /// Whether a container was started since. Its config alone is no sign of that: a disk may have changed it, too.
+    /// Whether a container was started since. A changed config alone is no sign of that: a disk may have changed it
+    /// too.
     fn was_used(&self, id: &ContainerId) -> bool {
         let now = |name: &str| started_at(&self.root.read_config(id, name).ok()?);
         [CONFIG, LEGACY_CONFIG].iter().any(|name| {
@@ -186,19 +188,21 @@ impl View<'_> {
     }
 }
 
-/// What of a layer was changed last, by the time that nobody can set: of a name that is gone, the directory that had it.
+/// The last change to a layer, by the time that nobody can set. If a name is gone, this is the directory that contained
+/// it.
 fn latest_change(tree: &LayerTree) -> String {
     let latest = tree.nodes().max_by_key(|(_, node)| node.meta.ctime);
     latest.map_or_else(String::new, |(id, _)| tree.display_path(id))
 }
 
-/// What the image store of aufs lost that was copied to the staging directory.
+/// What the image store of aufs lost after it was copied to the staging directory.
 fn lost_of_store(path: &Path, stage: &Path) -> Option<String> {
     let (copy, store) = (stage.join("image"), path.join("image/aufs"));
     if !copy.is_dir() {
         return None;
     }
-    // The two have changed their parts: what was copied is what the other must have. It was not synced, so its bytes tell nothing.
+    // The two stores have swapped roles: what was copied is what the other must have. The copy was not synced, so its
+    // bytes prove nothing.
     let faults = docker::copy_faults(&copy, &store).into_iter();
     let mut missing = faults.filter(|fault| matches!(fault, CopyFault::Missing { .. }));
     if let Some(lost) = missing.next() {

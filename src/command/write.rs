@@ -1,4 +1,4 @@
-//! Writes a plan and moves it in place.
+//! Writes a plan and moves the result into place.
 
 use std::collections::HashSet;
 use std::time::Instant;
@@ -31,22 +31,22 @@ impl PlannedConversion {
         self.work.plan()
     }
 
-    /// The plan to the block, where the direct engine writes it.
+    /// The plan down to the block, if the direct engine writes it.
     pub fn layout(&self) -> Option<&Layout> {
         self.work.layout()
     }
 
-    /// What the operator should know, whether or not the plan is executed.
+    /// What the operator should know, whether or not the plan is carried out.
     pub fn notices(&self) -> &[String] {
         &self.source.notices
     }
 
-    /// The plan in numbers; nothing has been done yet.
+    /// The plan in numbers, before anything is done.
     pub fn summary(&self) -> Summary {
         Summary::new(self, None)
     }
 
-    /// What a run would refuse; only of a dry run there is any.
+    /// The reasons why a run would refuse; only a dry run has any.
     pub fn obstacles(&self) -> &[String] {
         &self.source.obstacles
     }
@@ -61,7 +61,7 @@ impl PlannedConversion {
         preflight::expect_none(source.path(), source.resumed.as_ref(), &source.obstacles)
     }
 
-    /// With what is known now that the plan is made. A run ends here if anything stands in its way.
+    /// The conversion with the obstacles that are known once the plan is made. A run ends here if there are any.
     pub(super) fn checked(mut self) -> Result<Self, Error> {
         let sizes = self.configs.iter().map(|config| config.content.len());
         for space in [
@@ -87,7 +87,7 @@ impl PlannedConversion {
         Ok(self)
     }
 
-    /// Bytes that the conversion writes: the pool's two files, and the copies of the image store and the configurations.
+    /// Bytes that the conversion writes: the pool's two files, and copies of the image store and the configurations.
     pub(super) fn bytes_needed(&self) -> Result<Bytes, Error> {
         let configs: usize = self.configs.iter().map(|config| config.content.len()).sum();
         let image_store = Stage::size_of_image_store(self.source.root.path())?;
@@ -96,7 +96,7 @@ impl PlannedConversion {
         ))
     }
 
-    /// Writes the pool and Docker's files, and moves them in place. All is durable on return.
+    /// Writes the pool and Docker's files, and moves them into place. Everything is durable on return.
     ///
     /// # Errors
     ///
@@ -138,7 +138,8 @@ impl PlannedConversion {
         let progress: &dyn Progress = &told;
         let written = self.write(&stage, checkpoints, progress);
         let durable = notes.durable();
-        // Taken back before the staging directory goes, which has the record of it and stays if that fails.
+        // The pool is taken back before the staging directory goes: the directory holds the record of it and stays if
+        // that fails.
         let in_place = written.and_then(|written| {
             let in_place = self
                 .stage_files(&stage, written.base_uuid)
@@ -149,21 +150,21 @@ impl PlannedConversion {
             written.settle(in_place, stage.journal())
         });
         drop(told);
-        // What takes no longer than from one note to the next is done again as fast.
+        // Work that takes no longer than one checkpoint interval can be redone just as fast.
         let long =
             self.source.resumed.is_some() || began.elapsed() >= self.source.request.checkpoint;
         let worth = if long { durable } else { 0 };
         in_place.map_err(|cause| self.keep_or_drop(&mut stage, worth, cause))
     }
 
-    /// What was written with much work is kept; the kernel engine has taken it back by now.
+    /// Keeps layers that took much work to write; the kernel engine has already taken them back by now.
     fn keep_or_drop(&self, stage: &mut Stage, durable: usize, cause: Error) -> Error {
         if matches!(cause, Error::Commit(commit::Error::HalfWay { .. })) {
             return cause;
         }
         let is_kept = match &cause {
             Error::Kernel(error) => matches!(error, kernel::Error::NotResumed(_)),
-            // What is wrong once would be gone on with; and the plan of a layer that changed is another.
+            // A wrong result would only be continued; and a changed layer leads to another plan.
             Error::Wrong { .. } | Error::LayerChanged { .. } => false,
             _ => matches!(self.work, EngineJob::Direct(_)),
         };
@@ -198,7 +199,7 @@ impl PlannedConversion {
         let owner = (owner.uid, owner.gid);
         let home = stage.create_driver_home(owner)?;
         let request = &self.source.request;
-        // A pool of a directory that is gone may have the name of this one: Docker would take it for the new one.
+        // A pool whose directory is gone may have this one's name: Docker would mistake it for the new pool.
         check_devices(&home, &request.host)?;
         match &self.work {
             EngineJob::Direct(layout) => {
@@ -240,7 +241,7 @@ impl PlannedConversion {
         }
     }
 
-    /// Writes Docker's own files beside the pool.
+    /// Writes Docker's own files for the pool.
     fn stage_files(&self, stage: &Stage, base_uuid: Uuid) -> Result<(), Error> {
         stage.write_device_files(device_files(self.work.plan(), base_uuid))?;
         stage.copy_image_store()?;
@@ -248,7 +249,7 @@ impl PlannedConversion {
         Ok(())
     }
 
-    /// Reads back what was written, as long as nothing depends on it.
+    /// Reads back what was written, while nothing depends on it.
     fn prove(
         &self,
         stage: &Stage,
@@ -261,7 +262,7 @@ impl PlannedConversion {
         let report = staged_report(self, stage, runs, progress)?;
         match report.verdict {
             Verdict::Wrong | Verdict::Undecided => {
-                // It was compared with what is there now: that says more, if it is not what was read.
+                // It was compared with what is there now: if the source changed since it was read, that says more.
                 self.expect_unchanged(progress)?;
                 let report = Box::new(report);
                 return Err(Error::Wrong { report });
@@ -278,7 +279,8 @@ impl PlannedConversion {
         Ok(Some(noted(&report, None)))
     }
 
-    /// Moves all of it in place, and notes what the verification before came to. Returns the damage it found from before.
+    /// Moves everything into place, and records the result of the preceding verification. Returns the damage that it
+    /// found to be older.
     fn move_in_place(
         &self,
         stage: &mut Stage,
@@ -299,7 +301,7 @@ impl PlannedConversion {
         progress.finish();
         let damaged = verified.as_ref().map(|verified| verified.damaged.clone());
         if let Some(verified) = verified {
-            // The conversion is done: an error would say that it is not.
+            // The conversion is done: an error would claim that it is not.
             if let Err(error) = stage.journal().append(&Record::Verified(verified)) {
                 log::warn!("{}", Chain(&error));
             }
@@ -308,8 +310,8 @@ impl PlannedConversion {
     }
 }
 
-/// The files of `devicemapper/metadata`. The transaction is written last and names the pool's own: Docker deletes the
-/// device of a transaction that is newer than the pool's.
+/// The files of `devicemapper/metadata`. The transaction file is written last and has the pool's own id: Docker deletes
+/// the device of a transaction that is newer than the pool's.
 fn device_files(plan: &Plan, base_uuid: Uuid) -> Vec<(&str, Vec<u8>)> {
     let mut files: Vec<(&str, Vec<u8>)> = plan
         .devices

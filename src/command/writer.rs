@@ -1,4 +1,4 @@
-//! What writes the pool: the engine, its target, and what it has planned.
+//! The writer of the pool: the engine, its target, and its plan.
 
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ use crate::privileges::Purpose;
 use crate::source::Layer;
 use crate::units::Bytes;
 
-/// What writes the pool, and where.
+/// The writer of the pool, and where it writes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Writer {
@@ -30,14 +30,14 @@ pub enum Writer {
     },
 }
 
-/// A writer that was found able to do it.
+/// A writer that was found usable.
 #[derive(Clone, Debug)]
 pub(super) enum CheckedTarget {
     Direct,
     Kernel(Kernel),
 }
 
-/// What the kernel engine needs to know of its surroundings.
+/// What the kernel engine needs to know about its environment.
 #[derive(Clone, Debug)]
 pub(super) struct Kernel {
     pub(super) target: Target,
@@ -46,7 +46,7 @@ pub(super) struct Kernel {
     pub(super) programs: Programs,
 }
 
-/// What a writer is about to write.
+/// The work ahead of a writer.
 #[derive(Debug)]
 pub(super) enum EngineJob {
     Direct(Layout),
@@ -58,12 +58,12 @@ pub(super) enum EngineJob {
 pub(super) struct KernelJob {
     pub(super) kernel: Kernel,
     pub(super) plan: Plan,
-    /// Sizes of the loop files, if the pool is on such.
+    /// Sizes of the loop files, if the pool uses them.
     pub(super) sizes: Option<PoolSizes>,
 }
 
 impl Writer {
-    /// What it takes to write with it.
+    /// The privileges that it needs.
     pub(super) fn purpose(&self) -> Purpose {
         match self {
             Self::Direct => Purpose::Write,
@@ -71,13 +71,13 @@ impl Writer {
         }
     }
 
-    /// Looks whether it can be done here; changes nothing.
+    /// Checks whether it can work here; changes nothing.
     pub(super) fn check(&self) -> Result<CheckedTarget, Error> {
         self.expect_names_for_docker()?;
         self.ready(Target::check)
     }
 
-    /// Docker is told of the devices in `daemon.json` or by a flag, which are text.
+    /// Checks that Docker's settings can name the devices: `daemon.json` and flags are text.
     fn expect_names_for_docker(&self) -> Result<(), Error> {
         let Self::Kernel { target, .. } = self else {
             return Ok(());
@@ -95,7 +95,7 @@ impl Writer {
         }
     }
 
-    /// Looks whether it can be gone on with here what an earlier run began; changes nothing.
+    /// Checks whether the work of an earlier run can be continued here; changes nothing.
     pub(super) fn check_left(&self, transaction_before: u64) -> Result<CheckedTarget, Error> {
         self.ready(|target| target.check_left(transaction_before))
     }
@@ -120,7 +120,7 @@ impl Writer {
 }
 
 impl Kernel {
-    /// What the target is called in messages.
+    /// The target's name in messages.
     fn name(&self) -> String {
         match &self.target {
             Target::LoopFiles => "loop files".to_owned(),
@@ -135,7 +135,7 @@ impl Kernel {
     /// `NewDeviceSet`.
     fn storage_opts(&self) -> Vec<String> {
         match (&self.target, &self.facts.pool) {
-            // However it was named, Docker finds it by its device-mapper name.
+            // However the operator named it, Docker finds it by its device-mapper name.
             (Target::ThinPool { .. }, Some(name)) => {
                 vec![format!("dm.thinpooldev=/dev/mapper/{name}")]
             }
@@ -144,7 +144,7 @@ impl Kernel {
     }
 }
 
-/// The storage options by which Docker finds a pool; none for loop files.
+/// The storage options that let Docker find a pool; none for loop files.
 pub(super) fn pool_options(target: &Target) -> Vec<String> {
     let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
     let option = |key, path: &PathBuf| format!("{key}={}", absolute(path).display());
@@ -159,7 +159,7 @@ pub(super) fn pool_options(target: &Target) -> Vec<String> {
 }
 
 impl CheckedTarget {
-    /// The device-mapper name of the operator's pool, if that is where the layers go.
+    /// The device-mapper name of the operator's pool, if the layers go there.
     pub(super) fn pool(&self) -> Option<&str> {
         match self {
             Self::Direct => None,
@@ -167,7 +167,7 @@ impl CheckedTarget {
         }
     }
 
-    /// The pool's transaction id before the first device is made.
+    /// The pool's transaction id before the first device is created.
     pub(super) fn transaction_before(&self) -> u64 {
         match self {
             Self::Direct => 0,
@@ -186,8 +186,8 @@ impl CheckedTarget {
             Self::Kernel(kernel) => kernel.clone(),
         };
         let plan = match kernel.file_system {
-            // Laid out although the kernel decides where blocks go: what ext4 cannot hold is refused before anything is
-            // written, and both engines come to the same size.
+            // Laid out although the kernel places the blocks: this refuses what ext4 cannot hold before anything is
+            // written, and gives both engines the same size.
             FileSystem::Ext4 => plan::lay_out(layers, options)?.plan,
             FileSystem::Xfs => plan::outline_xfs(layers, options)?,
         };
@@ -212,7 +212,7 @@ impl EngineJob {
         }
     }
 
-    /// Tells it from any other.
+    /// The fingerprint that distinguishes the plan from any other.
     pub(super) fn fingerprint(&self) -> Fingerprint {
         match self {
             Self::Direct(layout) => layout.fingerprint(),
@@ -220,7 +220,7 @@ impl EngineJob {
         }
     }
 
-    /// The plan to the block, where the direct engine writes it.
+    /// The plan down to the block, if the direct engine writes it.
     pub(super) fn layout(&self) -> Option<&Layout> {
         match self {
             Self::Direct(layout) => Some(layout),
@@ -247,7 +247,7 @@ impl EngineJob {
         }
     }
 
-    /// Bytes that are written into the Docker root for the pool, estimated from above where the kernel does it.
+    /// Bytes written into the Docker root for the pool; an upper estimate if the kernel writes it.
     pub(super) fn pool_bytes(&self) -> Bytes {
         match self {
             Self::Direct(layout) => Bytes(layout.data_bytes().0 + layout.metadata_blocks.bytes().0),
@@ -259,12 +259,13 @@ impl EngineJob {
         }
     }
 
-    /// Makes sure that the target has room, where that is not the Docker root's own file system.
+    /// Checks that the target has enough space, if it is outside the Docker root's own file system. Returns a notice if
+    /// space may become scarce.
     ///
     /// # Errors
     ///
-    /// [`Error::PoolTooSmall`]: more metadata might be needed than there is, for a pool that runs out of it must be repaired;
-    /// or the files alone are larger than the pool. A notice when it may become scarce.
+    /// [`Error::PoolTooSmall`]: more metadata might be needed than there is, and a pool that runs out of it must be
+    /// repaired; or the files alone are larger than the pool.
     pub(super) fn check_room(&self) -> Result<Option<String>, Error> {
         let Self::Kernel(work) = self else {
             return Ok(None);
@@ -287,7 +288,7 @@ impl EngineJob {
         if needs.least > space.data {
             return Err(too_small("data", needs.least, space.data));
         }
-        // Docker makes no layer in a pool with less than a tenth free.
+        // Docker creates no layer in a pool with less than a tenth free.
         let ample = Bytes(needs.data.0 + needs.data.0 / 9);
         Ok((ample > space.data).then(|| {
             format!(
@@ -299,7 +300,7 @@ impl EngineJob {
         }))
     }
 
-    /// What the daemon must be told about the pool, beside the driver.
+    /// What the daemon must be told about the pool besides the driver.
     pub(super) fn storage_opts(&self) -> Vec<String> {
         match self {
             Self::Direct(_) => Vec::new(),

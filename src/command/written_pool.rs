@@ -1,4 +1,4 @@
-//! A pool that was written, and can be taken back until the result is in place.
+//! A pool that was written, and that can be taken back until the result is in place.
 
 use uuid::Uuid;
 
@@ -15,15 +15,15 @@ use crate::verify::LayerDamage;
 pub(super) struct WrittenPool {
     /// UUID of the base device's file system.
     pub(super) base_uuid: Uuid,
-    /// What the devices take in the pool.
+    /// Space that the devices occupy in the pool.
     pub(super) data_bytes: Bytes,
-    /// What the pool's metadata takes.
+    /// Space that the pool's metadata occupies.
     pub(super) metadata_blocks: MetaBlocks,
-    /// Checksums of what was written, from the direct engine where they were asked for.
+    /// Checksums of what was written, if the direct engine was asked for them.
     pub(super) runs: Option<Vec<WrittenRun>>,
-    /// Layers that were damaged before, as the verification found.
+    /// Layers that the verification found to have been damaged before.
     pub(super) damaged: Vec<LayerDamage>,
-    /// What lies outside the staging directory.
+    /// The part that is outside the staging directory.
     outside: Option<kernel::FinishedPool>,
 }
 
@@ -50,7 +50,7 @@ impl WrittenPool {
         }
     }
 
-    /// Takes back what lies outside the staging directory, unless all is in place.
+    /// Takes back the part outside the staging directory, unless everything is in place.
     pub(super) fn settle(
         mut self,
         in_place: Result<Vec<LayerDamage>, Error>,
@@ -61,7 +61,7 @@ impl WrittenPool {
         };
         match in_place {
             Ok(damaged) => Ok(Self { damaged, ..self }),
-            // The root refers to the pool in part: what is to become of it the operator decides.
+            // The root refers to part of the pool: the operator decides what to do with it.
             Err(error @ Error::Commit(commit::Error::HalfWay { .. })) => Err(error),
             Err(cause) => {
                 journal.note_undone();

@@ -1,11 +1,12 @@
-//! The staging directory as input: it may be of a disk from a host that was broken into, or be damaged.
+//! The staging directory as untrusted input: it may be on a disk from a compromised host, or be damaged.
 //!
-//! Every command begins here. The directory is opened relative to the root and everything in it that a command would read,
-//! write, or make something in is looked at relative to its parent's descriptor, no link followed and nothing but directories
-//! opened: a pipe holds nobody up. What this tool does not make so is refused by name.
+//! Every command begins here. The directory is opened relative to the root. Everything in it that a command would read,
+//! write, or create something in is checked relative to its parent's descriptor. No link is followed, and nothing but
+//! directories is opened, so a pipe cannot block the check. Anything that this tool does not create in this form is
+//! refused by name.
 //!
-//! The directory itself belongs to the caller and is closed to everybody else, so nobody can change what is below it after it
-//! was found in order. That is why it is looked at once, at the beginning.
+//! The directory itself belongs to the caller and is closed to everybody else, so nobody can change its contents after
+//! the check. That is why one check at the beginning is enough.
 
 use std::ffi::OsStr;
 use std::io;
@@ -21,20 +22,21 @@ use crate::engine::kernel::claim;
 use crate::shell::word;
 use crate::staging::{JOURNAL, STAGE_NAME};
 
-/// Whoever may not be the caller must not have any of these.
+/// Permission bits that nobody but the caller may have.
 const OTHERS: u32 = 0o077;
 
-/// Docker opens its directories for others to search, never to write.
+/// Permission bits that Docker's directories never have: others may search them, but not write.
 const OTHERS_WRITE: u32 = 0o022;
 
-/// Opens the staging directory of a root and makes sure that all in it is as this tool makes it; `None` if there is none.
+/// Opens the staging directory of a root and checks that everything in it has the form that this tool creates; `None`
+/// if there is none.
 ///
 /// # Errors
 ///
-/// [`Error::Foreign`] with what is not, [`Error::Read`].
+/// [`Error::Foreign`] naming what has not, [`Error::Read`].
 pub(super) fn open(root: &Path) -> Result<Option<Dir>, Error> {
     let root = match Dir::open(root) {
-        // Whoever opens the root as such says more.
+        // Whoever opens the root as such reports more.
         Err(ReadError::Io { source, .. }) if is_absence(&source) => return Ok(None),
         opened => opened?,
     };
@@ -49,17 +51,17 @@ pub(super) fn open(root: &Path) -> Result<Option<Dir>, Error> {
     Ok(Some(area.stage))
 }
 
-/// The same of the place for configs in `containers`, where there is one.
+/// Opens and checks the place for configs in `containers`, if there is one.
 ///
 /// # Errors
 ///
-/// As [`open`].
+/// As for [`open`].
 pub(super) fn open_beside(root: &Path) -> Result<Option<Dir>, Error> {
     let root = match Dir::open(root) {
         Err(ReadError::Io { source, .. }) if is_absence(&source) => return Ok(None),
         opened => opened?,
     };
-    // What else may lie there is refused by whoever reads containers.
+    // Whoever reads the containers refuses anything else here.
     if root.kind(OsStr::new(second_place::CONTAINERS))? != Some(FileKind::Directory) {
         return Ok(None);
     }
@@ -101,7 +103,7 @@ fn is_absence(error: &io::Error) -> bool {
 
 struct Area {
     stage: Dir,
-    /// Whose the Docker root is: the driver's home has the same owner.
+    /// The owner of the Docker root: the driver's home has the same owner.
     owner: u32,
 }
 
@@ -114,14 +116,15 @@ impl Area {
             let name = entry.name.as_os_str();
             match name.to_str() {
                 Some("devicemapper") => self.check_home(&expect_directory(stage, name)?)?,
-                // Docker's own, with the modes that Docker gave them; none is opened before it is in place or removed.
+                // These files are Docker's own and have the modes that Docker set; none is opened before it is in place
+                // or removed.
                 Some("image") => drop(expect_directory(stage, name)?),
                 Some("containers") => check_configs(&expect_ours(stage, name)?, Links::One)?,
                 Some("originals") => check_originals(&expect_ours(stage, name)?)?,
-                // What is mounted there, or waits there to be removed, is looked at when that is done.
+                // What is mounted there, or waits there for removal, is checked when that is done.
                 Some("mnt" | "verify" | "removed") => drop(expect_ours(stage, name)?),
                 Some(JOURNAL | claim::FILE | claim::NEW_FILE) => expect_file(stage, name)?,
-                // A run that is at work replaces it all the time.
+                // An active run keeps replacing these.
                 Some(progress_file::FILE | progress_file::NEW_FILE)
                     if stage.kind(name)?.is_none() => {}
                 _ => expect_file_or_directory(stage, name)?,
@@ -130,7 +133,7 @@ impl Area {
         Ok(())
     }
 
-    /// The driver's home: made by this tool, or by Docker since, if a rollback was interrupted.
+    /// Checks the driver's home: made by this tool, or changed by Docker since if a rollback was interrupted.
     fn check_home(&self, home: &Dir) -> Result<(), Error> {
         self.expect_driver(home)?;
         for entry in home.list()? {
@@ -168,7 +171,7 @@ enum Links {
     Any,
 }
 
-/// Containers' configurations: `<id>/<file>`. The files have the owner and mode that Docker gave them.
+/// Checks containers' configurations: `<id>/<file>`. The files have the owner and mode that Docker set.
 fn check_configs(containers: &Dir, links: Links) -> Result<(), Error> {
     for container in containers.list()? {
         let directory = expect_ours(containers, &container.name)?;
@@ -182,7 +185,7 @@ fn check_configs(containers: &Dir, links: Links) -> Result<(), Error> {
     Ok(())
 }
 
-/// Second names of Docker's files, and Docker's directories, empty ones, that were in the way.
+/// Checks the second names of Docker's files, and Docker's empty directories that were in the way.
 fn check_originals(originals: &Dir) -> Result<(), Error> {
     for entry in originals.list()? {
         if entry.name == "containers" {
@@ -194,7 +197,7 @@ fn check_originals(originals: &Dir) -> Result<(), Error> {
     Ok(())
 }
 
-/// A directory of this tool's own.
+/// Opens a directory that only this tool makes.
 fn expect_ours(parent: &Dir, name: &OsStr) -> Result<Dir, Error> {
     let directory = expect_directory(parent, name)?;
     expect_closed(&directory)?;
@@ -205,7 +208,7 @@ fn expect_closed(directory: &Dir) -> Result<(), Error> {
     expect_private(directory.path(), &directory.stat()?)
 }
 
-/// A file of this tool's own. With a second name it could be another root's.
+/// Checks a file that only this tool makes. If it had a second name, it could be another root's.
 fn expect_file(parent: &Dir, name: &OsStr) -> Result<(), Error> {
     let stat = expect_kind(parent, name, SFlag::S_IFREG)?;
     let path = parent.join(name);
@@ -225,7 +228,7 @@ fn expect_directory(parent: &Dir, name: &OsStr) -> Result<Dir, Error> {
     subdirectory(parent, name)?.ok_or_else(|| foreign(&path, "went away while it was looked at"))
 }
 
-/// A directory, no link followed.
+/// Opens a directory without following a link.
 fn subdirectory(parent: &Dir, name: &OsStr) -> Result<Option<Dir>, Error> {
     match parent.kind(name)? {
         None => Ok(None),

@@ -1,4 +1,4 @@
-//! What became of the aufs side since it was converted.
+//! The changes to the aufs side since it was converted.
 
 use std::fmt;
 
@@ -6,41 +6,41 @@ use serde::Serialize;
 
 use super::sums::PARTS;
 
-/// Differences from the aufs side that was converted, by paths relative to the root. The field names are part of the `--json`
-/// interface.
+/// Differences from the aufs side that was converted, as paths relative to the root. The field names are part of the
+/// `--json` interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct AufsChanges {
     /// Branches, parent lists and objects of the image store that are gone.
     pub missing: Vec<String>,
-    /// Those that are not what they were, although Docker never changes them.
+    /// Those that differ from before, although Docker never changes them.
     pub changed: Vec<String>,
-    /// What is there and was not converted, since it came later.
+    /// What was added later, and was therefore not converted.
     pub new: Vec<String>,
-    /// New names of images.
+    /// New image names.
     pub names: Vec<String>,
-    /// Names of images that are gone.
+    /// Image names that are gone.
     pub names_gone: Vec<String>,
-    /// What was there and was left out of the conversion, and has data.
+    /// What existed then, has data, and was left out of the conversion.
     pub left_out: Vec<String>,
 }
 
 impl AufsChanges {
-    /// Whether it is what was converted, but for what was left out.
+    /// Whether it is what was converted, except for what was left out.
     pub fn is_same(&self) -> bool {
         self.is_whole() && self.new.is_empty() && self.names.is_empty()
     }
 
-    /// Whether all that was converted is still there.
+    /// Whether everything that was converted is still there and unchanged.
     pub fn is_whole(&self) -> bool {
         self.missing.is_empty() && self.changed.is_empty() && self.names_gone.is_empty()
     }
 
-    /// Whether there is nothing to tell.
+    /// Whether there is nothing to report.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// The same without what is in `aufs` and not the driver's.
+    /// The same changes without anything in `aufs` that is not the driver's.
     #[must_use]
     pub fn of_the_driver(mut self) -> Self {
         for paths in [&mut self.new, &mut self.left_out] {
@@ -54,7 +54,7 @@ impl AufsChanges {
         self
     }
 
-    /// What is missing or not what it was, for people.
+    /// What is missing or changed, for people.
     pub fn broken(&self) -> String {
         lists(&[
             ("missing", &self.missing),
@@ -64,7 +64,7 @@ impl AufsChanges {
     }
 }
 
-/// As many names as fit on a line.
+/// The number of names that fit on a line.
 const SHOWN: usize = 5;
 
 fn lists(lists: &[(&str, &Vec<String>)]) -> String {
@@ -80,7 +80,7 @@ fn lists(lists: &[(&str, &Vec<String>)]) -> String {
     parts.join("; ")
 }
 
-/// All but what was left out.
+/// Everything except what was left out.
 impl fmt::Display for AufsChanges {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&lists(&[

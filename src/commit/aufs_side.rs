@@ -1,7 +1,8 @@
-//! The aufs side as it was converted, and what became of it since.
+//! The aufs side as it was converted, and the changes to it since.
 //!
-//! A rollback goes back to it, and `commit` removes it: the first must not end on something that is gone, and the second must
-//! not take what the conversion never had, be it of a Docker that ran on aufs since or of a layer that was left out.
+//! A rollback returns to it, and `commit` removes it. The rollback must not end on something that is gone, and `commit`
+//! must not remove what the conversion never had, whether from a Docker that ran on aufs since or from a layer that was
+//! left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -20,7 +21,7 @@ use super::sums::{PARTS, changed_at, entry, object, objects, objects_in, sum_of,
 use crate::tree::escape;
 use crate::verify::BranchNow;
 
-/// How closely is looked.
+/// How closely the side is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
     /// Whether all branches are there, and the stores' bytes.
@@ -29,49 +30,50 @@ pub enum Depth {
     Entries,
 }
 
-/// What the conversion found when it read the branches, that is to be noted.
+/// What the conversion found when it read the branches, to be recorded.
 #[derive(Clone, Debug, Default)]
 pub struct BranchesRead {
-    /// Names in the branches that a whiteout beside them hides, by paths relative to the root.
+    /// Names in the branches that a whiteout beside them hides, as paths relative to the root.
     pub hidden: BTreeSet<String>,
-    /// Whether branches were written to after the devices were written from them, behind their times of modification: that is in no device.
+    /// Whether branches were written to after the devices were written from them, without a change of modification
+    /// times: no device has those changes.
     pub is_written_since: bool,
 }
 
-/// In the place of a digest of times: what the branches have had not been read when they were converted.
+/// Stored instead of a digest of times if the branches were written to after they had been read for the conversion.
 const UNREAD: &str = "written to while the conversion was interrupted";
 
 /// The aufs side as it was converted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AufsSide {
-    /// A digest of the entries of each branch that was converted, by the branch's name.
+    /// A digest of the entries of each converted branch, by branch name.
     branches: BTreeMap<String, String>,
     /// Digests of the parent lists.
     lists: BTreeMap<String, String>,
-    /// Digests of the image store's objects: of a layer's or mount's directory, or of a file.
+    /// Digests of the objects in the image store: of a layer's or mount's directory, or of a file.
     store: BTreeMap<String, String>,
-    /// What else there was in `aufs`, by paths relative to the root.
+    /// Everything else in `aufs` that has data, as paths relative to the root.
     others: BTreeSet<String>,
-    /// Names in the branches that a whiteout beside them hides, with all below them, so that no device has them; by paths relative to the
-    /// root. Earlier versions did not note them.
+    /// Names in the branches that a whiteout beside them hides, with everything below them, so that no device has them;
+    /// as paths relative to the root. Earlier versions did not record them.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     hidden: BTreeSet<String>,
-    /// Images by their names. Earlier versions did not note them.
+    /// Images by name. Earlier versions did not record them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     names: Option<BTreeMap<String, String>>,
-    /// The digest of [`times`](Self::times) when it was converted. Earlier versions did not note it.
+    /// The digest of [`times`](Self::times) at the conversion. Earlier versions did not record it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     times: Option<String>,
 }
 
-/// Names of images, in an image store.
+/// The file of image names in an image store.
 const IMAGE_NAMES: &str = "repositories.json";
-/// The parts of an image store that Docker changes: all else is named by its own digest.
+/// The parts of an image store that Docker changes: everything else is named by its own digest.
 const CHANGING: [&str; 2] = [IMAGE_NAMES, "distribution/"];
 
 impl AufsSide {
-    /// Takes down what `root` has. `store` is the copy of its image store that was made, `layers` are the converted ones, `read` is what
-    /// was found in them.
+    /// Records the aufs side in `root`. `store` is the copy that was made of its image store, `layers` are the
+    /// converted layers, `read` is what was found in them.
     pub(super) fn of(
         root: &Path,
         store: &Path,
@@ -79,7 +81,7 @@ impl AufsSide {
         read: &BranchesRead,
     ) -> Result<Self, Error> {
         let diff = root.join("aufs/diff");
-        // Sorted by name, as the digest of all times wants it.
+        // Sorted by name, as the digest of all times requires.
         let sums: BTreeMap<String, [String; 2]> = names_in(&diff)?
             .into_par_iter()
             .filter(|name| layers.contains(name))
@@ -110,7 +112,7 @@ impl AufsSide {
         Ok(side)
     }
 
-    /// What became of it.
+    /// What has changed since.
     pub(super) fn changes(&self, root: &Path, depth: Depth) -> Result<AufsChanges, Error> {
         let mut changes = AufsChanges::default();
         self.branches(root, depth, &mut changes);
@@ -131,8 +133,8 @@ impl AufsSide {
         Ok(changes)
     }
 
-    /// A digest of when each entry of each branch was last changed, by the time that nobody can set. A write shows in it whatever it
-    /// changed, be it an xattr or bytes whose time of modification was set back; a copy of the branch has times of its own.
+    /// A digest of the change time of each entry in each branch; nobody can set that time. It reveals every write, even
+    /// of an xattr or of bytes whose modification time was set back, and a copy of the branch has its own times.
     pub(super) fn times(&self, root: &Path) -> String {
         let names: Vec<&String> = self.branches.keys().collect();
         let sums: Vec<String> = names
@@ -146,12 +148,13 @@ impl AufsSide {
         times_of(sums.iter().map(String::as_str))
     }
 
-    /// What [`times`](Self::times) was when it was converted.
+    /// The value of [`times`](Self::times) at the conversion.
     pub(super) fn times_then(&self) -> Option<&str> {
         self.times.as_deref()
     }
 
-    /// What became of the images' names, in a file that is not what was converted. One that is gone altogether is told as such.
+    /// Adds the changes to the image names, from a file that differs from what was converted. A file that is gone
+    /// altogether is reported as missing.
     fn names(&self, root: &Path, changes: &mut AufsChanges) -> Result<(), Error> {
         let read = |store: &str| read_regular(&root.join(store).join(IMAGE_NAMES));
         let copy = read("image/devicemapper")?;
@@ -193,7 +196,7 @@ impl AufsSide {
         }
     }
 
-    /// What became of one branch, by all its entries.
+    /// The state of one branch, by all its entries.
     pub(super) fn branch(&self, root: &Path, name: &str) -> BranchNow {
         let before = self.branches.get(name);
         before.map_or(BranchNow::Unknown, |before| {
@@ -201,8 +204,8 @@ impl AufsSide {
         })
     }
 
-    /// Whether something beside the converted branches, by its path relative to the root, is what it was when the root was converted, or had
-    /// data and was left out.
+    /// Whether something beside the converted branches, given as a path relative to the root, is as it was when the
+    /// root was converted, or had data and was left out.
     pub(super) fn is_as_it_was(&self, root: &Path, path: &str) -> bool {
         let list = path.strip_prefix("aufs/layers/");
         let before = list.and_then(|name| self.lists.get(name));
@@ -213,16 +216,16 @@ impl AufsSide {
         self.others.contains(path) || before.is_some_and(is_same_list)
     }
 
-    /// Whether what a copy of the image store has at a path, relative to it, is what was copied. What was not there then and is not
-    /// there now is.
+    /// Whether a path in a copy of the image store, relative to the copy, has what was copied there. `true` if nothing
+    /// was there then or now.
     pub(super) fn is_copied(&self, copy: &Path, inner: &Path) -> bool {
         let name = object(&inner.to_string_lossy());
         let now = objects_in(copy, Path::new(&name));
         now.is_ok_and(|now| now.get(&name) == self.store.get(&name))
     }
 
-    /// What else is in `aufs` and has data: no directory, or one with something in it that is none. Deep in the branches only if all their
-    /// entries are looked at.
+    /// Everything else in `aufs` that has data: a file, or a directory with a file somewhere in it. Looks deep into the
+    /// branches only if all their entries are compared.
     fn with_data(&self, root: &Path, depth: Depth) -> Result<BTreeSet<String>, Error> {
         let aufs = root.join("aufs");
         let mut found = BTreeSet::new();
@@ -241,7 +244,7 @@ impl AufsSide {
                 look(format!("aufs/diff/{name}"));
             }
         }
-        // A list without a branch names parents, and no more.
+        // A list without a branch names parents, and nothing more.
         let is_list = |name: &str| {
             let id = name.strip_suffix("-init").unwrap_or(name);
             self.branches.contains_key(name) || is_digest(id)
@@ -261,7 +264,7 @@ impl AufsSide {
         Ok(found)
     }
 
-    /// What has data in the converted branches by a name that aufs shows nowhere.
+    /// Names with data in the converted branches that aufs shows nowhere.
     fn hidden_in_branches(&self, diff: &Path, depth: Depth) -> BTreeSet<String> {
         let looked: Vec<(&String, Vec<String>, Vec<PseudoLink>)> = self
             .branches
@@ -345,7 +348,7 @@ fn entries_of(branch: &Path) -> String {
     sum_of(branch, entry)
 }
 
-/// The same, and the digest of the branch's times of change, in one walk.
+/// Digests of the entries and of the change times of a branch, in one walk.
 fn entries_and_times_of(branch: &Path) -> [String; 2] {
     sums_of(branch, |[entries, times], path, meta| {
         entry(entries, path, meta);

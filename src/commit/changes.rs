@@ -1,8 +1,8 @@
-//! Whether Docker has used the new root since it was made, and what of that a rollback would lose.
+//! The changes that Docker has made on the converted root, and which of them a rollback would lose.
 //!
-//! Docker notes every device that it makes or removes in `devicemapper/metadata`, and every start of a container in that
-//! container's config. What the conversion wrote there is recorded by digest, and compared later. The same record tells
-//! damage: other bytes in a file that nobody wrote since.
+//! Docker records every device that it creates or removes in `devicemapper/metadata`, and every start of a container in
+//! that container's config. The conversion stores digests of what it wrote there, for later comparison. The same
+//! digests reveal damage: a file whose bytes differ although nobody has written to it since.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -28,47 +28,45 @@ use crate::shell::word;
 use crate::staging::STAGE_NAME;
 use crate::tree::{escape, shown};
 
-// 16 MiB
-
-/// What Docker did since. Empty when nothing shows.
+/// What Docker did since. Empty if there is no sign of anything.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Changes {
-    /// Whether the pool's transaction id is another, or its devices are.
+    /// Whether the pool's transaction id or its set of devices differs.
     pub transactions: bool,
-    /// Layers of images and containers that are new.
+    /// New layers of images and containers.
     pub new_devices: Vec<String>,
-    /// Layers that were removed.
+    /// Removed layers.
     pub removed_devices: Vec<String>,
     /// Whether the pool's data was written to.
     pub pool_data: bool,
-    /// Objects of the image store that are new, by paths in it.
+    /// New objects in the image store, as paths relative to it.
     pub new_objects: Vec<String>,
     /// Whether names of images changed.
     pub image_names: bool,
-    /// Which, if that can be told.
+    /// The changed names, if they can be determined.
     pub images: ImageNames,
-    /// Images that were removed, by the beginnings of their ids.
+    /// Removed images, by the beginnings of their ids.
     pub removed_images: Vec<String>,
-    /// Containers that are new.
+    /// New containers.
     pub new_containers: Vec<String>,
     /// Containers that were started or changed.
     pub changed_containers: Vec<String>,
-    /// Containers that were removed.
+    /// Removed containers.
     pub removed_containers: Vec<String>,
 }
 
 impl Changes {
-    /// Whether there are none.
+    /// Whether there are no changes.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 }
 
 impl Changes {
-    /// Whether going back loses something of them: what was removed is on the aufs side still.
+    /// Whether going back loses any of the changes: what was removed is still on the aufs side.
     pub fn loses_by_going_back(&self) -> bool {
         let names = &self.images;
-        // Which names, it may be that nothing tells.
+        // The names may be unknown.
         let are_new = self.image_names
             && (*names == ImageNames::default()
                 || !names.new.is_empty()
@@ -84,7 +82,8 @@ impl Changes {
         !rest.is_empty()
     }
 
-    /// Of these what the aufs side still has: images, names of images and what they led to, and containers.
+    /// The changes that remove what the aufs side still has: images, image names and their previous targets, and
+    /// containers.
     #[must_use]
     pub fn removed(&self) -> Self {
         let images = ImageNames {
@@ -101,7 +100,7 @@ impl Changes {
     }
 }
 
-/// As many names as fit on a line.
+/// The number of names that fit on a line.
 const SHOWN: usize = 5;
 
 impl fmt::Display for Changes {
@@ -146,7 +145,7 @@ impl fmt::Display for Changes {
 }
 
 impl FileDigests {
-    /// Takes down what is staged.
+    /// Records what is staged.
     pub(super) fn of(parts: &Parts<'_>) -> Result<Self, Error> {
         let mut written = Self {
             files: driver_files(parts.home, parts.image)?,
@@ -165,7 +164,7 @@ impl FileDigests {
         Ok(written)
     }
 
-    /// Compares with what there is now.
+    /// Compares with the present state.
     pub(super) fn changes(&self, at: &Whereabouts) -> Result<Changes, Error> {
         let (home, image) = (&at.home.path, &at.image.path);
         let now = driver_files(home, image)?;
@@ -180,7 +179,7 @@ impl FileDigests {
             }
             let same = found.is_some_and(|found| found.sha256 == noted.sha256);
             match name {
-                // Gone, they tell of no work.
+                // If they are missing, that is no sign of work.
                 TRANSACTION_FILE | DEVICE_SET_FILE => {
                     changes.transactions |= found.is_some() && !same;
                 }
@@ -206,7 +205,7 @@ impl FileDigests {
         Ok(changes)
     }
 
-    /// The names that changed: the aufs side still has those that the conversion copied.
+    /// The names that changed: the aufs side still has the names that the conversion copied.
     fn image_names(&self, root: &Path, image: &Path) -> Result<Option<ImageNames>, Error> {
         let before = root.join("image/aufs").join(IMAGE_NAMES);
         let copied = self.files.get(&format!("image/devicemapper/{IMAGE_NAMES}"));
@@ -222,8 +221,8 @@ impl FileDigests {
         })
     }
 
-    /// Files that are not what the conversion wrote although nobody wrote them since, a text each. Docker replaces its files, so
-    /// that what it wrote has a time of its own; a disk that loses bytes leaves the time as it was.
+    /// Files that differ from what the conversion wrote although nobody wrote them since, as one text each. Docker
+    /// replaces its files, so a file that it wrote has a new time; a disk that loses bytes leaves the time as it was.
     pub(super) fn damage(&self, root: &Path) -> Result<Vec<String>, Error> {
         let mut damaged = Vec::new();
         for (path, was) in self.files.iter().chain(&self.configs) {
@@ -239,7 +238,7 @@ impl FileDigests {
                 Some(found) if found.sha256 != was.sha256 => {
                     damaged.extend(config::doubt(root, path)?);
                 }
-                // Docker never removes these two, and a config only with all that a container has.
+                // Docker never removes these two files, and it removes a config only with the rest of the container.
                 None if matches!(name, TRANSACTION_FILE | DEVICE_SET_FILE)
                     || is_config(path) && directory_of(&at).is_dir() =>
                 {
@@ -251,7 +250,7 @@ impl FileDigests {
         Ok(damaged)
     }
 
-    /// Containers whose directory alone is gone: `docker rm` takes the record in the image store too.
+    /// Containers of which only the directory is gone: `docker rm` removes the record in the image store too.
     pub(super) fn lost_containers(&self, root: &Path) -> Result<Vec<String>, Error> {
         let now = containers_in(root)?;
         let mounts = root.join("image/devicemapper/layerdb/mounts");
@@ -280,19 +279,19 @@ impl FileDigests {
         self.files.keys().all(is_driver_file) && self.configs.keys().all(|path| is_config(path))
     }
 
-    /// Whether the conversion wrote a file of this name into the driver's notes.
+    /// Whether the conversion wrote a file of this name into the driver's metadata directory.
     pub(super) fn is_driver_file(&self, name: &str) -> bool {
         let path = format!("devicemapper/metadata/{name}");
         self.files.contains_key(&path)
     }
 
-    /// When the conversion wrote a file of the driver's notes, in seconds since 1970.
+    /// When the conversion wrote a file in the driver's metadata directory, in seconds since 1970.
     pub(super) fn note_written_at(&self, name: &str) -> Option<i64> {
         let noted = self.files.get(&format!("devicemapper/metadata/{name}"))?;
         Some(noted.modified.0)
     }
 
-    /// Whether a config that was replaced became these bytes.
+    /// Whether `bytes` are what the conversion wrote in place of a config.
     pub(super) fn is_config(&self, path: &str, bytes: &[u8]) -> bool {
         let digest = format!("{:x}", Sha256::digest(bytes));
         self.configs
@@ -300,7 +299,7 @@ impl FileDigests {
             .is_none_or(|noted| noted.sha256 == digest)
     }
 
-    /// As long as not all is in place, Docker may have run with aufs, too, and what it did there is not lost.
+    /// While not everything is in place, Docker may also have run with aufs, and what it did there is not lost.
     fn containers(&self, at: &Whereabouts, changes: &mut Changes) -> Result<(), Error> {
         let root = &*at.root;
         let now = containers_in(root)?;
@@ -329,7 +328,7 @@ impl FileDigests {
         Ok(())
     }
 
-    /// Whether a config in place is the one that was replaced: a rollback was killed when it had moved that back.
+    /// Whether a config in place is the one that was replaced: a rollback was killed after it had moved that back.
     fn is_original(&self, root: &Path, path: &str) -> Result<bool, Error> {
         let bytes = read_regular(&root.join(path))?;
         let edited = bytes.and_then(|bytes| config_with_driver(&bytes, DRIVER).ok().flatten());
@@ -351,7 +350,7 @@ fn driver_files(home: &Path, image: &Path) -> Result<BTreeMap<String, FileDigest
     let mut files = BTreeMap::new();
     let notes = home.join("metadata");
     for name in names_in(&notes)? {
-        // Docker's own scratch files.
+        // Docker's own temporary files.
         if name.starts_with('.') {
             continue;
         }
@@ -365,14 +364,14 @@ fn driver_files(home: &Path, image: &Path) -> Result<BTreeMap<String, FileDigest
     Ok(files)
 }
 
-/// All names there were, as far as the aufs side tells.
+/// All previous image names, as far as the aufs side has them.
 fn all_image_names(root: &Path) -> Result<Vec<String>, Error> {
     let before = read_regular(&root.join("image/aufs").join(IMAGE_NAMES))?;
     let names = before.and_then(|before| ImageNames::between(&before, b"{}"));
     Ok(names.map_or_else(Vec::new, |names| names.removed))
 }
 
-/// Images whose configs the aufs side has still, and the devicemapper side not.
+/// Images whose configs the aufs side still has and the devicemapper side lacks.
 fn removed_images(at: &Whereabouts) -> Result<Vec<String>, Error> {
     if !at.image.is_in_place {
         return Ok(Vec::new());
@@ -386,14 +385,14 @@ fn removed_images(at: &Whereabouts) -> Result<Vec<String>, Error> {
     Ok(gone.map(|id| id.chars().take(12).collect()).collect())
 }
 
-/// The containers of a root, without what this tool keeps beside them.
+/// The containers of a root, without this tool's directory beside them.
 fn containers_in(root: &Path) -> Result<BTreeSet<String>, Error> {
     let mut names = names_in(&root.join("containers"))?;
     names.remove(STAGE_NAME);
     Ok(names)
 }
 
-/// What there is to note of a regular file; `None` for anything else.
+/// The digest record of a regular file; `None` for anything else.
 fn note(path: &Path) -> Result<Option<FileDigest>, Error> {
     let Some(file) = open_regular(path)? else {
         return Ok(None);
@@ -407,7 +406,8 @@ fn note(path: &Path) -> Result<Option<FileDigest>, Error> {
     }))
 }
 
-/// A container's name if it can be found, of one that is gone in what is kept of it, or the beginning of its id.
+/// A container's name, or the beginning of its id if the name cannot be found. If the container is gone, the kept
+/// originals are searched.
 fn container_name(root: &Path, id: &String) -> String {
     let kept =
         [root.join(STAGE_NAME), second_place::place(root)].map(|place| place.join("originals"));
@@ -415,7 +415,7 @@ fn container_name(root: &Path, id: &String) -> String {
     name.unwrap_or_else(|| id.chars().take(12).collect())
 }
 
-/// Whether a container is of the driver that was converted to. What cannot be told may be.
+/// Whether a container uses the driver that was converted to. `true` if unknown.
 fn is_devicemappers(root: &Path, id: &str) -> bool {
     #[derive(Deserialize)]
     struct Config {
@@ -428,7 +428,7 @@ fn is_devicemappers(root: &Path, id: &str) -> bool {
     config.driver.is_none_or(|driver| driver == DRIVER)
 }
 
-/// The name in a container's config below a directory.
+/// The name in a container's config below `top`.
 fn name_in(top: &Path, id: &String) -> Option<String> {
     #[derive(Deserialize)]
     struct Config {

@@ -1,6 +1,7 @@
-//! What stays of a conversion when its aufs side is gone: by which version it was made, and on which proof the other copy went.
+//! The record that outlasts a conversion whose aufs side is gone: which version made it, and on which proof the other
+//! copy was removed.
 //!
-//! It lies beside the staging directory, which goes. Docker takes no notice of a file of that name.
+//! It is stored beside the staging directory, which is removed. Docker ignores a file of that name.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -24,27 +25,28 @@ use crate::verify::LayerDamage;
 /// The record's name in the Docker root.
 const FILE: &str = ".aufs2dm.json";
 
-/// Where it is written, in the staging directory.
+/// The name under which it is first written, in the staging directory.
 pub(super) const NEW_FILE: &str = "committed.json";
 
 /// A conversion whose aufs side was removed. Times are in seconds since 1970.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommitRecord {
-    /// The version of the tool that began it.
+    /// The version of the tool that started it.
     pub tool: String,
-    /// When it was begun.
+    /// When it was started.
     pub begun_at: u64,
-    /// When the result was in place.
+    /// When the result was moved into place.
     pub switched_at: Option<u64>,
-    /// The proof.
+    /// The verification that proved it.
     pub verified: Option<VerificationRecord>,
-    /// What was ordered, in the words of whoever did; it tells where the pool is. Earlier versions did not note it.
+    /// The options, as their recorder stored them; they include the location of the pool. Earlier versions did not
+    /// record them.
     #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     pub order: serde_json::Value,
-    /// Layers that were not what Docker once unpacked before they were converted.
+    /// Layers that already differed from what Docker had unpacked before they were converted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub damaged: Vec<LayerDamage>,
-    /// The image store of aufs when it went.
+    /// The image store of aufs at its removal.
     #[serde(flatten)]
     pub store_of_aufs: StoreOfAufs,
     /// When the aufs side was removed.
@@ -52,13 +54,13 @@ pub struct CommitRecord {
 }
 
 impl CommitRecord {
-    /// The record in a root, if there is one that can be read.
+    /// The record in a root, if there is a readable one.
     pub fn read(root: &Path) -> Option<Self> {
         let bytes = read_regular(&root.join(FILE)).ok().flatten()?;
         serde_json::from_slice(&bytes).ok()
     }
 
-    /// Makes sure that nothing is in its place but a record.
+    /// Checks that its place is free or taken by such a record.
     ///
     /// # Errors
     ///
@@ -95,11 +97,11 @@ impl CommitRecord {
         }
     }
 
-    /// Durable on return.
+    /// Writes the record; durable on return.
     pub(super) fn write(&self, root: &Path, stage: &Path) -> Result<(), Error> {
         let text = serde_json::to_string_pretty(self).expect("records have text keys only");
         let (new, path) = (stage.join(NEW_FILE), root.join(FILE));
-        // Closed to others like all in the staging directory; one that a kill has torn is written anew.
+        // Closed to others like everything in the staging directory; a file that was torn by a kill is rewritten.
         let mut file = OpenOptions::new()
             .write(true)
             .create(true)
@@ -115,7 +117,7 @@ impl CommitRecord {
         sync_directory(root)
     }
 
-    /// What there is to say of the root, with what can be done still.
+    /// The root's state in words, with the commands that are still possible.
     pub fn meaning(&self, root: &Path) -> String {
         format!(
             "was converted by aufs2dm {}, and committed on {}: the aufs side is gone, and there is no way back; Docker uses the devicemapper side, `{}` shows it, `{}` checks it",

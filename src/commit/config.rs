@@ -1,4 +1,4 @@
-//! A container's config that was written since the conversion: whether Docker may have written it.
+//! Checks on a container's config that was written since the conversion: whether Docker may have written it.
 
 use std::path::{Path, PathBuf};
 
@@ -14,11 +14,12 @@ use crate::shell::word;
 use crate::staging::STAGE_NAME;
 use crate::tree::{escape, shown};
 
-/// The driver that the containers' configs were given.
+/// The driver in the containers' converted configs.
 pub(super) const DRIVER: &str = "devicemapper";
 
-/// What Docker writes into every config, and never changes but for name, state and networks. Without it a daemon does not load the container,
-/// or ends at once. Source: moby v20.10 `container/container.go`, `FromDisk`, `daemon/container.go`, `load`, and `daemon/daemon.go`, `restore`.
+/// The members that Docker writes into every config and never changes, except for name, state and networks. Without
+/// them, a daemon does not load the container, or exits at once. Source: moby v20.10 `container/container.go`,
+/// `FromDisk`, `daemon/container.go`, `load`, and `daemon/daemon.go`, `restore`.
 #[derive(Deserialize)]
 struct Config {
     #[serde(rename = "ID")]
@@ -35,14 +36,14 @@ struct Config {
     _networks: Map<String, Value>,
     #[serde(rename = "StreamConfig", default)]
     _streams: Map<String, Value>,
-    /// Of configs before Docker 1.7 there are none.
+    /// Absent from configs before Docker 1.7.
     #[serde(rename = "MountPoints")]
     mounts: Option<Map<String, Value>>,
     #[serde(flatten)]
     others: Map<String, Value>,
 }
 
-/// The others of [`Config`].
+/// The members of [`Config`] other than `others`.
 const MEMBERS: [&str; 8] = [
     "ID",
     "Name",
@@ -54,16 +55,17 @@ const MEMBERS: [&str; 8] = [
     "MountPoints",
 ];
 
-/// Members that are never changed. A later release adds `OS` and others.
+/// Members that never change. A later release adds `OS` and others.
 const FIXED: [&str; 6] = ["Created", "Path", "Args", "Image", "OS", "Managed"];
 
-/// Settings that every release writes, whatever else it leaves out or adds.
+/// Settings that every release writes, whatever else it omits or adds.
 const ALWAYS: [&str; 5] = ["Cmd", "Entrypoint", "Env", "Labels", "User"];
 
-/// What comes of a config that is none.
+/// The consequence of an invalid config.
 const NOT_LOADED: &str = ", so Docker does not load it";
 
-/// What shows that a `config.v2.json`, by its path in the root, was not written by Docker, if something does.
+/// The reason to believe that a `config.v2.json`, given by its path in the root, was not written by Docker, if there is
+/// one.
 pub(super) fn doubt(root: &Path, inner: &str) -> Result<Option<String>, Error> {
     let at = root.join(inner);
     if at.file_name().is_none_or(|name| name != "config.v2.json") {
@@ -93,8 +95,9 @@ pub(super) fn doubt(root: &Path, inner: &str) -> Result<Option<String>, Error> {
     Ok(Some(format!("{at}: {why}{}", kept.unwrap_or_default())))
 }
 
-/// That another container has its name, if so, which it had not when it was converted: of the two a daemon loads one. Source: moby v20.10
-/// `daemon/names.go`, `registerName`. One that is being removed may have lost its name already.
+/// The message that another container has its name, if so, unless it already had that name when it was converted: a
+/// daemon loads only one of the two. Source: moby v20.10 `daemon/names.go`, `registerName`. A container that is being
+/// removed may have lost its name already.
 fn name_taken(root: &Path, inner: &str, now: &Config) -> Result<Option<String>, Error> {
     let before = original(root, inner)?;
     if now.is_going() || before.is_some_and(|before| before.name == now.name) {
@@ -124,7 +127,8 @@ impl Config {
         is("Dead") || is("RemovalInProgress")
     }
 
-    /// A member by a name that Docker does not write and its decoder takes for one that it does, without regard to case.
+    /// A member under a name that Docker does not write, but that its decoder, which ignores case, takes for one that
+    /// it does.
     fn look_alike(&self) -> Option<&str> {
         let mut others = self.others.keys();
         let is_known = |name: &String| {
@@ -161,9 +165,10 @@ fn contradiction(root: &Path, inner: &str, now: &Config) -> Result<Option<String
     Ok(before.and_then(|before| change(&before, now)))
 }
 
-/// What is otherwise than in the config that was replaced, and Docker does not change.
+/// The first difference from the replaced config in a member that Docker does not change.
 fn change(before: &Config, now: &Config) -> Option<String> {
-    // A daemon that loads it makes one up (moby v20.10 `daemon/names.go`, `registerName`), as for one that had none before.
+    // A daemon that loads it makes up a name (moby v20.10 `daemon/names.go`, `registerName`), as for a container that
+    // had none before.
     if now.name.is_empty() && !before.name.is_empty() {
         return Some(
             "has no name for the container, which it had when it was converted".to_owned(),
@@ -192,7 +197,8 @@ fn change(before: &Config, now: &Config) -> Option<String> {
         })
 }
 
-/// Whether a member is as it was. Releases write what is empty in several ways, and not all write the same members.
+/// Whether a member is unchanged. Releases write empty values in several ways, and not all of them write the same
+/// members.
 fn is_kept(before: Option<&Value>, now: Option<&Value>, must_stay: bool) -> bool {
     match (before, now) {
         (Some(before), Some(now)) => before == now || is_empty(before) && is_empty(now),
@@ -211,7 +217,8 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// Whether a mount point is of the same volume, or of the same directory of the host. Where a volume lies Docker finds out anew.
+/// Whether a mount point refers to the same volume, or to the same directory of the host. Docker looks up a volume's
+/// location anew.
 fn is_same_mount(before: &Value, now: &Value) -> bool {
     let member = |of: &Value, name: &str| of.get(name).cloned().unwrap_or_default();
     let is_volume = !is_empty(&member(before, "Name"));
@@ -219,13 +226,13 @@ fn is_same_mount(before: &Value, now: &Value) -> bool {
     member(before, name) == member(now, name)
 }
 
-/// The config that was replaced, if it is kept and one that Docker loads.
+/// The config that was replaced, if it is kept and Docker can load it.
 fn original(root: &Path, inner: &str) -> Result<Option<Config>, Error> {
     let kept = kept(root, inner)?;
     Ok(kept.and_then(|(_, text)| serde_json::from_slice(&text).ok()))
 }
 
-/// Where it is kept, and its bytes.
+/// The path and bytes of the config that was replaced.
 fn kept(root: &Path, inner: &str) -> Result<Option<(PathBuf, Vec<u8>)>, Error> {
     for place in [root.join(STAGE_NAME), second_place::place(root)] {
         let path = place.join("originals").join(inner);

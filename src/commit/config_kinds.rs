@@ -1,7 +1,7 @@
-//! Of which kind the members of a container's config are: a daemon does not load one that has another.
+//! The kinds of the members in a container's config: a daemon does not load a config with a member of another kind.
 //!
-//! Source: moby v20.10 `container/container.go`, `Container`, `container/container_unix.go`, `container/state.go`, `State`, and
-//! `api/types/container/config.go`, `Config`; Go 1.15 `encoding/json`: `null` is taken for any.
+//! Source: moby v20.10 `container/container.go`, `Container`, `container/container_unix.go`, `container/state.go`,
+//! `State`, and `api/types/container/config.go`, `Config`; Go 1.15 `encoding/json`: `null` is accepted for any kind.
 
 use serde_json::{Map, Value};
 
@@ -17,7 +17,7 @@ enum Kind {
     Truth,
     Number,
     List,
-    /// A command: a list of texts or one text.
+    /// A command: a list of texts, or one text.
     Words,
     Object,
 }
@@ -50,7 +50,7 @@ const TOP: [(&str, Kind); 24] = [
     ("NetworkSettings", Object),
 ];
 
-/// Those of its `Config`.
+/// The members of its `Config`.
 const SETTINGS: [(&str, Kind); 24] = [
     ("Hostname", Text),
     ("Domainname", Text),
@@ -78,7 +78,7 @@ const SETTINGS: [(&str, Kind); 24] = [
     ("Shell", Words),
 ];
 
-/// Those of its `State`.
+/// The members of its `State`.
 const STATE: [(&str, Kind); 13] = [
     ("Running", Truth),
     ("Paused", Truth),
@@ -95,7 +95,7 @@ const STATE: [(&str, Kind); 13] = [
     ("Removed", Truth),
 ];
 
-/// The first member that is of another kind than Docker's decoder takes, with what it takes.
+/// The first member of a kind that Docker's decoder does not accept, with the kind that it accepts.
 pub(super) fn other_kind(
     top: &Map<String, Value>,
     settings: &Map<String, Value>,

@@ -1,8 +1,8 @@
-//! Where containers' configs are in a root.
+//! The paths of containers' configs in a root.
 
 use crate::docker::ContainerId;
 
-/// The files of a container that name its driver.
+/// The files of a container that contain the name of its driver.
 pub(super) const CONFIGS: [&str; 2] = ["config.v2.json", "config.json"];
 
 /// The container's directory of `containers/<id>/<config>`; `None` for any other path.
@@ -13,7 +13,7 @@ pub(super) fn directory_of_config(path: &str) -> Option<&str> {
     is_config.then_some(directory)
 }
 
-/// Whether a container can have such an id.
+/// Whether `id` is a valid container id.
 pub(super) fn is_container(id: &str) -> bool {
     ContainerId::parse(id.as_bytes()).is_ok()
 }

@@ -1,9 +1,9 @@
-//! What came to the devicemapper side since it is in place and shows in no file that names devices or containers: data that was
-//! written to the pool, and objects of the image store.
+//! Content that was added to the devicemapper side since it was put in place, and that shows in no file that lists
+//! devices or containers: data written to the pool, and objects in the image store.
 //!
-//! The pool's metadata does not count: a kernel that merely activates a pool writes there, and what it holds of devices shows in the
-//! driver's files. Data in loop files is written with every byte that a container writes. What is written in place to a block device
-//! shows nowhere.
+//! The pool's metadata does not count: a kernel that merely activates a pool writes there, and what it holds about
+//! devices shows in the driver's files. Data in loop files is written with every byte that a container writes. Data
+//! written in place to a block device shows nowhere.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -16,26 +16,27 @@ use walkdir::WalkDir;
 use super::aufs_side::AufsSide;
 use super::error::Error;
 
-/// The pool's data in the driver's home, where it is in a loop file.
+/// The pool's data file in the driver's home, if the pool is in loop files.
 const DATA: &str = "devicemapper/data";
 
-/// What of an image store holds nothing that is missed: where layers came from, what was not finished, and names, which count apart.
+/// The parts of an image store without content worth keeping: the origins of layers, unfinished downloads, and names,
+/// which are counted separately.
 const WITHOUT_CONTENT: [&str; 3] = ["distribution/", "layerdb/tmp/", "repositories.json"];
 
-/// Docker's scratch files, in whatever directory.
+/// The prefix of Docker's temporary files, in any directory.
 const SCRATCH: &str = ".tmp";
 
-/// The pool's data as they were moved in place.
+/// The pool's data file as it was moved into place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PoolData {
     bytes: u64,
-    /// When it was last written, in seconds since 1970 and nanoseconds. The change time is left out: another mode or a second name is no
-    /// content, and a copy of the root has times of its own.
+    /// When it was last written, in seconds since 1970 and nanoseconds. The change time is left out: another mode or a
+    /// second name is not content, and a copy of the root has its own times.
     modified: (i64, i64),
 }
 
 impl PoolData {
-    /// What lies in the driver's `home`; `None` where the pool is elsewhere.
+    /// The data file in the driver's `home`; `None` if the pool is elsewhere.
     pub(super) fn of(home: &Path) -> Result<Option<Self>, Error> {
         let path = home.join(DATA);
         let meta = match path.symlink_metadata() {
@@ -48,7 +49,7 @@ impl PoolData {
         }))
     }
 
-    /// Whether it was written to since. What is gone holds nothing.
+    /// Whether it was written to since. A missing file holds nothing.
     pub(super) fn is_written_in(&self, home: &Path) -> Result<bool, Error> {
         Ok(Self::of(home)?.is_some_and(|now| now != *self))
     }
@@ -61,8 +62,8 @@ fn is_absent(error: &io::Error) -> bool {
     )
 }
 
-/// Objects that the image store of the devices, `store`, has, and the aufs side has not and had not. What is gone or damaged there is
-/// no content that going back loses.
+/// Objects in the devices' image store, `store`, that the aufs side does not have and did not have. Objects that are
+/// missing or damaged there are not content that going back loses.
 pub(super) fn new_objects(
     (root, store): (&Path, &Path),
     aufs: Option<&AufsSide>,
@@ -76,7 +77,8 @@ pub(super) fn new_objects(
     Ok(objects.into_iter().collect())
 }
 
-/// The same by files, as paths in the image store, and with those that hold nothing that is missed if they are Docker's.
+/// The same as files, given as paths in the image store, including files without content worth keeping if they are
+/// Docker's.
 pub(super) fn new_files(
     (root, store): (&Path, &Path),
     aufs: Option<&AufsSide>,
@@ -107,7 +109,7 @@ fn is_without_content(inner: &Path) -> bool {
     name.starts_with(SCRATCH) || WITHOUT_CONTENT.iter().any(|part| path.starts_with(part))
 }
 
-/// A layer's files are one object.
+/// The object that a file belongs to: a layer's files are one object.
 fn object(inner: &str) -> String {
     let parts: Vec<&str> = inner.split('/').collect();
     match parts[..] {

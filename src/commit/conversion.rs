@@ -1,4 +1,4 @@
-//! A conversion that was begun, taken up by a later command: to go on with the move, to go back, or to do without the
+//! A conversion that was begun, as a later command takes it over: to continue the move, to go back, or to remove the
 //! aufs side.
 
 use std::collections::BTreeMap;
@@ -31,7 +31,7 @@ use crate::removal::Remainder;
 use crate::units::Bytes;
 use crate::verify::BranchNow;
 
-/// What Docker's devicemapper driver cannot do without: directories, and a file.
+/// The directories and the file that Docker's devicemapper driver requires.
 const IN_PLACE: [&str; 5] = [
     "devicemapper",
     "devicemapper/metadata",
@@ -51,8 +51,8 @@ pub struct Conversion {
 }
 
 impl Conversion {
-    /// Takes up the conversion in `root`; `None` if none was begun. [`RootLock`](super::stage::RootLock) must be held before anything is
-    /// changed.
+    /// Takes over the conversion in `root`; `None` if none was begun. [`RootLock`](super::stage::RootLock) must be held
+    /// before anything is changed.
     ///
     /// # Errors
     ///
@@ -69,12 +69,12 @@ impl Conversion {
         })
     }
 
-    /// What its journal tells.
+    /// The contents of its journal.
     pub fn story(&self) -> &JournalState {
         &self.story
     }
 
-    /// The Docker root that it is in.
+    /// The Docker root of the conversion.
     pub fn root(&self) -> &Path {
         &self.root
     }
@@ -92,8 +92,8 @@ impl Conversion {
         }
     }
 
-    /// What Docker did on the devicemapper side since it was staged. Of a move that was interrupted, forward or back, parts may have been
-    /// in place meanwhile, and Docker may have found them.
+    /// What Docker did on the devicemapper side since it was staged. If a move, forward or back, was interrupted, parts
+    /// may have been in place meanwhile, and Docker may have found them.
     ///
     /// # Errors
     ///
@@ -110,7 +110,7 @@ impl Conversion {
         switch::changes(switching, &at)
     }
 
-    /// Makes sure that nothing lies where the rest of an interrupted move comes: Docker makes what it does not find.
+    /// Checks that the places for the rest of an interrupted move are free: Docker creates what it does not find.
     ///
     /// # Errors
     ///
@@ -129,7 +129,8 @@ impl Conversion {
         })
     }
 
-    /// What became of the aufs side since it was converted; `None` where that was not noted, or nothing is in place.
+    /// The changes to the aufs side since it was converted; `None` if its state was not recorded, or nothing is in
+    /// place.
     ///
     /// # Errors
     ///
@@ -148,7 +149,7 @@ impl Conversion {
         }
     }
 
-    /// A digest of when each entry of the converted branches was last changed; `None` where they are not known, or are gone.
+    /// A digest of when each entry of the converted branches was last changed; `None` if they are unknown or gone.
     pub fn aufs_times(&self) -> Option<String> {
         let switching = self.story.switching.as_ref();
         let is_there = self.root.join("aufs/diff").is_dir();
@@ -156,19 +157,19 @@ impl Conversion {
         aufs.filter(|_| is_there).map(|aufs| aufs.times(&self.root))
     }
 
-    /// When the conversion was in place, in seconds since 1970.
+    /// When the result was moved into place, in seconds since 1970.
     pub fn switched_at(&self) -> Option<i64> {
         i64::try_from(self.story.switched_at?).ok()
     }
 
-    /// What [`aufs_times`](Self::aufs_times) was when the root was converted, where that was noted.
+    /// The value of [`aufs_times`](Self::aufs_times) when the root was converted, if it was recorded.
     pub fn aufs_times_then(&self) -> Option<&str> {
         let switching = self.story.switching.as_ref()?;
         switching.aufs.as_ref()?.times_then()
     }
 
-    /// The same of the latest time when the aufs side was known to be right: when a full verification found nothing against it, or when it
-    /// was converted.
+    /// The recorded value of [`aufs_times`](Self::aufs_times) when the aufs side was last known to be right: when a
+    /// full verification found nothing against it, or when it was converted.
     pub fn aufs_times_known(&self) -> Option<&str> {
         match &self.story.verified.of_aufs {
             Some(verified) => verified.aufs_times.as_deref(),
@@ -176,13 +177,13 @@ impl Conversion {
         }
     }
 
-    /// When the conversion wrote the driver's note of a layer's device, in seconds since 1970.
+    /// When the conversion wrote the driver's metadata file of a layer's device, in seconds since 1970.
     pub fn note_written_at(&self, id: &CacheId) -> Option<i64> {
         let switching = self.story.switching.as_ref()?;
         switching.written.note_written_at(id.as_str())
     }
 
-    /// What became of a branch since it was converted.
+    /// The state of a branch compared with the conversion.
     pub fn branch_now(&self, id: &CacheId) -> BranchNow {
         let switching = self.story.switching.as_ref();
         match switching.and_then(|one| one.aufs.as_ref()) {
@@ -191,7 +192,7 @@ impl Conversion {
         }
     }
 
-    /// Whether what the image store beside the devices has at a path, relative to the store, is what was copied there.
+    /// Whether a path in the image store beside the devices, relative to the store, has what was copied there.
     pub fn is_copied(&self, inner: &Path) -> bool {
         let switching = self.story.switching.as_ref();
         let aufs = switching.and_then(|one| one.aufs.as_ref());
@@ -199,7 +200,8 @@ impl Conversion {
         aufs.is_some_and(|aufs| aufs.is_copied(&copy, inner))
     }
 
-    /// Whether something beside the converted branches, by its path, is what it was when the root was converted, or was left out then.
+    /// Whether something beside the converted branches, given by its path, is as it was when the root was converted, or
+    /// was left out then.
     pub fn is_as_it_was(&self, path: &Path) -> bool {
         let switching = self.story.switching.as_ref();
         let aufs = switching.and_then(|one| one.aufs.as_ref());
@@ -207,7 +209,7 @@ impl Conversion {
         aufs.is_some_and(|aufs| aufs.is_as_it_was(&self.root, &inner.to_string_lossy()))
     }
 
-    /// Notes digests of devices that were found to be what aufs has: of their entries, and of their files' bytes.
+    /// Records digests of devices that were found to match aufs: of their entries, and of their files' bytes.
     ///
     /// # Errors
     ///
@@ -220,8 +222,9 @@ impl Conversion {
         Journal::reopen(&self.stage)?.append(&Record::Entries { devices, bytes })
     }
 
-    /// What of the conversion's own files is damaged, a text each: Docker's small files that differ from what was written although
-    /// nobody wrote them since, and the originals that a rollback brings back. Nothing before all is in place.
+    /// Damage to the conversion's own files, as one text each: Docker's small files that differ from what was written
+    /// although nobody wrote them since, and the originals that a rollback restores. Empty until everything is in
+    /// place.
     ///
     /// # Errors
     ///
@@ -238,8 +241,8 @@ impl Conversion {
         Ok(damaged)
     }
 
-    /// Containers of a converted root that lost their directories alone, a text each: a rollback has no place for their configs, and with
-    /// the stage the last copies would go.
+    /// Containers of a converted root of which only the directory is gone, as one text each: a rollback has no place
+    /// for their configs, and the last copies would go with the staging directory.
     ///
     /// # Errors
     ///
@@ -251,8 +254,8 @@ impl Conversion {
         }
     }
 
-    /// What of that a rollback would bring back, or would not since it is gone. Of a move that was interrupted, forward or back, what it has
-    /// still to bring back.
+    /// Damaged or missing originals that a rollback would restore. For an interrupted move, forward or back, these are
+    /// the ones that it has yet to restore.
     ///
     /// # Errors
     ///
@@ -289,7 +292,7 @@ impl Conversion {
         Ok(damaged)
     }
 
-    /// Makes sure that the devicemapper side lies where a journal says that it replaces the aufs side.
+    /// Checks that the devicemapper side is where the journal says that it replaces the aufs side.
     ///
     /// # Errors
     ///
@@ -314,8 +317,8 @@ impl Conversion {
         }
     }
 
-    /// Makes sure that what the journal has of `daemon.json` is what a conversion for this host writes there, and goes on with the
-    /// file where it is now. `options` are those by which Docker finds the pool that was ordered.
+    /// Checks that the journal's record of `daemon.json` is what a conversion for this host writes there, and makes
+    /// later steps use the file's present location. `options` are those by which Docker finds the requested pool.
     ///
     /// # Errors
     ///
@@ -328,19 +331,20 @@ impl Conversion {
         }
     }
 
-    /// Leaves `daemon.json` as it is, whatever is moved.
+    /// Leaves `daemon.json` as it is, whatever else is moved.
     pub fn leave_daemon_file(&mut self) {
         if let Some(switching) = &mut self.story.switching {
             switching.daemon = None;
         }
     }
 
-    /// Moves in place what an interrupted run had not yet moved.
+    /// Moves into place what an interrupted run had not moved yet.
     ///
     /// # Errors
     ///
-    /// As [`Stage::switch`](super::stage::Stage::switch). With [`Error::NotAlone`] all stays where it is, and with [`Error::StuckHalfWay`] what has been
-    /// moved, for Docker has worked there: nobody looks for that in the staging directory.
+    /// As for [`Stage::switch`](super::stage::Stage::switch). With [`Error::NotAlone`], everything stays where it is.
+    /// With [`Error::StuckHalfWay`], what was moved stays in place, because Docker has worked there: nobody would look
+    /// for that work in the staging directory.
     pub fn finish_switch(&self, alone: ExpectAlone<'_>) -> Result<(), Error> {
         let Some(switching) = &self.story.switching else {
             return Ok(());
@@ -358,7 +362,7 @@ impl Conversion {
         })
     }
 
-    /// Notes that what is in place was verified, and what came of it.
+    /// Records a verification of what is in place, and its result.
     ///
     /// # Errors
     ///
@@ -367,11 +371,12 @@ impl Conversion {
         Journal::reopen(&self.stage)?.append(&Record::Verified(verified))
     }
 
-    /// Moves all back. What is then left of the conversion lies in the staging directory.
+    /// Moves everything back. The rest of the conversion is in the staging directory afterwards.
     ///
     /// # Errors
     ///
-    /// [`Error::NotAlone`], [`Error::NotBegun`]: nothing has been changed. [`Error::TakingBack`]: it can be called again.
+    /// [`Error::NotAlone`], [`Error::NotBegun`]: nothing has been changed. [`Error::TakingBack`]: this function can be
+    /// called again.
     pub fn take_back(&self, alone: ExpectAlone<'_>) -> Result<SwitchUndo, Error> {
         alone().map_err(not_alone(&self.root, "rollback"))?;
         let taking_back = |cause| Error::TakingBack {
@@ -391,7 +396,7 @@ impl Conversion {
         Journal::reopen(&self.stage)
             .and_then(|journal| journal.append(&going_back))
             .map_err(|cause| match self.story.state {
-                // A run before this one may have moved something.
+                // An earlier run may have moved something.
                 State::Switching | State::RollingBack => taking_back(cause),
                 _ => Error::NotBegun {
                     root: self.root.clone(),
@@ -409,11 +414,11 @@ impl Conversion {
     ///
     /// # Errors
     ///
-    /// [`Error::NotRemoved`] and [`Error::TakingBack`]: it can be called again.
+    /// [`Error::NotRemoved`] and [`Error::TakingBack`]: this function can be called again.
     pub fn remove(self) -> Result<(), Error> {
         self.expect_originals_back()?;
         remove_stage(&self.stage).map_err(|cause| match cause {
-            // All is back, and what is left is in nobody's way.
+            // Everything is back, and what is left is in nobody's way.
             Error::NotRemoved { .. } => cause,
             cause => Error::TakingBack {
                 root: self.root.clone(),
@@ -424,7 +429,7 @@ impl Conversion {
         Ok(())
     }
 
-    /// Whatever the journal says was moved: what is the only copy stays.
+    /// Checks that no original is the only copy, whatever the journal says was moved: an only copy stays.
     fn expect_originals_back(&self) -> Result<(), Error> {
         let Some(kept) = originals::only_copy(&self.root, &self.configs)? else {
             return Ok(());
@@ -437,12 +442,12 @@ impl Conversion {
         })
     }
 
-    /// Bytes that the removal of the staging directory gives back, with all that was taken back into it.
+    /// Bytes that removing the staging directory will free, including everything that was moved back into it.
     pub fn bytes_staged(&self) -> Bytes {
         size::of([&*self.stage])
     }
 
-    /// Makes sure that all that a rollback moves and removes is free of mounts.
+    /// Checks that nothing that a rollback moves or removes contains a mount.
     ///
     /// # Errors
     ///
@@ -451,7 +456,7 @@ impl Conversion {
         expect_unmounted_result(&self.root)
     }
 
-    /// Makes sure that no attribute flag forbids a step of the way back, and that none loses a config.
+    /// Checks that no attribute flag forbids a step of the way back, and that no step loses a config.
     ///
     /// # Errors
     ///
@@ -467,7 +472,7 @@ impl Conversion {
         Err(Error::Unchangeable { kept: flagged })
     }
 
-    /// Makes sure that nobody else's files are in what `rollback` removes.
+    /// Checks that what `rollback` removes contains nobody else's files.
     ///
     /// # Errors
     ///
@@ -482,7 +487,7 @@ impl Conversion {
         others::expect_none(&self.root, files, "rollback")
     }
 
-    /// The same of what goes with the journal.
+    /// Checks that what is removed with the journal contains nobody else's files.
     ///
     /// # Errors
     ///
@@ -492,7 +497,7 @@ impl Conversion {
         others::expect_none(&self.root, files, words)
     }
 
-    /// The same of what goes with the journal once all is moved back.
+    /// Checks the same once everything is moved back.
     ///
     /// # Errors
     ///
@@ -512,8 +517,8 @@ impl Conversion {
             })
     }
 
-    /// Makes durable what stays when the aufs side goes: whoever copied the root here may not have synced it, and a power cut would take it
-    /// along with what goes. That may take minutes, so all is looked at after it.
+    /// Makes durable what stays when the aufs side goes: whoever copied the root here may not have synced it, and a
+    /// power cut would lose it together with what is removed. This may take minutes, so all checks come after it.
     ///
     /// # Errors
     ///
@@ -523,7 +528,7 @@ impl Conversion {
             .map_err(|cause| self.broken_off(cause))
     }
 
-    /// Makes the aufs side durable that a rollback has brought back, before the other one goes.
+    /// Makes the aufs side that a rollback has restored durable before the other side is removed.
     ///
     /// # Errors
     ///
@@ -535,8 +540,9 @@ impl Conversion {
         })
     }
 
-    /// Configs of containers that are not what was converted though their containers are there, a text each: somebody removed or damaged
-    /// them while the way back was interrupted. One that aufs' Docker may have written meanwhile is none of them.
+    /// Configs of containers that differ from what was converted although their containers exist, as one text each:
+    /// somebody removed or damaged them while the way back was interrupted. Configs that aufs' Docker may have written
+    /// meanwhile are not included.
     ///
     /// # Errors
     ///
@@ -579,12 +585,12 @@ impl Conversion {
     }
 }
 
-/// Whether it is one that a conversion would switch.
+/// Whether a conversion would switch this config.
 fn is_config_of_aufs(bytes: &[u8]) -> bool {
     matches!(config_with_driver(bytes, DRIVER), Ok(Some(_)))
 }
 
-/// Whether there is a config of a container that is not one of aufs.
+/// Whether there is a config of a container that does not use aufs.
 fn names_another_driver(path: &Path) -> Result<bool, Error> {
     let bytes = read_regular(path)?;
     Ok(bytes.is_some_and(|bytes| matches!(config_with_driver(&bytes, DRIVER), Ok(None))))

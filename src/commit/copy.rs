@@ -1,4 +1,4 @@
-//! Copies a tree of small files as it is: bytes, modes, owners, times.
+//! Copies a tree of small files with bytes, modes, owners and times.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -12,8 +12,8 @@ use walkdir::WalkDir;
 
 use super::error::Error;
 
-/// Copies the directory `from` to `to`, which must not exist. Regular files, directories and symlinks; anything else is
-/// an error, since Docker puts nothing else there.
+/// Copies the directory `from` to `to`, which must not exist. Handles regular files, directories and symlinks; anything
+/// else is an error, because Docker puts nothing else there.
 pub(super) fn copy_tree(from: &Path, to: &Path) -> Result<(), Error> {
     let mut directories: Vec<(PathBuf, fs::Metadata)> = Vec::new();
     for entry in WalkDir::new(from).follow_links(false) {
@@ -44,14 +44,14 @@ pub(super) fn copy_tree(from: &Path, to: &Path) -> Result<(), Error> {
             return Err(Error::io(entry.path(), "copy")(source));
         }
     }
-    // Attributes of directories last, innermost first: their content is complete then.
+    // Attributes of directories come last, innermost first: by then their contents are complete.
     for (path, meta) in directories.iter().rev() {
         set_directory(path, meta)?;
     }
     Ok(())
 }
 
-/// Writes a new file with these attributes' owner and mode; durable on return.
+/// Writes a new file with the owner and mode of `like`; durable on return.
 pub(super) fn write_file(path: &Path, content: &[u8], like: &fs::Metadata) -> Result<(), Error> {
     let mut file = create(path)?;
     io::Write::write_all(&mut file, content).map_err(Error::io(path, "write"))?;
@@ -83,7 +83,7 @@ fn create(path: &Path) -> Result<File, Error> {
 fn own(file: &File, path: &Path, like: &fs::Metadata) -> Result<(), Error> {
     fchown(file, Some(like.uid()), Some(like.gid()))
         .map_err(Error::io(path, "set the owner of"))?;
-    // After the owner: a change of owner clears setuid and setgid.
+    // After the owner: changing the owner clears setuid and setgid.
     file.set_permissions(fs::Permissions::from_mode(like.mode() & 0o7777))
         .map_err(Error::io(path, "set the mode of"))
 }

@@ -1,8 +1,9 @@
-//! What a verification had before it: by this a later command tells whether the devicemapper side was written to since.
+//! The state of the devicemapper side that a verification saw: it shows a later command whether that side was written
+//! to since.
 //!
-//! Docker notes every device and every start of a container in files, and a write to a pool in loop files shows in the times
-//! of those. What is written in place to a block device shows nowhere here: `docker cp` into a stopped container is enough. The
-//! superblocks of the devices' file systems tell that.
+//! Docker records every device and every start of a container in files, and a write to a pool in loop files shows in
+//! the times of these files. A write in place to a block device does not show here at all: `docker cp` into a stopped
+//! container is enough for that. The superblocks of the devices' file systems show it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -26,23 +27,25 @@ pub struct DeviceSide {
     images: String,
     /// A digest of the containers' configs: names and bytes.
     configs: String,
-    /// A digest of the first block of the pool's metadata, which each of its transactions writes. `None`: could not be read.
+    /// A digest of the first block of the pool's metadata, which every pool transaction writes. `None`: could not be
+    /// read.
     superblock: Option<String>,
-    /// Sizes and times of the pool's files, where it has some.
+    /// Sizes and times of the pool's files, if it has any.
     files: Vec<PoolFile>,
-    /// When the kernel last mounted the devices' file systems to write to them, in seconds since 1970, by the layers' ids. Earlier versions did not
-    /// note it.
+    /// When the kernel last mounted the devices' file systems writable, in seconds since 1970, by layer id. Earlier
+    /// versions did not record it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     mounts: BTreeMap<String, i64>,
 }
 
-/// A file of the pool: its bytes, and when they and the file were last changed, in seconds since 1970 and nanoseconds.
+/// A file of the pool: its size in bytes, and when its contents and the file were last changed, in seconds since 1970
+/// and nanoseconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct PoolFile {
     name: String,
     bytes: u64,
     modified: (i64, i64),
-    /// Can be set by nobody. A copy has one of its own: it is not the file that was read.
+    /// Nobody can set this time. A copy has its own: it is not the file that was read.
     changed: (i64, i64),
     inode: u64,
 }
@@ -69,19 +72,19 @@ impl DeviceSide {
         })
     }
 
-    /// The same with the times of mounts.
+    /// Adds the times of the mounts.
     #[must_use]
     pub fn with_mounts(self, mounts: BTreeMap<String, i64>) -> Self {
         Self { mounts, ..self }
     }
 
-    /// When a layer's device had last been mounted; `None` where no such times are known.
+    /// When a layer's device had last been mounted; `None` if no such times are known.
     pub fn mount_of(&self, layer: &str) -> Option<Option<i64>> {
         let is_known = !self.mounts.is_empty();
         is_known.then(|| self.mounts.get(layer).copied())
     }
 
-    /// What was written between this moment and `later`, a text each.
+    /// What was written between this moment and `later`, as one text each.
     pub fn written_until(&self, later: &Self) -> Vec<&'static str> {
         [
             (self.driver != later.driver, "the driver's files"),
@@ -116,7 +119,7 @@ fn pool_file(directory: &Path, name: &str) -> Result<Option<PoolFile>, Error> {
     }))
 }
 
-/// Of the regular files in a directory and in the directories in it.
+/// A digest of the regular files in a directory and in its subdirectories.
 fn of_bytes(top: &Path, wanted: impl Fn(&Path) -> bool) -> Result<String, Error> {
     let mut sum = Sha256::new();
     for path in files_in(top, 2)? {
@@ -143,7 +146,7 @@ fn of_times(top: &Path) -> Result<String, Error> {
     Ok(format!("{:x}", sum.finalize()))
 }
 
-/// In the order of names; none where there is no directory.
+/// Sorted by name; empty if there is no directory.
 fn files_in(top: &Path, depth: usize) -> Result<Vec<std::path::PathBuf>, Error> {
     let mut files = Vec::new();
     for entry in WalkDir::new(top).max_depth(depth).sort_by_file_name() {
@@ -159,7 +162,7 @@ fn files_in(top: &Path, depth: usize) -> Result<Vec<std::path::PathBuf>, Error> 
     Ok(files)
 }
 
-/// Of announced length, so that no two lists look the same.
+/// Adds a path with its length in front, so that no two lists give the same digest.
 fn name(sum: &mut Sha256, top: &Path, path: &Path) {
     use std::os::unix::ffi::OsStrExt;
     let inner = path

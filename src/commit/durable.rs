@@ -14,14 +14,15 @@ pub(super) fn sync_directory(path: &Path) -> Result<(), Error> {
         .map_err(Error::io(path, "sync"))
 }
 
-/// One call for thousands of small files, instead of one for each.
+/// Syncs the file system: one call for thousands of small files instead of one call each.
 pub(super) fn sync_file_system(path: &Path) -> Result<(), Error> {
     let directory = File::open(path).map_err(Error::io(path, "open"))?;
     nix::unistd::syncfs(&directory)
         .map_err(|errno| Error::io(path, "sync the file system of")(errno.into()))
 }
 
-/// Where the kernel does not tell whether a file's data reached the disk unless that file is asked for.
+/// Syncs each file: needed if the kernel does not report whether a file's data reached the disk unless that file itself
+/// is synced.
 pub(super) fn sync_each_file(path: &Path) -> Result<(), Error> {
     for entry in WalkDir::new(path).follow_links(false) {
         let entry = entry.map_err(|error| Error::io(path, "read")(error.into()))?;

@@ -1,4 +1,4 @@
-//! Why staging or moving in place fails.
+//! The reasons why staging or moving into place fails.
 
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -16,7 +16,7 @@ use crate::shell::{SameCommand, own, word};
 use crate::tree::{escape, shown};
 use crate::units::Bytes;
 
-/// Why staging or moving in place fails.
+/// The reason why staging or moving into place fails.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file or directory cannot be read or written.
@@ -29,7 +29,7 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
-    /// The file system with the Docker root is too full.
+    /// The file system of the Docker root is too full.
     #[error(
         "{path}: the conversion writes {needed}, and {free} are free; free {}: start Docker and remove images that nobody needs (`docker images`, `docker rmi`), or \
          leave out what nothing refers to: --skip-orphans, or write elsewhere: --thin-pool", Bytes(needed.0.saturating_sub(free.0))
@@ -39,10 +39,10 @@ pub enum Error {
         path: PathBuf,
         /// What will be written.
         needed: Bytes,
-        /// What there is.
+        /// The free space.
         free: Bytes,
     },
-    /// The file system with the containers is too full.
+    /// The file system of the containers is too full.
     #[error(
         "{}: the containers' configs are written anew there, which takes {needed}, and {free} are free: free {}, then again",
         shown(path), Bytes(needed.0.saturating_sub(free.0))
@@ -52,10 +52,10 @@ pub enum Error {
         path: PathBuf,
         /// What will be written.
         needed: Bytes,
-        /// What there is.
+        /// The free space.
         free: Bytes,
     },
-    /// The containers' file system is not there.
+    /// The containers' file system is not mounted.
     #[error(
         "{path}: its file system is not mounted: the conversion keeps the containers' configs in {place}, which is not there; nothing was \
          done: mount its file system, then the same command again", path = shown(path), place = shown(&path.join(".aufs2dm"))
@@ -64,7 +64,7 @@ pub enum Error {
         /// The containers' directory.
         path: PathBuf,
     },
-    /// What is mounted as the containers is not what was converted.
+    /// Another file system than the converted one is mounted at the containers' directory.
     #[error(
         "{path}: is not the file system that was there when the root was converted: {place} is of another conversion; nothing was done: \
          mount its own file system, then the same command again", path = shown(path), place = shown(&path.join(".aufs2dm"))
@@ -73,7 +73,7 @@ pub enum Error {
         /// The containers' directory.
         path: PathBuf,
     },
-    /// Something is mounted over the containers that were converted.
+    /// A mount hides the containers that were converted.
     #[error(
         "{}: is a mount point, and was none when the root was converted; nothing was done: unmount it, then the same command again: \
          `umount {}`",
@@ -84,12 +84,12 @@ pub enum Error {
         /// The containers' directory.
         path: PathBuf,
     },
-    /// A conversion is there that has to be ended first.
+    /// There is a conversion that has to be finished first.
     #[error("{path}: {}", .state.meaning(path))]
     Unfinished {
         /// The Docker root.
         path: PathBuf,
-        /// Where it stands.
+        /// The state of that conversion.
         state: State,
     },
     /// A journal that no version of this tool has written.
@@ -105,7 +105,7 @@ pub enum Error {
         /// What is wrong with it.
         what: &'static str,
     },
-    /// A journal that is missing, empty or cut, although a conversion is there.
+    /// A journal is missing, empty or truncated, although a conversion exists.
     #[error(
         "{path}: is missing or damaged: it does not know of {found}, which a conversion has made; nothing was done, and Docker \
          must not start; what to do by hand is in docs/operations.md, \"When the journal is lost\"",
@@ -114,21 +114,21 @@ pub enum Error {
     JournalLost {
         /// The journal.
         path: PathBuf,
-        /// What shows it.
+        /// What shows that a conversion exists.
         found: PathBuf,
     },
-    /// Something in the staging directory that is not as this tool makes it.
+    /// Something in the staging directory does not have the form that this tool creates.
     #[error(
         "{path}: {why}; aufs2dm makes nothing like it there, so nothing was done: find out what it is, and move it out of the way",
         path = shown(path)
     )]
     Foreign {
-        /// What it is.
+        /// The file or directory.
         path: PathBuf,
         /// What is wrong with it.
         why: String,
     },
-    /// Files of somebody else would be removed.
+    /// Somebody else's files would be removed.
     #[error(
         "{}: neither aufs2dm nor Docker makes these files, and they would be removed: {}; nothing was {}. Next: \
          `{}`, then `{}`",
@@ -141,17 +141,17 @@ pub enum Error {
     OthersFiles {
         /// The Docker root.
         root: PathBuf,
-        /// At least one.
+        /// The files; at least one.
         files: Vec<PathBuf>,
-        /// The command that goes on.
+        /// The command that continues.
         words: &'static str,
-        /// Whether that command has moved something.
+        /// Whether that command has already moved something.
         is_begun: bool,
     },
     /// A directory cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// What was staged is neither there nor in its place.
+    /// A staged file or directory is neither there nor in its place.
     #[error(
         "{path}: is gone, and what it was made for is not in place either; `{}` goes back",
         own("rollback", root)
@@ -162,7 +162,7 @@ pub enum Error {
         /// The staged file or directory.
         path: PathBuf,
     },
-    /// Right before something was to be moved or removed, somebody else was found at work.
+    /// Somebody else was found at work right before something was to be moved or removed.
     #[error(
         "{}; nothing was moved. When that is settled: `{}`",
         Chain(cause),
@@ -171,15 +171,15 @@ pub enum Error {
     NotAlone {
         /// The Docker root.
         root: PathBuf,
-        /// Who.
+        /// Who it is.
         cause: NotAlone,
-        /// The command that goes on.
+        /// The command that continues.
         words: &'static str,
     },
     /// The daemon's settings cannot be changed.
     #[error(transparent)]
     Daemon(SwitchError),
-    /// There is an aufs side again while the one that was converted is being removed.
+    /// The converted aufs side is being removed, but there is an aufs side again.
     #[error(
         "{}: the converted aufs side is being removed, but there are files that no conversion has seen: {}; they were not touched. \
          Next: move them out of the root, then `{}`",
@@ -190,10 +190,10 @@ pub enum Error {
     AufsAgain {
         /// The Docker root.
         root: PathBuf,
-        /// What there is.
+        /// The new files.
         new: Vec<String>,
     },
-    /// What waits for its removal is not what was looked at when that began.
+    /// What waits for its removal differs from what was checked when the removal began.
     #[error(
         "{}: the converted aufs side is being removed, and what is left of it is not what it was when that began: {}; it was written to, its \
          attributes were changed (`chattr`, `chmod`), or it is a copy. It was not removed. Next: move what is needed out of the root, then `{}` \
@@ -205,10 +205,10 @@ pub enum Error {
     RestChanged {
         /// The Docker root.
         root: PathBuf,
-        /// What of it, by paths in the root.
+        /// What changed, as paths in the root.
         changed: Vec<String>,
     },
-    /// What takes the place of the record that stays after a removal.
+    /// Something else is in the place of the record that outlasts a removal.
     #[error(
         "{path}: is no record of aufs2dm, which `commit` writes there; nothing was removed. Next: `mv --backup=numbered -T {from} {to}`, \
          then `{commit}`",
@@ -220,17 +220,17 @@ pub enum Error {
         /// What is there.
         path: PathBuf,
     },
-    /// What was moved out of the root to be removed is there once more.
+    /// Something is in the place from which the aufs side was moved out for removal.
     #[error(
         "{}: the converted aufs side has already been moved out of the root, so this is something else. Next: move it elsewhere, then run \
          the same command again",
         shown(path)
     )]
     SetOutTwice {
-        /// Where it is.
+        /// Its path.
         path: PathBuf,
     },
-    /// Another run works on the root.
+    /// Another run is working on the root.
     #[error(
         "{}: {holder}; `{}` says how far that is; when it has ended, the same command again",
         shown(path),
@@ -239,10 +239,10 @@ pub enum Error {
     Busy {
         /// The Docker root.
         path: PathBuf,
-        /// Who has it.
+        /// The run that holds it.
         holder: AtWork,
     },
-    /// A file that is to be replaced was written by somebody else.
+    /// Somebody else wrote to a file that is about to be replaced.
     #[error(
         "{}: changed while the root was converted; it stays as it is; find out what writes there, then convert again",
         shown(path)
@@ -251,17 +251,17 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
-    /// On the way to a file that is to be moved there is something else than a directory.
+    /// The path to a file that is about to be moved has something other than a directory in it.
     #[error(
         "{}: is not a directory, though files below it are to be moved; nothing below it was changed: find out what it is, and \
          put the directory back",
         shown(path)
     )]
     NoDirectory {
-        /// What lies there, often a symbolic link.
+        /// What is there instead, often a symbolic link.
         path: PathBuf,
     },
-    /// The aufs side is to be removed, and what replaces it is not there.
+    /// The aufs side is about to be removed, and its replacement is missing.
     #[error(
         "{}: is no directory or file of the devicemapper side, which is to replace the aufs side; nothing was removed, and aufs is in its \
          place or in {}. Next: put the devicemapper side where it was, then the same command again; docs/operations.md says what else \
@@ -272,10 +272,10 @@ pub enum Error {
     NotInPlace {
         /// What is missing.
         path: PathBuf,
-        /// Where an aufs side waits that is being removed.
+        /// Where an aufs side that is being removed waits.
         waiting: PathBuf,
     },
-    /// What waits beside an `aufs` that stays is not to be seen.
+    /// What waits beside an `aufs` that stays is not visible.
     #[error(
         "{}: was a mount point or a link when its removal began, and now it is neither or leads elsewhere, so what is left of the aufs side \
          cannot be seen; nothing was removed. Next: mount it again or make the link again as it was, or, where nothing is left of the old one, take \
@@ -290,22 +290,22 @@ pub enum Error {
         /// The directory.
         path: PathBuf,
     },
-    /// Something is mounted inside what would be removed or moved.
+    /// Something is mounted inside what is about to be removed or moved.
     #[error(
         "{}",
         told(mounts, "inside what would be removed, so nothing was changed")
     )]
     Mounted {
-        /// At least one.
+        /// The mounts; at least one.
         mounts: Vec<MountFound>,
     },
-    /// A directory cannot be moved, or loses no names.
+    /// A directory cannot be moved, or no names can be removed from it.
     #[error("{kept}, then the same command again; nothing was changed")]
     Unchangeable {
-        /// Which, and what to do.
+        /// Which directories, and what to do about them.
         kept: Remainder,
     },
-    /// Not all could be removed.
+    /// Some parts could not be removed.
     #[error(
         "{}: not all of it could be removed:\n  {kept}\nNext: do what each line says, then run the same command again; Docker may be started in the meantime",
         escape(path.as_os_str().as_bytes())
@@ -313,10 +313,10 @@ pub enum Error {
     NotRemoved {
         /// What was to be removed.
         path: PathBuf,
-        /// What stays, and what to do.
+        /// What is left, and what to do about it.
         kept: Remainder,
     },
-    /// One of the sides is not what it was at the last look, once the aufs side was out of the root.
+    /// One of the sides changed after the last check, once the aufs side was out of the root.
     #[error(
         "{}: its {side} side was written to, or cannot be read, since `commit` looked at it; aufs is back in its place, and nothing was removed. \
          Next: find what writes there, if anything does; then `{}`",
@@ -332,13 +332,13 @@ pub enum Error {
     /// The run was told to stop.
     #[error("interrupted")]
     Interrupted,
-    /// Something stands where the result belongs.
+    /// Something is already in the place of the result.
     #[error("{path}: already exists")]
     Exists {
-        /// What stands there.
+        /// What is there.
         path: PathBuf,
     },
-    /// An original is what is not in place any more.
+    /// An original has content that is no longer in place.
     #[error(
         "{path}: is not the config that the conversion found there, and {} is the only copy of that; it stays. Next: \
          `cp -a {} {}`, then the same command again",
@@ -350,7 +350,7 @@ pub enum Error {
         /// Its original.
         kept: PathBuf,
     },
-    /// The first step could not be made.
+    /// The first step failed.
     #[error(
         "{cause}; nothing was moved or removed. When the cause is gone: `{again}`",
         cause = Chain(&**.cause), again = own(words, root)
@@ -358,12 +358,12 @@ pub enum Error {
     NotBegun {
         /// The Docker root.
         root: PathBuf,
-        /// Why.
+        /// The reason.
         cause: Box<Error>,
-        /// The command that goes on.
+        /// The command that continues.
         words: &'static str,
     },
-    /// The aufs side is moved out of the root, all or in part, and cannot be removed.
+    /// The aufs side was moved out of the root, wholly or partly, and cannot be removed.
     #[error(
         "{cause}; the aufs side is on its way out, and whole; Docker may start with devicemapper. When the cause is gone, `{commit}` ends it; \
          or `{rollback}` moves it back to its place and goes back to it", cause = Chain(&**.cause), commit = own("commit", root),
@@ -372,10 +372,10 @@ pub enum Error {
     SettingOut {
         /// The Docker root.
         root: PathBuf,
-        /// Why.
+        /// The reason.
         cause: Box<Error>,
     },
-    /// A part of the aufs side is gone, and the rest cannot be removed.
+    /// Part of the aufs side is gone, and the rest cannot be removed.
     #[error(
         "{cause}; a part of the aufs side is gone or on its way out, so there is no way back; Docker may start with devicemapper. When \
          the cause is gone, `{commit}` ends it", cause = Chain(&**.cause), commit = own("commit", root)
@@ -383,7 +383,7 @@ pub enum Error {
     Removing {
         /// The Docker root.
         root: PathBuf,
-        /// Why.
+        /// The reason.
         cause: Box<Error>,
     },
     /// The conversion cannot be taken back.
@@ -394,10 +394,10 @@ pub enum Error {
     TakingBack {
         /// The Docker root.
         root: PathBuf,
-        /// Why.
+        /// The reason.
         cause: Box<Error>,
     },
-    /// A step failed, and those before it stay done, for Docker has worked there.
+    /// A step failed, and the steps before it stay done because Docker has worked there.
     #[error(
         "{cause}; Docker has worked on what is in place already, so that stays, and Docker must not start; when the cause is gone, \
          `{resume}` goes on and keeps what it did, `{rollback}` goes back and loses it", cause = Chain(&**.cause),
@@ -406,10 +406,10 @@ pub enum Error {
     StuckHalfWay {
         /// The Docker root.
         root: PathBuf,
-        /// Why.
+        /// The reason.
         cause: Box<Error>,
     },
-    /// Docker has made anew what it did not find where an interrupted move had not put it yet.
+    /// Docker created again what it did not find because an interrupted move had not put it there yet.
     #[error(
         "{}: made by somebody else, most likely by Docker, while the conversion was only in part in place, and what is staged belongs there; \
          nothing was moved. Next: `{}`, then `{}`: what lies there has no other copy, so save what is to stay before, from a Docker that \
@@ -421,10 +421,10 @@ pub enum Error {
     InTheWay {
         /// The Docker root.
         root: PathBuf,
-        /// At least one.
+        /// What Docker created; at least one.
         found: Vec<PathBuf>,
     },
-    /// A step failed, and so did taking back the ones before it.
+    /// A step failed, and so did undoing the steps before it.
     #[error(
         "{cause}; and it could not be taken back: {left}; the root is between aufs and devicemapper, Docker must not start; \
          when the cause is gone, `{rollback}` goes back and `{resume}` goes on",
@@ -435,12 +435,12 @@ pub enum Error {
         root: PathBuf,
         /// Why the move failed.
         cause: Box<Error>,
-        /// Why it could not be taken back.
+        /// Why it could not be undone.
         left: Box<Error>,
     },
 }
 
-/// As many files are named at once, and moved by one command; then come the others.
+/// The number of files that are listed, and moved by one command; the rest follow afterwards.
 const SHOWN: usize = 10;
 
 fn listed(files: &[PathBuf]) -> String {
@@ -456,7 +456,7 @@ fn few(names: &[String]) -> String {
     }
 }
 
-/// The command that moves them out of the way; none takes the place of another.
+/// The command that moves the files out of the way; no file overwrites another.
 fn set_aside(root: &Path, files: &[PathBuf]) -> String {
     let to = word(&root.join("kept-files"));
     let words: Vec<_> = files.iter().take(SHOWN).map(|path| word(path)).collect();

@@ -1,5 +1,6 @@
-//! What a journal may say. Its checksums tell damage, but they are no signature: a root may come from a host that was broken
-//! into. So nothing is moved, restored or given other times because a journal says so, unless it is what a conversion does.
+//! The permitted contents of a journal. Its checksums detect damage, but they are no signature: a root may come from a
+//! compromised host. So nothing is moved or restored, and no times are set, because a journal says so, unless a
+//! conversion does the same.
 
 use std::collections::BTreeSet;
 
@@ -7,12 +8,12 @@ use super::config_paths::directory_of_config;
 use super::moves::{Move, place, replace};
 use super::record::SwitchPlan;
 
-/// Makes sure that the moves are those of a conversion: the two directories, then containers' configs, each once; and that
-/// only directories in which something is moved get their times back.
+/// Checks that the moves are those of a conversion: the two directories, then containers' configs, each once; and that
+/// only directories in which something is moved get their times restored.
 ///
 /// # Errors
 ///
-/// What no conversion writes.
+/// The description of what no conversion writes.
 pub(super) fn check(switching: &SwitchPlan) -> Result<(), &'static str> {
     let [driver, image, configs @ ..] = &switching.moves[..] else {
         return Err("it does not move what a conversion moves");

@@ -1,21 +1,21 @@
-//! Names of images that Docker gave, took away or moved since the conversion.
+//! Image names that Docker added, removed or moved since the conversion.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// The names by which images are known, that are not what they were.
+/// The image names that changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ImageNames {
-    /// Not there before.
+    /// Names that did not exist before.
     pub new: Vec<String>,
-    /// Names of another image before.
+    /// Names that belonged to another image before.
     pub moved: Vec<String>,
-    /// Not there any more.
+    /// Names that no longer exist.
     pub removed: Vec<String>,
 }
 
-/// `repositories.json`: for each repository the images by their names. Source: moby v20.10 `reference/store.go`.
+/// `repositories.json`: for each repository, the images by name. Source: moby v20.10 `reference/store.go`.
 #[derive(Deserialize)]
 struct Repositories {
     #[serde(rename = "Repositories", default)]
@@ -23,12 +23,12 @@ struct Repositories {
 }
 
 impl ImageNames {
-    /// The differences between two versions of the file; `None` when one is not as Docker writes it.
+    /// The differences between two versions of the file; `None` if one of them is not as Docker writes it.
     pub(super) fn between(before: &[u8], now: &[u8]) -> Option<Self> {
         Some(Self::since(&names(before)?, &names(now)?))
     }
 
-    /// The differences between the images by their names, before and now.
+    /// The differences between two maps from names to images, before and now.
     pub(super) fn since(before: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> Self {
         let mut changed = Self::default();
         for (name, image) in now {
@@ -44,7 +44,7 @@ impl ImageNames {
     }
 }
 
-/// Images by their names; `None` of what is not as Docker writes it.
+/// Images by name; `None` if the text is not as Docker writes it.
 pub(super) fn names(text: &[u8]) -> Option<BTreeMap<String, String>> {
     let all: Repositories = serde_json::from_slice(text).ok()?;
     Some(

@@ -1,8 +1,9 @@
 //! The journal of a conversion: what was begun, what is durable, what was moved.
 //!
-//! [`JOURNAL`] in the staging directory has one JSON object a line, and each is durable before what it announces is done, or
-//! after what it reports was done (case by case: docs/commit.md). A line that a power cut has torn is the last and has no
-//! end, so it counts for nothing. Each line ends with a checksum of the rest of it, so that a damaged one is told.
+//! [`JOURNAL`] in the staging directory has one JSON object per line. Each line is durable before what it announces is
+//! done, or after what it reports was done (case by case: docs/commit.md). A line torn by a power cut is the last one
+//! and has no end, so it counts for nothing. Each line ends with a checksum of the rest of it, which reveals a damaged
+//! line.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
@@ -30,43 +31,43 @@ use crate::crc64::crc64;
 use crate::path_kind::is_there;
 use crate::staging::JOURNAL;
 
-/// The form of what is written here. A journal of another form is refused.
+/// The version of the format written here. A journal of another version is refused.
 const VERSION: u32 = 1;
 
-/// A record names the devices of one checkpoint, so thousands of layers take some hundred KiB.
+/// Maximum size. A record lists the devices of one checkpoint, so thousands of layers need a few hundred KiB.
 const MAX_BYTES: u64 = 64 << 20; // 64 MiB
 
-/// A journal that was read: the conversion so far.
+/// A journal that was read: the conversion up to now.
 #[derive(Clone, Debug)]
 pub struct JournalState {
-    /// What was begun.
+    /// The beginning of the conversion.
     pub begun: Beginning,
-    /// Where it stands.
+    /// Its state.
     pub state: State,
-    /// The devices whose content is durable, by their places in the plan.
+    /// The devices whose content is durable, by their indexes in the plan.
     pub durable: BTreeSet<usize>,
-    /// The digests of the entries of the layers' devices as they were converted, by the layers' ids.
+    /// The digests of the entries of the layers' devices as they were converted, by layer id.
     pub entries: BTreeMap<String, String>,
-    /// Likewise of the bytes of their files, where no tar tells what these must be.
+    /// The digests of the bytes of their files, by layer id, if no tar says what these must be.
     pub bytes: BTreeMap<String, String>,
-    /// Where the containers' configs are staged, if that is beside them.
+    /// Where the containers' configs are staged, if they are staged beside the originals.
     pub beside: Option<SecondPlace>,
-    /// How it is moved in place, as soon as that was decided.
+    /// The plan for moving it into place, once that was decided.
     pub switching: Option<SwitchPlan>,
-    /// When the entries of the aufs side had last been changed as the latest rollback began, as a digest.
+    /// When the entries of the aufs side had last been changed at the beginning of the latest rollback, as a digest.
     pub aufs_times_going_back: Option<String>,
     /// The removal of the aufs side, as it began.
     pub removal: Removal,
-    /// Whether an aufs side that is on its way out is whole, for nothing of it has been removed yet.
+    /// Whether an aufs side that is on its way out is whole, because nothing of it has been removed yet.
     pub aufs_is_whole: bool,
-    /// When all was in place, in seconds since 1970.
+    /// When everything was in place, in seconds since 1970.
     pub switched_at: Option<u64>,
     /// The verifications since.
     pub verified: Verifications,
 }
 
 impl JournalState {
-    /// Reads the journal of a staging directory; `None` when there is none, or one whose first line was torn.
+    /// Reads the journal of a staging directory; `None` if there is none, or if its first line was torn.
     ///
     /// # Errors
     ///
@@ -126,8 +127,9 @@ impl JournalState {
         }
     }
 
-    /// A journal may say that all is in place when its last line could be written but not be taken away again, or that the aufs
-    /// side is being removed when the run was killed before it took anything; what lies where is the truth.
+    /// Corrects the state by what is on disk. A journal may say that everything is in place if its last line could be
+    /// written but not removed again, or that the aufs side is being removed if the run was killed before it removed
+    /// anything; the locations of the files are decisive.
     pub(super) fn settle(&mut self, ground: Roots<'_>) {
         // Journals of earlier versions have no `removing`: there a missing directory is the only sign of a removal.
         // Nothing of a side that is whole was removed, so what is missing of it in its place is for others to tell.
@@ -219,7 +221,7 @@ impl JournalState {
         self.expect_moves()
     }
 
-    /// Moved in place or removed is only what was about to be: a line alone proves nothing.
+    /// Checks that only an announced move or removal is reported as done: a line alone proves nothing.
     fn expect_in_order(&self, record: &Record) -> Result<(), &'static str> {
         match (record, self.state) {
             // The originals lie there, and a rollback still needs them.
@@ -248,18 +250,19 @@ impl JournalState {
     }
 }
 
-/// Whether something of the aufs side is gone for good, though nothing of it waits any more.
+/// Whether part of the aufs side is gone for good, even if nothing of it is waiting any more.
 pub(super) fn removal_has_begun(root: &Path) -> bool {
     ["aufs", "image/aufs"]
         .iter()
         .any(|part| !is_there(&root.join(part)))
 }
 
-/// A journal that is written.
+/// A journal that is open for writing.
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
-    /// Engines report from several threads. `None` once a torn line could not be cut off: what came behind it would read as damage.
+    /// Engines report from several threads. `None` once a torn line could not be cut off: anything written after it
+    /// would read as damage.
     file: Mutex<Option<File>>,
 }
 
@@ -291,7 +294,7 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Goes on with a journal, without the line that was torn, if one was.
+    /// Continues a journal, after removing a torn last line, if there is one.
     ///
     /// # Errors
     ///
@@ -317,7 +320,7 @@ impl Journal {
         })
     }
 
-    /// Adds a line; durable on return. A line that could not be written whole is taken away again.
+    /// Adds a line; durable on return. A line that could not be written completely is removed again.
     ///
     /// # Errors
     ///
@@ -354,8 +357,8 @@ impl Journal {
         written
     }
 
-    /// Notes that what was durable is about to be removed, so that no run goes on with what a kill leaves of it. Where the disk is
-    /// full that cannot be noted, and is no reason to let it stay full.
+    /// Records that what was durable is about to be removed, so that no run continues with the remains if this one is
+    /// killed. If the disk is full, this cannot be recorded, which is no reason to leave it full.
     pub fn note_undone(&self) {
         if let Err(error) = self.append(&Record::Undone) {
             log::debug!("{}", Chain(&error));
@@ -363,10 +366,10 @@ impl Journal {
     }
 }
 
-/// What stands between a record and its checksum.
+/// The text between a record and its checksum.
 const SUM: &str = ",\"crc64\":\"";
 
-/// A record with the checksum of its text as one more member.
+/// A record with the checksum of its text added as a member.
 fn sealed(record: &str) -> String {
     let inside = record
         .strip_suffix('}')
@@ -374,7 +377,7 @@ fn sealed(record: &str) -> String {
     format!("{inside}{SUM}{:016x}\"}}", crc64(record.as_bytes()))
 }
 
-/// The record of a line, if the line is what was written.
+/// The record in a line, if the line is what was written.
 fn unsealed(line: &str) -> Result<Record, &'static str> {
     // From the right: a record may hold JSON that is not ours, with a member of the same name. The seal is the last.
     let (inside, found) = line.rsplit_once(SUM).ok_or("it has no checksum")?;
@@ -387,7 +390,7 @@ fn unsealed(line: &str) -> Result<Record, &'static str> {
     serde_json::from_str(&record).map_err(|_| "it is no record of a conversion")
 }
 
-/// The lines that are whole.
+/// The complete lines.
 fn read_lines(file: &mut File, path: &Path) -> Result<String, Error> {
     let mut bytes = Vec::new();
     file.take(MAX_BYTES + 1)

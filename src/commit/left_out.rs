@@ -1,4 +1,4 @@
-//! What in the directory of the aufs driver is data, and what is left where there was some.
+//! Distinguishes data in the directory of the aufs driver from the remains of data.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -11,28 +11,30 @@ use walkdir::{DirEntry, WalkDir};
 use super::regular_files::names_in;
 use super::walk::walk;
 
-/// Files that aufs makes in each branch, without content. Its two directories there, `.wh..wh.plnk` and `.wh..wh.orph`, hold data if they
-/// hold anything. A file of another name that begins so shows in no mount, which makes it no less somebody's.
+/// Files without content that aufs creates in each branch. Its two directories there, `.wh..wh.plnk` and
+/// `.wh..wh.orph`, hold data if they hold anything. A file of another name with this prefix shows in no mount, but it
+/// is still somebody's.
 const MARKERS: [&[u8]; 2] = [b".wh..wh.aufs", b".wh..wh..opq"];
 
-/// With what the names begin that aufs keeps to itself.
+/// The prefix of the names that aufs keeps to itself.
 const HIDDEN: &str = ".wh..wh.";
 
-/// With what the names begin that say what a branch hides.
+/// The prefix of the names that say what a branch hides.
 const WHITEOUT: &[u8] = b".wh.";
 
-/// The directory of second names that aufs gives to files with several.
+/// The directory in which aufs gives files with several names one more name.
 const PSEUDO_LINKS: &str = ".wh..wh.plnk";
 
-/// Whether something is no directory, or one with something in it that is none, aufs's own markers apart. What cannot be looked at
-/// counts as data.
+/// Whether `path` is a file, or a directory with a file somewhere in it, not counting aufs's own markers. Anything
+/// unreadable counts as data.
 pub(super) fn has_data(path: &Path) -> bool {
     let mut entries = WalkDir::new(path).follow_root_links(false).into_iter();
     entries.any(|entry| entry.map_or(true, |entry| is_data(&entry)))
 }
 
-/// What aufs keeps at the top of a converted branch and shows nowhere, and is data all the same: what was unlinked while it was open, and
-/// whatever else has a name that aufs hides. By names in the branch. Of pseudo-links only what cannot be looked at.
+/// Data at the top of a converted branch that aufs keeps to itself and shows nowhere: files that were unlinked while
+/// open, and anything else with a name that aufs hides. As names in the branch. The first list includes pseudo-links
+/// only if they are unreadable; the second has the others.
 pub(super) fn hidden_in(branch: &Path) -> (Vec<String>, Vec<PseudoLink>) {
     let names = names_in(branch).unwrap_or_default();
     let hidden = names.into_iter().filter(|name| name.starts_with(HIDDEN));
@@ -67,18 +69,18 @@ pub(super) fn hidden_in(branch: &Path) -> (Vec<String>, Vec<PseudoLink>) {
     (found, links)
 }
 
-/// Data in a directory of pseudo-links.
+/// A file in a directory of pseudo-links.
 #[derive(Debug)]
 pub(super) struct PseudoLink {
     /// Its path in the branch.
     pub(super) path: String,
-    /// File system and inode.
+    /// Its file system and inode.
     file: (u64, u64),
-    /// How many names it has, wherever they are.
+    /// The number of its names, wherever they are.
     names: u64,
 }
 
-/// Those of all branches' pseudo-links whose data has no other name: the others show it somewhere.
+/// Those pseudo-links of all branches whose data has no other name: the data of the others is visible somewhere.
 pub(super) fn alone<T>(links: &[(T, PseudoLink)]) -> impl Iterator<Item = (&T, &PseudoLink)> {
     let mut seen: HashMap<(u64, u64), u64> = HashMap::new();
     for (_, link) in links {
@@ -88,14 +90,14 @@ pub(super) fn alone<T>(links: &[(T, PseudoLink)]) -> impl Iterator<Item = (&T, &
     all.filter(move |(_, link)| seen.get(&link.file).is_some_and(|seen| *seen >= link.names))
 }
 
-/// What lies anywhere in a branch by a name that aufs takes for one of its own, and has bytes or is no file: aufs makes whiteouts and markers
-/// without any, and shows what else has such a name nowhere. By paths in the branch. At its top the names that aufs keeps to itself have
-/// rules of their own: [`hidden_in`].
+/// Anything in a branch, at any depth, under a name that aufs takes for its own, that has bytes or is not a file: aufs
+/// creates whiteouts and markers without bytes, and shows nothing else with such a name. As paths in the branch. At the
+/// top, the names that aufs keeps to itself have rules of their own: [`hidden_in`].
 pub(super) fn hidden_below(branch: &Path) -> Vec<String> {
     let mut found = Vec::new();
     let mut entries = walk(branch).min_depth(1).sort_by_file_name().into_iter();
     while let Some(entry) = entries.next() {
-        // What cannot be read has no digest that a branch has, which is told.
+        // If it cannot be read, its digest is one that no branch has, and that is reported.
         let Ok(entry) = entry else {
             continue;
         };
@@ -119,7 +121,7 @@ fn is_aufs_name(name: &OsStr) -> bool {
     name.as_bytes().starts_with(WHITEOUT)
 }
 
-/// Whether something in it, or itself, is no directory and no whiteout or marker.
+/// Whether it contains, or is, something other than a directory, a whiteout or a marker.
 fn hides_data(path: &Path) -> bool {
     let is_mark = |entry: &DirEntry| {
         let is_empty = entry.metadata().is_ok_and(|meta| meta.len() == 0);

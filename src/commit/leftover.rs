@@ -18,20 +18,21 @@ pub enum Leftover {
     None,
     /// A staging directory in which no conversion was begun: it can be replaced.
     Stage(PathBuf),
-    /// A conversion, wherever it stands, with its staging directory.
+    /// A conversion in any state, with its staging directory.
     Conversion(PathBuf, Box<JournalState>),
 }
 
 impl Leftover {
-    /// Looks for it in `root`; changes nothing.
+    /// Looks for leftovers in `root`; changes nothing.
     ///
     /// # Errors
     ///
-    /// [`Error::Foreign`] when something in the staging directory is not as this tool makes it, [`Error::Journal`] when the journal
-    /// cannot be understood, [`Error::Mounted`], [`Error::JournalLost`] when it does not know of a conversion that is there,
-    /// [`Error::ContainersNotMounted`] and its like when the containers are not those that were converted, and [`Error::Io`].
+    /// [`Error::Foreign`] if something in the staging directory does not have the form that this tool creates,
+    /// [`Error::Journal`] if the journal cannot be understood, [`Error::Mounted`], [`Error::JournalLost`] if it lacks a
+    /// conversion that exists, [`Error::ContainersNotMounted`] and similar errors if the containers are not those that
+    /// were converted, and [`Error::Io`].
     pub fn look_for(root: &Path) -> Result<Self, Error> {
-        // First: what is mounted there hides what lies there, and is not this tool's.
+        // This comes first: a mount there hides what is below it, and does not belong to this tool.
         expect_unmounted_stage(root)?;
         let path = root.join(STAGE_NAME);
         let lost = |found| Error::JournalLost {
@@ -76,7 +77,7 @@ impl Leftover {
         }
     }
 
-    /// Where the conversion stands, if one was begun.
+    /// The state of the conversion, if one was begun.
     pub fn state(&self) -> Option<State> {
         match self {
             Self::Conversion(_, story) => Some(story.state),
@@ -85,8 +86,8 @@ impl Leftover {
     }
 }
 
-/// What shows that a conversion was begun, although no journal says so. The journal is the first that is made in the staging
-/// directory and the last that goes, so nothing is beside it unless it was lost.
+/// The sign that a conversion was begun although no journal says so. The journal is the first thing created in the
+/// staging directory and the last one removed, so nothing is beside it unless it was lost.
 fn begun_without_journal(
     root: &Path,
     area: &Dir,
@@ -105,8 +106,8 @@ fn begun_without_journal(
     }
 }
 
-/// What shows that more was moved than the journal knows: its end is missing. While layers are written, the driver's home is in
-/// the staging directory, and each original is a second name of the config in place.
+/// The sign that more was moved than the journal says, which means that its end is missing. While layers are being
+/// written, the driver's home is in the staging directory, and each original is a second name of the config in place.
 fn moved_unknown_to(
     story: &JournalState,
     (root, configs): (&Path, &Path),
@@ -122,7 +123,7 @@ fn moved_unknown_to(
     }
 }
 
-/// The devicemapper side, if it is in place and the aufs side is there too.
+/// The devicemapper side, if it is in place and the aufs side exists too.
 fn devicemapper_beside_aufs(root: &Path) -> Result<Option<PathBuf>, Error> {
     let root = Dir::open(root)?;
     let has_aufs = root

@@ -1,8 +1,8 @@
-//! Stages the result beside the original, moves it in place, takes it back, and removes the original when told to.
+//! Stages the result beside the original, moves it into place, takes it back, and removes the original on request.
 //!
-//! Everything is built below one directory in the Docker root, [`STAGE_NAME`](crate::staging::STAGE_NAME), on the same file system, and made durable
-//! there. The move itself is a short list of renames. A journal in that directory knows at every moment what was begun and
-//! what was moved, so that any interruption has a way on and a way back: `docs/commit.md`.
+//! Everything is built below one directory in the Docker root, [`STAGE_NAME`](crate::staging::STAGE_NAME), on the same
+//! file system, and made durable there. The move itself is a short list of renames. A journal in that directory always
+//! records what was begun and what was moved, so every interruption has a way forward and a way back: `docs/commit.md`.
 
 mod area;
 mod aufs_changes;

@@ -1,5 +1,5 @@
-//! The steps that move the result in place. Each is a rename, and each can be done and taken back any number of times:
-//! what of it is done shows in what lies where.
+//! The steps that move the result into place. Each is a rename, and each can be done and undone any number of times:
+//! the locations of the files show how much of it is done.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -16,21 +16,21 @@ use super::regular_files::look;
 use super::remainder::note_flag;
 use crate::removal::Remainder;
 
-/// One step. Paths are relative: `from`, `stood` and `original` to the staging directory, that of the configs for a file, and `to` to
-/// the Docker root.
+/// One step. Paths are relative: `from`, `stood` and `original` to the staging directory (for a file, to the staging
+/// directory of the configs), and `to` to the Docker root.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "move")]
 pub enum Move {
-    /// A directory comes where there is none, or an empty one.
+    /// Puts a directory where there is none, or an empty one.
     Place {
         /// The staged directory.
         from: String,
         /// Its place.
         to: String,
-        /// Where an empty directory is kept that stands there.
+        /// Where an empty directory that is in its place is kept.
         stood: String,
     },
-    /// A file replaces another.
+    /// Replaces a file by another.
     Replace {
         /// The staged file.
         from: String,
@@ -41,21 +41,22 @@ pub enum Move {
     },
 }
 
-/// What taking back a step came to.
+/// The result of undoing a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum UndoOutcome {
-    /// All is as it was.
+    /// Everything is as it was.
     Done,
-    /// The directory of the file is gone, by somebody else's doing, and the file with it.
+    /// Somebody else removed the file's directory, and the file with it.
     DirectoryGone,
 }
 
-/// Where the steps take place.
+/// The directories in which the steps take place.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Roots<'a> {
     pub(super) root: &'a Path,
     pub(super) stage: &'a Path,
-    /// Where the containers' configs are staged and their originals kept: there too, or in `containers`.
+    /// Where the containers' configs are staged and their originals are kept: in the staging directory, or in
+    /// `containers`.
     pub(super) configs: &'a Path,
 }
 
@@ -66,7 +67,7 @@ impl Move {
         to
     }
 
-    /// Whether its result still waits in the staging directory.
+    /// Whether its result is still in the staging directory.
     pub(super) fn is_staged(&self, ground: Roots<'_>) -> bool {
         self.staged(ground).symlink_metadata().is_ok()
     }
@@ -77,7 +78,7 @@ impl Move {
         self.staged_in(ground).join(from)
     }
 
-    /// Whether it has put a file in the place of another, which taking it back brings over that one again.
+    /// Whether it has replaced a file, so that undoing it replaces the new file by the old one.
     pub(super) fn is_replaced(&self, ground: Roots<'_>) -> bool {
         let Self::Replace { original, .. } = self else {
             return false;
@@ -94,7 +95,7 @@ impl Move {
         }
     }
 
-    /// Gives the file that is replaced its second name.
+    /// Gives the file that is about to be replaced its second name.
     pub(super) fn keep_original(&self, ground: Roots<'_>) -> Result<(), Error> {
         let Self::Replace { to, original, .. } = self else {
             return Ok(());
@@ -107,11 +108,11 @@ impl Move {
         fs::hard_link(&to, &original).map_err(Error::io(&to, "keep"))
     }
 
-    /// Does it, or what is left of it to do.
+    /// Does the step, or the rest of it.
     ///
     /// # Errors
     ///
-    /// [`Error::Exists`] when something stands in the way, [`Error::Lost`] when it can neither be done nor has been.
+    /// [`Error::Exists`] if something is in the way, [`Error::Lost`] if the step was not done and cannot be done.
     pub(super) fn forward(&self, ground: Roots<'_>) -> Result<(), Error> {
         self.expect_no_links(ground)?;
         let (Self::Place { from, to, .. } | Self::Replace { from, to, .. }) = self;
@@ -135,7 +136,7 @@ impl Move {
         fs::rename(&from, &to).map_err(Error::io(&to, "move the result to"))
     }
 
-    /// Takes it back, or what of it has been done.
+    /// Undoes the step, as far as it was done.
     pub(super) fn back(&self, ground: Roots<'_>) -> Result<UndoOutcome, Error> {
         let (from, to, kept) = match self {
             Self::Place { from, to, stood } => (from, to, stood),
@@ -194,8 +195,8 @@ impl Move {
         Ok(UndoOutcome::Done)
     }
 
-    /// Makes sure that taking it back loses no config, and notes which attribute flags would not let it be taken back, as far as there is
-    /// anything to do.
+    /// Checks that undoing the step loses no config, and notes the attribute flags that would prevent the undoing, as
+    /// far as there is anything to undo.
     ///
     /// # Errors
     ///
@@ -231,7 +232,7 @@ impl Move {
         Ok(())
     }
 
-    /// Makes sure that no directory on the way to what is moved is a symbolic link: a rename follows those.
+    /// Checks that no directory on the path to what is moved is a symbolic link: a rename follows such links.
     fn expect_no_links(&self, ground: Roots<'_>) -> Result<(), Error> {
         let (from, to, kept) = match self {
             Self::Place { from, to, stood } => (from, to, stood),
@@ -250,7 +251,7 @@ impl Move {
         Ok(())
     }
 
-    /// Makes it durable, forward or back.
+    /// Makes the step durable, forward or back.
     pub(super) fn sync(&self, ground: Roots<'_>) -> Result<(), Error> {
         let to = ground.root.join(self.to());
         // A container that was removed meanwhile took its directory along, and no name is left in it to sync.
@@ -261,8 +262,8 @@ impl Move {
     }
 }
 
-/// Makes sure that the file which is about to be replaced is the one that was kept: a program that saves a file writes a new one
-/// and renames it.
+/// Checks that the file that is about to be replaced is the one that was kept: a program that saves a file writes a new
+/// one and renames it.
 fn expect_same(to: &Path, kept: &Path) -> Result<(), Error> {
     let (Some(now), Some(before)) = (look(to)?, look(kept)?) else {
         return Ok(());
@@ -281,7 +282,7 @@ fn expect_same(to: &Path, kept: &Path) -> Result<(), Error> {
     })
 }
 
-/// Moves an empty directory out of the way, whole, so that it can come back as it was.
+/// Moves an empty directory out of the way as a whole, so that it can come back as it was.
 fn set_aside(to: &Path, stood: &Path) -> Result<(), Error> {
     let Some(meta) = look(to)? else {
         return Ok(());
@@ -315,7 +316,7 @@ fn parent(path: &Path) -> &Path {
         .expect("it lies below the Docker root or the staging directory")
 }
 
-/// Makes directories of the staging directory, closed to others like itself.
+/// Creates directories in the staging directory, closed to others like the staging directory itself.
 pub(super) fn create_private_dirs(path: &Path) -> Result<(), Error> {
     DirBuilder::new()
         .recursive(true)

@@ -1,7 +1,7 @@
-//! The originals of the containers' configs that stand for the only copy.
+//! The originals of the containers' configs, if they are the only copy.
 //!
-//! An original is the second name of a config, or what a config was that is replaced. It goes only where what lies in place is that, or
-//! what a Docker on aufs has made of it since.
+//! An original is a second name of a config in place, or the config that was replaced. It is removed only if the file
+//! in place is that config, or what a Docker on aufs has made of it since.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -12,7 +12,7 @@ use super::error::Error;
 use super::regular_files::{look, names_in, read_regular};
 use crate::docker::config_with_driver;
 
-/// The first of those that are kept in `configs` without which what they are would be gone.
+/// The first original in `configs` that is the only copy of its content.
 pub(super) fn only_copy(root: &Path, configs: &Path) -> Result<Option<PathBuf>, Error> {
     let kept = configs.join("originals/containers");
     for id in names_in(&kept)?.iter().filter(|id| is_container(id)) {
@@ -27,7 +27,7 @@ pub(super) fn only_copy(root: &Path, configs: &Path) -> Result<Option<PathBuf>, 
     Ok(None)
 }
 
-/// Whether `original` has what is not in place any more. A container that was removed needs none.
+/// Whether `original` has content that is no longer in place. If its container was removed, it is not needed.
 pub(super) fn is_only_copy(place: &Path, original: &Path) -> Result<bool, Error> {
     let Some(kept) = look(original)? else {
         return Ok(false);

@@ -1,5 +1,6 @@
-//! Files of somebody else in directories that are removed whole: what neither this tool nor Docker makes there. Nobody but who put
-//! them there can tell what they are worth, so they are named, and nothing is removed before they are elsewhere.
+//! Somebody else's files in directories that are removed as a whole: files that neither this tool nor Docker makes
+//! there. Only the person who put them there knows their value, so they are listed, and nothing is removed until they
+//! have been moved elsewhere.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -25,21 +26,21 @@ use crate::engine::kernel::claim;
 use crate::path_kind::is_directory;
 use crate::staging::JOURNAL;
 
-/// Files that the staging directory has.
+/// The files of the staging directory.
 const IN_STAGE: [&str; 6] = [
     JOURNAL,
     claim::FILE,
     claim::NEW_FILE,
     progress_file::FILE,
     progress_file::NEW_FILE,
-    // One that a kill has left is written anew.
+    // A file left by a kill is rewritten.
     commit_record::NEW_FILE,
 ];
 
-/// The driver's file before it is renamed: this and a number.
+/// The prefix of the driver's file before it is renamed; a number follows.
 const SCRATCH: &str = ".tmp";
 
-/// What the driver notes of a device, in its file.
+/// What the driver records about a device in its file.
 const OF_DEVICE: [&str; 5] = [
     "device_id",
     "size",
@@ -48,8 +49,8 @@ const OF_DEVICE: [&str; 5] = [
     "deleted",
 ];
 
-/// In the devicemapper side in place. `written` is what the conversion wrote there: what a disk has made of that is no file of somebody
-/// else.
+/// Somebody else's files in the devicemapper side in place. `written` is what the conversion wrote there: such a file
+/// that a disk has altered is not somebody else's.
 pub(super) fn in_result(
     root: &Path,
     written: &FileDigests,
@@ -62,7 +63,8 @@ pub(super) fn in_result(
     Ok(found)
 }
 
-/// In the staging directory of `root`, and in the place for configs, which may be in it. `story` is what the journal tells.
+/// Somebody else's files in the staging directory of `root`, and in the place for configs, which may be inside it.
+/// `story` is what the journal says.
 pub(super) fn in_stage(
     root: &Path,
     (stage, configs): (&Path, &Path),
@@ -76,7 +78,7 @@ pub(super) fn in_stage(
     };
     for (name, path) in list(stage)? {
         match name.as_str() {
-            // A kill or a power cut may have left anything in those.
+            // A kill or a power cut may have left anything in these files.
             "devicemapper" => in_home(&path, &is_staged, &mut found)?,
             "image" => {
                 let aufs = switching.and_then(|switching| switching.aufs.as_ref());
@@ -105,7 +107,7 @@ pub(super) fn in_stage(
     Ok(found)
 }
 
-/// Makes sure that there are none. `words` is the command that goes on.
+/// Checks that there are none. `words` is the command that continues.
 pub(super) fn expect_none(
     root: &Path,
     files: Vec<PathBuf>,
@@ -122,8 +124,8 @@ pub(super) fn expect_none(
     })
 }
 
-/// In the driver's home. Source: moby v20.10 `daemon/graphdriver/devmapper/deviceset.go`, `metadataDir` and `loopbackDir`, and
-/// `driver.go`, `Get`.
+/// Somebody else's files in the driver's home. Source: moby v20.10 `daemon/graphdriver/devmapper/deviceset.go`,
+/// `metadataDir` and `loopbackDir`, and `driver.go`, `Get`.
 fn in_home(
     home: &Path,
     is_written: &dyn Fn(&str) -> bool,
@@ -156,7 +158,7 @@ fn in_home(
     Ok(())
 }
 
-/// Whether Docker's driver writes such a file: what it notes of a device, whatever its name.
+/// Whether Docker's driver writes such a file: what it records about a device, under any name.
 fn is_driver_file(name: &str, path: &Path) -> Result<bool, Error> {
     if name.strip_prefix(SCRATCH).is_some_and(is_random) {
         return Ok(path.symlink_metadata().is_ok_and(|meta| meta.is_file()));
@@ -168,7 +170,7 @@ fn is_driver_file(name: &str, path: &Path) -> Result<bool, Error> {
     Ok(noted.is_ok_and(|noted| noted.keys().all(|key| OF_DEVICE.contains(&&**key))))
 }
 
-/// Whether a conversion of this root writes a file of this name into the driver's notes.
+/// Whether a conversion of this root writes a file of this name into the driver's metadata directory.
 fn is_device(root: &Path, name: &str) -> bool {
     let id = name.strip_suffix("-init").unwrap_or(name);
     [BASE_FILE, DEVICE_SET_FILE, TRANSACTION_FILE].contains(&name)
@@ -180,7 +182,7 @@ fn is_device(root: &Path, name: &str) -> bool {
             .is_ok()
 }
 
-/// In an image store: what neither Docker writes there nor the aufs side has.
+/// Files in an image store that Docker does not write there and the aufs side does not have.
 fn in_store(
     root: &Path,
     store: &Path,
@@ -197,7 +199,7 @@ fn in_store(
     Ok(())
 }
 
-/// Where the aufs side waits while `commit` removes it: else there is nothing.
+/// Somebody else's files where the aufs side waits while `commit` removes it; at any other time nothing belongs there.
 fn in_removed(
     removed: &Path,
     story: Option<&JournalState>,
@@ -212,7 +214,7 @@ fn in_removed(
     Ok(())
 }
 
-/// Containers' directories and the files in them that name their driver.
+/// Somebody else's files among the containers' directories and the files in them that contain the name of their driver.
 fn in_configs(containers: &Path, found: &mut Vec<PathBuf>) -> Result<(), Error> {
     for (_, container) in list(containers)? {
         let files = list(&container)?.into_iter();
@@ -222,7 +224,7 @@ fn in_configs(containers: &Path, found: &mut Vec<PathBuf>) -> Result<(), Error> 
     Ok(())
 }
 
-/// Originals of those, and directories that were empty.
+/// Somebody else's files among the originals of those files, and in directories that were empty.
 fn in_originals(originals: &Path, found: &mut Vec<PathBuf>) -> Result<(), Error> {
     for (name, path) in list(originals)? {
         match name.as_str() {
@@ -234,7 +236,7 @@ fn in_originals(originals: &Path, found: &mut Vec<PathBuf>) -> Result<(), Error>
     Ok(())
 }
 
-/// All in a directory that are none, whatever they are. What is mounted there lies elsewhere.
+/// Everything in a directory that is not a directory, of any kind. Mounts in it are left out.
 fn files_in(top: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut files = Vec::new();
     for entry in walk(top).sort_by_file_name() {
@@ -246,7 +248,7 @@ fn files_in(top: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(files)
 }
 
-/// The entries of a directory, in the order of their names; none of what is no directory.
+/// The entries of a directory, sorted by name; empty if it is not a directory.
 fn list(directory: &Path) -> Result<Vec<(String, PathBuf)>, Error> {
     if !is_directory(directory) {
         return Ok(Vec::new());

@@ -1,5 +1,5 @@
-//! What an aufs side was, piece by piece, when its removal began: by this it is told whether somebody wrote to it until it was out of the
-//! root, and, after an interruption, whether what waits for its removal is still what was looked at.
+//! The state of an aufs side, piece by piece, when its removal began. It shows whether somebody wrote to the side
+//! before it was out of the root, and, after an interruption, whether what waits for removal is still what was checked.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsString;
@@ -21,13 +21,14 @@ use crate::path_kind::is_directory;
 use crate::sys::birth;
 use crate::tree::escape;
 
-/// The two directories of an aufs side, as their pieces are named.
+/// The two directories of an aufs side, by the names that their pieces have.
 pub(super) const SIDES: [&str; 2] = ["aufs", "image"];
 
-/// How deep in the directory of what goes lie directories that a removal has not made itself: `aufs/diff/ID`.
+/// The depth, in the directory of pieces being removed, of the first directories that the removal did not create
+/// itself: `aufs/diff/ID`.
 const IN_A_PIECE: usize = 3;
 
-/// The image store is one piece: half of it tells nothing of the copy.
+/// The name of the image store, which is a single piece: half of it says nothing about the copy.
 const WHOLE: &str = "image";
 
 /// The pieces of an aufs side, by their paths in it: `aufs/diff/ID`, `image`.
@@ -35,21 +36,21 @@ const WHOLE: &str = "image";
 #[serde(transparent)]
 pub struct Pieces(BTreeMap<String, Piece>);
 
-/// What goes at once: a branch, a list, the image store, something else in `aufs`.
+/// A part that is removed in one go: a branch, a list, the image store, or something else in `aufs`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Piece {
-    /// A digest of its names, and of what tells a write to what they lead to: see [`HardLinks`].
+    /// A digest of its names, and of the attributes that reveal a write to the files: see [`HardLinks`].
     sum: String,
-    /// Files in it that have another name outside of it.
+    /// Files in it that have another name outside it.
     #[serde(default)]
     shared: HardLinks,
-    /// The same with the time of change of its top, which a rename and `chattr -i` move.
+    /// The same digest with the change time of its top, which a rename and `chattr -i` update.
     #[serde(skip)]
     with_top: String,
 }
 
 impl Pieces {
-    /// Takes down what is in `aufs` and in `image`. Of an `aufs` that `stays` only what is the driver's goes.
+    /// Records the contents of `aufs` and `image`. If `aufs` `stays`, only the driver's part of it is removed.
     ///
     /// # Errors
     ///
@@ -70,7 +71,7 @@ impl Pieces {
         Ok(Self(looked.collect::<Vec<_>>().into_iter().collect()))
     }
 
-    /// Whether all is as it was before it was moved out of the root.
+    /// Whether everything is as it was before it was moved out of the root.
     pub(super) fn is_same(&self, now: &Self) -> bool {
         let sums = |all: &Self| -> Vec<(String, String)> {
             let sums = all.0.iter();
@@ -80,7 +81,7 @@ impl Pieces {
         sums(self) == sums(now)
     }
 
-    /// What of a side waits in `at` and was not there when the removal began, or was written to since; by paths in the side.
+    /// What waits in `at` and was not there when the removal began, or was written to since; as paths in the side.
     ///
     /// # Errors
     ///
@@ -102,8 +103,9 @@ impl Pieces {
     }
 }
 
-/// Files and directories below `top` that came there, or were written to, after a time, in seconds since 1970 and nanoseconds; by their paths. What goes there
-/// tells nothing by its time of change: that moves when another name goes.
+/// Files and directories below `top` that were created or written to after `at`, in seconds since 1970 and nanoseconds;
+/// by path. The change time alone proves nothing while names are being removed: it moves when another name of the file
+/// goes.
 pub(super) fn written_after(top: &Path, at: Option<(i64, u32)>) -> Vec<PathBuf> {
     let Some(at) = at else {
         return Vec::new();
@@ -113,7 +115,7 @@ pub(super) fn written_after(top: &Path, at: Option<(i64, u32)>) -> Vec<PathBuf> 
     let is_new = |path: &Path, meta: &Metadata| {
         let modified = time(meta.mtime(), meta.mtime_nsec());
         let is_written = !meta.is_dir() && time(meta.ctime(), meta.ctime_nsec()) > at;
-        // A converted file may be dated into the future.
+        // A converted file may have a date in the future.
         is_written && modified > at && modified <= now || birth(path).is_some_and(|born| born > at)
     };
     let entries = walk(top).into_iter().flatten();
@@ -125,14 +127,14 @@ pub(super) fn written_after(top: &Path, at: Option<(i64, u32)>) -> Vec<PathBuf> 
     new.map(walkdir::DirEntry::into_path).collect()
 }
 
-/// Files that have another name outside of a piece: when that goes, their times of change move. So of these sizes, times of modification and the
-/// like count, and of all else the times of change, which nobody can set.
+/// Files that have another name outside a piece: when that name goes, their change times move. For these files, size,
+/// modification time and similar attributes count; for all others the change time counts, which nobody can set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum HardLinks {
-    /// These, by their inodes.
+    /// These files, by inode.
     Only(BTreeSet<u64>),
-    /// Too many to note, as where a backup was made of links: of no file the time of change counts.
+    /// Too many to record, for example after a backup that used hard links: no file's change time counts.
     All,
 }
 
@@ -142,7 +144,7 @@ impl Default for HardLinks {
     }
 }
 
-/// As many are noted of a piece.
+/// The maximum number recorded for a piece.
 const MAX_SHARED: usize = 4096;
 
 impl HardLinks {
@@ -176,7 +178,7 @@ impl Piece {
         });
         let elsewhere = names.into_iter().filter(|(_, (seen, all))| seen < all);
         let shared = HardLinks::of(elsewhere.map(|(inode, _)| inode).collect());
-        // Where no file has another name outside, that is what was just summed up.
+        // If no file has another name outside, this is the digest that was just computed.
         let is_summed = shared == HardLinks::default() && name != WHOLE && is_directory(path);
         Self {
             sum: if is_summed {
@@ -190,13 +192,13 @@ impl Piece {
     }
 
     fn is_at(&self, name: &str, path: &Path) -> bool {
-        // Of what cannot be read nothing is known, twice either.
+        // Nothing is known about something unreadable, even if it was unreadable both times.
         self.sum != UNREADABLE && self.sum == sum_of_rest(name, path, &self.shared)
     }
 }
 
-/// What tells whether a piece that waits is what it was. The image store and the lists are small, so their bytes count and no times. A rename
-/// and `chattr -i` move the time of change of the top.
+/// A digest that shows whether a waiting piece is unchanged. The image store and the lists are small, so their bytes
+/// count and their times do not. The top's change time is left out, because a rename and `chattr -i` update it.
 fn sum_of_rest(name: &str, path: &Path, shared: &HardLinks) -> String {
     let is_file = path.symlink_metadata().is_ok_and(|meta| meta.is_file());
     if name == WHOLE || is_file {
@@ -231,8 +233,8 @@ fn bytes_of(path: &Path, is_file: bool) -> String {
     }
 }
 
-/// The paths of the pieces in one of the two directories. Of `aufs`: what is in it, and what is in the three that the driver keeps there. A link has
-/// none, wherever it leads.
+/// The paths of the pieces in one of the two directories. In `aufs`, these are its entries, and the entries of the
+/// three directories that the driver keeps there. A link has none, wherever it leads.
 pub(super) fn pieces_in(side: &str, at: &Path) -> Result<Vec<PathBuf>, Error> {
     if side == WHOLE {
         let is_there = at.symlink_metadata().is_ok();
@@ -251,9 +253,9 @@ pub(super) fn pieces_in(side: &str, at: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(pieces)
 }
 
-/// Where a piece of a side is.
+/// The path of a piece of a side.
 pub(super) fn place(side: &Path, inner: &Path) -> PathBuf {
-    // Joined with nothing, it would end with a slash, and lead where a link leads.
+    // Joined with an empty path, it would end with a slash and follow a link.
     if inner.as_os_str().is_empty() {
         side.to_owned()
     } else {

@@ -1,5 +1,5 @@
-//! Removes an aufs side that waits for it, piece by piece: each is renamed before anything of it goes. So what waits is whole, and can be told
-//! from what came there since, however often the removal is interrupted.
+//! Removes a waiting aufs side piece by piece: each piece is renamed before anything in it is removed. So what is
+//! waiting is whole, and can be told from later additions, however often the removal is interrupted.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -15,8 +15,8 @@ use super::sums::PARTS;
 use crate::removal::{Cause, Obstacle, Remainder, remove_unless};
 use crate::sys::frozen;
 
-/// Removes both sides. The image store goes last: as long as the branches go, it is what the copy beside the devices is compared with. What
-/// cannot be removed is returned.
+/// Removes both sides. The image store goes last: while branches are being removed, the copy beside the devices is
+/// still compared with it. Returns what cannot be removed.
 pub(super) fn remove_waiting(
     waiting: &WaitingPlace,
     stop: &dyn Fn() -> bool,
@@ -37,7 +37,7 @@ pub(super) fn remove_waiting(
         remove_empty(&at, &mut kept);
     }
     kept.extend(remove_room(waiting));
-    // As long as the one is there, the other must be: else it is behind a mount that is gone.
+    // While the one exists, the other must exist too: otherwise it is behind a mount that is gone.
     if kept.is_empty() {
         remove_empty(&waiting.image_in, &mut kept);
     }
@@ -47,7 +47,7 @@ pub(super) fn remove_waiting(
     Ok(kept)
 }
 
-/// Removes the pieces of a side, and first what is left of the one that an interrupted run had begun with.
+/// Removes the pieces of a side, beginning with the rest of the one that an interrupted run had started on.
 fn remove_pieces(
     side: &str,
     (at, going): (&Path, &Path),
@@ -75,12 +75,13 @@ fn remove_all(path: &Path, stop: &dyn Fn() -> bool) -> Result<Remainder, Error> 
     remove_unless(path, stop).ok_or(Error::Interrupted)
 }
 
-/// Makes the directories that pieces are renamed to. A disk may be too full for them, so they are made before anything goes.
+/// Creates the directories to which pieces are renamed. A disk may be too full for them, so this is done before
+/// anything is removed.
 pub(super) fn make_room(waiting: &WaitingPlace) -> Result<(), Error> {
     rooms(waiting).try_for_each(|path| create_dirs(&path).map_err(Error::io(&path, "create")))
 }
 
-/// Removes them, as long as nothing is in them.
+/// Removes these directories if they are empty.
 pub(super) fn remove_room(waiting: &WaitingPlace) -> Remainder {
     let mut kept = Remainder::default();
     let rooms: Vec<_> = rooms(waiting).collect();
@@ -90,7 +91,7 @@ pub(super) fn remove_room(waiting: &WaitingPlace) -> Remainder {
     kept
 }
 
-/// From the outermost on. The image store takes the whole of its place.
+/// The directories, outermost first. The image store occupies its place as a whole.
 fn rooms(waiting: &WaitingPlace) -> impl Iterator<Item = PathBuf> {
     let aufs = waiting.aufs_in.join(GOING).join(SIDES[0]);
     let parts = PARTS.map(|part| aufs.join(part));
@@ -102,17 +103,17 @@ fn create_dirs(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// Renames a piece; the directories above its new place are made.
+/// Renames a piece, and creates the directories above its new place.
 fn set_aside(from: &Path, to: &Path) -> io::Result<()> {
     create_dirs(to.parent().unwrap_or(to))?;
     fs::rename(from, to)
 }
 
-/// Why a piece cannot be renamed, or a directory not removed.
+/// Why a piece cannot be renamed, or a directory cannot be removed.
 fn stuck(path: &Path, op: &'static str, error: &io::Error) -> Obstacle {
     let errno = Errno::from_raw(error.raw_os_error().unwrap_or_default());
     let above = path.parent().unwrap_or(path);
-    // What is below them keeps its flags, and its times: they tell whether it was written to.
+    // Anything below them keeps its flags and times: these show whether it was written to.
     let flagged = [path, above]
         .into_iter()
         .find_map(|path| Some((path, Cause::FlagAbove(frozen(path)?))));
@@ -128,7 +129,7 @@ fn stuck(path: &Path, op: &'static str, error: &io::Error) -> Obstacle {
     }
 }
 
-/// Removes a directory that has nothing in it: what has come there meanwhile is nothing that was looked at.
+/// Removes a directory if it is empty: whatever was added to it meanwhile has not been checked.
 fn remove_empty(path: &Path, kept: &mut Remainder) {
     match fs::remove_dir(path) {
         Ok(()) => {}

@@ -1,8 +1,9 @@
-//! How far a running conversion is, for `status` to show: a small file in the staging directory.
+//! The progress of a running conversion, for `status` to show: a small file in the staging directory.
 //!
-//! Nothing depends on it. It is never made durable, a write that fails is passed over, and what it says is believed for display
-//! only, and only if it names the process that holds the root. Written where a phase begins and every few seconds while it goes on,
-//! each time as a new file that takes the place of the old one, so that whoever looks sees a whole one.
+//! Nothing depends on this file. It is never made durable, and a failed write is ignored. What it says is used for
+//! display only, and only if it names the process that holds the root. It is written at the beginning of a phase and
+//! every few seconds during it, each time as a new file that replaces the old one, so a reader always sees a complete
+//! file.
 
 use std::fmt;
 use std::fs::{self, OpenOptions};
@@ -21,27 +22,27 @@ use crate::progress::{Phase, Progress};
 /// The file's name in the staging directory.
 pub(super) const FILE: &str = "progress";
 
-/// Its name while it is written.
+/// Its name while it is being written.
 pub(super) const NEW_FILE: &str = "progress.new";
 
-/// How often it is written while a phase goes on.
+/// How often it is written during a phase.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// A phase and three numbers take a hundred.
+/// Maximum size; a phase and three numbers take about a hundred bytes.
 const MAX_BYTES: u64 = 1024;
 
-/// How far a phase is.
+/// The progress of a phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PhaseProgress {
     /// The phase.
     pub phase: Phase,
     /// How much of it is done.
     pub done: u64,
-    /// How much it is; 0 when it is not counted.
+    /// The size of the phase; 0 if it is not counted.
     pub total: u64,
 }
 
-/// The form of the file.
+/// The contents of the file.
 #[derive(Debug, Serialize, Deserialize)]
 struct Line {
     pid: u32,
@@ -51,7 +52,7 @@ struct Line {
 }
 
 impl PhaseProgress {
-    /// What a process has told last, if it has.
+    /// What a process last reported, if it reported anything.
     pub fn by(pid: u32, stage: &Path) -> Option<Self> {
         let mut options = OpenOptions::new();
         let quietly = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
@@ -75,7 +76,7 @@ impl PhaseProgress {
     }
 }
 
-/// Hands everything on, and keeps the file. Dropped, it removes it.
+/// Passes all progress on, and maintains the file. Removes the file when dropped.
 pub struct ProgressFile<'a> {
     stage: PathBuf,
     shown: &'a dyn Progress,
@@ -90,7 +91,7 @@ impl fmt::Debug for ProgressFile<'_> {
     }
 }
 
-/// What was written last.
+/// The last state that was written.
 struct Last {
     phase: Phase,
     total: u64,
@@ -98,7 +99,7 @@ struct Last {
 }
 
 impl<'a> ProgressFile<'a> {
-    /// In this staging directory, beside what else shows the progress.
+    /// Writes the file to this staging directory, in addition to the other progress display.
     pub fn new(stage: &Path, shown: &'a dyn Progress) -> Self {
         Self {
             stage: stage.to_owned(),
@@ -147,7 +148,7 @@ impl Progress for ProgressFile<'_> {
 
     fn inc(&self, amount: u64) {
         self.done.fetch_add(amount, Ordering::Relaxed);
-        // No worker waits for another that writes.
+        // No worker waits for another one that is writing.
         if let Ok(mut last) = self.last.try_lock()
             && let Some(last) = &mut *last
             && last.at.elapsed() >= INTERVAL
@@ -165,7 +166,7 @@ impl Progress for ProgressFile<'_> {
 
 impl Drop for ProgressFile<'_> {
     fn drop(&mut self) {
-        // Both are there only if a write or a rename failed.
+        // They exist only if a write or a rename failed.
         for name in [FILE, NEW_FILE] {
             let path = self.stage.join(name);
             match fs::remove_file(&path) {

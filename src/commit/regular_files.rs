@@ -10,10 +10,10 @@ use nix::fcntl::OFlag;
 
 use super::error::Error;
 
-/// Files compared are small; of a larger one the beginning counts.
-pub(super) const MAX_FILE_BYTES: u64 = 16 << 20;
+/// Maximum number of bytes read. Compared files are small; of a larger file, only the beginning counts.
+pub(super) const MAX_FILE_BYTES: u64 = 16 << 20; // 16 MiB
 
-/// The names in a directory; none where there is no directory. Docker's own names are text.
+/// The names in a directory; empty if there is no directory. Docker's own names are text.
 pub(super) fn names_in(path: &Path) -> Result<BTreeSet<String>, Error> {
     let entries = match fs::read_dir(path) {
         Err(error) if is_absent(&error) => return Ok(BTreeSet::new()),
@@ -60,7 +60,7 @@ fn is_absent(error: &io::Error) -> bool {
     ) || error.raw_os_error() == Some(nix::errno::Errno::ELOOP as i32)
 }
 
-/// What has this name, no link followed.
+/// The metadata of `path`, without following a link.
 pub(super) fn look(path: &Path) -> Result<Option<Metadata>, Error> {
     match path.symlink_metadata() {
         Ok(meta) => Ok(Some(meta)),

@@ -1,4 +1,4 @@
-//! What a removal had to leave, as an error.
+//! Turns the remainder of a removal into an error.
 
 use std::fs::File;
 use std::path::Path;
@@ -7,7 +7,7 @@ use super::error::Error;
 use crate::removal::{Cause, Obstacle, Remainder};
 use crate::sys::{Identity, frozen};
 
-/// An error if something was kept.
+/// Fails if something was kept.
 pub(super) fn all_removed(path: &Path, kept: Remainder) -> Result<(), Error> {
     if kept.is_empty() {
         return Ok(());
@@ -18,7 +18,7 @@ pub(super) fn all_removed(path: &Path, kept: Remainder) -> Result<(), Error> {
     })
 }
 
-/// Notes a file or directory that cannot be moved, replaced, or lose names because of a flag.
+/// Records a file or directory that a flag protects from being moved, replaced, or having names removed from it.
 pub(super) fn note_flag(path: &Path, kept: &mut Remainder) {
     if let Some(flag) = frozen(path) {
         kept.add(Obstacle {

@@ -1,8 +1,9 @@
-//! What is noted when the removal of the aufs side begins, for the runs that may have to go on with it, and where it waits until it is gone.
+//! The record made when the removal of the aufs side begins, for runs that may have to continue it, and the place where
+//! the side waits until it is gone.
 //!
-//! It waits in the staging directory. An `aufs` that is a link or a mount point cannot be moved there: what is the driver's in it waits in a
-//! directory that is made beside it, of a name drawn by chance. So whatever else appears in the place of the aufs side, be it another disk,
-//! is not what is being removed.
+//! The side waits in the staging directory. An `aufs` that is a link or a mount point cannot be moved there: the
+//! driver's part of it waits in a directory with a random name that is created inside `aufs`. So anything else that
+//! appears in the place of the aufs side, even another disk, is not mistaken for what is being removed.
 
 use std::path::{Path, PathBuf};
 
@@ -15,16 +16,18 @@ use crate::staging::STAGE_NAME;
 /// The removal of the aufs side.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Removal {
-    /// When it began, in seconds since 1970 and nanoseconds. Earlier versions did not note it.
+    /// When it began, in seconds since 1970 and nanoseconds. Earlier versions did not record it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub began: Option<(i64, u32)>,
-    /// The directory in `aufs` in which what is the driver's waits, where `aufs` itself stays, being a link or a mount point.
+    /// The directory in `aufs` where the driver's part waits, if `aufs` itself stays because it is a link or a mount
+    /// point.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub beside: Option<String>,
-    /// What there was. Earlier versions did not note it.
+    /// What the side contained. Earlier versions did not record it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pieces: Option<Pieces>,
-    /// Whether [`Removing`](super::record::Record::Removing) comes before anything of it is gone. Earlier versions did not write that.
+    /// Whether [`Removing`](super::record::Record::Removing) is written before anything of it is gone. Earlier versions
+    /// did not write that record.
     #[serde(default)]
     pub in_two_steps: bool,
     /// The image store of aufs.
@@ -32,36 +35,37 @@ pub struct Removal {
     pub store: StoreOfAufs,
 }
 
-/// What of the image store of aufs tells, when that is gone, what the copy beside the devices lost since. Earlier versions did not note it.
+/// Facts about the image store of aufs that show, after it is gone, what the copy beside the devices has lost since.
+/// Earlier versions did not record them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoreOfAufs {
     /// Images without their layers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub images_without_layers: Option<Vec<String>>,
-    /// Whether it has a file of names of images.
+    /// Whether it has a file of image names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub has_names: Option<bool>,
 }
 
-/// Where an aufs side waits for its removal.
+/// The place where an aufs side waits for its removal.
 #[derive(Clone, Debug)]
 pub(super) struct WaitingPlace {
-    /// The directory that has `aufs`, or what was the driver's in it, and the piece of it that is being removed.
+    /// The directory that has `aufs`, or the driver's part of it, and the piece of it that is being removed.
     pub(super) aufs_in: PathBuf,
-    /// The one that has the image store; the same as long as `aufs` does not stay.
+    /// The directory that has the image store; the same one unless `aufs` stays.
     pub(super) image_in: PathBuf,
 }
 
-/// Where the piece is that is being removed, in one of those.
+/// The name, in these directories, of the place for the piece that is being removed.
 pub(super) const GOING: &str = "going";
 
 impl Removal {
-    /// A name for [`beside`](Self::beside).
+    /// Generates a name for [`beside`](Self::beside).
     pub(super) fn draw_name() -> String {
         format!("{STAGE_NAME}-{}", Uuid::new_v4())
     }
 
-    /// Makes sure that a removal notes such a record: no other directory of `aufs` is one in which something waits.
+    /// Checks that a removal could have written this record: nothing waits in any other directory of `aufs`.
     pub(super) fn expect_sound(&self) -> Result<(), &'static str> {
         let is_drawn = |name: &String| {
             let id = name.strip_prefix(STAGE_NAME);
@@ -76,7 +80,7 @@ impl Removal {
         }
     }
 
-    /// Where it waits. Behind a link or a mount that is gone there is nothing.
+    /// The place where the side waits. There is nothing behind a link or a mount that is gone.
     pub(super) fn waiting(&self, root: &Path, stage: &Path) -> WaitingPlace {
         let removed = stage.join(REMOVED);
         let aufs = root.join("aufs");
@@ -92,7 +96,7 @@ impl Removal {
 }
 
 impl WaitingPlace {
-    /// The two sides, by the names that [`Pieces`] gives them.
+    /// The two sides, with the names that [`Pieces`] uses for them.
     pub(super) fn sides(&self) -> [(&'static str, PathBuf); 2] {
         let [aufs, image] = super::pieces::SIDES;
         [
@@ -101,7 +105,7 @@ impl WaitingPlace {
         ]
     }
 
-    /// Where the pieces are that are being removed.
+    /// The places for the pieces that are being removed.
     pub(super) fn going(&self) -> Vec<PathBuf> {
         let mut going = vec![self.image_in.join(GOING)];
         if self.aufs_in != self.image_in {
@@ -110,7 +114,7 @@ impl WaitingPlace {
         going
     }
 
-    /// Whether something of the aufs side waits here, or may.
+    /// Whether part of the aufs side waits here, or may wait here.
     pub(super) fn is_used(&self) -> bool {
         let is_there = |path: &Path| path.symlink_metadata().is_ok();
         let is_beside = self.aufs_in != self.image_in && is_there(&self.aufs_in);
@@ -118,7 +122,7 @@ impl WaitingPlace {
     }
 }
 
-/// Where the aufs side waits for its removal, in the staging directory.
+/// The name of the directory in the staging directory where the aufs side waits for its removal.
 pub(super) const REMOVED: &str = "removed";
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What is removed in a root, and what is made sure of before.
+//! Removal in a root, and the checks before it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,8 @@ use crate::staging::{JOURNAL, OWN_MOUNTS, STAGE_NAME};
 /// The process file system: what is really mounted counts.
 const PROC: &str = "/proc";
 
-/// Makes sure that nothing is mounted on or inside the staging directory, for any process, but for what the tool itself mounts there.
+/// Checks that nothing is mounted on or inside the staging directory, for any process, except what the tool itself
+/// mounts there.
 ///
 /// # Errors
 ///
@@ -24,8 +25,8 @@ pub fn expect_unmounted_stage(root: &Path) -> Result<(), Error> {
     expect_unmounted(root, &|inner, _| is_in_stage(inner))
 }
 
-/// The same of all that a rollback moves and removes, and of the image store that it goes back to: what is mounted there may be the one that
-/// goes.
+/// Checks the same for everything that a rollback moves and removes, and for the image store that it goes back to: what
+/// is mounted there may be the store that is removed.
 pub(super) fn expect_unmounted_result(root: &Path) -> Result<(), Error> {
     expect_unmounted(root, &|inner, _| {
         is_in_stage(inner)
@@ -35,8 +36,8 @@ pub(super) fn expect_unmounted_result(root: &Path) -> Result<(), Error> {
     })
 }
 
-/// The same of all that `commit` removes, and of the image store that stays: what is mounted there may be the one that goes. `aufs` itself may be
-/// a mount point here, of which only what is inside goes.
+/// Checks the same for everything that `commit` removes, and for the image store that stays: what is mounted there may
+/// be the store that is removed. `aufs` itself may be a mount point here; only its contents are removed.
 pub(super) fn expect_unmounted_aufs_side(root: &Path) -> Result<(), Error> {
     expect_unmounted(root, &|inner, seen| {
         inner.starts_with(STAGE_NAME)
@@ -60,7 +61,7 @@ fn is_in_stage(inner: &Path) -> bool {
         .any(|ours| inner.starts_with(ours) && inner != Path::new(ours))
 }
 
-/// Whether it is the place for configs in `containers`, or inside of it.
+/// Whether it is the place for configs in `containers`, or inside that place.
 fn is_beside(inner: &Path) -> bool {
     inner.starts_with(second_place::place(Path::new("")))
 }
@@ -68,7 +69,7 @@ fn is_beside(inner: &Path) -> bool {
 fn expect_unmounted(root: &Path, wanted: &dyn Fn(&Path, Visibility) -> bool) -> Result<(), Error> {
     let table = Table::everywhere(Path::new(PROC));
     let mut mounts = Vec::new();
-    // What is inside of these lies elsewhere if they are links or mount points.
+    // If these are links or mount points, their contents are somewhere else.
     for top in ["", "aufs", second_place::CONTAINERS] {
         let Ok(place) = root.join(top).canonicalize() else {
             continue;
@@ -88,14 +89,14 @@ fn expect_unmounted(root: &Path, wanted: &dyn Fn(&Path, Visibility) -> bool) -> 
     }
 }
 
-/// Makes sure that the directories that `commit` moves or takes names from bear no flag that forbids it.
+/// Checks that the directories that `commit` moves or removes names from have no flag that forbids it.
 pub(super) fn expect_changeable(root: &Path) -> Result<(), Error> {
     let mut kept = Remainder::default();
     for inner in ["", "image", STAGE_NAME] {
         look_at_flag(&root.join(inner), Cause::FlagAbove, &mut kept);
     }
     look_at_flag(&root.join("image/aufs"), Cause::FlagAbove, &mut kept);
-    // Where a link leads, too.
+    // The target of a link too.
     if let Ok(aufs) = root.join("aufs").canonicalize() {
         look_at_flag(&aufs, Cause::FlagAbove, &mut kept);
         for part in PARTS {
@@ -109,7 +110,7 @@ pub(super) fn expect_changeable(root: &Path) -> Result<(), Error> {
     }
 }
 
-/// Removes a staging directory in which no conversion was begun, or whatever has its name.
+/// Removes a staging directory in which no conversion was begun, or anything else with its name.
 ///
 /// # Errors
 ///
@@ -121,10 +122,10 @@ pub fn remove_leftover(path: &Path) -> Result<(), Error> {
     all_removed(path, remove(path))
 }
 
-/// Removes a staging directory. The journal goes last: as long as it is there, a later run knows what the rest is.
+/// Removes a staging directory. The journal goes last: as long as it exists, a later run knows what the rest is.
 pub(super) fn remove_stage(path: &Path) -> Result<(), Error> {
     expect_unmounted_stage(above(path))?;
-    // First, lest a kill leaves a record of what is in use by then.
+    // This goes first, so that a kill cannot leave a record of something that is in use by then.
     let mut kept = remove(&path.join(claim::FILE));
     for entry in entries(path)? {
         if entry != path.join(JOURNAL) && entry != path.join(claim::FILE) {
@@ -158,7 +159,7 @@ fn entries(path: &Path) -> Result<Vec<PathBuf>, Error> {
     listed.map_err(Error::io(path, "read"))
 }
 
-/// Removes one thing in the staging directory, if it is there.
+/// Removes one part of the staging directory, if it exists.
 pub(super) fn remove_part(path: &Path) -> Result<(), Error> {
     all_removed(path, remove(path))
 }

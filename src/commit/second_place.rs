@@ -1,4 +1,4 @@
-//! Where the second staging place is: in `containers`, where that is a mount of its own.
+//! The location of the second staging place: in `containers`, if that is a mount of its own.
 
 use std::path::{Path, PathBuf};
 
@@ -11,15 +11,15 @@ use crate::staging::STAGE_NAME;
 /// The directory of the containers.
 pub(super) const CONTAINERS: &str = "containers";
 
-/// The file with the number.
+/// The file that holds the id.
 pub(super) const MARK: &str = "conversion";
 
-/// That there is such a place.
+/// The record of the second staging place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecondPlace {
-    /// Drawn by chance.
+    /// Chosen at random.
     pub(super) id: String,
-    /// The times of `containers` before.
+    /// The times of `containers` before the conversion.
     pub(super) times: Times,
 }
 
@@ -30,12 +30,12 @@ impl SecondPlace {
     }
 }
 
-/// The directory.
+/// The directory of the second staging place.
 pub(super) fn place(root: &Path) -> PathBuf {
     root.join(CONTAINERS).join(STAGE_NAME)
 }
 
-/// Where the configs are staged: there, or in the staging directory of the root.
+/// Where the configs are staged: in the second place, or in the staging directory of the root.
 pub(super) fn configs(root: &Path, stage: &Path, beside: Option<&SecondPlace>) -> PathBuf {
     match beside {
         Some(_) => place(root),

@@ -1,5 +1,6 @@
-//! A second staging place, in `containers/` itself, for a root that has that on a mount of its own: no file can be renamed from one
-//! mount to another, so the containers' configs are staged, and their originals kept, where they lie.
+//! A second staging place, inside `containers/`, for a root that has this directory on a mount of its own: a file
+//! cannot be renamed from one mount to another, so the containers' configs are staged, and their originals kept, on
+//! their own mount.
 //!
 //! ```text
 //! <root>/containers/.aufs2dm/
@@ -8,8 +9,8 @@
 //!   originals/containers/<id>/…  the original of the same
 //! ```
 //!
-//! The journal in the root says that there is such a place, from its beginning until it is about to be removed. A command that does not
-//! find it then, or one of another conversion, has not all of the root before it.
+//! The journal in the root records this place from its creation until just before its removal. If a command does not
+//! find it in that time, or finds the one of another conversion, part of the root is missing.
 
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -36,7 +37,7 @@ use crate::removal::{Remainder, remove as remove_tree};
 use crate::sys::Identity;
 use crate::units::{BLOCK_BYTES, Bytes};
 
-/// A number in its text form.
+/// The length of an id in text form.
 const MARK_BYTES: u64 = 36;
 
 /// Whether `containers` is on another mount than the root.
@@ -48,7 +49,7 @@ pub fn has_own_mount(root: &Path) -> Result<bool, Error> {
     is_own_mount(root, CONTAINERS)
 }
 
-/// The same of any directory of the root.
+/// Whether a directory of the root is on another mount.
 pub(super) fn is_own_mount(root: &Path, name: &str) -> Result<bool, Error> {
     let directory = root.join(name);
     let open = |path: &Path| {
@@ -59,7 +60,7 @@ pub(super) fn is_own_mount(root: &Path, name: &str) -> Result<bool, Error> {
     };
     let inner = match open(&directory) {
         Ok(inner) => inner,
-        // There is none, or no directory: whoever needs it says so.
+        // It is missing or not a directory: whoever needs it reports that.
         Err(error)
             if [Errno::ENOENT, Errno::ENOTDIR, Errno::ELOOP]
                 .iter()
@@ -78,16 +79,16 @@ pub(super) fn is_own_mount(root: &Path, name: &str) -> Result<bool, Error> {
     Ok(mount(root, &above)? != mount(&directory, &inner)?)
 }
 
-/// Checks that the file system of `containers` has room for the configs, where they are staged there.
+/// Checks that the file system of `containers` has room for the configs, if they are staged there.
 ///
 /// # Errors
 ///
-/// [`Error::SpaceBeside`] when it has not.
+/// [`Error::SpaceBeside`] if it has not.
 pub fn check_space(root: &Path, sizes: impl Iterator<Item = usize>) -> Result<(), Error> {
     if !has_own_mount(root)? {
         return Ok(());
     }
-    // A file and its directory each, and the place itself.
+    // For each config the file and its directory, plus the place itself.
     let blocks = |size: usize| (size as u64).next_multiple_of(BLOCK_BYTES) + 2 * BLOCK_BYTES;
     let needed = Bytes(sizes.map(blocks).sum::<u64>() + 4 * BLOCK_BYTES);
     let path = root.join(CONTAINERS);
@@ -100,11 +101,11 @@ pub fn check_space(root: &Path, sizes: impl Iterator<Item = usize>) -> Result<()
     Ok(())
 }
 
-/// Makes the place if the root needs one, and notes it in the journal. Durable on return.
+/// Creates the place if the root needs one, and records it in the journal. Durable on return.
 pub(super) fn create(root: &Path, journal: &Journal) -> Result<Option<SecondPlace>, Error> {
     let containers = root.join(CONTAINERS);
     let path = place(root);
-    // What a run left that was killed before it could note it.
+    // Left by a run that was killed before it could record it.
     if path.symlink_metadata().is_ok() {
         all_removed(&path, remove_tree(&path))?;
     }
@@ -135,7 +136,8 @@ pub(super) fn create(root: &Path, journal: &Journal) -> Result<Option<SecondPlac
     Ok(Some(beside))
 }
 
-/// Makes sure that the place is there of which the journal knows, and no other. `found` is what was found in order.
+/// Checks that the place recorded in the journal exists, and no other. `found` is the place that passed the checks of
+/// its form.
 pub(super) fn check(root: &Path, story: &JournalState, found: Option<&Dir>) -> Result<(), Error> {
     let moved = matches!(story.state, State::Switching | State::Converted);
     match (&story.beside, found) {
@@ -151,7 +153,7 @@ pub(super) fn check(root: &Path, story: &JournalState, found: Option<&Dir>) -> R
             path: found.path().to_owned(),
             why: "was not made by the conversion in the journal".to_owned(),
         }),
-        // What was converted is below the mount.
+        // What was converted is hidden below the mount.
         (None, None) if moved && has_own_mount(root)? => Err(Error::ContainersHidden {
             path: root.join(CONTAINERS),
         }),
@@ -159,12 +161,12 @@ pub(super) fn check(root: &Path, story: &JournalState, found: Option<&Dir>) -> R
     }
 }
 
-/// Whether more is in the place than what a run leaves that was killed while it made it.
+/// Whether the place contains more than a run leaves when it is killed while creating the place.
 pub(super) fn is_begun(place: &Dir) -> Result<bool, Error> {
     Ok(place.list()?.iter().any(|entry| entry.name != MARK))
 }
 
-/// The number in the place, if there is one.
+/// The id in the place, if there is one.
 fn mark_in(place: &Dir) -> Result<Option<String>, Error> {
     if place.kind(OsStr::new(MARK))?.is_none() {
         return Ok(None);
@@ -176,7 +178,8 @@ fn mark_in(place: &Dir) -> Result<Option<String>, Error> {
     Ok(String::from_utf8(bytes).ok())
 }
 
-/// Removes the place, if there is one. The journal knows before that it is needed no more. What cannot go is returned.
+/// Removes the place, if there is one. The journal first records that it is no longer needed. Returns what cannot be
+/// removed.
 pub(super) fn remove(root: &Path, stage: &Path) -> Result<Remainder, Error> {
     let path = place(root);
     if path.symlink_metadata().is_err() {

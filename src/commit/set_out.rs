@@ -1,4 +1,4 @@
-//! The aufs side on its way out of the root: what is made sure of, how it is moved, and how it comes back as long as nothing of it is gone.
+//! The aufs side on its way out of the root: the checks, the move, and the way back as long as nothing of it is gone.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -30,12 +30,12 @@ use crate::{docker, tree};
 /// The directories of the aufs side in the root.
 const AUFS_SIDE: [&str; 2] = ["aufs", "image/aufs"];
 
-/// What an aufs side was before the last look at it.
+/// The aufs side before the last check.
 #[derive(Debug)]
 pub struct PiecesBefore(Pieces);
 
 impl Conversion {
-    /// Bytes that the removal of the aufs side gives back.
+    /// Bytes that removing the aufs side will free.
     pub fn bytes_of_aufs(&self) -> Bytes {
         let removal = &self.story.removal;
         let waiting = removal.waiting(&self.root, &self.stage);
@@ -53,7 +53,8 @@ impl Conversion {
         size::of(places.iter().map(PathBuf::as_path))
     }
 
-    /// Whether `aufs` stays when the aufs side is removed, and with it what is not the driver's: it is a link or a mount point.
+    /// Whether `aufs` stays when the aufs side is removed, together with anything in it that is not the driver's,
+    /// because it is a link or a mount point.
     pub fn aufs_stays(&self) -> bool {
         let is_link = self
             .root
@@ -63,8 +64,8 @@ impl Conversion {
         is_link || second_staging::is_own_mount(&self.root, "aufs").unwrap_or(false)
     }
 
-    /// Makes sure that what waits beside an `aufs` that stays is there to be removed: behind a mount that is gone nothing would be seen of
-    /// it.
+    /// Checks that what waits inside an `aufs` that stays is accessible for removal: behind a missing mount, nothing of
+    /// it would be visible.
     ///
     /// # Errors
     ///
@@ -73,13 +74,13 @@ impl Conversion {
         expect_reached(&self.root, &self.waiting())
     }
 
-    /// The directory in which what is left of the branches waits.
+    /// The directory in which the rest of the branches waits.
     pub fn rest_of_aufs(&self) -> PathBuf {
         self.waiting().aufs_in
     }
 
-    /// The directory in which what is the driver's in an `aufs` waits, if it is not to be seen though something waits: `aufs` is gone with the
-    /// mount, or the link.
+    /// The directory in `aufs` in which the driver's part waits, if it is not visible although something waits: `aufs`
+    /// is gone, with the mount or the link.
     pub fn out_of_sight(&self) -> Option<PathBuf> {
         let name = self.story.removal.beside.as_ref()?;
         let waiting = self.waiting();
@@ -87,7 +88,7 @@ impl Conversion {
         is_lost.then(|| self.root.join("aufs").join(name))
     }
 
-    /// Makes sure that there is no aufs side again where the one was that is being removed.
+    /// Checks that there is no aufs side again in the place of the one that is being removed.
     ///
     /// # Errors
     ///
@@ -106,7 +107,7 @@ impl Conversion {
                 });
             }
         }
-        // All was moved out first, so this is another, whatever it has.
+        // Everything was moved out first, so this is another one, whatever it contains.
         let steps = steps(&self.root, &self.story.removal, &self.waiting());
         match steps.into_iter().find(|(from, _)| is_there(from)) {
             Some((path, _)) => Err(Error::SetOutTwice { path }),
@@ -114,7 +115,7 @@ impl Conversion {
         }
     }
 
-    /// Makes sure that what waits for its removal is what was looked at when that began.
+    /// Checks that what waits for its removal is what was checked when the removal began.
     ///
     /// # Errors
     ///
@@ -145,8 +146,8 @@ impl Conversion {
         })
     }
 
-    /// Makes sure that nothing stands in the way of removing the aufs side that would be seen only on the way: mounts, and directories
-    /// that cannot be moved, and what takes the place of the record that stays.
+    /// Checks for obstacles to removing the aufs side that would otherwise show only halfway through: mounts,
+    /// directories that cannot be moved, and something in the place of the record that remains.
     ///
     /// # Errors
     ///
@@ -157,8 +158,8 @@ impl Conversion {
         CommitRecord::expect_place(&self.root)
     }
 
-    /// Takes down what the aufs side is, before it is looked at for the last time, to tell whether somebody writes to it from then on until it
-    /// is out of the root.
+    /// Records the state of the aufs side before the last check, to determine whether somebody writes to it between
+    /// then and the moment when it is out of the root.
     ///
     /// # Errors
     ///
@@ -175,14 +176,14 @@ impl Conversion {
         Pieces::of(&aufs, &image, stays).map(PiecesBefore)
     }
 
-    /// Removes the aufs side, and the conversion's own traces after it. It can be called again after a failure or a kill. `is_proven` tells
-    /// whether the devicemapper side is still as it was looked at.
+    /// Removes the aufs side, and then the conversion's own traces. It can be called again after a failure or a kill.
+    /// `is_proven` says whether the devicemapper side is still as it was when it was checked.
     ///
     /// # Errors
     ///
-    /// As [`expect_removable`](Self::expect_removable), [`Error::NotAlone`], [`Error::NotBegun`] while nothing is gone and [`Error::Removing`]
-    /// from then on, [`Error::WrittenMeanwhile`] with all in its place, [`Error::Interrupted`] when `stop` says so, and [`Error::NotRemoved`] when
-    /// all is removed that can be.
+    /// As for [`expect_removable`](Self::expect_removable); [`Error::NotAlone`], [`Error::NotBegun`] while nothing is
+    /// gone and [`Error::Removing`] from then on, [`Error::WrittenMeanwhile`] with everything in its place,
+    /// [`Error::Interrupted`] if `stop` says so, and [`Error::NotRemoved`] once everything removable is gone.
     pub fn remove_aufs_side(
         &self,
         seen: (&PiecesBefore, &dyn Fn() -> bool),
@@ -194,7 +195,7 @@ impl Conversion {
         if stop() {
             return Err(Error::Interrupted);
         }
-        // From the first that is gone on, nothing more is moved out.
+        // Once the first part is gone, nothing more is moved out.
         let removal = if self.story.state == State::Committing {
             self.story.removal.clone()
         } else {
@@ -216,7 +217,7 @@ impl Conversion {
 
     fn removal_of(&self, pieces: Pieces) -> Removal {
         let store = self.root.join("image/aufs");
-        // One that cannot be read tells nothing.
+        // A store that cannot be read gives no information.
         let without = docker::images_without_layers(&store).ok();
         Removal {
             began: Some(precisely_now()),
@@ -230,15 +231,15 @@ impl Conversion {
         }
     }
 
-    /// Moves the aufs side out of the root. Renamed first: whatever happens while millions of files are removed, no daemon takes the rest for a
-    /// root of aufs.
+    /// Moves the aufs side out of the root. It is renamed first: whatever happens while millions of files are removed,
+    /// no daemon mistakes the rest for an aufs root.
     fn take_out(
         &self,
         removal: &Removal,
         (untouched, is_proven): (&PiecesBefore, &dyn Fn() -> bool),
     ) -> Result<(), Error> {
         let waiting = removal.waiting(&self.root, &self.stage);
-        // Before it is noted that it begins, for a disk may be full.
+        // Before the beginning is recorded, because the disk may be full.
         make(&waiting.image_in)?;
         if removal.beside.is_none() {
             make_room(&waiting)?;
@@ -246,7 +247,7 @@ impl Conversion {
         let begins = Record::Committing(Box::new(removal.clone()));
         Journal::reopen(&self.stage)?.append(&begins)?;
         if removal.beside.is_some() {
-            // After it: else nobody would know of a directory that a kill leaves.
+            // After the record: otherwise nobody would know about a directory that a kill leaves.
             make(&waiting.aufs_in)?;
             make(&waiting.aufs_in.join("aufs"))?;
             make_room(&waiting)?;
@@ -259,7 +260,8 @@ impl Conversion {
         Journal::reopen(&self.stage)?.append(&Record::Removing)
     }
 
-    /// Nobody finds the aufs side any more where it was: what is still to be seen was written before.
+    /// Checks both sides once nobody can find the aufs side in its old place: any write that is visible now happened
+    /// before.
     fn expect_untouched(
         &self,
         waiting: &WaitingPlace,
@@ -280,12 +282,12 @@ impl Conversion {
         })
     }
 
-    /// Removes what is out of the root, and then what is left of the conversion.
+    /// Removes what is out of the root, and then the rest of the conversion.
     fn remove_all(&self, removal: &Removal, stop: &dyn Fn() -> bool) -> Result<(), Error> {
         let waiting = removal.waiting(&self.root, &self.stage);
         let aufs = self.root.join("aufs");
         all_removed(&aufs, remove_waiting(&waiting, stop)?)?;
-        // Last of all, for the rest would not be found without it.
+        // This goes last, because the rest could not be found without it.
         if removal.beside.is_some() && aufs.is_symlink() {
             fs::remove_file(&aufs).map_err(Error::io(&aufs, "remove"))?;
         }
@@ -299,7 +301,7 @@ impl Conversion {
         self.story.removal.waiting(&self.root, &self.stage)
     }
 
-    /// Makes durable where the aufs side is now.
+    /// Makes the present location of the aufs side durable.
     fn sync_set_out(&self, waiting: &WaitingPlace) -> Result<(), Error> {
         let mut places = vec![
             self.root.clone(),
@@ -315,13 +317,13 @@ impl Conversion {
         there.try_for_each(|place| sync_directory(place))
     }
 
-    /// Moves an aufs side that is on its way out back to its place, as long as nothing of it has been removed. It can be called again after
-    /// a failure or a kill.
+    /// Moves an aufs side that is on its way out back to its place, as long as nothing of it has been removed. It can
+    /// be called again after a failure or a kill.
     ///
     /// # Errors
     ///
-    /// [`Error::NotAlone`], [`Error::SetOutTwice`] where something else is in its place, [`Error::AufsNotMounted`], [`Error::NoDirectory`],
-    /// [`Error::Io`].
+    /// [`Error::NotAlone`], [`Error::SetOutTwice`] if something else is in its place, [`Error::AufsNotMounted`],
+    /// [`Error::NoDirectory`], [`Error::Io`].
     pub fn put_aufs_side_back(
         &self,
         words: &'static str,
@@ -338,14 +340,14 @@ impl Conversion {
     ) -> Result<(), Error> {
         alone().map_err(not_alone(&self.root, words))?;
         let image = self.root.join("image");
-        // A rename follows a link on its way.
+        // A rename follows a link on its path.
         if !image.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
             return Err(Error::NoDirectory { path: image });
         }
         let waiting = removal.waiting(&self.root, &self.stage);
         let steps = steps(&self.root, removal, &waiting);
         let out = steps.iter().filter(|(_, at)| is_there(at));
-        // The image store goes out last, so all else is out with it.
+        // The image store goes out last, so if it is out, everything else is out too.
         if out.clone().any(|(_, at)| at.starts_with(&self.stage)) {
             expect_reached(&self.root, &waiting)?;
         }
@@ -371,7 +373,7 @@ impl Conversion {
         Ok(())
     }
 
-    /// What a removal that failed has left.
+    /// The error for a failed removal, which says what it left.
     pub(super) fn broken_off(&self, cause: Error) -> Error {
         let root = self.root.clone();
         let now = JournalState::read(&self.stage).ok().flatten();
@@ -379,7 +381,7 @@ impl Conversion {
         let removal = now.map(|story| story.removal).unwrap_or_default();
         let is_out = removal.waiting(&self.root, &self.stage).is_used();
         match cause {
-            // These say themselves what is left.
+            // These errors say what is left.
             Error::Interrupted | Error::NotRemoved { .. } | Error::SetOutTwice { .. } => cause,
             cause if is_whole && is_out => Error::SettingOut {
                 root,
@@ -398,7 +400,8 @@ impl Conversion {
     }
 }
 
-/// What is renamed when the aufs side goes out of the root, and where it waits then. Where `aufs` stays, it is what the driver has in it.
+/// The renames that move the aufs side out of the root, with the places where it waits afterwards. If `aufs` stays,
+/// they move the driver's directories in it.
 fn steps(root: &Path, removal: &Removal, waiting: &WaitingPlace) -> Vec<(PathBuf, PathBuf)> {
     let [(_, aufs), (_, image)] = waiting.sides();
     let [from_aufs, from_image] = AUFS_SIDE.map(|from| root.join(from));
@@ -415,7 +418,7 @@ fn steps(root: &Path, removal: &Removal, waiting: &WaitingPlace) -> Vec<(PathBuf
     steps
 }
 
-/// Where an `aufs` is that stays, something waits beside it as long as something waits in the staging directory.
+/// Checks that, if `aufs` exists and stays, something waits in it as long as something waits in the staging directory.
 fn expect_reached(root: &Path, waiting: &WaitingPlace) -> Result<(), Error> {
     let path = root.join("aufs");
     let is_beside = waiting.aufs_in != waiting.image_in;
@@ -435,7 +438,7 @@ fn make(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// Moves something out of the root, if it is there.
+/// Moves something out of the root, if it exists.
 fn set_out(from: &Path, to: &Path) -> Result<(), Error> {
     if !is_there(from) {
         return Ok(());

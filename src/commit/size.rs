@@ -1,4 +1,4 @@
-//! What a directory takes on disk, and what its removal gives back.
+//! The disk space that a directory occupies, and that its removal frees.
 
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
@@ -8,11 +8,11 @@ use walkdir::WalkDir;
 
 use crate::units::{Bytes, SECTOR_BYTES};
 
-/// Bytes that are free once these are removed: a file that has a name elsewhere gives back none. What is mounted inside is left out, as
-/// is what cannot be looked at.
+/// Bytes that removing these paths frees: a file that has a name elsewhere frees nothing. Mounts inside them and
+/// unreadable entries are left out.
 pub(super) fn of<'p>(paths: impl IntoIterator<Item = &'p Path>) -> Bytes {
     let mut sectors = 0;
-    // Names that were seen of each file that has several, and the sectors that it takes.
+    // For each file with several names: the names seen so far, and the sectors that it occupies.
     let mut linked: HashMap<(u64, u64), (u64, u64, u64)> = HashMap::new();
     for path in paths {
         let entries = WalkDir::new(path)

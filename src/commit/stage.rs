@@ -1,4 +1,4 @@
-//! The staging directory: where the result is built, and what remembers how it came to its place.
+//! The staging directory: where the result is built, and where the record of its move is kept.
 //!
 //! ```text
 //! <root>/.aufs2dm/
@@ -50,8 +50,8 @@ use crate::staging::STAGE_NAME;
 use crate::sys::syncfs_tells_errors;
 use crate::units::{BLOCK_BYTES, Bytes};
 
-/// The staging directory of this run. Dropped before [`switch`](Self::switch), it is removed, unless it has something that a
-/// later run goes on with or must take back.
+/// The staging directory of this run. If it is dropped before [`switch`](Self::switch), it is removed, unless it
+/// contains something that a later run must continue from or take back.
 #[derive(Debug)]
 pub struct Stage {
     root: PathBuf,
@@ -76,7 +76,7 @@ pub struct EditedConfig {
 }
 
 impl EditedConfig {
-    /// Makes sure that the file is still the one that was edited.
+    /// Checks that the file still has the content that was edited.
     fn expect_original(&self, root: &Path) -> Result<(), Error> {
         let path = root.join(&self.path);
         let now = fs::read(&path).map_err(Error::io(&path, "read"))?;
@@ -88,19 +88,20 @@ impl EditedConfig {
     }
 }
 
-/// A root that only this run works on. The lock is on the open directory, leaves no trace and ends with the process.
+/// The lock on a root that only this run works on. The lock is on the open directory, leaves no trace and ends with the
+/// process.
 #[derive(Debug)]
 pub struct RootLock {
     _directory: Option<Flock<File>>,
 }
 
 impl RootLock {
-    /// Takes the root. Docker's pid file keeps other runs out too, but not one that was told of another pid file, and not
-    /// where there is no directory for it.
+    /// Locks the root. Docker's pid file keeps other runs out too, but not a run that was given another pid file, and
+    /// not if there is no directory for it.
     ///
     /// # Errors
     ///
-    /// [`Error::Busy`] when another run has it.
+    /// [`Error::Busy`] if another run has it.
     pub fn acquire(root: &Path) -> Result<Self, Error> {
         let directory = File::open(root).map_err(Error::io(root, "open"))?;
         match lock::exclusive(directory) {
@@ -112,7 +113,7 @@ impl RootLock {
                 holder: AtWork::on(root),
             }),
             Err(errno) => {
-                // NFS locks no directories.
+                // NFS cannot lock directories.
                 log::debug!("{}: cannot be locked: {errno}", root.display());
                 Ok(Self { _directory: None })
             }
@@ -121,12 +122,12 @@ impl RootLock {
 }
 
 impl Stage {
-    /// Makes the staging directory in `root`, in place of one in which nothing was moved yet, and begins the journal. `order` is
-    /// what a later run must know to go on.
+    /// Creates the staging directory in `root`, replacing one from which nothing was moved yet, and begins the journal.
+    /// `order` is what a later run needs to know to continue.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`], and [`Error::Unfinished`] when a conversion is there that has to be ended first.
+    /// [`Error::Io`], and [`Error::Unfinished`] if there is a conversion that has to be finished first.
     pub fn create(root: &Path, order: Value) -> Result<Self, Error> {
         let leftover = Leftover::look_for(root)?;
         if let Some(state) = leftover.state().filter(|state| *state != State::Writing) {
@@ -142,7 +143,8 @@ impl Stage {
                 let configs = second_place::configs(root, path, story.beside.as_ref());
                 let files = others::in_stage(root, (path, &configs), Some(story))?;
                 others::expect_none(root, files, "convert")?;
-                // As in a rollback: a kill must not leave a journal that calls layers durable which are gone.
+                // As in a rollback: a kill must not leave a journal that lists layers as durable although they are
+                // gone.
                 Journal::reopen(path)?.note_undone();
                 remove_stage(path)?;
             }
@@ -151,7 +153,7 @@ impl Stage {
         let times = Times::of(root, "").map_err(Error::io(root, "look at"))?;
         create_dir(&path, 0o700)?;
         let journal = Journal::create(&path, times, order).inspect_err(|_| {
-            // Nothing is in it that anybody could go on with.
+            // It contains nothing that anybody could continue from.
             drop(remove_leftover(&path));
         })?;
         let mut stage = Self {
@@ -167,7 +169,7 @@ impl Stage {
         Ok(stage)
     }
 
-    /// Goes on in a staging directory in which layers were being written. All but the pool is made anew.
+    /// Continues in a staging directory in which layers were being written. Everything except the pool is made anew.
     ///
     /// # Errors
     ///
@@ -207,16 +209,17 @@ impl Stage {
         &self.journal
     }
 
-    /// Lets it stay for a later run when this one fails, or go.
+    /// Sets whether it is kept for a later run if this one fails.
     pub fn keep_for_resume(&mut self, keep: bool) {
         self.keep = keep;
     }
 
-    /// Checks that the root's file system has room for `needed` bytes, with what an earlier run left out of the way.
+    /// Checks that the root's file system has room for `needed` bytes, counting the space that an earlier run's
+    /// leftovers will free.
     ///
     /// # Errors
     ///
-    /// [`Error::Space`] when it has not.
+    /// [`Error::Space`] if it has not.
     pub fn check_space(root: &Path, needed: Bytes) -> Result<(), Error> {
         let stat = statvfs(root)
             .map_err(|errno| Error::io(root, "ask for the free space of")(errno.into()))?;
@@ -233,7 +236,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Bytes that [`copy_image_store`](Self::copy_image_store) will take, each file rounded up to 4 KiB.
+    /// Bytes that [`copy_image_store`](Self::copy_image_store) will need, with each file rounded up to 4 KiB.
     ///
     /// # Errors
     ///
@@ -255,7 +258,7 @@ impl Stage {
         &self.path
     }
 
-    /// Makes the driver's home, which becomes `devicemapper`, with the owner of the (remapped) root.
+    /// Creates the driver's home, which becomes `devicemapper`, with the owner of the (remapped) root.
     ///
     /// # Errors
     ///
@@ -266,7 +269,7 @@ impl Stage {
         Ok(home)
     }
 
-    /// Makes the directory of the pool's two loop files, and names them: data, metadata.
+    /// Creates the directory of the pool's two loop files, and returns their paths: data, metadata.
     ///
     /// # Errors
     ///
@@ -277,7 +280,7 @@ impl Stage {
         Ok((loops.join("data"), loops.join("metadata")))
     }
 
-    /// Writes the driver's own files into `devicemapper/metadata/`; each is a name and its content.
+    /// Writes the driver's own files into `devicemapper/metadata/`; each is given as a name and its content.
     ///
     /// # Errors
     ///
@@ -296,7 +299,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Copies `image/aufs` as it is; it becomes `image/devicemapper`.
+    /// Copies `image/aufs` unchanged; the copy becomes `image/devicemapper`.
     ///
     /// # Errors
     ///
@@ -326,13 +329,13 @@ impl Stage {
         Ok(())
     }
 
-    /// Makes all that is staged durable, then moves it in place, and tells the daemon if so ordered, unless somebody else is at
-    /// work. The staging directory stays, for the way back.
+    /// Makes everything staged durable, then moves it into place and, if requested, switches the daemon, unless
+    /// somebody else is at work. The staging directory stays, for the way back.
     ///
     /// # Errors
     ///
-    /// [`Error::NotAlone`], [`Error::Exists`] and [`Error::Io`]: nothing has moved. [`Error::HalfWay`]: the root is in between, and the error says
-    /// what leads out of that.
+    /// [`Error::NotAlone`], [`Error::Exists`] and [`Error::Io`]: nothing has moved. [`Error::HalfWay`]: the root is
+    /// between the two states, and the error says how to get out of that.
     pub fn switch(
         &mut self,
         configs: &[EditedConfig],
@@ -347,12 +350,12 @@ impl Stage {
         }
         self.sync_staged()?;
         switching.data = PoolData::of(&self.path.join("devicemapper"))?;
-        // As late as can be: whoever wrote one since wants that to stay.
+        // As late as possible: whoever wrote one since wants that version to stay.
         configs
             .iter()
             .try_for_each(|config| config.expect_original(&self.root))?;
         let kept = self.keep;
-        // A kill from here on is told from one before by this record.
+        // This record distinguishes a kill after this point from one before it.
         self.journal
             .append(&Record::Switching(Box::new(switching.clone())))?;
         let switched = switch::begin(
@@ -460,7 +463,7 @@ impl Drop for Stage {
     }
 }
 
-/// Bytes on disk below a directory that may not be there, or may be going away.
+/// Bytes on disk below a directory that may be missing, or may be disappearing.
 fn bytes_held_by(path: &Path) -> u64 {
     let files = WalkDir::new(path)
         .follow_links(false)
@@ -479,7 +482,7 @@ fn create_dir(path: &Path, mode: u32) -> Result<(), Error> {
     Ok(())
 }
 
-/// A directory that may be there already, from a run that was interrupted.
+/// Creates a directory that may already exist because of an interrupted run.
 fn ensure_owned_dir(path: &Path, (uid, gid): (u32, u32)) -> Result<(), Error> {
     match DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}

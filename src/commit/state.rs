@@ -1,4 +1,4 @@
-//! Where a conversion stands.
+//! The state of a conversion.
 
 use std::path::Path;
 
@@ -6,13 +6,13 @@ use serde::Serialize;
 
 use crate::shell::own;
 
-/// Where a conversion stands.
+/// The state of a conversion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
     /// Layers are being written; the root is as it was.
     Writing,
-    /// The result is being moved in place.
+    /// The result is being moved into place.
     Switching,
     /// The result is in place, and the aufs side is still there.
     Converted,
@@ -23,7 +23,7 @@ pub enum State {
 }
 
 impl State {
-    /// Its name, part of the `--json` interface.
+    /// Its name, which is part of the `--json` interface.
     pub fn name(self) -> &'static str {
         match self {
             Self::Writing => "writing",
@@ -34,7 +34,7 @@ impl State {
         }
     }
 
-    /// The state of `root` in words, with the commands that come next.
+    /// The state of `root` in words, with the commands to run next.
     pub fn meaning(self, root: &Path) -> String {
         let [resume, rollback, commit] =
             ["resume", "rollback", "commit"].map(|verb| own(verb, root));

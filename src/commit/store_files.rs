@@ -1,15 +1,15 @@
-//! Which files Docker writes into an image store, by their exact places and names: what looks a little like one may be somebody
-//! else's.
+//! The files that Docker writes into an image store, by their exact locations and names: a file that merely resembles
+//! one may be somebody else's.
 //!
 //! Source: moby v1.10 to v25 `image/fs.go`, `image/store.go`, `layer/filestore.go`, `distribution/metadata`, `reference/store.go`
 //! and `pkg/ioutils/fswriters.go`.
 
 use std::path::Path;
 
-/// The names of images, in an image store.
+/// The file of image names in an image store.
 pub(super) const IMAGE_NAMES: &str = "repositories.json";
 
-/// Of a layer.
+/// The files of a layer.
 const LAYER: [&str; 7] = [
     "cache-id",
     "descriptor.json",
@@ -20,16 +20,16 @@ const LAYER: [&str; 7] = [
     "tar-split.json.gz",
 ];
 
-/// Of a container's layer.
+/// The files of a container's layer.
 const MOUNT: [&str; 3] = ["init-id", "mount-id", "parent"];
 
-/// Of an image, besides its config.
+/// The files of an image, besides its config.
 const IMAGE: [&str; 3] = ["builtLocally", "lastUpdated", "parent"];
 
-/// Where layers came from, each a directory of digests.
+/// The records of where layers came from, each a directory of digests.
 const ORIGINS: [&str; 2] = ["diffid-by-digest", "v2metadata-by-diffid"];
 
-/// Whether Docker's image store has a file of this path, which is relative to it.
+/// Whether Docker's image store has a file at this path, which is relative to it.
 pub(super) fn is_dockers(inner: &Path) -> bool {
     let Some(text) = inner.to_str() else {
         return false;
@@ -50,12 +50,13 @@ pub(super) fn is_dockers(inner: &Path) -> bool {
     }
 }
 
-/// Whether a name ends as Go's `ioutil.TempFile` and `TempDir` end one: a random number of 32, later of 64 bits.
+/// Whether `digits` is the random number that Go's `ioutil.TempFile` and `TempDir` put at the end of a name: 32 bits,
+/// in later releases 64 bits.
 pub(super) fn is_random(digits: &str) -> bool {
     (1..=20).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// 64 digits, as digests have them, and ids of layers and containers.
+/// Whether `name` is 64 hexadecimal digits, as in digests and in ids of layers and containers.
 pub(super) fn is_digest(name: &str) -> bool {
     let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
     name.len() == 64 && name.bytes().all(is_digit)
@@ -65,8 +66,8 @@ fn is_one_of(name: &str, names: &[&str]) -> bool {
     is_written_as(name, &|name| names.contains(&name))
 }
 
-/// Whether it is such a name, or that under which Docker writes the file before it renames it: `.tmp-NAME` and a number, up to 1.10
-/// `NAME.tmp`.
+/// Whether `name` is such a name, or the one under which Docker writes the file before it renames it: `.tmp-NAME` and a
+/// number, up to 1.10 `NAME.tmp`.
 fn is_written_as(name: &str, is_name: &dyn Fn(&str) -> bool) -> bool {
     if is_name(name) || name.strip_suffix(".tmp").is_some_and(is_name) {
         return true;
@@ -74,24 +75,24 @@ fn is_written_as(name: &str, is_name: &dyn Fn(&str) -> bool) -> bool {
     let Some(rest) = name.strip_prefix(".tmp-").filter(|rest| rest.is_ascii()) else {
         return false;
     };
-    // A digest may end with digits of its own.
+    // A digest may itself end with decimal digits.
     (1..rest.len()).any(|end| is_name(&rest[..end]) && is_random(&rest[end..]))
 }
 
-/// A layer's directory, also of one whose removal was interrupted (since 19.03).
+/// Whether `id` is a layer's directory, including one whose removal was interrupted (since 19.03).
 fn is_layer(id: &str) -> bool {
     let removed = id.strip_suffix("-removing");
     let removed = removed.and_then(|id| id.split_once('-'));
     is_digest(id) || removed.is_some_and(|(id, random)| is_digest(id) && is_digest(random))
 }
 
-/// A container's, or one of BuildKit's, which have 25 digits.
+/// Whether `id` is the id of a container, or one of BuildKit's, which have 25 digits.
 fn is_container(id: &str) -> bool {
     let is_digit = |byte: u8| byte.is_ascii_digit() || byte.is_ascii_lowercase();
     is_digest(id) || id.len() == 25 && id.bytes().all(is_digit)
 }
 
-/// A layer that is being written; up to 1.12 by the other name.
+/// Whether `name` is a layer that is being written; up to 1.12, the second form.
 fn is_write_set(name: &str) -> bool {
     let number = name
         .strip_prefix("write-set-")

@@ -1,4 +1,4 @@
-//! Digests of trees and their attributes, by which one side is known again.
+//! Digests of trees and their attributes, used to recognize a side later.
 
 use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
@@ -13,18 +13,18 @@ use walkdir::WalkDir;
 use super::error::Error;
 use super::walk::walk;
 
-/// What the driver keeps in its directory.
+/// The directories that the driver keeps in its own directory.
 pub(super) const PARTS: [&str; 3] = ["diff", "layers", "mnt"];
 
-/// In the place of a digest of something that cannot be read.
+/// The value in place of a digest of something that cannot be read.
 pub(super) const UNREADABLE: &str = "unreadable";
 
-/// Digests of a store's objects. A layer's files count as one.
+/// Digests of the objects in a store. A layer's files count as one object.
 pub(super) fn objects(store: &Path) -> Result<BTreeMap<String, String>, Error> {
     objects_in(store, Path::new(""))
 }
 
-/// The same of a part of it.
+/// Digests of the objects in a part of a store.
 pub(super) fn objects_in(store: &Path, part: &Path) -> Result<BTreeMap<String, String>, Error> {
     let mut sums: BTreeMap<String, Sha256> = BTreeMap::new();
     for entry in WalkDir::new(store.join(part)).sort_by_file_name() {
@@ -63,13 +63,14 @@ pub(super) fn entry(sum: &mut Sha256, path: &Path, meta: &Metadata) {
     }
 }
 
-/// A digest of the names in a branch and of what `add` takes from each. What cannot be read has a digest that no branch has.
+/// A digest of the names in a branch and of what `add` takes from each entry. If something cannot be read, the digest
+/// is one that no branch has.
 pub(super) fn sum_of(branch: &Path, add: impl Fn(&mut Sha256, &Path, &Metadata)) -> String {
     let [sum] = sums_of(branch, |[sum], path, meta| add(sum, path, meta));
     sum
 }
 
-/// Several such digests in one walk.
+/// Several such digests from one walk.
 pub(super) fn sums_of<const N: usize>(
     branch: &Path,
     mut add: impl FnMut(&mut [Sha256; N], &Path, &Metadata),
@@ -100,7 +101,7 @@ fn attributes(sum: &mut Sha256, meta: &Metadata) {
     for number in [meta.mode(), meta.uid(), meta.gid()] {
         sum.update(number.to_le_bytes());
     }
-    // A directory's size is the file system's own affair.
+    // A directory's size depends on the file system only.
     let size = if meta.is_dir() { 0 } else { meta.len() };
     for number in [size, meta.rdev()] {
         sum.update(number.to_le_bytes());
@@ -110,7 +111,7 @@ fn attributes(sum: &mut Sha256, meta: &Metadata) {
     }
 }
 
-/// `layerdb/sha256/<chain>` of a file in it.
+/// The object that a file belongs to: `layerdb/sha256/<chain>` for a file in that directory.
 pub(super) fn object(inner: &str) -> String {
     let parts: Vec<&str> = inner.split('/').collect();
     let deep = parts.first() == Some(&"layerdb") && parts.len() > 3;
@@ -121,7 +122,7 @@ pub(super) fn object(inner: &str) -> String {
     }
 }
 
-/// The time of change, which the kernel alone sets.
+/// Adds the change time, which only the kernel sets.
 pub(super) fn changed_at(sum: &mut Sha256, meta: &Metadata) {
     for number in [meta.ctime(), meta.ctime_nsec()] {
         sum.update(number.to_le_bytes());

@@ -1,4 +1,4 @@
-//! Moves the staged result in place, and takes it back.
+//! Moves the staged result into place, and takes it back.
 
 use std::path::{Path, PathBuf};
 
@@ -14,29 +14,30 @@ use crate::chain::Chain;
 use crate::daemon::NotAlone;
 use crate::daemon::first_start::{self, Switch, SwitchError, is_applied, restore_by_hand};
 
-/// Looks whether nobody else is at work on the root.
+/// A check that nobody else is working on the root.
 pub type ExpectAlone<'a> = &'a dyn Fn() -> Result<(), NotAlone>;
 
-/// The error for somebody else's being at work; `words` is the command that goes on.
+/// The error if somebody else is at work; `words` is the command that continues.
 pub(super) fn not_alone(root: &Path, words: &'static str) -> impl FnOnce(NotAlone) -> Error {
     let root = root.to_owned();
     move |cause| Error::NotAlone { root, cause, words }
 }
 
-/// What becomes of a move when the daemon cannot be told.
+/// What happens to a move if the daemon cannot be switched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OnDaemonFailure {
-    /// It is taken back: the operator ordered both.
+    /// The move is undone: the operator ordered both.
     TakeBack,
-    /// It stays. What was interrupted once must not be held up for good by a file that an operator can edit.
+    /// The move stays. A file that an operator can edit must not block an interrupted move for good.
     Stay,
 }
 
-/// Does all steps of a move that was not begun. If somebody else is at work, none is done, and what was prepared for them is taken back.
+/// Does all steps of a move that has not begun. If somebody else is at work, it does none of them, and undoes the
+/// preparations.
 ///
 /// # Errors
 ///
-/// [`Error::NotAlone`], and as [`forward`].
+/// [`Error::NotAlone`], and as for [`forward`].
 pub(super) fn begin(
     switching: &SwitchPlan,
     ground: Roots<'_>,
@@ -54,13 +55,13 @@ pub(super) fn begin(
     }
 }
 
-/// Does all steps, or those that are left. Durable on return, and recorded.
+/// Does all steps, or the remaining ones. The result is durable and recorded on return.
 ///
-/// A step that fails has those before it taken back.
+/// If a step fails, the steps before it are undone.
 ///
 /// # Errors
 ///
-/// Why a step failed; [`Error::HalfWay`] when what had been done could not be taken back.
+/// The cause of a failed step; [`Error::HalfWay`] if the steps before it could not be undone.
 pub(super) fn forward(
     switching: &SwitchPlan,
     ground: Roots<'_>,
@@ -73,11 +74,11 @@ pub(super) fn forward(
     Err(undo(cause, switching, ground, journal))
 }
 
-/// The same, but a step that fails leaves those before it done.
+/// Like [`forward`], but if a step fails, the steps before it stay done.
 ///
 /// # Errors
 ///
-/// Why a step failed.
+/// The cause of the failed step.
 pub(super) fn advance(
     switching: &SwitchPlan,
     ground: Roots<'_>,
@@ -112,7 +113,7 @@ fn tell_daemon(switching: &SwitchPlan, untold: OnDaemonFailure) -> Result<(), Er
     }
 }
 
-/// Takes back what was done of a move that failed. Gives the cause, with what else failed.
+/// Undoes what was done of a failed move. Returns the cause, together with any further failure.
 fn undo(cause: Error, switching: &SwitchPlan, ground: Roots<'_>, journal: &Journal) -> Error {
     // In reverse order: the daemon was told last.
     let restored = match restore_daemon(switching) {
@@ -136,16 +137,16 @@ fn undo(cause: Error, switching: &SwitchPlan, ground: Roots<'_>, journal: &Journ
     }
 }
 
-/// What going back came to.
+/// The result of going back.
 #[derive(Debug, Default)]
 pub struct SwitchUndo {
-    /// What could not come back, in words.
+    /// What could not be restored, in words.
     pub gone: Vec<String>,
-    /// The daemon's file that is as it was before the conversion.
+    /// The daemon's file that is again as it was before the conversion.
     pub daemon: Option<PathBuf>,
 }
 
-/// Puts the daemon's file back, or says what is to be done by hand: the root matters more than a file that an operator can edit.
+/// Restores the daemon's file, or says what to do by hand: the root matters more than a file that an operator can edit.
 pub(super) fn restore_daemon_or_say(switching: &SwitchPlan) -> SwitchUndo {
     match restore_daemon(switching) {
         Ok(daemon) => SwitchUndo {
@@ -163,7 +164,7 @@ pub(super) fn restore_daemon_or_say(switching: &SwitchPlan) -> SwitchUndo {
     }
 }
 
-/// The file that was put back, if one had been changed.
+/// Restores the daemon's file, and returns its path if it had been changed.
 fn restore_daemon(switching: &SwitchPlan) -> Result<Option<PathBuf>, SwitchError> {
     match switching.daemon.as_ref().and_then(Switch::record) {
         Some(record) => first_start::restore(&record).map(|()| Some(record.path)),
@@ -171,11 +172,11 @@ fn restore_daemon(switching: &SwitchPlan) -> Result<Option<PathBuf>, SwitchError
     }
 }
 
-/// Takes all steps back, latest first, and makes that durable. What cannot come back is told.
+/// Undoes all steps, latest first, and makes that durable. Returns what cannot be restored.
 ///
 /// # Errors
 ///
-/// Why a step could not be taken back; the others are all the same.
+/// Why a step could not be undone; the others are undone nevertheless.
 pub(super) fn back(switching: &SwitchPlan, ground: Roots<'_>) -> Result<Vec<String>, Error> {
     let mut gone = Vec::new();
     let mut first_error = None;
@@ -556,7 +557,7 @@ mod tests {
             ..Changes::default()
         };
         assert_eq!(look(), expected);
-        // Going back brings back what there is a place for, and tells the rest.
+        // Going back restores what there is a place for, and reports the rest.
         let gone = fixture.back(&switching).unwrap();
         assert!(
             gone.len() == 1 && gone[0].starts_with("containers/c2/config.v2.json: "),

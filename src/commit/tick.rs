@@ -1,13 +1,13 @@
-//! Times of change tell a write from what was there before it only if it comes in another tick of the file system's clock. ext3, and ext4 with
-//! 128-byte inodes, note whole seconds: there what is written in the second in which the times are taken down would look as if it had been
-//! there before.
+//! Change times distinguish a later write from earlier contents only if the write falls into another tick of the file
+//! system's clock. ext3, and ext4 with 128-byte inodes, store whole seconds: there, a write in the same second in which
+//! the times are recorded would look as if it had come before.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// What tells how fine the file systems' times are on which the two sides may lie.
+/// Paths that show the time resolution of the file systems on which the two sides may be.
 const TOLD_BY: [&str; 6] = [
     "",
     "aufs/diff",
@@ -17,10 +17,11 @@ const TOLD_BY: [&str; 6] = [
     ".aufs2dm/journal",
 ];
 
-/// The kernel's clock for files is behind by so much at most: a tick of 100 Hz, and as much again.
+/// The maximum lag of the kernel's clock for files: one tick at 100 Hz, doubled.
 const BEHIND: Duration = Duration::from_millis(20);
 
-/// Where times are whole seconds, waits until the second is over. Times that are taken down then are those of no write that comes later.
+/// If times are whole seconds, waits for the current second to end. Times recorded after that cannot equal those of a
+/// later write.
 pub fn pass_the_second(root: &Path) {
     let is_whole = |path: &str| {
         let meta = root.join(path).symlink_metadata();

@@ -1,4 +1,4 @@
-//! Times of directories whose entries the conversion moves: moving back does not bring them back by itself.
+//! Times of directories whose entries the conversion moves: moving the entries back does not restore them.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -9,7 +9,7 @@ use nix::sys::stat::{UtimensatFlags, utimensat};
 use nix::sys::time::TimeSpec;
 use serde::{Deserialize, Serialize};
 
-/// A directory's times of access and modification.
+/// A directory's access and modification times.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Times {
     /// The directory, relative to the Docker root; empty for the root itself.
@@ -31,7 +31,7 @@ impl Times {
         })
     }
 
-    /// Puts them back. A directory that Docker has removed meanwhile needs none.
+    /// Restores the times. A directory that Docker has removed meanwhile is ignored.
     pub(super) fn put_back(&self, root: &Path) {
         let path = root.join(&self.path);
         let [accessed, modified] =

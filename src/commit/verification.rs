@@ -1,4 +1,4 @@
-//! Verifications as the journal has them, and what they are worth together.
+//! Verifications as the journal records them, and what they prove together.
 
 use std::fmt;
 
@@ -9,33 +9,35 @@ use crate::date;
 use crate::verify::{LayerCounts, LayerDamage, Verdict};
 use crate::words::counted;
 
-/// A verification. The field names are part of the `--json` interface, but for `seen` and `aufs_times`.
+/// A verification. The field names are part of the `--json` interface, except for `seen` and `aufs_times`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VerificationRecord {
     /// Seconds since 1970.
     pub at: u64,
     /// Whether all contents were read back.
     pub full: bool,
-    /// What it came to. A journal of an earlier version does not say, so what it names counts for nothing.
+    /// Its verdict. A journal of an earlier version does not have it, so verifications in such a journal count for
+    /// nothing.
     #[serde(default = "not_verified")]
     pub verdict: Verdict,
-    /// How much it looked at.
+    /// How much it checked.
     #[serde(default)]
     pub counts: LayerCounts,
-    /// Whether it found the aufs side to be not what was converted, whatever it found of the devices.
+    /// Whether the aufs side differed from what was converted, whatever the result for the devices.
     #[serde(default)]
     pub aufs_changed: bool,
-    /// Whether it found files that differ between the two sides, and nothing that tells which is right.
+    /// Whether files differed between the two sides, with nothing to show which side is right.
     #[serde(default)]
     pub undecided: bool,
-    /// Layers that were not what Docker once unpacked before they were converted.
+    /// Layers that already differed from what Docker had unpacked before they were converted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub damaged: Vec<LayerDamage>,
-    /// What it had before it, to tell later whether that was written to since.
+    /// The devicemapper side that it saw, to determine later whether that was written to since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<DeviceSide>,
-    /// When the entries of the aufs side were last changed before it, as a digest. Only a full one notes that, and only where it found
-    /// nothing against aufs and has read what was written there since the time that was noted before.
+    /// When the entries of the aufs side were last changed before the verification, as a digest. Only a full
+    /// verification records this, and only if it found nothing against aufs and read everything that was written there
+    /// since the time recorded before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aufs_times: Option<String>,
 }
@@ -45,7 +47,7 @@ fn not_verified() -> Verdict {
 }
 
 impl VerificationRecord {
-    /// The same for people and programs, without what only `commit` compares.
+    /// The verification for people and programs, without what only `commit` compares.
     #[must_use]
     pub fn told(self) -> Self {
         Self {
@@ -55,7 +57,7 @@ impl VerificationRecord {
         }
     }
 
-    /// Whether it found nothing wrong with the devices.
+    /// Whether nothing was wrong with the devices.
     pub fn passed(&self) -> bool {
         matches!(
             self.verdict,
@@ -64,7 +66,7 @@ impl VerificationRecord {
     }
 }
 
-/// `in full on 2026-01-31 23:59:59 UTC, nothing wrong with the devices (30 layers, 28 not read in aufs)`.
+/// For example `in full on 2026-01-31 23:59:59 UTC, nothing wrong with the devices (30 layers, 28 not read in aufs)`.
 impl fmt::Display for VerificationRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let how = if self.full { "in full" } else { "quickly" };
@@ -97,25 +99,28 @@ impl fmt::Display for VerificationRecord {
     }
 }
 
-/// All verifications of a journal, as far as they still count.
+/// All verifications in a journal, as far as they still count.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verifications {
     /// The latest.
     pub latest: Option<VerificationRecord>,
     /// The latest full one that passed, unless a later one failed.
     pub full: Option<VerificationRecord>,
-    /// The latest full one that passed, whatever came after it: what was written since then it has not seen.
+    /// The latest full one that passed, regardless of later ones: it has not seen what was written after it.
     pub proven: Option<VerificationRecord>,
-    /// The latest that noted when the entries of the aufs side were last changed. What a later one found of the devices says nothing of aufs.
+    /// The latest that recorded when the entries of the aufs side were last changed. The results of later ones for the
+    /// devices say nothing about aufs.
     pub of_aufs: Option<VerificationRecord>,
-    /// The latest that did not pass, unless a later full one did. A quick one looks at a part only, so it clears nothing up; nor does one
-    /// that could not look, which leaves what an earlier one found.
+    /// The latest that did not pass, unless a later full one did. A quick one checks only a part, so it clears nothing;
+    /// nor does one that could not check everything, which leaves an earlier finding in force.
     pub failed: Option<VerificationRecord>,
-    /// The latest that found files of which nothing tells which side is right, unless a later full one did not.
+    /// The latest that found differing files with nothing to show which side is right, unless a later full one found
+    /// none.
     pub undecided: Option<VerificationRecord>,
-    /// The latest full one that found the aufs side to be not what was converted, unless a later full one passed without.
+    /// The latest full one that found the aufs side to differ from what was converted, unless a later full one passed
+    /// without that finding.
     pub aufs_changed: Option<VerificationRecord>,
-    /// Damage from before the conversion, as the latest verification found it that looked at the layer.
+    /// Damage from before the conversion, for each layer as found by the latest verification that checked it.
     pub damaged: Vec<LayerDamage>,
 }
 
@@ -154,7 +159,7 @@ impl Verifications {
         self.latest = Some(verified);
     }
 
-    /// The one that counts: a failed one before a full one before a quick one.
+    /// The one that counts: a failed one takes precedence over a full one, and a full one over a quick one.
     pub fn decisive(&self) -> Option<&VerificationRecord> {
         let latest = self.latest.as_ref();
         self.failed.as_ref().or(self.full.as_ref()).or(latest)

@@ -1,12 +1,12 @@
-//! How a tree is walked that is somebody else's.
+//! Walks a tree that belongs to somebody else.
 
 use std::path::Path;
 
 use walkdir::WalkDir;
 
-/// A walk that stays on one file system and follows no link, not at its top either.
+/// A walk that stays on one file system and follows no link, not even at its top.
 pub(super) fn walk(top: &Path) -> WalkDir {
-    // Of a link at the top walkdir would ask for the file system that it leads to.
+    // For a link at the top, walkdir would use the file system of its target.
     let is_link = top.symlink_metadata().is_ok_and(|meta| meta.is_symlink());
     WalkDir::new(top)
         .follow_links(false)

@@ -1,5 +1,5 @@
-//! Where each part of the devicemapper side is: in place, or in the staging directory, where a move that was interrupted left it or a
-//! rollback brought it back.
+//! The location of each part of the devicemapper side: in place, or in the staging directory, if an interrupted move
+//! left it there or a rollback brought it back there.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use super::error::Error;
 use super::moves::{Move, Roots};
 use super::record::SwitchPlan;
 
-/// The parts that Docker changes, wherever they are.
+/// The parts that Docker changes, with their locations.
 #[derive(Debug)]
 pub(super) struct Whereabouts {
     /// The Docker root, which has the containers.
@@ -17,16 +17,16 @@ pub(super) struct Whereabouts {
     pub(super) home: Part,
     /// The image store.
     pub(super) image: Part,
-    /// The configs that are replaced now, by their paths in the root: going back brings the old ones over them. `None`: whatever was
-    /// replaced, for all is in place.
+    /// The configs that are replaced now, by path in the root: going back restores the old ones over them. `None`: all
+    /// of them, because everything is in place.
     replaced: Option<Vec<String>>,
 }
 
-/// A directory.
+/// A part: a directory.
 #[derive(Debug)]
 pub(super) struct Part {
     pub(super) path: PathBuf,
-    /// Whether Docker has it before it. What is gone of one that is staged, or all gone, this tool has removed.
+    /// Whether Docker uses it. If the part is staged or missing altogether, this tool removed what is gone.
     pub(super) is_in_place: bool,
 }
 
@@ -42,7 +42,7 @@ impl Part {
 }
 
 impl Whereabouts {
-    /// All is in place, as a journal says.
+    /// Everything is in place, according to the journal.
     pub(super) fn in_place(ground: Roots<'_>) -> Self {
         let part = |inner: &str| Part {
             path: ground.root.join(inner),
@@ -56,7 +56,7 @@ impl Whereabouts {
         }
     }
 
-    /// Looks for each part of a move that is not at its end.
+    /// Looks for each part of an unfinished move.
     pub(super) fn look(switching: &SwitchPlan, ground: Roots<'_>) -> Self {
         let mut found = Self::in_place(ground);
         let mut replaced = Vec::new();
@@ -76,12 +76,12 @@ impl Whereabouts {
         }
     }
 
-    /// Whether all is in place.
+    /// Whether everything is in place.
     pub(super) fn is_all_in_place(&self) -> bool {
         self.replaced.is_none()
     }
 
-    /// Whether a config is the one that devicemapper uses.
+    /// Whether a config is the one for devicemapper.
     pub(super) fn is_replaced(&self, path: &str) -> bool {
         let is_this = |one: &String| one == path;
         self.replaced
@@ -89,7 +89,7 @@ impl Whereabouts {
             .is_none_or(|all| all.iter().any(is_this))
     }
 
-    /// Whether any config of a container is.
+    /// Whether any config of a container is the one for devicemapper.
     pub(super) fn has_replaced(&self, container: &str) -> bool {
         let of = |path: &String| {
             directory_of_config(path).and_then(|path| path.split('/').nth(1)) == Some(container)
@@ -98,7 +98,7 @@ impl Whereabouts {
     }
 }
 
-/// What stands where a part belongs that is still staged: Docker has made it since.
+/// What is in the place of a part that is still staged: Docker has created it since.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! A layer as aufs has it: its branch.
+//! A layer in aufs: its branch.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use crate::source::branch_reader::BranchReader;
 use crate::tar_split::{ContentRecord, Contents, FileLookup};
 use crate::tree::{Kind, LayerTree, NodeId, Segment};
 
-/// Bytes that are read at a time.
+/// Number of bytes that are read at a time.
 pub(crate) const PIECE: usize = 1 << 20; // 1 MiB: large enough for any disk, small enough for every thread
 
 impl Names for LayerTree {
@@ -57,10 +57,10 @@ pub(crate) fn read_branch(
     }
 }
 
-/// Takes a piece of a file, with its place there.
+/// Takes a piece of a file, with its offset in the file.
 type Sink<'s> = dyn FnMut(u64, &[u8]) -> Result<(), Halt> + 's;
 
-/// The files of a tar as aufs has them.
+/// The files of a tar, read from aufs.
 pub(crate) struct BranchFiles<'a> {
     work: &'a ReadJob<'a>,
     layer: &'a Layer,
@@ -82,7 +82,7 @@ impl<'a> BranchFiles<'a> {
         })
     }
 
-    /// Gives a regular file's bytes to `sink`, piece by piece, each with its place in the file.
+    /// Passes a regular file's bytes to `sink` piece by piece, each with its offset in the file.
     pub(crate) fn read(&mut self, node: NodeId, sink: &mut Sink<'_>) -> Result<(), Halt> {
         let size = self.layer.tree.regular(node).map_or(0, |file| file.size);
         let whole = Segment {
@@ -92,7 +92,7 @@ impl<'a> BranchFiles<'a> {
         self.read_parts(node, &[whole], sink)
     }
 
-    /// Gives parts of a regular file to `sink` likewise.
+    /// Passes parts of a regular file to `sink` in the same way.
     pub(crate) fn read_parts(
         &mut self,
         node: NodeId,

@@ -1,4 +1,4 @@
-//! A layer as its device has it.
+//! A layer on its device.
 
 use super::branch::PIECE;
 use super::halt::Halt;
@@ -22,7 +22,7 @@ pub(crate) struct DeviceTree<'a> {
 }
 
 impl<'a> DeviceTree<'a> {
-    /// The tree in a file system; `None` where it has none.
+    /// The tree in a file system; `None` if it has none.
     pub(crate) fn of(view: &'a View) -> Option<Self> {
         let rootfs = view.lookup(Ino::ROOT, ROOTFS.as_bytes())?;
         is_directory(view, rootfs).then_some(Self { view, rootfs })
@@ -52,14 +52,14 @@ impl Names for DeviceTree<'_> {
     }
 }
 
-/// A stretch of a file.
+/// A contiguous part of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stretch {
-    /// Where in the file it begins, in bytes.
+    /// The offset in the file where it begins, in bytes.
     pub(crate) offset: u64,
-    /// How many bytes it has.
+    /// Its length in bytes.
     pub(crate) bytes: u64,
-    /// Where on the device they are; `None`: they are zeros.
+    /// The offset on the device; `None`: the bytes are zeros.
     pub(crate) place: Option<u64>,
 }
 
@@ -69,7 +69,7 @@ impl Stretch {
     }
 }
 
-/// Where a file's bytes are: stretches side by side from its begin to its end.
+/// The locations of a file's bytes: adjoining stretches from its beginning to its end.
 pub(crate) fn stretches(view: &View, ino: Ino, size: u64) -> Vec<Stretch> {
     let block = u64::from(view.block_bytes());
     let mut all: Vec<Stretch> = Vec::new();
@@ -81,7 +81,7 @@ pub(crate) fn stretches(view: &View, ino: Ino, size: u64) -> Vec<Stretch> {
     };
     for run in view.extents(ino).filter(|run| !run.unwritten) {
         let start = u64::from(run.logical) * block;
-        // Runs that overlap are a fault of the file system, which is named as such.
+        // Overlapping runs are a fault of the file system, which is reported elsewhere.
         if start < end || start >= size {
             continue;
         }
@@ -92,7 +92,7 @@ pub(crate) fn stretches(view: &View, ino: Ino, size: u64) -> Vec<Stretch> {
         let place = run.physical * block;
         end = start + bytes;
         match all.last_mut() {
-            // A long stretch takes several runs, whose number of blocks is limited.
+            // A long stretch consists of several runs, because a run's number of blocks is limited.
             Some(last)
                 if last
                     .place
@@ -118,7 +118,7 @@ pub(crate) struct DeviceFiles<'a> {
     work: &'a ReadJob<'a>,
     device: ThinDevice<'a>,
     tree: DeviceTree<'a>,
-    /// The file that was opened last.
+    /// The stretches of the file that was opened last.
     open: Vec<Stretch>,
     buffer: Vec<u8>,
 }
@@ -134,12 +134,12 @@ impl<'a> DeviceFiles<'a> {
         }
     }
 
-    /// Goes to a file of `size` bytes.
+    /// Opens a file of `size` bytes.
     pub(crate) fn open(&mut self, ino: Ino, size: u64) {
         self.open = stretches(self.tree.view, ino, size);
     }
 
-    /// Where the open file has data, ascending.
+    /// The parts of the open file that have data, in ascending order.
     pub(crate) fn data(&self) -> impl Iterator<Item = Segment> {
         let stretches = self.open.iter().filter(|stretch| stretch.place.is_some());
         stretches.map(|stretch| Segment {
@@ -148,7 +148,7 @@ impl<'a> DeviceFiles<'a> {
         })
     }
 
-    /// Fills the whole of `buffer` with the open file's bytes from `offset` on.
+    /// Fills the whole `buffer` with the open file's bytes, beginning at `offset`.
     pub(crate) fn read_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
         let first = self.open.partition_point(|stretch| stretch.end() <= offset);
         let mut filled = 0;
@@ -173,7 +173,7 @@ impl<'a> DeviceFiles<'a> {
         Ok(())
     }
 
-    /// The whole of the open file, piece by piece; returns its checksum.
+    /// Reads the whole open file piece by piece; returns its checksum.
     fn read_all(&mut self, sink: &mut dyn FnMut(&[u8])) -> Result<u64, std::io::Error> {
         let size = self.open.last().map_or(0, Stretch::end);
         let mut buffer = std::mem::take(&mut self.buffer);
@@ -191,7 +191,8 @@ impl<'a> DeviceFiles<'a> {
         Ok(crc.value())
     }
 
-    /// The checksum of the open file, of what was noted when it was written; what was not noted is read.
+    /// The checksum of the open file, from the checksums recorded when it was written; stretches without a recorded
+    /// checksum are read.
     fn checksum(&self, written: &WriteChecksums<'_>) -> Result<u64, std::io::Error> {
         self.checksum_by(|stretch, place| {
             match written.checksum(&self.device, place, stretch.bytes) {
@@ -201,7 +202,7 @@ impl<'a> DeviceFiles<'a> {
         })
     }
 
-    /// The same where all of it was noted; nothing is read.
+    /// The checksum of the open file if all of it was recorded; nothing is read.
     pub(crate) fn noted_checksum(&self, written: &WriteChecksums<'_>) -> Option<u64> {
         let noted = |stretch: Stretch, place| {
             let noted = written.checksum(&self.device, place, stretch.bytes);
@@ -210,12 +211,13 @@ impl<'a> DeviceFiles<'a> {
         self.checksum_by(noted).ok()
     }
 
-    /// The same, all of it read.
+    /// The checksum of the open file, all of it read.
     pub(crate) fn read_checksum(&self) -> Result<u64, std::io::Error> {
         self.checksum_by(|stretch, _| self.read_stretch(stretch))
     }
 
-    /// The checksum of the open file by those of its stretches, which `of` gives; it takes a stretch and its place on the device.
+    /// The checksum of the open file, combined from those of its stretches. `of` computes these from a stretch and its
+    /// place on the device.
     fn checksum_by<E>(&self, of: impl Fn(Stretch, u64) -> Result<u64, E>) -> Result<u64, E> {
         let mut crc = crc64::EMPTY;
         let mut at = 0;
@@ -246,13 +248,13 @@ impl<'a> DeviceFiles<'a> {
     }
 }
 
-/// The files of a tar as the device has them.
+/// The files of a tar, read from the device.
 pub(crate) struct TarFiles<'a> {
     files: DeviceFiles<'a>,
     finder: Finder<'a, DeviceTree<'a>>,
-    /// Checksums of what was written, to go by instead of reading.
+    /// Checksums of what was written, used instead of reading.
     written: Option<WriteChecksums<'a>>,
-    /// What the device is a snapshot of.
+    /// The device below, of which the device is a snapshot.
     below: Option<&'a View>,
     once: Once<Ino>,
 }
@@ -272,7 +274,7 @@ impl<'a> TarFiles<'a> {
         }
     }
 
-    /// Whether a file is to be looked at: one of the layer's own, once. Its record may name others.
+    /// Whether a file may be read: each of the layer's own files may be read once. A tar's record may name other files.
     fn may_read(&mut self, ino: Ino, size: u64) -> bool {
         let view = self.files.tree.view;
         let is_same =
@@ -319,7 +321,7 @@ impl Contents for TarFiles<'_> {
             path: format!("/{}", escape(path)),
             source,
         })?;
-        // A file that was cut short by the signal has no checksum.
+        // A file whose reading was cut short by the signal has no checksum.
         self.files.work.go_on()?;
         Ok(FileLookup::Content { crc64 })
     }

@@ -1,4 +1,4 @@
-//! Why a layer's contents cannot be read to the end.
+//! The reasons why a layer's contents cannot be read to the end.
 
 use std::io;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use crate::docker::ReadError;
 use crate::source::SourceError;
 use crate::{aufs, tar_split};
 
-/// What keeps one layer from being verified.
+/// The reason why a layer cannot be verified.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Halt {
     /// The whole verification was told to stop.
@@ -19,7 +19,7 @@ pub(crate) enum Halt {
     /// A store's file cannot be opened.
     #[error(transparent)]
     Store(#[from] ReadError),
-    /// The device does not give a file's bytes.
+    /// A file's bytes cannot be read from the device.
     #[error("{path}: cannot be read from the device")]
     Device {
         /// The file within the layer, escaped.
@@ -27,7 +27,7 @@ pub(crate) enum Halt {
         /// What the system said.
         source: io::Error,
     },
-    /// A file of the branch cannot be read, or changes while it is.
+    /// A file of the branch cannot be read, or changes while it is being read.
     #[error("in aufs")]
     Source(#[from] SourceError),
     /// The branch cannot be read.

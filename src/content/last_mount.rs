@@ -1,4 +1,4 @@
-//! When devices were mounted to be written to: what is written in place to a pool on devices shows in nothing else.
+//! When devices were mounted writable: nothing else reveals a write in place to a pool on devices.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
@@ -12,23 +12,24 @@ use crate::ext4::read::ReadAt;
 use crate::pool::target::Target;
 use crate::thin::ThinId;
 
-/// When a conversion wrote the driver's note of a layer's device, in seconds since 1970, if it did.
+/// When a conversion wrote the driver's metadata file of a layer's device, in seconds since 1970, if it did.
 pub type WrittenAt<'a> = &'a dyn Fn(&CacheId) -> Option<i64>;
 
-/// Whether there is a device whose ext4 the kernel has mounted to write to it since the conversion noted it, or one of which the note is
-/// gone, so that nothing tells. xfs notes no such time. `home` is the driver's; `written_at` is when the conversion wrote a note, and `switched_at`
-/// when it was in place, in seconds since 1970.
+/// Whether the kernel has mounted the ext4 of any device writable since the conversion recorded that device, or the
+/// metadata file of a device is gone, so that this is unknown. xfs does not store such a time. `home` is the driver's;
+/// `written_at` is when the conversion wrote a metadata file, and `switched_at` when the result was in place, in
+/// seconds since 1970.
 ///
 /// # Errors
 ///
-/// As [`Pool::open`].
+/// As for [`Pool::open`].
 pub fn mounted_since_noted(
     home: &Path,
     target: &Target,
     (written_at, switched_at): (WrittenAt<'_>, Option<i64>),
 ) -> Result<bool, Error> {
     let pool = Pool::open(home, target)?;
-    // What is wrong with these is for a verification to tell.
+    // A verification reports faults of these files.
     let files = DeviceFiles::read(home).unwrap_or_default();
     let is_mounted = |(id, device): (&CacheId, &Device)| {
         let thin = ThinId::new(device.id().get()).ok();
@@ -46,8 +47,9 @@ pub fn mounted_since_noted(
     Ok(is_unknown || files.layers.iter().any(is_mounted))
 }
 
-/// When the conversion noted a layer's device, in seconds since 1970: as the journal has it, for the time of a file can be set. Without that it is
-/// the time of the note, which a copy of it does not have, but not after the conversion was in place.
+/// When the conversion recorded a layer's device, in seconds since 1970: the journal's time is used, because the time
+/// of a file can be set. Without it, this is the time of the metadata file, which a copy of the file does not have; but
+/// never later than when the conversion was in place.
 pub(crate) fn noted_at(
     home: &Path,
     id: &CacheId,
@@ -59,9 +61,9 @@ pub(crate) fn noted_at(
     Some(switched_at.map_or(modified, |at| at.min(modified)))
 }
 
-/// When the kernel last mounted an ext4 to write to it, in seconds since 1970; `None` for another file system. Source: linux v6.6
-/// `fs/ext4/ext4.h`, `struct ext4_super_block`, `s_magic`, `s_mtime` and `s_mtime_hi`; `fs/ext4/super.c`, `ext4_setup_super`, which
-/// writes it at once.
+/// When the kernel last mounted an ext4 writable, in seconds since 1970; `None` for another file system. Source: linux
+/// v6.6 `fs/ext4/ext4.h`, `struct ext4_super_block`, `s_magic`, `s_mtime` and `s_mtime_hi`; `fs/ext4/super.c`,
+/// `ext4_setup_super`, which writes it immediately.
 pub(crate) fn last_mount(device: &ThinDevice<'_>) -> Option<i64> {
     const MAGIC: u16 = 0xEF53;
     let mut superblock = [0; 1024];

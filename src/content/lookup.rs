@@ -1,14 +1,15 @@
-//! Finds the files of a tar's names in a tree, as Docker finds them: below the layer's root, whatever symbolic links say.
+//! Finds the files that a tar names in a tree, as Docker finds them: always below the layer's root, whatever the
+//! symbolic links say.
 
 use std::collections::VecDeque;
 
-/// As many symbolic links on one way as Linux follows.
+/// Maximum number of symbolic links in one path, as in Linux.
 const MAX_LINKS: usize = 40;
 
-/// Names that may be walked through beyond 256 for each path.
+/// Number of names that may be walked through in addition to 256 for each path.
 const FREE_STEPS: u64 = 1_000_000;
 
-/// What a name leads to.
+/// The target of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step<'a, N> {
     /// A directory.
@@ -27,29 +28,29 @@ pub(super) trait Names {
     /// The root directory.
     fn root(&self) -> Self::Node;
 
-    /// What a directory has under a name.
+    /// The entry under a name in a directory.
     fn step(&self, directory: Self::Node, name: &[u8]) -> Option<Step<'_, Self::Node>>;
 }
 
-/// What a path leads to.
+/// The target of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place<N> {
-    /// To this entry, which may be anything; a symbolic link at the path's end is not followed.
+    /// This entry, of any type; a symbolic link at the end of the path is not followed.
     Entry(N),
-    /// To nothing.
+    /// Nothing.
     Absent,
-    /// To nothing, and something on the way is no directory.
+    /// Nothing, and something in the path is not a directory.
     Blocked,
-    /// Nobody knows where: the paths lead through more symbolic links than any layer has.
+    /// Unknown: the paths lead through more symbolic links than any layer has.
     Far,
 }
 
-/// Finds paths in a tree. The next path is mostly in the same directory, so the last one is remembered.
+/// Finds paths in a tree. The next path is mostly in the same directory, so the last directory is remembered.
 #[derive(Debug)]
 pub(super) struct Finder<'t, T: Names> {
     tree: &'t T,
     last: Option<(Box<[u8]>, T::Node)>,
-    /// Names that may still be walked through.
+    /// Number of names that may still be walked through.
     steps: u64,
 }
 
@@ -62,7 +63,7 @@ impl<'t, T: Names> Finder<'t, T> {
         }
     }
 
-    /// What `path` leads to: relative, without `.`, `..` and empty components.
+    /// The target of `path`, which is relative and has no `.`, `..` or empty components.
     pub(super) fn find(&mut self, path: &[u8]) -> Place<T::Node> {
         self.steps = self.steps.saturating_add(256);
         if path.is_empty() {
@@ -92,7 +93,7 @@ impl<'t, T: Names> Finder<'t, T> {
     }
 }
 
-/// Goes to a directory, through symbolic links that stay in the tree as they would in a chroot.
+/// Walks to a directory, through symbolic links, which stay in the tree as in a chroot.
 fn walk<T: Names>(tree: &T, path: &[u8], steps: &mut u64) -> Result<T::Node, Place<T::Node>> {
     let components = |path: &[u8]| -> Vec<Box<[u8]>> {
         let all = path.split(|&byte| byte == b'/');
@@ -132,7 +133,7 @@ fn walk<T: Names>(tree: &T, path: &[u8], steps: &mut u64) -> Result<T::Node, Pla
 mod tests {
     use super::*;
 
-    /// Paths; what ends in `/` is a directory, what has `->` a symbolic link.
+    /// Paths; a directory ends in `/`, and a symbolic link has `->`.
     struct Paths(&'static [&'static str]);
 
     impl Names for Paths {

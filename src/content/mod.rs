@@ -1,6 +1,6 @@
-//! What a layer holds, read from its branch or from its device: entries, bytes, attributes.
+//! The contents of a layer, read from its branch or from its device: entries, bytes, attributes.
 //!
-//! Both sides give the files of a tar by their names, so what compares, proves or exports a layer asks either.
+//! Both sides provide the files of a tar by name, so the code that compares, proves or exports a layer can use either.
 
 mod branch;
 mod device;

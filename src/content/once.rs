@@ -1,12 +1,13 @@
-//! Whether a file is read once more.
+//! Limits how often a file is read again.
 
 use std::collections::HashSet;
 use std::hash::Hash;
 
-/// Bytes that a layer's record may have read a second time. A tar whose names lead to one file through symbolic links may exist.
+/// Number of bytes that a layer's record may cause to be read a second time. There may be a tar whose names lead to one
+/// file through symbolic links.
 const ROOM: u64 = 64 * 1024 * 1024;
 
-/// Files that were read, so that a record with a million names for one file costs no more than that file.
+/// The files already read, so that a record with a million names for one file costs no more than that file.
 #[derive(Debug)]
 pub(super) struct Once<N> {
     read: HashSet<N>,
@@ -23,12 +24,12 @@ impl<N> Default for Once<N> {
 }
 
 impl<N: Eq + Hash> Once<N> {
-    /// Takes a file as read already.
+    /// Counts a file as read.
     pub(super) fn note(&mut self, file: N) {
         self.read.insert(file);
     }
 
-    /// Whether a file of so many bytes may be read now.
+    /// Whether a file of this size may be read now.
     pub(super) fn may_read(&mut self, file: N, bytes: u64) -> bool {
         if self.read.insert(file) {
             return true;

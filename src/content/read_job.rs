@@ -1,11 +1,11 @@
-//! What all parts of a verification share.
+//! The state that all parts of a verification share.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::halt::Halt;
 use crate::progress::{Cancel, Progress};
 
-/// Whether to go on, and how much was read.
+/// The cancellation flag, the progress and the number of bytes read.
 pub(crate) struct ReadJob<'a> {
     cancel: &'a Cancel,
     progress: &'a dyn Progress,
@@ -25,7 +25,7 @@ impl<'a> ReadJob<'a> {
         self.cancel.is_set()
     }
 
-    /// Asked before anything that takes time.
+    /// Fails if cancelled. Called before anything that takes time.
     pub(crate) fn go_on(&self) -> Result<(), Halt> {
         if self.is_cancelled() {
             return Err(Halt::Interrupted);
@@ -33,17 +33,17 @@ impl<'a> ReadJob<'a> {
         Ok(())
     }
 
-    /// So many bytes were read.
+    /// Counts bytes that were read.
     pub(crate) fn read(&self, bytes: u64) {
         self.bytes_read.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// All bytes read so far.
+    /// The number of all bytes read so far.
     pub(crate) fn bytes_read(&self) -> u64 {
         self.bytes_read.load(Ordering::Relaxed)
     }
 
-    /// A layer is done.
+    /// Reports that a layer is done.
     pub(crate) fn layer_done(&self) {
         self.progress.inc(1);
     }

@@ -1,13 +1,13 @@
-//! Checksums of what a conversion wrote, by which files are proven without being read back.
+//! Checksums of what a conversion wrote, which prove files without reading them back.
 //!
-//! The writer computed them of the bytes that it handed to the kernel. Which of them make a file is not the writer's word:
-//! it follows from the file's blocks, as they were read back from the device and its mapping.
+//! The writer computed them from the bytes that it passed to the kernel. Which of them make up a file does not depend
+//! on the writer: it follows from the file's blocks, as read back from the device and its mapping.
 
 use super::pool::ThinDevice;
 use crate::crc64;
 use crate::engine::direct::WrittenRun;
 
-/// What was written, ascending by place.
+/// The written runs, sorted by position.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WriteChecksums<'a>(&'a [WrittenRun]);
 
@@ -16,11 +16,11 @@ impl<'a> WriteChecksums<'a> {
         Self(runs)
     }
 
-    /// The checksum of a device's bytes; `None` if it was not noted, or not in pieces of which they are made.
+    /// The checksum of a device's bytes; `None` if it was not recorded, or not in pieces that make up these bytes.
     pub(super) fn checksum(&self, device: &ThinDevice<'_>, offset: u64, bytes: u64) -> Option<u64> {
         let (mut crc, mut at) = (crc64::EMPTY, offset);
         for place in device.places(offset..offset + bytes) {
-            // What is not mapped reads as zeros. File data never lies there, unless it is damaged.
+            // Unmapped bytes read as zeros. File data is never unmapped unless it is damaged.
             if place.offset != at {
                 return None;
             }
@@ -31,7 +31,7 @@ impl<'a> WriteChecksums<'a> {
         (at == offset + bytes).then_some(crc)
     }
 
-    /// The checksum of bytes of the pool's data.
+    /// The checksum of bytes in the pool's data.
     fn of_data(&self, offset: u64, bytes: u64) -> Option<u64> {
         let first = self
             .0
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn pieces_are_put_together_as_the_mapping_says() {
-        // Thin blocks of 4 bytes: 10 and 11 lie apart, 11 and 12 side by side. Nothing is read of them.
+        // Thin blocks of 4 bytes: 10 and 11 are apart, 11 and 12 are adjacent. Nothing of them is read.
         let mapping = Mapping::new().with(&[(10, 7), (11, 2), (12, 3)], 0);
         let empty = tempfile::tempfile().unwrap();
         let device = ThinDevice::new(&empty, Bytes(4), &mapping, Bytes(400));
@@ -81,7 +81,7 @@ mod tests {
         );
         assert_eq!(written.checksum(&device, 44, 6), Some(crc64(b"efghij")));
         assert_eq!(written.checksum(&device, 40, 4), Some(crc64(b"abcd")));
-        // In the middle of a piece, not noted, not mapped.
+        // In the middle of a piece, not recorded, not mapped.
         assert_eq!(written.checksum(&device, 44, 5), None);
         assert_eq!(written.checksum(&device, 42, 2), None);
         assert_eq!(written.checksum(&device, 40, 12), None);

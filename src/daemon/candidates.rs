@@ -1,4 +1,4 @@
-//! Pid files that a daemon of the host could use.
+//! The pid files that a daemon of the host could use.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -23,7 +23,8 @@ pub(super) fn candidates(host: &Host) -> Vec<PathBuf> {
     found
 }
 
-/// What two paths of one file have in common, whether or not it is there: `/var/run` is often `/run`.
+/// The directory's identity and the file's name. Two paths of one file have both in common, whether or not the file
+/// exists: `/var/run` is often `/run`.
 pub(super) fn identity(path: &Path) -> (Result<(u64, u64), PathBuf>, Option<OsString>) {
     let dir = path.parent().unwrap_or(Path::new("/"));
     let found = fs::metadata(dir).map(|meta| (meta.dev(), meta.ino()));

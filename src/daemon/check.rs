@@ -1,4 +1,4 @@
-//! All signs of a running Docker, put together.
+//! Checks for a running Docker by all signs together.
 
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
@@ -13,7 +13,7 @@ use super::{devices, mounts, processes};
 use crate::docker::{ContainerId, DataDir, Diagnostics, ReadError, read_containers};
 use crate::tree::shown;
 
-/// Makes sure that no daemon and no container uses the root. Changes nothing.
+/// Checks that no daemon and no container uses the root. Changes nothing.
 ///
 /// # Errors
 /// [`RunningDocker::Found`] with every sign found.
@@ -30,7 +30,7 @@ pub fn check_stopped(root: &DataDir, host: &Host) -> Result<Vec<Notice>, Running
         host,
     ));
     if findings.is_empty() {
-        // Whoever lives has them rightly.
+        // Only if nothing is running: a running Docker has active devices.
         findings.extend(devices::active(&root.path().join("devicemapper"), host));
     }
     if findings.is_empty() {
@@ -40,11 +40,11 @@ pub fn check_stopped(root: &DataDir, host: &Host) -> Result<Vec<Notice>, Running
     }
 }
 
-/// Makes sure that no device is active that Docker has made, or would find, for the devicemapper driver's home: the directory
-/// `devicemapper` of a root, or what is to become it. Changes nothing.
+/// Checks that no device is active that Docker made, or would find, for the home of the devicemapper driver: the
+/// directory `devicemapper` of a root, or one that is to become it. Changes nothing.
 ///
 /// # Errors
-/// [`RunningDocker::Found`] with those that are.
+/// [`RunningDocker::Found`] with the active devices.
 pub fn check_devices(home: &Path, host: &Host) -> Result<(), RunningDocker> {
     let findings = devices::active(home, host);
     if findings.is_empty() {
@@ -62,7 +62,7 @@ pub(super) fn containers(
         .iter()
         .filter_map(|entry| ContainerId::parse(entry.name.as_bytes()).ok());
     let mut known: BTreeMap<_, _> = ids.map(|id| (id, KnownContainer::default())).collect();
-    // Damage to configs is for the survey to report.
+    // Damaged configs are reported by the survey.
     for (id, container) in read_containers(&root.dir, &mut Diagnostics::default()) {
         let pid = u32::try_from(container.pid).ok().filter(|pid| *pid > 0);
         known.insert(
@@ -76,7 +76,8 @@ pub(super) fn containers(
     Ok(known)
 }
 
-/// Databases that a daemon keeps locked while it runs: volumes (1.11+), build cache (18.06+), its own containerd.
+/// Databases that a daemon keeps locked while it runs: volumes (1.11+), build cache (18.06+), the containerd that it
+/// runs itself.
 const DATABASES: [(&str, &str); 3] = [
     ("volumes", "metadata.db"),
     ("buildkit", "snapshots.db"),
@@ -86,12 +87,13 @@ const DATABASES: [(&str, &str); 3] = [
     ),
 ];
 
-/// Tries each database's lock and lets it go at once. A shared lock on a file opened for reading leaves no trace.
+/// Tries to lock each database and releases the lock at once. A shared lock on a file that is open for reading leaves
+/// no trace.
 pub(super) fn locked(root: &DataDir) -> Result<Vec<Finding>, ReadError> {
     let mut findings = Vec::new();
     for (dir, name) in DATABASES {
         let mut at = Some(root.dir.dir(".")?);
-        // As the daemon does, which finds them behind links too.
+        // Links are followed, as the daemon does.
         for part in dir.split('/') {
             at = at.map_or(Ok(None), |dir| dir.dir_following_if_any(part))?;
         }

@@ -1,7 +1,7 @@
-//! Devices of the devicemapper driver that are active although no daemon is there.
+//! Devices of the devicemapper driver that are active although no daemon is running.
 //!
-//! A daemon that is killed takes nothing down, and one that is stopped leaves what was in use. The pool goes on with its loop
-//! files although they are moved or removed, and the next daemon goes on with that pool, since it knows it by its name.
+//! A killed daemon removes no devices, and a stopped one leaves those that were in use. The pool keeps its loop files
+//! even if they are moved or removed, and the next daemon continues with that pool, because it finds it by its name.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -15,11 +15,11 @@ use crate::shell::quoted;
 use crate::sys::device_mapper::{self, DeviceMapper, OUR_UUIDS, State};
 use crate::sys::{block, loops};
 
-/// The files of a pool that Docker made, in the driver's home.
+/// The files of a pool that Docker made, in the home of the driver.
 const LOOP_FILES: [&str; 2] = ["devicemapper/data", "devicemapper/metadata"];
 
-/// The devices of a driver with this home, thin devices before their pool, then loop devices on the pool's files; not what
-/// this program has made there.
+/// The devices of a driver with this home: thin devices before their pool, then loop devices on the pool's files.
+/// Devices that this program made there are left out.
 pub(super) fn active(home: &Path, host: &Host) -> Vec<Finding> {
     let Ok(meta) = fs::metadata(home) else {
         return Vec::new();
@@ -40,7 +40,7 @@ pub(super) fn active(home: &Path, host: &Host) -> Vec<Finding> {
             command: removal(state, &mountinfo),
         })
         .collect();
-    // With its pool a loop device of Docker's goes by itself.
+    // A loop device of Docker's is detached along with its pool.
     let known: HashSet<&str> = named.iter().map(|state| state.name.as_str()).collect();
     for file in LOOP_FILES {
         findings.extend(attached(&home.join(file), &all, &known));
@@ -48,7 +48,7 @@ pub(super) fn active(home: &Path, host: &Host) -> Vec<Finding> {
     findings
 }
 
-/// All devices; none where there is no device-mapper.
+/// All device-mapper devices; none if there is no device-mapper.
 fn list() -> Vec<State> {
     let listed = DeviceMapper::open().and_then(|dm| dm.list());
     listed.unwrap_or_else(|error| {
@@ -60,12 +60,12 @@ fn list() -> Vec<State> {
     })
 }
 
-/// What this program made, the next run takes down by itself.
+/// Whether this program made the device. The next run removes such devices itself.
 fn is_ours(state: &State) -> bool {
     state.uuid.starts_with(OUR_UUIDS)
 }
 
-/// The commands that take a device down.
+/// The commands that remove a device.
 fn removal(state: &State, mountinfo: &[u8]) -> String {
     let mut points = mount_points_of(mountinfo, &block::number(state.rdev));
     points.reverse();
@@ -77,7 +77,8 @@ fn removal(state: &State, mountinfo: &[u8]) -> String {
     commands.join(" && ")
 }
 
-/// Loop devices on one of the pool's files that do not belong to a device that is named already, or to one of ours.
+/// Loop devices on one of the pool's files, except those that belong to a device that is already reported or to one of
+/// this program's.
 fn attached(path: &Path, all: &[State], known: &HashSet<&str>) -> Vec<Finding> {
     let is_file = path.symlink_metadata().is_ok_and(|meta| meta.is_file());
     let Some(file) = is_file.then(|| File::open(path).ok()).flatten() else {
@@ -86,7 +87,7 @@ fn attached(path: &Path, all: &[State], known: &HashSet<&str>) -> Vec<Finding> {
     let free = |node: &PathBuf| holders(node).is_empty();
     let mut nodes = loops::attached_to(&file).unwrap_or_default();
     if nodes.iter().any(free) {
-        // Perhaps its pool has just gone: the kernel detaches it in its own time.
+        // Its pool may have just been removed; the kernel detaches the loop device some time later.
         nodes = loops::wait_until_detached(&file).unwrap_or(nodes);
     }
     let mut findings = Vec::new();
@@ -115,7 +116,7 @@ fn attached(path: &Path, all: &[State], known: &HashSet<&str>) -> Vec<Finding> {
     findings
 }
 
-/// The devices on a loop device, by their device-mapper names where they have one.
+/// The devices on a loop device, by their device-mapper names if they have one.
 fn holders(node: &Path) -> Vec<String> {
     let Ok(block::Kind::Block { rdev }) = block::kind(node) else {
         return Vec::new();

@@ -1,4 +1,4 @@
-//! What tells that a Docker is at work.
+//! The signs that a Docker is running.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,20 +8,21 @@ use thiserror::Error;
 use crate::docker::{ContainerId, ReadError};
 use crate::tree::shown;
 
-/// Where the running system is looked at.
+/// The places where the running system is examined.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host {
     /// The process file system.
     pub proc: PathBuf,
     /// aufs's directory in sysfs.
     pub sys_aufs: PathBuf,
-    /// A pid file of Docker's, looked at beside those that the host's settings name: the default one, or what the operator told.
+    /// A pid file of Docker's that is checked in addition to those that the host's settings name: the default one, or
+    /// the one that the operator named.
     pub pid_file: PathBuf,
-    /// The host's `/`: in a rescue system where it is mounted. Docker's configuration is looked for below it.
+    /// The host's `/`, or where it is mounted in a rescue system. Docker's configuration is looked up below it.
     pub root: PathBuf,
 }
 
-/// The usual places.
+/// The default places.
 impl Default for Host {
     fn default() -> Self {
         Self {
@@ -33,10 +34,10 @@ impl Default for Host {
     }
 }
 
-/// One sign that Docker, or a container of its, is running.
+/// One sign that Docker, or one of its containers, is running.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Finding {
-    /// A daemon lives under the number in the pid file.
+    /// The process in the pid file is a running daemon.
     #[error(
         "docker is running: process {pid} in {}: stop docker and docker.socket",
         shown(pid_file)
@@ -47,7 +48,7 @@ pub enum Finding {
         /// The file.
         pid_file: PathBuf,
     },
-    /// A daemon runs on this root.
+    /// A daemon uses this root.
     #[error("docker is running: process {pid} uses this root: stop it")]
     Daemon {
         /// The daemon.
@@ -82,14 +83,14 @@ pub enum Finding {
         /// The layer's branch directory.
         branch: PathBuf,
     },
-    /// A device of the devicemapper driver is active: a daemon lives that could not be seen, or one was killed.
+    /// A device of the devicemapper driver is active: a daemon is running unseen, or one was killed.
     #[error(
         "device-mapper device {name}: is active: stop docker and its containers; if docker was killed and left it: {command}"
     )]
     Device {
         /// Its name.
         name: String,
-        /// What takes it down.
+        /// The command that removes it.
         command: String,
     },
     /// A file of the devicemapper driver's pool is attached to a loop device.
@@ -103,10 +104,10 @@ pub enum Finding {
         file: PathBuf,
         /// The loop device.
         node: PathBuf,
-        /// What takes it down.
+        /// The command that detaches it.
         command: String,
     },
-    /// A container's process lives, which with live-restore it does without the daemon.
+    /// A container's process is running. With live-restore, it runs without the daemon.
     #[error("container {}: still runs as process {pid}: stop it", NameOrId { id, name })]
     Container {
         /// The container.
@@ -136,13 +137,13 @@ impl fmt::Display for NameOrId<'_> {
 /// Docker is not stopped.
 #[derive(Debug, Error)]
 pub enum RunningDocker {
-    /// These signs say so.
+    /// There are signs that it is running.
     #[error("{}", Listing(findings))]
     Found {
         /// At least one.
         findings: Vec<Finding>,
     },
-    /// It cannot be found out.
+    /// The signs could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
 }
@@ -163,10 +164,11 @@ impl fmt::Display for Listing<'_> {
     }
 }
 
-/// Something to know about a stopped root.
+/// A fact about a stopped root that the operator should know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// A directory of the root is a mount point, mostly one that an old daemon mounted on itself: it cannot be renamed.
+    /// A directory of the root is a mount point, usually because an old daemon mounted it on itself: it cannot be
+    /// renamed.
     MountPoint {
         /// The directory.
         path: PathBuf,
@@ -187,10 +189,10 @@ impl fmt::Display for Notice {
     }
 }
 
-/// What is known of a container here, whether or not its config can be read.
+/// What is known about a container here, whether or not its config can be read.
 #[derive(Debug, Default)]
 pub(super) struct KnownContainer {
     pub(super) name: String,
-    /// Its first process if the config says that it runs.
+    /// Its first process, if the config says that it is running.
     pub(super) pid: Option<u32>,
 }

@@ -1,10 +1,10 @@
-//! The daemon: whether it is stopped and stays so, how it is told what to do, and what its first start will be.
+//! The daemon: whether it is stopped and stays stopped, how it gets its settings, and what its first start will do.
 //!
 //! No single sign is enough: a pid file can be stale, a killed daemon leaves `Running` in its containers' configs, and
-//! with live-restore the containers go on without the daemon. [`check_stopped`] asks all of them.
-//! [`PidFiles`] holds the files that keep a daemon from starting. The order matters: first the locks, then the
-//! check, so that a daemon that slipped in before the locks is seen. [`PidFiles::expect_alone`] asks all again, right before
-//! something is moved or removed: a daemon can be told of a pid file that nobody could know of.
+//! with live-restore the containers keep running without the daemon. [`check_stopped`] checks all signs. [`PidFiles`]
+//! holds the files that keep a daemon from starting. The order matters: the locks come first, then the check, so that a
+//! daemon that started before the locks is seen. [`PidFiles::expect_alone`] repeats both right before something is
+//! moved or removed, because a daemon can be given a pid file that nobody could have known about.
 
 mod candidates;
 mod check;

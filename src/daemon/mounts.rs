@@ -12,10 +12,10 @@ use super::processes::Process;
 use crate::docker::DataDir;
 use crate::mount_table::{Mount, parse};
 
-/// aufs mounts on the root's mount points. Daemons up to 1.12 kept them in a namespace of their own, so each process's
-/// view counts; those of one namespace are read once.
+/// aufs mounts on the root's mount points. Daemons up to 1.12 kept them in a mount namespace of their own, so each
+/// process's view counts; processes in the same namespace are read once.
 pub(super) fn mounted(processes: &[Process], root: &DataDir, host: &Host) -> Vec<Finding> {
-    // `aufs` may be a link, and so may `mnt` in it.
+    // `aufs` may be a symbolic link, and so may `mnt` in it.
     let resolved = |path: PathBuf| path.canonicalize().unwrap_or(path);
     let aufs = root.path().join("aufs");
     let points = [resolved(aufs.join("mnt")), resolved(aufs).join("mnt")];
@@ -53,7 +53,7 @@ fn read_mounts(process: &Path) -> Vec<Mount> {
     parse(&text).collect()
 }
 
-/// Branches of this root in live aufs mounts, which sysfs shows whatever namespace they are in.
+/// Branches of this root in live aufs mounts. sysfs shows them whatever namespace they are in.
 /// Source: aufs `fs/aufs/sysfs.c`: a file `br<N>` per branch with `<path>=<permission>`.
 pub(super) fn branches_in_use(root: &DataDir, host: &Host) -> Vec<Finding> {
     let mut branches = Vec::new();
@@ -84,7 +84,8 @@ fn parse_branch(text: &[u8]) -> Option<PathBuf> {
     Some(PathBuf::from(OsString::from_vec(text[..end].to_vec())))
 }
 
-/// By path, or by inode where the mount was made through another path to the same directory.
+/// Whether a path is one of the root's branches: by its path, or by its inode if the mount was made through another
+/// path to the same directory.
 fn is_branch_of(root: &DataDir, path: &Path) -> bool {
     let diff = root.path().join("aufs/diff");
     let resolved = diff.canonicalize().unwrap_or_else(|_| diff.clone());
@@ -98,16 +99,16 @@ fn is_branch_of(root: &DataDir, path: &Path) -> bool {
     own.is_some_and(|own| fs::metadata(path).is_ok_and(|there| identity(&there) == identity(&own)))
 }
 
-/// A mount point in a root, in our own namespace, to which something would have to be renamed.
+/// A mount point in a root, in this process's namespace, to which something would have to be renamed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MountPlace {
     /// The directory or file.
     pub path: PathBuf,
-    /// Whether what is mounted is what is there without the mount, as old daemons do.
+    /// Whether the mount shows the same directory or file that is below it. Old daemons make such mounts.
     pub on_itself: bool,
 }
 
-/// Mount points of the root that are in the way of renames. Changes nothing.
+/// Mount points of the root that prevent renames. Changes nothing.
 pub fn mounts_in_the_way(root: &DataDir, host: &Host) -> Vec<MountPlace> {
     let all = read_mounts(&host.proc.join("self"));
     let mut found: Vec<MountPlace> = Vec::new();
@@ -118,7 +119,7 @@ pub fn mounts_in_the_way(root: &DataDir, host: &Host) -> Vec<MountPlace> {
         if !hinders_renames(inner) || found.iter().any(|one| one.path == mount.point) {
             continue;
         }
-        // The mount below it: the last one that is the longest part of its path.
+        // The mount below it: the last one with the longest prefix of its path.
         let below = all
             .iter()
             .filter(|one| one.point != mount.point && mount.point.starts_with(&one.point))
@@ -137,7 +138,7 @@ pub fn mounts_in_the_way(root: &DataDir, host: &Host) -> Vec<MountPlace> {
     found
 }
 
-/// The type of the file system that a path is on, as the kernel names it.
+/// The type of the file system that holds a path, as the kernel names it.
 pub fn mount_of(path: &Path) -> Option<Vec<u8>> {
     let path = path.canonicalize().ok()?;
     let all = read_mounts(Path::new("/proc/self"));
@@ -148,7 +149,7 @@ pub fn mount_of(path: &Path) -> Option<Vec<u8>> {
         .map(|mount| mount.kind)
 }
 
-/// Directories of the root that are mount points in our own namespace.
+/// Directories of the root that are mount points in this process's namespace.
 pub(super) fn notices(root: &DataDir, host: &Host) -> Vec<Notice> {
     let points: HashSet<_> = read_mounts(&host.proc.join("self"))
         .into_iter()
@@ -166,8 +167,9 @@ pub(super) fn notices(root: &DataDir, host: &Host) -> Vec<Notice> {
         .collect()
 }
 
-/// Whether nothing can be renamed to this place in a root, or below, when it is a mount point. What is renamed in `containers` is
-/// staged there if that is one. What daemons mount inside a container's directory (`shm`, `mounts`, `secrets`) is never renamed.
+/// Whether a mount point at this place in a root prevents a rename to it or below it. If `containers` is a mount point,
+/// what is renamed in it is staged there. What daemons mount inside a container's directory (`shm`, `mounts`,
+/// `secrets`) is never renamed.
 fn hinders_renames(inner: &Path) -> bool {
     let names: Vec<_> = inner.iter().map(OsStrExt::as_bytes).collect();
     match names[..] {

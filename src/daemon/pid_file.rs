@@ -1,8 +1,8 @@
 //! Docker's own pid file as a lock: while it names a live process, no daemon starts.
 //!
-//! Source: moby `pkg/pidfile`: up to 23.0 a daemon refuses to start if the file names a process that exists, later if
-//! that process is alive; a stale file is overwritten. Daemons do not lock the file, so among runs of this program the
-//! file's own lock (`flock`) decides who has it.
+//! Source: moby `pkg/pidfile`: up to 23.0, a daemon refuses to start if the file names a process that exists; later
+//! versions refuse if that process is alive. A stale file is overwritten. Daemons do not lock the file, so runs of this
+//! program use a lock on it (`flock`) to decide which of them holds it.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -24,7 +24,7 @@ use crate::tree::shown;
 /// Why the pid file cannot be taken.
 #[derive(Debug, Error)]
 pub enum LockError {
-    /// A daemon has it.
+    /// A daemon holds it.
     #[error(
         "{}: docker is running as process {pid}; stop it (`systemctl stop docker.socket docker`, `service docker stop`), then the same \
          command again",
@@ -36,7 +36,7 @@ pub enum LockError {
         /// The daemon.
         pid: u32,
     },
-    /// Another run of this program has it.
+    /// Another run of this program holds it.
     #[error(
         "{}: {holder}; when that has ended, the same command again",
         shown(path)
@@ -44,25 +44,25 @@ pub enum LockError {
     Busy {
         /// The pid file.
         path: PathBuf,
-        /// Who has it.
+        /// The run that holds it.
         holder: AtWork,
     },
-    /// Somebody else has put another file in its place, or written to ours.
+    /// Another process replaced the file or wrote to ours.
     #[error("{}: is not what this run has put there: {}, so a docker may be starting", shown(path), Content(pid.as_ref()))]
     Taken {
         /// The pid file.
         path: PathBuf,
-        /// The process that it names now.
+        /// The process that the file names now.
         pid: Option<u32>,
     },
     /// The file cannot be read or written.
     #[error("{}: cannot {op}", shown(path))]
     Io {
-        /// What was tried.
+        /// The operation that failed.
         op: &'static str,
         /// The file.
         path: PathBuf,
-        /// The system's reason.
+        /// The cause.
         source: io::Error,
     },
 }
@@ -78,19 +78,19 @@ impl fmt::Display for Content<'_> {
     }
 }
 
-/// Whether daemons are kept out.
+/// The result of trying to keep daemons out.
 #[derive(Debug)]
 pub enum Hold {
     /// The file is ours until the lock is released or dropped.
     Held(PidFileLock),
-    /// There is no directory for it, as in a rescue system: nothing keeps a daemon from starting, if there is one.
+    /// There is no directory for it, as in a rescue system. If there is a daemon, nothing keeps it from starting.
     NoDirectory {
         /// The missing directory.
         dir: PathBuf,
     },
-    /// Nobody can write a file there, so no daemon that uses it can start either.
+    /// Nobody can write a file there, so a daemon that uses it cannot start either.
     ReadOnly,
-    /// What lies there is no pid file, by its kind or size. It is left as it is.
+    /// The existing file is not a pid file, judging by its kind or size. It stays unchanged.
     Other,
 }
 
@@ -98,19 +98,19 @@ pub enum Hold {
 #[derive(Debug)]
 pub struct PidFileLock {
     path: PathBuf,
-    /// Open and locked for as long as we have it.
+    /// Open and locked for as long as it is held.
     file: Flock<File>,
     released: bool,
 }
 
 impl PidFileLock {
-    /// Takes a pid file. A stale one is replaced in one step, so that there is no moment without a file.
+    /// Takes a pid file. Replaces a stale one in one step, so that the file always exists.
     ///
-    /// A daemon that starts at this very moment may still slip in before: [`check_stopped`](super::check::check_stopped) comes
-    /// after this.
+    /// A daemon that starts at the same moment may still get in before it, so
+    /// [`check_stopped`](super::check::check_stopped) comes after this.
     ///
     /// # Errors
-    /// [`LockError`]; nothing is changed then.
+    /// [`LockError`]; in that case nothing is changed.
     pub fn acquire(path: &Path, host: &Host) -> Result<Hold, LockError> {
         let path = path.to_path_buf();
         let dir = path.parent().unwrap_or(Path::new("/")).to_path_buf();
@@ -128,7 +128,7 @@ impl PidFileLock {
             }
             written => written?,
         };
-        // Each round ends unless someone else changed the file in between.
+        // Each round ends unless another process changed the file in between.
         for _ in 0..16 {
             match fs::hard_link(&ours.path, &path) {
                 Ok(()) => return Ok(Hold::Held(ours.into_lock(path))),
@@ -148,7 +148,7 @@ impl PidFileLock {
         &self.path
     }
 
-    /// Whether the file is there. It is an error if what is there is not what was put there.
+    /// Whether the file exists. It is an error if it is not the one that this lock put there.
     pub(super) fn is_there(&mut self) -> Result<bool, LockError> {
         match fs::symlink_metadata(&self.path) {
             Err(error) if is_absence(&error) => return Ok(false),
@@ -159,7 +159,7 @@ impl PidFileLock {
         let pid = if is_same {
             named(&mut self.file, &self.path)?
         } else {
-            // Not ours, so perhaps a pipe.
+            // Not our file, so it may be a pipe.
             let mut options = OpenOptions::new();
             let opened = options
                 .read(true)
@@ -181,14 +181,14 @@ impl PidFileLock {
     /// Removes the file, so that Docker can start.
     ///
     /// # Errors
-    /// The file cannot be removed. One that is not ours any more is left alone and is no error.
+    /// The file cannot be removed. A file that is no longer ours is left alone and is not an error.
     pub fn release(mut self) -> Result<(), LockError> {
         self.released = true;
         self.remove()
     }
 
     fn remove(&self) -> Result<(), LockError> {
-        // Somebody else's words in our file make it theirs.
+        // If another process wrote to our file, the file belongs to it.
         let is_ours = self.file.try_clone().is_ok_and(|mut file| {
             named(&mut file, &self.path).is_ok_and(|pid| pid == Some(std::process::id()))
         });
@@ -210,7 +210,7 @@ impl Drop for PidFileLock {
     }
 }
 
-/// Our own file under a name of its own, complete and locked before it takes the pid file's place.
+/// Our file under a temporary name, complete and locked before it takes the pid file's place.
 struct Draft {
     path: PathBuf,
     file: Option<Flock<File>>,
@@ -241,7 +241,7 @@ impl Draft {
                 file: None,
             };
             let mut file = lock(file, &path)?.ok_or_else(|| busy(&path))?;
-            // As Docker writes it: decimal, no newline.
+            // In Docker's format: decimal, no newline.
             write!(*file, "{pid}").map_err(io_error("write", &path))?;
             draft.file = Some(file);
             return Ok(draft);
@@ -262,7 +262,7 @@ impl Draft {
     }
 }
 
-/// Removes the draft's own name; the pid file, once linked or renamed, is another name.
+/// Removes the draft's temporary name. The pid file itself, once linked or renamed, is another name.
 impl Drop for Draft {
     fn drop(&mut self) {
         match fs::remove_file(&self.path) {
@@ -274,13 +274,13 @@ impl Drop for Draft {
     }
 }
 
-/// A pid file that nobody alive stands behind, locked so that only one run replaces it.
+/// A pid file that names no live daemon, locked so that only one run replaces it.
 struct Stale {
     file: Flock<File>,
 }
 
 impl Stale {
-    /// `None`: the file went away or was replaced while it was looked at.
+    /// Checks a pid file for a live daemon. `None`: the file disappeared or was replaced in the meantime.
     fn judge(path: &Path, host: &Host) -> Result<Option<Self>, LockError> {
         let mut options = OpenOptions::new();
         options
@@ -302,7 +302,7 @@ impl Stale {
         Ok(is_same(path, &file).then_some(Self { file }))
     }
 
-    /// Puts our file in its place, and gives the place back to a daemon that wrote to it in between.
+    /// Puts our file in its place. If a daemon wrote to the old file in between, the pid file names that daemon again.
     fn replace_by(mut self, ours: &Draft, path: &Path, host: &Host) -> Result<(), LockError> {
         fs::rename(&ours.path, path).map_err(io_error("replace", path))?;
         let Some(pid) = live_daemon(&mut self.file, path, host)? else {
@@ -316,10 +316,11 @@ impl Stale {
     }
 }
 
-/// As long as a pid file is at most, in bytes: a number needs ten.
+/// The maximum size of a pid file in bytes. A number needs ten.
 const MAX_BYTES: u64 = 64;
 
-/// Whether this cannot be a pid file, so that it must not be replaced. A link is for the one who opens it to refuse.
+/// Whether this cannot be a pid file, so that it must not be replaced. A symbolic link is refused later, when it is
+/// opened.
 fn is_other(meta: &fs::Metadata) -> bool {
     !(meta.is_file() || meta.is_symlink()) || meta.is_file() && meta.len() > MAX_BYTES
 }
@@ -346,7 +347,7 @@ fn is_absence(error: &io::Error) -> bool {
     )
 }
 
-/// `None`: someone else has it.
+/// Locks a file. `None`: another process holds the lock.
 fn lock(file: File, path: &Path) -> Result<Option<Flock<File>>, LockError> {
     match exclusive(file) {
         Ok(file) => Ok(Some(file)),
@@ -384,7 +385,7 @@ mod tests {
 
     use super::*;
 
-    /// A host whose process table holds one daemon, 77, and one other process, 78.
+    /// A host whose process table has one daemon, 77, and one other process, 78.
     fn host() -> (tempfile::TempDir, Host) {
         let temp = tempfile::tempdir().unwrap();
         for (pid, line) in [("77", "/usr/bin/dockerd\0"), ("78", "vi\0x\0")] {

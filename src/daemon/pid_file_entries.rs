@@ -1,4 +1,5 @@
-//! Whom Docker's pid files name, to be told. What keeps Docker out is decided by [`pid_file`](super::pid_file).
+//! The processes that Docker's pid files name, for display. [`pid_file`](super::pid_file) decides what keeps Docker
+//! out.
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ use crate::holder::Holder;
 use crate::shell::word;
 use crate::tree::shown;
 
-/// A pid file of Docker's that is there. The field names are part of the `--json` interface of `status`.
+/// An existing pid file of Docker's. The field names are part of the `--json` interface of `status`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PidFileEntry {
     /// The file.
@@ -20,25 +21,25 @@ pub struct PidFileEntry {
     pub path: PathBuf,
     /// The process that it names, if it names one.
     pub pid: Option<u32>,
-    /// What that is.
+    /// What that process is.
     pub whom: PidFileOwner,
 }
 
-/// What a pid file names.
+/// The kind of process that a pid file names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PidFileOwner {
-    /// A Docker daemon that lives.
+    /// A live Docker daemon.
     Docker,
     /// A run of this tool that holds the file.
     Aufs2dm,
-    /// Another process that lives: it has the number of one that has ended.
+    /// Another live process, which has reused the process id of one that has ended.
     Other,
-    /// No process that lives.
+    /// No live process.
     Nobody,
 }
 
-/// The pid files that a daemon of this host could use and that are there.
+/// The existing pid files that a daemon of this host could use.
 pub fn named(host: &Host) -> Vec<PidFileEntry> {
     let is_file = |path: &PathBuf| fs::metadata(path).is_ok_and(|meta| meta.is_file());
     candidates(host)
@@ -63,7 +64,7 @@ impl PidFileEntry {
         Self { path, pid, whom }
     }
 
-    /// In words.
+    /// The meaning in words.
     pub fn meaning(&self) -> String {
         let path = shown(&self.path);
         let process = self

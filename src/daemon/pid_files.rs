@@ -1,4 +1,4 @@
-//! All pid files that a daemon of this host could use, held.
+//! Holds all pid files that a daemon of this host could use.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -11,29 +11,29 @@ use super::pid_file::{Hold, LockError, PidFileLock};
 use crate::docker::DataDir;
 use crate::tree::shown;
 
-/// Somebody else may be at work on the root.
+/// Another process may be working on the root.
 #[derive(Debug, Error)]
 pub enum NotAlone {
-    /// Docker, or a container of its, runs.
+    /// Docker, or one of its containers, is running.
     #[error(transparent)]
     Running(#[from] RunningDocker),
-    /// A pid file is not ours, or cannot be.
+    /// A pid file is not ours, or cannot become ours.
     #[error(transparent)]
     Lock(#[from] LockError),
 }
 
-/// The pid files with our own process id in them. Dropped, they are removed.
+/// The pid files with this process's id in them. They are removed on drop.
 #[derive(Debug)]
 pub struct PidFiles {
     held: Mutex<Vec<PidFileLock>>,
 }
 
 impl PidFiles {
-    /// Takes all that there are. Where none can be taken, that is a notice.
+    /// Takes all of them. If none can be taken, that is a notice.
     ///
     /// # Errors
     ///
-    /// [`LockError`]; none is held then.
+    /// [`LockError`]; in that case none is held.
     pub fn acquire(host: &Host, notices: &mut Vec<String>) -> Result<Self, LockError> {
         let files = Self {
             held: Mutex::default(),
@@ -42,15 +42,15 @@ impl PidFiles {
         Ok(files)
     }
 
-    /// Makes sure that nobody else is at work: the files are ours still, those that were named since are taken too, and no sign of a
-    /// Docker on this root is there. `root` is `None` where a Docker does no harm.
+    /// Checks that nobody else is at work: the files are still ours, and there is no sign of a Docker on this root.
+    /// Also takes pid files that were named since. `root` is `None` if a running Docker does no harm.
     ///
     /// # Errors
     ///
     /// [`NotAlone`].
     pub fn expect_alone(&self, root: Option<&DataDir>, host: &Host) -> Result<(), NotAlone> {
         let mut taken = None;
-        // One that is gone is no harm, whoever cleans up there: it is made anew.
+        // A file that is gone does no harm, whoever removed it: it is created anew.
         self.held().retain_mut(|lock| match lock.is_there() {
             Ok(is_there) => is_there,
             Err(error) => {
@@ -75,13 +75,13 @@ impl PidFiles {
         let held = self.held.into_inner();
         for lock in held.unwrap_or_else(PoisonError::into_inner) {
             if let Err(error) = lock.release() {
-                // The work is done: an error would say that it is not.
+                // The work is done; an error would say that it is not.
                 log::warn!("{error}: remove it by hand before Docker starts");
             }
         }
     }
 
-    /// Takes those that are not held yet. Gives what is to be known of the others.
+    /// Takes the files that are not held yet. Returns notices about the others.
     fn take_new(&self, host: &Host) -> Result<Vec<String>, LockError> {
         let mut notices = Vec::new();
         let mut missing = None;
@@ -99,7 +99,8 @@ impl PidFiles {
                 )),
             }
         }
-        // Of directories that nobody has made, only the usual one says anything.
+        // A missing directory only means something if no file could be taken, and then only the usual directory is
+        // named.
         if let Some(dir) = missing.filter(|_| self.held().is_empty()) {
             notices.push(format!(
                 "{}: does not exist, so nothing keeps a Docker from starting",

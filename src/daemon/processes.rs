@@ -20,7 +20,7 @@ pub(super) struct Process {
     args: Vec<Vec<u8>>,
 }
 
-/// All processes that can be seen, this one left out. One that ends meanwhile is no loss.
+/// All visible processes except this one. A process that ends in the meantime is skipped.
 pub(super) fn list(proc: &Path) -> Vec<Process> {
     let entries = fs::read_dir(proc).into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -45,17 +45,17 @@ fn command_line(proc: &Path, pid: u32) -> Option<Vec<Vec<u8>>> {
     )
 }
 
-/// The number in a pid file's text.
+/// The process id in a pid file's text.
 pub(super) fn parse_pid(text: &[u8]) -> Option<u32> {
     std::str::from_utf8(text).ok()?.trim().parse().ok()
 }
 
-/// Whether a process of this number lives and is a Docker daemon. After a crash the number can be anyone's.
+/// Whether a process with this id exists and is a Docker daemon. After a crash, the id can belong to any process.
 pub(super) fn is_live_daemon(proc: &Path, pid: u32) -> bool {
     command_line(proc, pid).is_some_and(|args| is_daemon(&args))
 }
 
-/// The daemons that pid files name.
+/// The running daemons that pid files name.
 pub(super) fn in_pid_files(pid_files: &[PathBuf], host: &Host) -> Vec<Finding> {
     let finding = |pid_file: &PathBuf| {
         let pid = read_pid(pid_file).filter(|pid| is_live_daemon(&host.proc, *pid))?;
@@ -67,7 +67,7 @@ pub(super) fn in_pid_files(pid_files: &[PathBuf], host: &Host) -> Vec<Finding> {
     pid_files.iter().filter_map(finding).collect()
 }
 
-/// What a pid file names. It may be anything that somebody's settings name.
+/// The process id in a pid file. The path comes from settings, so the file may be anything.
 pub(super) fn read_pid(path: &Path) -> Option<u32> {
     const MAX_BYTES: u64 = 64; // a number needs ten
     let is_file = fs::metadata(path).is_ok_and(|meta| meta.is_file());
@@ -81,7 +81,8 @@ pub(super) fn read_pid(path: &Path) -> Option<u32> {
     parse_pid(&text)
 }
 
-/// `dockerd` since 1.12 (with a suffix in some distributions), `docker daemon` from 1.8, `docker -d` before.
+/// Whether the command line is a daemon's: `dockerd` since 1.12 (with a suffix in some distributions), `docker daemon`
+/// since 1.8, `docker -d` before.
 fn is_daemon(args: &[Vec<u8>]) -> bool {
     let Some((program, args)) = args.split_first() else {
         return false; // a kernel thread, or one that has ended
@@ -97,7 +98,8 @@ fn is_daemon(args: &[Vec<u8>]) -> bool {
     }
 }
 
-/// Tells `docker -g /data -d` from `docker run -d`: a flag's value is passed over, the first other word is the command.
+/// Distinguishes `docker -g /data -d` from `docker run -d`: skips a flag's value and takes the first other word as the
+/// command.
 fn is_daemon_command(args: &[Vec<u8>]) -> bool {
     let mut args = args.iter().map(Vec::as_slice);
     while let Some(arg) = args.next() {
@@ -120,7 +122,7 @@ fn is_daemon_command(args: &[Vec<u8>]) -> bool {
 /// Flags that name the root directory.
 const ROOT_FLAGS: [&[u8]; 3] = [b"--data-root", b"--graph", b"-g"];
 
-/// The path that the last of these flags gives a daemon.
+/// The path that the last of these flags on a daemon's command line gives.
 fn told(args: &[Vec<u8>], flags: &[&[u8]]) -> Option<PathBuf> {
     let mut path = None;
     for (index, arg) in args.iter().enumerate() {
@@ -135,15 +137,15 @@ fn told(args: &[Vec<u8>], flags: &[&[u8]]) -> Option<PathBuf> {
     path
 }
 
-/// The root directory that a daemon was told to use, by a flag or its `daemon.json`, else the default. `proc_root` is its file
-/// system root.
+/// The root directory that a flag or the `daemon.json` gives a daemon, or else the default. `proc_root` is the root of
+/// the file system that the daemon sees.
 fn data_root(args: &[Vec<u8>], proc_root: &Path) -> PathBuf {
     told(args, &ROOT_FLAGS)
         .or_else(|| data_root_of_daemon(proc_root, told(args, &[b"--config-file"]).as_deref()))
         .unwrap_or_else(|| PathBuf::from("/var/lib/docker"))
 }
 
-/// Whether a process has a file of this root open. What a daemon was told may have changed since it began.
+/// Whether a process has a file of this root open. The settings of a daemon may have changed since it started.
 fn has_open(process: &Path, root: &Path) -> bool {
     let files = fs::read_dir(process.join("fd")).into_iter().flatten();
     files
@@ -152,12 +154,12 @@ fn has_open(process: &Path, root: &Path) -> bool {
         .any(|path| path.starts_with(root))
 }
 
-/// Daemons that use this root, whatever their pid file is called and whichever mount namespace they are in: the
-/// directory they were told is looked up from *their* file system root and compared by its inode.
+/// Daemons that use this root, whatever their pid file and mount namespace. The root directory from their settings is
+/// looked up from *their* file system root and compared by its inode.
 pub(super) fn on_root(processes: &[Process], root: &DataDir, host: &Host) -> Vec<Finding> {
     let identity = |path: &Path| fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
     let own = identity(root.path());
-    // With userns-remap the daemon is told the directory above.
+    // With userns-remap, the daemon's settings name the directory above.
     let above = root
         .path()
         .parent()
@@ -179,8 +181,8 @@ pub(super) fn on_root(processes: &[Process], root: &DataDir, host: &Host) -> Vec
 /// Containers that have a live process.
 ///
 /// `State.Running` alone proves nothing: it stays `true` when Docker is killed, and after a reboot `State.Pid` is some
-/// other process. So a process counts only if it names the container: by its control group, which holds the container's
-/// id with every cgroup driver and version, or by a parent that is the container's shim.
+/// other process. So a process counts only if it can be traced to the container: by its control group, whose name holds
+/// the container's id with every cgroup driver and version, or by a parent that is the container's shim.
 pub(super) fn of_containers(
     processes: &[Process],
     containers: &BTreeMap<ContainerId, KnownContainer>,

@@ -1,4 +1,5 @@
-//! The driver's small files of a finished root, read without believing them: which devices there are, and how large.
+//! Reads the driver's small files of a finished root, without trusting them: which devices there are, and how large
+//! they are.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -13,19 +14,19 @@ use super::driver_files::{
 use crate::docker::{CacheId, Dir, FileKind, ReadError};
 use crate::tree::shown;
 
-/// Where they are in the driver's home.
+/// Their directory in the driver's home.
 const DIRECTORY: &str = "metadata";
 
-/// The largest that is read. Docker's are below 300 bytes.
+/// The size in bytes of the largest file that is read. Docker's are below 300 bytes.
 const MAX_BYTES: u64 = 64 << 10;
 
-/// What is wrong with one file; the others are read all the same.
+/// A fault of one file. The other files are still read.
 #[derive(Debug, Error)]
 pub enum DeviceFileFault {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error(transparent)]
     Unreadable(#[from] ReadError),
-    /// Its contents are not Docker's.
+    /// Docker did not write the file's contents.
     #[error("{}", shown(path))]
     Contents {
         /// The file.
@@ -33,7 +34,7 @@ pub enum DeviceFileFault {
         /// What is wrong.
         source: DecodeError,
     },
-    /// Its name is not one that Docker gives. Docker takes such a file for a device's.
+    /// Docker does not use such a name, but takes the file as a device's.
     #[error("{}: no name of a layer", shown(path))]
     Name {
         /// The file.
@@ -41,33 +42,33 @@ pub enum DeviceFileFault {
     },
 }
 
-/// The devices that a driver's home says there are.
+/// The devices according to the files in a driver's home.
 #[derive(Debug, Default)]
 pub struct DeviceFiles {
-    /// The file system's kind and the base device's UUID; Docker can do without.
+    /// The file system's kind and the base device's UUID; Docker can start without them.
     pub set: Option<DeviceSet>,
     /// The base device.
     pub base: Option<Device>,
     /// The layers' devices.
     pub layers: BTreeMap<CacheId, Device>,
-    /// The transaction that was opened last.
+    /// The transaction that was started last.
     pub open: Option<OpenTransaction>,
-    /// What could not be read.
+    /// The faults found.
     pub faults: Vec<DeviceFileFault>,
 }
 
 impl DeviceFiles {
-    /// Reads them from a driver's home, the directory `devicemapper`.
+    /// Reads the files from a driver's home, the directory `devicemapper`.
     ///
     /// # Errors
     ///
-    /// When the directory itself cannot be read.
+    /// The directory itself cannot be read.
     pub fn read(home: &Path) -> Result<Self, ReadError> {
         let directory = Dir::open(home)?.dir(DIRECTORY)?;
         let mut files = Self::default();
         for listed in directory.list()? {
             if listed.name == TRANSACTION_FILE {
-                // Docker puts up with whatever is in it.
+                // Docker tolerates any content of this file.
                 let text = read(&directory, &listed.name).unwrap_or_default();
                 files.open = OpenTransaction::decode(&text);
             }

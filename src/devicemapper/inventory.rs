@@ -1,4 +1,4 @@
-//! The same [`Inventory`] of a root with Docker's devicemapper driver: converted, or of that driver from the beginning.
+//! The [`Inventory`] of a root with Docker's devicemapper driver: a converted root, or one that always had that driver.
 
 use std::path::Path;
 
@@ -23,8 +23,8 @@ impl Inventory {
         has_both().unwrap_or(false)
     }
 
-    /// Takes stock of a root with the devicemapper driver, as far as its stores and the driver's small files tell; the pool is not
-    /// opened.
+    /// Takes an inventory of a root with the devicemapper driver, from its stores and the driver's small files. Does
+    /// not open the pool.
     ///
     /// # Errors
     ///
@@ -83,7 +83,7 @@ impl Inventory {
     }
 }
 
-/// The others say what a conversion of the root would leave out.
+/// Whether a warning is about images. The other warnings say what a conversion of the root would leave out.
 fn is_of_images(warning: &Warning) -> bool {
     matches!(
         warning,

@@ -1,4 +1,4 @@
-//! What Docker's devicemapper driver writes and expects: its small files, its options, and what it checks when it starts.
+//! What Docker's devicemapper driver writes and expects: its small files, its options, and its checks when it starts.
 //!
 //! Source: moby v20.10 `daemon/graphdriver/devmapper/`.
 

@@ -1,7 +1,7 @@
-//! The options of the devicemapper driver, and whether one suits a converted root.
+//! The options of the devicemapper driver, and whether an option fits a converted root.
 //!
-//! Source: moby v20.10 `daemon/graphdriver/devmapper/deviceset.go`, `NewDeviceSet`; the releases by the options' first
-//! appearance in its tags.
+//! Source: moby v20.10 `daemon/graphdriver/devmapper/deviceset.go`, `NewDeviceSet`. The releases are the first tags in
+//! which the options appear.
 
 use super::target::Target;
 use super::version::Version;
@@ -13,16 +13,16 @@ enum Kind {
     Text,
     Size,
     Truth,
-    /// Percent, with a `%` that must be there.
+    /// A percentage; the `%` is required.
     Percent,
     /// A whole number from 0.
     Number,
     LogLevel,
-    /// Part of the automatic set-up of LVM.
+    /// An option of the automatic LVM setup.
     DirectLvm,
 }
 
-/// Each option, its kind, and the first release that knows it.
+/// Each option, its kind, and the first release that supports it.
 const OPTIONS: [(&str, Kind, Version); 23] = [
     ("dm.basesize", Kind::Size, Version::new(0, 12)),
     ("dm.loopdatasize", Kind::Size, Version::new(0, 12)),
@@ -69,30 +69,30 @@ const OPTIONS: [(&str, Kind, Version); 23] = [
     ),
 ];
 
-/// Docker's `dm.min_free_space` if none is given.
+/// Docker's default for `dm.min_free_space`.
 pub(super) const MIN_FREE_PERCENT: u64 = 10;
 
-/// The release since which deferred removal and deletion are on where the kernel can do it.
+/// The first release in which deferred removal and deletion are on by default, if the kernel supports them.
 const DEFERRED_BY_DEFAULT: Version = Version::new(17, 7);
 
-/// Whether an option suits the root.
+/// Whether an option fits the root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// It does.
+    /// It fits.
     Fits,
-    /// It does not keep Docker from starting, but does not do what one might expect.
+    /// Docker starts with it, but it does not do what one might expect.
     Odd(String),
-    /// With it Docker does not start on the root.
+    /// With it, Docker does not start on the root.
     Refused(String),
 }
 
-/// An option taken apart as the driver does.
+/// Splits an option as the driver does.
 pub(super) fn parse(option: &str) -> Option<(String, &str)> {
     let (key, value) = option.split_once('=')?;
     Some((key.trim().to_lowercase(), value.trim()))
 }
 
-/// Judges one option.
+/// Checks one option.
 pub(crate) fn judge(option: &str, target: &Target, version: Option<Version>) -> Verdict {
     let refused = |why: String| Verdict::Refused(why);
     let Some((key, value)) = parse(option) else {
@@ -132,7 +132,7 @@ pub(crate) fn judge(option: &str, target: &Target, version: Option<Version>) -> 
     }
 }
 
-/// What is wrong with all options together.
+/// What is wrong with the combination of all options.
 pub(crate) fn judge_all(options: &[&str], version: Option<Version>) -> Option<String> {
     let last = |key: &str| {
         let mut values = options.iter().filter_map(|option| parse(option));
@@ -162,7 +162,7 @@ pub(crate) fn judge_all(options: &[&str], version: Option<Version>) -> Option<St
     }
 }
 
-/// The options that name the pool and are not among those given.
+/// The options that name the pool and are missing from those given.
 pub(crate) fn missing(given: &[&str], target: &Target) -> Vec<String> {
     let wanted = target.storage_opts.iter();
     let is_given = |wanted: &&String| given.iter().any(|option| is_same(option, wanted));
@@ -179,7 +179,7 @@ pub(crate) fn min_free_percent(options: &[&str]) -> u64 {
         .unwrap_or(MIN_FREE_PERCENT)
 }
 
-/// Whether the check for udev is switched off.
+/// Whether the options turn off the check for udev.
 pub(crate) fn overrides_udev_check(options: &[&str]) -> bool {
     let mut values = options.iter().filter_map(|option| parse(option));
     values
@@ -187,7 +187,7 @@ pub(crate) fn overrides_udev_check(options: &[&str]) -> bool {
         .is_some_and(|(_, value)| truth(value) == Some(true))
 }
 
-/// Docker takes the device-mapper name with or without its directory.
+/// Whether two names mean the same device. Docker accepts the device-mapper name with or without its directory.
 fn is_same(a: &str, b: &str) -> bool {
     let plain = |option: &str| {
         parse(option).map(|(key, value)| {
@@ -229,7 +229,7 @@ fn check_value(kind: Kind, value: &str) -> Result<(), &'static str> {
     }
 }
 
-/// Go's `strconv.ParseBool`.
+/// Parses a boolean like Go's `strconv.ParseBool`.
 fn truth(value: &str) -> Option<bool> {
     match value {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
@@ -269,7 +269,7 @@ fn size(value: &str) -> Option<Bytes> {
         _ => return None,
     };
     let whole = whole.parse::<u64>().ok()?.checked_mul(1 << shift)?;
-    // Six digits are more than anyone writes.
+    // Nobody writes more than six digits.
     let fraction = &fraction[..fraction.len().min(6)];
     let scale = 10_u64.pow(u32::try_from(fraction.len()).ok()?);
     let part = fraction.parse::<u64>().unwrap_or(0);

@@ -1,45 +1,45 @@
-//! What is known of the root that Docker is to start on.
+//! The facts about the root that Docker will start on.
 
 use super::driver_files::FileSystem;
 use crate::units::Bytes;
 
-/// The converted root, or the one that will be.
+/// The converted root, or the one that a conversion will produce.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// The storage options without which Docker does not find the pool; none for loop files.
+    /// The storage options that Docker needs to find the pool; none for loop files.
     pub storage_opts: Vec<String>,
     /// The devices' size, Docker's `dm.basesize`.
     pub base_size: Bytes,
-    /// The pool's data block, Docker's `dm.blocksize`.
+    /// The size of the pool's data blocks, Docker's `dm.blocksize`.
     pub data_block: Bytes,
     /// The devices' file system.
     pub file_system: FileSystem,
-    /// Sizes of the pool's loop files; `None` for a pool on given devices.
+    /// The sizes of the pool's loop files; `None` for a pool on given devices.
     pub files: Option<LoopFiles>,
-    /// How full the pool will be, where that is known.
+    /// How full the pool will be, if known.
     pub space: Option<Space>,
 }
 
 /// Sizes of the pool's sparse files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoopFiles {
-    /// Of the data file.
+    /// Size of the data file.
     pub data: Bytes,
-    /// Of the metadata file.
+    /// Size of the metadata file.
     pub metadata: Bytes,
-    /// What will be free on the file system below them, where that is known.
+    /// The free space that will be left on the file system that holds them, if known.
     pub disk_free: Option<Bytes>,
 }
 
 /// How full a pool is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Space {
-    /// All of the data.
+    /// Size of the data.
     pub data: Bytes,
-    /// What of it is taken.
+    /// Used part of the data.
     pub data_used: Bytes,
-    /// All of the metadata.
+    /// Size of the metadata.
     pub metadata: Bytes,
-    /// What of it is taken.
+    /// Used part of the metadata.
     pub metadata_used: Bytes,
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-/// A release: `1.13` and `20.10` alike. Later ones are greater.
+/// A release: `1.13` as well as `20.10`. Later ones are greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Version {
     /// The first number.
@@ -19,8 +19,7 @@ impl Version {
         Self { major, minor }
     }
 
-    /// The version at the head of a text like `20.10.24+dfsg1-1` or `5:19.03.15~3-0~debian-buster`, as packages are
-    /// numbered.
+    /// The version at the start of a package's version, like `20.10.24+dfsg1-1` or `5:19.03.15~3-0~debian-buster`.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let text = text.split_once(':').map_or(text, |(_, rest)| rest);
         let (major, rest) = text.split_once('.')?;
@@ -34,7 +33,7 @@ impl Version {
         Some(Self::new(number(major)?, number(&rest[..digits])?))
     }
 
-    /// The version in what `dockerd --version` prints: `Docker version 20.10.24+dfsg1, build 297e128`.
+    /// The version in the output of `dockerd --version`: `Docker version 20.10.24+dfsg1, build 297e128`.
     pub(crate) fn of_output(text: &str) -> Option<Self> {
         let (_, rest) = text.split_once("version ")?;
         Self::parse(rest.split([',', ' ', '\n']).next()?)

@@ -1,4 +1,4 @@
-//! Checks Docker's stores against the aufs driver's layers, and notes who needs what.
+//! Checks Docker's stores against the aufs driver's layers, and records which object needs which.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use super::stack::Stack;
 use super::users::{Names, Users};
 use super::warning::Warning;
 
-/// All that was read from a root.
+/// Everything that was read from a root.
 #[derive(Debug)]
 pub(crate) struct Stores {
     pub(crate) images: Images,
@@ -25,7 +25,7 @@ pub(crate) struct Stores {
     pub(crate) layers: Layers,
     pub(crate) mounts: Mounts,
     pub(crate) containers: BTreeMap<ContainerId, Container>,
-    /// Whether a container of this driver is one of the root's.
+    /// Whether a container with this driver belongs to this root.
     pub(super) own: fn(&str) -> bool,
     pub(crate) stack: Stack,
     /// Image ids of the store before Docker 1.10.
@@ -42,7 +42,7 @@ impl Stores {
         self.check_containers(notes);
     }
 
-    /// Each image layer must be in aufs and stand on the aufs layer of its parent.
+    /// Checks that each image layer is in aufs and has the aufs layer of its parent as its parent.
     fn check_layers(&self, notes: &mut Diagnostics) {
         let registered: HashSet<_> = self
             .layers
@@ -61,13 +61,14 @@ impl Stores {
                 None => None,
                 Some(parent) => match self.layers.sound.get(&parent) {
                     Some(parent) => Some(&parent.cache),
-                    None => continue, // named as missing or damaged already
+                    None => continue, // already reported as missing or damaged
                 },
             };
             let found = self.stack.parent_of(place);
             // BuildKit can build the same layer a second time. Docker then keeps the first in its store, while the
-            // layers built on top stand on the second, whose contents are equal.
-            // Source: moby `layer/migration.go`, `RegisterByGraphID`, and `builder/builder-next/adapters/snapshot/layer.go`.
+            // layers built on top have the second as their parent, whose contents are equal.
+            // Source: moby `layer/migration.go`, `RegisterByGraphID`, and
+            // `builder/builder-next/adapters/snapshot/layer.go`.
             let built_twice =
                 |parent: &CacheId| parent.is_buildkit() && !registered.contains(parent);
             match found.filter(|parent| expected.is_some() && built_twice(parent)) {
@@ -82,7 +83,7 @@ impl Stores {
         }
     }
 
-    /// The place of a layer that a store's file names; `None` for a damaged one, whose own fault is named.
+    /// The index of a layer that a file of a store names; `None` if the layer is damaged, which is reported separately.
     fn place(&self, id: &CacheId, path: PathBuf) -> Result<Option<usize>, Fault> {
         match self.stack.index.get(id) {
             None => Err(Fault::NotInAufs {
@@ -118,7 +119,7 @@ impl Stores {
         }
     }
 
-    /// The image's layers that a container names must be there.
+    /// Checks that the image layers that containers name exist.
     pub(super) fn check_mount_parents(&self, notes: &mut Diagnostics) {
         for (id, mount) in &self.mounts.mounts {
             let missing = |parent: &ChainId| !self.layers.present.contains(parent);
@@ -130,7 +131,7 @@ impl Stores {
         }
     }
 
-    /// A writable layer must stand on its init layer, and that on the image.
+    /// Checks that a writable layer has its init layer as its parent, and the init layer the image's top layer.
     fn check_mount(&self, id: &ContainerId, mount: &Mount, notes: &mut Diagnostics) {
         let subject = Subject::Mount(id.clone());
         let dir = self.mounts.dir_of(id);
@@ -138,7 +139,7 @@ impl Stores {
         if let Some(parent) = mount.parent {
             match self.layers.sound.get(&parent) {
                 Some(layer) => below = Some(&layer.cache),
-                None if self.layers.present.contains(&parent) => return, // its own faults are named
+                None if self.layers.present.contains(&parent) => return, // its own faults are reported
                 None => {
                     notes.fault(
                         subject,
@@ -191,7 +192,7 @@ impl Stores {
         }
     }
 
-    /// What names each aufs layer directly, by its place.
+    /// The direct users of each aufs layer, by the layer's index.
     pub(super) fn uses(&self) -> Vec<Vec<Use>> {
         let mut uses = vec![Vec::new(); self.stack.layers.len()];
         let mut add = |id: &CacheId, used: Use| {
@@ -229,7 +230,7 @@ impl Stores {
         uses
     }
 
-    /// Who needs what, also through objects that are damaged.
+    /// The graph of which object needs which. It includes damaged objects.
     pub(crate) fn users(&self) -> Users {
         let mut users = Users::new(self.names());
         for (&chain, &parent) in &self.images.chain_parents {
@@ -295,7 +296,7 @@ impl Stores {
 
     fn add_containers(&self, users: &mut Users) {
         for (id, container) in &self.containers {
-            // A container in the middle of its deletion may lack its layers: nothing of it is lost by that.
+            // A container whose deletion is under way may lack its layers. Nothing is lost by that.
             if !(self.own)(&container.driver) || container.status == Status::Dead {
                 continue;
             }

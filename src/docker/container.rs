@@ -15,7 +15,7 @@ use super::warning::{Leftover, Warning};
 /// The config of Docker 1.10 and later.
 pub const CONFIG: &str = "config.v2.json";
 
-/// The config of Docker up to 1.9, which may lie beside the newer one.
+/// The config of Docker up to 1.9, which may exist beside the newer one.
 pub const LEGACY_CONFIG: &str = "config.json";
 
 /// A container with a readable config.
@@ -23,23 +23,24 @@ pub const LEGACY_CONFIG: &str = "config.json";
 pub struct Container {
     /// Its name without the leading slash.
     pub name: String,
-    /// The image it was made of, where the config names one.
+    /// The image it was created from, if the config names one.
     pub image: Option<ImageId>,
-    /// The graph driver its config names; empty means aufs.
+    /// The graph driver that its config names; empty means aufs.
     pub driver: String,
-    /// What it was doing.
+    /// Its state when Docker last wrote its config.
     pub status: Status,
-    /// Process id of its first process when it last ran, 0 if none. After a crash it may be anyone's.
+    /// The process id of its first process when it last ran, 0 if none. After a crash, the id may belong to any
+    /// process.
     pub pid: i64,
-    /// When Docker starts it by itself.
+    /// Its restart policy.
     pub restart: RestartPolicy,
     /// The config files in its directory whose `Driver` counts: [`CONFIG`], [`LEGACY_CONFIG`].
     pub configs: Vec<&'static str>,
     /// Whether the first start of Docker starts it.
     pub will_start: bool,
-    /// Whether Docker removes it when it is not running (`--rm`).
+    /// Whether Docker removes it once it is not running (`--rm`).
     pub auto_remove: bool,
-    /// The id that its config has.
+    /// The id in its config.
     pub(crate) id_in_config: String,
 }
 
@@ -55,7 +56,7 @@ impl Container {
     }
 }
 
-/// This tool's own directory beside the containers.
+/// This tool's own directory beside the containers' directories.
 const STAGED: &str = ".aufs2dm";
 
 /// Reads every container.
@@ -64,12 +65,12 @@ pub(crate) fn read_containers(
     notes: &mut Diagnostics,
 ) -> BTreeMap<ContainerId, Container> {
     let mut containers = BTreeMap::new();
-    // There is none before the daemon's first start is complete.
+    // The directory does not exist until the daemon's first start is complete.
     let Some(Some(store)) = notes.keep(&Subject::Root, root.dir_if_any("containers")) else {
         return containers;
     };
     for entry in notes.keep(&Subject::Root, store.list()).unwrap_or_default() {
-        // A conversion stages configs there, where `containers` is on a mount of its own.
+        // If `containers` is a mount of its own, a conversion stages configs in this directory.
         if entry.name == STAGED {
             continue;
         }
@@ -124,7 +125,7 @@ fn read_container(
         None => HostConfig::default(),
     };
     if configs.len() == 2 {
-        // It is edited too, so it must be sound; which driver it names does not matter.
+        // This file is edited too, so it must be sound. Which driver it names does not matter.
         driver_of(&dir.read(LEGACY_CONFIG)?).map_err(bad(LEGACY_CONFIG))?;
     }
     if !dir.list_if_any("checkpoints")?.is_empty() {
@@ -149,7 +150,7 @@ struct Config {
 }
 
 impl Config {
-    /// Adds the host config, from which follows whether Docker starts the container by itself.
+    /// Adds the host config, which decides whether Docker starts the container by itself.
     /// Source: moby v20.10 `daemon/daemon.go`, `restore`, and `restartmanager/restartmanager.go`, `ShouldRestart`.
     fn with_host(self, host: HostConfig) -> Container {
         let wanted = match host.restart {
@@ -186,12 +187,12 @@ fn parse_config(text: &[u8]) -> Result<Config, JsonError> {
         auto_remove: false,
         id_in_config: config.string("ID")?.unwrap_or_default(),
     };
-    // Old versions do not write this member, so its absence tells nothing.
+    // Old versions do not write this member, so its absence says nothing.
     let was_started = config
         .boolean("HasBeenStartedBefore")?
         .unwrap_or(status != Status::Created);
     let stopped_by_hand = config.boolean("HasBeenManuallyStopped")?.unwrap_or(false);
-    // One that ran when Docker was killed is given exit code 255 at the next start.
+    // A container that ran when Docker was killed gets exit code 255 at the next start.
     let failed = status == Status::Running || number("ExitCode")?.unwrap_or(0) != 0;
     Ok(Config {
         container,
@@ -203,7 +204,7 @@ fn parse_config(text: &[u8]) -> Result<Config, JsonError> {
 
 fn status_of(state: &Object<'_>) -> Result<Status, JsonError> {
     let is = |key| Ok::<_, JsonError>(state.boolean(key)?.unwrap_or(false));
-    // Docker writes year 1 for a time that never was.
+    // Docker writes year 1 for a time that is not set.
     let started = state
         .string("StartedAt")?
         .is_some_and(|time| !time.starts_with("0001-"));
@@ -272,7 +273,7 @@ fn warn_of_container(id: &ContainerId, container: &Container, notes: &mut Diagno
     ) {
         notes.warn(Warning::StoppedHard { container: id() });
     }
-    // Docker asks in this order, too: one that it starts it does not remove.
+    // Docker asks in this order, too: it does not remove a container that it starts.
     if container.will_start {
         let policy = container.restart;
         notes.warn(Warning::WillStart {

@@ -13,9 +13,9 @@ pub enum RestartPolicy {
     No,
     /// Whenever it is not running.
     Always,
-    /// As always, but not when it was stopped by hand.
+    /// Like `Always`, but not if the container was stopped by hand.
     UnlessStopped,
-    /// When it ended with an exit code other than 0.
+    /// If it ended with an exit code other than 0.
     OnFailure,
 }
 
@@ -30,7 +30,7 @@ impl fmt::Display for RestartPolicy {
     }
 }
 
-/// What a container was doing when Docker last wrote its config.
+/// The state of a container when Docker last wrote its config.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Status {
@@ -42,7 +42,7 @@ pub enum Status {
     Paused,
     /// Between two runs.
     Restarting,
-    /// Not running any more.
+    /// No longer running.
     Exited,
     /// Partly deleted.
     Dead,

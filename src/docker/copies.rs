@@ -1,8 +1,9 @@
-//! The image store that a conversion copied, compared with the one that it was copied from.
+//! Compares the image store that a conversion copied with its original.
 //!
-//! Docker writes none of these files in place: what it changes becomes a new file under the old name, with a time of its own.
-//! So a copy that differs and still has the original's time of modification was damaged, and so was any copy of a file that
-//! Docker never changes. What Docker may have written since must at least be what it writes there.
+//! Docker never writes these files in place: a change makes a new file under the old name, with its own modification
+//! time. A copy that differs but has the original's modification time is therefore damaged, and so is any differing
+//! copy of a file that Docker never changes. A file that Docker may have written since must at least have the form
+//! that Docker writes.
 //! Source: moby v20.10 `image/fs.go`, `layer/filestore.go`, `reference/store.go`, `distribution/metadata/metadata.go`.
 
 use std::ffi::{OsStr, OsString};
@@ -18,39 +19,39 @@ use super::image::parse_references;
 use super::json::Object;
 use crate::tree::shown;
 
-/// Deeper directories are not looked into: the store has five levels.
+/// The deepest level that is compared. The store has five levels.
 const MAX_DEPTH: usize = 16;
 
-/// Bytes compared at once: a `tar-split.json.gz` may have hundreds of MiB.
+/// The number of bytes compared at once. A `tar-split.json.gz` may have hundreds of MiB.
 const PIECE: usize = 64 << 10;
 
 /// What is wrong with a copy.
 #[derive(Debug, Error)]
 pub enum CopyFault {
-    /// One of the two cannot be read.
+    /// The original or the copy cannot be read.
     #[error(transparent)]
     Unreadable(#[from] ReadError),
-    /// It is not there, and Docker has not removed it.
+    /// The copy is missing, and Docker has not removed it.
     #[error("{}: is missing; {} was copied there", shown(path), shown(original))]
     Missing {
         /// The copy.
         path: PathBuf,
-        /// What was copied.
+        /// The original.
         original: PathBuf,
     },
-    /// It is something else.
+    /// The copy is of another kind than the original.
     #[error("{}: is a {found}; {} is a {expected}", shown(path), shown(original))]
     Kind {
         /// The copy.
         path: PathBuf,
-        /// What was copied.
+        /// The original.
         original: PathBuf,
-        /// What the original is.
+        /// The original's kind.
         expected: FileKind,
-        /// What the copy is.
+        /// The copy's kind.
         found: FileKind,
     },
-    /// It has other bytes, and Docker has not written them.
+    /// The copy has other bytes, and Docker has not written them.
     #[error(
         "{}: differs from {}, of which it is a copy, from byte {at} on",
         shown(path),
@@ -59,12 +60,12 @@ pub enum CopyFault {
     Differs {
         /// The copy.
         path: PathBuf,
-        /// What was copied.
+        /// The original.
         original: PathBuf,
-        /// The first byte that differs, from 0.
+        /// The offset of the first byte that differs, from 0.
         at: u64,
     },
-    /// It was written since, and not by Docker.
+    /// The copy was written since, but not by Docker.
     #[error("{}: is not what Docker writes there", shown(path))]
     Malformed {
         /// The copy.
@@ -73,7 +74,7 @@ pub enum CopyFault {
 }
 
 impl CopyFault {
-    /// The copy; `None` of what cannot be read on one of the two sides.
+    /// The path of the copy; `None` if one of the two sides cannot be read.
     pub fn copy(&self) -> Option<&Path> {
         match self {
             Self::Unreadable(_) => None,
@@ -85,8 +86,8 @@ impl CopyFault {
     }
 }
 
-/// Compares an image store with the one that it was copied from. Docker may have used it since: what is new, and what Docker
-/// changed or removed, is no fault.
+/// The faults of a copied image store, found by comparing it with its original. Docker may have used the copy since:
+/// what Docker added, changed or removed is not a fault.
 pub fn copy_faults(original: &Path, copy: &Path) -> Vec<CopyFault> {
     let mut work = CopyComparison::default();
     match (Dir::open(original), Dir::open(copy)) {
@@ -100,7 +101,7 @@ pub fn copy_faults(original: &Path, copy: &Path) -> Vec<CopyFault> {
     work.faults
 }
 
-/// Whether two regular files have the same bytes. A file that cannot be read is like no other.
+/// Whether two regular files have the same bytes; `false` if one of them cannot be read.
 pub fn same_bytes(a: &Path, b: &Path) -> bool {
     let open = |path: &Path| Dir::open(path.parent()?).ok()?.file(path.file_name()?).ok();
     let (Some(mut a), Some(mut b)) = (open(a), open(b)) else {
@@ -112,7 +113,7 @@ pub fn same_bytes(a: &Path, b: &Path) -> bool {
 #[derive(Default)]
 struct CopyComparison {
     faults: Vec<CopyFault>,
-    /// The names that lead to where the work is.
+    /// The names that lead from the store's directory to the current entry.
     way: Vec<OsString>,
 }
 
@@ -190,7 +191,7 @@ impl CopyComparison {
     }
 }
 
-/// Where two files differ first.
+/// The offset of the first difference between two files.
 fn first_difference(a: &mut impl Read, b: &mut impl Read) -> io::Result<Option<u64>> {
     let mut pieces = [vec![0; PIECE], vec![0; PIECE]];
     let mut at = 0;
@@ -221,7 +222,7 @@ fn fill<'a>(file: &mut impl Read, piece: &'a mut [u8]) -> io::Result<&'a [u8]> {
     Ok(&piece[..filled])
 }
 
-/// When a name in a directory was last written: seconds since 1970 and nanoseconds.
+/// The modification time of a name in a directory: seconds since 1970 and nanoseconds.
 fn modified(dir: &Dir, name: impl AsRef<OsStr>) -> Result<Option<(i64, i64)>, ReadError> {
     let stat = dir.stat_of(name)?;
     Ok(stat.map(|stat| (stat.st_mtime, stat.st_mtime_nsec)))
@@ -231,7 +232,8 @@ fn texts(way: &[OsString]) -> Vec<&[u8]> {
     way.iter().map(|name| name.as_bytes()).collect()
 }
 
-/// Whether Docker writes the file once and never again: images' configs, and what layers and containers' mounts consist of.
+/// Whether Docker writes the file once and never changes it: image configs, and the files of layers and of containers'
+/// mounts.
 fn is_fixed(way: &[OsString]) -> bool {
     matches!(
         texts(way)[..],
@@ -239,7 +241,7 @@ fn is_fixed(way: &[OsString]) -> bool {
     )
 }
 
-/// Whether Docker ever removes it while what it lies in stays.
+/// Whether Docker ever removes this entry while it keeps the directory that the entry is in.
 fn may_go(way: &[OsString]) -> bool {
     match texts(way)[..] {
         [b"layerdb", b"sha256" | b"mounts", _]
@@ -251,7 +253,8 @@ fn may_go(way: &[OsString]) -> bool {
     }
 }
 
-/// Whether a file that may change has what Docker writes there. Of files that only other versions have, nothing is known.
+/// Whether a file that may change has the form that Docker writes. Nothing is known about files that only other
+/// versions have.
 fn is_well_formed(way: &[OsString], bytes: &[u8]) -> bool {
     match texts(way)[..] {
         [b"repositories.json"] => is_file_of_names(bytes),
@@ -265,13 +268,14 @@ fn is_well_formed(way: &[OsString], bytes: &[u8]) -> bool {
     }
 }
 
-/// Whether it is a `repositories.json` as Docker writes it: with its map, be that empty. Source: moby v20.10 `reference/store.go`, `save`.
+/// Whether the text is a `repositories.json` as Docker writes it: it has the map, which may be empty. Source: moby
+/// v20.10 `reference/store.go`, `save`.
 pub fn is_file_of_names(bytes: &[u8]) -> bool {
     let has_names = |object: Object<'_>| object.raw("Repositories").is_some();
     parse_references(bytes).is_ok() && Object::parse(bytes).is_ok_and(has_names)
 }
 
-/// Whether it looks like `2006-01-02T15:04:05.999999999Z07:00`.
+/// Whether the text looks like `2006-01-02T15:04:05.999999999Z07:00`.
 pub fn is_time(text: &[u8]) -> bool {
     let form = b"dddd-dd-ddTdd:dd:dd";
     let fits = |(byte, form): (&u8, &u8)| match form {
@@ -309,7 +313,7 @@ mod tests {
     }
 
     impl Stores {
-        /// All of the same time.
+        /// All files have the same modification time.
         fn new() -> Self {
             let dir = tempfile::tempdir().unwrap();
             let [original, copy] = ["aufs", "devicemapper"].map(|name| dir.path().join(name));
@@ -330,7 +334,7 @@ mod tests {
             stores
         }
 
-        /// Puts the directories' times as a copy leaves them.
+        /// Sets the directories' times as a copy leaves them.
         fn settle(&self) {
             for store in [&self.original, &self.copy] {
                 for entry in walkdir::WalkDir::new(store) {
@@ -342,7 +346,7 @@ mod tests {
             }
         }
 
-        /// Writes a copy over, as Docker would or as a disk that forgets.
+        /// Overwrites a copy, either as Docker does or as a disk that loses data does.
         fn put(&self, name: &str, text: &str, by_docker: bool) {
             let path = self.copy.join(name);
             fs::write(&path, text).unwrap();

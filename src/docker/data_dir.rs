@@ -1,4 +1,4 @@
-//! Docker's data directory, whatever storage driver it is of.
+//! Docker's data directory, whatever its storage driver.
 
 use std::ffi::OsStr;
 use std::io;
@@ -11,7 +11,7 @@ use super::diagnostics::Diagnostics;
 use super::error::Error;
 use super::files::{Dir, ReadError};
 
-/// A data directory. Whether Docker is at work on it can be told without looking at a driver's part of it.
+/// A data directory. Whether Docker is using it can be found out without reading the driver's part of it.
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
@@ -20,10 +20,10 @@ pub struct DataDir {
 }
 
 impl DataDir {
-    /// Opens it. `path` itself may be a symbolic link or a mount.
+    /// Opens the directory. `path` itself may be a symbolic link or a mount.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::NotADirectory`], or that it cannot be read.
+    /// [`Error::NotFound`], [`Error::NotADirectory`], or an error if it cannot be read.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let dir = open_top(path)?;
         let path = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
@@ -34,18 +34,18 @@ impl DataDir {
         })
     }
 
-    /// Its path, symbolic links resolved.
+    /// Its path, with symbolic links resolved.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The owner of container root on this host.
+    /// The owner on this host of files that belong to root in a container.
     pub fn owner(&self) -> Owner {
         self.owner
     }
 
-    /// The names of the containers whose configs say that they belong to the aufs driver. What is wrong with a config is for the
-    /// survey to tell.
+    /// The names of the containers whose configs say that they belong to the aufs driver. Damaged configs are reported
+    /// by the survey.
     pub fn containers_of_aufs(&self) -> Vec<String> {
         let containers = read_containers(&self.dir, &mut Diagnostics::default());
         let of_aufs = containers.into_values().filter(Container::is_aufs);
@@ -53,7 +53,7 @@ impl DataDir {
     }
 }
 
-/// The owner that container root has on the host, numbers as on disk.
+/// The owner on this host of files that belong to root in a container, with the ids as on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Owner {
     /// User id.
@@ -63,7 +63,7 @@ pub struct Owner {
 }
 
 impl Owner {
-    /// The owner in a root named `<uid>.<gid>`, as `--userns-remap` names them; otherwise 0:0.
+    /// The owner of a root named `<uid>.<gid>`, as `--userns-remap` names it; otherwise 0:0.
     /// Source: moby v20.10 `daemon/daemon_unix.go`, `setupDaemonRoot`.
     pub(crate) fn of_root(path: &Path) -> Self {
         path.file_name()

@@ -1,20 +1,20 @@
-//! Collects what is wrong while a root is read, so that one run names every problem.
+//! Collects what is wrong while a root is read, so that one run reports every problem.
 
 use super::fault::Fault;
 use super::id::{CacheId, ChainId, ContainerId, ImageId};
 use super::warning::Warning;
 
-/// The object that a fault belongs to: from it follows which images and containers are hit.
+/// The object that a fault belongs to. It determines which images and containers are affected.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Subject {
-    /// The stores as a whole: everything is hit.
+    /// The stores as a whole: everything is affected.
     Root,
     Image(ImageId),
     Chain(ChainId),
     Cache(CacheId),
     Mount(ContainerId),
     Container(ContainerId),
-    /// Something that nothing can refer to, like a file in `aufs/layers` whose name is no id.
+    /// Something that nothing can refer to, like a file in `aufs/layers` whose name is not an id.
     Nothing,
 }
 
@@ -36,7 +36,7 @@ impl Diagnostics {
         self.warnings.push(warning);
     }
 
-    /// A result's value; its error is recorded.
+    /// Returns the value of a result; an error is recorded.
     pub(super) fn keep<T>(
         &mut self,
         subject: &Subject,

@@ -1,4 +1,4 @@
-//! SHA-256 digests as Docker writes them, and the chain id made from them.
+//! SHA-256 digests as Docker writes them.
 
 use std::fmt;
 
@@ -19,7 +19,7 @@ impl Digest {
         Self::parse_hex(text.strip_prefix(b"sha256:")?)
     }
 
-    /// Reads `<hex64>`, the form of file names. Upper-case digits are refused, as Docker does.
+    /// Reads `<hex64>`, the form used in file names. Refuses upper-case digits, as Docker does.
     pub(super) fn parse_hex(text: &[u8]) -> Option<Self> {
         if text.len() != 64 {
             return None;

@@ -8,33 +8,33 @@ use super::json::{JsonError, Object};
 /// The member's name as Docker writes it.
 const DRIVER: &str = "Driver";
 
-/// The graph driver that a container's config names; empty where it names none, which Docker reads as `aufs`.
+/// The graph driver that a container's config names; empty if it names none, which Docker reads as `aufs`.
 ///
 /// # Errors
-/// A text that is not one JSON object, or a `Driver` that is not a string.
+/// The text is not one JSON object, or its `Driver` is not a string.
 pub fn driver_of(config: &[u8]) -> Result<String, JsonError> {
     driver_in(&Object::parse(config)?)
 }
 
-/// [`driver_of`] for a text that is already scanned.
+/// [`driver_of`] for a text that is already parsed.
 pub(super) fn driver_in(config: &Object<'_>) -> Result<String, JsonError> {
     Ok(config.string(DRIVER)?.unwrap_or_default())
 }
 
-/// Whether a container with this driver belongs to aufs: Docker took a missing or empty one as aufs up to 23.0.
+/// Whether a container with this driver belongs to aufs. Up to 23.0, Docker takes a missing or empty driver as aufs.
 pub fn is_aufs(driver: &str) -> bool {
     driver.is_empty() || driver == "aufs"
 }
 
-/// A container's config (`config.v2.json`, or `config.json` before 1.10) moved to another driver, or `None` where it
-/// belongs to another driver than aufs already.
+/// A container's config (`config.v2.json`, or `config.json` before 1.10) with another driver; `None` if the container
+/// already belongs to a driver other than aufs.
 ///
-/// The value of every top-level key that Go takes for `Driver`, whatever its case, is replaced; with no such key the
-/// member is put first. All other bytes stay: numbers above 2^53, the order of keys, white space, unknown members.
-/// `driver` must need no escaping.
+/// Replaces the value of every top-level key that Go takes for `Driver`, whatever its case. If there is no such key,
+/// the member is inserted first. All other bytes stay: numbers above 2^53, the order of keys, white space, unknown
+/// members. `driver` must need no escaping.
 ///
 /// # Errors
-/// As [`driver_of`].
+/// Same as [`driver_of`].
 pub fn config_with_driver(config: &[u8], driver: &str) -> Result<Option<Vec<u8>>, JsonError> {
     let object = Object::parse(config)?;
     if !is_aufs(&driver_in(&object)?) {

@@ -12,46 +12,46 @@ use crate::chain::Chain;
 use crate::shell::word;
 use crate::tree::shown;
 
-/// A root that is not converted.
+/// An error that keeps a root from being converted.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// Nothing at this path.
+    /// There is nothing at this path.
     #[error("{}: no such directory", shown(path))]
     NotFound {
-        /// The root asked for.
+        /// The root that was asked for.
         path: PathBuf,
     },
-    /// A file or something else at this path.
+    /// There is a file or something else at this path.
     #[error("{}: not a directory", shown(path))]
     NotADirectory {
-        /// The root asked for.
+        /// The root that was asked for.
         path: PathBuf,
     },
-    /// An aufs root in a form that only an older Docker used.
+    /// An aufs root in a layout that only older versions of Docker used.
     #[error("{}: {layout}, which is not supported", shown(path))]
     UnsupportedLayout {
         /// The root.
         path: PathBuf,
-        /// The form found.
+        /// The layout that was found.
         layout: OldLayout,
     },
     /// A directory without Docker's aufs state.
     #[error("{}: not an aufs root: {}", shown(path), WhatIsThere { drivers, remapped })]
     NotAufs {
-        /// The root asked for.
+        /// The root that was asked for.
         path: PathBuf,
         /// Directories of other storage drivers in it.
         drivers: Vec<&'static str>,
-        /// Roots below it that belong to `--userns-remap`.
+        /// Roots of `--userns-remap` below it.
         remapped: Vec<PathBuf>,
     },
-    /// A part of an aufs root is not there.
+    /// A part of an aufs root is missing.
     #[error("{}: missing from an aufs root", shown(path))]
     MissingPart {
         /// The missing directory.
         path: PathBuf,
     },
-    /// Where the result belongs there is something already.
+    /// There is already something where the result belongs.
     #[error("{}: there is a devicemapper root already", shown(path))]
     TargetExists {
         /// What is in the way.
@@ -60,7 +60,7 @@ pub enum Error {
     /// The root's own directories cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// A part in which files are replaced is behind a link.
+    /// A directory in which files are replaced is behind a symbolic link.
     #[error(
         "{}: is a symbolic link, and what is behind it cannot be replaced safely: put the directory itself there: \
          `cp -a {} {name}.copy && rm {name} && mv {name}.copy {name}`",
@@ -79,12 +79,12 @@ pub enum Error {
     Damaged {
         /// The root.
         path: PathBuf,
-        /// All that is wrong; never empty.
+        /// All problems; never empty.
         problems: Vec<Problem>,
     },
 }
 
-/// A form of Docker root before the content-addressed store.
+/// A layout of Docker root from before the content-addressed store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OldLayout {
     /// Images in `graph/` and `repositories-aufs`, layers in `aufs/`.
@@ -126,7 +126,7 @@ impl fmt::Display for WhatIsThere<'_> {
     }
 }
 
-/// How many problems one line of text names; the others are in the value.
+/// The number of problems that one line of text names. The value holds the others too.
 const SHOWN_PROBLEMS: usize = 5;
 
 struct Listing<'a>(&'a [Problem]);
@@ -144,7 +144,7 @@ impl fmt::Display for Listing<'_> {
     }
 }
 
-/// One thing that is wrong in a root, and what of the operator's it hits.
+/// One thing that is wrong in a root, and the images and containers that it affects.
 #[derive(Debug)]
 pub struct Problem {
     /// What is wrong.
@@ -153,7 +153,7 @@ pub struct Problem {
     pub hits: Hits,
 }
 
-/// The whole chain of reasons on one line, since a list of problems has no single source to follow.
+/// Writes the whole chain of causes on one line, because a list of problems has no single source to follow.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", Chain(&self.fault), self.hits)

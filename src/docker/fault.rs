@@ -13,22 +13,22 @@ use crate::tree::shown;
 /// What can be wrong with one object of a root.
 #[derive(Debug, Error)]
 pub enum Fault {
-    /// It cannot be read.
+    /// The object cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// A file of zero bytes where there must be something: what a power cut leaves of a file just written.
+    /// A file of zero bytes where content is required. A power cut leaves this of a file that was just written.
     #[error("{}: is empty", shown(path))]
     Empty {
         /// The file.
         path: PathBuf,
     },
-    /// A file or directory that must be there is not.
+    /// A required file or directory does not exist.
     #[error("{}: is missing", shown(path))]
     Missing {
         /// The file or directory.
         path: PathBuf,
     },
-    /// A file's text is not the id it should hold.
+    /// A file's text is not the id that it should hold.
     #[error("{}: {:?}", shown(path), value)]
     BadId {
         /// The file.
@@ -38,7 +38,7 @@ pub enum Fault {
         /// What is wrong with it.
         source: IdError,
     },
-    /// A file name that is no id.
+    /// A file name that is not an id.
     #[error("{}: the name", shown(path))]
     BadName {
         /// The file.
@@ -54,21 +54,21 @@ pub enum Fault {
         /// What is wrong with it.
         source: JsonError,
     },
-    /// A `size` that is no number.
+    /// A `size` that is not a number.
     #[error("{}: is not a number", shown(path))]
     BadNumber {
         /// The file.
         path: PathBuf,
     },
-    /// Something that is not a regular file among the parent lists, or not a directory among the branches.
+    /// An entry among the parent lists that is not a regular file, or one among the branches that is not a directory.
     #[error("{}: is a {found}", shown(path))]
     WrongKind {
-        /// What lies there.
+        /// The entry.
         path: PathBuf,
         /// Its kind.
         found: FileKind,
     },
-    /// A layer's directory name is not the chain id made of its `diff` and `parent`.
+    /// The name of a layer's directory is not the chain id that its `diff` and `parent` make.
     #[error("{}: its diff and parent make {computed}", shown(path))]
     ChainMismatch {
         /// The layer's directory.
@@ -84,7 +84,7 @@ pub enum Fault {
         /// The parent's chain id.
         parent: ChainId,
     },
-    /// Docker's stores name an aufs layer that aufs has not.
+    /// Docker's stores name an aufs layer that aufs does not have.
     #[error("{}: aufs layer {id} is missing", shown(path))]
     NotInAufs {
         /// The file that names the layer.
@@ -92,13 +92,13 @@ pub enum Fault {
         /// The layer.
         id: CacheId,
     },
-    /// A layer without its branch directory.
+    /// A layer has no branch directory.
     #[error("{}: the branch directory is missing", shown(path))]
     BranchMissing {
         /// The directory.
         path: PathBuf,
     },
-    /// The first line of a parent list names a layer that aufs has not.
+    /// The first line of a parent list names a layer that aufs does not have.
     #[error("{}: parent {parent} is missing", shown(path))]
     ParentMissing {
         /// The parent list.
@@ -120,20 +120,20 @@ pub enum Fault {
         /// The parent.
         parent: CacheId,
     },
-    /// aufs stacks a layer on another one than Docker's stores say.
+    /// The parent of a layer in aufs is not the one that Docker's stores name.
     #[error("{}: stands on {}, not on {}", shown(path), BranchName(found.as_ref()), BranchName(expected.as_ref()))]
     ParentDiffers {
         /// The parent list.
         path: PathBuf,
         /// The parent in the list.
         found: Option<CacheId>,
-        /// The parent by Docker's stores.
+        /// The parent according to Docker's stores.
         expected: Option<CacheId>,
     },
 }
 
 impl Fault {
-    /// The file or directory that it is in.
+    /// The file or directory that has the fault.
     pub fn path(&self) -> &Path {
         match self {
             Self::Read(error) => error.path(),

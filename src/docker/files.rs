@@ -1,7 +1,7 @@
-//! Reading below a Docker root without leaving a trace in it and without being led out of it.
+//! Reading below a Docker root. It changes nothing there, and no symbolic link leads it outside.
 //!
-//! Every directory is opened relative to its parent and every name with `O_NOFOLLOW`. Access times are left alone
-//! where the kernel allows it.
+//! Opens every directory relative to its parent, and every name with `O_NOFOLLOW`. Leaves access times unchanged where
+//! the kernel allows it.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -20,7 +20,8 @@ use thiserror::Error;
 
 pub(crate) use crate::tree::shown;
 
-/// The largest file that is read whole. Docker's largest, a container's config, is a few hundred KiB at most.
+/// The size of the largest file that is read as a whole. Docker's largest, a container's config, has a few hundred KiB
+/// at most.
 pub const MAX_FILE_BYTES: u64 = 64 << 20; // 64 MiB
 
 /// What a directory entry is.
@@ -66,27 +67,27 @@ impl fmt::Display for FileKind {
 /// Why a file or directory of the root cannot be read.
 #[derive(Debug, Error)]
 pub enum ReadError {
-    /// The operating system says no.
+    /// The operating system refuses.
     #[error("{}: cannot {op}", shown(path))]
     Io {
-        /// What was tried: `open`, `read`, `list`, `stat`.
+        /// The operation that failed: `open`, `read`, `list`, `stat`.
         op: &'static str,
         /// The file.
         path: PathBuf,
-        /// The system's reason.
+        /// The cause.
         source: io::Error,
     },
-    /// Something else is where a file or directory belongs.
+    /// An entry of another kind is where a file or directory belongs.
     #[error("{}: is a {found}, not a {expected}", shown(path))]
     WrongKind {
         /// The file.
         path: PathBuf,
-        /// What belongs there.
+        /// The kind that belongs there.
         expected: FileKind,
-        /// What is there.
+        /// The kind that is there.
         found: FileKind,
     },
-    /// Above [`MAX_FILE_BYTES`].
+    /// The file is larger than [`MAX_FILE_BYTES`].
     #[error("{}: is larger than {} MiB, so it is not what Docker writes there", shown(path), MAX_FILE_BYTES >> 20)]
     TooLarge {
         /// The file.
@@ -118,7 +119,7 @@ pub(crate) struct Dir {
 }
 
 impl Dir {
-    /// Opens a directory by path, symbolic links followed: for the root alone.
+    /// Opens a directory by its path and follows symbolic links. Only for the root itself.
     pub(crate) fn open(path: &Path) -> Result<Self, ReadError> {
         let fd = open_quietly(nix::fcntl::AT_FDCWD, path.as_os_str(), OFlag::O_DIRECTORY);
         Self::opened(fd, path.to_path_buf())
@@ -128,7 +129,7 @@ impl Dir {
     pub(crate) fn dir(&self, name: impl AsRef<OsStr>) -> Result<Self, ReadError> {
         let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
         let fd = open_quietly(self.fd.as_fd(), name.as_ref(), flags);
-        // With O_DIRECTORY a link is ENOTDIR, which says less than what is there.
+        // For a symbolic link, O_DIRECTORY gives ENOTDIR, which does not say what is there.
         if matches!(fd, Err(Errno::ENOTDIR | Errno::ELOOP))
             && let Some(found) = self.kind(&name)?
         {
@@ -142,18 +143,19 @@ impl Dir {
         Self::opened(fd, self.join(name))
     }
 
-    /// Opens a directory below this one, symbolic links followed: for `aufs`, which is moved to other disks by a link.
+    /// Opens a directory below this one and follows symbolic links. For `aufs`, which operators move to other disks
+    /// with a link.
     pub(crate) fn dir_following(&self, name: &str) -> Result<Self, ReadError> {
         let fd = open_quietly(self.fd.as_fd(), OsStr::new(name), OFlag::O_DIRECTORY);
         Self::opened(fd, self.join(name))
     }
 
-    /// [`dir_following`](Self::dir_following), or `None` where there is nothing of that name, or a link to nothing.
+    /// [`dir_following`](Self::dir_following), or `None` if the name does not exist or is a dangling link.
     pub(crate) fn dir_following_if_any(&self, name: &str) -> Result<Option<Self>, ReadError> {
         absent_is_none(self.dir_following(name))
     }
 
-    /// [`dir`](Self::dir), or `None` where there is nothing of that name.
+    /// [`dir`](Self::dir), or `None` if the name does not exist.
     pub(crate) fn dir_if_any(&self, name: impl AsRef<OsStr>) -> Result<Option<Self>, ReadError> {
         absent_is_none(self.dir(name))
     }
@@ -165,22 +167,22 @@ impl Dir {
         }
     }
 
-    /// Its own status.
+    /// The directory's own status.
     pub(crate) fn stat(&self) -> Result<FileStat, ReadError> {
         fstat(&self.fd).map_err(|errno| io_error("stat", self.path.clone(), errno))
     }
 
-    /// Its path, for messages.
+    /// The directory's path, for messages.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The path of a name in it, for messages.
+    /// The path of a name in the directory, for messages.
     pub(crate) fn join(&self, name: impl AsRef<OsStr>) -> PathBuf {
         self.path.join(name.as_ref())
     }
 
-    /// The status of a name in it, links not followed. `None`: nothing of that name.
+    /// The status of a name in the directory, without following links. `None`: the name does not exist.
     pub(crate) fn stat_of(&self, name: impl AsRef<OsStr>) -> Result<Option<FileStat>, ReadError> {
         match fstatat(&self.fd, name.as_ref(), AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(stat)),
@@ -189,17 +191,17 @@ impl Dir {
         }
     }
 
-    /// What a name in it is, links not followed. `None`: nothing of that name.
+    /// The kind of a name in the directory, without following links. `None`: the name does not exist.
     pub(crate) fn kind(&self, name: impl AsRef<OsStr>) -> Result<Option<FileKind>, ReadError> {
         Ok(self.stat_of(name)?.as_ref().map(FileKind::of))
     }
 
-    /// Whether there is a directory (not a link to one) of that name.
+    /// Whether the name is a directory, not a link to one.
     pub(crate) fn has_dir(&self, name: impl AsRef<OsStr>) -> Result<bool, ReadError> {
         Ok(self.kind(name)? == Some(FileKind::Directory))
     }
 
-    /// Opens a regular file for reading. It is looked at first, because only opening a device can have effects.
+    /// Opens a regular file for reading. Checks its kind first, because merely opening a device can have effects.
     pub(crate) fn file(&self, name: impl AsRef<OsStr>) -> Result<File, ReadError> {
         let path = self.join(&name);
         let expected = FileKind::Regular;
@@ -221,7 +223,7 @@ impl Dir {
     /// A file's bytes.
     ///
     /// # Errors
-    /// [`ReadError::TooLarge`] above [`MAX_FILE_BYTES`]; absent is [`ReadError::Io`].
+    /// [`ReadError::TooLarge`] above [`MAX_FILE_BYTES`]; [`ReadError::Io`] if the file does not exist.
     pub(crate) fn read(&self, name: impl AsRef<OsStr>) -> Result<Vec<u8>, ReadError> {
         let file = self.file(&name)?;
         let mut bytes = Vec::new();
@@ -238,7 +240,7 @@ impl Dir {
         }
     }
 
-    /// [`read`](Self::read), or `None` where there is nothing of that name.
+    /// [`read`](Self::read), or `None` if the name does not exist.
     pub(crate) fn read_if_any(
         &self,
         name: impl AsRef<OsStr>,
@@ -246,7 +248,7 @@ impl Dir {
         absent_is_none(self.read(name))
     }
 
-    /// Its entries but `.` and `..`, sorted by name so that reports do not depend on the file system.
+    /// The entries except `.` and `..`, sorted by name so that reports do not depend on the file system.
     pub(crate) fn list(&self) -> Result<Vec<DirEntry>, ReadError> {
         let failed = |errno| io_error("list", self.path.clone(), errno);
         let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
@@ -272,7 +274,7 @@ impl Dir {
         Ok(listed)
     }
 
-    /// The entries of a directory in it; none where there is no such directory.
+    /// The entries of a directory in this one; none if it does not exist.
     pub(crate) fn list_if_any(&self, name: &str) -> Result<Vec<DirEntry>, ReadError> {
         self.dir_if_any(name)?
             .map_or(Ok(Vec::new()), |dir| dir.list())
@@ -287,7 +289,7 @@ fn absent_is_none<T>(result: Result<T, ReadError>) -> Result<Option<T>, ReadErro
     }
 }
 
-/// Opens read-only, without touching the access time where we may: the kernel allows that to the owner only.
+/// Opens read-only, without updating the access time where possible: the kernel allows that only to the owner.
 fn open_quietly(dir: BorrowedFd<'_>, name: &OsStr, flags: OFlag) -> nix::Result<OwnedFd> {
     let flags = flags | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
     match openat(dir, name, flags | OFlag::O_NOATIME, Mode::empty()) {

@@ -1,6 +1,7 @@
-//! The ids of Docker's stores, one checked type each.
+//! The ids of Docker's stores, each with a checked type of its own.
 //!
-//! Several of them are file names that come from file *contents*, so a value is checked before it can become a path.
+//! Some of them are file names that come from file *contents*, so a value is checked before it can become part of a
+//! path.
 
 use std::fmt;
 
@@ -9,10 +10,10 @@ use thiserror::Error;
 
 use super::digest::Digest;
 
-/// Why a text is not an id of the kind asked for.
+/// Why a text is not an id of the expected kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum IdError {
-    /// Nothing at all.
+    /// The text is empty.
     #[error("is empty")]
     Empty,
     /// Longer than a file name can be.
@@ -21,13 +22,13 @@ pub enum IdError {
         /// Its length in bytes.
         len: usize,
     },
-    /// A byte that no driver id has.
+    /// A byte that no id of a driver contains.
     #[error("holds byte 0x{byte:02x}, which no layer id may hold")]
     BadByte {
         /// The first such byte.
         byte: u8,
     },
-    /// A name that means something else in the directory of device files.
+    /// A name that the driver gives another meaning in the directory of device files.
     #[error("is a name that the devicemapper driver keeps for itself")]
     Reserved,
     /// Not `sha256:` and 64 lower-case hexadecimal digits.
@@ -41,7 +42,7 @@ pub enum IdError {
     NotAContainerId,
 }
 
-/// An image: the digest of its config's bytes.
+/// An image's id: the digest of its config's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ImageId(Digest);
 
@@ -95,7 +96,7 @@ impl DiffId {
         Digest::parse(text).map(Self).ok_or(IdError::NotADigest)
     }
 
-    /// Whether a tar with this SHA-256 digest is the layer's.
+    /// Whether a tar with this SHA-256 digest is this layer's.
     pub fn is_of(&self, sha256: [u8; 32]) -> bool {
         self.0 == Digest::from(sha256)
     }
@@ -113,13 +114,13 @@ impl Serialize for DiffId {
     }
 }
 
-/// A stack of layers: made of the [`DiffId`]s from the bottom up.
+/// A stack of layers, identified by a digest made of the [`DiffId`]s from the bottom up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChainId(Digest);
 
 impl ChainId {
-    /// Puts one layer on `parent`. A base layer's chain id is its diff id; above it is the digest of both texts with a
-    /// space between.
+    /// The chain id of one layer on top of `parent`. A base layer's chain id is its diff id. Above that, it is the
+    /// digest of both texts with a space between them.
     /// Source: moby v20.10 `layer/layer.go`, `createChainIDFromParent`.
     pub fn on(parent: Option<ChainId>, diff: DiffId) -> Self {
         match parent {
@@ -159,20 +160,20 @@ impl Serialize for ChainId {
     }
 }
 
-/// A layer's directory in the graph driver: a safe, single file name, and so also a safe device name.
+/// The name of a layer's directory in the graph driver: a single safe file name, and so also a safe device name.
 ///
-/// Docker makes `<hex64>`, `<hex64>-init` and `BuildKit`'s 25 characters, but accepts any text in `cache-id`.
+/// Docker creates `<hex64>`, `<hex64>-init` and `BuildKit`'s 25 characters, but accepts any text in `cache-id`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct CacheId(Box<str>);
 
 impl CacheId {
-    /// Checks a driver id. Allowed are ASCII letters, digits and `#+-.:=@_`, which is what device-mapper names may hold
-    /// without being mangled.
+    /// Checks a layer id of the driver. It may hold ASCII letters, digits and `#+-.:=@_`: the characters that a
+    /// device-mapper name can contain without being mangled.
     ///
     /// # Errors
-    /// [`IdError`] by what is wrong with it; a name that would clash with the driver's own files is
-    /// [`IdError::Reserved`].
+    /// The [`IdError`] for what is wrong with it; [`IdError::Reserved`] for a name that would clash with the driver's
+    /// own files.
     pub fn parse(text: &[u8]) -> Result<Self, IdError> {
         if text.is_empty() {
             return Err(IdError::Empty);
@@ -184,8 +185,8 @@ impl CacheId {
         if let Some(&byte) = text.iter().find(|byte| !allowed(byte)) {
             return Err(IdError::BadByte { byte });
         }
-        // Source: moby v20.10 daemon/graphdriver/devmapper/deviceset.go, deviceFileWalkFunction: files of these names
-        // are not devices, so a layer of such a name would be lost at the next start. `.` and `..` are among them.
+        // Source: moby v20.10 daemon/graphdriver/devmapper/deviceset.go, deviceFileWalkFunction: files with these names
+        // are not devices, so a layer with such a name would be lost at the next start. `.` and `..` are among them.
         let reserved = matches!(
             text,
             b"base" | b"deviceset-metadata" | b"transaction-metadata"
@@ -197,7 +198,7 @@ impl CacheId {
         Ok(Self(text.into()))
     }
 
-    /// The id as text, which is also the file name.
+    /// The id as text, which is also the name of the directory.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -221,7 +222,7 @@ impl fmt::Display for CacheId {
     }
 }
 
-/// What `layerdb/mounts/<container>/mount-id` and `init-id` hold: `<hex64>` or `<hex64>-init`.
+/// The content of `layerdb/mounts/<container>/mount-id` and `init-id`: `<hex64>` or `<hex64>-init`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct MountId(CacheId);
@@ -239,7 +240,7 @@ impl MountId {
         CacheId::parse(text).map(Self)
     }
 
-    /// The layer's directory in the graph driver.
+    /// The name of the layer's directory in the graph driver.
     pub fn cache_id(&self) -> &CacheId {
         &self.0
     }
@@ -251,7 +252,7 @@ impl fmt::Display for MountId {
     }
 }
 
-/// A container, or a build step of `BuildKit`, which has a mount under a 25-character id.
+/// The id of a container, or of a `BuildKit` build step, which has a mount under a 25-character id.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct ContainerId(Box<str>);
@@ -274,7 +275,7 @@ impl ContainerId {
         &self.0
     }
 
-    /// Whether it is a build step's, not a container's.
+    /// Whether it is the id of a build step, not of a container.
     pub fn is_buildkit(&self) -> bool {
         is_base36(self.0.as_bytes())
     }

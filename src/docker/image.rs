@@ -14,7 +14,7 @@ use super::warning::{Leftover, Warning};
 /// An image that has a readable config.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
-    /// Its layers as one chain id; `None` for an image of metadata alone.
+    /// Its layers as one chain id; `None` for an image that has only metadata.
     pub top: Option<ChainId>,
     /// Number of layers.
     pub nr_layers: usize,
@@ -24,11 +24,12 @@ pub struct Image {
 #[derive(Debug, Default)]
 pub(crate) struct Images {
     pub(crate) images: BTreeMap<ImageId, Image>,
-    /// The parent of each chain id, as the configs' diff ids tell it.
+    /// The parent of each chain id, derived from the diff ids in the configs.
     pub(super) chain_parents: HashMap<ChainId, Option<ChainId>>,
 }
 
-/// Chain ids already made. Images share most of their layers, so each step is digested once, not once per image.
+/// Chain ids that were already computed. Images share most of their layers, so each step is digested once, not once per
+/// image.
 type Steps = HashMap<(Option<ChainId>, DiffId), ChainId>;
 
 impl Images {
@@ -57,7 +58,8 @@ impl Images {
             };
             if let Some(config) = notes.keep(&Subject::Image(id), Config::read(&contents, id)) {
                 if !config.verified {
-                    // Docker drops such an image at each start, yet its layers are in use by others or stay as they are.
+                    // Docker drops such an image at each start, but other images use its layers, or the layers stay as
+                    // they are.
                     notes.warn(Warning::ImageUnverified { image: id });
                 }
                 images.add(id, &config.diff_ids, &mut steps);
@@ -85,7 +87,7 @@ impl Images {
     }
 }
 
-/// What counts of an image's config.
+/// The parts of an image's config that are needed.
 struct Config {
     diff_ids: Vec<DiffId>,
     verified: bool,
@@ -105,7 +107,7 @@ impl Config {
     }
 }
 
-/// The diff ids of an image config, bottom first. `rootfs` must be there, its list may be empty or absent.
+/// The diff ids of an image config, bottom first. `rootfs` must exist; its list may be empty or absent.
 /// Source: moby v20.10 `image/fs.go` and `image/rootfs.go`.
 fn parse_diff_ids(config: &[u8]) -> Result<Vec<DiffId>, JsonError> {
     let rootfs = Object::parse(config)?
@@ -163,7 +165,7 @@ pub(super) fn parse_references(text: &[u8]) -> Result<BTreeMap<Reference, ImageI
     Ok(references)
 }
 
-/// Warns of images that Docker does not show and of names without an image.
+/// Warns about images that Docker does not show and about names without an image.
 pub(crate) fn check_images(
     images: &BTreeMap<ImageId, Image>,
     references: &BTreeMap<Reference, ImageId>,
@@ -188,7 +190,7 @@ pub(crate) fn check_images(
     }
 }
 
-/// Whether an entry of a store is a directory; anything else there is recorded as no work of Docker's.
+/// Whether an entry of a store is a directory. Anything else is recorded as something that Docker does not put there.
 pub(super) fn is_store_dir(
     dir: &Dir,
     name: &std::ffi::OsStr,

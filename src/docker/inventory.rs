@@ -1,4 +1,4 @@
-//! What `inspect` shows of a root. The field names are part of the `--json` interface.
+//! What `inspect` shows about a root. The field names are part of the `--json` interface.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -31,7 +31,7 @@ pub struct Inventory {
     pub layout: &'static str,
     /// The Docker versions that use this layout with this driver.
     pub docker_versions: &'static str,
-    /// The owner of container root on the host; other than 0 with `--userns-remap`.
+    /// The owner on this host of files that belong to root in a container; not 0 with `--userns-remap`.
     pub owner: Owner,
     /// Images, those with names first.
     pub images: Vec<ImageSummary>,
@@ -41,7 +41,7 @@ pub struct Inventory {
     pub nr_image_layers: usize,
     /// Number of aufs layers that can be converted, orphans included.
     pub nr_aufs_layers: usize,
-    /// Number of thin devices of layers, where the driver is devicemapper.
+    /// Number of thin devices of layers, if the driver is devicemapper.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nr_devices: Option<usize>,
     /// Number of layers that only the build cache uses.
@@ -50,17 +50,17 @@ pub struct Inventory {
     pub buildkit: bool,
     /// Sum of the sizes that Docker recorded for its image layers.
     pub image_layer_bytes: u64,
-    /// Number of volumes; they are not touched.
+    /// Number of volumes. The conversion does not touch them.
     pub nr_volumes: usize,
     /// aufs layers that nothing uses.
     pub orphans: Vec<OrphanSummary>,
-    /// Further roots of `--userns-remap` below this one.
+    /// Other roots of `--userns-remap` below this one.
     pub remapped_roots: Vec<PathBuf>,
-    /// Whether there is a devicemapper root already.
+    /// Whether there is already a devicemapper root.
     pub has_devicemapper: bool,
-    /// What stands in the way of converting an aufs root; damage to the stores of a devicemapper root.
+    /// What keeps an aufs root from being converted; for a devicemapper root, damage to its stores.
     pub problems: Vec<ProblemSummary>,
-    /// What the operator should know besides.
+    /// Further facts that the operator should know.
     pub warnings: Vec<WarningSummary>,
 }
 
@@ -84,17 +84,18 @@ pub struct ContainerSummary {
     pub id: ContainerId,
     /// Its name.
     pub name: String,
-    /// The image it was made of.
+    /// The image it was created from.
     pub image: Option<ImageId>,
     /// That image's first name.
     pub image_name: Option<Reference>,
-    /// What it was doing.
+    /// Its state when Docker last wrote its config.
     pub status: Status,
-    /// When Docker starts it by itself.
+    /// Its restart policy.
     pub restart: RestartPolicy,
     /// The driver in its config; empty means aufs.
     pub driver: String,
-    /// Whether it is the driver's and its layers are there: of an aufs root it is converted, of a devicemapper root Docker loads it.
+    /// Whether it belongs to the root's driver and has its layers. On an aufs root it is then converted; on a
+    /// devicemapper root Docker loads it.
     pub converted: bool,
 }
 
@@ -110,9 +111,9 @@ pub struct OrphanSummary {
 /// A problem as text.
 #[derive(Debug, Serialize)]
 pub struct ProblemSummary {
-    /// What is wrong and whom it hits.
+    /// What is wrong and which images and containers it affects.
     pub message: String,
-    /// Whom it hits.
+    /// The images and containers that it affects.
     pub hits: Hits,
 }
 
@@ -126,7 +127,7 @@ pub struct WarningSummary {
 }
 
 impl Inventory {
-    /// Takes stock of a root.
+    /// Takes an inventory of a root.
     ///
     /// # Errors
     /// The root's own directories cannot be listed.
@@ -166,12 +167,12 @@ impl Inventory {
     }
 }
 
-/// Sizes come from files, so their sum may leave the range.
+/// The sum of sizes. They come from files, so it could overflow; it is at most `u64::MAX`.
 pub(crate) fn sum(sizes: impl Iterator<Item = u64>) -> u64 {
     sizes.fold(0, u64::saturating_add)
 }
 
-/// It may be a link to another disk, which is no business of ours.
+/// The number of volumes. `volumes` may be a link to another disk; it is followed.
 pub(crate) fn count_volumes(root: &Dir) -> Result<usize, ReadError> {
     let volumes = match root.dir_following_if_any("volumes")? {
         Some(volumes) => volumes.list()?,

@@ -23,7 +23,7 @@ pub struct Layer {
     pub parent: Option<ChainId>,
     /// Its directory in the graph driver.
     pub cache: CacheId,
-    /// Size of its files as the driver counted it; informational.
+    /// The size of its files as the driver counted it; only informational.
     pub size: Bytes,
 }
 
@@ -47,7 +47,7 @@ impl Layers {
             path: layerdb.join("sha256"),
             ..Self::default()
         };
-        // A root whose images all have no layers may lack the directory.
+        // A root whose images have no layers at all may lack the directory.
         let Some(Some(store)) = notes.keep(&Subject::Root, layerdb.dir_if_any("sha256")) else {
             return layers;
         };
@@ -94,7 +94,7 @@ impl Layers {
         }
     }
 
-    /// Checks each layer's chain id and that its parent is there.
+    /// Checks each layer's chain id, and that its parent exists.
     pub(crate) fn check(&self, notes: &mut Diagnostics) {
         for (&chain, layer) in &self.sound {
             let computed = ChainId::on(layer.parent, layer.diff);
@@ -121,7 +121,7 @@ impl Layers {
     }
 }
 
-/// Reads one layer's small files; all of its faults are recorded, not only the first.
+/// Reads one layer's small files. Records all of its faults, not only the first.
 fn read_layer(dir: &Dir, chain: ChainId, notes: &mut Diagnostics) -> Option<Layer> {
     let subject = Subject::Chain(chain);
     let cache = notes.keep(&subject, read_id(dir, "cache-id", CacheId::parse));
@@ -137,7 +137,7 @@ fn read_layer(dir: &Dir, chain: ChainId, notes: &mut Diagnostics) -> Option<Laye
     })
 }
 
-/// Files that are copied but not read: they may be absent, but an empty one is damage.
+/// Checks the files that are copied but not read: they may be absent, but an empty one is damage.
 fn check_presence(dir: &Dir, chain: ChainId, notes: &mut Diagnostics) {
     for name in ["tar-split.json.gz", "descriptor.json"] {
         let Some(stat) = notes.keep(&Subject::Chain(chain), dir.stat_of(name)) else {
@@ -160,7 +160,7 @@ fn check_presence(dir: &Dir, chain: ChainId, notes: &mut Diagnostics) {
 
 fn read_size(dir: &Dir) -> Result<Bytes, Fault> {
     let text = read_text(dir, "size")?;
-    // Docker writes a signed number; a negative one means that it is not known.
+    // Docker writes a signed number; a negative one means that the size is not known.
     let number = std::str::from_utf8(&text)
         .ok()
         .and_then(|text| text.parse::<i64>().ok());
@@ -170,7 +170,7 @@ fn read_size(dir: &Dir) -> Result<Bytes, Fault> {
     Ok(Bytes(u64::try_from(number).unwrap_or(0)))
 }
 
-/// Reads a file that holds one id. Docker trims white space when reading these, so do we.
+/// Reads a file that holds one id. Trims white space, as Docker does when it reads these files.
 pub(super) fn read_id<T>(
     dir: &Dir,
     name: &str,
@@ -187,7 +187,7 @@ pub(super) fn read_id<T>(
     })
 }
 
-/// [`read_id`], or `None` where there is no such file.
+/// [`read_id`], or `None` if the file does not exist.
 pub(super) fn read_id_if_any<T>(
     dir: &Dir,
     name: &str,

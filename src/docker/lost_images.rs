@@ -1,7 +1,7 @@
-//! Images that a copy of an image store lost, told from those that Docker removed.
+//! Images that a copy of an image store lost, as opposed to those that Docker removed.
 //!
-//! `docker rmi` takes an image's metadata first, then its config, then those of its layers that nothing else needs. Source: moby v20.10
-//! `image/fs.go`, `Delete`, and `image/store.go`, `Delete`.
+//! `docker rmi` first removes an image's metadata, then its config, then those of its layers that nothing else needs.
+//! Source: moby v20.10 `image/fs.go`, `Delete`, and `image/store.go`, `Delete`.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -15,12 +15,13 @@ use super::mount::Mounts;
 use crate::shell::word;
 use crate::tree::shown;
 
-/// What Docker's own removal does not explain in a copy of an image store, beside the one that it was copied from, a text each: an image
-/// whose top layer alone is gone, and one whose config alone is. `has_buildkit`: the build cache may keep layers of removed images.
+/// Losses in a copy of an image store that a removal by Docker does not explain, one text each: an image that lacks
+/// only its top layer, and one that lacks only its config. `has_buildkit`: the build cache may keep layers of removed
+/// images.
 ///
 /// # Errors
 ///
-/// One of the stores itself cannot be opened.
+/// One of the stores cannot be opened.
 pub fn lost_images(
     original: &Path,
     copy: &Path,
@@ -61,7 +62,7 @@ fn content_of(store: &Path, image: ImageId) -> std::path::PathBuf {
     contents.join(image.file_name())
 }
 
-/// The parts of an image store that images are made of.
+/// The parts of an image store that make up images.
 struct StoreParts<'a> {
     path: &'a Path,
     images: Images,
@@ -70,7 +71,7 @@ struct StoreParts<'a> {
 }
 
 impl<'a> StoreParts<'a> {
-    /// What cannot be read of it is told elsewhere.
+    /// Reads a store. Parts of it that cannot be read are reported elsewhere.
     fn read(path: &'a Path) -> Result<Self, ReadError> {
         let store = Dir::open(path)?;
         let mut notes = Diagnostics::default();
@@ -89,7 +90,7 @@ impl<'a> StoreParts<'a> {
         })
     }
 
-    /// Layers that something else than an image of their own keeps: images, layers and containers on them.
+    /// Layers that existing images, layers on top of them, or containers keep.
     fn needed(&self) -> HashSet<ChainId> {
         let of_images = self.images.chain_parents.keys().copied();
         let layers = self.layers.sound.values();
@@ -100,7 +101,7 @@ impl<'a> StoreParts<'a> {
             .collect()
     }
 
-    /// Whether more is left of an image without its config than Docker leaves.
+    /// Whether more is left of an image without its config than Docker's removal leaves.
     fn has_rest_of(
         &self,
         image: ImageId,
@@ -108,7 +109,7 @@ impl<'a> StoreParts<'a> {
         (needed, has_buildkit): (&HashSet<ChainId>, bool),
     ) -> bool {
         if content_of(self.path, image).symlink_metadata().is_ok() {
-            return false; // It is damaged, which is told as such.
+            return false; // It is damaged, which is reported elsewhere.
         }
         let metadata = self.path.join("imagedb/metadata/sha256");
         if metadata.join(image.file_name()).symlink_metadata().is_ok() {

@@ -1,8 +1,8 @@
 //! Docker's on-disk model, read-only.
 //!
-//! [`Root`] finds out what a directory is, [`Survey`] reads all of it and names every problem with the images and
-//! containers it hits, and only a survey without problems gives the [`Model`] to convert. It covers the
-//! content-addressed store of Docker 1.10 to 23:
+//! [`Root`] determines the layout of a directory. [`Survey`] reads all of it and reports every problem together with
+//! the images and containers that it affects. Only a survey without problems yields the [`Model`] to convert. The code
+//! covers the content-addressed store of Docker 1.10 to 23:
 //!
 //! ```text
 //! image/aufs/imagedb/content/sha256/<image>   config; its rootfs.diff_ids make the chain id of the top layer
@@ -14,8 +14,9 @@
 //! aufs/diff/<id>/                             the branch; only that it is there is looked at
 //! ```
 //!
-//! Reading follows no symbolic link below the root, takes nothing from the disk on trust, and changes nothing, access
-//! times included where the kernel allows it. [`daemon`](crate::daemon) tells whether Docker is stopped and keeps it so.
+//! Reading follows no symbolic link below the root, trusts nothing on the disk, and changes nothing, not even access
+//! times where the kernel allows that. [`daemon`](crate::daemon) finds out whether Docker is stopped and keeps it from
+//! starting.
 //! Source of the formats: moby v20.10 `image/`, `layer/`, `container/` and `daemon/graphdriver/aufs/`.
 
 mod check;

@@ -26,7 +26,7 @@ pub enum Use {
     Writable(ContainerId),
     /// The build cache, by the form of its id.
     BuildKit,
-    /// Remains of the store before Docker 1.10: an image in `graph/`.
+    /// An image in `graph/`: a remnant of the store before Docker 1.10.
     Graph,
     /// A container from before Docker 1.10 that was never migrated.
     LegacyContainer(ContainerId),
@@ -40,7 +40,7 @@ pub enum OrphanReason {
     Removal,
     /// An init layer whose container is gone.
     InitWithoutContainer,
-    /// Of the build cache's form, but there is no build cache.
+    /// It has the form of the build cache's ids, but there is no build cache.
     NoBuildCache,
     /// No store names it.
     Unreferenced,
@@ -62,11 +62,11 @@ impl fmt::Display for OrphanReason {
 pub struct AufsLayer {
     /// Its directory's name.
     pub id: CacheId,
-    /// Place of its direct parent in [`Model::aufs`], always before its own.
+    /// The index of its direct parent in [`Model::aufs`], always lower than its own.
     pub parent: Option<usize>,
-    /// What names it directly.
+    /// Its direct users.
     pub uses: Vec<Use>,
-    /// `None` if it or a layer on top of it is in use.
+    /// Why it is an orphan; `None` if it or a layer on top of it is in use.
     pub orphan: Option<OrphanReason>,
 }
 
@@ -79,7 +79,7 @@ pub struct Model {
     pub references: BTreeMap<Reference, ImageId>,
     /// The layer store.
     pub layers: BTreeMap<ChainId, Layer>,
-    /// The mount store; also holds mounts without a container and those of build steps.
+    /// The mount store; it also holds mounts without a container and mounts of build steps.
     pub mounts: BTreeMap<ContainerId, Mount>,
     /// Containers with a readable config, of any driver.
     pub containers: BTreeMap<ContainerId, Container>,
@@ -94,7 +94,7 @@ pub struct Model {
 }
 
 impl Model {
-    /// A layer's place in [`aufs`](Self::aufs).
+    /// A layer's index in [`aufs`](Self::aufs).
     pub fn place_of(&self, id: &CacheId) -> Option<usize> {
         self.index.get(id).copied()
     }
@@ -114,7 +114,7 @@ impl Model {
         let mut ids = Vec::with_capacity(image.nr_layers);
         let mut chain = image.top;
         while let Some(at) = chain {
-            // A store whose parents run in a circle was found out before; this only ends the walk.
+            // A store whose parents form a circle was reported before; this only ends the loop.
             if ids.len() == image.nr_layers {
                 return None;
             }
@@ -126,7 +126,7 @@ impl Model {
         Some(ids)
     }
 
-    /// Keeps the layers of which `keep` says so, with places anew. A kept layer's parent must be kept.
+    /// Keeps the layers for which `keep` returns `true`, and renumbers them. The parent of a kept layer must be kept.
     pub(super) fn retain(&mut self, keep: impl Fn(&AufsLayer) -> bool) {
         let mut places = vec![None; self.aufs.len()];
         let mut kept = Vec::with_capacity(self.aufs.len());

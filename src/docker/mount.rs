@@ -16,7 +16,7 @@ use super::warning::{Leftover, Warning};
 pub struct Mount {
     /// Its writable layer.
     pub rw: MountId,
-    /// Its init layer, between image and writable layer.
+    /// Its init layer, which lies between the image and the writable layer.
     pub init: Option<MountId>,
     /// The image's layers; `None` for an image without any.
     pub parent: Option<ChainId>,
@@ -36,7 +36,7 @@ impl Mounts {
             path: layerdb.join("mounts"),
             ..Self::default()
         };
-        // There is none before the first container.
+        // The directory does not exist before the first container.
         let Some(Some(store)) = notes.keep(&Subject::Root, layerdb.dir_if_any("mounts")) else {
             return mounts;
         };

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::tree::escape;
 
-/// A name for an image as Docker stores it: `name:tag` or `name@sha256:…`.
+/// A name of an image as Docker stores it: `name:tag` or `name@sha256:…`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Reference(pub(super) Box<str>);

@@ -1,4 +1,4 @@
-//! A Docker root directory: what form it has and whose it is.
+//! A Docker root directory: its layout and its owner.
 
 use std::ffi::OsStr;
 use std::io;
@@ -10,7 +10,8 @@ use super::error::{Error, OldLayout};
 use super::files::{Dir, FileKind, ReadError};
 use super::id::{CacheId, ChainId, ContainerId};
 
-/// Directories that storage drivers keep in a root. `vfs` is no sign of its driver: volumes lay there up to Docker 1.6.
+/// Directories that storage drivers keep in a root. `vfs` does not prove its driver: up to Docker 1.6, volumes were
+/// there.
 pub(crate) const DRIVERS: [&str; 7] = [
     "aufs",
     "btrfs",
@@ -30,10 +31,10 @@ pub struct Root {
 }
 
 impl Root {
-    /// Opens a root and finds out its form. `path` itself and `aufs` in it may be symbolic links or mounts.
+    /// Opens a root and determines its layout. `path` itself and `aufs` in it may be symbolic links or mounts.
     ///
     /// # Errors
-    /// [`Error`] by what is there instead.
+    /// The [`Error`] for what is there instead.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let data = DataDir::open(path)?;
         let dir = &data.dir;
@@ -71,32 +72,32 @@ impl Root {
         Ok(Self { data, aufs, image })
     }
 
-    /// Its path, symbolic links resolved.
+    /// Its path, with symbolic links resolved.
     pub fn path(&self) -> &Path {
         self.data.path()
     }
 
-    /// The directory alone, without its aufs side.
+    /// Converts it into the data directory, without its aufs part.
     pub fn into_data_dir(self) -> DataDir {
         self.data
     }
 
-    /// The directory without its aufs side.
+    /// The data directory, without its aufs part.
     pub fn data_dir(&self) -> &DataDir {
         &self.data
     }
 
-    /// The owner of container root on this host.
+    /// The owner on this host of files that belong to root in a container.
     pub fn owner(&self) -> Owner {
         self.data.owner()
     }
 
-    /// The directory of a layer's own files and whiteouts.
+    /// The directory that holds a layer's own files and whiteouts.
     pub fn branch(&self, id: &CacheId) -> PathBuf {
         self.path().join("aufs/diff").join(id.as_str())
     }
 
-    /// The file with the order of names in a layer's tar; it may be missing.
+    /// The file that records the order of names in a layer's tar; it may be missing.
     pub fn tar_split(&self, chain: &ChainId) -> PathBuf {
         self.image
             .join("layerdb/sha256")
@@ -104,7 +105,8 @@ impl Root {
             .join("tar-split.json.gz")
     }
 
-    /// A container's configuration file as it is: one of [`Container::configs`](super::container::Container::configs).
+    /// The unchanged bytes of a container's config file: one of
+    /// [`Container::configs`](super::container::Container::configs).
     ///
     /// # Errors
     /// The file cannot be read.
@@ -116,7 +118,7 @@ impl Root {
             .read(name)
     }
 
-    /// Roots of `--userns-remap` below this one. Each is converted by itself.
+    /// Roots of `--userns-remap` below this one. Each is converted separately.
     ///
     /// # Errors
     /// The root cannot be listed.
@@ -124,10 +126,10 @@ impl Root {
         remapped_below(&self.data.dir)
     }
 
-    /// Makes sure that nothing is where the result belongs: no `devicemapper`, and nothing in `image/devicemapper`.
+    /// Checks that the places of the result are free: no `devicemapper`, and nothing in `image/devicemapper`.
     ///
     /// # Errors
-    /// [`Error::TargetExists`], or what stands in the way of looking.
+    /// [`Error::TargetExists`], or an error that keeps this from being checked.
     pub fn check_target_free(&self) -> Result<(), Error> {
         if self.data.dir.kind("devicemapper")?.is_some() {
             return Err(Error::TargetExists {
@@ -149,7 +151,7 @@ impl Root {
     }
 }
 
-/// Says what a directory is that is no aufs root of today's form.
+/// The error for a directory that is not an aufs root in the current layout: what it is instead.
 fn what_else(dir: &Dir, path: PathBuf) -> Result<Error, ReadError> {
     if dir.has_dir("graph")? {
         if has_layers_inside(&dir.dir("graph")?)? {

@@ -1,4 +1,4 @@
-//! The aufs driver's own layers: `aufs/layers`, one parent list each, and their branches in `aufs/diff`.
+//! The aufs driver's own layers: one parent list each in `aufs/layers`, and their branches in `aufs/diff`.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsStr;
@@ -12,11 +12,11 @@ use super::id::CacheId;
 use super::warning::{Leftover, Warning};
 use crate::tree::escape;
 
-/// A layer as the driver knows it, before anything else is known about it.
+/// A layer as the driver knows it, before it is compared with other stores.
 #[derive(Debug)]
 pub(super) struct ListedLayer {
     pub(super) id: CacheId,
-    /// Place of its direct parent among the layers.
+    /// The index of its direct parent among the layers.
     pub(super) parent: Option<usize>,
     /// Whether the layer and its parents can be converted.
     pub(super) sound: bool,
@@ -32,11 +32,11 @@ pub(crate) struct Stack {
     lists: PathBuf,
 }
 
-/// One parent list: places of the ancestors, nearest first, `None` for an id that aufs has not.
+/// One parent list: the indexes of the ancestors, nearest first; `None` for an id that aufs does not have.
 type Ancestors = Vec<Option<usize>>;
 
 impl Stack {
-    /// Reads every parent list and checks it against the parent's own and against the branches.
+    /// Reads every parent list and checks it against its parent's list and against the branches.
     pub(super) fn read(aufs: &Dir, notes: &mut Diagnostics) -> Self {
         let mut stack = Self {
             lists: aufs.join("layers"),
@@ -103,8 +103,8 @@ impl Stack {
         all
     }
 
-    /// One parent list. Only its first line defines the parent, so only that one must exist; blank lines are skipped,
-    /// as the driver does. Source: moby v20.10 `daemon/graphdriver/aufs/dirs.go`.
+    /// Reads one parent list. Only its first line defines the parent, so only that one must exist. Blank lines are
+    /// skipped, as the driver does. Source: moby v20.10 `daemon/graphdriver/aufs/dirs.go`.
     fn read_list(&self, lists: &Dir, id: &CacheId) -> Result<Ancestors, Fault> {
         let text = lists.read(id.as_str())?;
         let path = || self.list_of(id);
@@ -133,7 +133,7 @@ impl Stack {
         Ok(ancestors)
     }
 
-    /// Finds layers that are their own ancestors. Each chain of parents is walked until a layer already settled.
+    /// Finds layers that are their own ancestors. Follows each chain of parents up to a layer that is already settled.
     fn find_cycles(&mut self, notes: &mut Diagnostics) {
         let mut settled = vec![false; self.layers.len()];
         for start in 0..self.layers.len() {
@@ -144,7 +144,7 @@ impl Stack {
                 walked.push(place);
                 at = self.layers[place].parent;
             }
-            // It stopped at a layer of this very walk: from there on, the walk is a circle.
+            // The walk stopped at one of its own layers. From that layer on, the walk is a circle.
             let circle = at.and_then(|end| walked.iter().position(|place| *place == end));
             for &place in circle.map_or(&[][..], |first| &walked[first..]) {
                 self.layers[place].sound = false;
@@ -162,8 +162,8 @@ impl Stack {
         }
     }
 
-    /// A list must be the parent followed by the parent's own list: anything else is damage, and a guess which of the
-    /// two is right could show a container other files than before.
+    /// Checks that each list is the parent followed by the parent's own list. Anything else is damage. A guess at which
+    /// of the two is right could show a container other files than before.
     fn compare_lists(&mut self, ancestors: &[Ancestors], notes: &mut Diagnostics) {
         for place in 0..self.layers.len() {
             let Some(parent) = self.layers[place].parent else {
@@ -223,7 +223,8 @@ impl Stack {
         }
     }
 
-    /// A layer on top of a damaged one cannot be converted either. The fault is named once, at the damaged one.
+    /// Marks the layers on top of a damaged one as damaged, because they cannot be converted either. The fault is
+    /// reported once, at the damaged layer.
     fn spread_damage(&mut self) {
         let order = self.parents_first();
         let reached: BTreeSet<_> = order.iter().copied().collect();
@@ -238,7 +239,7 @@ impl Stack {
         }
     }
 
-    /// Places of all layers, each after its parent; those in or above a circle are left out.
+    /// Indexes of all layers, each after its parent. Layers in or above a circle are left out.
     pub(super) fn parents_first(&self) -> Vec<usize> {
         let mut children = vec![Vec::new(); self.layers.len()];
         let mut order = Vec::with_capacity(self.layers.len());
@@ -256,7 +257,7 @@ impl Stack {
         order
     }
 
-    /// Places of layers that another one has as its parent.
+    /// Indexes of the layers that are the parent of another one.
     pub(super) fn with_children(&self) -> HashSet<usize> {
         self.layers
             .iter()

@@ -1,7 +1,7 @@
 //! The layers of a root as its image store and its containers know them, whatever the driver.
 //!
-//! [`Survey`](super::survey::Survey) judges whether an aufs root can be converted. This only tells what there is, of a root before its
-//! conversion, after it, or in between, and what of it cannot be read.
+//! [`Survey`](super::survey::Survey) decides whether an aufs root can be converted. This module only reports which
+//! layers exist in a root before its conversion, after it, or in between, and what of it cannot be read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -27,20 +27,21 @@ use super::warning::Warning;
 /// A layer of the driver.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KnownLayer {
-    /// The layer it lies on. `None`: on none, or no store tells.
+    /// Its parent. `None`: it has none, or no store names it.
     pub parent: Option<CacheId>,
-    /// Whether a store tells what it lies on.
+    /// Whether a store says what its parent is.
     pub parent_known: bool,
-    /// What names it.
+    /// Its direct users.
     pub uses: Vec<Use>,
-    /// Whether aufs has it.
+    /// Whether aufs has this layer.
     pub in_aufs: bool,
-    /// Whether only a container that is half removed names it: marked dead, or without a config. Docker works without its layers.
+    /// Whether only a partly removed container names it: one that is marked dead or has no config. Docker works without
+    /// its layers.
     pub of_removed: bool,
 }
 
 impl KnownLayer {
-    /// The layer's place in the image store, if it is an image's.
+    /// The layer's chain id in the image store, if it is an image layer.
     pub fn chain(&self) -> Option<ChainId> {
         self.uses.iter().find_map(|used| match used {
             Use::ImageLayer(chain) => Some(*chain),
@@ -49,14 +50,14 @@ impl KnownLayer {
     }
 }
 
-/// Where the parts of a root are; before a result is moved in place they are not all below one directory.
+/// The paths of a root's parts. Until a result is moved into place, they are not all below one directory.
 #[derive(Clone, Copy, Debug)]
 pub struct StorePaths<'a> {
-    /// The root: `containers` and `buildkit` are looked for in it.
+    /// The root, in which `containers` and `buildkit` are looked up.
     pub root: &'a Path,
     /// The image store: `image/aufs` or `image/devicemapper`, or a copy of it.
     pub image: &'a Path,
-    /// The aufs driver's directory, where there is one.
+    /// The aufs driver's directory, if there is one.
     pub aufs: Option<&'a Path>,
 }
 
@@ -67,18 +68,18 @@ pub struct Store {
     pub layers: BTreeMap<ChainId, super::layer::Layer>,
     /// All layers that a store names or aufs has.
     pub known: BTreeMap<CacheId, KnownLayer>,
-    /// What could not be read, or does not fit together.
+    /// What could not be read or is inconsistent.
     pub problems: Vec<Problem>,
     image: Dir,
     users: Users,
 }
 
 impl Store {
-    /// Reads the stores. Damage to parts of them is in [`problems`](Self::problems).
+    /// Reads the stores. Damage to parts of them is reported in [`problems`](Self::problems).
     ///
     /// # Errors
     ///
-    /// One of the directories itself cannot be opened.
+    /// One of the directories cannot be opened.
     pub fn read(paths: StorePaths<'_>) -> Result<Self, ReadError> {
         let root = Dir::open(paths.root)?;
         let image = Dir::open(paths.image)?;
@@ -113,17 +114,17 @@ impl Store {
         self.users.of_layer(id)
     }
 
-    /// Where a layer's `tar-split.json.gz` is, whether or not it is there.
+    /// The path of a layer's `tar-split.json.gz`, whether or not it exists.
     pub fn tar_split(&self, chain: &ChainId) -> PathBuf {
         let layers = self.image.join("layerdb/sha256");
         layers.join(chain.file_name()).join("tar-split.json.gz")
     }
 
-    /// Opens a layer's `tar-split.json.gz`; `None` where there is none.
+    /// Opens a layer's `tar-split.json.gz`; `None` if it does not exist.
     ///
     /// # Errors
     ///
-    /// It cannot be opened, or is no regular file.
+    /// It cannot be opened, or is not a regular file.
     pub fn open_tar_split(&self, chain: &ChainId) -> Result<Option<File>, ReadError> {
         let layers = self.image.dir("layerdb")?.dir("sha256")?;
         let Some(layer) = layers.dir_if_any(chain.file_name())? else {
@@ -139,7 +140,7 @@ impl Store {
     }
 }
 
-/// All stores of a root, whichever driver it has.
+/// Reads all stores of a root, whatever its driver.
 pub(crate) fn read_stores(
     root: &Dir,
     image: &Dir,
@@ -164,12 +165,12 @@ pub(crate) fn read_stores(
     })
 }
 
-/// Images of a store that Docker drops when it starts, since their configs are not what they are named by, and names of images
-/// that are not there; a text each.
+/// Images of a store that Docker drops when it starts, because their configs do not match their digests, and names of
+/// images that do not exist; one text each.
 ///
 /// # Errors
 ///
-/// The store itself cannot be opened.
+/// The store cannot be opened.
 pub fn unsound_images(image: &Path) -> Result<Vec<String>, ReadError> {
     let notes = notes_of_images(image)?;
     let is_unsound = |warning: &&Warning| {
@@ -182,12 +183,13 @@ pub fn unsound_images(image: &Path) -> Result<Vec<String>, ReadError> {
     Ok(unsound.map(ToString::to_string).collect())
 }
 
-/// The images of a store whose top layers are not there, with what there is to say of each. Docker registers layers before the image that
-/// needs them, and removes them after it, so it leaves none such. Source: moby v20.10 `distribution/pull_v2.go`, `image/store.go`.
+/// The images of a store whose top layers do not exist, each with a message. Docker registers layers before the image
+/// that needs them and removes them after it, so it never leaves such an image. Source: moby v20.10
+/// `distribution/pull_v2.go`, `image/store.go`.
 ///
 /// # Errors
 ///
-/// The store itself cannot be opened.
+/// The store cannot be opened.
 pub fn images_without_layers(image: &Path) -> Result<BTreeMap<String, String>, ReadError> {
     let notes = notes_of_images(image)?;
     let without = notes.warnings.iter().filter_map(|warning| match warning {
@@ -232,7 +234,7 @@ fn known_layers(stores: &Stores) -> BTreeMap<CacheId, KnownLayer> {
         }
         on(mount.rw.cache_id(), below, Use::Writable(id.clone()));
     }
-    // Where both tell, aufs's own word counts: BuildKit may have built a parent twice.
+    // If both name a parent, aufs is right: BuildKit may have built a parent twice.
     for (place, listed) in stores.stack.layers.iter().enumerate() {
         let layer = known.entry(listed.id.clone()).or_default();
         layer.in_aufs = listed.sound;

@@ -1,4 +1,4 @@
-//! Reads a whole root, naming all that is wrong in one pass.
+//! Reads a whole root and reports everything that is wrong in one pass.
 
 use std::collections::{BTreeSet, HashSet};
 use std::os::unix::ffi::OsStrExt;
@@ -23,7 +23,7 @@ use super::stack::Stack;
 use super::users::Users;
 use super::warning::{Leftover, Warning};
 
-/// What becomes of layers that nothing refers to.
+/// What to do with layers that nothing refers to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Orphans {
@@ -34,10 +34,10 @@ pub enum Orphans {
     LeaveOut,
 }
 
-/// A root as found: its model, as far as it is sound, and what is wrong with the rest.
+/// The result of reading a root: the model of its sound parts, and what is wrong with the rest.
 #[derive(Debug)]
 pub struct Survey {
-    /// What is sound. Only [`into_model`](Self::into_model) tells whether it is all there.
+    /// The sound parts. Only [`into_model`](Self::into_model) says whether they are complete.
     pub(super) model: Model,
     path: PathBuf,
     problems: Vec<Problem>,
@@ -87,12 +87,12 @@ impl Survey {
         }
     }
 
-    /// All that is wrong.
+    /// All problems.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
     }
 
-    /// What the operator should know besides.
+    /// Further facts that the operator should know.
     pub fn warnings(&self) -> &[Warning] {
         &self.model.warnings
     }
@@ -158,7 +158,7 @@ fn read_stores(root: &Root, notes: &mut Diagnostics) -> Stores {
     }
 }
 
-/// Mount points that a deletion has renamed. Stale ones of other names are everywhere and mean nothing.
+/// Warns about mount points that a deletion has renamed. Stale ones with other names are common and mean nothing.
 fn warn_of_unmounted(aufs: &Dir, notes: &mut Diagnostics) {
     for entry in notes
         .keep(&Subject::Root, aufs.list_if_any("mnt"))
@@ -193,7 +193,8 @@ fn has_build_cache(root: &Dir, notes: &mut Diagnostics) -> bool {
     database.flatten() == Some(FileKind::Regular)
 }
 
-/// Sorts faults into problems with their victims, and remains of interrupted work, which are only worth a warning.
+/// Sorts faults into problems, with the images and containers they affect, and remains of interrupted work, which are
+/// only worth a warning.
 pub(crate) fn settle(
     notes: Diagnostics,
     users: &Users,

@@ -1,4 +1,4 @@
-//! Who needs what: from a damaged object to the images and containers that it hits.
+//! Which object needs which: leads from a damaged object to the images and containers that it affects.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -10,10 +10,10 @@ use super::id::{CacheId, ContainerId, ImageId};
 use super::reference::Reference;
 use crate::tree::escape;
 
-/// How many users a [`Hits`] names; on a base layer there can be ten thousand.
+/// The number of users that a [`Hits`] names. A base layer can have ten thousand.
 const NAMED: usize = 4;
 
-/// Something of the operator's that needs a part of the stores.
+/// A user of a part of the stores.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum User {
     /// A container.
@@ -58,7 +58,7 @@ pub struct Hits {
     pub named: Vec<User>,
     /// How many more there are.
     pub more: usize,
-    /// Whether the damage is to the stores as a whole.
+    /// Whether the stores as a whole are damaged.
     pub everything: bool,
 }
 
@@ -95,7 +95,7 @@ impl Serialize for Hits {
     }
 }
 
-/// The stores' objects with an edge from each to those that need it.
+/// The objects of the stores, each with edges to the objects that need it.
 #[derive(Debug, Default)]
 pub(crate) struct Users {
     nodes: HashMap<Subject, u32>,
@@ -104,7 +104,7 @@ pub(crate) struct Users {
     names: Names,
 }
 
-/// What users are called.
+/// The names of users.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     pub(super) containers: BTreeMap<ContainerId, String>,
@@ -204,7 +204,7 @@ impl Users {
         self.hits(&Subject::Cache(id.clone()))
     }
 
-    /// `subject` and all that needs it.
+    /// `subject` and everything that needs it, directly or through other objects.
     fn reach<'a>(&'a self, subject: &'a Subject) -> Vec<&'a Subject> {
         let Some(&start) = self.nodes.get(subject) else {
             return vec![subject];

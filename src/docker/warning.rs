@@ -1,4 +1,4 @@
-//! What the operator should know about a root although it does not stand in the way.
+//! What the operator should know about a root although it does not prevent the conversion.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -10,10 +10,10 @@ use super::reference::Reference;
 use crate::chain::Chain;
 use crate::tree::shown;
 
-/// Something worth a line in the report.
+/// A warning that gets a line in the report.
 #[derive(Debug)]
 pub enum Warning {
-    /// An image's config does not match its digest: Docker does not show it.
+    /// An image whose config does not match its digest: Docker does not show it.
     ImageUnverified {
         /// The image.
         image: ImageId,
@@ -22,14 +22,14 @@ pub enum Warning {
     ImageWithoutLayers {
         /// The image.
         image: ImageId,
-        /// The chain id that its config makes.
+        /// The chain id that its config yields.
         chain: ChainId,
     },
-    /// A name for an image that is not there.
+    /// A name of an image that does not exist.
     DanglingReference {
         /// The name.
         reference: Reference,
-        /// The image it stands for.
+        /// The image it refers to.
         image: ImageId,
     },
     /// No `repositories.json`: images have no names.
@@ -39,24 +39,25 @@ pub enum Warning {
         /// The layer.
         chain: ChainId,
     },
-    /// Remains of something that Docker did not finish; not converted.
+    /// Remains of an operation that Docker did not finish; not converted.
     Leftover {
-        /// Where.
+        /// The path.
         path: PathBuf,
-        /// Of what.
+        /// The operation.
         what: Leftover,
     },
-    /// Damage to something that was interrupted and that nothing uses; not converted.
+    /// Damage to an object whose creation or deletion was interrupted and that nothing uses; not converted.
     Interrupted {
         /// What is wrong with it.
         fault: Fault,
     },
-    /// Damage to layers that nothing uses, when such layers are left out.
+    /// Damage to layers that nothing uses, if such layers are left out.
     UnusedDamage {
         /// What is wrong with them.
         fault: Fault,
     },
-    /// aufs stacks a layer on one of `BuildKit`'s instead of the equal one in the layer store. The former is kept.
+    /// A layer whose parent in aufs is one of `BuildKit`'s layers, not the equal one in the layer store. The parent in
+    /// aufs is kept.
     ParentOfBuildKit {
         /// The layer.
         layer: CacheId,
@@ -65,7 +66,7 @@ pub enum Warning {
     },
     /// A mount without a container.
     MountWithoutContainer {
-        /// The container id that the mount has.
+        /// The container id of the mount.
         container: ContainerId,
     },
     /// A container directory without a config: Docker ignores it.
@@ -73,7 +74,7 @@ pub enum Warning {
         /// The directory.
         path: PathBuf,
     },
-    /// A container of aufs without a mount: Docker does not load it.
+    /// An aufs container without a mount: Docker does not load it.
     ContainerWithoutMount {
         /// The container.
         container: ContainerId,
@@ -85,11 +86,11 @@ pub enum Warning {
         /// The id in the config.
         found: String,
     },
-    /// A container whose image is gone; its layers are there.
+    /// A container whose image is gone but whose layers exist.
     ContainerImageGone {
         /// The container.
         container: ContainerId,
-        /// The image it was made of.
+        /// The image it was created from.
         image: ImageId,
     },
     /// A container from before Docker 1.10 that was never migrated.
@@ -97,14 +98,14 @@ pub enum Warning {
         /// The container.
         container: ContainerId,
     },
-    /// A container of another driver: it stays invisible, and its volumes count as unused for `docker volume prune`.
+    /// A container of another driver: it stays invisible, and `docker volume prune` takes its volumes as unused.
     OtherDriver {
         /// The container.
         container: ContainerId,
         /// Its driver.
         driver: String,
     },
-    /// A container that says `devicemapper` already: it comes back to life after the conversion.
+    /// A container whose config already says `devicemapper`: it becomes visible again after the conversion.
     Revived {
         /// The container.
         container: ContainerId,
@@ -133,14 +134,14 @@ pub enum Warning {
     },
 }
 
-/// What Docker did not finish.
+/// An operation that Docker did not finish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Leftover {
     /// A deletion: renamed to `…-removing`.
     Removal,
     /// A layer being written.
     Write,
-    /// A branch that no parent list belongs to.
+    /// A branch that belongs to no parent list.
     Branch,
     /// A name that Docker does not use there.
     Unknown,
@@ -158,7 +159,7 @@ impl fmt::Display for Leftover {
 }
 
 impl Warning {
-    /// A stable name of its kind, for `--json`.
+    /// A stable name of the warning's kind, for `--json`.
     pub fn code(&self) -> &'static str {
         match self {
             Self::ImageUnverified { .. } => "image-unverified",

@@ -1,4 +1,4 @@
-//! How far a run came, told while it goes on, so that a later one need not begin again.
+//! Checkpoints of a run: they record its progress so that a later run need not start over.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -8,21 +8,21 @@ use std::time::{Duration, Instant};
 
 use crate::plan::DeviceIndex;
 
-/// Whoever notes how far a run came.
+/// Records the progress of a run.
 pub trait Checkpoint: Sync {
-    /// These devices' content is durable from now on, whatever happens to the process or the power. Called by one thread
-    /// at a time, with each device once; on return the note is durable too.
+    /// Records that these devices' content is durable from now on, whatever happens to the process or the power. Called
+    /// by one thread at a time, once for each device; on return the record is durable too.
     ///
     /// # Errors
     ///
-    /// When it cannot be noted; the run stops then.
+    /// The record cannot be written; the run then stops.
     fn durable(&self, devices: &[DeviceIndex]) -> io::Result<()>;
 
-    /// All that was durable is about to be removed, by a run that failed.
+    /// Records that a run failed and that everything that was durable is about to be removed.
     fn undone(&self) {}
 }
 
-/// Notes nothing.
+/// Records nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct NoCheckpoint;
 
@@ -32,20 +32,20 @@ impl Checkpoint for NoCheckpoint {
     }
 }
 
-/// Where a run begins, and whom it tells how far it came.
+/// Where a run starts, and where it records its progress.
 #[derive(Clone, Copy)]
 pub struct Checkpoints<'a> {
-    /// Of a resumed run: the devices that earlier runs of the same plan on the same target told to be durable. `None`: a
-    /// first run, which must not find anything there.
+    /// For a resumed run: the devices that earlier runs of the same plan on the same target recorded as durable.
+    /// `None`: a first run, which must not find anything there.
     pub done: Option<&'a HashSet<DeviceIndex>>,
-    /// Is told.
+    /// Records the progress.
     pub to: &'a dyn Checkpoint,
-    /// The least time from one telling to the next; zero: after each device.
+    /// The minimum time between two checkpoints; zero: after each device.
     pub interval: Duration,
 }
 
 impl Checkpoints<'static> {
-    /// For a first run that nobody will resume: nothing is synced before the end.
+    /// For a first run that is never resumed: nothing is synced before the end.
     pub const fn none() -> Self {
         Self {
             done: None,
@@ -71,12 +71,12 @@ impl fmt::Debug for Checkpoints<'_> {
     }
 }
 
-/// That it could not be noted how far the run came.
+/// The progress of the run could not be recorded.
 #[derive(Debug, thiserror::Error)]
 #[error("record of the devices that are done: cannot be written")]
 pub struct CheckpointError(#[source] io::Error);
 
-/// The devices that are complete, but perhaps not on the disk, and were not told yet.
+/// The devices that are complete but were not recorded yet; they may not be on the disk.
 pub(super) struct Ledger<'a> {
     checkpoints: Checkpoints<'a>,
     state: Mutex<State>,
@@ -85,7 +85,7 @@ pub(super) struct Ledger<'a> {
 struct State {
     complete: Vec<DeviceIndex>,
     told: Instant,
-    /// Someone is at it, or it failed.
+    /// Another thread is writing a checkpoint, or one failed.
     is_busy: bool,
 }
 
@@ -101,17 +101,18 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    /// All of the device is written. What the caller wrote, and whom it waited for, is covered by every sync that begins
-    /// from now on.
+    /// Marks the device as completely written. Every sync that begins from now on covers what the caller wrote, and
+    /// what was written by those that it waited for.
     pub(super) fn complete(&self, device: DeviceIndex) {
         self.lock().complete.push(device);
     }
 
-    /// Syncs and tells, if it is time for it and nobody else is at it: others go on writing meanwhile.
+    /// Syncs and records, if a checkpoint is due and no other thread is writing one. Other threads continue to write
+    /// meanwhile.
     ///
     /// # Errors
     ///
-    /// As [`tell`](Self::tell).
+    /// Same as [`tell`](Self::tell).
     pub(super) fn tell_when_due<E>(&self, sync: impl FnOnce() -> Result<(), E>) -> Result<(), E>
     where
         E: From<CheckpointError>,
@@ -119,14 +120,14 @@ impl<'a> Ledger<'a> {
         self.tell_after(self.checkpoints.interval, sync)
     }
 
-    /// Syncs and tells now.
+    /// Syncs and records now.
     ///
-    /// Only what was complete before the sync began is told after it. Once a sync has failed nothing is told any more: the
-    /// kernel says only once that data was lost, and the next sync succeeds.
+    /// Records only what was complete before the sync began. Once a sync has failed, nothing is recorded any more: the
+    /// kernel reports only once that data was lost, and the next sync succeeds.
     ///
     /// # Errors
     ///
-    /// That of `sync`, or that it cannot be noted.
+    /// The error of `sync`, or the record cannot be written.
     pub(super) fn tell<E>(&self, sync: impl FnOnce() -> Result<(), E>) -> Result<(), E>
     where
         E: From<CheckpointError>,
@@ -212,7 +213,7 @@ mod tests {
         ledger.complete(DeviceIndex(1));
         let during = || {
             ledger.complete(DeviceIndex(2));
-            // Nobody waits for the one who is at it.
+            // This does not wait for the thread that is writing a checkpoint.
             ledger.tell(|| panic!("two syncs at a time"))
         };
         ledger.tell_when_due::<Failed>(during).unwrap();

@@ -1,4 +1,4 @@
-//! Files of a pool that an earlier run left.
+//! Reuses or removes a pool's files that an earlier run left.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -10,17 +10,17 @@ use nix::fcntl::OFlag;
 /// Why a file that an earlier run left cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The system says no.
+    /// The system refuses.
     #[error("{}: cannot {op}", path.display())]
     Io {
         /// The file or directory.
         path: PathBuf,
-        /// What was tried.
+        /// The operation that failed.
         op: &'static str,
-        /// What the system said.
+        /// The cause.
         source: io::Error,
     },
-    /// It is something else by now. It was not touched.
+    /// It is no longer the file that was left. It was not changed.
     #[error("{}: {what}; this is not the file that was left for this run to go on with", path.display())]
     Strange {
         /// The file.
@@ -40,10 +40,10 @@ impl Error {
     }
 }
 
-/// Opens it for reading and writing, and makes sure that it can be the file that was left: no link led there, it is ours,
-/// and it has the size that it was given.
+/// Opens the file for reading and writing, and checks that it can be the one that was left: no symbolic link led there,
+/// it is ours, and it still has its size.
 pub(super) fn reopen(path: &Path, size: u64) -> Result<File, Error> {
-    // O_NONBLOCK: should a fifo have taken the file's place, the open must not wait.
+    // O_NONBLOCK: if a fifo has taken the file's place, opening it must not block.
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
     let file = OpenOptions::new()
         .read(true)
@@ -68,7 +68,7 @@ pub(super) fn reopen(path: &Path, size: u64) -> Result<File, Error> {
     })
 }
 
-/// Removes one with nothing in it that counts, if it is there.
+/// Removes a file whose content does not matter, if it exists.
 pub(super) fn remove(path: &Path) -> Result<(), Error> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -78,7 +78,7 @@ pub(super) fn remove(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// Makes the names in a file's directory durable, its own among them.
+/// Makes the names in a file's directory durable, including the file's own.
 pub(super) fn sync_directory_of(path: &Path) -> Result<(), Error> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,

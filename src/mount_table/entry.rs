@@ -8,37 +8,39 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug)]
 pub(crate) struct Mount {
     pub(crate) id: u64,
-    /// The mount that it is mounted on.
+    /// The id of the mount that it is mounted on.
     pub(crate) parent: u64,
-    /// Of the file system: `major:minor`.
+    /// The device of the file system: `major:minor`.
     pub(crate) device: Vec<u8>,
     /// The directory of that file system that is mounted.
     pub(crate) top: PathBuf,
-    /// Where, from the root of the process.
+    /// The mount point, seen from the root of the process.
     pub(crate) point: PathBuf,
     /// The type of the file system.
     pub(crate) kind: Vec<u8>,
 }
 
-/// The mount points that a `mountinfo` file tells of, in its order.
+/// The mount points in a `mountinfo` file, in the same order.
 pub(crate) fn mount_points(text: &[u8]) -> Vec<PathBuf> {
     parse(text).map(|mount| mount.point).collect()
 }
 
-/// Where file systems of a block device are mounted, by its `major:minor`.
+/// The mount points of the file systems on a block device, given as `major:minor`.
 pub(crate) fn mount_points_of(text: &[u8], device: &str) -> Vec<PathBuf> {
     let mounts = parse(text).filter(|mount| mount.device == device.as_bytes());
     mounts.map(|mount| mount.point).collect()
 }
 
-/// What a `mountinfo` file tells to be mounted on `point`, if it is a directory of a file system and not its root: that directory, and
-/// the file system's device as `major:minor`. A bind mount is one, a subvolume of btrfs too.
+/// If the mount on `point` in a `mountinfo` file shows a directory of a file system other than its root: that
+/// directory, and the file system's device as `major:minor`. This applies to bind mounts and also to subvolumes of
+/// btrfs.
 pub(crate) fn directory_at(text: &[u8], point: &Path) -> Option<(PathBuf, Vec<u8>)> {
     let topmost = parse(text).filter(|mount| mount.point == point).last()?;
     (topmost.top != Path::new("/")).then_some((topmost.top, topmost.device))
 }
 
-/// By what other paths a directory of a file system can be reached, which `mountinfo` knows by that file system's device.
+/// The other paths of a directory of a file system, according to a `mountinfo` file. The file system is given by its
+/// device.
 pub(crate) fn paths_of(text: &[u8], (directory, device): (&Path, &[u8])) -> Vec<PathBuf> {
     let mounts = parse(text).filter(|mount| mount.device == device);
     mounts
@@ -49,13 +51,13 @@ pub(crate) fn paths_of(text: &[u8], (directory, device): (&Path, &[u8])) -> Vec<
         .collect()
 }
 
-/// The mounts that a `mountinfo` file tells of, in its order.
+/// The mounts in a `mountinfo` file, in the same order.
 pub(crate) fn parse(text: &[u8]) -> impl Iterator<Item = Mount> {
     text.split(|byte| *byte == b'\n').filter_map(parse_mount)
 }
 
-/// Source: linux `Documentation/filesystems/proc.rst`, 3.5: id, parent, device, root, mount point; the type follows a single dash
-/// after fields of varying number.
+/// Parses a line. Source: linux `Documentation/filesystems/proc.rst`, 3.5: id, parent, device, root, mount point; the
+/// type follows a single dash after a varying number of fields.
 fn parse_mount(line: &[u8]) -> Option<Mount> {
     let mut fields = line.split(|byte| *byte == b' ');
     let mut number = || std::str::from_utf8(fields.next()?).ok()?.parse().ok();

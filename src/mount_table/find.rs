@@ -1,4 +1,4 @@
-//! Mounts inside a directory, in whatever namespace.
+//! Finds mounts inside a directory, in any mount namespace.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -16,37 +16,37 @@ use crate::tree::escape;
 /// A mount.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct MountFound {
-    /// Where, in its namespace.
+    /// The mount point, as it is named in its namespace.
     pub point: PathBuf,
-    /// A process in that namespace; `None`: this process sees it too.
+    /// A process in that namespace; `None`: this process also sees the mount.
     pub pid: Option<u32>,
 }
 
-/// By whom a mount is seen.
+/// Who sees a mount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Visibility {
-    /// By this process.
+    /// This process.
     Here,
-    /// By others, in another mount namespace, and not by this one.
+    /// Others, in another mount namespace, but not this process.
     Elsewhere,
 }
 
-/// What is mounted, as it was when it was read.
+/// The mounts at the time they were read.
 #[derive(Debug)]
 pub struct Table {
-    /// This process's own first.
+    /// The views; this process's own comes first.
     views: Vec<View>,
-    /// On what something is mounted that this process sees.
+    /// The directories on which something is mounted that this process sees.
     here: HashSet<Place>,
 }
 
 impl Table {
-    /// Reads what this process sees, from the process file system.
+    /// Reads the mounts that this process sees, from the process file system.
     pub fn here(proc: &Path) -> Self {
         Self::of(views(proc, false))
     }
 
-    /// Reads what any process sees that can be asked.
+    /// Reads the mounts that any process sees whose tables can be read.
     pub fn everywhere(proc: &Path) -> Self {
         Self::of(views(proc, true))
     }
@@ -58,12 +58,14 @@ impl Table {
         Self { views, here }
     }
 
-    /// Mounts inside `top`, a directory without symbolic links in its path, for which `wanted` is true, given the path within `top`;
-    /// and whatever is mounted on those. Innermost first, as they have to be unmounted. What is mounted on the same directory here
-    /// and elsewhere is found once, here; elsewhere, a directory that is mounted on itself is none.
+    /// Finds mounts inside `top`, a directory without symbolic links in its path, for which `wanted` is true, given the
+    /// path within `top`; and whatever is mounted on those. The result is innermost first, in the order of unmounting.
+    /// A mount on the same directory here and elsewhere is found once, here. Elsewhere, a directory that is mounted on
+    /// itself does not count.
     ///
-    /// A directory is known by its device and the path from the root of that, so it does not matter by which name a namespace shows
-    /// it. Where that cannot be told, since a process's root is no mount point, its path decides.
+    /// A directory is identified by its device and its path from the root of that, so the name under which a namespace
+    /// shows it does not matter. If this cannot be determined, because a process's root is not a mount point, its path
+    /// decides.
     pub fn inside(
         &self,
         top: &Path,
@@ -88,15 +90,15 @@ impl Table {
 }
 
 impl Table {
-    /// Where else the file system is mounted that this process sees on `point`, or a part of it, for whatever process: all that is not inside
-    /// of `point`.
+    /// Another place, in any process, where the file system that this process sees on `point`, or a part of it, is
+    /// mounted: anything that is not inside `point`.
     pub fn other_point(&self, point: &Path) -> Option<MountFound> {
         let own = self.views[0].mounts();
         let topmost = own.iter().rfind(|mount| mount.point == point)?;
         self.views.iter().find_map(|view| {
             let same = view.mounts().iter();
             let mut same = same.filter(|mount| mount.device == topmost.device);
-            // A namespace that was made as a copy has the same mount.
+            // A namespace that was created as a copy has the same mount.
             let other = same.find(|mount| !view.path(mount).starts_with(point))?;
             Some(MountFound {
                 point: view.path(other),
@@ -106,7 +108,7 @@ impl Table {
     }
 }
 
-/// Where a directory lies, by the mount through which it is seen.
+/// The place of a directory, determined by the mount through which it is seen.
 fn place_of(directory: &Path, own: &View) -> Option<Place> {
     let open = File::open(directory).ok()?;
     let (identity, _) = Identity::of(&open).ok()?;
@@ -125,7 +127,7 @@ impl Search<'_> {
         let mounts = view.mounts();
         let wanted = mounts.iter().filter(|mount| self.is_wanted(view, mount));
         let mut ids: HashSet<_> = wanted.map(|mount| mount.id).collect();
-        // What is mounted on them has to go before them.
+        // Mounts on them must be unmounted before them.
         let mut before = 0;
         while before < ids.len() {
             before = ids.len();
@@ -184,7 +186,7 @@ impl fmt::Display for MountFound {
     }
 }
 
-/// A mount, what is to be said of it, and its command.
+/// A mount, the text about it, and its command.
 struct MountNotice<'a>(&'a MountFound, &'a str);
 
 impl fmt::Display for MountNotice<'_> {

@@ -1,6 +1,6 @@
-//! What is mounted where: in this process's mount namespace and in all others that can be seen.
+//! The mounts in this process's mount namespace and in all others that are visible.
 //!
-//! It knows nothing of Docker.
+//! This module does not depend on Docker.
 
 mod entry;
 mod find;

@@ -1,4 +1,4 @@
-//! The mount tables that can be seen: each namespace's, through the processes in it.
+//! The visible mount tables: that of each namespace, through the processes in it.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -6,27 +6,27 @@ use std::path::{Path, PathBuf};
 
 use super::entry::{Mount, parse};
 
-/// What a process sees mounted.
+/// The mounts that a process sees.
 #[derive(Debug)]
 pub(super) struct View {
     /// `None` for this process.
     pub(super) pid: Option<u32>,
-    /// Its root directory, as far as that can be told.
+    /// Its root directory, as far as it can be determined.
     root: PathBuf,
     mounts: Vec<Mount>,
     by_id: HashMap<u64, usize>,
 }
 
-/// A directory on a file system, whatever it is called in a mount namespace: the device, and the path from its root.
+/// A directory on a file system, whatever its name in a mount namespace: the device, and the path from its root.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Place {
     pub(super) device: Vec<u8>,
     pub(super) path: PathBuf,
 }
 
-/// This process's own first, then that of each other namespace, and of each root directory in it: `mountinfo` leaves out what
-/// lies outside of the process's root. Threads may have a namespace of their own. What cannot be read belongs to a process that
-/// has ended, or is not for us.
+/// This process's own view first, then one for each other namespace, and for each root directory in it: `mountinfo`
+/// omits what is outside of the process's root. Threads may have a namespace of their own. What cannot be read belongs
+/// to a process that has ended, or is not accessible to this one.
 pub(super) fn views(proc: &Path, others: bool) -> Vec<View> {
     let own = proc.join("self");
     let mut seen = HashSet::from([key(&own)]);
@@ -86,7 +86,7 @@ impl View {
         self.root.join(inner)
     }
 
-    /// On which directory it is mounted; `None` where the mount that holds it is not told.
+    /// The directory on which it is mounted; `None` if the table does not contain the mount that holds it.
     pub(super) fn place(&self, mount: &Mount) -> Option<Place> {
         let holder = self
             .by_id(mount.parent)
@@ -95,7 +95,7 @@ impl View {
     }
 }
 
-/// Where a path that is seen through a mount lies on its file system.
+/// The place on its file system of a path that is seen through a mount.
 pub(super) fn place_in(mount: &Mount, path: &Path) -> Option<Place> {
     let inner = path.strip_prefix(&mount.point).ok()?;
     Some(Place {

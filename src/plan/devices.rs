@@ -1,4 +1,4 @@
-//! A plan: which thin devices there will be.
+//! A plan: the thin devices that a conversion will make.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -10,15 +10,15 @@ use crate::thin::ThinId;
 use crate::tree::Timestamp;
 use crate::units::Bytes;
 
-/// The conversion as a value: what there will be, but not where each block of it goes. That is up to the engine, or in the
-/// [`Layout`](super::layout::Layout).
+/// The conversion as a value: what will be made, but not the place of each block. The engine decides that, or the
+/// [`Layout`](super::layout::Layout) contains it.
 #[derive(Debug)]
 pub struct Plan {
-    /// What the devices hold.
+    /// The file system on the devices.
     pub file_system: FileSystem,
     /// Virtual size of every device.
     pub base_size: Bytes,
-    /// Bytes of the file system for each inode in its tables; of no meaning for xfs, which has no tables.
+    /// The number of bytes of the file system for each inode in its tables; meaningless for xfs, which has no tables.
     pub bytes_per_inode: u32,
     /// The pool's transaction id before the first device is made.
     pub transaction_before: u64,
@@ -29,30 +29,30 @@ pub struct Plan {
 impl Plan {
     /// The pool's transaction id once all devices exist.
     pub fn transaction_id(&self) -> u64 {
-        // A pool this far gone refuses the first transaction.
+        // A pool that has come this far refuses the first transaction.
         self.transaction_before
             .saturating_add(self.devices.len() as u64)
     }
 }
 
-/// One thin device of the pool to be.
+/// One thin device of the future pool.
 #[derive(Debug)]
 pub struct PlannedDevice {
     /// The layer it becomes; `None` for the base device.
     pub layer: Option<Layer>,
     /// The device it is a snapshot of; `None` for the base device.
     pub parent: Option<DeviceIndex>,
-    /// The pool's number for it.
+    /// Its id in the pool.
     pub thin_id: ThinId,
     /// The transaction that creates it.
     pub transaction_id: u64,
 }
 
-/// A device's place in [`Plan::devices`]: 0 is the base device.
+/// A device's index in [`Plan::devices`]: 0 is the base device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeviceIndex(pub usize);
 
-/// What is chosen of a plan.
+/// The choices that a plan depends on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Choices {
     /// `dm.basesize`; `None`: Docker's default, or what the layers need.
@@ -65,18 +65,18 @@ pub struct Choices {
     pub checksums: Checksums,
 }
 
-/// What the operator chose, and what must not differ between two computations of one plan.
+/// What the operator chose, and what must be the same each time a plan is computed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Options {
-    /// What is chosen.
+    /// The choices.
     #[serde(flatten)]
     pub choices: Choices,
     /// The pool's transaction id before the first device is made: 0 in a new pool.
     pub transaction_before: u64,
     /// UUID of the base file system, which all layers share.
     pub uuid: Uuid,
-    /// Seed of the directory hash, shared likewise.
+    /// The seed of the directory hash, which all layers share as well.
     pub hash_seed: [u32; 4],
-    /// When the file systems were made.
+    /// The creation time of the file systems.
     pub created: Timestamp,
 }

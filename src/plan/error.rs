@@ -1,11 +1,11 @@
-//! Why no plan can be made.
+//! Why a plan cannot be made.
 
 use super::xfs_problem::XfsProblem;
 use crate::docker::CacheId;
 use crate::units::Bytes;
 use crate::{ext4, thin};
 
-/// Why no plan can be made. Nothing has been written when it comes.
+/// Why a plan cannot be made. Nothing has been written by then.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A layer's parent is not among the layers.
@@ -19,7 +19,7 @@ pub enum Error {
     /// A layer is its own ancestor.
     #[error("layer {layer}: its chain of parents never ends")]
     Cycle {
-        /// One layer on the cycle, or above it.
+        /// A layer on the cycle or above it.
         layer: CacheId,
     },
     /// A layer holds something that an ext4 file system cannot, or the file system is full.
@@ -33,19 +33,19 @@ pub enum Error {
     /// The empty file system that all layers start from cannot be made.
     #[error("base device of {size}")]
     Base {
-        /// The size asked for.
+        /// The requested size.
         size: Bytes,
         /// What is wrong with it.
         source: ext4::write::Error,
     },
-    /// A size that was asked for does not do.
+    /// A requested size is not suitable.
     #[error("{what} of {size}: {reason}")]
     Size {
-        /// Which one, with its option.
+        /// The size's name, with its option.
         what: &'static str,
-        /// What was asked for.
+        /// The requested size.
         size: Bytes,
-        /// What is wrong with it, and what would do.
+        /// Why it is not suitable, and which sizes are.
         reason: String,
     },
     /// A layer holds something that xfs cannot.

@@ -1,4 +1,4 @@
-//! Tells whether a plan, or what it was made of, is the same as before.
+//! Fingerprints that show whether a plan, or its input, is the same as before.
 
 use std::fmt;
 
@@ -21,7 +21,7 @@ impl fmt::Display for Fingerprint {
     }
 }
 
-/// Feeds a digest with values of fixed or announced length, so that no two sequences look the same.
+/// A digest over values with a fixed or a preceding length, so that no two sequences look the same.
 #[derive(Default)]
 struct Sum(Sha256);
 
@@ -45,20 +45,20 @@ impl Sum {
     }
 }
 
-/// What a layer was when it was read.
+/// The state of a layer when it was read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LayerMark {
     /// The layer's id.
     pub id: String,
-    /// Its parent, names, attributes, sizes, links. Contents only as far as sizes and times tell, and not the times that reading and copying a
-    /// root change.
+    /// Its parent, names, attributes, sizes and links. It covers contents only as far as sizes and times reflect them,
+    /// and leaves out the times that reading and copying a root change.
     pub content: Fingerprint,
     /// When each of its files was last changed, by the time that nobody can set.
     pub times: Fingerprint,
 }
 
 impl LayerMark {
-    /// Of a layer.
+    /// The mark of a layer.
     pub fn of(layer: &Layer) -> Self {
         let parent = layer.parent.as_ref().map_or("", |id| id.as_str());
         let (mut sum, mut times) = (Sum::default(), Sum::default());
@@ -72,7 +72,7 @@ impl LayerMark {
     }
 }
 
-/// What layers were when they were read, but for their times of change.
+/// The fingerprint of layers when they were read, without their times of change.
 pub fn fingerprint_of<'a>(layers: impl Iterator<Item = &'a LayerMark>) -> Fingerprint {
     let mut sum = Sum::default();
     for layer in layers {
@@ -82,7 +82,7 @@ pub fn fingerprint_of<'a>(layers: impl Iterator<Item = &'a LayerMark>) -> Finger
     sum.finish()
 }
 
-/// In the order of names, whatever order the directories were read in.
+/// Adds a tree in the order of names, whatever the order in which the directories were read.
 fn tree((sum, times): (&mut Sum, &mut Sum), tree: &LayerTree) {
     let mut numbers = vec![None; tree.nr_nodes()];
     let mut stack = vec![LayerTree::ROOT];
@@ -90,7 +90,7 @@ fn tree((sum, times): (&mut Sum, &mut Sum), tree: &LayerTree) {
     while let Some(id) = stack.pop() {
         let place = id.index();
         if let Some(number) = numbers[place] {
-            // Another link of what was told already.
+            // Another link to an entry that was already added.
             sum.number(number);
             continue;
         }
@@ -148,7 +148,7 @@ fn kind(sum: &mut Sum, kind: &Kind) {
 }
 
 impl Plan {
-    /// Its devices, numbers and sizes.
+    /// The fingerprint of its devices, ids and sizes.
     pub fn fingerprint(&self) -> Fingerprint {
         let mut sum = Sum::default();
         self.feed(&mut sum);
@@ -175,7 +175,7 @@ impl Plan {
 }
 
 impl Layout {
-    /// The plan, and where every block of it goes.
+    /// The fingerprint of the plan and of the place of every block.
     pub fn fingerprint(&self) -> Fingerprint {
         let mut sum = Sum::default();
         self.plan.feed(&mut sum);
@@ -208,7 +208,7 @@ mod tests {
     use crate::docker::CacheId;
     use crate::tree::{Listing, NodeId, Regular};
 
-    /// Two files, one of which may have a second name, added in this order.
+    /// Two files added in this order, one of which may have a second name.
     fn layer(names: [&str; 2], linked: bool) -> Layer {
         let mut tree = LayerTree::new(Meta::default());
         let mut entries: Vec<(Box<[u8]>, NodeId)> = names

@@ -1,28 +1,28 @@
-//! The layer DAG: which layer lies on which, in an order in which parents come first.
+//! The layer DAG: each layer and its parent, in an order in which parents come first.
 
 use std::collections::{BTreeMap, HashMap};
 
 use super::error::Error;
 use crate::docker::CacheId;
 
-/// A layer's place in the plan: parents have smaller numbers than their children.
+/// A layer's index in the plan: parents have smaller indexes than their children.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LayerIndex(pub usize);
 
-/// The layers in the order in which they are planned, each with its parent's place.
+/// The layers in the order in which they are planned, each with its parent's index.
 #[derive(Clone, Debug, Default)]
 pub struct LayerGraph {
     layers: Vec<(CacheId, Option<LayerIndex>)>,
 }
 
 impl LayerGraph {
-    /// Orders layers given in any order: parents first, a chain's layers side by side, siblings by id.
+    /// Sorts layers that are given in any order: parents first, a chain's layers together, siblings by id.
     ///
-    /// The order depends on the input only, so two runs on one root give the same device ids.
+    /// The order depends only on the input, so two runs on one root give the same device ids.
     ///
     /// # Errors
     ///
-    /// [`Error::MissingParent`] when a layer's parent is not given, [`Error::Cycle`] when layers are their own ancestors.
+    /// [`Error::MissingParent`] if a layer's parent is not given, [`Error::Cycle`] if layers are their own ancestors.
     pub fn new(parents: &BTreeMap<CacheId, Option<CacheId>>) -> Result<Self, Error> {
         let mut children: HashMap<Option<&CacheId>, Vec<&CacheId>> = HashMap::new();
         for (id, parent) in parents {
@@ -37,7 +37,7 @@ impl LayerGraph {
             children.entry(parent.as_ref()).or_default().push(id);
         }
         let mut layers = Vec::with_capacity(parents.len());
-        // A stack of our own: a hostile chain may be deeper than the thread's.
+        // An explicit stack: a hostile chain may be deeper than the thread's stack.
         let mut stack: Vec<(&CacheId, Option<LayerIndex>)> = Vec::new();
         let push = |stack: &mut Vec<_>, parent: Option<&CacheId>, place| {
             let below = children.get(&parent).into_iter().flatten();
@@ -50,7 +50,7 @@ impl LayerGraph {
             push(&mut stack, Some(id), Some(place));
         }
         if layers.len() < parents.len() {
-            // What cannot be reached from a layer without parent lies on a cycle or above one.
+            // What cannot be reached from a layer without a parent is on a cycle or above one.
             let reached: std::collections::HashSet<_> = layers.iter().map(|(id, _)| id).collect();
             let layer = parents
                 .keys()
@@ -73,12 +73,12 @@ impl LayerGraph {
             .map(|(at, (id, parent))| (LayerIndex(at), id, *parent))
     }
 
-    /// How many there are.
+    /// The number of layers.
     pub fn len(&self) -> usize {
         self.layers.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no layers.
     pub fn is_empty(&self) -> bool {
         self.layers.is_empty()
     }

@@ -1,5 +1,5 @@
-//! Where everything goes: an ext4 file system for each layer, derived along the layer DAG, then data blocks, then the pool's
-//! mappings and times.
+//! The place of everything: an ext4 file system for each layer, derived along the layer DAG, then data blocks, then the
+//! pool's mappings and times.
 
 use uuid::Uuid;
 
@@ -18,31 +18,31 @@ use crate::thin::{self, Mapping};
 use crate::tree::Meta;
 use crate::units::{BLOCK_BYTES, Bytes, DataBlocks, MetaBlocks};
 
-/// What a device holds, to the block.
+/// The exact content of a device, block by block.
 #[derive(Debug)]
 pub struct LaidDevice {
     /// Its file system.
     pub image: Image,
-    /// What of the file system its parent has not.
+    /// The difference between its file system and its parent's.
     pub delta: Delta,
-    /// The 64 KiB clusters of the file system that are written for it, ascending. Cluster *i* of this list goes to the
-    /// pool's data block [`first_block`](Self::first_block) + *i*.
+    /// The 64 KiB clusters of the file system that are written for this device, ascending. Cluster *i* of this list
+    /// goes to the pool's data block [`first_block`](Self::first_block) + *i*.
     pub clusters: Box<[u32]>,
     /// See [`clusters`](Self::clusters).
     pub first_block: DataBlocks,
 }
 
 impl LaidDevice {
-    /// The bytes that are written for it into the data file.
+    /// The number of bytes that are written for it to the data file.
     pub fn data_bytes(&self) -> Bytes {
         Bytes(self.clusters.len() as u64 * size::DATA_BLOCK.0)
     }
 
-    /// Where in the data file a block of this device's file system goes, in bytes.
+    /// The offset in the data file of a block of this device's file system, in bytes.
     ///
     /// # Panics
     ///
-    /// Panics when the block is in none of the [`clusters`](Self::clusters).
+    /// Panics if the block is in none of the [`clusters`](Self::clusters).
     pub fn offset_of(&self, block: u32) -> u64 {
         let place = self
             .clusters
@@ -56,7 +56,7 @@ impl LaidDevice {
 /// A plan with the place of every block.
 #[derive(Debug)]
 pub struct Layout {
-    /// What is laid out.
+    /// The plan.
     pub plan: Plan,
     /// UUID of the base file system.
     pub uuid: Uuid,
@@ -64,16 +64,17 @@ pub struct Layout {
     pub data_size: Bytes,
     /// Size of the (sparse) metadata file.
     pub metadata_size: Bytes,
-    /// Blocks of the metadata file that will be written. Counted once: it takes a walk over all mappings.
+    /// The number of blocks of the metadata file that will be written. Counted once, because this needs a walk over all
+    /// mappings.
     pub metadata_blocks: MetaBlocks,
-    /// The plan's devices, in its order.
+    /// The plan's devices, in the same order.
     pub devices: Vec<LaidDevice>,
     /// The pool's metadata.
     pub pool: thin::Pool,
 }
 
 impl Layout {
-    /// Bytes that will be written to the data file.
+    /// The number of bytes that will be written to the data file.
     pub fn data_bytes(&self) -> Bytes {
         Bytes(
             self.devices
@@ -83,23 +84,23 @@ impl Layout {
         )
     }
 
-    /// What each device holds, with its place in the plan.
+    /// Each device's content, with the device's index in the plan.
     pub fn iter_with_index(&self) -> impl Iterator<Item = (DeviceIndex, &LaidDevice)> {
         (0..).map(DeviceIndex).zip(&self.devices)
     }
 
-    /// Each device of the plan with what it holds.
+    /// Each device of the plan with its content.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&PlannedDevice, &LaidDevice)> {
         self.plan.devices.iter().zip(&self.devices)
     }
 }
 
-/// Plans these layers on ext4, to the block.
+/// Plans these layers on ext4, block by block.
 ///
 /// # Errors
 ///
-/// [`Error::MissingParent`] and [`Error::Cycle`] when the layers are no DAG; [`Error::Layer`] names an entry that ext4
-/// cannot hold; [`Error::Size`] when a size that was asked for does not do.
+/// [`Error::MissingParent`] and [`Error::Cycle`] if the layers do not form a DAG; [`Error::Layer`] for an entry that
+/// ext4 cannot hold; [`Error::Size`] if a requested size is not suitable.
 pub fn lay_out(layers: Vec<Layer>, options: &Options) -> Result<Layout, Error> {
     let graph = graph_of(&layers)?;
     let layers = in_order_of(&graph, layers);
@@ -123,7 +124,7 @@ pub fn lay_out(layers: Vec<Layer>, options: &Options) -> Result<Layout, Error> {
 
 type Derived = (Image, Delta);
 
-/// Derives all images, in the first shape of the base in which they fit.
+/// Derives all images, with the first shape of the base in which they fit.
 fn fit(
     graph: &LayerGraph,
     layers: &[Layer],
@@ -167,7 +168,7 @@ fn fit(
     }
 }
 
-/// Why a layer does not do in the shape that was tried.
+/// Why a layer does not fit the shape that was tried.
 enum Misfit {
     Refused {
         layer: LayerIndex,
@@ -252,7 +253,8 @@ fn written_clusters(delta: &Delta) -> Box<[u32]> {
     clusters.into()
 }
 
-/// Gives every device its stretch of the data file, one behind the other; the end is what the pool uses.
+/// Assigns every device its range of the data file, one after the other; returns the end, which is the space that the
+/// pool uses.
 fn place_data(devices: &mut [LaidDevice]) -> DataBlocks {
     let mut next = 0;
     for device in devices {
@@ -262,10 +264,11 @@ fn place_data(devices: &mut [LaidDevice]) -> DataBlocks {
     DataBlocks(next)
 }
 
-/// The pool's metadata: each device a snapshot of its parent, in the order of the plan.
+/// The pool's metadata: each device is a snapshot of its parent, in the order of the plan.
 ///
-/// The kernel takes a block as shared when the device was snapshotted after the block was mapped, so every snapshot
-/// raises the pool's time, and marks its origin with it (the rule, and why a mistake loses data: docs/thin-metadata.md).
+/// The kernel takes a block as shared if the device was snapshotted after the block was mapped. So every snapshot
+/// raises the pool's time, and marks its origin with it (the rule, and why a mistake loses data:
+/// docs/thin-metadata.md).
 fn plan_pool(
     plan: &Plan,
     devices: &[LaidDevice],

@@ -1,6 +1,6 @@
-//! The conversion as a pure value: which thin device each layer becomes and how large it is ([`Plan`]), and for the direct
-//! engine also what its file system holds, where every block of it goes, and how large the pool must be ([`Layout`]).
-//! Nothing here reads or writes.
+//! The conversion as a pure value: which thin device each layer becomes and how large it is ([`Plan`]). For the direct
+//! engine, this also includes the content of its file system, the place of every block, and the size of the pool
+//! ([`Layout`]). Nothing here reads or writes.
 
 mod devices;
 mod error;

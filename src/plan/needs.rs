@@ -1,4 +1,5 @@
-//! What a plan takes, estimated without laying it out: for the kernel, which decides itself where blocks go.
+//! The space that a plan needs, estimated without a layout. For the kernel engine, where the kernel itself decides
+//! where blocks go.
 
 use super::devices::{Plan, PlannedDevice};
 use super::graph::LayerGraph;
@@ -8,35 +9,35 @@ use crate::thin;
 use crate::tree::{Kind, LayerTree, Regular};
 use crate::units::{BLOCK_BYTES, Bytes, DataBlocks, MetaBlocks};
 
-/// More than an inode of either file system takes with its name and its share of a directory.
+/// An upper bound for the bytes of an inode in either file system, with its name and its share of a directory.
 const ENTRY: u64 = 1024;
-/// What writing anything into a snapshot costs: journal, bitmaps, superblock, each in a pool block of its own.
+/// The cost in pool blocks of any write into a snapshot: journal, bitmaps, superblock, each in a pool block of its own.
 const DEVICE_BLOCKS: u64 = 24;
-/// Mappings in a full leaf, which is copied when one of them changes. Source: docs/thin-metadata.md.
+/// The number of mappings in a full leaf, which is copied when one of them changes. Source: docs/thin-metadata.md.
 const LEAF: u64 = 252;
-/// ext4's largest journal below 128 GiB, and more than xfs's log takes. Source: e2fsprogs 1.47
+/// The size of ext4's largest journal below 128 GiB, which is more than xfs's log needs. Source: e2fsprogs 1.47
 /// `lib/ext2fs/mkjournal.c`; xfsprogs 6.1 `mkfs/xfs_mkfs.c`.
 const JOURNAL: Bytes = Bytes::mib(256);
-/// An ext4 inode in its table.
+/// The size of an ext4 inode in its table.
 const INODE: u64 = 256;
 
-/// What the pool must have free.
+/// The space that must be free in the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Needs {
-    /// Bytes of file data: no engine gets along with less.
+    /// Bytes of file data: no engine needs less.
     pub least: Bytes,
-    /// Bytes of data blocks, estimated from above.
+    /// Bytes of data blocks, an upper estimate.
     pub data: Bytes,
-    /// Blocks of pool metadata, estimated from above.
+    /// Blocks of pool metadata, an upper estimate.
     pub metadata: MetaBlocks,
 }
 
 impl Plan {
-    /// What it takes in a pool with data blocks of `data_block` bytes.
+    /// The space that the plan needs in a pool with data blocks of `data_block` bytes.
     ///
     /// # Panics
     ///
-    /// Panics when `data_block` is 0.
+    /// Panics if `data_block` is 0.
     pub fn needs(&self, data_block: Bytes) -> Needs {
         let trees = || self.devices.iter().filter_map(tree);
         let least = trees().map(file_bytes).sum();
@@ -64,7 +65,7 @@ fn tree(device: &PlannedDevice) -> Option<&LayerTree> {
     device.layer.as_ref().map(|layer| &layer.tree)
 }
 
-/// Bytes of every layer's chain, as if nothing were ever removed.
+/// The size in bytes of every layer's chain, as if nothing were ever removed.
 pub(super) fn chains(graph: &LayerGraph, layers: &[Layer]) -> Vec<Bytes> {
     let mut chains: Vec<Bytes> = Vec::with_capacity(layers.len());
     for ((_, _, parent), layer) in graph.iter().zip(layers) {
@@ -86,7 +87,7 @@ fn tree_bytes(tree: &LayerTree) -> u64 {
     file_bytes(tree) + ENTRY * tree.nr_nodes() as u64
 }
 
-/// Whole blocks that hold data.
+/// The bytes of whole blocks that hold data.
 fn allocated(file: &Regular) -> u64 {
     let whole = |start: u64, end: u64| {
         end.next_multiple_of(BLOCK_BYTES) - start / BLOCK_BYTES * BLOCK_BYTES

@@ -1,4 +1,4 @@
-//! What the conversion makes, whatever writes it: a thin device for each layer, its number, its transaction, its size.
+//! What a conversion makes with either engine: a thin device for each layer, its id, its transaction, its size.
 
 use std::collections::HashMap;
 
@@ -11,13 +11,13 @@ use crate::devicemapper::driver_files::FileSystem;
 use crate::source::Layer;
 use crate::thin::ThinId;
 
-/// The plan for these layers on xfs. Its base size is Docker's default, or doubles until the bytes of every chain fit, with
-/// nothing taken off for what layers remove: a thin device costs what is written, so a larger one costs nothing.
+/// The plan for these layers on xfs. Its base size is Docker's default, doubled until the bytes of every chain fit.
+/// What layers remove is not subtracted: a thin device costs what is written, so a larger one costs nothing.
 ///
 /// # Errors
 ///
-/// [`Error::MissingParent`] and [`Error::Cycle`] when the layers are no DAG; [`Error::Xfs`] names an entry that xfs cannot
-/// hold; [`Error::Size`] when a size that was asked for does not do; [`Error::TooLarge`].
+/// [`Error::MissingParent`] and [`Error::Cycle`] if the layers do not form a DAG; [`Error::Xfs`] for an entry that xfs
+/// cannot hold; [`Error::Size`] if a requested size is not suitable; [`Error::TooLarge`].
 pub fn outline_xfs(layers: Vec<Layer>, options: &Options) -> Result<Plan, Error> {
     xfs::expect_holdable(&layers)?;
     let graph = graph_of(&layers)?;
@@ -60,7 +60,7 @@ pub(super) fn in_order_of(graph: &LayerGraph, layers: Vec<Layer>) -> Vec<Layer> 
         .collect()
 }
 
-/// Numbers the devices: layers come in the graph's order.
+/// Numbers the devices. The layers must be in the graph's order.
 pub(super) fn outline(
     graph: &LayerGraph,
     layers: Vec<Layer>,
@@ -85,7 +85,7 @@ pub(super) fn outline(
     })
 }
 
-/// A device with everything but its layer.
+/// A device without its layer.
 fn planned(place: usize, parent: Option<DeviceIndex>, before: u64) -> Result<PlannedDevice, Error> {
     // Docker counts thin ids and transactions from 1, one transaction for each device.
     let number = u32::try_from(place + 1).unwrap_or(u32::MAX);

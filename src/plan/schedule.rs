@@ -1,17 +1,17 @@
-//! Work along the layer DAG: a layer's turn comes when its parent is done, independent chains go side by side.
+//! Runs work along the layer DAG: a layer follows its parent, and independent chains run in parallel.
 
 use std::sync::OnceLock;
 
 use super::graph::{LayerGraph, LayerIndex};
 
 /// Calls `work(layer, parent's result)` for every layer, parents before children, in parallel where layers do not
-/// depend on each other; the results come in the graph's order.
+/// depend on each other. Returns the results in the graph's order.
 ///
-/// After the first error no further layer is begun.
+/// After the first error, no further layer is started.
 ///
 /// # Errors
 ///
-/// Passes on an error of `work`; if several came, that of the first layer in the graph's order.
+/// The error of `work`; if there are several, that of the first layer in the graph's order.
 pub(crate) fn try_map_parents_first<T, E, F>(graph: &LayerGraph, work: F) -> Result<Vec<T>, E>
 where
     T: Send + Sync,

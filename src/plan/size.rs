@@ -1,4 +1,4 @@
-//! How large the base file system and the pool's two files must be.
+//! The sizes of the base file system and of the pool's two files.
 
 use super::devices::{Options, Plan};
 use super::error::Error;
@@ -8,27 +8,27 @@ use crate::devicemapper::driver_files::{
 use crate::units::{BLOCK_BYTES, Bytes, DataBlocks, MetaBlocks};
 use crate::{ext4, thin};
 
-/// The bytes of a data block in a pool that the direct engine writes.
+/// The size of a data block, in bytes, in a pool that the direct engine writes.
 pub(crate) const DATA_BLOCK: Bytes = DEFAULT_BLOCK_SIZE;
 
-/// The smallest base the ext4 writer lays out sensibly: journal, tables and some room.
+/// The smallest base that the ext4 writer can use sensibly: journal, tables and some free space.
 const MIN_BASE_SIZE: Bytes = Bytes::mib(64);
-/// Block numbers are 32 bits wide, and the writer keeps well clear of the last one.
+/// The largest base. Block numbers have 32 bits, and the writer stays well below the last one.
 const MAX_BASE_SIZE: Bytes = Bytes::gib(15 * 1024);
-/// mke2fs's ratio of one inode per 16 KiB, which Docker's own base device has.
+/// mke2fs's ratio of one inode per 16 KiB, also used by Docker's own base device.
 const DEFAULT_INODES_PER_GROUP: u32 = 8192;
 /// ext4's limit with blocks of 4 KiB: one bitmap block.
 const MAX_INODES_PER_GROUP: u32 = 32768;
 
-/// A block group with blocks of 4 KiB: what one bitmap block counts.
+/// The size of a block group with blocks of 4 KiB: what one bitmap block covers.
 const GROUP_BYTES: u32 = 128 << 20;
 
-/// The shape of the file systems, tried from Docker's default upwards until all layers fit.
+/// The shape of the file systems. Shapes are tried from Docker's default upwards until all layers fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BaseShape {
     pub(crate) size: Bytes,
     pub(crate) inodes_per_group: u32,
-    /// The operator chose the size: it is not grown, and a layer that does not fit is an error.
+    /// Whether the operator chose the size: it is then not increased, and a layer that does not fit is an error.
     pub(crate) fixed: bool,
 }
 
@@ -56,19 +56,20 @@ impl BaseShape {
         })
     }
 
-    /// 4 KiB blocks of the file system.
+    /// The number of 4 KiB blocks of the file system.
     pub(crate) fn blocks(self) -> u32 {
         u32::try_from(self.size.0 / BLOCK_BYTES).expect("`first` and `grown` keep to MAX_BASE_SIZE")
     }
 
-    /// Bytes of the file system for each inode, as mke2fs's `-i` takes it.
+    /// The number of bytes of the file system per inode, like mke2fs's `-i`.
     pub(crate) fn bytes_per_inode(self) -> u32 {
         GROUP_BYTES / self.inodes_per_group
     }
 
-    /// The next shape to try when `lack` ran out; `None` when there is none.
+    /// The next shape to try after `lack` ran out; `None` if there is none.
     ///
-    /// Inodes are first taken from a denser table, which costs address space only (a thin device maps what is written).
+    /// For more inodes, a denser table is tried first, which costs only address space (a thin device maps what is
+    /// written).
     pub(crate) fn grown(self, lack: Lack) -> Option<Self> {
         if lack == Lack::Inodes && self.inodes_per_group < MAX_INODES_PER_GROUP {
             return Some(Self {
@@ -88,7 +89,7 @@ pub(crate) enum Lack {
     Inodes,
 }
 
-/// What a finished layer has too little of for a container to live on: less than a tenth.
+/// What a finished layer has too little of for a container: less than a tenth free.
 pub(crate) fn cramped(usage: &ext4::Usage) -> Option<Lack> {
     if usage.free_blocks < usage.blocks / 10 {
         Some(Lack::Blocks)
@@ -109,11 +110,11 @@ pub struct PoolSizes {
 }
 
 impl Plan {
-    /// How large the pool's files must be for an engine that lets the kernel fill them.
+    /// The sizes that the pool's files need for an engine that lets the kernel fill them.
     ///
     /// # Errors
     ///
-    /// [`Error::Size`] when a size that was asked for does not do.
+    /// [`Error::Size`] if a requested size is not suitable.
     pub fn pool_sizes(&self, options: &Options) -> Result<PoolSizes, Error> {
         let needs = self.needs(DATA_BLOCK);
         let used = DataBlocks(needs.data.0 / DATA_BLOCK.0);
@@ -124,8 +125,8 @@ impl Plan {
     }
 }
 
-/// The first chain of layers, by the bytes of its files and names, that leaves less than a tenth free; none is looked for in
-/// a size that was asked for.
+/// The first chain of layers that leaves less than a tenth free, by the bytes of its files and names. A requested size
+/// is not checked.
 pub(crate) fn cramped_chain(chains: &[Bytes], shape: BaseShape) -> Option<usize> {
     let room = shape.size.0 / 10 * 9;
     chains
@@ -133,7 +134,8 @@ pub(crate) fn cramped_chain(chains: &[Bytes], shape: BaseShape) -> Option<usize>
         .position(|chain| !shape.fixed && chain.0 > room)
 }
 
-/// The pool's data file: as asked, else Docker's default or as much as leaves a third free, in whole GiB.
+/// The size of the pool's data file: the requested size, or else Docker's default or as much as leaves a third free, in
+/// whole GiB.
 ///
 /// Docker refuses to create a layer in a pool with less than a tenth free (`dm.min_free_space`).
 pub(crate) fn data_size(asked: Option<Bytes>, used: DataBlocks) -> Result<Bytes, Error> {
@@ -156,10 +158,11 @@ pub(crate) fn data_size(asked: Option<Bytes>, used: DataBlocks) -> Result<Bytes,
     })
 }
 
-/// The pool's metadata file: as asked, else Docker's default or what the pool may come to need.
+/// The size of the pool's metadata file: the requested size, or else Docker's default or what the pool may need in the
+/// future.
 ///
-/// `image` is what the pool takes now. A size that was asked for must hold that with a fifth to spare: Docker refuses to
-/// create a layer below a tenth free, and the kernel keeps up to a tenth back.
+/// `image` is what the pool uses now. A requested size must hold that with a fifth to spare: Docker refuses to create a
+/// layer with less than a tenth free, and the kernel reserves up to a tenth.
 pub(crate) fn metadata_size(
     asked: Option<Bytes>,
     image: MetaBlocks,

@@ -1,12 +1,12 @@
-//! What xfs cannot hold, found before anything is written. Times are not among it: how far they reach depends on how
-//! mkfs.xfs was built, so they are looked at as they are written.
+//! Finds what xfs cannot hold before anything is written. Times are not included: their range depends on how mkfs.xfs
+//! was built, so they are checked as they are written.
 
 use super::error::Error;
 use super::xfs_problem::{MAX_DEVICE, MAX_TARGET, XfsProblem};
 use crate::source::Layer;
 use crate::tree::{DeviceNumber, Kind};
 
-/// Looks at every entry of the layers.
+/// Checks every entry of the layers.
 pub(super) fn expect_holdable(layers: &[Layer]) -> Result<(), Error> {
     layers.iter().try_for_each(|layer| {
         let mut nodes = layer.tree.nodes();

@@ -1,4 +1,4 @@
-//! A finished pool that is active, found without changing it.
+//! An active, finished pool, found without changing it.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -12,59 +12,60 @@ use crate::sys::block::{self, Kind};
 use crate::sys::device_mapper::{self, DeviceMapper};
 use crate::sys::loops;
 
-/// A pool that is active and that nothing uses: all that it holds is on its disks.
+/// An active pool that nothing uses: everything it holds is on its disks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ActivePool {
     /// Its device-mapper name.
     pub name: String,
-    /// Its number, as `st_rdev` has it.
+    /// Its device number, as in `st_rdev`.
     pub rdev: u64,
     /// The node of its data device.
     pub data: PathBuf,
     /// The node of its metadata device.
     pub metadata: PathBuf,
-    /// What keeps it from being written to, if something does.
+    /// What keeps it from being written to, if anything.
     pub problem: Option<Problem>,
 }
 
 impl ActivePool {
-    /// The pool at a path, such as `/dev/mapper/NAME`.
+    /// Finds the pool at a path, such as `/dev/mapper/NAME`.
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] when there is no pool, or one that cannot be written to or is in use, by thin devices or anything
+    /// [`Error::Refused`] if there is no pool, or if it cannot be written to or is in use, by thin devices or anything
     /// else; [`Error::Missing`], [`Error::DeviceMapper`], [`Error::Unreadable`], [`Error::Io`].
     pub fn find(path: &Path) -> Result<Self, Error> {
         let dm = target::device_mapper_with_pools()?;
         Self::idle(&dm, path, target::find(&dm, path)?)
     }
 
-    /// The pool at a path, even if nothing can be written to it.
+    /// Finds the pool at a path, even if it cannot be written to.
     ///
     /// # Errors
     ///
-    /// As [`find`](Self::find) otherwise.
+    /// Otherwise the same as [`find`](Self::find).
     pub fn find_to_read(path: &Path) -> Result<Self, Error> {
         let dm = target::device_mapper_with_pools()?;
         Self::idle(&dm, path, target::find_to_read(&dm, path)?)
     }
 
-    /// Makes sure that a pool is active at a path. Device-mapper knows it by its name where neither udev nor libdevmapper has made a
-    /// node, and while LVM makes it anew.
+    /// Checks that a pool is active at a path. Device-mapper finds it by its name even if neither udev nor libdevmapper
+    /// has created a node, or while LVM is creating it anew.
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] when there is no pool, or it is not active; [`Error::Missing`], [`Error::DeviceMapper`], [`Error::Unreadable`].
+    /// [`Error::Refused`] if there is no pool, or it is not active; [`Error::Missing`], [`Error::DeviceMapper`],
+    /// [`Error::Unreadable`].
     pub fn expect_at(path: &Path) -> Result<(), Error> {
         let dm = target::device_mapper_with_pools()?;
         target::find_to_read(&dm, path).map(drop)
     }
 
-    /// The pool that is active on two devices or files, if there is one.
+    /// Finds the pool that is active on two devices or files, if there is one.
     ///
     /// # Errors
     ///
-    /// As [`find_to_read`](Self::find_to_read); also when something else than a pool uses one of the two.
+    /// Same as [`find_to_read`](Self::find_to_read); also an error if something other than a pool uses one of the two.
     pub fn on(data: &Path, metadata: &Path) -> Result<Option<Self>, Error> {
         let dm = match DeviceMapper::open() {
             Ok(dm) => dm,
@@ -97,7 +98,7 @@ impl ActivePool {
 
     fn idle(dm: &DeviceMapper, path: &Path, pool: FoundPool) -> Result<Self, Error> {
         target::expect_unused(dm, path, &pool.name)?;
-        // It writes out what it has not yet.
+        // The pool first writes out what it has not written yet.
         let status = target::read_committed_status(dm, &pool.name)?;
         if status == Status::Failed {
             let problem = Problem::Failed;

@@ -1,4 +1,4 @@
-//! What a pool of ours stands on: a block device, or a file that is attached to a loop device.
+//! What one of this program's pools is built on: a block device, or a file that is attached to a loop device.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -26,7 +26,7 @@ pub(super) struct Backing {
 }
 
 impl Backing {
-    /// Opens it, and attaches it if it is a file.
+    /// Opens the device or file, and attaches it if it is a file.
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
         let kind = block::kind(path).map_err(Error::io(path, "look at"))?;
         let file = OpenOptions::new().read(true).write(true).open(path);
@@ -48,7 +48,7 @@ impl Backing {
         })
     }
 
-    /// The block device as tables name it.
+    /// The block device's number in the form that tables use.
     pub(super) fn number(&self) -> String {
         block::number(self.rdev)
     }
@@ -57,7 +57,7 @@ impl Backing {
         block::size(&self.file).map_err(Error::io(&self.path, "tell the size of"))
     }
 
-    /// Sees to it that a pool made on this would be a new one.
+    /// Checks that a pool on this device would be a new one.
     pub(super) fn expect_blank(&self) -> Result<(), Error> {
         let mut first = [0; 4096];
         block::read_direct(&self.path, 0, &mut first).map_err(Error::io(&self.path, "read"))?;
@@ -68,12 +68,12 @@ impl Backing {
         Err(Error::refused(&self.path, Refusal::NotZero { path }))
     }
 
-    /// The pool holds the block device now; a loop device goes when the pool does.
+    /// Marks the block device as held by the pool. A loop device is detached together with the pool.
     pub(super) fn hand_over(&mut self) {
         self.attached = None;
     }
 
-    /// Waits until nothing holds it any more; tells what does.
+    /// Waits until nothing holds it any more; returns what still does.
     pub(super) fn wait_until_free(&mut self) -> Vec<BusyDevice> {
         self.attached = None;
         if !self.is_file {
@@ -93,19 +93,19 @@ impl Backing {
         stuck.collect()
     }
 
-    /// Makes what the pool wrote durable; only when it is gone.
+    /// Makes what the pool wrote durable; only after the pool is removed.
     pub(super) fn flush(&self) -> Result<(), Error> {
         self.file.sync_all().map_err(Error::io(&self.path, "flush"))
     }
 
-    /// Makes it blank again; only when nothing holds it.
+    /// Makes it blank again; only if nothing holds it.
     pub(super) fn wipe(&self) -> Option<BusyDevice> {
         let wiped = self.file.write_all_at(&[0; 4096], 0);
         let error = wiped.and_then(|()| self.file.sync_all()).err()?;
         Some(self.unwiped(&error.to_string()))
     }
 
-    /// How to make it blank by hand.
+    /// How the operator can make it blank.
     pub(super) fn unwiped(&self, why: &str) -> BusyDevice {
         let path = self.path.display();
         BusyDevice {
@@ -114,12 +114,12 @@ impl Backing {
         }
     }
 
-    /// Whether it is a file that has to grow on a file system that is full.
+    /// The error for a file that needs to grow on a full file system.
     pub(super) fn cannot_grow(&self) -> Option<Error> {
         let meta = self.file.metadata().ok()?;
         let sparse = self.is_file && meta.blocks() < meta.len() / 512;
         let room = statvfs(&self.path).ok()?;
-        // A data block's worth.
+        // The size of one data block.
         let full = room.blocks_available() * room.fragment_size() < 65536;
         let path = self.path.clone();
         (sparse && full).then_some(Error::FileSystemFull { path })

@@ -1,4 +1,4 @@
-//! Why a device cannot be used, and what could not be taken down.
+//! Why a device cannot be used, and what could not be removed.
 
 use std::fmt;
 use std::io;
@@ -12,40 +12,40 @@ use crate::thin::ThinId;
 /// Why the kernel engine cannot use a device.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The target does not suit. Nothing was changed.
+    /// The target is not suitable. Nothing was changed.
     #[error("{}: {why}", path.display())]
     Refused {
-        /// The device or file the operator named.
+        /// The device or file that the operator named.
         path: PathBuf,
-        /// What does not suit and what to do.
+        /// Why it is not suitable, and what to do.
         why: Box<Refusal>,
     },
-    /// The kernel lacks something.
+    /// The kernel lacks a feature.
     #[error(
         "{what} in this kernel: {remedy}; `--engine direct`, ext4 in new loop files, needs none of it"
     )]
     Missing {
-        /// What: `no thin-pool target`, …
+        /// The feature, as in `no thin-pool target`.
         what: &'static str,
-        /// What brings it.
+        /// How to get it.
         remedy: &'static str,
-        /// What the system said, where it said something.
+        /// The cause, if there is one.
         source: Option<io::Error>,
     },
-    /// Device-mapper refused something.
+    /// Device-mapper refused an operation.
     #[error(transparent)]
     DeviceMapper(#[from] device_mapper::Error),
-    /// A file, device, loop device or mount point.
+    /// An operation on a file, device, loop device or mount point failed.
     #[error("{}: cannot {op}", path.display())]
     Io {
-        /// Which.
+        /// The file or device.
         path: PathBuf,
-        /// What was tried.
+        /// The operation that failed.
         op: &'static str,
-        /// What the system said.
+        /// The cause.
         source: io::Error,
     },
-    /// A program that is needed cannot be started or does not do its work.
+    /// A required program cannot be started or does not do its work.
     #[error("{program}: {what}")]
     Program {
         /// Its name.
@@ -53,14 +53,14 @@ pub enum Error {
         /// What happened and what to do.
         what: String,
     },
-    /// The pool has a thin device of this number.
+    /// The pool already has a thin device with this id.
     #[error(
         "thin pool {pool}: there is a thin device {id} already; does something else use the pool?"
     )]
     IdTaken {
         /// The pool's name.
         pool: String,
-        /// The number.
+        /// The id.
         id: ThinId,
     },
     /// The pool has no room left.
@@ -68,35 +68,35 @@ pub enum Error {
     PoolFull {
         /// The pool's name.
         pool: String,
-        /// Which of its devices.
+        /// The device that is full.
         full: Full,
     },
-    /// A file that a pool stands on cannot grow.
+    /// A file that a pool is built on cannot grow.
     #[error("{}: the file system it is on is full; make room and start again", path.display())]
     FileSystemFull {
         /// The file.
         path: PathBuf,
     },
-    /// The pool cannot be written to any more.
+    /// The pool can no longer be written to.
     #[error("thin pool {pool}: {problem}; the kernel's log (dmesg) says why")]
     PoolFailed {
         /// The pool's name.
         pool: String,
-        /// What it says of itself.
+        /// The problem that its status shows.
         problem: Problem,
     },
-    /// Reads or writes fail below the pool, which itself has no word for it.
+    /// Reads or writes fail below the pool, but the pool's status does not show it.
     #[error("thin pool {pool}: a device below it fails; the kernel's log (dmesg) says which")]
     DiskFailed {
         /// The pool's name.
         pool: String,
     },
-    /// The pool's status or table has a form that is not known.
+    /// The pool's status or table has an unknown format.
     #[error("thin pool {pool}: not understood: {text}")]
     Unreadable {
         /// The pool's name.
         pool: String,
-        /// What device-mapper printed.
+        /// The text that device-mapper printed.
         text: String,
     },
     /// A file system on a thin device failed.
@@ -106,7 +106,7 @@ pub enum Error {
     FileSystemFailed {
         /// The device's name.
         device: String,
-        /// What the system said, if it was asked by a call that failed.
+        /// The cause, if a failed call gave one.
         source: Option<io::Error>,
     },
     /// The kernel does not mount a thin device.
@@ -114,10 +114,10 @@ pub enum Error {
     Mount {
         /// The device's name.
         device: String,
-        /// What the system said.
+        /// The cause.
         source: io::Error,
     },
-    /// Something else is mounted where the thin device's file system should be.
+    /// The mount point does not show the thin device's file system but something else.
     #[error("{}: not the file system of thin device {device}", path.display())]
     NotMounted {
         /// The mount point.
@@ -125,17 +125,17 @@ pub enum Error {
         /// The device's name.
         device: String,
     },
-    /// Not everything could be taken down.
+    /// Some items could not be removed.
     #[error("left behind, do this by hand:\n{}", commands(.0))]
     Stuck(Vec<BusyDevice>),
 }
 
-/// Which of a pool's devices is full.
+/// The device of a pool that is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Full {
-    /// The one for data.
+    /// The data device.
     Data,
-    /// The one for metadata.
+    /// The metadata device.
     Metadata,
 }
 
@@ -148,12 +148,12 @@ impl fmt::Display for Full {
     }
 }
 
-/// Something that could not be taken down, and the command that does it.
+/// An item that could not be removed, and the command that removes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BusyDevice {
-    /// What is still there, and why.
+    /// The item, and why it is still there.
     pub what: String,
-    /// What to type.
+    /// The command.
     pub command: String,
 }
 
@@ -181,7 +181,7 @@ impl Error {
         }
     }
 
-    /// Whether it says already what is wrong with the pool or below it.
+    /// Whether the error already says what is wrong with the pool or below it.
     pub(crate) fn is_about_the_pool(&self) -> bool {
         matches!(
             self,
@@ -189,7 +189,7 @@ impl Error {
         )
     }
 
-    /// What keeps a pool from being written to, as an error.
+    /// The error for a problem that keeps a pool from being written to.
     pub(super) fn problem(pool: &str, problem: Problem) -> Self {
         let pool = pool.to_owned();
         match problem {

@@ -1,4 +1,4 @@
-//! Whether two devices or files suit for a new pool.
+//! Checks whether two devices or files are suitable for a new pool.
 
 use std::fs::File;
 use std::io;
@@ -19,16 +19,17 @@ use crate::sys::block::{self, Kind};
 use crate::thin;
 use crate::units::Bytes;
 
-/// Smallest metadata device. Source: linux v6.6 `Documentation/admin-guide/device-mapper/thin-provisioning.rst`.
+/// The smallest metadata device. Source: linux v6.6 `Documentation/admin-guide/device-mapper/thin-provisioning.rst`.
 const LEAST_METADATA: Bytes = Bytes::mib(2);
 
-/// Smallest data device; no file system of any use is smaller.
+/// The smallest data device; no useful file system is smaller.
 const LEAST_DATA: Bytes = Bytes::mib(1);
 
-/// Looks at both; changes neither.
+/// Checks both; changes neither.
 pub(super) fn check(data: &Path, metadata: &Path) -> Result<Facts, Error> {
     let data = Candidate::look(data, LEAST_DATA)?;
-    // Before the other is looked at: it would be found in use, by this.
+    // This comes before the metadata device is opened, which would otherwise be found in use, because it is already
+    // open as the data device.
     if block::kind(metadata).is_ok_and(|kind| kind == data.kind) {
         return Err(data.refused(Refusal::SameDevice));
     }
@@ -49,18 +50,18 @@ pub(super) fn check(data: &Path, metadata: &Path) -> Result<Facts, Error> {
     })
 }
 
-/// Sees to it that nothing uses a device or file, and that nothing else claims it as long as the answer lives.
+/// Checks that nothing uses a device or file. As long as the returned value exists, nothing else can claim it.
 pub(crate) fn expect_unused(path: &Path) -> Result<Candidate<'_>, Error> {
     Candidate::look(path, Bytes(0))
 }
 
-/// The command that makes a metadata device begin with zeros.
+/// The command that overwrites the start of a metadata device with zeros.
 pub(crate) fn wiping(path: &Path) -> String {
     let path = path.display();
     format!("dd if=/dev/zero of={path} bs=4096 count=1 conv=notrunc,fsync")
 }
 
-/// A device or file that nothing else uses, as long as this lives.
+/// A device or file that nothing else uses as long as this value exists.
 pub(crate) struct Candidate<'p> {
     path: &'p Path,
     kind: Kind,
@@ -101,7 +102,8 @@ impl<'p> Candidate<'p> {
         Error::refused(self.path, why)
     }
 
-    /// The kernel makes a new pool only where there are zeros, and else takes what it finds for a pool.
+    /// Checks for zeros. The kernel makes a new pool only where there are zeros; anything else it takes as an existing
+    /// pool.
     fn expect_blank(&self) -> Result<(), Error> {
         let mut first = [0; 4096];
         block::read_direct(self.path, 0, &mut first).map_err(Error::io(self.path, "read"))?;
@@ -142,7 +144,7 @@ impl<'p> Candidate<'p> {
         notices
     }
 
-    /// By how much a sparse file cannot grow to the size it claims.
+    /// The space that a sparse file lacks to grow to its size.
     fn lacking(&self) -> Option<Bytes> {
         let meta = self.file.metadata().ok()?;
         let room = statvfs(self.path).ok()?;
@@ -175,15 +177,15 @@ fn open_file(path: &Path) -> Result<File, Error> {
     File::open(path).map_err(Error::io(path, "open"))
 }
 
-/// What `blkid` finds on a device: a file system, a partition table, a member of something. Source: blkid(8): 0 is found,
-/// 2 nothing found, 8 more than one.
+/// What `blkid` finds on a device: a file system, a partition table, a member of something. Source: blkid(8): exit
+/// status 0 means found, 2 nothing found, 8 more than one.
 fn blkid(path: &Path) -> Result<Option<String>, Error> {
     const PROGRAM: &str = "blkid";
     let failed = |what| Error::Program {
         program: PROGRAM,
         what,
     };
-    // Not on the PATH of every user that becomes root.
+    // It is not on the PATH of every user who becomes root.
     let places = [PROGRAM, "/sbin/blkid", "/usr/sbin/blkid"];
     let mut outputs = places.into_iter().map(|program| {
         let mut command = Command::new(program);

@@ -1,27 +1,27 @@
-//! What a target that suits is like.
+//! The properties of a suitable target.
 
 use crate::units::Bytes;
 
-/// What a target that suits is like.
+/// The properties of a suitable target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
-    /// The device-mapper name of a pool that is there, for `dm.thinpooldev=/dev/mapper/NAME`.
+    /// The device-mapper name of an existing pool, for `dm.thinpooldev=/dev/mapper/NAME`.
     pub pool: Option<String>,
     /// Size of its data blocks.
     pub data_block: Bytes,
-    /// What is free; `None` where the files are yet to be made.
+    /// The free space; `None` if the files have yet to be made.
     pub space: Option<Space>,
-    /// The transaction id to begin with.
+    /// The transaction id before the first device.
     pub transaction_id: u64,
-    /// What the operator should know, each a line.
+    /// What the operator should know, one line each.
     pub notices: Vec<String>,
 }
 
-/// Room in a pool.
+/// The free space in a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Space {
     /// Free bytes for data.
     pub data: Bytes,
-    /// Free bytes for metadata; the kernel keeps some of it for itself.
+    /// Free bytes for metadata; the kernel reserves some of them.
     pub metadata: Bytes,
 }

@@ -1,4 +1,4 @@
-//! Who uses a block device or file, as far as one can see.
+//! The users of a block device or file, as far as they are visible.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::sys::block::{self, Kind};
 use crate::sys::loops;
 
-/// Where this process sees file systems of a block device mounted.
+/// The mount points, visible to this process, of the file systems on a block device.
 pub(super) fn mount_points(rdev: u64) -> Vec<PathBuf> {
     let text = fs::read("/proc/self/mountinfo").unwrap_or_default();
     let number = block::number(rdev);
@@ -17,7 +17,7 @@ pub(super) fn mount_points(rdev: u64) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The mount point, if the line is about that device. Source: linux `Documentation/filesystems/proc.rst`, 3.5.
+/// The mount point, if the line is about this device. Source: linux `Documentation/filesystems/proc.rst`, 3.5.
 fn parse_mount(line: &[u8], number: &[u8]) -> Option<PathBuf> {
     let mut fields = line.split(|byte| *byte == b' ');
     let is_it = fields.nth(2)? == number;
@@ -25,7 +25,7 @@ fn parse_mount(line: &[u8], number: &[u8]) -> Option<PathBuf> {
     is_it.then(|| point.into())
 }
 
-/// The devices built on this one, each by the name its own kind has for it.
+/// The devices that are built on this one, each by the name that its own kind uses.
 pub(super) fn holders(rdev: u64) -> Vec<String> {
     let names = block::holders(rdev).into_iter().map(|holder| {
         let node = Path::new("/dev").join(&holder);
@@ -38,7 +38,7 @@ pub(super) fn holders(rdev: u64) -> Vec<String> {
     names.collect()
 }
 
-/// Who keeps a block device from being opened exclusively.
+/// What keeps a block device from being opened exclusively.
 pub(super) fn users(rdev: u64) -> String {
     let mounts = mount_points(rdev);
     let mounts = mounts
@@ -65,7 +65,7 @@ fn is_swap(rdev: u64) -> bool {
     kinds.any(|kind| kind.ok() == Some(Kind::Block { rdev }))
 }
 
-/// The loop devices attached to a file or block device, as a text; `None` if there are none.
+/// The loop devices attached to a file or block device, as text; `None` if there are none.
 pub(super) fn loop_devices(file: &File) -> std::io::Result<Option<String>> {
     let found = loops::attached_to(file)?;
     let names: Vec<_> = found

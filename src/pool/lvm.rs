@@ -1,7 +1,7 @@
-//! LVM is held off while a pool of its gets another table.
+//! Keeps LVM from changing one of its pools while this program replaces the pool's table.
 //!
-//! To extend a pool LVM loads its table, suspends it, and resumes it. Whoever gives it a table in between makes one of
-//! LVM's steps fail, and the extension with it. LVM's commands lock their volume group, and so does this.
+//! To extend a pool, LVM loads its table, suspends it, and resumes it. Anyone who loads another table in between makes
+//! one of LVM's steps fail, and with it the extension. LVM's commands lock their volume group, and so does this module.
 //! Source: lvm2 2.03 `lib/locking/file_locking.c`, `lib/misc/lvm-flock.c`.
 
 use std::fs::{self, File, OpenOptions};
@@ -14,24 +14,25 @@ use nix::fcntl::{Flock, OFlag};
 
 use crate::lock;
 
-/// Where LVM's locks are unless it is told otherwise (`global/locking_dir`).
+/// The default directory of LVM's locks (`global/locking_dir`).
 const LOCKS: &str = "/run/lock/lvm";
 
-/// How long LVM's command that has the lock is waited for.
+/// How long to wait for the LVM command that holds the lock.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What LVM's device-mapper UUIDs begin with.
+/// The prefix of LVM's device-mapper UUIDs.
 const UUID_PREFIX: &str = "LVM-";
 
-/// A volume group that LVM's commands wait for as long as this lives.
+/// A locked volume group. LVM's commands wait for it as long as this value exists.
 #[derive(Debug)]
 pub(super) struct LvmLock {
     path: PathBuf,
     file: Flock<File>,
 }
 
-/// Locks the volume group of a device; `None` if the device is not LVM's, or the lock cannot be had. One that a command of
-/// LVM keeps that long is not about the pool's table: LVM holds it while it asks its user something.
+/// Locks the volume group of a device; `None` if the device is not LVM's, or the lock is not available in time. An LVM
+/// command that holds the lock that long is not changing the pool's table: LVM also holds it while it asks its user a
+/// question.
 pub(super) fn hold_off(name: &str, uuid: &str) -> Option<LvmLock> {
     let (group, _) = parts(name, uuid)?;
     hold_off_in(Path::new(LOCKS), &group, PATIENCE)
@@ -44,7 +45,7 @@ fn hold_off_in(locks: &Path, group: &str, patience: Duration) -> Option<LvmLock>
         let left = patience.saturating_sub(began.elapsed());
         let locked = open(&path).and_then(|file| Ok(lock::exclusive_within(file, left)?));
         match locked {
-            // Whoever had it may have removed the file, and the next one makes another.
+            // The previous holder may have removed the file, so that the next one creates another.
             Ok(file) if is_at(&file, &path) => return Some(LvmLock { path, file }),
             Ok(_) if !left.is_zero() => {}
             Ok(_) => return None,
@@ -77,7 +78,7 @@ fn is_at(file: &File, path: &Path) -> bool {
 
 impl Drop for LvmLock {
     fn drop(&mut self) {
-        // As LVM does it, before the lock goes.
+        // Done before the lock is released, as LVM does it.
         if is_at(&self.file, &self.path)
             && let Err(error) = fs::remove_file(&self.path)
         {
@@ -86,21 +87,22 @@ impl Drop for LvmLock {
     }
 }
 
-/// A device of LVM as LVM's commands name it, `group/volume`.
+/// The name of an LVM device in LVM's commands, `group/volume`.
 pub(super) fn volume(name: &str, uuid: &str) -> Option<String> {
     let (group, volume) = parts(name, uuid)?;
     Some(format!("{group}/{volume}"))
 }
 
-/// The volume group and the volume in a device-mapper name of LVM: they are joined by a hyphen, and those in them are
+/// The volume group and the volume in a device-mapper name of LVM: a hyphen joins them, and hyphens within them are
 /// doubled.
 fn parts(name: &str, uuid: &str) -> Option<(String, String)> {
     uuid.strip_prefix(UUID_PREFIX)?;
     split(name)
 }
 
-/// The volume that a path leads to where it is LVM's, as LVM's commands name it, and its group: by the name alone, for a device
-/// that is not active has no UUID. `None` for a path that is none of LVM's: `/dev/mapper/group-volume`, `/dev/group/volume`.
+/// The group and the volume that a path leads to, named as in LVM's commands. Uses only the path, because an inactive
+/// device has no UUID. `None` for a path that is not LVM's. LVM's are `/dev/mapper/group-volume` and
+/// `/dev/group/volume`.
 pub fn volume_at(path: &Path) -> Option<(String, String)> {
     let name = path.strip_prefix("/dev").ok()?;
     let mut parts = name.iter().map(|part| part.to_str());
@@ -110,7 +112,7 @@ pub fn volume_at(path: &Path) -> Option<(String, String)> {
     }
     match group {
         "mapper" => split(volume),
-        // What udev and the kernel keep there, which are no volume groups.
+        // Directories of udev and the kernel, which are not volume groups.
         "block" | "bus" | "cciss" | "char" | "disk" | "drbd" | "input" | "loop" | "md" | "pts"
         | "shm" | "zvol" => None,
         group => Some((group.to_owned(), volume.to_owned())),

@@ -1,4 +1,4 @@
-//! Drives the kernel's thin pools: tables, messages, thin devices, mounts, and what a killed run left of them.
+//! Controls the kernel's thin pools: tables, messages, thin devices, mounts, and what a killed run left of them.
 
 mod active_pool;
 mod backing;

@@ -1,8 +1,8 @@
 //! Names and UUIDs of the device-mapper devices of a run.
 //!
-//! The *names* are Docker's own for the root in the making, so that whoever looks sees what they are for. The *UUIDs* say
-//! that they are ours: no other program uses this prefix, and it holds the number of the Docker root, on which only one
-//! run works at a time. So a device with a root's prefix that is there when a run begins is what a killed run left.
+//! The *names* are Docker's own for the future root, so that anyone can see what the devices are for. The *UUIDs* mark
+//! them as ours: no other program uses this prefix, and it contains the number of the Docker root, on which only one
+//! run works at a time. So if a device with a root's prefix exists when a run starts, a killed run left it.
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
@@ -19,11 +19,11 @@ use crate::sys::device_mapper::OUR_UUIDS;
 pub enum What<'a> {
     /// The base device.
     Base,
-    /// A layer's.
+    /// The device of a layer.
     Layer(&'a CacheId),
 }
 
-/// How a run names its devices.
+/// The names of a run's devices.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Names {
     names: PoolName,
@@ -31,11 +31,12 @@ pub struct Names {
 }
 
 impl Names {
-    /// For the directory that will be `devicemapper` in the Docker root `root`. Renaming the two does not change the names.
+    /// Names for the directory that will be `devicemapper` in the Docker root `root`. Renaming either directory does
+    /// not change the names.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] when one of the two is not there.
+    /// [`Error::Io`] if one of the two does not exist.
     pub fn new(home: &Path, root: &Path) -> Result<Self, Error> {
         let (dev, inode) = numbers(&look(home)?);
         Ok(Self {
@@ -44,11 +45,11 @@ impl Names {
         })
     }
 
-    /// What the UUIDs of all devices begin with that runs on this Docker root make.
+    /// The common prefix of the UUIDs of all devices that runs on this Docker root make.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] when it is not there.
+    /// [`Error::Io`] if the root does not exist.
     pub fn uuid_prefix_of(root: &Path) -> Result<String, Error> {
         let (dev, inode) = numbers(&look(root)?);
         Ok(uuid_prefix(dev, inode))
@@ -64,7 +65,7 @@ impl Names {
         format!("{}pool", self.uuid_prefix)
     }
 
-    /// Whether a UUID is that of a thin device of a run on this root.
+    /// Whether a UUID belongs to a thin device of a run on this root.
     pub fn is_thin_uuid(&self, uuid: &str) -> bool {
         uuid.starts_with(&self.uuid_prefix) && uuid != self.pool_uuid()
     }
@@ -82,7 +83,7 @@ impl Names {
         let prefix = &self.uuid_prefix;
         match what {
             What::Base => format!("{prefix}base"),
-            // A layer may be called `pool`.
+            // A layer may be named `pool`.
             What::Layer(id) => format!("{prefix}layer-{id}"),
         }
     }
@@ -134,7 +135,7 @@ mod tests {
             names: PoolName::new(u64::MAX, u64::MAX),
             uuid_prefix: uuid_prefix(u64::MAX, u64::MAX),
         };
-        // Linux include/uapi/linux/dm-ioctl.h: DM_NAME_LEN 128, DM_UUID_LEN 129, with the final zero.
+        // Linux include/uapi/linux/dm-ioctl.h: DM_NAME_LEN 128, DM_UUID_LEN 129, including the final zero.
         let (name, uuid) = (
             largest.thin(What::Layer(&layer)),
             largest.thin_uuid(What::Layer(&layer)),

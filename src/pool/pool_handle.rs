@@ -1,4 +1,4 @@
-//! What everyone shares who has to do with a pool: what it says of itself, and its table.
+//! The shared handle of a pool: its status and its table.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -11,7 +11,7 @@ use crate::chain::Chain;
 use crate::sys::device_mapper::{Commit, DeviceMapper, Line, State};
 use crate::units::{Bytes, SECTOR_BYTES};
 
-/// What everyone knows of a pool who has to do with it: its thin devices and its watch.
+/// The handle that everything working on a pool shares: its thin devices and its watch.
 #[derive(Debug)]
 pub(super) struct PoolHandle {
     pub(super) dm: DeviceMapper,
@@ -19,22 +19,22 @@ pub(super) struct PoolHandle {
     uuid: String,
     pub(super) rdev: u64,
     pub(super) data_block: Bytes,
-    /// Whether it is the operator's.
+    /// Whether it is the operator's pool.
     is_given: bool,
-    /// Whether the kernel can be told to fail writes that find no room.
+    /// Whether the kernel can fail writes for which there is no space.
     can_error: bool,
-    /// Whether the table got `error_if_no_space`, which it had not.
+    /// Whether this program added `error_if_no_space` to the table.
     changed: Mutex<bool>,
     seen: Mutex<LastStatus>,
 }
 
-/// What a pool said earlier.
+/// The earlier status of a pool.
 #[derive(Debug, Default)]
 struct LastStatus {
-    /// The first problem; others follow from it.
+    /// The first problem; later ones follow from it.
     problem: Option<Problem>,
-    /// Whether metadata blocks were about to run out. A pool that runs out of them may fail altogether, and then tells
-    /// nothing any more (seen with Linux 7.2).
+    /// Whether metadata blocks were about to run out. A pool that runs out of them may fail completely, and then
+    /// reports nothing any more (seen with Linux 7.2).
     metadata_was_short: bool,
 }
 
@@ -58,12 +58,12 @@ impl PoolHandle {
         })
     }
 
-    /// What the pool says of itself, without making it write anything.
+    /// The pool's status, without making the pool write anything.
     pub(super) fn status(&self) -> Result<Status, Error> {
         target::read_status(&self.dm, &self.name, Commit::No)
     }
 
-    /// What keeps the pool from being written to: the first that was ever seen.
+    /// The first problem ever seen that keeps the pool from being written to.
     pub(super) fn problem(&self) -> Result<Option<Problem>, Error> {
         let status = self.status()?;
         let mut seen = lock(&self.seen);
@@ -78,18 +78,18 @@ impl PoolHandle {
         Ok(seen.problem)
     }
 
-    /// Makes all that was made so far durable.
+    /// Makes everything that was made so far durable.
     ///
     /// # Errors
     ///
-    /// What is wrong with the pool.
+    /// The problem of the pool.
     pub(super) fn commit(&self) -> Result<(), Error> {
         target::read_committed_status(&self.dm, &self.name)?;
         let problem = self.problem()?;
         problem.map_or(Ok(()), |problem| Err(Error::problem(&self.name, problem)))
     }
 
-    /// Makes writes fail that the pool has no room for, those that wait already among them.
+    /// Makes writes fail for which the pool has no space, including those that are already waiting.
     pub(super) fn stop_queueing(&self) -> Result<(), Error> {
         if !self.can_error {
             return Ok(());
@@ -98,16 +98,16 @@ impl PoolHandle {
         if table.errors_if_no_space() {
             return Ok(());
         }
-        // Also if the call fails: it may have got half-way.
+        // Set even if the call fails, because it may have been partly done.
         *lock(&self.changed) = true;
         let table = table.with_error_if_no_space();
         Ok(self.dm.reload(&self.name, &line(sectors, &table))?)
     }
 
-    /// The size in sectors and the table, as they are once nobody is changing them. LVM may extend the pool at any moment,
-    /// and a pool does not resume with a size below the one it had: LVM is held off.
+    /// The size in sectors and the table, once nothing else is changing them. LVM may extend the pool at any time, and
+    /// a pool cannot resume with a smaller size than it had, so LVM is kept out.
     fn table_in_use(&self) -> Result<(Option<LvmLock>, u64, PoolTable), Error> {
-        // Before LVM is held off: it may be the one to end that.
+        // This comes before LVM is kept out, because LVM may be the one that ends the change.
         state_once_left_alone(&self.dm, &self.name)?;
         let held_off = lvm::hold_off(&self.name, &self.uuid);
         expect_left_alone(self.dm.state(&self.name)?.as_ref())?;
@@ -115,14 +115,14 @@ impl PoolHandle {
         Ok((held_off, sectors, table))
     }
 
-    /// Gives the table back what [`stop_queueing`](Self::stop_queueing) took.
+    /// Undoes the change that [`stop_queueing`](Self::stop_queueing) made to the table.
     pub(super) fn restore_table(&self) -> Option<BusyDevice> {
         if !*lock(&self.changed) {
             return None;
         }
         let name = &self.name;
         let (error, command) = match self.table_in_use() {
-            // LVM may have done it already.
+            // LVM may already have done this.
             Ok((_, _, table)) if !table.errors_if_no_space() => return None,
             Ok((_held_off, sectors, table)) => {
                 let line = line(sectors, &table.without_error_if_no_space());
@@ -137,7 +137,7 @@ impl PoolHandle {
             }
             Err(error) => (error, format!("dmsetup table {name}")),
         };
-        // LVM knows the table, also when it has extended the pool since.
+        // LVM knows the table, even if it has extended the pool since.
         let lvms = lvm::volume(name, &self.uuid);
         let lvms = lvms.map(|volume| format!("lvchange --refresh {volume}"));
         Some(BusyDevice {
@@ -149,7 +149,7 @@ impl PoolHandle {
         })
     }
 
-    /// Makes a device on the pool.
+    /// Creates a device on the pool.
     pub(super) fn create_on(
         &self,
         (name, uuid): (&str, &str),
@@ -168,7 +168,8 @@ fn line(sectors: u64, table: &PoolTable) -> Line {
     Line::only(sectors, THIN_POOL, table.to_string())
 }
 
-/// A thread that panicked while it held the lock left nothing half-done: the values are set as a whole.
+/// Locks a mutex. A thread that panicked while it held the lock left nothing half-done, because each value is set as a
+/// whole.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

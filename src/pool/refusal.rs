@@ -1,4 +1,4 @@
-//! Why a device or pool does not suit. Each message follows a path and a colon.
+//! Why a device or pool is not suitable. Each message follows a path and a colon.
 
 use std::path::{Path, PathBuf};
 
@@ -6,25 +6,26 @@ use crate::shell::word;
 use crate::thin;
 use crate::units::Bytes;
 
-/// Why a device or pool does not suit.
+/// Why a device or pool is not suitable.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
     /// There is nothing at the path.
     #[error("does not exist; make it, or activate it (LVM: vgchange -ay), first")]
     Missing,
-    /// No device of device-mapper.
+    /// It is not a device-mapper device.
     #[error(
         "is no device-mapper device, so no thin pool: make one first, and name it as /dev/mapper/NAME"
     )]
     NotDeviceMapper,
-    /// A device-mapper device, but no pool.
+    /// It is a device-mapper device, but not a pool.
     #[error("is no thin pool, but a device with the target {target}")]
     NotAPool {
         /// The target's type.
         target: String,
     },
-    /// LVM's stand-in for a pool that has LVM's own thin volumes, or had: LVM counts their transactions from then on.
+    /// It is LVM's stand-in for a pool that has or had LVM's own thin volumes: from then on, LVM counts their
+    /// transactions.
     #[error(
         "is LVM's stand-in for a pool that has or had LVM thin volumes ({pool}), which cannot be shared with Docker; \
          make a pool that never had one (lvcreate --type thin-pool)"
@@ -33,19 +34,19 @@ pub enum Refusal {
         /// The pool itself.
         pool: String,
     },
-    /// A pool that has LVM's own thin volumes, or had.
+    /// The pool has or had LVM's own thin volumes.
     #[error(
         "is the hidden half of an LVM pool that has or had LVM thin volumes, which cannot be shared with Docker; \
          make a pool that never had one (lvcreate --type thin-pool)"
     )]
     LvmHidden,
-    /// The device holds I/O back.
+    /// The device is suspended and holds back I/O.
     #[error("is suspended; see what suspended it, or resume it (dmsetup resume {name})")]
     Suspended {
         /// The pool's name.
         name: String,
     },
-    /// Something is about to give the device another table.
+    /// Another table is loaded for the device but not yet in use.
     #[error(
         "has another table loaded that is not in use; see what loaded it, or drop it (dmsetup clear {name})"
     )]
@@ -59,18 +60,18 @@ pub enum Refusal {
     /// It cannot be written to.
     #[error("is read-only; make it writable")]
     ReadOnly,
-    /// The pool is in a state that a repair has to end.
+    /// The pool is in a state that only a repair ends.
     #[error(
         "cannot be written to: {problem}; take it down, run thin_check (and thin_repair if need be) on its metadata"
     )]
     Broken {
-        /// What it says of itself.
+        /// The problem that its status shows.
         problem: super::status::Problem,
     },
     /// The pool has no free data block.
     #[error("has no free data block; extend it")]
     Full,
-    /// The pool holds something.
+    /// The pool is not empty.
     #[error(
         "holds data already, {blocks} blocks of it; only an empty pool will do, and Docker refuses any other too"
     )]
@@ -78,20 +79,20 @@ pub enum Refusal {
         /// Data blocks in use.
         blocks: u64,
     },
-    /// The pool holds thin devices that nothing was written to.
+    /// The pool has thin devices to which nothing was written.
     #[error(
         "holds thin devices already ({count}, from number {first} on); only an empty pool will do: delete them \
          (dmsetup message {pool} 0 'delete {first}')"
     )]
     HoldsDevices {
-        /// How many.
+        /// Their number.
         count: usize,
-        /// The lowest number.
+        /// The lowest id.
         first: thin::ThinId,
         /// The pool's name.
         pool: String,
     },
-    /// Someone reads the pool's metadata.
+    /// Something holds a metadata snapshot of the pool.
     #[error(
         "has a metadata snapshot that something holds; wait for it, or release it \
          (dmsetup message {pool} 0 release_metadata_snap)"
@@ -110,40 +111,40 @@ pub enum Refusal {
         /// The metadata device.
         metadata: PathBuf,
     },
-    /// The pool's metadata does not read.
+    /// The pool's metadata cannot be read.
     #[error("has metadata that cannot be understood ({0}); take it down and run thin_check on it")]
     Metadata(thin::Error),
-    /// The blocks are too large.
+    /// The pool's data blocks are too large.
     #[error(
         "has data blocks of {block}; every block that a layer changes would take that much, so at most {most} will do"
     )]
     BlockSize {
-        /// What it has.
+        /// Its block size.
         block: Bytes,
-        /// What would do.
+        /// The largest suitable block size.
         most: Bytes,
     },
-    /// Something else uses it.
+    /// Something else uses the device or file.
     #[error("is in use: {by}")]
     InUse {
-        /// What uses it, as far as it can be seen.
+        /// The users, as far as they are visible.
         by: String,
     },
-    /// Neither a block device nor a file.
+    /// It is neither a block device nor a file.
     #[error("is neither a block device nor a regular file")]
     Kind,
-    /// One device for both.
+    /// The same device is named for data and for metadata.
     #[error("is named for data and for metadata; the pool needs two devices")]
     SameDevice,
-    /// Not enough room for any pool.
+    /// It has not enough space for any pool.
     #[error("has only {size}; at least {least} are needed")]
     TooSmall {
-        /// What it has.
+        /// Its size.
         size: Bytes,
-        /// What is needed.
+        /// The size that is needed.
         least: Bytes,
     },
-    /// The metadata of another pool.
+    /// It has the metadata of another pool.
     #[error(
         "begins with the metadata of a thin pool; if that pool is not needed any more, wipe it with \
          `dd if=/dev/zero of={path} bs=4096 count=1 conv=notrunc,fsync`"
@@ -152,7 +153,7 @@ pub enum Refusal {
         /// The device.
         path: String,
     },
-    /// Something unknown.
+    /// It has unknown content.
     #[error(
         "does not begin with zeros, so something may be on it; if it is not needed, wipe it with \
          `dd if=/dev/zero of={path} bs=4096 count=1 conv=notrunc,fsync`"
@@ -161,10 +162,10 @@ pub enum Refusal {
         /// The device.
         path: String,
     },
-    /// Something known.
+    /// It has known content.
     #[error("holds {what}; if it is not needed, wipe it with `wipefs -a {path}`")]
     Signature {
-        /// What `blkid` calls it.
+        /// The name that `blkid` gives it.
         what: String,
         /// The device.
         path: String,
@@ -172,7 +173,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// What keeps one from reading the metadata on a device.
+    /// The refusal for an error that occurred while the metadata on a device was read.
     pub(crate) fn of_metadata(error: thin::Error, metadata: &Path) -> Self {
         match error {
             thin::Error::NeedsCheck => Self::NeedsCheck {

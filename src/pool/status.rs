@@ -1,7 +1,7 @@
-//! What a thin pool says of itself: its status and its table.
+//! The status and the table of a thin pool, as the kernel reports them.
 //!
 //! Source: linux v6.6 `Documentation/admin-guide/device-mapper/thin-provisioning.rst` and `drivers/md/dm-thin.c`,
-//! `pool_status`. Older kernels print fewer fields: the needs-check mark since 4.4, what happens when the pool is full
+//! `pool_status`. Older kernels print fewer fields: the needs-check mark exists since 4.4, the behavior of a full pool
 //! since 3.13, `out_of_data_space` since 3.14.
 
 use std::fmt;
@@ -9,13 +9,13 @@ use std::fmt;
 /// The target's type.
 pub(super) const THIN_POOL: &str = "thin-pool";
 
-/// The feature that lets writes fail at once when a pool is full. Older versions of the target only know to queue them.
+/// The feature that makes writes fail at once when a pool is full. Older versions of the target can only queue them.
 pub(super) const ERROR_IF_NO_SPACE: &str = "error_if_no_space";
 
 /// The first version of the `thin-pool` target that has [`ERROR_IF_NO_SPACE`]. Source: linux v3.14 `drivers/md/dm-thin.c`.
 pub(super) const ERROR_IF_NO_SPACE_SINCE: (u32, u32, u32) = (1, 10, 0);
 
-/// Metadata blocks that a busy pool may take between two looks at it.
+/// The number of metadata blocks that a busy pool may use between two checks.
 const METADATA_MARGIN: u64 = 64;
 
 /// What keeps a pool from being written to.
@@ -27,11 +27,11 @@ pub enum Problem {
     MetadataFull,
     /// It turned read-only.
     ReadOnly,
-    /// It was set up read-only, or what it lies on was.
+    /// The pool, or a device below it, was set up read-only.
     WriteProtected,
     /// A metadata operation failed; the pool wants `thin_check` or `thin_repair`.
     NeedsCheck,
-    /// It gave up.
+    /// It failed completely.
     Failed,
 }
 
@@ -48,43 +48,43 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Blocks in use, and blocks there are.
+/// The number of used blocks and of all blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Usage {
-    /// In use.
+    /// Used blocks.
     pub used: u64,
-    /// In all.
+    /// All blocks.
     pub total: u64,
 }
 
 impl Usage {
-    /// Those that are free.
+    /// Free blocks.
     pub fn free(self) -> u64 {
         self.total.saturating_sub(self.used)
     }
 }
 
-/// How a pool takes writes.
+/// How a pool handles writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// It does.
+    /// It accepts them.
     Write,
-    /// Only to blocks that are there.
+    /// It accepts them only for blocks that are already allocated.
     OutOfDataSpace,
-    /// It does not.
+    /// It refuses them.
     ReadOnly,
 }
 
 /// A pool's status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// The pool gave up, and tells nothing but that.
+    /// The pool failed completely and reports nothing else.
     Failed,
-    /// It works, more or less.
+    /// The pool works, at least in part.
     Live(Live),
 }
 
-/// What a pool tells that did not give up.
+/// The status of a pool that has not failed completely.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Live {
     /// User space's transaction id.
@@ -93,26 +93,26 @@ pub struct Live {
     pub metadata: Usage,
     /// Data blocks.
     pub data: Usage,
-    /// The block of a metadata snapshot that someone holds.
+    /// The block of a metadata snapshot that something holds.
     pub held_root: Option<u64>,
-    /// How it takes writes.
+    /// How it handles writes.
     pub mode: Mode,
-    /// Whether writes wait for space when there is none. What kernels that do not tell do.
+    /// Whether writes wait for space when there is none. Kernels that do not report this make them wait.
     pub queues: bool,
     /// Whether a metadata operation failed earlier.
     pub needs_check: bool,
 }
 
 impl Live {
-    /// Whether metadata blocks are about to run out. The kernel has no word for it, and takes the transaction back that
-    /// found none, so that some are free again when one looks.
+    /// Whether metadata blocks are about to run out. The kernel does not report this, and reverts the transaction that
+    /// found none, so that some are free again at the next check.
     pub fn metadata_is_short(&self) -> bool {
         self.metadata.free() <= (self.metadata.total / 32).max(METADATA_MARGIN)
     }
 }
 
 impl Status {
-    /// Reads the status that the `thin-pool` target prints; `None` if this is none.
+    /// Parses the status that the `thin-pool` target prints; `None` if the text is not such a status.
     pub fn parse(text: &str) -> Option<Self> {
         let mut fields = text.split_ascii_whitespace();
         let first = fields.next()?;
@@ -137,14 +137,14 @@ impl Status {
                 "out_of_data_space" => live.mode = Mode::OutOfDataSpace,
                 ERROR_IF_NO_SPACE => live.queues = false,
                 "needs_check" => live.needs_check = true,
-                // `rw`, the discard modes, `-`, the low water mark, and what later kernels add.
+                // `rw`, the discard modes, `-`, the low water mark, and fields that later kernels add.
                 _ => {}
             }
         }
         Some(Self::Live(live))
     }
 
-    /// What keeps the pool from being written to, if something does.
+    /// What keeps the pool from being written to, if anything.
     pub fn problem(&self) -> Option<Problem> {
         let Self::Live(live) = self else {
             return Some(Problem::Failed);
@@ -172,18 +172,18 @@ fn parse_usage(text: &str) -> Option<Usage> {
 pub struct PoolTable {
     /// The metadata device, `major:minor` or a path.
     pub metadata: String,
-    /// The data device, likewise.
+    /// The data device, in the same form.
     pub data: String,
     /// Sectors in a data block.
     pub block_sectors: u64,
-    /// Free data blocks below which the kernel tells.
+    /// The number of free data blocks below which the kernel sends an event.
     pub low_water: u64,
-    /// The features asked for.
+    /// The requested features.
     pub features: Vec<String>,
 }
 
 impl PoolTable {
-    /// Reads the parameters; `None` if these are none of a pool.
+    /// Parses the parameters; `None` if they are not those of a pool.
     pub fn parse(text: &str) -> Option<Self> {
         let mut fields = text.split_ascii_whitespace().map(str::to_owned);
         let mut table = Self {
@@ -203,14 +203,14 @@ impl PoolTable {
         Some(table)
     }
 
-    /// Whether it says that writes fail at once when the pool is full.
+    /// Whether the table makes writes fail at once when the pool is full.
     pub fn errors_if_no_space(&self) -> bool {
         self.features
             .iter()
             .any(|feature| feature == ERROR_IF_NO_SPACE)
     }
 
-    /// The same pool, but writes fail at once when it is full.
+    /// The same table, but writes fail at once when the pool is full.
     #[must_use]
     pub fn with_error_if_no_space(&self) -> Self {
         let mut table = self.clone();
@@ -220,7 +220,7 @@ impl PoolTable {
         table
     }
 
-    /// The same pool, but writes wait for space when it is full.
+    /// The same table, but writes wait for space when the pool is full.
     #[must_use]
     pub fn without_error_if_no_space(&self) -> Self {
         let mut table = self.clone();
@@ -231,7 +231,7 @@ impl PoolTable {
     }
 }
 
-/// The parameters as the kernel takes them.
+/// The parameters in the kernel's format.
 impl fmt::Display for PoolTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {

@@ -1,7 +1,7 @@
-//! Outlasting the moments in which a pool is suspended.
+//! Waits while a pool is suspended.
 //!
-//! While LVM extends a pool it suspends it, mostly for some tenths of a second, now and then for as long as its own writes
-//! take on a busy disk. That is no reason to give up a run: what cannot be done meanwhile is done afterwards.
+//! While LVM extends a pool, it suspends it, usually for some tenths of a second, sometimes for as long as its own
+//! writes take on a busy disk. That is no reason to abort a run: what cannot be done meanwhile is done afterwards.
 
 use std::path::Path;
 use std::thread::sleep;
@@ -13,15 +13,16 @@ use super::device_error::Error;
 use super::refusal::Refusal;
 use crate::sys::device_mapper::{self, DeviceMapper, State};
 
-/// How long the end of a suspension is waited for.
+/// How long to wait for the end of a suspension.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How long what the kernel refuses with `EINVAL` is tried while the pool is not seen to be suspended. While the pool's thin
-/// devices are being suspended before it, each of which waits for its writes, there is nothing to be seen.
+/// How long to retry what the kernel refuses with `EINVAL` while the pool does not appear suspended. Before the pool,
+/// its thin devices are suspended, each of which waits for its writes, and this is not visible.
 const PATIENCE_UNSEEN: Duration = Duration::from_secs(10);
-/// Pause between two looks or attempts.
+/// The pause between two checks or attempts.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A pool's state once it is not suspended, or as it is when it has been for half a minute; `None` if there is no such pool.
+/// The state of a pool once it is not suspended, or its current state after half a minute; `None` if there is no such
+/// pool.
 ///
 /// # Errors
 ///
@@ -33,8 +34,8 @@ pub(super) fn state_once_resumed(
     state_once_not(dm, pool, |state| state.suspended)
 }
 
-/// The same, once nobody is about to give the pool another table either: LVM loads it, suspends the pool, and resumes it.
-/// Whoever loads one in between spoils that.
+/// Like [`state_once_resumed`], but also waits until nothing is about to give the pool another table: LVM loads a
+/// table, suspends the pool, and resumes it. Loading another one in between breaks that.
 ///
 /// # Errors
 ///
@@ -70,7 +71,7 @@ fn state_once_not(
     }
 }
 
-/// Sees to it that nobody is changing the pool.
+/// Checks that nothing is changing the pool.
 ///
 /// # Errors
 ///
@@ -88,14 +89,14 @@ fn refused(state: &State, why: impl Fn(String) -> Refusal) -> Error {
     Error::refused(&path, why(state.name.clone()))
 }
 
-/// Does what the kernel refuses with `EINVAL` while a pool is suspended, such as to activate a thin device: again, until it
-/// goes through. For pools of others: nobody suspends one of ours. Source: linux v6.6 `drivers/md/dm-thin.c`, `thin_ctr`,
-/// `pool_presuspend`.
+/// Retries what the kernel refuses with `EINVAL` while a pool is suspended, such as activating a thin device, until it
+/// succeeds. For pools of others, because nobody suspends one of ours. Source: linux v6.6 `drivers/md/dm-thin.c`,
+/// `thin_ctr`, `pool_presuspend`.
 ///
 /// # Errors
 ///
-/// [`Refusal::Suspended`] when the pool stays suspended; else what `attempt` says, when it is something else or comes
-/// again and again while the pool is not suspended.
+/// [`Refusal::Suspended`] if the pool stays suspended; otherwise the error of `attempt`, if it is another one or keeps
+/// occurring while the pool is not suspended.
 pub(crate) fn outlast_suspension<T>(
     dm: &DeviceMapper,
     pool: &str,

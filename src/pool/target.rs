@@ -1,4 +1,5 @@
-//! Where the pool is to be, and whether that suits. Nothing here changes anything, except that a module may be loaded.
+//! The place for the pool, and whether it is suitable. Nothing here changes anything, except that a module may be
+//! loaded.
 
 use std::fs::File;
 use std::io;
@@ -21,33 +22,33 @@ use crate::sys::device_mapper::{Commit, DeviceMapper, Line, State};
 use crate::thin::{self, ReadBlocks, ThinId};
 use crate::units::{Bytes, MetaBlocks, SECTOR_BYTES};
 
-/// Largest data block that makes sense for layers: each block that a layer changes costs this much.
+/// The largest data block that makes sense for layers: each block that a layer changes costs this much.
 const MOST_DATA_BLOCK: Bytes = Bytes::mib(16);
 
-/// Where device-mapper's names are, if udev is there.
+/// The directory of device-mapper's names, if udev is running.
 const MAPPER: &str = "/dev/mapper";
 
-/// Looks at a pool until nothing has it open; udev does for a moment.
+/// How often to check whether a pool is still open; udev opens it briefly.
 const OPEN_ATTEMPTS: u32 = 10;
-/// Pause between two of them.
+/// The pause between two of these checks.
 const OPEN_PAUSE: Duration = Duration::from_millis(100);
 
-/// Where the pool is to be.
+/// The place for the pool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Target {
-    /// In two sparse files that are made for it, as Docker does by default.
+    /// In two new sparse files, Docker's default.
     LoopFiles,
     /// On two block devices or files: Docker's `dm.datadev` and `dm.metadatadev`.
     Devices {
-        /// For data.
+        /// The data device.
         #[serde(with = "crate::path_form")]
         data: PathBuf,
-        /// For metadata.
+        /// The metadata device.
         #[serde(with = "crate::path_form")]
         metadata: PathBuf,
     },
-    /// In a pool that is active: Docker's `dm.thinpooldev`.
+    /// In an active pool: Docker's `dm.thinpooldev`.
     ThinPool {
         /// `/dev/mapper/NAME`, or any path of its block device.
         #[serde(with = "crate::path_form")]
@@ -56,12 +57,12 @@ pub enum Target {
 }
 
 impl Target {
-    /// Finds out whether the target suits: it is what it has to be, nothing else uses it, and it holds nothing.
+    /// Checks whether the target is suitable: it is of the right kind, nothing else uses it, and it is empty.
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] with what does not suit, [`Error::Missing`] with what the kernel lacks, and whatever keeps one
-    /// from finding out.
+    /// [`Error::Refused`] with the reason if it is not suitable, [`Error::Missing`] with what the kernel lacks, or an
+    /// error that kept this from being checked.
     pub fn check(&self) -> Result<Facts, Error> {
         let dm = device_mapper_with_pools()?;
         match self {
@@ -85,14 +86,14 @@ impl Target {
 }
 
 impl Target {
-    /// Finds out whether an earlier run that began on this target can be gone on with, as far as the kernel and the names are
-    /// concerned; whether the target holds what that run left shows when the run begins. Nothing is said of space.
+    /// Checks whether an earlier run that began on this target can be continued, as far as the kernel and the names are
+    /// concerned. Whether the target holds what that run left is checked when the run begins. Space is not checked.
     ///
     /// `transaction_before` is the pool's transaction id before that run.
     ///
     /// # Errors
     ///
-    /// As [`check`](Self::check).
+    /// Same as [`check`](Self::check).
     pub fn check_left(&self, transaction_before: u64) -> Result<Facts, Error> {
         let dm = device_mapper_with_pools()?;
         let mut facts = Facts {
@@ -117,18 +118,18 @@ impl Target {
     }
 }
 
-/// A pool that is there.
+/// An existing pool.
 #[derive(Clone, Debug)]
 pub(crate) struct FoundPool {
     pub(crate) name: String,
     pub(crate) uuid: String,
     pub(super) rdev: u64,
     pub(super) table: PoolTable,
-    /// Whether it was set up so that nothing can be written to it.
+    /// Whether it was set up read-only.
     pub(super) read_only: bool,
 }
 
-/// Device-mapper, with the target for pools: its module is loaded if need be.
+/// Opens device-mapper with the target for pools, and loads its module if necessary.
 pub(crate) fn device_mapper_with_pools() -> Result<DeviceMapper, Error> {
     use crate::sys::device_mapper::Error as DmError;
     let opened = match DeviceMapper::open() {
@@ -146,7 +147,7 @@ pub(crate) fn device_mapper_with_pools() -> Result<DeviceMapper, Error> {
         },
         other => other.into(),
     })?;
-    // The kernel names only the targets whose modules are loaded.
+    // The kernel lists only the targets whose modules are loaded.
     if dm.target_version(THIN_POOL)?.is_none() {
         modprobe("dm-thin-pool");
     }
@@ -160,7 +161,7 @@ pub(crate) fn device_mapper_with_pools() -> Result<DeviceMapper, Error> {
     }
 }
 
-/// Files take loop devices.
+/// Checks for loop devices if one of the two is a file.
 fn expect_loops_for(data: &Path, metadata: &Path) -> Result<(), Error> {
     let is_file = |path| matches!(block::kind(path), Ok(Kind::File { .. }));
     if is_file(data) || is_file(metadata) {
@@ -169,7 +170,7 @@ fn expect_loops_for(data: &Path, metadata: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Loop devices: their module is loaded if need be.
+/// Checks for loop devices, and loads their module if necessary.
 pub(crate) fn expect_loops() -> Result<(), Error> {
     const CONTROL: &str = "/dev/loop-control";
     let open = || File::open(CONTROL);
@@ -184,7 +185,7 @@ pub(crate) fn expect_loops() -> Result<(), Error> {
     })
 }
 
-/// Whether it worked shows in what is there afterwards.
+/// Loads a module. Its success shows in what exists afterwards.
 fn modprobe(module: &str) {
     let programs = ["modprobe", "/sbin/modprobe", "/usr/sbin/modprobe"];
     let ran = programs
@@ -193,7 +194,7 @@ fn modprobe(module: &str) {
     log::debug!("modprobe {module}: {:?}", ran.map(|output| output.status));
 }
 
-/// What a pool says of itself.
+/// Reads the status of a pool.
 pub(super) fn read_status(dm: &DeviceMapper, pool: &str, commit: Commit) -> Result<Status, Error> {
     let lines = dm.status(pool, commit)?;
     let text = lines.first().map(ToString::to_string).unwrap_or_default();
@@ -204,16 +205,16 @@ pub(super) fn read_status(dm: &DeviceMapper, pool: &str, commit: Commit) -> Resu
     })
 }
 
-/// The same, after all that was done to the pool has been made durable.
+/// Like [`read_status`], after everything done to the pool has been made durable.
 pub(super) fn read_committed_status(dm: &DeviceMapper, pool: &str) -> Result<Status, Error> {
     let status = read_status(dm, pool, Commit::Yes)?;
-    // A pool that is being suspended does not commit when asked, but as the last step of that. Source: linux v6.6
-    // `drivers/md/dm-thin.c`, `pool_status` and `pool_postsuspend`.
+    // A pool that is being suspended does not commit when asked, but as the last step of the suspension. Source: linux
+    // v6.6 `drivers/md/dm-thin.c`, `pool_status` and `pool_postsuspend`.
     state_once_resumed(dm, pool)?;
     Ok(status)
 }
 
-/// Length in sectors and table of a device that is known to be a pool.
+/// The length in sectors and the table of a device that is known to be a pool.
 pub(super) fn read_table(dm: &DeviceMapper, pool: &str) -> Result<(u64, PoolTable), Error> {
     let lines = dm.table(pool)?;
     let line = lines.first().ok_or_else(|| Error::Unreadable {
@@ -223,7 +224,7 @@ pub(super) fn read_table(dm: &DeviceMapper, pool: &str) -> Result<(u64, PoolTabl
     Ok((line.sectors, parse_table(pool, line)?))
 }
 
-/// Finds a pool that is active and can be written to.
+/// Finds an active pool that can be written to.
 pub(crate) fn find(dm: &DeviceMapper, path: &Path) -> Result<FoundPool, Error> {
     let pool = find_to_read(dm, path)?;
     if pool.read_only {
@@ -232,12 +233,12 @@ pub(crate) fn find(dm: &DeviceMapper, path: &Path) -> Result<FoundPool, Error> {
     Ok(pool)
 }
 
-/// Finds a pool that is active.
+/// Finds an active pool.
 pub(crate) fn find_to_read(dm: &DeviceMapper, path: &Path) -> Result<FoundPool, Error> {
     let refused = |why| Error::refused(path, why);
     let name = pool_name(path)?;
     let hidden = format!("{name}-tpool");
-    // LVM's stand-in is read-only, or not even there.
+    // LVM's stand-in is read-only, or does not even exist.
     if dm.state(&hidden)?.is_some() {
         return Err(refused(Refusal::LvmWrapper { pool: hidden }));
     }
@@ -267,7 +268,7 @@ pub(crate) fn find_to_read(dm: &DeviceMapper, path: &Path) -> Result<FoundPool, 
     })
 }
 
-/// Reads the table line of a pool.
+/// Parses the table line of a pool.
 fn parse_table(pool: &str, line: &Line) -> Result<PoolTable, Error> {
     PoolTable::parse(&line.params).ok_or_else(|| Error::Unreadable {
         pool: pool.to_owned(),
@@ -281,7 +282,7 @@ pub(crate) fn pool_name(path: &Path) -> Result<String, Error> {
             .ok_or_else(|| Error::refused(path, Refusal::NotDeviceMapper)),
         Ok(_) => Err(Error::refused(path, Refusal::NotDeviceMapper)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            // Without udev there are no names there; Docker itself does not look there either.
+            // Without udev, there are no names there; Docker itself does not look there either.
             let name = path.strip_prefix(MAPPER).ok().and_then(Path::to_str);
             let name = name.filter(|name| !name.is_empty() && !name.contains('/'));
             let name = name.ok_or_else(|| Error::refused(path, Refusal::Missing))?;
@@ -353,7 +354,7 @@ fn expect_works(status: Status) -> Result<Live, Refusal> {
     }
 }
 
-/// Sees to it that nobody has the pool or a thin device of it open.
+/// Checks that nothing has the pool or one of its thin devices open.
 pub(super) fn expect_unused(dm: &DeviceMapper, path: &Path, name: &str) -> Result<(), Error> {
     for attempt in 1.. {
         let state = dm.state(name)?;
@@ -370,7 +371,7 @@ pub(super) fn expect_unused(dm: &DeviceMapper, path: &Path, name: &str) -> Resul
     Ok(())
 }
 
-/// A metadata device, read past the page cache: the kernel's own writes to it go past it too.
+/// A metadata device that is read without the page cache, because the kernel's own writes to it bypass that too.
 struct Metadata(PathBuf);
 
 impl ReadBlocks for Metadata {
@@ -380,10 +381,10 @@ impl ReadBlocks for Metadata {
     }
 }
 
-/// The pool's thin devices, also those that nothing was written to.
+/// The pool's thin devices, including those to which nothing was written.
 ///
-/// The kernel does not tell. Every message that changes the devices is committed before it returns, and nobody has the
-/// pool open, so what is on the disk is what the pool holds. LVM may extend it at any time.
+/// The kernel does not report them. It commits every message that changes the devices before the message returns, and
+/// nothing has the pool open, so what is on the disk is what the pool holds. LVM may extend it at any time.
 fn devices_made(path: &Path, metadata: &Path) -> Result<Vec<(ThinId, u64)>, Error> {
     let source = Metadata(metadata.to_owned());
     let superblock = || {
@@ -402,20 +403,20 @@ fn unread(path: &Path, metadata: &Path) -> impl FnOnce(thin::Error) -> Error {
     }
 }
 
-/// What a pool that nothing uses has in it.
+/// The contents of a pool that nothing uses.
 #[derive(Clone, Debug)]
 pub(crate) struct Contents {
     /// Its UUID, if it has one.
     pub(crate) uuid: Option<String>,
     pub(crate) transaction_id: u64,
-    /// Of its thin devices, ascending.
+    /// The ids of its thin devices, ascending.
     pub(crate) ids: Vec<ThinId>,
     /// The pool's transaction id when each of them was made, in the same order.
     /// Source: linux v6.6 `drivers/md/dm-thin-metadata.c`, `__open_device`.
     pub(crate) made_in: Vec<u64>,
 }
 
-/// Looks into an active pool.
+/// Reads the contents of an active pool.
 pub(crate) fn contents(path: &Path) -> Result<Contents, Error> {
     let dm = device_mapper_with_pools()?;
     let pool = find(&dm, path)?;
@@ -438,7 +439,7 @@ pub(crate) fn contents(path: &Path) -> Result<Contents, Error> {
     })
 }
 
-/// Looks into a pool that is not active, by its metadata device.
+/// Reads the contents of an inactive pool from its metadata device.
 pub(crate) fn contents_on(metadata: &Path) -> Result<Contents, Error> {
     let source = Metadata(metadata.to_owned());
     let (ids, made_in) = devices_made(metadata, metadata)?.into_iter().unzip();

@@ -1,6 +1,7 @@
 //! An active thin device, and the file system mounted from it.
 //!
-//! Both are guards: `close` takes down and tells what went wrong; dropping does the same as far as it can, and logs.
+//! Both are guards: `close` removes them and reports errors; dropping does the same as far as possible, and logs
+//! errors.
 
 use std::fs::{self, File};
 use std::io;
@@ -21,15 +22,16 @@ use crate::devicemapper::driver_files::FileSystem;
 use crate::sys::device_mapper::Line;
 use crate::sys::{block, mounts};
 
-/// Options by kernel: the first text it takes is used. A file system is worthless until its layer is complete and flushed
-/// as a whole, so nothing waits for the disk's cache in between; but an error must not pass unnoticed.
+/// Mount options for different kernels: the first text that the kernel accepts is used. A file system is worthless
+/// until its layer is complete and flushed as a whole, so nothing waits for the disk's cache before that. But an error
+/// must not go unnoticed.
 const EXT4_OPTIONS: &[&str] = &[
     "errors=remount-ro,data_err=abort,barrier=0",
     "errors=remount-ro,barrier=0",
     "",
 ];
 
-/// Snapshots share their UUID, and xfs mounts only one file system of a UUID unless told so.
+/// Snapshots share their UUID, and xfs mounts only one file system with a given UUID unless this option is set.
 const XFS_OPTIONS: &[&str] = &["nouuid"];
 
 /// An active thin device.
@@ -39,7 +41,7 @@ pub struct Thin {
     name: String,
     rdev: u64,
     path: PathBuf,
-    /// Open from the beginning, so that its `fsync` tells of every write that failed since.
+    /// Opened at the start, so that its `fsync` reports every write that failed since.
     block: Option<File>,
     active: bool,
 }
@@ -80,7 +82,7 @@ impl Thin {
     ///
     /// # Errors
     ///
-    /// [`Error::Mount`] when the kernel does not mount it, [`Error::NotMounted`] when something else appears there.
+    /// [`Error::Mount`] if the kernel does not mount it, [`Error::NotMounted`] if something else appears there.
     pub fn mount(&self, at: &Path, kind: FileSystem) -> Result<MountedDevice<'_>, Error> {
         let (kind, options) = match kind {
             FileSystem::Ext4 => ("ext4", EXT4_OPTIONS),
@@ -111,11 +113,11 @@ impl Thin {
         Ok(mounted)
     }
 
-    /// Makes all that was written durable in the pool.
+    /// Makes everything that was written durable in the pool.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] when anything written since the activation did not arrive.
+    /// [`Error::Io`] if anything written since the activation was lost.
     pub fn flush(&self) -> Result<(), Error> {
         let block = self.block.as_ref().expect("open until closed");
         block.sync_all().map_err(Error::io(&self.path, "flush"))
@@ -125,7 +127,7 @@ impl Thin {
     ///
     /// # Errors
     ///
-    /// [`Error::DeviceMapper`] when it is still in use.
+    /// [`Error::DeviceMapper`] if it is still in use.
     pub fn close(mut self) -> Result<(), Error> {
         self.remove()
     }
@@ -142,7 +144,7 @@ impl Drop for Thin {
         if self.active
             && let Err(error) = self.remove()
         {
-            // The pool's end tries again, and tells what to do when that fails too.
+            // The end of the pool tries again, and reports what to do if that fails too.
             log::debug!("{error}: {:?}", std::error::Error::source(&error));
         }
     }
@@ -153,13 +155,13 @@ impl Drop for Thin {
 pub struct MountedDevice<'t> {
     thin: &'t Thin,
     at: PathBuf,
-    /// Open from the beginning, so that `syncfs` tells of every write that failed since.
+    /// Opened at the start, so that `syncfs` reports every write that failed since.
     root: Option<File>,
     active: bool,
 }
 
 impl MountedDevice<'_> {
-    /// The file system's root directory, by a description of its own. It must be closed before the file system is.
+    /// Opens the file system's root directory separately. It must be closed before the file system is.
     ///
     /// # Errors
     ///
@@ -171,9 +173,9 @@ impl MountedDevice<'_> {
         opened.map_err(|errno| Error::io(&self.at, "open")(errno.into()))
     }
 
-    /// Writes everything to the device, and finds out whether the file system survived.
+    /// Writes everything to the device, and checks that the file system did not fail.
     ///
-    /// Linux before 5.8 does not tell here of file data that could not be written: there, every file must be synced by
+    /// Before Linux 5.8, this does not report file data that could not be written: there, every file must be synced by
     /// itself afterwards.
     ///
     /// # Errors
@@ -185,8 +187,8 @@ impl MountedDevice<'_> {
             if fstatvfs(root)?.flags().contains(FsFlags::ST_RDONLY) {
                 return Err(Errno::EROFS);
             }
-            // A file system that gave up does not show it in its flags since Linux 6.12, but refuses every change. This
-            // one changes nothing but the time of a directory above all layers.
+            // Since Linux 6.12, a failed file system does not show this in its flags, but refuses every change. This
+            // change only affects the time of a directory above all layers.
             let meta = nix::sys::stat::fstat(root)?;
             fchmod(root, Mode::from_bits_truncate(meta.st_mode))
         });
@@ -200,7 +202,7 @@ impl MountedDevice<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] when it is still in use after some seconds. It is taken out of the directory tree all the same.
+    /// [`Error::Io`] if it is still in use after some seconds. It is removed from the directory tree anyway.
     pub fn close(mut self) -> Result<(), Error> {
         self.root = None;
         mounts::unmount(&self.at).map_err(Error::io(&self.at, "unmount"))?;

@@ -1,4 +1,4 @@
-//! The thin pool: one made for this run, or the operator's.
+//! The thin pool: one that this run made, or the operator's.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -22,24 +22,25 @@ use crate::sys::device_mapper::{self, DeviceMapper, Line};
 use crate::thin::ThinId;
 use crate::units::Bytes;
 
-/// Free data blocks below which the kernel tells whoever waits for it. Docker's own, so that the tables are equal.
+/// The number of free data blocks below which the kernel sends an event. It is Docker's own value, so that the tables
+/// are equal.
 /// Source: moby v20.10 `pkg/devicemapper/devmapper.go`, `CreatePool`.
 const LOW_WATER: u64 = 32768;
 
-/// Docker's only feature argument: a block's content is not read before it is written. Source: as above.
+/// Docker's only feature argument: a block is not zeroed before it is written. Source: same as above.
 const SKIP_BLOCK_ZEROING: &str = "skip_block_zeroing";
 
 /// What a run did in a pool, for undoing it.
 #[derive(Debug, Default)]
 struct UndoLog {
     ids: Vec<ThinId>,
-    /// The transaction id before the first change, and the one now.
+    /// The transaction id before the first change, and the current one.
     transaction: Option<(u64, u64)>,
-    /// Whether all that is in a pool on devices or files of ours is of this run.
+    /// Whether everything in a pool on this run's devices or files was made by this run.
     all: bool,
 }
 
-/// What a pool of ours stands on.
+/// The devices that this run's own pool is built on.
 #[derive(Debug)]
 struct OwnBacking {
     data: Backing,
@@ -55,27 +56,27 @@ impl OwnBacking {
     }
 }
 
-/// An active pool. All that is not [`close`](Self::close)d is undone: dropping is [`abandon`](Self::abandon).
+/// An active pool. Everything that is not [`close`](Self::close)d is undone: dropping is [`abandon`](Self::abandon).
 ///
 /// Its methods may be called by several threads at once.
 #[derive(Debug)]
 pub struct Pool {
     shared: Arc<PoolHandle>,
     names: Names,
-    /// `None` for the operator's.
+    /// `None` for the operator's pool.
     own: Option<OwnBacking>,
     done: Mutex<UndoLog>,
     over: bool,
 }
 
 impl Pool {
-    /// Makes a new pool on two block devices or files, of which the second begins with zeros. Files are attached to loop
-    /// devices that the kernel detaches by itself when the pool goes.
+    /// Makes a new pool on two block devices or files, the second of which must begin with zeros. Files are attached to
+    /// loop devices, which the kernel detaches together with the pool.
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] when the metadata device does not begin with zeros; [`Error::DeviceMapper`], `Taken` when there
-    /// is a device of the pool's name; [`Error::Missing`], [`Error::Io`]. All is as it was then.
+    /// [`Error::Refused`] if the metadata device does not begin with zeros; [`Error::DeviceMapper`], `Taken` if there
+    /// is already a device with the pool's name; [`Error::Missing`], [`Error::Io`]. Everything is then as it was.
     pub fn create(
         names: Names,
         data: &Path,
@@ -89,12 +90,12 @@ impl Pool {
         Ok(pool)
     }
 
-    /// Brings up the pool that an earlier run made on two block devices or files. It stays as it is until it is
-    /// [taken over](Self::take_over).
+    /// Activates the pool that an earlier run made on two block devices or files. It stays unchanged until it is [taken
+    /// over](Self::take_over).
     ///
     /// # Errors
     ///
-    /// As [`create`](Self::create), and whatever the kernel says to metadata that does not fit.
+    /// Same as [`create`](Self::create), or the kernel's error for metadata that does not fit.
     pub(crate) fn reopen(
         names: Names,
         data: &Path,
@@ -124,7 +125,7 @@ impl Pool {
         let sectors = own.data.size()?.sectors().0;
         let line = Line::only(sectors, THIN_POOL, table.to_string());
         let (name, uuid) = (names.pool(), names.pool_uuid());
-        // The kernel writes the metadata as soon as the table is loaded, and nothing else on the way to an error.
+        // The kernel writes the metadata as soon as the table is loaded; if that fails, it has written nothing else.
         let created = dm.create(&name, &uuid, &line).inspect_err(|error| {
             if is_new && !matches!(error, device_mapper::Error::Taken { .. }) {
                 own.metadata.wait_until_free();
@@ -144,11 +145,11 @@ impl Pool {
         Self::with(dm, found, names, Some(own))
     }
 
-    /// Works in the operator's pool; [`Target::check`](super::target::Target::check) has found that it suits.
+    /// Uses the operator's pool, which [`Target::check`](super::target::Target::check) found suitable.
     ///
     /// # Errors
     ///
-    /// As that check, as far as the pool's name, state and table are concerned.
+    /// Same as for that check, as far as the pool's name, state and table are concerned.
     pub fn adopt(names: Names, path: &Path) -> Result<Self, Error> {
         let dm = target::device_mapper_with_pools()?;
         let found = target::find(&dm, path)?;
@@ -180,7 +181,7 @@ impl Pool {
         self.shared.data_block
     }
 
-    /// What it says of itself, without making it write anything.
+    /// Its status, without making the pool write anything.
     ///
     /// # Errors
     ///
@@ -189,20 +190,20 @@ impl Pool {
         self.shared.status()
     }
 
-    /// Makes an empty thin device. Durable on return, as are the other changes.
+    /// Makes an empty thin device. It is durable on return, as are the other changes.
     ///
     /// # Errors
     ///
-    /// [`Error::IdTaken`], and what is wrong with the pool if it refuses.
+    /// [`Error::IdTaken`], or the problem of the pool if it refuses.
     pub fn create_thin(&self, id: ThinId) -> Result<(), Error> {
         self.make(id, &format!("create_thin {id}"))
     }
 
-    /// Makes a thin device that has the content of `origin`, which must not be active.
+    /// Makes a thin device with the content of `origin`, which must not be active.
     ///
     /// # Errors
     ///
-    /// As [`create_thin`](Self::create_thin).
+    /// Same as [`create_thin`](Self::create_thin).
     pub fn create_snap(&self, id: ThinId, origin: ThinId) -> Result<(), Error> {
         self.make(id, &format!("create_snap {id} {origin}"))
     }
@@ -211,7 +212,7 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// [`Error::DeviceMapper`] with `EINVAL` if it is not `from`; what is wrong with the pool if it refuses.
+    /// [`Error::DeviceMapper`] with `EINVAL` if it is not `from`; the problem of the pool if it refuses.
     pub fn set_transaction_id(&self, from: u64, to: u64) -> Result<(), Error> {
         self.message(&format!("set_transaction_id {from} {to}"))?;
         let mut done = lock(&self.done);
@@ -220,11 +221,11 @@ impl Pool {
         Ok(())
     }
 
-    /// Activates a thin device, `size` bytes long.
+    /// Activates a thin device with a size of `size` bytes.
     ///
     /// # Errors
     ///
-    /// [`Error::DeviceMapper`], [`Error::Io`] when its node does not appear.
+    /// [`Error::DeviceMapper`], or [`Error::Io`] if its node does not appear.
     pub fn activate(&self, id: ThinId, size: Bytes, what: What<'_>) -> Result<Thin, Error> {
         let params = format!("{} {id}", block::number(self.shared.rdev));
         let line = Line::only(size.sectors().0, "thin", params);
@@ -232,7 +233,7 @@ impl Pool {
         Thin::activate(&self.shared, (name, &uuid), &line)
     }
 
-    /// What is wrong with the pool, or with what it stands on: the reason behind an I/O error on one of its devices.
+    /// The problem of the pool, or of what it is built on: the cause of an I/O error on one of its devices.
     pub fn explain(&self) -> Option<Error> {
         let problem = self.shared.problem().unwrap_or_else(|error| {
             log::debug!("{error}: {:?}", std::error::Error::source(&error));
@@ -247,22 +248,22 @@ impl Pool {
         problem.map(|problem| Error::problem(&self.shared.name, problem))
     }
 
-    /// Makes all that was made so far durable.
+    /// Makes everything that was made so far durable.
     ///
     /// # Errors
     ///
-    /// What is wrong with the pool.
+    /// The problem of the pool.
     pub fn commit(&self) -> Result<(), Error> {
         self.shared.commit()
     }
 
-    /// Ends the run: all that was made stays. The operator's pool stays active, with the table it had; a pool of ours goes,
-    /// and what it stands on is durable.
+    /// Ends the run and keeps everything that was made. The operator's pool stays active with its original table; this
+    /// run's own pool is removed, and what it is built on is durable.
     ///
     /// # Errors
     ///
-    /// What is wrong with the pool or what it stands on; then everything is undone. [`Error::Stuck`] when something stays that
-    /// should not; then nothing is undone.
+    /// The problem of the pool or of what it is built on; everything is then undone. [`Error::Stuck`] if something is
+    /// left that should be gone; nothing is then undone.
     pub fn close(mut self) -> Result<(), Error> {
         self.commit()?;
         self.over = true;
@@ -281,8 +282,8 @@ impl Pool {
         flushed
     }
 
-    /// Undoes the run: deletes what was made in the operator's pool, or takes a pool of ours down and makes its metadata
-    /// device begin with zeros again.
+    /// Undoes the run: deletes what was made in the operator's pool, or removes this run's own pool and overwrites the
+    /// start of its metadata device with zeros.
     ///
     /// # Returns
     ///
@@ -292,12 +293,12 @@ impl Pool {
         self.undo()
     }
 
-    /// Goes on with what an earlier run made in the pool: sets the transaction id back, and deletes the devices that are not to
-    /// be kept, the last first. Then those that are count as made by this run, and are undone with it.
+    /// Continues with what an earlier run made in the pool: sets the transaction id back, and deletes the devices that
+    /// are not kept, the last one first. From then on the kept ones count as made by this run, and are undone with it.
     ///
     /// # Errors
     ///
-    /// As [`empty`](Self::empty); whatever was done, it can be done again.
+    /// Same as [`empty`](Self::empty); it can be repeated, however far it got.
     pub(crate) fn take_over(
         &self,
         held: &Contents,
@@ -318,12 +319,12 @@ impl Pool {
         Ok(())
     }
 
-    /// Sets the transaction id of an operator's pool back and deletes the devices, the last first: the way back of a run that
-    /// is over. It can be gone again from wherever it stopped.
+    /// Sets the transaction id of an operator's pool back and deletes the devices, the last one first: this undoes a
+    /// run that is over. It can be repeated, wherever it stopped.
     ///
     /// # Errors
     ///
-    /// [`Error::DeviceMapper`] when a device is active, and what is wrong with the pool if it refuses.
+    /// [`Error::DeviceMapper`] if a device is active, or the problem of the pool if it refuses.
     pub(crate) fn empty(mut self, ids: &[ThinId], (from, to): (u64, u64)) -> Result<(), Error> {
         self.over = true;
         if from != to {
@@ -353,7 +354,8 @@ impl Pool {
         }
     }
 
-    /// Sends a message. A pool in trouble refuses them all with the same `EOPNOTSUPP`, so it is asked what it has.
+    /// Sends a message. A pool with a problem refuses every message with the same `EOPNOTSUPP`, so its status is then
+    /// read for the cause.
     fn message(&self, message: &str) -> Result<(), Error> {
         let sent = self.shared.dm.message(&self.shared.name, message);
         sent.map_err(|error| match error.errno() {
@@ -383,7 +385,7 @@ impl Pool {
         stuck
     }
 
-    /// Gives a pool of ours up, and the operator's back.
+    /// Removes this run's own pool, or returns the operator's to its former state.
     fn release(&mut self) -> Vec<BusyDevice> {
         let Some(own) = &mut self.own else {
             return self.shared.restore_table().into_iter().collect();
@@ -396,7 +398,7 @@ impl Pool {
         stuck
     }
 
-    /// Removes the thin devices that a failure left active.
+    /// Removes the thin devices that are still active after a failure.
     fn remove_thins(&self) -> Vec<BusyDevice> {
         let states = self.shared.dm.list().unwrap_or_default();
         let ours = states
@@ -419,7 +421,7 @@ impl Pool {
 
     fn undo_messages(&self) -> Vec<BusyDevice> {
         let done = std::mem::take(&mut *lock(&self.done));
-        // The transaction first, as `empty` does it: a pool that has it is known to have all devices.
+        // First the transaction, as in `empty`: a pool with this transaction id is known to have all devices.
         let transaction = done
             .transaction
             .map(|(before, now)| format!("set_transaction_id {now} {before}"));
@@ -430,7 +432,7 @@ impl Pool {
             .chain(deletions)
             .map(|message| (self.shared.dm.message(pool, &message), message))
             .collect();
-        // The kernel calls a message done before it is committed, and takes it back when that fails.
+        // The kernel reports a message as done before it is committed, and reverts it if the commit fails.
         // Source: linux v6.6 drivers/md/dm-thin.c, `pool_message`.
         let now = self.shared.status().map(|status| status.problem());
         let lasts = matches!(now, Ok(None | Some(Problem::DataFull)));

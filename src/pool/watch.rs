@@ -1,7 +1,7 @@
-//! Notices that a pool got full or failed.
+//! Detects that a pool is full or has failed.
 //!
-//! Where a pool queues writes it has no room for, whoever wrote hangs, and so does unmounting. So that the run can end,
-//! the operator's pool is told to fail them; [`Pool`] puts its own table back when it is closed.
+//! If a pool queues writes for which it has no space, the writer hangs, and so does unmounting. So that the run can
+//! end, the operator's pool is set to fail them; [`Pool`] restores its table when it is closed.
 
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
@@ -14,10 +14,10 @@ use super::pool_handle::PoolHandle;
 use super::status::Problem;
 use super::thin_pool::Pool;
 
-/// Time between two looks; each is one call that reads nothing from disk.
+/// The time between two checks; each is one call that reads nothing from the disk.
 const INTERVAL: Duration = Duration::from_millis(300);
 
-/// A thread that looks at a pool. It ends when this is dropped, which must be before the pool is closed.
+/// A thread that watches a pool. It ends when this value is dropped, which must happen before the pool is closed.
 #[derive(Debug)]
 pub struct Watch {
     stop: Option<Sender<()>>,
@@ -25,11 +25,11 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Begins to watch. At the first problem, `on_problem` is called, once; from then on [`Pool::explain`] knows it.
+    /// Starts to watch. At the first problem, `on_problem` is called once; from then on [`Pool::explain`] reports it.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] when there can be no thread.
+    /// [`Error::Io`] if the thread cannot be started.
     pub fn start(
         pool: &Pool,
         on_problem: impl FnOnce(Problem) + Send + 'static,

@@ -1,15 +1,16 @@
 //! Applies a layer to a mounted file system that holds the merged tree of the layers below.
 //!
-//! Four steps, each done by many threads before the next begins: directories are made and what the layer removes goes
-//! (`directories`); files come, each in one go (`entries`, `large`); further names of files (`links`); and the
-//! attributes of the directories that were not complete before that (`attributes`). A directory's times are right only
-//! when nothing in it changes any more, and its default ACL and setgid bit would be passed on to what is made in it.
+//! There are four steps, each done by many threads before the next begins: directories are made, and what the layer
+//! removes is deleted (`directories`); files are made, each one completely (`entries`, `large`); further names of files
+//! (`links`); and the attributes of the directories that were not complete before (`attributes`). A directory's times
+//! are right only once nothing in it changes any more, and its default ACL and setgid bit would be passed on to what is
+//! made in it.
 //!
-//! The work is cut into units of some hundred small files (`outline`). Each unit finds its way from directory to
-//! directory by itself, so that the number of open files depends on the number of threads and not on the tree. Nothing is
-//! written to an inode that the layers below share: what a layer replaces is removed, and made anew.
+//! The work is cut into units of some hundred small files (`outline`). Each unit goes from directory to directory by
+//! itself, so the number of open files depends on the number of threads and not on the tree. Nothing is written to an
+//! inode that the layers below share: what a layer replaces is removed, and made anew.
 //!
-//! Whoever calls sees to it that nobody else changes the target meanwhile.
+//! The caller must ensure that nothing else changes the target meanwhile.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -27,17 +28,17 @@ use crate::progress::{Cancel, Progress};
 use crate::source::Layer;
 use crate::tree::LayerTree;
 
-/// Files that each thread of the pool has open at most, with some to spare.
+/// The maximum number of files that each thread of the pool has open, with some to spare.
 pub const DESCRIPTORS_PER_THREAD: usize = 16;
 
-/// What a layer is applied with.
+/// The options for applying a layer.
 #[derive(Clone, Copy)]
 pub struct ApplyOptions<'a> {
-    /// The threads. Several layers may be applied with them at once.
+    /// The threads. They may apply several layers at once.
     pub pool: &'a rayon::ThreadPool,
-    /// Asked before every file and every few hundred KiB.
+    /// Checked before every file and every few hundred KiB.
     pub cancel: &'a Cancel,
-    /// Counts the bytes of files, [`data_bytes`] in all.
+    /// Counts the bytes of files, [`data_bytes`] in total.
     pub progress: &'a dyn Progress,
 }
 
@@ -50,7 +51,7 @@ impl std::fmt::Debug for ApplyOptions<'_> {
     }
 }
 
-/// Bytes of all files of a layer, holes left out.
+/// The bytes of all files of a layer, without holes.
 pub fn data_bytes(tree: &LayerTree) -> u64 {
     let files = tree.nodes().filter_map(|(id, _)| tree.regular(id));
     files
@@ -61,13 +62,13 @@ pub fn data_bytes(tree: &LayerTree) -> u64 {
 
 /// Applies a layer to the directory `rootfs`, which holds the merged tree of the layers below, or nothing.
 ///
-/// The caller is no thread of the pool. The work is in the page cache on return: it is durable after a sync of the file
-/// system, see [`sync_files`].
+/// The caller must not be a thread of the pool. On return, the result is in the page cache: it is durable after a sync
+/// of the file system, see [`sync_files`].
 ///
 /// # Errors
 ///
-/// [`Error::Source`] names a file of the branch, [`Error::Target`] and [`Error::Time`] a file that the new file system
-/// does not take, [`Error::Interrupted`] says that [`ApplyOptions::cancel`] was set. The target is then worthless.
+/// [`Error::Source`] for a file of the branch, [`Error::Target`] and [`Error::Time`] for a file that the new file
+/// system does not accept, [`Error::Interrupted`] if [`ApplyOptions::cancel`] was set. The target is then worthless.
 pub fn apply(layer: &Layer, rootfs: impl AsFd, run: &ApplyOptions<'_>) -> Result<(), Error> {
     let crew = Workers::new(layer, open_root(layer, rootfs)?, run);
     let directories = Directories::new(layer)?;
@@ -80,12 +81,12 @@ pub fn apply(layer: &Layer, rootfs: impl AsFd, run: &ApplyOptions<'_>) -> Result
 
 /// Writes every file of an applied layer to the disk.
 ///
-/// Kernels before 5.8 do not tell whoever syncs a file system that a file could not be written; whoever syncs the file is
-/// told. Called after a sync of the file system it costs little.
+/// Before 5.8, the kernel does not report to a sync of the file system that a file could not be written, but it does to
+/// a sync of the file. After a sync of the file system, this costs little.
 ///
 /// # Errors
 ///
-/// [`Error::Target`] names the file, [`Error::Interrupted`] says that [`ApplyOptions::cancel`] was set.
+/// [`Error::Target`] with the file, [`Error::Interrupted`] if [`ApplyOptions::cancel`] was set.
 pub fn sync_files(layer: &Layer, rootfs: impl AsFd, run: &ApplyOptions<'_>) -> Result<(), Error> {
     let crew = Workers::new(layer, open_root(layer, rootfs)?, run);
     let directories = Directories::new(layer)?;
@@ -93,7 +94,7 @@ pub fn sync_files(layer: &Layer, rootfs: impl AsFd, run: &ApplyOptions<'_>) -> R
     sync::files(&crew, &directories, &outline)
 }
 
-/// The directory once more, in the way that is needed here, however the caller opened it.
+/// Opens the directory again in the mode that is needed here, however the caller opened it.
 fn open_root(layer: &Layer, rootfs: impl AsFd) -> Result<Arc<File>, Error> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     match openat(rootfs, ".", flags, Mode::empty()) {

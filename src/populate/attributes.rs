@@ -1,5 +1,5 @@
-//! Owner, mode, extended attributes and times, set in this order: a new owner takes setuid bits and capabilities away,
-//! and everything moves the times.
+//! Owner, mode, extended attributes and times, set in this order: a new owner removes setuid bits and capabilities, and
+//! every change updates the times.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -28,26 +28,26 @@ const OWNER: &str = "set the owner";
 const MODE: &str = "set the mode";
 const TIMES: &str = "set the times";
 
-/// What this process gives the files it makes.
+/// The attributes that this process gives to the files it makes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Process {
     pub(super) gid: u32,
     uid: u32,
-    /// `None` where the kernel does not tell.
+    /// `None` if the kernel does not report it.
     umask: Option<u16>,
 }
 
-/// What of a new file's attributes is right from the start.
+/// The attributes of a new file that are right from the start.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Start {
-    /// The mode it is made with.
+    /// The mode with which the file is made.
     pub(super) mode: Mode,
     mode_is_right: bool,
     owner_is_right: bool,
 }
 
 impl Start {
-    /// Nothing is.
+    /// No attribute is right.
     pub(super) const WRONG: Self = Self {
         mode: Mode::S_IRWXU,
         mode_is_right: false,
@@ -66,7 +66,7 @@ impl Process {
 
     /// How to make a file. `group_is_ours`: new files in its directory get this process's group.
     ///
-    /// The directory has no default ACL.
+    /// The directory must not have a default ACL.
     pub(super) fn start(&self, meta: &Meta, group_is_ours: bool) -> Start {
         let mode_is_right = self
             .umask
@@ -80,7 +80,7 @@ impl Process {
     }
 }
 
-/// Asking by `umask` would change it for all threads meanwhile. Told since Linux 4.7.
+/// The umask. Reading it with `umask` would change it for all threads meanwhile. The kernel reports it since Linux 4.7.
 fn umask() -> Option<u16> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status
@@ -120,7 +120,7 @@ pub(super) fn set(
     check_times(crew, meta, || fstat(file))
 }
 
-/// What has just been made in a directory, and must not be opened: a device, a fifo, a socket, a symbolic link.
+/// A new entry that must not be opened: a device, a fifo, a socket, a symbolic link.
 #[derive(Clone, Copy)]
 pub(super) struct NewEntry<'a> {
     pub(super) directory: BorrowedFd<'a>,
@@ -130,7 +130,7 @@ pub(super) struct NewEntry<'a> {
     pub(super) has_mode: bool,
 }
 
-/// Sets the attributes of what must not be opened.
+/// Sets the attributes of an entry that must not be opened.
 pub(super) fn set_unopened(
     crew: &Workers<'_>,
     made: NewEntry<'_>,
@@ -148,12 +148,14 @@ pub(super) fn set_unopened(
         fchownat(directory, name, uid, gid, flags).map_err(failed(OWNER))?;
     }
     if has_mode && !start.mode_is_right {
-        // There is no call that would not follow a symbolic link before Linux 6.6. It is none: it has just been made.
+        // Before Linux 6.6 there is no call that does not follow a symbolic link. This is not one: it has just been
+        // made.
         let flags = FchmodatFlags::FollowSymlink;
         fchmodat(directory, name, mode(meta), flags).map_err(failed(MODE))?;
     }
     if !meta.xattrs.is_empty() {
-        // No call takes a directory and a name, and a file open for nothing but its path takes no call for files.
+        // No call takes a directory and a name, and a descriptor opened with O_PATH is not accepted by the calls for
+        // files.
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let file = openat(directory, name, flags, Mode::empty()).map_err(failed("open"))?;
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
@@ -182,8 +184,8 @@ fn set_xattrs(
     Ok(())
 }
 
-/// Makes sure that times are kept which a file system may silently change: XFS without bigtime and ext4 with inodes of 128
-/// bytes end in 2038 or 1901, and the latter has no nanoseconds.
+/// Checks that the times are kept, because a file system may silently change them: XFS without bigtime and ext4 with
+/// inodes of 128 bytes end in 2038 or 1901, and the latter has no nanoseconds.
 fn check_times(
     crew: &Workers<'_>,
     meta: &Meta,
@@ -214,8 +216,8 @@ fn check_times(
     Ok(())
 }
 
-/// Whether the kernel changes a time that does not fit when it is set, and not only when it comes to be written: since
-/// Linux 5.4, `timestamp_truncate`.
+/// Whether the kernel changes a time that does not fit when it is set, and not only when it is written: since Linux
+/// 5.4, `timestamp_truncate`.
 fn kernel_tells() -> bool {
     static TELLS: OnceLock<bool> = OnceLock::new();
     *TELLS.get_or_init(|| uname().is_ok_and(|system| is_since_5_4(system.release().as_bytes())))

@@ -11,10 +11,10 @@ use super::workers::Workers;
 use crate::source::branch_reader::{BranchReader, SourceFile};
 use crate::tree::{NodeId, Regular};
 
-/// Bytes that are read and written with one call.
+/// The number of bytes that are read and written with one call.
 pub(super) const BUFFER: usize = 256 << 10;
 
-/// Where files' bytes come from, and go through.
+/// The branch that files are read from, and the buffer for their bytes.
 pub(super) struct CopySource<'a> {
     branch: BranchReader<'a>,
     buffer: Vec<u8>,
@@ -28,7 +28,7 @@ impl<'a> CopySource<'a> {
         })
     }
 
-    /// Fills a new file, and makes sure that the bytes are those that were planned.
+    /// Fills a new file, and checks that the source is as planned.
     pub(super) fn copy(
         &mut self,
         crew: &Workers<'_>,
@@ -44,7 +44,8 @@ impl<'a> CopySource<'a> {
             return write(crew, (node, target), bytes, 0);
         }
         if !is_whole && file.size > 0 {
-            // First: xfs reserves space for bytes that go behind the end of a file, and would keep it in the holes.
+            // This comes first: xfs reserves space for bytes that are written past the end of a file, and would keep it
+            // in the holes.
             set_size(crew, (node, target), file.size)?;
         }
         if runs.peek().is_some() {
@@ -62,7 +63,7 @@ impl<'a> CopySource<'a> {
     }
 }
 
-/// A file of the branch and what it becomes, both open.
+/// A file of the branch and its copy, both open.
 #[derive(Clone, Copy)]
 pub(super) struct Copy<'c> {
     pub(super) crew: &'c Workers<'c>,
@@ -72,7 +73,7 @@ pub(super) struct Copy<'c> {
 }
 
 impl Copy<'_> {
-    /// Copies some runs of data.
+    /// Copies several runs of data.
     pub(super) fn runs(
         &self,
         runs: impl IntoIterator<Item = Range<u64>>,
@@ -106,7 +107,7 @@ fn write(
     Ok(())
 }
 
-/// Sets a file's size, for holes or for bytes that come in any order.
+/// Sets a file's size, for holes or for bytes that are written in any order.
 pub(super) fn set_size(
     crew: &Workers<'_>,
     (node, target): (NodeId, &File),

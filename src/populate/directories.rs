@@ -1,5 +1,5 @@
-//! The layer's directories: made, or cleared of what does not stay, before the files come, and given their attributes
-//! when nothing in them changes any more.
+//! The layer's directories. Before the files are made, they are made, or cleared of what does not stay. They get their
+//! attributes once nothing in them changes any more.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -22,16 +22,16 @@ use crate::source::Layer;
 use crate::tree::{self, Kind, LayerTree, NodeId, Xattrs, escape};
 
 const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
-/// A kernel with `SELinux` gives one to every file, and lets nobody take it away.
+/// The label that a kernel with `SELinux` gives to every file; nobody can remove it.
 const LABEL: &[u8] = b"security.selinux";
-/// From how many directories on a subtree is a task of its own.
+/// The minimum number of directories for a subtree to be a task of its own.
 const LARGE: usize = 256;
 
-/// It was made in this run.
+/// The directory was made in this run.
 const FRESH: u8 = 1;
-/// Nothing of the layers below is in it.
+/// Nothing of the layers below is in the directory.
 const BARE: u8 = 2;
-/// What is made in it gets this process's group.
+/// What is made in the directory gets this process's group.
 const OUR_GROUP: u8 = 4;
 
 /// The layer's directories, each before those below it.
@@ -42,7 +42,7 @@ pub(super) struct Directories(Vec<Directory>);
 struct Directory {
     node: NodeId,
     depth: usize,
-    /// The place behind the last directory below it.
+    /// The index after the last directory below it.
     end: usize,
     state: AtomicU8,
 }
@@ -103,13 +103,13 @@ impl Directories {
         self.0[place].node
     }
 
-    /// What the layer says of a directory.
+    /// The layer's entries in a directory.
     pub(super) fn listing<'t>(&self, tree: &'t LayerTree, place: usize) -> &'t tree::Directory {
         tree.directory(self.node(place))
             .expect("the list is of directories")
     }
 
-    /// 0 for the root.
+    /// The depth of a directory; 0 for the root.
     pub(super) fn depth(&self, place: usize) -> usize {
         self.0[place].depth
     }
@@ -119,7 +119,7 @@ impl Directories {
         self.state(place) & BARE != 0
     }
 
-    /// How to make what the layer has in this directory.
+    /// How to make the layer's entries in this directory.
     pub(super) fn start(&self, crew: &Workers<'_>, place: usize, node: NodeId) -> Start {
         let meta = &crew.layer.tree.node(node).meta;
         crew.process.start(meta, self.state(place) & OUR_GROUP != 0)
@@ -150,8 +150,8 @@ impl Directories {
         })
     }
 
-    /// Makes what is below a directory that is there. Of several large subtrees all but one are left to other threads, if
-    /// the way to them is short enough for that.
+    /// Makes everything below an existing directory. Of several large subtrees, all but one are left to other threads,
+    /// if the path to them is short enough for that.
     fn make_tree<'s>(
         &'s self,
         crew: &'s Workers<'_>,
@@ -214,7 +214,7 @@ impl Directories {
         Ok(())
     }
 
-    /// Takes from a directory of the layers below what would be passed on to new files, and what the layer removes.
+    /// Removes from a directory of the layers below what would be passed on to new files, and what the layer removes.
     fn clear(&self, crew: &Workers<'_>, place: usize, directory: &File) -> Result<(), Error> {
         let node = self.node(place);
         let here = |failure: Failure| failure.of(crew.layer, node);
@@ -246,7 +246,7 @@ impl Directories {
         Ok(())
     }
 
-    /// Makes a directory, unless there is one. Whether it is new.
+    /// Makes a directory, unless it exists. Returns whether it is new.
     fn make_one(
         &self,
         crew: &Workers<'_>,
@@ -277,7 +277,7 @@ impl Directories {
         Ok(true)
     }
 
-    /// Gives those directories their attributes that were not complete when their files had come.
+    /// Sets the attributes of those directories that were not complete when their files were made.
     pub(super) fn finish<'s>(
         &'s self,
         crew: &'s Workers<'_>,
@@ -305,7 +305,7 @@ impl Directories {
         Ok(())
     }
 
-    /// Sets a directory's attributes. Nothing may change in it any more.
+    /// Sets a directory's attributes. Nothing may change in it afterwards.
     pub(super) fn set_attributes(
         &self,
         crew: &Workers<'_>,
@@ -326,7 +326,8 @@ impl Directories {
 
 /// Removes the extended attributes that the layer does not have, and those that new files inherit.
 ///
-/// XFS shows root each ACL a second time by another name. Both may go: whatever the layer has is set again later.
+/// To root, XFS also shows each ACL under a second name. Both may be removed: whatever the layer has is set again
+/// later.
 fn clear_xattrs(directory: &File, layers: &Xattrs) -> Result<(), Failure> {
     let names = directory
         .list_xattr()
@@ -348,7 +349,7 @@ fn clear_xattrs(directory: &File, layers: &Xattrs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether the attribute is gone, or will never be.
+/// Whether the attribute is gone, or can never be removed.
 fn is_gone(name: &OsStr, error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw);
     errno == Some(Errno::ENODATA)

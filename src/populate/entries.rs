@@ -1,4 +1,4 @@
-//! What a layer has in its directories: files, symbolic links, devices, fifos, sockets.
+//! The entries in a layer's directories: files, symbolic links, devices, fifos, sockets.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -27,7 +27,7 @@ const NEW_FILE: OFlag = OFlag::O_WRONLY
 
 const NO_DEVICE: DeviceNumber = DeviceNumber { major: 0, minor: 0 };
 
-/// Makes all entries but directories and further names of files.
+/// Makes all entries except directories and further names of files.
 pub(super) fn make<'s>(
     crew: &'s Workers<'_>,
     directories: &'s Directories,
@@ -47,7 +47,7 @@ pub(super) fn make<'s>(
     })
 }
 
-/// What a unit is done with.
+/// The state for working on a unit.
 struct Worker<'s, 'a> {
     crew: &'s Workers<'a>,
     directories: &'s Directories,
@@ -102,7 +102,7 @@ impl<'s, 'a> Worker<'s, 'a> {
 pub(super) struct Directory<'s, 'a> {
     pub(super) crew: &'s Workers<'a>,
     pub(super) directories: &'s Directories,
-    /// Its place among them.
+    /// Its index among the directories.
     pub(super) place: usize,
     pub(super) file: &'s File,
 }
@@ -128,7 +128,7 @@ impl Directory<'_, '_> {
         made.map_err(|failure| failure.of(self.crew.layer, entry.node))
     }
 
-    /// Makes what is not a file with bytes, which must not be opened.
+    /// Makes an entry that is not a file with bytes and must not be opened.
     fn make_unopened(
         &self,
         entry: Entry<'_>,
@@ -167,8 +167,8 @@ impl Directory<'_, '_> {
         Ok((self.make_anew(entry.name, create)?.into(), start))
     }
 
-    /// Makes a name in the place of what the layers below have there. It is removed, not written to: it may have other
-    /// names.
+    /// Makes an entry in the place of what the layers below have there. The old one is removed, not overwritten,
+    /// because it may have other names.
     pub(super) fn make_anew<T>(
         &self,
         name: &[u8],

@@ -12,22 +12,22 @@ use crate::tree::{NodeId, Timestamp, escape};
 /// Why a layer cannot be applied.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A file of the branch cannot be read, or is not what it was when the plan was made.
+    /// A file of the branch cannot be read, or has changed since the plan was made.
     #[error(transparent)]
     Source(#[from] branch_reader::Error),
-    /// The file system that is written refuses something, has no room, or fails.
+    /// The new file system refuses an operation, has no space, or fails.
     #[error("layer {layer}: {path}: cannot {op} in the new file system")]
     Target {
         /// The layer.
         layer: CacheId,
         /// The file within the layer, escaped.
         path: String,
-        /// What was tried.
+        /// The operation that failed.
         op: Cow<'static, str>,
-        /// What the system said: `ENOSPC`, `EDQUOT` and `EIO` may come from what lies below the file system.
+        /// The cause: `ENOSPC`, `EDQUOT` and `EIO` may come from what is below the file system.
         source: io::Error,
     },
-    /// The file system that is written cannot hold a time.
+    /// The new file system cannot hold a time.
     #[error("layer {layer}: {path}: the new file system cannot hold the time {} ({kept})", seconds(*time))]
     Time {
         /// The layer.
@@ -36,10 +36,10 @@ pub enum Error {
         path: String,
         /// The time.
         time: Timestamp,
-        /// What became of it.
+        /// What the file system made of it.
         kept: ClampedTime,
     },
-    /// The layer gives a directory a second name, which no file system allows.
+    /// The layer gives a directory a second name, which no file system supports.
     #[error("layer {layer}: {path}: a directory with a second name")]
     LinkedDirectory {
         /// The layer.
@@ -47,7 +47,7 @@ pub enum Error {
         /// The directory within the layer, escaped.
         path: String,
     },
-    /// The run was told to stop.
+    /// The run was stopped on request.
     #[error("interrupted")]
     Interrupted,
 }
@@ -55,9 +55,9 @@ pub enum Error {
 /// What a file system makes of a time that it cannot hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClampedTime {
-    /// It keeps another one.
+    /// It keeps another time.
     As(Timestamp),
-    /// Kernels before 5.4 show the right time until the inode is read again.
+    /// Unknown: kernels before 5.4 show the right time until the inode is read again.
     Unknown,
 }
 
@@ -74,7 +74,7 @@ fn seconds(time: Timestamp) -> String {
     format!("{}.{:09}", time.sec(), time.nsec())
 }
 
-/// What goes wrong with one file of the target, before it is said which.
+/// An error with one file of the target, before it is known which.
 #[derive(Debug)]
 pub(super) enum Failure {
     Call(Cow<'static, str>, io::Error),
@@ -82,7 +82,7 @@ pub(super) enum Failure {
     Stopped,
 }
 
-/// The run was told to stop, or another thread failed.
+/// The run was stopped on request, or another thread failed.
 #[derive(Debug)]
 pub(super) struct Interruption;
 
@@ -98,18 +98,18 @@ impl From<Interruption> for Error {
     }
 }
 
-/// Makes a [`Failure`] of what a system call returned.
+/// Makes a [`Failure`] from the error of a system call.
 pub(super) fn failed(op: &'static str) -> impl Fn(Errno) -> Failure {
     move |errno| Failure::Call(op.into(), errno.into())
 }
 
 impl Failure {
-    /// The error, for a file of the layer.
+    /// The error for a file of the layer.
     pub(super) fn of(self, layer: &Layer, node: NodeId) -> Error {
         self.at(layer, layer.tree.display_path(node))
     }
 
-    /// The error, for a name in a directory of the layer that the layer itself does not have.
+    /// The error for a name in a directory of the layer that the layer itself does not have.
     pub(super) fn beneath(self, layer: &Layer, directory: NodeId, name: &[u8]) -> Error {
         let mut path = layer.tree.display_path(directory);
         if !path.ends_with('/') {

@@ -1,4 +1,4 @@
-//! Large files, each written by several threads.
+//! Large files, each of which several threads write.
 
 use std::fs::File;
 use std::ops::Range;
@@ -23,13 +23,13 @@ struct Large<'s> {
     source: SourceFile<'s>,
     target: File,
     start: Start,
-    /// Shares that are not yet written.
+    /// The number of shares that are not written yet.
     left: AtomicUsize,
 }
 
-/// Makes one large file, with tasks of their own for all its shares but the first.
+/// Makes one large file, with a separate task for each share except the first.
 ///
-/// They come next on this thread, so that few large files are open at once.
+/// These tasks come next on this thread, so that few large files are open at once.
 pub(super) fn make<'s>(
     crew: &'s Workers<'_>,
     directories: &Directories,
@@ -73,7 +73,7 @@ pub(super) fn make<'s>(
 }
 
 impl Large<'_> {
-    /// Writes one share. Whoever is last sets the attributes.
+    /// Writes one share. The thread that finishes last sets the attributes.
     fn write(&self, crew: &Workers<'_>, share: Vec<Range<u64>>) -> Result<(), Error> {
         let copy = Copy {
             crew,

@@ -1,4 +1,4 @@
-//! Further names of files, when all first names are there.
+//! Makes further names of files after all first names exist.
 
 use nix::fcntl::AtFlags;
 use nix::unistd::linkat;

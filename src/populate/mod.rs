@@ -1,4 +1,4 @@
-//! Brings a layer's tree into a mounted file system that holds the merged tree of the layers below.
+//! Writes a layer's tree into a mounted file system that holds the merged tree of the layers below.
 
 mod apply;
 mod attributes;

@@ -1,4 +1,4 @@
-//! What is to be done in a layer's directories, cut into pieces that threads take.
+//! The work in a layer's directories, cut into pieces for threads.
 
 use std::ops::Range;
 
@@ -6,21 +6,21 @@ use super::directories::Directories;
 use crate::source::Layer;
 use crate::tree::{Entry, Kind, LayerTree, NodeId, Regular, Segment};
 
-/// What a unit costs at least, where a small file costs one: enough that finding the way and taking the task do not
-/// matter, and little enough that one layer keeps all threads busy.
+/// The minimum cost of a unit, where a small file costs one: enough that the path to its place and the overhead of a
+/// task do not matter, and small enough that one layer keeps all threads busy.
 const UNIT: u64 = 256;
-/// Bytes of a file that cost as much as the file itself.
+/// The number of bytes of a file that cost as much as the file itself.
 const BYTES: u64 = 16 << 10;
-/// From how many bytes of data on a file is written by several threads, and what each takes.
+/// The size from which a file's data is written by several threads, in bytes, and the size of each thread's share.
 pub(super) const LARGE: u64 = 32 << 20;
 
-/// Part of a directory's entries. Those of them that are directories, large files and further names are others' work.
+/// A part of a directory's entries. The directories, large files and further names among them are handled elsewhere.
 #[derive(Clone, Debug)]
 pub(super) struct Piece {
-    /// The directory's place in [`Directories`].
+    /// The directory's index in [`Directories`].
     pub(super) directory: usize,
     pub(super) entries: Range<usize>,
-    /// In small files.
+    /// The cost, in small files.
     cost: u64,
     /// Whether nothing in the directory changes after this.
     pub(super) is_last: bool,
@@ -29,7 +29,7 @@ pub(super) struct Piece {
 /// One entry of a directory.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
-    /// The directory's place in [`Directories`].
+    /// The directory's index in [`Directories`].
     pub(super) directory: usize,
     pub(super) entry: usize,
 }
@@ -56,7 +56,7 @@ pub(super) struct Outline {
     pub(super) late: Vec<usize>,
 }
 
-/// Who sees to an entry.
+/// The step that makes an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sort {
     Directory,
@@ -65,7 +65,7 @@ pub(super) enum Sort {
     Link,
 }
 
-/// The sort of an entry of `directory`.
+/// The step for an entry of `directory`.
 pub(super) fn sort(tree: &LayerTree, directory: NodeId, entry: Entry<'_>) -> Sort {
     if tree.first_name(entry.node) != Some((directory, entry.name)) {
         return Sort::Link;
@@ -132,9 +132,9 @@ impl Outline {
     }
 }
 
-/// Cuts a list into units that each cost enough. `weigh` tells an item's depth in the tree and what it costs besides.
+/// Cuts a list into units that each cost enough. `weigh` returns an item's depth in the tree and its other cost.
 ///
-/// A unit costs at least as much as the way to where it begins: a tree may be thousands of levels deep.
+/// A unit costs at least as much as the path to its start: a tree may be thousands of levels deep.
 pub(super) fn cut<T>(items: &[T], weigh: impl Fn(&T) -> (usize, u64)) -> Vec<&[T]> {
     let (mut units, mut start, mut cost) = (Vec::new(), 0, 0);
     let mut least = 0;

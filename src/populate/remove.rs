@@ -1,4 +1,4 @@
-//! Takes away what a layer removes or replaces.
+//! Removes what a layer removes or replaces.
 
 use std::ffi::CString;
 use std::os::fd::AsFd;
@@ -17,7 +17,7 @@ const DIRECTORY: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_NOFOLLOW)
     .union(OFlag::O_CLOEXEC);
 
-/// Removes a name with all below it; there may be nothing of that name.
+/// Removes a name with everything below it; the name need not exist.
 pub(super) fn remove(crew: &Workers<'_>, directory: impl AsFd, name: &[u8]) -> Result<(), Failure> {
     match unlinkat(&directory, name, UnlinkatFlags::NoRemoveDir) {
         Ok(()) | Err(Errno::ENOENT) => Ok(()),
@@ -30,7 +30,7 @@ pub(super) fn remove(crew: &Workers<'_>, directory: impl AsFd, name: &[u8]) -> R
     }
 }
 
-/// Removes all that is in a directory.
+/// Removes everything in a directory.
 pub(super) fn empty(crew: &Workers<'_>, directory: impl AsFd) -> Result<(), Failure> {
     empty_open(crew, open(&directory, b".")?)
 }
@@ -41,9 +41,9 @@ fn open(directory: impl AsFd, name: &[u8]) -> Result<Dir, Failure> {
         .map_err(failed("open what is to be removed"))
 }
 
-/// Goes down and up again with one open directory and a list of names, so that no depth is too deep.
+/// Goes down and up again with one open directory and a list of names, so that it handles any depth.
 fn empty_open(crew: &Workers<'_>, mut at: Dir) -> Result<(), Failure> {
-    // For each directory on the way down those in it that are still there; the last one is gone into.
+    // For each directory on the path, the directories in it that still exist; the last one is entered.
     let mut ways = vec![unlink_files(crew, &mut at)?];
     loop {
         let last = ways.last().expect("the top is left by the return below");
@@ -63,7 +63,7 @@ fn empty_open(crew: &Workers<'_>, mut at: Dir) -> Result<(), Failure> {
     }
 }
 
-/// Removes all but the directories, whose names come back.
+/// Removes everything except directories, whose names are returned.
 fn unlink_files(crew: &Workers<'_>, directory: &mut Dir) -> Result<Vec<CString>, Failure> {
     let mut names = Vec::new();
     for entry in directory.iter() {
@@ -81,7 +81,7 @@ fn unlink_files(crew: &Workers<'_>, directory: &mut Dir) -> Result<Vec<CString>,
         }
         match unlinkat(&*directory, name.as_c_str(), UnlinkatFlags::NoRemoveDir) {
             Ok(()) => {}
-            // Not every file system says in the listing what a name is.
+            // Not every file system reports the kind of a name in the listing.
             Err(Errno::EISDIR) => directories.push(name),
             Err(errno) => return Err(failed("remove")(errno)),
         }

@@ -1,4 +1,4 @@
-//! What the threads that apply one layer share.
+//! The state that the threads share while they apply one layer.
 
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,12 +12,12 @@ use super::attributes::Process;
 use super::error::{Error, Interruption};
 use crate::source::{Cursor, Layer};
 
-/// What the threads that apply one layer share.
+/// The state that the threads share while they apply one layer.
 pub(super) struct Workers<'a> {
     pub(super) layer: &'a Layer,
     pub(super) run: ApplyOptions<'a>,
     pub(super) process: Process,
-    /// Whether the target was seen to keep nanoseconds.
+    /// Whether the target was found to keep nanoseconds.
     pub(super) keeps_nanoseconds: AtomicBool,
     rootfs: Arc<File>,
     failed: AtomicBool,
@@ -37,14 +37,14 @@ impl<'a> Workers<'a> {
         }
     }
 
-    /// Starts in the target's root.
+    /// A cursor that starts in the target's root.
     pub(super) fn cursor(&self) -> Cursor<'a> {
         let rootfs = Arc::clone(&self.rootfs);
         Cursor::new(&self.layer.tree, rootfs, OFlag::O_RDONLY)
     }
 
-    /// One step: `spawn` gives the pool its tasks, and all of them have come to their end on return. The thread that
-    /// calls only waits: were it one of the pool, it would take up other layers' tasks meanwhile.
+    /// Runs one step: `spawn` gives the pool its tasks, and all of them have ended on return. The calling thread only
+    /// waits: a thread of the pool would take other layers' tasks meanwhile.
     pub(super) fn step<'s>(&self, spawn: impl FnOnce(&Scope<'s>)) -> Result<(), Error> {
         self.run.pool.in_place_scope(spawn);
         let error = self.error.lock();
@@ -54,10 +54,10 @@ impl<'a> Workers<'a> {
             .map_or(Ok(()), Err)
     }
 
-    /// Runs a task, unless another one failed; the first error is that of the step.
+    /// Runs a task, unless another one failed. The first error is the error of the step.
     pub(super) fn attempt(&self, task: impl FnOnce() -> Result<(), Error>) {
         if let Err(error) = self.go_on().map_err(Error::from).and_then(|()| task()) {
-            // Kept before the others are stopped: what they say then is not the cause.
+            // Stored before the others are stopped: their errors are not the cause.
             self.error
                 .lock()
                 .expect("no thread panics while it holds the lock")
@@ -66,7 +66,7 @@ impl<'a> Workers<'a> {
         }
     }
 
-    /// Asked before every file.
+    /// Fails if the work should stop. Called before every file.
     pub(super) fn go_on(&self) -> Result<(), Interruption> {
         if self.run.cancel.is_set() || self.failed.load(Ordering::Acquire) {
             return Err(Interruption);

@@ -16,22 +16,22 @@ pub(super) const DIRECTORY: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_NOFOLLOW)
     .union(OFlag::O_CLOEXEC);
 
-/// How many names are listed at once: at first, and at most. A listing begins anew each time, and file systems pass over what was
-/// removed before.
+/// How many names are listed at once: initially, and at most. Each listing starts from the beginning, and the file
+/// system has to skip what was removed before.
 const NAMES: (usize, usize) = (1 << 10, 1 << 16);
 
 /// A directory that is being emptied.
 pub(super) struct Level {
-    /// `None` where too many others are open.
+    /// `None` if too many others are open.
     pub(super) dir: Option<Dir>,
     pub(super) identity: Identity,
     /// Its name in the directory above.
     pub(super) name: CString,
-    /// It loses no names; what lies in directories below it can go.
+    /// A flag that keeps names from being removed here; the contents of directories below can still be removed.
     pub(super) flag: Option<Immutability>,
-    /// What stays here was told of already.
+    /// Whether the remaining entries here were already reported.
     pub(super) told: bool,
-    /// Names that stay, or that are listed without being there.
+    /// Names that stay, or that are listed but do not exist.
     passed: HashSet<CString>,
     names: Vec<(CString, Option<Type>)>,
     at_once: usize,
@@ -39,7 +39,7 @@ pub(super) struct Level {
 }
 
 impl Level {
-    /// Of a directory that was opened as `name`.
+    /// The level for a directory that was opened as `name`.
     pub(super) fn new(dir: Dir, name: CString) -> Result<Self, Errno> {
         let (identity, flag) = Identity::of(&dir)?;
         Ok(Self {
@@ -55,7 +55,7 @@ impl Level {
         })
     }
 
-    /// A directory of which nothing but one name goes.
+    /// A directory from which only one name is removed.
     pub(super) fn with_one_name(dir: Dir, name: CString) -> Result<Self, Errno> {
         let mut level = Self::new(dir, c"".to_owned())?;
         level.names.push((name, None));
@@ -67,7 +67,7 @@ impl Level {
         self.dir.as_ref().ok_or(Errno::EBADF)
     }
 
-    /// Opens it again from the one below, if that still lies in it.
+    /// Opens it again from the directory below, if that is still inside it.
     pub(super) fn reopen(&mut self, below: &Dir) -> Result<(), Cause> {
         if self.dir.is_some() {
             return Ok(());
@@ -83,7 +83,7 @@ impl Level {
         Ok(())
     }
 
-    /// The next name that was not passed over; `None` when nothing is left to try.
+    /// The next name that was not skipped; `None` if there is nothing left to try.
     pub(super) fn next(&mut self) -> Result<Option<(CString, Option<Type>)>, Errno> {
         if self.names.is_empty() && !self.unreadable {
             let listed = self.list();
@@ -112,7 +112,7 @@ impl Level {
         Ok(())
     }
 
-    /// It is not tried again.
+    /// Skips a name from now on.
     pub(super) fn pass(&mut self, name: &CStr) {
         self.passed.insert(name.to_owned());
     }

@@ -1,11 +1,12 @@
-//! Removes whole directories: never through a mount point or a link, from any depth, and as much as can be removed.
+//! Removes whole directories: never through a mount point or a link, at any depth, and as much as can be removed.
 //!
-//! Each directory is entered by an open descriptor of its parent, without following links, and only if it lies on the same mount:
-//! a name that something else takes meanwhile leads nowhere else. Only so many directories are open at a time; on the way up the
-//! others are opened again by `..`, and must be what they were. What cannot be removed is noted with its cause, and the rest goes.
+//! Each directory is entered through an open descriptor of its parent, without following links, and only if it is on
+//! the same mount: if something else takes a name meanwhile, it cannot lead elsewhere. The number of open directories
+//! is limited; on the way up, the others are reopened through `..` and must be the same as before. What cannot be
+//! removed is recorded with its cause, and the rest is removed.
 //!
-//! It knows nothing of Docker. What is mounted where, in other mount namespaces too, is looked for
-//! [before](crate::mount_table).
+//! This module knows nothing about Docker. Mounts, including those in other mount namespaces, are looked for
+//! [beforehand](crate::mount_table).
 
 mod level;
 mod remainder;

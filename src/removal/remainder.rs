@@ -10,7 +10,8 @@ use crate::shell::word;
 use crate::sys::Immutability;
 use crate::tree::escape;
 
-/// As many are told one by one. An immutable directory counts once, whatever is in it, but a million immutable files are possible.
+/// The number of obstacles listed individually. An immutable directory counts once, whatever it contains, but there may
+/// be a million immutable files.
 const SHOWN: usize = 20;
 
 /// What could not be removed.
@@ -25,34 +26,34 @@ pub struct Remainder {
 pub struct Obstacle {
     /// Its path.
     pub path: PathBuf,
-    /// Why.
+    /// The reason.
     pub cause: Cause,
 }
 
-/// Why something could not be removed.
+/// The reason why something could not be removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// `chattr +i` or `+a`.
+    /// It has the attribute set by `chattr +i` or `+a`.
     Flag(Immutability),
-    /// The directory above what is to be removed bears it.
+    /// The directory above has this attribute.
     FlagAbove(Immutability),
     /// Something is mounted there.
     MountPoint,
-    /// It lies on another device than its parent, although on the same mount: a subvolume.
+    /// It is on another device than its parent, although on the same mount: a subvolume.
     Subvolume,
-    /// It was moved elsewhere meanwhile.
+    /// It was moved elsewhere in the meantime.
     Moved,
-    /// The system said so.
+    /// A system call failed.
     Errno(&'static str, Errno),
 }
 
 impl Remainder {
-    /// Whether all was removed.
+    /// Whether everything was removed.
     pub fn is_empty(&self) -> bool {
         self.first.is_empty()
     }
 
-    /// Takes in what was kept elsewhere.
+    /// Adds what another removal kept.
     pub fn extend(&mut self, other: Self) {
         self.more += other.more;
         for stuck in other.first {
@@ -60,7 +61,7 @@ impl Remainder {
         }
     }
 
-    /// Takes in one more.
+    /// Adds one obstacle.
     pub fn add(&mut self, stuck: Obstacle) {
         if self.first.contains(&stuck) {
             return; // the directory above several of them
@@ -72,7 +73,7 @@ impl Remainder {
         }
     }
 
-    /// The first of them.
+    /// The first obstacles.
     pub fn first(&self) -> &[Obstacle] {
         &self.first
     }
@@ -106,7 +107,7 @@ impl fmt::Display for Obstacle {
         let word = word(&self.path);
         match self.cause {
             Cause::Flag(flag) => write!(f, "is {}: chattr -R -i -a {word}", adjective(flag)),
-            // Whatever else lies there keeps its flags.
+            // Anything else in it keeps its flags.
             Cause::FlagAbove(flag) => write!(f, "is {}: chattr -i -a {word}", adjective(flag)),
             Cause::MountPoint => write!(f, "is a mount point: umount {word}"),
             Cause::Subvolume => write!(f, "is a subvolume: btrfs subvolume delete {word}"),

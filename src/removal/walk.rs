@@ -1,4 +1,4 @@
-//! The way down and up again.
+//! The walk down the tree and up again.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::AsFd;
@@ -15,18 +15,18 @@ use super::level::{DIRECTORY, Level};
 use super::remainder::{Cause, Obstacle, Remainder};
 use crate::sys::{Identity, frozen_name};
 
-/// As many directories are open at once, or fewer where the process may not have so many.
+/// Maximum number of open directories; fewer if the process may not have so many.
 const OPEN: usize = 32;
 
-/// Removes a directory with all below it, or whatever else has that name: a symbolic link itself, not what it leads to. There may be
-/// nothing. The directory above must be one, and no link.
+/// Removes a directory with everything below it, or whatever else has that name: a symbolic link itself, not its
+/// target. The path need not exist. The directory above must be a directory and not a link.
 ///
-/// Comes back when all that can be removed is removed, with the rest.
+/// Returns once everything removable is removed, with the remainder.
 pub fn remove(path: &Path) -> Remainder {
     remove_unless(path, &|| false).expect("nobody stops it")
 }
 
-/// The same until `stop` says so; `None` if it did, and some of it may be left.
+/// Like [`remove`], but stops when `stop` says so; returns `None` in that case, and part of the directory may be left.
 pub fn remove_unless(path: &Path, stop: &dyn Fn() -> bool) -> Option<Remainder> {
     match begin(path) {
         Ok(None) => Some(Remainder::default()),
@@ -60,7 +60,7 @@ fn begin(path: &Path) -> Result<Option<Level>, Errno> {
     }
 }
 
-/// Why the walk cannot go on at all.
+/// The walk cannot continue at all.
 struct WalkError;
 
 struct Walk {
@@ -68,7 +68,7 @@ struct Walk {
     above: PathBuf,
     /// From that directory to the current one, which is always open.
     levels: Vec<Level>,
-    /// The outermost that is open.
+    /// The index of the outermost open directory.
     open_from: usize,
     kept: Remainder,
 }
@@ -113,7 +113,7 @@ impl Walk {
         self.levels.last_mut().expect("the walk ends without one")
     }
 
-    /// Removes a name in the current directory, or goes into it.
+    /// Removes a name in the current directory, or enters it.
     fn remove(&mut self, name: &CStr, kind: Option<Type>) -> Result<(), WalkError> {
         let is_locked = self.last().flag.is_some();
         if kind == Some(Type::Directory) || is_locked && kind.is_none() {
@@ -129,7 +129,7 @@ impl Walk {
                 self.last().pass(name);
                 Ok(())
             }
-            // Not every file system says in the listing what a name is.
+            // Not every file system says in its listing what a name is.
             Err(Errno::EISDIR) => self.enter(name),
             Err(errno) => self.cannot_unlink(name, errno),
         }
@@ -145,7 +145,7 @@ impl Walk {
             && let Some(dir) = &level.dir
             && let Ok((_, Some(flag))) = Identity::of(dir)
         {
-            // It bears it only now, or did not tell before.
+            // The directory got the flag only now, or the file system did not report it before.
             level.flag = Some(flag);
             level.pass(name);
             self.keep(None, Cause::Flag(flag));
@@ -176,7 +176,7 @@ impl Walk {
         .unwrap_or(Cause::Errno("remove", errno))
     }
 
-    /// Notes what stays: a name in the current directory, or that itself.
+    /// Records what stays: a name in the current directory, or the directory itself.
     fn keep(&mut self, name: Option<&CStr>, cause: Cause) {
         let mut path = self.above.clone();
         let names = self.levels.iter().skip(1).map(|level| &*level.name);
@@ -199,7 +199,7 @@ impl Walk {
                 self.last().pass(name);
                 return Ok(());
             }
-            // Something else has that name by now, or it was never one.
+            // Something else has that name by now, or it never was a directory.
             Err(Errno::ENOTDIR | Errno::ELOOP) if self.last().flag.is_some() => {
                 self.last().pass(name);
                 return Ok(());
@@ -222,7 +222,7 @@ impl Walk {
         Ok(())
     }
 
-    /// Where no more may be open, those above are closed.
+    /// Opens a directory. If no more may be open, closes directories further up.
     fn open(&mut self, name: &CStr) -> Result<Dir, Errno> {
         loop {
             let above = self.last().open()?.as_fd();
@@ -263,7 +263,7 @@ impl Walk {
         }
     }
 
-    /// Removes the current directory, which is as empty as it gets, and goes on with the one above.
+    /// Removes the current directory, once it is as empty as possible, and continues with the one above.
     fn leave(&mut self) -> Result<(), WalkError> {
         let Some(done) = self.levels.pop() else {
             return Ok(());

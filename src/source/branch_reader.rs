@@ -1,4 +1,4 @@
-//! Reads the files of a branch, and notices when one is not what was planned.
+//! Reads the files of a branch, and detects files that have changed since the plan was made.
 
 use std::fs::File;
 use std::io;
@@ -20,13 +20,13 @@ const BRANCH: OFlag = OFlag::O_PATH
     .union(OFlag::O_DIRECTORY)
     .union(OFlag::O_NOFOLLOW)
     .union(OFlag::O_CLOEXEC);
-// O_NONBLOCK: a fifo that has taken the file's place must not make the open wait for a writer.
+// O_NONBLOCK: if a fifo has taken the file's place, opening it must not wait for a writer.
 const FILE: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_NOFOLLOW)
     .union(OFlag::O_CLOEXEC)
     .union(OFlag::O_NONBLOCK);
 
-/// What is wrong with a file of a branch.
+/// Why a file of a branch cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// It cannot be read.
@@ -36,12 +36,12 @@ pub enum Error {
         layer: CacheId,
         /// The file within the branch, escaped.
         path: String,
-        /// What was tried.
+        /// The operation that failed.
         op: &'static str,
-        /// What the system said.
+        /// The cause.
         source: io::Error,
     },
-    /// It is not what it was when the plan was made.
+    /// It has changed since the plan was made.
     #[error(
         "layer {layer}: {path}: {what} changed while the layer was converted; is something still using the branch?"
     )]
@@ -78,18 +78,18 @@ impl<'a> BranchReader<'a> {
         })
     }
 
-    /// Opens a regular file and makes sure that it is what was planned.
+    /// Opens a regular file and checks that it is as planned.
     pub(crate) fn open(&mut self, node: NodeId) -> Result<SourceFile<'a>, Error> {
         let source = self.open_unchecked(node)?;
         source.check()?;
         Ok(source)
     }
 
-    /// Reads a whole regular file of as many bytes as `buffer` has: one check, after the bytes, is enough for that.
+    /// Reads a whole regular file with as many bytes as `buffer` has. For this, one check after the bytes is enough.
     pub(crate) fn read_whole(&mut self, node: NodeId, buffer: &mut [u8]) -> Result<(), Error> {
         let source = self.open_unchecked(node)?;
         let read = source.read_at(buffer, 0);
-        // What it says of a file that became something else is more to the point.
+        // For a file that became something else, the error of this check says more.
         source.check()?;
         read
     }
@@ -111,7 +111,7 @@ impl<'a> BranchReader<'a> {
             return Err(Errno::EISDIR);
         };
         let directory = self.branch.enter(parent)?;
-        // Reading must not change the original's access times; only the owner and root may ask for that.
+        // Reading must not change the original's access times; only the owner and root may request that.
         let opened = match openat(directory, name, FILE.union(OFlag::O_NOATIME), Mode::empty()) {
             Err(Errno::EPERM) => openat(directory, name, FILE, Mode::empty()),
             opened => opened,
@@ -138,7 +138,7 @@ impl<'a> BranchReader<'a> {
     }
 }
 
-/// What a regular file was when the plan was made.
+/// The planned state of a regular file.
 #[derive(Clone, Copy, Debug)]
 struct PlannedFile {
     size: u64,
@@ -183,8 +183,8 @@ impl SourceFile<'_> {
         }
     }
 
-    /// Makes sure that the file is still what was planned. Called before its bytes are read and after: a write in between
-    /// moves the times.
+    /// Checks that the file is still as planned. Called before and after its bytes are read: a write in between changes
+    /// the times.
     pub(crate) fn check(&self) -> Result<(), Error> {
         let stat = fstat(&self.file).map_err(|errno| self.io_error("stat", errno.into()))?;
         match self.planned.difference(&stat) {
@@ -193,17 +193,17 @@ impl SourceFile<'_> {
         }
     }
 
-    /// Lets `target` share a range of the file's blocks.
+    /// Shares a range of the file's blocks with `target`.
     pub(crate) fn share(&self, target: &File, range: CloneRange) -> Result<(), Errno> {
         clone_range(&self.file, target, range)
     }
 
-    /// Where its content is on its device, in bytes.
+    /// The ranges of its content on its device, in bytes.
     pub(crate) fn extents(&self) -> Result<Vec<Range<u64>>, Errno> {
         extents_of(&self.file)
     }
 
-    /// Length in bytes.
+    /// Its length in bytes.
     pub(crate) fn size(&self) -> u64 {
         self.planned.size
     }

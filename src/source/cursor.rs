@@ -1,5 +1,5 @@
-//! Goes from directory to directory of a tree on disk that has a [`LayerTree`]'s names: the branch it was read from, or
-//! the file system it is written to.
+//! Moves from directory to directory in a tree on disk that has the names of a [`LayerTree`]: the branch it was read
+//! from, or the file system it is written to.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -11,13 +11,14 @@ use nix::sys::stat::Mode;
 
 use crate::tree::{LayerTree, NodeId};
 
-/// How many directories on the way to the current one stay open: most ways are from one directory to the next.
+/// The number of directories that stay open on the path to the current one: most moves are from one directory to the
+/// next.
 const KEPT: usize = 4;
 
-/// One directory of a tree on disk, open, and the way to it.
+/// An open directory of a tree on disk, and the path to it.
 ///
-/// The way is gone one component at a time, and no symbolic link on it is followed. However deep the tree, only the last
-/// few directories are open; above them the way back is `..`.
+/// The path is followed one component at a time, and no symbolic link in it is followed. However deep the tree, only
+/// the last few directories are open; above them, `..` leads back.
 #[derive(Debug)]
 pub(crate) struct Cursor<'a> {
     tree: &'a LayerTree,
@@ -25,13 +26,13 @@ pub(crate) struct Cursor<'a> {
     flags: OFlag,
     /// The directories from below the root to the current one.
     path: Vec<NodeId>,
-    /// The last of them.
+    /// The last few of them.
     open: VecDeque<File>,
 }
 
 impl<'a> Cursor<'a> {
-    /// Starts in the directory `root`, which stands for the root of `tree`. With `access` (`O_PATH`, `O_RDONLY`) the
-    /// others are opened.
+    /// Starts in the directory `root`, which is the root of `tree` on disk. The others are opened with `access`
+    /// (`O_PATH`, `O_RDONLY`).
     pub(crate) fn new(tree: &'a LayerTree, root: Arc<File>, access: OFlag) -> Self {
         Self {
             tree,
@@ -42,9 +43,9 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Goes to a directory of the tree.
+    /// Moves to a directory of the tree.
     ///
-    /// After an error the cursor is somewhere on the way and can be used on.
+    /// After an error the cursor is somewhere on the path and can still be used.
     pub(crate) fn enter(&mut self, directory: NodeId) -> Result<&File, Errno> {
         let (mut below, mut at) = (Vec::new(), directory);
         let kept = loop {
@@ -73,7 +74,7 @@ impl<'a> Cursor<'a> {
         self.open.back().unwrap_or(&self.root)
     }
 
-    /// Goes back up until `kept` directories of the path are left.
+    /// Moves up until `kept` directories of the path are left.
     fn leave(&mut self, kept: usize) -> Result<(), Errno> {
         if kept == 0 {
             self.path.clear();

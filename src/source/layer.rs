@@ -10,10 +10,10 @@ use crate::tree::LayerTree;
 pub struct Layer {
     /// The graph driver's id: the name below `aufs/layers` and `aufs/diff`.
     pub id: CacheId,
-    /// The layer it lies on.
+    /// Its parent.
     pub parent: Option<CacheId>,
-    /// Its branch directory, where the engine opens the files.
+    /// Its branch directory, from which the engine opens the files.
     pub branch: PathBuf,
-    /// What it changes.
+    /// Its changes.
     pub tree: LayerTree,
 }

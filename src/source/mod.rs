@@ -1,4 +1,4 @@
-//! A layer as it was read from its branch, and its files' bytes.
+//! A layer as it was read from its branch, and the bytes of its files.
 
 pub(super) mod branch_reader;
 mod cursor;

@@ -1,4 +1,4 @@
-//! Reading without leaving traces.
+//! Reading without changing access times.
 
 use std::path::{Path, PathBuf};
 
@@ -7,15 +7,15 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::statvfs::{FsFlags, statvfs};
 
-/// From now on nothing that this thread, or a thread it starts, reads below `paths` changes an access time.
+/// From now on, nothing that this thread, or a thread it starts, reads below `paths` changes an access time.
 ///
-/// Files can be opened with `O_NOATIME`, but symlinks cannot be read that way. So the thread gets a mount namespace of its own,
-/// in which each path is mounted on itself with `noatime`; no other process sees it, and it is gone with the process. Mounts
-/// that others undo meanwhile are undone in it too.
+/// Files can be opened with `O_NOATIME`, but symlinks cannot be read that way. So the thread gets its own mount
+/// namespace, in which each path is mounted on itself with `noatime`. No other process sees this namespace, and it ends
+/// with the process. Mounts that others remove meanwhile are removed in it too.
 ///
 /// # Errors
 ///
-/// `EPERM` without the right to mount; access times may change then.
+/// `EPERM` without permission to mount; access times may then change.
 pub fn without_access_times(paths: &[PathBuf]) -> Result<(), Errno> {
     const NONE: Option<&str> = None;
     unshare(CloneFlags::CLONE_NEWNS)?;
@@ -29,7 +29,8 @@ pub fn without_access_times(paths: &[PathBuf]) -> Result<(), Errno> {
     Ok(())
 }
 
-/// A remount drops what it does not name: a root that was mounted read-only must stay so.
+/// The current mount flags of a path. A remount drops every flag that it does not name: a root that was mounted
+/// read-only must stay so.
 fn kept_flags(path: &Path) -> Result<MsFlags, Errno> {
     let has = statvfs(path)?.flags();
     let pairs = [

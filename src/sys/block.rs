@@ -1,4 +1,4 @@
-//! Block devices and the files that stand in for them.
+//! Block devices and the files that are used in their place.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -19,10 +19,10 @@ use crate::units::Bytes;
 /// How long devtmpfs and udev may take to make a node.
 const NODE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What stands at a path, symlinks followed.
+/// The kind of file at a path, symlinks followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A block device of this number.
+    /// A block device with this number.
     Block {
         /// `st_rdev`.
         rdev: u64,
@@ -34,15 +34,15 @@ pub enum Kind {
         /// `st_ino`.
         inode: u64,
     },
-    /// Neither.
+    /// Neither of the two.
     Other,
 }
 
-/// Looks at a path.
+/// Determines the kind of file at a path.
 ///
 /// # Errors
 ///
-/// Those of `stat`.
+/// The errors of `stat`.
 pub fn kind(path: &Path) -> io::Result<Kind> {
     let meta = fs::metadata(path)?;
     let kind = meta.file_type();
@@ -62,16 +62,16 @@ pub fn kind(path: &Path) -> io::Result<Kind> {
 ///
 /// # Errors
 ///
-/// Those of `lseek`.
+/// The errors of `lseek`.
 pub fn size(mut file: &File) -> io::Result<Bytes> {
     file.seek(SeekFrom::End(0)).map(Bytes)
 }
 
-/// Opens a block device for reading as its only user for the time being.
+/// Opens a block device for reading, as its only user until the file is closed.
 ///
 /// # Errors
 ///
-/// `EBUSY` when it is mounted, swapped to, or part of a device-mapper or RAID device.
+/// `EBUSY` if it is mounted, used as swap, or part of a device-mapper or RAID device.
 pub fn open_exclusive(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .read(true)
@@ -79,12 +79,12 @@ pub fn open_exclusive(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// Reads 4 KiB past the page cache, which may hold what was there before device-mapper wrote; through it where the file
-/// system knows no other way.
+/// Reads 4 KiB without the page cache, which may hold what was there before device-mapper wrote. If the file system
+/// does not support this, it reads through the page cache.
 ///
 /// # Errors
 ///
-/// Those of `open` and `pread`.
+/// The errors of `open` and `pread`.
 pub fn read_direct(path: &Path, offset: u64, block: &mut [u8; 4096]) -> io::Result<()> {
     #[repr(C, align(4096))]
     struct Aligned([u8; 4096]);
@@ -102,12 +102,12 @@ pub fn read_direct(path: &Path, offset: u64, block: &mut [u8; 4096]) -> io::Resu
     Ok(())
 }
 
-/// Makes the next reads of a file or block device come from the disk as far as that can be arranged: what is cached of it and
-/// written is dropped. Of a block device the cache may be older than what device-mapper wrote past it.
+/// Makes the next reads of a file or block device come from the disk as far as possible: drops what is cached of it and
+/// already written. The cache of a block device may be older than what device-mapper wrote without it.
 ///
 /// # Errors
 ///
-/// Those of `BLKFLSBUF`, which needs `CAP_SYS_ADMIN`. Of a file none: its cache is never older than it.
+/// The errors of `BLKFLSBUF`, which needs `CAP_SYS_ADMIN`. None for a file, whose cache is never older than the file.
 pub fn drop_cache(file: &File) -> io::Result<()> {
     if file.metadata()?.file_type().is_block_device() {
         return flush_buffers(file);
@@ -129,23 +129,23 @@ fn flush_buffers(device: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// The number in a text like `8:1`, as `st_rdev` has it.
+/// Parses a device number like `8:1`; the result is in the form of `st_rdev`.
 pub fn parse_number(text: &str) -> Option<u64> {
     let (major, minor) = text.split_once(':')?;
     Some(makedev(major.parse().ok()?, minor.parse().ok()?))
 }
 
-/// `major:minor`, as device-mapper tables and `/sys/dev/block` have it.
+/// The device number as `major:minor`, as in device-mapper tables and `/sys/dev/block`.
 pub fn number(rdev: u64) -> String {
     format!("{}:{}", major(rdev), minor(rdev))
 }
 
-/// The node in `/dev` that the kernel itself makes for a block device, such as `/dev/dm-3`; waits a little for it, and
-/// sees to it that it is this device's.
+/// The node in `/dev` that the kernel itself creates for a block device, such as `/dev/dm-3`. Waits briefly for it, and
+/// checks that it is this device's.
 ///
 /// # Errors
 ///
-/// When there is no such device, or no node of it.
+/// There is no such device, or it has no node.
 pub fn wait_for_node(rdev: u64) -> io::Result<PathBuf> {
     let sys = sysfs(rdev);
     let uevent = fs::read_to_string(sys.join("uevent"))?;
@@ -167,7 +167,7 @@ pub fn wait_for_node(rdev: u64) -> io::Result<PathBuf> {
     }
 }
 
-/// Names of the devices built on this one: `dm-3`, `md0`, …
+/// The names of the devices that are built on this one: `dm-3`, `md0`, …
 pub fn holders(rdev: u64) -> Vec<String> {
     let entries = fs::read_dir(sysfs(rdev).join("holders"));
     let names = entries
@@ -184,13 +184,14 @@ pub fn is_read_only(rdev: u64) -> bool {
     text.is_ok_and(|text| text.starts_with(b"1"))
 }
 
-/// The device-mapper name of a block device, if it is one of device-mapper's.
+/// The device-mapper name of a block device; `None` if it is not a device-mapper device.
 pub fn device_mapper_name(rdev: u64) -> Option<String> {
     let text = fs::read_to_string(sysfs(rdev).join("dm/name")).ok()?;
     Some(text.trim_end_matches('\n').to_owned())
 }
 
-/// The file that a loop device is attached to, as the kernel names it; `None` for what is no loop device, or not attached.
+/// The file that a loop device is attached to, as the kernel names it; `None` if it is not a loop device, or is not
+/// attached.
 /// Source: linux v6.6 `drivers/block/loop.c`, `loop_attr_backing_file_show`.
 pub fn loop_file(rdev: u64) -> Option<PathBuf> {
     let mut name = fs::read(sysfs(rdev).join("loop/backing_file")).ok()?;

@@ -1,4 +1,4 @@
-//! Sharing of file ranges (reflink).
+//! Shares ranges of files (reflink).
 #![allow(unsafe_code)]
 
 use std::fs::File;
@@ -21,22 +21,22 @@ mod ioctl {
     nix::ioctl_write_ptr!(ficlonerange, 0x94, 13, super::FileCloneRange);
 }
 
-/// A range of one file and where it goes in another, in bytes; all three are multiples of the file system's block.
+/// A range of one file and its place in another, in bytes; all three are multiples of the file system's block size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CloneRange {
     /// First byte in the source.
     pub from: u64,
     /// First byte in the target.
     pub to: u64,
-    /// How many bytes; not 0.
+    /// The number of bytes; not 0.
     pub len: u64,
 }
 
-/// Lets `target` share a range of `source`'s blocks instead of copying them.
+/// Makes `target` share a range of `source`'s blocks instead of copying them.
 ///
 /// # Errors
 ///
-/// `EOPNOTSUPP`, `EXDEV`, `EINVAL`, `ENOTTY` when the file system or this pair of files cannot.
+/// `EOPNOTSUPP`, `EXDEV`, `EINVAL`, `ENOTTY` if the file system or this pair of files does not support it.
 pub fn clone_range(source: &File, target: &File, range: CloneRange) -> Result<(), Errno> {
     let argument = FileCloneRange {
         src_fd: i64::from(source.as_raw_fd()),

@@ -1,8 +1,8 @@
-//! Device-mapper: the `devicemapper` crate's calls as steps that are undone when they fail, and errors that name the
-//! device.
+//! Device-mapper: wraps the `devicemapper` crate's calls as steps that are undone if they fail, with errors that name
+//! the device.
 //!
-//! All devices made here are private ones: udev rules other than device-mapper's own take no notice of them, so that
-//! nothing probes, mounts or keeps them open. No name under `/dev/mapper` is relied on; see [`super::block::wait_for_node`].
+//! All devices made here are private: udev rules other than device-mapper's own ignore them, so nothing probes, mounts
+//! or keeps them open. The code does not rely on any name under `/dev/mapper`; see [`super::block::wait_for_node`].
 
 use std::fmt;
 use std::fs::File;
@@ -12,16 +12,16 @@ use devicemapper::errors::Error as CoreError;
 use devicemapper::{DM, DevId, DeviceInfo, DmError, DmFlags, DmName, DmOptions, DmUuid};
 use nix::errno::Errno;
 
-/// What the UUIDs of all devices begin with that this program makes. No other program uses it.
+/// The prefix of the UUIDs of all devices that this program makes. No other program uses it.
 pub const OUR_UUIDS: &str = "AUFS2DM-";
 
-/// Through this file every call goes.
+/// The file through which every call goes.
 const CONTROL: &str = "/dev/mapper/control";
 
-/// The crate's removal tries for 0.8 seconds while a device is in use; this many times.
+/// The number of attempts to remove a device that is in use. In each one, the crate keeps trying for 0.8 seconds.
 const REMOVE_ROUNDS: u32 = 5;
 
-/// Why device-mapper did not do something.
+/// Why a device-mapper operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The kernel has no device-mapper, or this process may not use it.
@@ -29,18 +29,18 @@ pub enum Error {
         "{CONTROL}: no device-mapper (as root, `modprobe dm-mod` loads it where the kernel has it as a module)"
     )]
     Absent(#[source] io::Error),
-    /// A name or UUID that device-mapper does not take: empty, too long, not ASCII.
+    /// A name or UUID that device-mapper does not accept: empty, too long, not ASCII.
     #[error("device-mapper name {name:?}: empty, longer than 127 bytes or not ASCII")]
     Name {
         /// The text.
         name: String,
     },
-    /// A device of this name or UUID exists.
+    /// A device with this name or UUID already exists.
     #[error(
         "device-mapper device {name}: there is one of that name or UUID already (dmsetup info -c)"
     )]
     Taken {
-        /// The name that was wanted.
+        /// The requested name.
         name: String,
     },
     /// A call failed.
@@ -48,25 +48,25 @@ pub enum Error {
     Call {
         /// The device.
         name: String,
-        /// What was tried, with the table or message where there is one.
+        /// The operation that failed, with the table or message if there is one.
         op: String,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
-    /// The crate or udev got in the way.
+    /// The crate or udev failed.
     #[error("device-mapper device {name}: cannot {op}: {reason}")]
     Other {
         /// The device.
         name: String,
-        /// What was tried.
+        /// The operation that failed.
         op: String,
-        /// The crate's words.
+        /// The crate's message.
         reason: String,
     },
 }
 
 impl Error {
-    /// What the kernel said, if it said something.
+    /// The kernel's error, if there is one.
     pub fn errno(&self) -> Option<Errno> {
         match self {
             Self::Call { source, .. } | Self::Absent(source) => {
@@ -94,7 +94,7 @@ impl Error {
     }
 }
 
-/// A device as it is at one moment.
+/// The state of a device at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -105,17 +105,17 @@ pub struct State {
     pub name: String,
     /// Its UUID; empty if it has none.
     pub uuid: String,
-    /// Its number, as `st_rdev` has it.
+    /// Its number, as in `st_rdev`.
     pub rdev: u64,
     /// How often it is open: by processes, mounts and other devices.
     pub open_count: u32,
     /// Whether it has a table in use.
     pub live: bool,
-    /// Whether it holds all I/O back.
+    /// Whether it holds back all I/O.
     pub suspended: bool,
-    /// Whether it has a table that is loaded and not yet in use.
+    /// Whether a table is loaded but not yet in use.
     pub loaded: bool,
-    /// Whether it refuses to be written.
+    /// Whether it refuses writes.
     pub read_only: bool,
 }
 
@@ -135,12 +135,12 @@ impl State {
     }
 }
 
-/// One line of a device's table, or of its status: then `params` is what the target says of itself.
+/// One line of a device's table, or of its status, in which `params` is the target's own report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// First sector it covers.
+    /// The first sector that it covers.
     pub start: u64,
-    /// How many.
+    /// The number of sectors.
     pub sectors: u64,
     /// The target's type: `thin-pool`, `linear`, …
     pub target: String,
@@ -149,7 +149,7 @@ pub struct Line {
 }
 
 impl Line {
-    /// A table's only line.
+    /// The only line of a table.
     pub fn only(sectors: u64, target: &str, params: String) -> Self {
         Self {
             start: 0,
@@ -160,7 +160,7 @@ impl Line {
     }
 }
 
-/// A line as `dmsetup table` prints it.
+/// Writes the line as `dmsetup table` prints it.
 impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -173,16 +173,16 @@ impl fmt::Display for Line {
     }
 }
 
-/// Whether a pool writes its metadata out before it tells its status.
+/// Whether a pool commits its metadata before it reports its status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Commit {
-    /// It does, so that the numbers are exact; may wait for the disk.
+    /// It commits, so that the numbers are exact; this may wait for the disk.
     Yes,
-    /// It does not. Kernels before 3.8 do all the same.
+    /// It does not commit. Kernels before 3.8 commit anyway.
     No,
 }
 
-/// Device-mapper's control file. Calls from several threads do not hinder each other.
+/// Device-mapper's control file. Calls from several threads do not block each other.
 pub struct DeviceMapper {
     dm: DM,
 }
@@ -194,7 +194,7 @@ impl fmt::Debug for DeviceMapper {
 }
 
 impl DeviceMapper {
-    /// Opens it.
+    /// Opens the control file.
     ///
     /// # Errors
     ///
@@ -206,11 +206,11 @@ impl DeviceMapper {
         Ok(Self { dm })
     }
 
-    /// Version of a target type; `None` as long as its module is not loaded.
+    /// The version of a target type; `None` if its module is not loaded.
     ///
     /// # Errors
     ///
-    /// Those of the call.
+    /// The errors of the call.
     pub fn target_version(&self, target: &str) -> Result<Option<(u32, u32, u32)>, Error> {
         let versions = self.dm.list_versions();
         let versions = versions.map_err(|error| Error::new(CONTROL, "list targets", error))?;
@@ -220,11 +220,11 @@ impl DeviceMapper {
             .map(|(_, major, minor, patch)| (major, minor, patch)))
     }
 
-    /// All devices. One that goes meanwhile is left out.
+    /// All devices. A device that is removed meanwhile is left out.
     ///
     /// # Errors
     ///
-    /// Those of the call.
+    /// The errors of the call.
     pub fn list(&self) -> Result<Vec<State>, Error> {
         let devices = self.dm.list_devices();
         let devices = devices.map_err(|error| Error::new(CONTROL, "list devices", error))?;
@@ -239,7 +239,7 @@ impl DeviceMapper {
     ///
     /// # Errors
     ///
-    /// [`Error::Name`], and those of the call.
+    /// [`Error::Name`], and the errors of the call.
     pub fn state(&self, name: &str) -> Result<Option<State>, Error> {
         match self.dm.device_info(&DevId::Name(dm_name(name)?)) {
             Ok(info) => Ok(Some(State::new(&info))),
@@ -250,20 +250,20 @@ impl DeviceMapper {
         }
     }
 
-    /// Makes a device with one table line and sets it going. When that fails it is removed again.
+    /// Makes a device with one table line and activates it. If that fails, it is removed again.
     ///
     /// # Errors
     ///
-    /// [`Error::Taken`], [`Error::Name`], and those of the calls.
+    /// [`Error::Taken`], [`Error::Name`], and the errors of the calls.
     pub fn create(&self, name: &str, uuid: &str, line: &Line) -> Result<State, Error> {
         self.create_with(DmFlags::empty(), (name, uuid), line)
     }
 
-    /// The same, but the device cannot be written to.
+    /// Like [`create`](Self::create), but the device cannot be written to.
     ///
     /// # Errors
     ///
-    /// As [`create`](Self::create).
+    /// Same as [`create`](Self::create).
     pub fn create_read_only(&self, name: &str, uuid: &str, line: &Line) -> Result<State, Error> {
         self.create_with(DmFlags::DM_READONLY, (name, uuid), line)
     }
@@ -298,11 +298,11 @@ impl DeviceMapper {
         })
     }
 
-    /// Removes a device. While it is in use this is tried for some seconds; one that is gone is fine.
+    /// Removes a device. If it is in use, tries for some seconds; a device that is already gone is not an error.
     ///
     /// # Errors
     ///
-    /// Those of the call.
+    /// The errors of the call.
     pub fn remove(&self, name: &str) -> Result<(), Error> {
         let id = DevId::Name(dm_name(name)?);
         let mut rounds = 0;
@@ -310,7 +310,7 @@ impl DeviceMapper {
             let Err(error) = self.dm.device_remove(&id, DmOptions::private()) else {
                 return Ok(());
             };
-            // Also when a signal interrupted the wait for udev after the removal itself.
+            // Also covers a signal that interrupted the wait for udev after the removal itself.
             if self.state(name)?.is_none() {
                 return Ok(());
             }
@@ -327,7 +327,7 @@ impl DeviceMapper {
     ///
     /// # Errors
     ///
-    /// Those of the call.
+    /// The errors of the call.
     pub fn message(&self, name: &str, message: &str) -> Result<(), Error> {
         let id = DevId::Name(dm_name(name)?);
         let sent = self.dm.target_msg(&id, None, message);
@@ -335,11 +335,11 @@ impl DeviceMapper {
             .map_err(|error| Error::new(name, message, error))
     }
 
-    /// What the device's targets say of themselves.
+    /// The status that the device's targets report.
     ///
     /// # Errors
     ///
-    /// Those of the call.
+    /// The errors of the call.
     pub fn status(&self, name: &str, commit: Commit) -> Result<Vec<Line>, Error> {
         let flags = match commit {
             Commit::Yes => DmFlags::empty(),
@@ -352,19 +352,19 @@ impl DeviceMapper {
     ///
     /// # Errors
     ///
-    /// Those of the call.
+    /// The errors of the call.
     pub fn table(&self, name: &str) -> Result<Vec<Line>, Error> {
         let flags = DmFlags::DM_STATUS_TABLE | DmFlags::DM_NOFLUSH;
         self.lines(name, flags, "tell its table")
     }
 
-    /// Puts another table in place of the one in use. I/O under way is not waited for: it is held back and goes on, or
-    /// starts anew, under the new table.
+    /// Replaces the table in use with another one. Does not wait for I/O in progress: it is held back and continues, or
+    /// starts again, under the new table.
     ///
     /// # Errors
     ///
-    /// Those of the calls; the device goes on with one of the tables, or is suspended when the new one cannot resume: a
-    /// pool cannot that would shrink.
+    /// The errors of the calls. The device continues with one of the tables, or stays suspended if it cannot resume
+    /// with the new one, for example if a pool would shrink.
     pub fn reload(&self, name: &str, line: &Line) -> Result<(), Error> {
         self.load(name, line, DmFlags::empty())?;
         let id = DevId::Name(dm_name(name)?);
@@ -373,7 +373,8 @@ impl DeviceMapper {
             .dm
             .device_suspend(&id, DmOptions::default().set_flags(flags))
             .map_err(|error| Error::new(name, "suspend", error));
-        // In any case, lest it stays suspended. The device is not ours: udev's rules are to keep all its links.
+        // Always done, so that the device does not stay suspended. The device is not ours: udev's rules must keep all
+        // its links.
         let resumed = self.resume(name, DmOptions::default());
         suspended.and(resumed).map(drop)
     }
@@ -415,7 +416,7 @@ impl DeviceMapper {
 
     fn resume(&self, name: &str, options: DmOptions) -> Result<State, Error> {
         let id = DevId::Name(dm_name(name)?);
-        // The crate's resume is a suspend without the flag.
+        // In the crate, resuming is suspending without the flag.
         let resumed = self.dm.device_suspend(&id, options);
         let Err(error) = resumed else {
             let state = self.state(name)?;
@@ -425,7 +426,7 @@ impl DeviceMapper {
                 reason: "something removed it".to_owned(),
             });
         };
-        // A signal may have interrupted the wait for udev, which nothing here depends on.
+        // A signal may have interrupted the wait for udev, on which nothing here depends.
         match self.state(name)? {
             Some(state) if state.live && !state.suspended => Ok(state),
             _ => Err(Error::new(name, "resume", error)),
@@ -433,7 +434,7 @@ impl DeviceMapper {
     }
 }
 
-/// Options for a private device, with flags.
+/// Options for a private device, with these flags.
 fn private_with(flags: DmFlags) -> DmOptions {
     DmOptions::private().set_flags(flags)
 }

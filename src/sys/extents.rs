@@ -1,4 +1,4 @@
-//! Where a file's bytes are on its device.
+//! The places of a file's bytes on its device.
 #![allow(unsafe_code)]
 
 use std::fs::File;
@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd;
 
 use nix::errno::Errno;
 
-/// How many extents are asked for at a time.
+/// The number of extents that are requested at a time.
 const AT_A_TIME: usize = 64;
 
 /// Source: linux v6.6 `include/uapi/linux/fiemap.h`, `struct fiemap`.
@@ -22,7 +22,7 @@ struct Head {
     reserved: u32,
 }
 
-/// Source: as above, `struct fiemap_extent`.
+/// Source: same as above, `struct fiemap_extent`.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 struct Extent {
@@ -49,11 +49,11 @@ mod ioctl {
     nix::ioctl_readwrite!(fiemap, b'f', 11, super::Head);
 }
 
-/// The ranges of bytes of the device that hold a file's content, in the order of the file.
+/// The byte ranges of the device that hold a file's content, in the order of the file.
 ///
 /// # Errors
 ///
-/// `EOPNOTSUPP`, `ENOTTY` when the file system does not tell.
+/// `EOPNOTSUPP`, `ENOTTY` if the file system does not report them.
 pub fn extents_of(file: &File) -> Result<Vec<Range<u64>>, Errno> {
     let mut ranges = Vec::new();
     let mut at = 0;

@@ -1,4 +1,4 @@
-//! Which directory this is, and on which mount. `st_dev` alone does not tell a bind mount of the same file system.
+//! Identifies a directory and its mount. `st_dev` alone does not distinguish a bind mount of the same file system.
 #![allow(unsafe_code)]
 
 use std::ffi::CStr;
@@ -13,10 +13,10 @@ use nix::sys::stat::{Mode, SFlag, fstat, fstatat};
 use super::inode_flags::{Immutability, frozen_open};
 use super::statx::{STATX_ATTR_APPEND, STATX_ATTR_IMMUTABLE, STATX_INO, STATX_MNT_ID, Statx};
 
-/// A file or directory, told from every other by where it lies.
+/// The identity of a file or directory, determined by its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// The mount that it was reached through, by the kernel's number.
+    /// The mount through which it was reached, as the kernel's number.
     pub mount: u64,
     /// Its file system.
     pub device: u64,
@@ -25,16 +25,16 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Of an open directory, and the flag that it bears.
+    /// The identity of an open directory, and its immutability flag.
     ///
     /// # Errors
     ///
-    /// The kernel's; `ENOTSUP` where nothing tells the mount.
+    /// The kernel's error; `ENOTSUP` if the mount cannot be determined.
     pub fn of(directory: impl AsFd) -> Result<(Self, Option<Immutability>), Errno> {
         let fd = directory.as_fd();
         match statx(fd, c"") {
             Ok(stat) if stat.mask & STATX_MNT_ID != 0 => Ok((stat.identity(), stat.flag())),
-            // Before Linux 5.8, 4.11, or where a filter refuses what it does not know.
+            // Before Linux 5.8, before 4.11, or if a filter refuses calls that it does not know.
             Ok(_) | Err(Errno::ENOSYS | Errno::EPERM) => {
                 let stat = fstat(fd)?;
                 let identity = Self {
@@ -48,20 +48,21 @@ impl Identity {
         }
     }
 
-    /// Of a name in a directory that may be anything, links not followed; nothing where only opening would tell.
+    /// The identity of a name in a directory, which may be of any kind, without following links; `None` if only opening
+    /// it would show this.
     pub fn of_name(directory: impl AsFd, name: &CStr) -> Option<Self> {
         let stat = statx(directory.as_fd(), name).ok()?;
         (stat.mask & STATX_MNT_ID != 0).then(|| stat.identity())
     }
 }
 
-/// The flag that a name in a directory bears, links not followed.
+/// The immutability flag of a name in a directory, without following links.
 pub fn frozen_name(directory: impl AsFd, name: &CStr) -> Option<Immutability> {
     let fd = directory.as_fd();
     if let Some(flag) = statx(fd, name).ok().and_then(|stat| stat.flag()) {
         return Some(flag);
     }
-    // What opening does to devices and pipes is not wanted.
+    // Opening devices and pipes has unwanted effects.
     let stat = fstatat(fd, name, AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
     let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
     if kind != SFlag::S_IFREG && kind != SFlag::S_IFDIR {
@@ -92,7 +93,7 @@ impl Statx {
     }
 }
 
-/// Of a name in a directory, or of the open file itself where the name is empty.
+/// Calls `statx` for a name in a directory, or for the open file itself if the name is empty.
 fn statx(fd: BorrowedFd<'_>, name: &CStr) -> Result<Statx, Errno> {
     Statx::at(fd.as_raw_fd(), name, STATX_INO | STATX_MNT_ID)
 }
@@ -104,7 +105,7 @@ struct Handle {
     kind: i32,
 }
 
-/// The kernel tells the mount also where it has no room to tell the handle.
+/// The number of a mount. The kernel returns it even if there is no space for the handle itself.
 /// Source: linux v3.10 `fs/fhandle.c`, `do_sys_name_to_handle`.
 fn mount_by_handle(fd: BorrowedFd<'_>) -> Result<u64, Errno> {
     let mut handle = Handle { bytes: 0, kind: 0 };
@@ -126,7 +127,7 @@ fn mount_by_handle(fd: BorrowedFd<'_>) -> Result<u64, Errno> {
     }
 }
 
-/// Since Linux 3.15.
+/// The number of a mount. Since Linux 3.15.
 fn mount_by_fdinfo(fd: BorrowedFd<'_>) -> Result<u64, Errno> {
     let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()))
         .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or_default()))?;

@@ -1,4 +1,4 @@
-//! Flags of a file that even root's changes are refused for.
+//! Flags of a file for which even root's changes are refused.
 #![allow(unsafe_code)]
 
 use std::fs::OpenOptions;
@@ -9,7 +9,8 @@ use std::path::Path;
 use nix::fcntl::OFlag;
 use nix::libc::{c_int, c_long};
 
-/// Source: linux v6.6 `include/uapi/linux/fs.h`: `FS_IOC_GETFLAGS` is `_IOR('f', 1, long)`, and an int is written.
+/// Source: linux v6.6 `include/uapi/linux/fs.h`: `FS_IOC_GETFLAGS` is `_IOR('f', 1, long)`, but the kernel writes an
+/// int.
 mod ioctl {
     nix::ioctl_read_bad!(
         getflags,
@@ -30,7 +31,8 @@ pub enum Immutability {
     AppendOnly,
 }
 
-/// Whether a regular file or directory is frozen. `None` also for what cannot be opened, and where the file system has no such flags.
+/// The flag that freezes a regular file or directory. `None` also if it cannot be opened, or if the file system has no
+/// such flags.
 pub fn frozen(path: &Path) -> Option<Immutability> {
     let meta = path.symlink_metadata().ok()?;
     if !meta.is_file() && !meta.is_dir() {
@@ -45,7 +47,7 @@ pub fn frozen(path: &Path) -> Option<Immutability> {
     frozen_open(file.as_fd())
 }
 
-/// The same of what is open.
+/// Like [`frozen`], for an open file.
 pub(super) fn frozen_open(file: BorrowedFd<'_>) -> Option<Immutability> {
     let mut flags: c_int = 0;
     // SAFETY: the descriptor is open for the duration of the call, and `flags` is a live int, which is what the kernel writes for this

@@ -1,24 +1,24 @@
-//! Which kernel this is, for what cannot be found out by trying.
+//! The kernel's version, for features that cannot be found out by trying.
 
 use std::ffi::{OsStr, OsString};
 
 use nix::sys::utsname::uname;
 
-/// Since when `syncfs` returns errors of writes that failed since the file system was opened. Source: linux commit
-/// 735e4ae5ba28 "vfs: track per-sb writeback errors and report them to syncfs".
+/// The first version in which `syncfs` reports writes that failed since the file system was opened. Source: linux
+/// commit 735e4ae5ba28 "vfs: track per-sb writeback errors and report them to syncfs".
 const SYNCFS_TELLS_ERRORS: (u32, u32) = (5, 8);
 
-/// Major and minor number; `None` for a release that does not begin with two numbers, some strange new one.
+/// The major and minor number; `None` for a release that does not begin with two numbers, some unusual new one.
 pub fn kernel_version() -> Option<(u32, u32)> {
     parse(&uname().map_or_else(|_| OsString::new(), |names| names.release().to_owned()))
 }
 
-/// Whether `syncfs` says that file data could not be written.
+/// Whether `syncfs` reports file data that could not be written.
 pub fn syncfs_tells_errors() -> bool {
     kernel_version() >= Some(SYNCFS_TELLS_ERRORS)
 }
 
-/// Of `3.10.0-1160.el7.x86_64`.
+/// Parses a release such as `3.10.0-1160.el7.x86_64`.
 fn parse(release: &OsStr) -> Option<(u32, u32)> {
     let mut numbers = release
         .to_str()?

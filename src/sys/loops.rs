@@ -12,14 +12,14 @@ use std::time::{Duration, Instant};
 use loopdev::{LoopControl, LoopDevice};
 use nix::errno::Errno;
 
-/// Tries to get a free device while others get them too.
+/// The number of attempts to get a free device while others also take devices.
 const ATTEMPTS: u32 = 50;
-/// Pause between two tries.
+/// The pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(20);
 /// How long the kernel may take to detach a device that nothing holds any more.
 const DETACH_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Source: linux v6.6 `include/uapi/linux/loop.h`, `struct loop_info64`; the parts that are not used are not named.
+/// Source: linux v6.6 `include/uapi/linux/loop.h`, `struct loop_info64`; unused parts have no names.
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct LoopInfo64 {
@@ -44,10 +44,10 @@ impl LoopInfo64 {
     };
 }
 
-/// Source: as above, `LO_FLAGS_AUTOCLEAR`.
+/// Source: same as above, `LO_FLAGS_AUTOCLEAR`.
 const AUTOCLEAR: u32 = 4;
 
-/// Source: as above, `struct loop_config`.
+/// Source: same as above, `struct loop_config`.
 #[repr(C)]
 struct LoopConfig {
     fd: i32,
@@ -63,7 +63,7 @@ mod ioctl {
     nix::ioctl_write_ptr_bad!(loop_configure, 0x4C0A, super::LoopConfig);
 }
 
-/// An attached loop device. The kernel detaches it by itself when this and every other user of it is gone, even if the
+/// An attached loop device. The kernel detaches it when this value and every other user of it is gone, even if the
 /// process is killed.
 #[derive(Debug)]
 pub struct Loop {
@@ -73,12 +73,13 @@ pub struct Loop {
 }
 
 impl Loop {
-    /// Attaches a file, read-only if it is open for reading only; with direct I/O where its file system can, so that nothing is
-    /// cached twice.
+    /// Attaches a file, read-only if it is open only for reading. Uses direct I/O if its file system supports it, so
+    /// that nothing is cached twice.
     ///
     /// # Errors
     ///
-    /// Those of `/dev/loop-control` and of attaching; other processes that take devices at the same time are no error.
+    /// The errors of `/dev/loop-control` and of attaching. It is not an error if other processes take devices at the
+    /// same time.
     pub fn attach(file: &File) -> io::Result<Self> {
         let control = LoopControl::open()?;
         let mut attempt = 0;
@@ -89,7 +90,7 @@ impl Loop {
                 Err(error) => error,
             };
             // EBUSY: another process took the device first. EAGAIN: the kernel is dropping cached pages of its former
-            // life. ENOENT, ENXIO: it is new and has no node yet, or is being taken down.
+            // use. ENOENT, ENXIO: it is new and has no node yet, or is being removed.
             let again = match error.raw_os_error().map(Errno::from_raw) {
                 Some(Errno::EBUSY | Errno::EAGAIN | Errno::ENOENT | Errno::ENXIO) => true,
                 _ => error.kind() == io::ErrorKind::Interrupted,
@@ -106,7 +107,7 @@ impl Loop {
         &self.path
     }
 
-    /// Its number, as `st_rdev` has it.
+    /// Its number, as in `st_rdev`.
     pub fn rdev(&self) -> u64 {
         self.rdev
     }
@@ -127,7 +128,7 @@ fn attach_once(control: &LoopControl, file: &File) -> io::Result<Loop> {
     })
 }
 
-/// Attaches in one step, so that a kill leaves no device that stays attached; in two where Linux is older than 5.8.
+/// Attaches in one step, so that a kill does not leave an attached device; before Linux 5.8, in two steps.
 fn attach_to(device: &LoopDevice, file: &File) -> io::Result<()> {
     let config = LoopConfig {
         fd: file.as_raw_fd(),
@@ -148,12 +149,12 @@ fn attach_to(device: &LoopDevice, file: &File) -> io::Result<()> {
     }
 }
 
-/// The loop devices attached to the file or block device that is open here, in whatever mount namespace and by whatever
-/// name that was done.
+/// The loop devices that are attached to this open file or block device, whatever mount namespace and name were used to
+/// attach them.
 ///
 /// # Errors
 ///
-/// When `/sys/block` or the file cannot be looked at.
+/// `/sys/block` or the file cannot be examined.
 pub fn attached_to(file: &File) -> io::Result<Vec<PathBuf>> {
     let meta = file.metadata()?;
     let mut found = Vec::new();
@@ -173,14 +174,14 @@ pub fn attached_to(file: &File) -> io::Result<Vec<PathBuf>> {
 }
 
 fn is_backed_by(info: &LoopInfo64, meta: &fs::Metadata) -> bool {
-    // A block device has nodes in more than one place; its number is what counts.
+    // A block device may have several nodes; only its number counts.
     if meta.rdev() != 0 {
         return info.lo_rdevice == packed(meta.rdev());
     }
     (info.lo_device, info.lo_inode) == (packed(meta.dev()), meta.ino())
 }
 
-/// A device number as the kernel hands it out here. Source: linux `include/linux/kdev_t.h`, `huge_encode_dev`.
+/// A device number in the form that the kernel returns here. Source: linux `include/linux/kdev_t.h`, `huge_encode_dev`.
 fn packed(dev: u64) -> u64 {
     let (major, minor) = (nix::sys::stat::major(dev), nix::sys::stat::minor(dev));
     minor & 0xff | major << 8 | (minor & !0xff) << 12
@@ -190,11 +191,11 @@ fn packed(dev: u64) -> u64 {
 ///
 /// # Errors
 ///
-/// As [`attached_to`].
+/// Same as [`attached_to`].
 ///
 /// # Returns
 ///
-/// Those that still are after some seconds.
+/// The loop devices that are still attached after some seconds.
 pub fn wait_until_detached(file: &File) -> io::Result<Vec<PathBuf>> {
     let end = Instant::now() + DETACH_TIMEOUT;
     loop {

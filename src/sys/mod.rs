@@ -1,4 +1,4 @@
-//! System calls that need `unsafe`, or that have no place elsewhere, as safe functions. No other module has `unsafe`.
+//! System calls that need `unsafe`, or that belong nowhere else, as safe functions. No other module has `unsafe`.
 
 mod access_times;
 pub mod block;

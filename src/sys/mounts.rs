@@ -9,25 +9,25 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 use sys_mount::{Mount, MountFlags};
 
-/// Tries to unmount what is in use; something may be looking at it for a moment.
+/// The number of attempts to unmount what is in use; another process may be looking at it briefly.
 const ATTEMPTS: u32 = 25;
-/// Pause between two tries.
+/// The pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Mounts a device without access times, with the first of the option texts that the kernel takes.
+/// Mounts a device without access times, with the first of the option texts that the kernel accepts.
 ///
 /// # Errors
 ///
-/// The kernel's, to the last of them. `options` must not be empty.
+/// The kernel's error for the last of them. `options` must not be empty.
 pub fn mount(device: &Path, at: &Path, kind: &str, options: &[&str]) -> io::Result<()> {
     mount_with(MountFlags::NOATIME, (device, at), kind, options)
 }
 
-/// The same, read-only, and with nothing in it that could be run or opened as a device.
+/// Like [`mount`], but read-only, and so that nothing in it can be run or opened as a device.
 ///
 /// # Errors
 ///
-/// As [`mount`].
+/// Same as [`mount`].
 pub fn mount_read_only(device: &Path, at: &Path, kind: &str, options: &[&str]) -> io::Result<()> {
     let flags = MountFlags::NOATIME
         | MountFlags::RDONLY
@@ -69,12 +69,12 @@ fn mount_with(
 ///
 /// # Errors
 ///
-/// `EBUSY` when it is still in use; nothing has changed then.
+/// `EBUSY` if it is still in use; in that case nothing has changed.
 pub fn unmount(at: &Path) -> io::Result<()> {
     let mut attempt = 0;
     loop {
         attempt += 1;
-        // Not through a symlink that something has put there. (sys-mount 3.1's NOFOLLOW is not the kernel's.)
+        // Does not follow a symlink that something put there. (sys-mount 3.1's NOFOLLOW is not the kernel's.)
         match umount2(at, MntFlags::UMOUNT_NOFOLLOW) {
             Err(Errno::EBUSY) if attempt < ATTEMPTS => {}
             outcome => return outcome.map_err(io::Error::from),
@@ -83,11 +83,11 @@ pub fn unmount(at: &Path) -> io::Result<()> {
     }
 }
 
-/// Takes the mount out of the tree now; it ends when its last user does.
+/// Removes the mount from the tree now; it ends when its last user does.
 ///
 /// # Errors
 ///
-/// The kernel's.
+/// The kernel's error.
 pub fn detach(at: &Path) -> io::Result<()> {
     umount2(at, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW).map_err(io::Error::from)
 }

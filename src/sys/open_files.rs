@@ -1,9 +1,9 @@
-//! How many files a process may have open.
+//! The number of files that a process may have open.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// Raises the soft limit to the hard one, which no privilege is needed for: the soft one is 1024 almost everywhere, for the
-/// sake of programs that use `select`. The limit that is in force now comes back.
+/// Raises the soft limit to the hard one, which needs no privilege: the soft one is 1024 almost everywhere, for the
+/// sake of programs that use `select`. Returns the limit that is now in force.
 pub fn raise_open_files() -> usize {
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
         return 1024;

@@ -1,4 +1,4 @@
-//! What `lstat` tells of a file, and the flags that `chattr` sets, for the price of the one call.
+//! What `lstat` returns for a file, and the flags that `chattr` sets, with a single call.
 
 use std::ffi::CString;
 use std::fs::Metadata;
@@ -16,17 +16,17 @@ use super::statx::{
     Statx,
 };
 
-/// Set once the kernel has said that it has no `statx`, so that it is not asked again for each file.
+/// Set once the kernel has reported that it has no `statx`, so that it is not tried again for each file.
 static NO_STATX: AtomicBool = AtomicBool::new(false);
 
-/// A flag that `chattr` sets, of those that the kernel tells without opening the file.
+/// A flag set by `chattr`, of those that the kernel reports without opening the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InodeFlag {
-    /// `i`: nobody changes, removes, renames or links it.
+    /// `i`: nobody can change, remove, rename or link it.
     Immutable,
-    /// `a`: it is only added to.
+    /// `a`: it can only be appended to.
     AppendOnly,
-    /// `d`: `dump` leaves it out.
+    /// `d`: `dump` skips it.
     NoDump,
 }
 
@@ -36,7 +36,7 @@ const TOLD: [(u64, InodeFlag); 3] = [
     (STATX_ATTR_NODUMP, InodeFlag::NoDump),
 ];
 
-/// What `lstat` tells, and the flags.
+/// What `lstat` returns, and the flags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
     /// Type and permissions.
@@ -49,11 +49,11 @@ pub struct Stat {
     pub device: u64,
     /// Its inode number.
     pub inode: u64,
-    /// How many names it has.
+    /// The number of its names.
     pub links: u64,
     /// Length in bytes.
     pub size: u64,
-    /// Units of 512 bytes that it takes.
+    /// The number of 512-byte units that it uses.
     pub blocks: u64,
     /// The number of a device special file.
     pub node: u64,
@@ -67,8 +67,8 @@ pub struct Stat {
     flags_told: bool,
 }
 
-/// When a file or directory was made, in seconds since 1970 and nanoseconds; `None` where the kernel or the file system does not tell.
-/// Nobody can set it, and a copy has one of its own.
+/// The creation time of a file or directory, in seconds since 1970 and nanoseconds; `None` if the kernel or the file
+/// system does not report it. Nobody can set it, and a copy has a time of its own.
 pub fn birth(path: &Path) -> Option<(i64, u32)> {
     let name = CString::new(path.as_os_str().as_bytes()).ok()?;
     let stat = Statx::at(AT_FDCWD, &name, STATX_BTIME).ok()?;
@@ -76,17 +76,17 @@ pub fn birth(path: &Path) -> Option<(i64, u32)> {
 }
 
 impl Stat {
-    /// Of the file at `path`; a symbolic link is not followed.
+    /// Examines the file at `path`; a symbolic link is not followed.
     ///
     /// # Errors
     ///
-    /// The kernel's, as of `lstat`.
+    /// The kernel's error, as for `lstat`.
     pub fn of(path: &Path) -> io::Result<Self> {
         if !NO_STATX.load(Ordering::Relaxed) {
             let name = CString::new(path.as_os_str().as_bytes())?;
             match Statx::at(AT_FDCWD, &name, STATX_BASIC_STATS) {
                 Ok(stat) => return Ok(Self::from_statx(&stat)),
-                // Before Linux 4.11, or where a filter refuses what it does not know.
+                // Before Linux 4.11, or if a filter refuses calls that it does not know.
                 Err(Errno::ENOSYS | Errno::EPERM) => NO_STATX.store(true, Ordering::Relaxed),
                 Err(errno) => return Err(errno.into()),
             }
@@ -124,7 +124,7 @@ impl Stat {
         self.mode & S_IFMT == S_IFREG
     }
 
-    /// Its flags; `None` where kernel or file system tell none without opening the file.
+    /// Its flags; `None` if the kernel or the file system reports none without opening the file.
     pub fn flags(&self) -> Option<impl Iterator<Item = InodeFlag>> {
         let set = |(bit, flag): (u64, InodeFlag)| (self.attributes & bit != 0).then_some(flag);
         self.flags_told.then(|| TOLD.into_iter().filter_map(set))
@@ -134,7 +134,7 @@ impl Stat {
 impl From<&Metadata> for Stat {
     /// Without flags.
     fn from(stat: &Metadata) -> Self {
-        // The kernel keeps nanoseconds below one second; a file system that did not would only lose the fraction.
+        // The kernel keeps nanoseconds below one second; a file system that does not would only lose the fraction.
         let time = |sec, nsec| (sec, u32::try_from(nsec).unwrap_or(0));
         Self {
             mode: stat.mode(),
@@ -170,7 +170,7 @@ mod tests {
                 flags_told: false,
                 ..told
             };
-            // What is below /proc gets its times when it is looked at.
+            // Files below /proc get their times when they are examined.
             let times = Stat {
                 atime: told.atime,
                 mtime: told.mtime,

@@ -1,4 +1,4 @@
-//! `statx`: in one call what `lstat` tells of a file, its mount and its flags. Since Linux 4.11.
+//! `statx`: returns what `lstat` does, the mount and the flags of a file in one call. Since Linux 4.11.
 #![allow(unsafe_code)]
 
 use std::ffi::CStr;
@@ -23,7 +23,7 @@ pub(super) struct Statx {
     pub(super) size: u64,
     /// Units of 512 bytes.
     pub(super) blocks: u64,
-    /// Which of the attributes the file system tells.
+    /// The attributes that the file system reports.
     pub(super) attributes_mask: u64,
     pub(super) atime: StatxTime,
     pub(super) birth: StatxTime,
@@ -37,7 +37,7 @@ pub(super) struct Statx {
     rest: [u64; 13],
 }
 
-/// `struct statx_timestamp`. Source: as above.
+/// `struct statx_timestamp`. Source: same as above.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 pub(super) struct StatxTime {
@@ -58,7 +58,7 @@ pub(super) const STATX_ATTR_APPEND: u64 = 0x20;
 pub(super) const STATX_ATTR_NODUMP: u64 = 0x40;
 
 impl Statx {
-    /// Of a name in a directory, links not followed, or of the open file itself where the name is empty.
+    /// Examines a name in a directory, without following links, or the open file itself if the name is empty.
     pub(super) fn at(directory: RawFd, name: &CStr, mask: u32) -> Result<Self, Errno> {
         let mut stat = Self::default();
         let flags = libc::AT_SYMLINK_NOFOLLOW | libc::AT_NO_AUTOMOUNT | libc::AT_EMPTY_PATH;
@@ -77,12 +77,12 @@ impl Statx {
         Errno::result(code).map(|_| stat)
     }
 
-    /// The file system's number, as `stat` tells it.
+    /// The file system's number, as in `stat`.
     pub(super) fn device(&self) -> u64 {
         libc::makedev(self.device_major, self.device_minor)
     }
 
-    /// The number of a device special file, as `stat` tells it.
+    /// The number of a device special file, as in `stat`.
     pub(super) fn node(&self) -> u64 {
         libc::makedev(self.node_major, self.node_minor)
     }

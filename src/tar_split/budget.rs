@@ -1,7 +1,7 @@
-//! How much a tar-split may come to.
+//! Limits the size that a tar-split may expand to.
 //!
-//! A gzip stream of a few kilobytes can hold gigabytes. What Docker records compresses far less well than that, so more is
-//! taken for what it is: work that nothing justifies.
+//! A gzip stream of a few kilobytes can hold gigabytes. What Docker records compresses far less well than that, so
+//! anything beyond the limits is rejected as work that nothing justifies.
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -9,16 +9,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::error::Error;
 
-/// Bytes that any record may have, compressed as they are.
+/// The number of bytes that any record may have, however well it is compressed.
 const FREE: u64 = 32 * 1024 * 1024;
-/// Bytes that each compressed byte may come to beyond. Real records: 8 to 30; gzip can do 1032.
+/// The number of further bytes allowed for each compressed byte. Real records have 8 to 30; gzip can reach 1032.
 const RATIO: u64 = 100;
-/// Lines that any record may have.
+/// The number of lines that any record may have.
 const FREE_LINES: u64 = 4096;
-/// Bytes that the lines beyond must have on average. A header alone takes 683 in base64.
+/// The number of bytes that further lines must have on average. A header alone needs 683 in base64.
 const LINE: u64 = 128;
 
-/// What was read so far.
+/// The amounts that were read so far.
 #[derive(Debug, Default)]
 pub(super) struct Budget {
     compressed: Arc<AtomicU64>,
@@ -26,7 +26,7 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    /// Takes a line of so many bytes, the `number`th.
+    /// Counts a line with this number of bytes, the `number`th.
     pub(super) fn line(&mut self, number: u64, bytes: usize) -> Result<(), Error> {
         self.bytes += bytes as u64;
         let unjustified = |what| Err(Error::Unjustified { line: number, what });
@@ -41,7 +41,7 @@ impl Budget {
     }
 }
 
-/// The compressed file, whose bytes are counted as they are read.
+/// The compressed file. Its bytes are counted as they are read.
 #[derive(Debug)]
 pub(super) struct CountingReader<R> {
     input: R,

@@ -1,23 +1,23 @@
-//! Why a record of a tar cannot be read.
+//! Why a tar-split file cannot be read.
 
 use std::io::{self};
 
-/// Longest line accepted. Writers cut raw segments at 1 MiB, older ones keep a tar's trailing padding in one piece,
-/// which is 10 KiB for every writer of tars in use.
-pub(super) const MAX_LINE: usize = 16 * 1024 * 1024;
+/// The maximum length of a line. Writers split raw segments at 1 MiB; older ones keep a tar's trailing padding in one
+/// piece, which is 10 KiB for every tar writer in use.
+pub(super) const MAX_LINE: usize = 16 * 1024 * 1024; // base64 of nearly 12 MiB
 
 /// What is wrong with a tar-split file. Lines count from 1.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The file could not be read, or is no whole gzip stream.
+    /// The file could not be read, or is not a complete gzip stream.
     #[error("line {line}: unreadable")]
     Io {
-        /// The line it happened in.
+        /// The line in which it happened.
         line: u64,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// A line too long to be a tar-split's.
+    /// A line that is too long for a tar-split.
     #[error("line {line}: longer than {MAX_LINE} bytes")]
     LongLine {
         /// The line.
@@ -28,7 +28,7 @@ pub enum Error {
     Malformed {
         /// The line.
         line: u64,
-        /// What the parser met.
+        /// The parser's error.
         source: serde_json::Error,
     },
     /// An entry of a kind that no version of tar-split writes.
@@ -45,13 +45,13 @@ pub enum Error {
         /// The line.
         line: u64,
     },
-    /// A tar entry whose size is negative, or that has content and no checksum of it.
+    /// A tar entry whose size is negative, or that has content but no checksum of it.
     #[error("line {line}: tar entry without a usable size and checksum")]
     BadChecksum {
         /// The line.
         line: u64,
     },
-    /// More than what the compressed file, or the layer, can come to: no writer of tars leaves that.
+    /// More than is plausible for the compressed file or the layer; no tar writer produces that.
     #[error("line {line}: {what}, which no layer comes to")]
     Unjustified {
         /// The line.

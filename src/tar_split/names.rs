@@ -8,9 +8,9 @@ use std::io::Read;
 use super::error::Error;
 use super::reader::Lines;
 
-/// Iterates over the names of the tar's entries as the tar has them; stops after an error.
+/// Iterates over the names of the tar's entries as they are in the tar; stops after an error.
 ///
-/// Holds one line at a time, whatever the length of the file.
+/// Holds one line in memory at a time, whatever the length of the file.
 #[derive(Debug)]
 pub struct Names<R: Read> {
     lines: Lines<R>,
@@ -49,8 +49,8 @@ impl<R: Read> Iterator for Names<R> {
     }
 }
 
-/// A tar entry's name as a path below the layer's root: no `.` and empty components, `..` resolved and never above the
-/// root, no slash at either end. The root itself is empty.
+/// A tar entry's name as a path below the layer's root: without `.` and empty components, with `..` resolved but never
+/// above the root, without a slash at either end. The root itself is empty.
 pub fn clean_name(name: &[u8]) -> Vec<u8> {
     let mut components: Vec<&[u8]> = Vec::new();
     for component in name.split(|&byte| byte == b'/') {

@@ -13,41 +13,39 @@ use serde::Deserialize;
 use super::budget::{Budget, CountingReader};
 use super::error::{Error, MAX_LINE};
 
-// base64 of nearly 12 MiB
-
 /// `type` of a tar entry. Source: vbatts/tar-split v0.12.1 tar/storage/entry.go, `FileType`.
 const FILE_TYPE: i64 = 1;
 /// `type` of raw bytes. Source: same, `SegmentType`.
 const SEGMENT_TYPE: i64 = 2;
 
-/// An entry of the tar: a header came before it.
+/// An entry of the tar, which has a header before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TarEntry {
-    /// Its name as the tar has it; [`clean_name`](super::names::clean_name) makes a path of it. Not empty.
+    /// Its name as it is in the tar; [`clean_name`](super::names::clean_name) makes a path of it. Not empty.
     pub name: Vec<u8>,
-    /// What follows its header in the tar; `None`: nothing.
+    /// The content that follows its header in the tar; `None`: nothing follows.
     pub content: Option<ContentRecord>,
 }
 
-/// What was recorded of a file's content, which the tar-split itself has not.
+/// The record of a file's content, which the tar-split itself does not contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ContentRecord {
-    /// Bytes, above 0.
+    /// The number of bytes, above 0.
     pub size: u64,
-    /// CRC-64 of them, see [`crc64`](crate::crc64).
+    /// The CRC-64 of the bytes, see [`crc64`](crate::crc64).
     pub crc64: u64,
 }
 
 /// A line of a tar-split.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
-    /// An entry; the content of its file stands here in the tar.
+    /// An entry; the content of its file is at this place in the tar.
     Entry(TarEntry),
     /// Bytes of the tar between contents: headers, padding, trailer.
     Segment(Vec<u8>),
 }
 
-/// One line as JSON. The payload is left alone until its meaning is known.
+/// One line as JSON. The payload is not decoded until its meaning is known.
 #[derive(Deserialize)]
 pub(super) struct Line<'a> {
     #[serde(rename = "type")]
@@ -72,7 +70,7 @@ impl Line<'_> {
     }
 
     fn name(&self, line: u64) -> Result<Vec<u8>, Error> {
-        // `name_raw` stands where the name is not UTF-8, and wins when both do.
+        // `name_raw` is used if the name is not UTF-8, and takes precedence if both exist.
         let name = match (self.name_raw.as_deref(), self.name.as_deref()) {
             (Some(raw), _) if !raw.is_empty() => decode(raw.as_bytes()),
             (_, name) => name.map(|name| name.as_bytes().to_vec()),
@@ -104,17 +102,18 @@ impl Line<'_> {
             .and_then(|bytes| bytes.try_into().ok())
             .map(u64::from_be_bytes)
             .ok_or_else(bad)?;
-        // A link's header may state the size of what it links to, although nothing follows: the checksum of no bytes.
+        // A link's header may give the size of the link's target although nothing follows: the checksum is then that of
+        // no bytes.
         Ok((crc64 != crate::crc64::EMPTY).then_some(ContentRecord { size, crc64 }))
     }
 }
 
-/// Bytes as Go writes them in JSON.
+/// Decodes bytes as Go writes them in JSON.
 fn decode(text: &[u8]) -> Option<Vec<u8>> {
     BASE64_STANDARD.decode(text).ok()
 }
 
-/// Reads a tar-split line by line. One line is in memory at a time, whatever the length of the file.
+/// Reads a tar-split line by line. Holds one line in memory at a time, whatever the length of the file.
 #[derive(Debug)]
 pub(super) struct Lines<R: Read> {
     input: BufReader<MultiGzDecoder<BufReader<CountingReader<R>>>>,
@@ -186,7 +185,7 @@ impl<R: Read> Records<R> {
         }
     }
 
-    /// The number of the line that was read last.
+    /// The number of the last line that was read.
     pub(super) fn line(&self) -> u64 {
         self.lines.number
     }

@@ -1,4 +1,4 @@
-//! A layer's tar from its tar-split and the layer's files.
+//! Recreates a layer's tar from its tar-split and the layer's files.
 
 #[cfg(test)]
 mod tests;
@@ -11,47 +11,47 @@ use super::header::{Header, HeaderError, HeaderKind, Headers};
 use super::names::clean_name;
 use super::reader::{ContentRecord, Record, Records, TarEntry};
 
-/// How many differences are kept; the rest is counted.
+/// The number of differences that are stored; the rest are only counted.
 const MAX_DIFFERENCES: usize = 64;
 
-/// Most bytes between two entries. Only what follows the last entry is longer than a few kilobytes: zeros, 10 KiB of them for every
-/// writer of tars in use.
+/// The maximum number of bytes between two entries. Only what follows the last entry is longer than a few kilobytes:
+/// zeros, 10 KiB of them for every tar writer in use.
 const MAX_GAP: u64 = 64 * 1024 * 1024;
 
-/// How the names begin that aufs and Docker keep for themselves: no driver but aufs has files of them.
+/// The prefix of the names that aufs and Docker reserve: no driver except aufs has such files.
 const MARKER_PREFIX: &[u8] = b".wh.";
 
-/// What there is at a path.
+/// The result of looking up a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileLookup {
-    /// A regular file of the recorded size, all of which was looked at.
+    /// A regular file of the recorded size, which was read completely.
     Content {
         /// CRC-64 of its bytes.
         crc64: u64,
     },
-    /// A regular file of this size, in bytes, which was not read.
+    /// A regular file with this size in bytes, which was not read.
     OtherSize(u64),
-    /// Something that is no regular file.
+    /// Something that is not a regular file.
     NotRegular,
-    /// Nothing.
+    /// Nothing exists there.
     Absent,
-    /// Nothing, and a component of the path is no directory.
+    /// Nothing exists there, and a component of the path is not a directory.
     Blocked,
-    /// A file that other names of the tar have led to, so often that it is not read once more.
+    /// A file that other names of the tar also led to, so often that it is not read again.
     Again,
 }
 
-/// Where a tar's files are.
+/// Provides the files of a tar.
 pub trait Contents {
-    /// What ends the work.
+    /// The error that ends the work.
     type Error: From<Error>;
 
-    /// Looks at the file at `path` (as [`clean_name`] makes it) and gives its bytes to `sink` in order. Contents of which
-    /// only checksums are known give nothing; no tar comes of them then.
+    /// Looks up the file at `path` (in the form of [`clean_name`]) and passes its bytes to `sink` in order. An
+    /// implementation that only knows checksums passes nothing; it cannot produce a tar.
     ///
     /// # Errors
     ///
-    /// The file cannot be read, or the work is to end.
+    /// The file cannot be read, or the work should end.
     fn content(
         &mut self,
         path: &[u8],
@@ -60,64 +60,66 @@ pub trait Contents {
     ) -> Result<FileLookup, Self::Error>;
 }
 
-/// Why a file cannot be as it was recorded, whatever made the layer of the tar: what comes later in the same tar.
+/// Why a file cannot be as recorded, however the tar became a layer: something later in the same tar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Excuse {
-    /// The name comes again; the last one is the layer's.
+    /// The name occurs again; the last one is in the layer.
     Duplicate,
-    /// Its whiteout, or that of a directory it is in, comes later.
+    /// Its whiteout, or that of one of its parent directories, comes later.
     Whiteout,
-    /// A directory it is in comes again as something else.
+    /// One of its parent directories occurs again as something else.
     Replaced,
-    /// It, or a directory it is in, has a name by which aufs deletes or keeps records.
+    /// It, or one of its parent directories, has a name that aufs uses for deletions or for its own files.
     Marker,
 }
 
-/// A file that is not as it was recorded.
+/// A file that is not as recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// Its path, as [`clean_name`] makes it.
+    /// Its path, in the form of [`clean_name`].
     pub path: Vec<u8>,
-    /// What was recorded.
+    /// The recorded content.
     pub recorded: ContentRecord,
-    /// What there is.
+    /// The actual content.
     pub found: FileLookup,
-    /// Why it cannot be otherwise.
+    /// Why it cannot be as recorded, if that is known.
     pub excuse: Option<Excuse>,
 }
 
-/// What came of it.
+/// The result of recreating a tar.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reassembly {
-    /// Files with content that the tar has.
+    /// The number of files with content in the tar.
     pub files: u64,
-    /// Their bytes.
+    /// The number of their bytes.
     pub bytes: u64,
-    /// The files that are not as they were recorded, in the tar's order, the first 64.
+    /// The files that are not as recorded, in the tar's order; the first 64.
     pub differences: Vec<Difference>,
-    /// How many more there are.
+    /// The number of further ones.
     pub more: u64,
-    /// The file at which the work was given up, since it came [`Again`](FileLookup::Again) and again: no file after it was looked at.
+    /// The file at which the work was aborted, because it came [`Again`](FileLookup::Again) and again: no file after it
+    /// was checked.
     pub given_up: Option<Vec<u8>>,
 }
 
 impl Reassembly {
-    /// Whether every file is as it was recorded: only then was all of the tar given out.
+    /// Whether every file is as recorded: only then was the whole tar produced.
     pub fn is_whole(&self) -> bool {
         self.differences.is_empty() && self.given_up.is_none()
     }
 }
 
-/// Is given the header of each entry, in the tar's order, up to the first one that cannot be read.
+/// Receives the header of each entry, in the tar's order, up to the first one that cannot be read.
 pub trait Observer {
-    /// The next entry's header.
+    /// Receives the next entry's header.
     fn header(&mut self, header: Result<Header, HeaderError>);
 }
 
-/// Makes a layer's tar again: `gzip` is its `tar-split.json.gz`, its files come from `contents`, the bytes go to `sink`, the
-/// entries' headers to `observer`.
+/// Recreates a layer's tar: `gzip` is its `tar-split.json.gz`, its files come from `contents`, the bytes go to `sink`,
+/// the entries' headers to `observer`.
 ///
-/// A file that differs does not end the work, so that all of them are found, but from there on nothing goes to `sink`.
+/// A file that differs does not end the work, so that all of them are found, but from there on nothing is passed to
+/// `sink`.
 ///
 /// # Errors
 ///
@@ -145,7 +147,7 @@ pub fn reassemble<C: Contents>(
     Ok(work.done)
 }
 
-/// Gives a tar's headers to `observer`, and looks at no file.
+/// Passes a tar's headers to `observer`, without reading any file.
 ///
 /// # Errors
 ///
@@ -154,7 +156,7 @@ pub fn headers(gzip: impl Read, observer: &mut dyn Observer) -> Result<(), Error
     reassemble(gzip, &mut TrustedFiles, observer, &mut |_| {}).map(|_| ())
 }
 
-/// Files that are taken to be as they were recorded.
+/// Files that are assumed to be as recorded.
 struct TrustedFiles;
 
 impl Contents for TrustedFiles {
@@ -171,15 +173,15 @@ impl Contents for TrustedFiles {
     }
 }
 
-/// A tar on the way.
+/// The state of a tar that is being recreated.
 #[derive(Default)]
 struct TarInProgress {
     done: Reassembly,
-    /// Paths that, when they come, excuse differences; by their place among those.
+    /// Paths that excuse differences if they occur later, with the index of the difference.
     watched: HashMap<Vec<u8>, Vec<(usize, Excuse)>>,
-    /// What was not yet given to the observer; `None` after a header that cannot be read.
+    /// The headers that were not passed to the observer yet; `None` after a header that cannot be read.
     headers: Option<Headers>,
-    /// Bytes since the last entry.
+    /// The number of bytes since the last entry.
     gap: u64,
 }
 

@@ -1,4 +1,4 @@
-//! Tells whether a layer that was read twice was the same both times.
+//! Compares two readings of one layer.
 
 use super::display::escape_path;
 use super::layer::{Directory, LayerTree, NodeId};
@@ -9,20 +9,20 @@ use super::meta::Meta;
 pub struct Difference {
     /// The entry within the layer, escaped.
     pub path: String,
-    /// What became of it: `was added`, `was removed`, `changed`, …
+    /// What happened to it: `was added`, `was removed`, `changed`, …
     pub what: &'static str,
 }
 
-/// The first difference between a layer as it was and as it is. Access times do not count, since reading moves them; all else does,
-/// the change time too, which no program can set.
+/// The first difference between a layer's earlier and later state. Access times are ignored, because reading changes
+/// them. Everything else counts, including the change time, which no program can set.
 pub fn first_difference(before: &LayerTree, after: &LayerTree) -> Option<Difference> {
     let mut pairing = vec![None; before.nr_nodes()];
     let mut stack = vec![(LayerTree::ROOT, LayerTree::ROOT)];
-    // Told if nothing else is: an entry that was replaced moves its directory's times too.
+    // Reported only if there is nothing else: replacing an entry changes its directory's times too.
     let mut directory = None;
     while let Some((old, new)) = stack.pop() {
         match pairing[old.index()] {
-            // Another name of a file that was compared already.
+            // Another name of a file that was already compared.
             Some(paired) if paired == new => continue,
             Some(_) => return Some(at(before, old, "has other hard links")),
             None => pairing[old.index()] = Some(new),
@@ -57,7 +57,7 @@ fn at(tree: &LayerTree, node: NodeId, what: &'static str) -> Difference {
     }
 }
 
-/// What differs in a directory's own part: the name, `None` for the directory itself, and what became of it.
+/// The first difference in a directory's own part: the name, `None` for the directory itself, and what happened to it.
 fn names<'a>(was: &'a Directory, is: &'a Directory) -> Option<(Option<&'a [u8]>, &'static str)> {
     let added = is.entries().find(|new| was.entry(new.name).is_none());
     let gone = was.entries().find(|old| is.entry(old.name).is_none());

@@ -1,10 +1,10 @@
-//! How arbitrary bytes are shown to a person: printable ASCII as it is, the rest as `\xHH`.
+//! Shows arbitrary bytes to a person: printable ASCII unchanged, the rest as `\xHH`.
 
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// A name or target for messages: bytes 0x20 to 0x7e except the backslash as they are, others as `\xHH`.
+/// A name or target for messages: bytes 0x20 to 0x7e except the backslash unchanged, others as `\xHH`.
 pub fn escape(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for &byte in bytes {
@@ -18,7 +18,7 @@ pub fn escape(bytes: &[u8]) -> String {
     text
 }
 
-/// A path for messages, in the escaping of [`escape`]: names below a root are not to be trusted.
+/// A path for messages, escaped as in [`escape`]: names below a root cannot be trusted.
 pub fn shown(path: &Path) -> String {
     escape(path.as_os_str().as_bytes())
 }

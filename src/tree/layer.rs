@@ -1,7 +1,7 @@
 //! One layer's changes as a tree of nodes in one arena.
 //!
 //! A node is an inode: several names of one file (hard links) are several [`Entry`]s with the same [`NodeId`]. Every
-//! node remembers the first name it was given, so that its path can be told without a map of paths.
+//! node stores the first name that it got, so that its path can be found without a map of paths.
 
 #[cfg(test)]
 mod tests;
@@ -11,7 +11,7 @@ use std::ops::Range;
 use super::display::escape_path;
 use super::meta::{DeviceNumber, Meta};
 
-/// A node's place in its [`LayerTree`].
+/// A node's index in its [`LayerTree`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(u32);
 
@@ -22,7 +22,7 @@ impl NodeId {
     }
 }
 
-/// A run of data in a sparse file, in bytes; what lies between runs is a hole and reads as zeros.
+/// A run of data in a sparse file, in bytes. Between runs there are holes, which read as zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment {
     /// First byte with data.
@@ -31,16 +31,16 @@ pub struct Segment {
     pub end: u64,
 }
 
-/// A regular file. Its bytes stay in the source branch: whoever writes them opens [`LayerTree::path`] there.
+/// A regular file. Its bytes stay in the source branch: whoever copies them opens [`LayerTree::path`] there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Regular {
     /// Length in bytes.
     pub size: u64,
-    /// Ascending, disjoint runs of data of a file with holes. `None`: the whole file is data.
+    /// The runs of data of a file with holes, ascending and disjoint. `None`: the whole file is data.
     pub segments: Option<Box<Vec<Segment>>>,
 }
 
-/// What a node is.
+/// The kind of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A directory: merged into one below it, unless [opaque](Directory::is_opaque).
@@ -64,14 +64,15 @@ pub enum Kind {
 pub struct Entry<'a> {
     /// 1 to 255 bytes without NUL and `/`, never `.` or `..`.
     pub name: &'a [u8],
-    /// What it names.
+    /// The node that it names.
     pub node: NodeId,
 }
 
 /// A directory's part of the layer.
 ///
-/// How it applies to the directory below, in this order: [`opaque`](Self::is_opaque) empties it, then the
-/// [`removed`](Self::removed) names go, then the [`entries`](Self::entries) come. A name never stands in both lists.
+/// It is applied to the directory below in this order: [`opaque`](Self::is_opaque) empties it, then the
+/// [`removed`](Self::removed) names are removed, then the [`entries`](Self::entries) are added. A name is never in both
+/// lists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Directory {
     opaque: bool,
@@ -81,27 +82,27 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Whether nothing of the layers below shows in it.
+    /// Whether it hides everything of the layers below.
     pub fn is_opaque(&self) -> bool {
         self.opaque
     }
 
-    /// Names of the layers below that this layer removes, ascending by bytes. There may be nothing of that name.
+    /// Names of the layers below that this layer removes, ascending by bytes. Such a name need not exist.
     pub fn removed(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         self.removed.iter()
     }
 
-    /// Whether this layer removes that name.
+    /// Whether this layer removes the name.
     pub fn removes(&self, name: &[u8]) -> bool {
         self.removed.position(name).is_some()
     }
 
-    /// What this layer brings, ascending by the bytes of the names.
+    /// The entries that this layer adds, ascending by the bytes of their names.
     pub fn entries(&self) -> impl ExactSizeIterator<Item = Entry<'_>> {
         self.entries_in(0..self.nodes.len())
     }
 
-    /// Those of the [`entries`](Self::entries) that stand at some places.
+    /// The [`entries`](Self::entries) with these indexes.
     pub fn entries_in(&self, places: Range<usize>) -> impl ExactSizeIterator<Item = Entry<'_>> {
         places.map(|at| Entry {
             name: self.entries.name(at),
@@ -109,20 +110,20 @@ impl Directory {
         })
     }
 
-    /// The node of that name in this layer.
+    /// The node with this name in this layer.
     pub fn entry(&self, name: &[u8]) -> Option<NodeId> {
         self.entries.position(name).map(|at| self.nodes[at])
     }
 }
 
-/// What [`LayerTree::set_directory`] fills a directory with; the lists may come in any order.
+/// The content with which [`LayerTree::set_directory`] fills a directory; the lists may be in any order.
 #[derive(Clone, Debug, Default)]
 pub struct Listing {
-    /// Whether nothing of the layers below shows in it.
+    /// Whether it hides everything of the layers below.
     pub opaque: bool,
     /// Names of the layers below that the layer removes.
     pub removed: Vec<Box<[u8]>>,
-    /// What the layer brings.
+    /// The entries that the layer adds.
     pub entries: Vec<(Box<[u8]>, NodeId)>,
 }
 
@@ -180,13 +181,13 @@ impl Names {
 pub struct Node {
     /// Mode, owner, times, xattrs.
     pub meta: Meta,
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
     parent: NodeId,
     place: u32,
 }
 
-/// What one layer changes on top of the layers below it.
+/// The changes of one layer to the layers below it.
 #[derive(Clone, Debug)]
 pub struct LayerTree {
     nodes: Vec<Node>,
@@ -196,7 +197,7 @@ impl LayerTree {
     /// The root directory's node.
     pub const ROOT: NodeId = NodeId(0);
 
-    /// A layer with an empty root directory of these attributes.
+    /// A layer with an empty root directory that has these attributes.
     pub fn new(root: Meta) -> Self {
         let kind = Kind::Directory(Box::default());
         Self {
@@ -213,7 +214,7 @@ impl LayerTree {
     ///
     /// # Panics
     ///
-    /// Panics when the layer already has 2^32 nodes, more than an ext4 file system can hold.
+    /// Panics if the layer already has 2^32 nodes, more than an ext4 file system can hold.
     pub fn add(&mut self, meta: Meta, kind: Kind) -> NodeId {
         let id = NodeId(
             u32::try_from(self.nodes.len())
@@ -228,11 +229,11 @@ impl LayerTree {
         id
     }
 
-    /// Fills the directory `id`, replacing what was set before.
+    /// Fills the directory `id`, replacing its previous content.
     ///
     /// # Panics
     ///
-    /// Panics when `id` is no directory, or when a name stands twice in `entries` or in both lists.
+    /// Panics if `id` is not a directory, or if a name occurs twice in `entries` or in both lists.
     pub fn set_directory(&mut self, id: NodeId, listing: Listing) {
         let Listing {
             opaque,
@@ -271,22 +272,22 @@ impl LayerTree {
         **slot = directory;
     }
 
-    /// Gives back the memory that adding nodes reserved ahead.
+    /// Releases the memory that was reserved for adding nodes.
     pub fn shrink_to_fit(&mut self) {
         self.nodes.shrink_to_fit();
     }
 
-    /// The node.
+    /// A node.
     pub fn node(&self, id: NodeId) -> &Node {
         &self.nodes[id.0 as usize]
     }
 
-    /// The node, to change its attributes.
+    /// A node whose attributes can be changed.
     pub fn node_mut(&mut self, id: NodeId) -> &mut Node {
         &mut self.nodes[id.0 as usize]
     }
 
-    /// The node as a directory, `None` when it is something else.
+    /// The node as a directory; `None` if it is something else.
     pub fn directory(&self, id: NodeId) -> Option<&Directory> {
         match &self.node(id).kind {
             Kind::Directory(directory) => Some(directory),
@@ -294,7 +295,7 @@ impl LayerTree {
         }
     }
 
-    /// The node as a regular file, `None` when it is something else.
+    /// The node as a regular file; `None` if it is something else.
     pub fn regular(&self, id: NodeId) -> Option<&Regular> {
         match &self.node(id).kind {
             Kind::Regular(regular) => Some(regular),
@@ -302,7 +303,7 @@ impl LayerTree {
         }
     }
 
-    /// How many nodes there are, the root among them. Node ids count from 0 in the order of [`add`](Self::add).
+    /// The number of nodes, including the root. Node ids count from 0 in the order of [`add`](Self::add).
     pub fn nr_nodes(&self) -> usize {
         self.nodes.len()
     }
@@ -331,7 +332,7 @@ impl LayerTree {
         Some((*parent, directory.entries.name(*place as usize)))
     }
 
-    /// The node's path for messages, as [`escape_path`] writes it.
+    /// The node's path for messages, in the form of [`escape_path`].
     pub fn display_path(&self, id: NodeId) -> String {
         escape_path(self.path(id))
     }

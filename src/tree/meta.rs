@@ -1,4 +1,4 @@
-//! What every inode carries whatever its type: mode, owner, times, xattrs.
+//! The attributes that every inode has, whatever its type: mode, owner, times, xattrs.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// A point in time: seconds since 1970 (negative before) and nanoseconds, 0 to 999,999,999.
 ///
-/// Twelve bytes instead of sixteen: three of them are kept for every file of a host.
+/// It takes twelve bytes instead of sixteen: three of them are stored for every file of a host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(from = "(i64, u32)", into = "(i64, u32)")]
 pub struct Timestamp {
@@ -66,13 +66,13 @@ impl Ord for Timestamp {
 /// A device special file's number, as `stat` splits it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DeviceNumber {
-    /// The driver.
+    /// The major number, which stands for the driver.
     pub major: u32,
-    /// The driver's unit.
+    /// The minor number, which stands for the driver's unit.
     pub minor: u32,
 }
 
-/// Extended attributes by full name (`user.a`, `system.posix_acl_access`), each value as `getxattr` gives it.
+/// Extended attributes by full name (`user.a`, `system.posix_acl_access`), each with the value that `getxattr` returns.
 ///
 /// Cloning is cheap. Most inodes have none, which takes no memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -101,12 +101,12 @@ impl FromIterator<(Box<[u8]>, Box<[u8]>)> for Xattrs {
     }
 }
 
-/// What every inode carries: permission bits, owner, times, xattrs.
+/// The attributes that every inode has: permission bits, owner, times, xattrs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Meta {
     /// Permission bits with setuid, setgid and sticky: 0 to 0o7777, no file type.
     pub mode: u16,
-    /// Owner, as it lies on disk (already shifted under userns-remap).
+    /// Owner, as on disk (already shifted under userns-remap).
     pub uid: u32,
     /// Group.
     pub gid: u32,
@@ -114,9 +114,9 @@ pub struct Meta {
     pub atime: Timestamp,
     /// Last change of the content.
     pub mtime: Timestamp,
-    /// Last change of the inode. A mounted file system does not let it be set; a written image does.
+    /// Last change of the inode. It cannot be set in a mounted file system, but can in a written image.
     pub ctime: Timestamp,
-    /// All extended attributes, ACLs among them.
+    /// All extended attributes, including ACLs.
     pub xattrs: Xattrs,
 }
 

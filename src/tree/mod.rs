@@ -1,9 +1,9 @@
-//! The neutral file tree that every part speaks: the aufs reader makes it, the file system writers take it.
+//! The neutral file tree that all modules use: the aufs reader produces it, the file system writers consume it.
 //!
-//! A [`LayerTree`] is what one layer *changes* on top of the merged layers below it: entries it brings, names it
-//! removes, directories it empties. It knows neither aufs's whiteout files nor any on-disk layout. Names, targets and
-//! xattrs are bytes. The form is compact (about a hundred bytes an entry), because a host's layers hold millions of
-//! files and all of them are planned in memory before the first byte is written.
+//! A [`LayerTree`] holds what one layer *changes* in the merged layers below it: the entries it adds, the names it
+//! removes, the directories it empties. It contains neither aufs's whiteout files nor any on-disk layout. Names,
+//! targets and xattrs are bytes. The form is compact (about a hundred bytes per entry), because a host's layers hold
+//! millions of files and all of them are planned in memory before the first byte is written.
 
 mod difference;
 mod display;

@@ -1,10 +1,10 @@
-//! Compares inodes: what an entry of a branch says of one, and what one was on the parent.
+//! Compares an inode with an entry of a branch, and with its state on the parent.
 
 use crate::ext4::Ino;
 use crate::ext4::read::{Inode, Type, View};
 use crate::tree::{Kind, Meta, Node, Xattrs, escape};
 
-/// What differs, a text each.
+/// The differences, as one text each.
 pub(super) fn attribute_faults(node: &Node, inode: &Inode) -> Vec<String> {
     let mut faults = meta_faults(&node.meta, &inode.meta());
     if inode.attribute_flags() != 0 {
@@ -89,8 +89,8 @@ pub(super) fn same_attributes(below: &Inode, inode: &Inode) -> bool {
         && below.attribute_flags() == inode.attribute_flags()
 }
 
-/// Makes sure that an inode which no layer changed differs by no more than what a removed name and reading leave: the count of
-/// links, the times of access and change.
+/// Checks that an inode which no layer changed differs only by what a removed name and reading leave behind: the link
+/// count, and the access and change times.
 pub(super) fn unchanged(
     (parent, below): (&View, &Inode),
     (child, inode): (&View, &Inode),

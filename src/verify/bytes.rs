@@ -1,4 +1,4 @@
-//! The bytes of a layer's files, compared between aufs and the device, with the checksums of both.
+//! Compares the bytes of a layer's files between aufs and the device, and computes the checksums of both.
 
 use std::collections::BTreeMap;
 
@@ -11,14 +11,14 @@ use crate::ext4::Ino;
 use crate::source::Layer;
 use crate::tree::{NodeId, Regular, Segment};
 
-/// What a comparison of bytes found.
+/// The result of a comparison of bytes.
 #[derive(Debug, Default)]
 pub(super) struct Bytes {
-    /// How many there are.
+    /// How many bytes there are.
     pub(super) total: u64,
-    /// The files that differ, each with the first byte that does.
+    /// The files that differ, each with the position of the first different byte.
     differing: Vec<(NodeId, u64)>,
-    /// Of each file that was read.
+    /// The checksums of each file that was read.
     sums: BTreeMap<Ino, Sums>,
 }
 
@@ -27,14 +27,14 @@ pub(super) struct Bytes {
 struct Sums {
     in_aufs: u64,
     on_device: u64,
-    /// How much they are of.
+    /// The number of bytes that they cover.
     bytes: u64,
 }
 
 impl Bytes {
-    /// Compares all files of a branch that have the same size on the device. Of a branch that alone was changed, those with another
-    /// time of modification are left out; of a device that its container went on with after `noted`, in seconds since 1970, those that
-    /// the kernel has changed since.
+    /// Compares all files of a branch that have the same size on the device. If only the branch was changed, files with
+    /// another modification time are left out. If the device's container was used after `noted`, in seconds since 1970,
+    /// files that the kernel has changed since are left out.
     pub(super) fn compare(
         work: &ReadJob<'_>,
         (layer, compared): (&Layer, &EntryComparison),
@@ -63,22 +63,22 @@ impl Bytes {
         Ok(all)
     }
 
-    /// Whether none differs.
+    /// Whether no file differs.
     pub(super) fn are_same(&self) -> bool {
         self.differing.is_empty()
     }
 
-    /// The checksum of a file that was read, as the device has it.
+    /// The device's checksum of a file that was read.
     pub(super) fn on_device(&self, ino: Ino) -> Option<u64> {
         self.sums.get(&ino).map(|sums| sums.on_device)
     }
 
-    /// As aufs has it.
+    /// The checksum of the same file in aufs.
     pub(super) fn in_aufs(&self, ino: Ino) -> Option<u64> {
         self.sums.get(&ino).map(|sums| sums.in_aufs)
     }
 
-    /// The files that differ, and `what` is said of each.
+    /// The files that differ, with `what` as the text for each.
     pub(super) fn faults(&self, layer: &Layer, what: &str) -> Faults {
         let differing = self.differing.iter();
         differing
@@ -97,7 +97,7 @@ impl Sums {
         bytes: 0,
     };
 
-    /// What lies before `end` and was not read is a hole on both sides.
+    /// Everything before `end` that was not read is a hole on both sides.
     fn with_zeros_to(self, end: u64) -> Self {
         let zeros = end.saturating_sub(self.bytes);
         if zeros == 0 {
@@ -116,7 +116,7 @@ impl Sums {
     }
 }
 
-/// Compares one file, which `files` has open: its checksums, and the first byte that differs.
+/// Compares one file, which is open in `files`: returns its checksums, and the position of the first different byte.
 fn both(
     layer: &Layer,
     node: NodeId,
@@ -146,14 +146,15 @@ fn both(
     Ok((sums, differs))
 }
 
-/// Whether a file has the same time of modification on both sides. One that aufs wrote since the conversion has not, and says
-/// nothing of what is on the device.
+/// Whether a file has the same modification time on both sides. A file that aufs wrote since the conversion has not,
+/// and proves nothing about the device.
 fn is_same_file(layer: &Layer, node: NodeId, ino: Ino, tree: DeviceTree<'_>) -> bool {
     let inode = tree.view.inode(ino);
     inode.is_some_and(|inode| layer.tree.node(node).meta.mtime == inode.meta().mtime)
 }
 
-/// The parts of a file in which aufs or the device has data: holes on both sides are zeros on both, however large they are.
+/// The parts of a file in which aufs or the device has data: holes on both sides are zeros on both, however large they
+/// are.
 fn either_has_data(file: Option<&Regular>, device: impl Iterator<Item = Segment>) -> Vec<Segment> {
     let Some(file) = file else {
         return Vec::new();

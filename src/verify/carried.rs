@@ -1,8 +1,9 @@
-//! Bytes that a device has from its parent although it has blocks of its own for them.
+//! Compares bytes that a device shares with its parent although it has its own blocks for them.
 //!
-//! A pool's block may be larger than a file system's, so a layer that changes one file has copies of its neighbours' bytes.
-//! The branch says nothing of those: they must be what the parent has. A file that the parent has not, or has otherwise, is none of
-//! them: it is the layer's own, and the comparison of the trees named it if the branch has it not.
+//! A pool block may be larger than a file system block, so a layer that changes one file has copies of its neighbours'
+//! bytes. The branch says nothing about these: they must be what the parent has. A file that the parent does not have,
+//! or has in another state, is not one of them: it is the layer's own, and the comparison of the trees reported it if
+//! the branch lacks it.
 
 use std::ops::Range;
 
@@ -15,8 +16,8 @@ use crate::content::{Halt, ReadJob};
 use crate::ext4::Ino;
 use crate::ext4::read::{ReadAt, View};
 
-/// Compares the content of files that the branch does not have, in the `changed` ranges of the device. A text for each that
-/// differs.
+/// Compares the content of files that the branch does not have, in the `changed` ranges of the device. Returns one text
+/// for each file that differs.
 pub(super) fn differing(
     work: &ReadJob<'_>,
     (child, view): (ThinDevice<'_>, &View),
@@ -56,7 +57,7 @@ pub(super) fn differing(
         .collect())
 }
 
-/// Whether a file is the parent's, as it is there.
+/// Whether a file belongs to the parent and is unchanged from there.
 fn is_carried(below: &View, view: &View, ino: Ino) -> bool {
     let both = below.inode(ino).zip(view.inode(ino));
     both.is_some_and(|(before, inode)| unchanged((below, before), (view, inode), ino).is_ok())

@@ -1,9 +1,9 @@
-//! Compares a device with its parent and its branch: the difference of the two devices is exactly what the branch says. Where
-//! there is no branch any more, the layer's tar takes its place.
+//! Compares a device with its parent and its branch: the difference between the two devices must be exactly what the
+//! branch says. If there is no branch any more, the layer's tar takes its place.
 //!
-//! By induction all devices are then what their stacks of branches say, and each comparison costs what its layer changes.
-//! Nothing here comes from the writers: the parent and the child are what was read from the disk, the branch is read by
-//! the rules of `docs/aufs.md`.
+//! By induction, every device is then what its stack of branches says, and each comparison costs only what its layer
+//! changes. Nothing here comes from the writers: the parent and the child are read from the disk, and the branch is
+//! read by the rules of `docs/aufs.md`.
 
 use std::collections::{HashMap, HashSet};
 
@@ -18,46 +18,47 @@ use crate::ext4::read::{Inode, Type, View};
 use crate::tree::{Directory, Kind, LayerTree, NodeId, escape};
 use crate::verify::reasons::TAR;
 
-/// A layer's device, the one it is a snapshot of, and what aufs has of the layer.
+/// A layer's device, the device it is a snapshot of, and the layer in aufs.
 #[derive(Clone, Copy)]
 pub(super) struct Sides<'a> {
     pub(super) parent: &'a View,
     pub(super) child: &'a View,
     pub(super) branch: &'a LayerTree,
-    /// The tar that `branch` was unpacked from in memory; `None`: it is what aufs has.
+    /// The tar from which `branch` was unpacked in memory; `None`: `branch` is what aufs has.
     pub(super) tar: Option<&'a UnpackedLayer>,
-    /// When the conversion noted the device, in seconds since 1970, if a container went on with it since.
+    /// When the conversion recorded the device, in seconds since 1970, if its container was used since.
     pub(super) went_on_after: Option<i64>,
 }
 
 impl Sides<'_> {
-    /// What the device is compared with.
+    /// The name of what the device is compared with.
     fn other(&self) -> &'static str {
         if self.tar.is_some() { TAR } else { "aufs" }
     }
 }
 
-/// What a comparison found.
+/// The result of a comparison.
 #[derive(Debug, Default)]
 pub(super) struct EntryComparison {
-    /// Names of the branch that were looked at.
+    /// Number of names in the branch that were checked.
     pub(super) entries: u64,
-    /// What is wrong, each with its path.
+    /// The faults, each with its path.
     pub(super) faults: Faults,
-    /// What of that no container did who went on with the device: the kernel notes the time of each change.
+    /// The faults that cannot come from a container that used the device since: the kernel records the time of each
+    /// change.
     pub(super) untouched: Faults,
-    /// Whether the device is what the conversion noted, so that aufs alone is otherwise.
+    /// Whether the device matches what the conversion recorded, so that only aufs has changed.
     pub(super) is_of_aufs: bool,
-    /// The branch's regular files with their inodes on the device, as far as both are of one size: their bytes are still to
+    /// The branch's regular files with their inodes on the device, if both have the same size: their bytes are still to
     /// be compared.
     pub(super) files: Vec<(NodeId, Ino)>,
-    /// Files that take space on one side only, each with its path; they are zeros there.
+    /// Files that occupy space on one side only, each with its path; that space holds zeros.
     pub(super) space: Faults,
     /// Inodes whose difference from the parent the branch explains.
     pub(super) explained: HashSet<Ino>,
 }
 
-/// Compares everything but bytes of files.
+/// Compares everything except the bytes of files.
 pub(super) fn compare(sides: Sides<'_>) -> EntryComparison {
     let mut changed_names: HashMap<Ino, Vec<Box<[u8]>>> = HashMap::new();
     for (directory, name) in sides.child.changed_names(sides.parent) {
@@ -93,11 +94,11 @@ struct Visit {
     /// The directory it is merged into, on the parent.
     below: Option<Ino>,
     ino: Ino,
-    /// Whether a container may have moved it here with all that is in it: the kernel notes that at the directory alone.
+    /// Whether a container may have moved it here with all its contents: the kernel records that in the directory only.
     is_moved: bool,
 }
 
-/// Where a node of the branch was found.
+/// The location where a node of the branch was found.
 #[derive(Clone, Copy)]
 struct NodePlace {
     ino: Ino,
@@ -106,9 +107,9 @@ struct NodePlace {
 
 struct Comparison<'a> {
     sides: Sides<'a>,
-    /// By node.
+    /// The locations, by node.
     placed: Vec<Option<NodePlace>>,
-    /// Names that are new, gone or lead elsewhere than on the parent, by directory.
+    /// Names that are new, gone or lead to another inode than on the parent, by directory.
     changed_names: HashMap<Ino, Vec<Box<[u8]>>>,
     found: EntryComparison,
     pending: Vec<Visit>,
@@ -117,7 +118,8 @@ struct Comparison<'a> {
 }
 
 impl Comparison<'_> {
-    /// Of something that changes with an inode: a directory, if it is a name. `None` where that tells nothing, since a directory was moved.
+    /// Reports a fault. `changed` is the inode that changes with it: for a name, its directory. `None` if that proves
+    /// nothing because a directory was moved.
     fn fault(&mut self, changed: Option<Ino>, path: &str, what: impl std::fmt::Display) {
         if changed.is_some_and(|ino| self.is_untouched(ino)) {
             self.found.untouched.push(format_args!(
@@ -127,7 +129,8 @@ impl Comparison<'_> {
         self.found.faults.push(format_args!("{path}: {what}"));
     }
 
-    /// Whether a container that went on with the device has not changed an inode: whatever changes one sets its time of change.
+    /// Whether a container that used the device has left an inode unchanged: every change to an inode sets its change
+    /// time.
     fn is_untouched(&self, ino: Ino) -> bool {
         // Whole seconds are enough. Going on takes a mount in a later second than the note, and whatever changes an
         // inode comes after the mount.
@@ -138,13 +141,14 @@ impl Comparison<'_> {
             .is_some_and(|(after, inode)| inode.meta().ctime.sec() <= after)
     }
 
-    /// Whether a container may have given a directory its name. One that is what it is below has it from there.
+    /// Whether a container may have given a directory its name. If it is the same directory as below, it has its name
+    /// from there.
     fn may_be_moved(&self, below: Option<Ino>, ino: Ino) -> bool {
         // A rename moves the time of change of the directory that is renamed, not of what is in it.
         self.sides.went_on_after.is_some() && below != Some(ino) && !self.is_untouched(ino)
     }
 
-    /// What lies beside the layer's tree: nothing, but what the first layer of a chain brings.
+    /// Checks what is beside the layer's tree: nothing, except what the first layer of a chain adds.
     fn top(&mut self) {
         let Sides { parent, child, .. } = self.sides;
         // Only the first device of a chain has a parent without `rootfs`, the base device. On all others every name
@@ -192,9 +196,9 @@ impl Comparison<'_> {
         self.merge(LayerTree::ROOT, below, (ino, false));
     }
 
-    /// Notes a directory of the branch to be looked into, and compares the directory itself.
+    /// Queues a directory of the branch for comparison, and compares the directory itself.
     fn merge(&mut self, node: NodeId, below: Option<Ino>, (ino, is_moved): (Ino, bool)) {
-        // Noted before anything below is looked at: `entry` tells by it that a second name leads here.
+        // Recorded before anything below is checked: this shows `entry` that a second name leads here.
         self.found.explained.insert(ino);
         self.attributes(node, (ino, is_moved));
         self.has_moved |= is_moved;
@@ -224,7 +228,7 @@ impl Comparison<'_> {
         }
     }
 
-    /// Names of a directory: those of the branch, and those below that it neither hides nor removes.
+    /// Checks the names in a directory: those of the branch, and those from below that it neither hides nor removes.
     fn directory(&mut self, at: Visit) {
         let Sides {
             parent,
@@ -275,7 +279,7 @@ impl Comparison<'_> {
         }
     }
 
-    /// A name that the branch neither brings nor removes is what it is below.
+    /// Checks that a name which the branch neither adds nor removes is what it is below.
     fn other_name(&mut self, at: Visit, directory: &Directory, name: &[u8]) {
         if directory.entry(name).is_some() || directory.removes(name) {
             return;
@@ -302,13 +306,13 @@ impl Comparison<'_> {
         format!("{}/{}", above.trim_end_matches('/'), escape(name))
     }
 
-    /// A name that the branch brings.
+    /// Checks a name that the branch adds.
     fn entry(&mut self, (at, name): (Visit, &[u8]), node: NodeId, under: Option<Ino>, ino: Ino) {
         self.found.entries += 1;
         let kind = &self.sides.branch.node(node).kind;
         let found = self.sides.child.inode(ino).and_then(Inode::file_type);
         if found != Some(type_of(kind)) {
-            // Its name is told already. As an inode that nothing explains it would be told once more.
+            // Its name has been reported. As an unexplained inode it would be reported again.
             self.found.explained.insert(ino);
             let what = format!("is of another type than in {}", self.sides.other());
             self.has_moved |= matches!(kind, Kind::Directory(_));
@@ -353,7 +357,7 @@ impl Comparison<'_> {
     }
 
     fn note_content(&mut self, node: NodeId, ino: Ino) {
-        // Files of different sizes are told as such by their attributes. Their bytes cannot be equal.
+        // Different sizes are reported as attributes. The bytes of such files cannot be equal.
         if let Some(file) = self.sides.branch.regular(node)
             && self
                 .sides
@@ -366,7 +370,7 @@ impl Comparison<'_> {
         }
     }
 
-    /// Every name of a file is the branch's: none of another layer leads to it.
+    /// Checks that every name of a file is the branch's: no name of another layer leads to it.
     fn links(&mut self) {
         let child = self.sides.child;
         let nodes = self.sides.branch.nodes().map(|(node, _)| node);
@@ -387,8 +391,9 @@ impl Comparison<'_> {
         }
     }
 
-    /// What differs from the parent although the branch has it not. A name that went took one from the count of links, no
-    /// more; what has no name left is gone, as the file system's own check makes sure of.
+    /// Reports differences from the parent that the branch does not contain. A removed name lowers the link count by
+    /// one and changes nothing else; an inode without any name left is gone, which the check of the file system itself
+    /// ensures.
     fn unexplained(&mut self) {
         let Sides { parent, child, .. } = self.sides;
         let mut found = Vec::new();
@@ -416,13 +421,13 @@ impl Comparison<'_> {
     }
 }
 
-/// The journal, the resize inode and others that the file system keeps for itself: each mount writes to them. Source: linux v6.6
-/// `fs/ext4/ext4.h`, `EXT4_GOOD_OLD_FIRST_INO`.
+/// Whether an inode is one that the file system reserves for itself, such as the journal and the resize inode: each
+/// mount writes to them. Source: linux v6.6 `fs/ext4/ext4.h`, `EXT4_GOOD_OLD_FIRST_INO`.
 pub(super) fn is_reserved(ino: Ino) -> bool {
     ino.0 < 11 && ino != Ino::ROOT
 }
 
-/// A path that lies beside the layer's tree.
+/// The display form of a path beside the layer's tree.
 fn beside(name: &[u8]) -> String {
     format!("{} (beside rootfs)", escape(name))
 }

@@ -1,4 +1,4 @@
-//! The grade of a layer's contents.
+//! The verdict on a layer's contents.
 
 use std::fs::File;
 use std::io::Seek;
@@ -26,58 +26,58 @@ use crate::source::Layer;
 use crate::tar_split;
 use crate::tree::LayerTree;
 
-/// What is said of a file whose bytes differ, by the side that may be at fault.
+/// The texts for a file whose bytes differ, by the side that may be at fault.
 const DEVICE: &str = "differs from aufs";
 const AUFS: &str = "has other bytes than were converted,";
 
-/// How a layer's contents are looked at.
+/// How a layer's contents are checked.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum ContentsMode<'a> {
-    /// Read back.
+    /// They are read back.
     Read,
     /// By the checksums of what was written.
     Checksums(WriteChecksums<'a>),
-    /// Not at all.
+    /// They are not checked.
     Not,
 }
 
-/// A layer with all that is there of it.
+/// A layer with everything that is available about it.
 pub(super) struct Subject<'a> {
     pub(super) work: &'a ReadJob<'a>,
-    /// What Docker recorded of its tar.
+    /// Docker's record of its tar.
     pub(super) record: Option<(DiffId, File)>,
-    /// What its device has.
+    /// Its device.
     pub(super) device: Option<(ThinDevice<'a>, DeviceTree<'a>)>,
-    /// What aufs has.
+    /// Its branch in aufs.
     pub(super) branch: Option<&'a Layer>,
-    /// What the comparison of the two found.
+    /// The result of comparing the two.
     pub(super) compared: Option<&'a EntryComparison>,
-    /// What its device is a snapshot of.
+    /// The device below, of which its device is a snapshot.
     pub(super) below: Option<&'a View>,
-    /// The owner of container root, by the root's name.
+    /// The owner of container root, from the name of the root directory.
     pub(super) owner: Owner,
-    /// What its files had when both sides were alike.
+    /// The bytes of its files when both sides were the same.
     pub(super) bytes_then: BytesThen<'a>,
-    /// Whether its container went on with it since.
+    /// Whether its container has used it since.
     pub(super) went_on: bool,
-    /// Whether the branch is read although the device is proven.
+    /// Whether the branch is read even if the device is proven.
     pub(super) reads_aufs: bool,
 }
 
-/// What there is to say of a layer's contents and entries.
+/// The result for a layer's contents and entries.
 pub(super) struct ContentsVerdict {
     /// The grade.
     pub(super) contents: Contents,
-    /// What only aufs has otherwise than the layer's tar, or than what was converted.
+    /// Where only aufs differs from the layer's tar, or from what was converted.
     pub(super) aufs: Faults,
-    /// The digest of the bytes of its files, where no tar tells what these must be and both sides are known to be alike.
+    /// The digest of its files' bytes, if no tar says what these must be and both sides are known to be the same.
     pub(super) bytes: Option<String>,
     /// Whether the branch was read although the device is proven.
     pub(super) read_in_aufs: bool,
 }
 
 impl ContentsVerdict {
-    /// Puts it into a layer's report.
+    /// Puts the result into a layer's report.
     pub(super) fn tell(self, report: &mut LayerReport) {
         report.contents = self.contents;
         report.aufs = self.aufs;
@@ -85,7 +85,7 @@ impl ContentsVerdict {
         report.read_in_aufs = self.read_in_aufs;
     }
 
-    /// With more of what only aufs has otherwise, but for what is known already.
+    /// Adds further differences of aufs alone, except those already listed.
     fn with_aufs(mut self, aufs: Faults) -> Self {
         let is_new = |fault: &String| !self.aufs.first.contains(fault);
         let new: Vec<_> = aufs.first.into_iter().filter(is_new).collect();
@@ -109,7 +109,7 @@ impl From<Contents> for ContentsVerdict {
 }
 
 impl Subject<'_> {
-    /// Looks at the contents, and at the entries that the layer's tar has.
+    /// Checks the contents, and the entries that the layer's tar has.
     pub(super) fn contents(mut self, how: ContentsMode<'_>) -> Result<ContentsVerdict, Halt> {
         let record = self.record.take();
         let Some((device, tree)) = self.device else {
@@ -118,9 +118,9 @@ impl Subject<'_> {
             return self.of_branch(record).map(ContentsVerdict::from);
         };
         let Some((diff, tar_split)) = record else {
-            // Without a record of its tar nothing says what the layer's bytes must be, and only aufs has them a second
-            // time. At the end of a conversion they are not read: the checksums of what was written give the digest by
-            // which a later run tells which side was changed.
+            // Without a record of its tar, nothing says what the layer's bytes must be, and only aufs has them a second
+            // time. At the end of a conversion they are not read: the checksums of what was written give the digest
+            // that later shows which side has changed.
             let mut judged = ContentsVerdict::from(Contents::NotRead);
             match how {
                 ContentsMode::Read => judged = self.by_comparison(device, tree)?,
@@ -173,7 +173,7 @@ impl Subject<'_> {
         Ok(judged)
     }
 
-    /// The files of a layer that its record does not prove, compared with the branch.
+    /// Compares the files of a layer that its record does not prove with the branch.
     fn or_compared(
         &self,
         mut judged: ContentsVerdict,
@@ -201,7 +201,7 @@ impl Subject<'_> {
         Ok(judged.with_aufs(compared.aufs))
     }
 
-    /// Adds the files of a proven layer whose bytes aufs has otherwise, where aufs was written to.
+    /// Adds the files of a proven layer whose bytes differ in aufs, if aufs was written to.
     fn with_bytes_of_aufs(
         &self,
         mut judged: ContentsVerdict,
@@ -233,7 +233,8 @@ impl Subject<'_> {
         Ok(judged)
     }
 
-    /// Tells the files that were so before the conversion, since aufs has the same, from those that only one side has wrong.
+    /// Separates files that were already wrong before the conversion, because aufs has the same, from files that only
+    /// one side has wrong.
     fn whose_fault(
         &self,
         proven: &ProofOutcome,
@@ -259,7 +260,7 @@ impl Subject<'_> {
         Ok(FaultsBySide::of((proven, &in_aufs), compared, same_bytes))
     }
 
-    /// The files of a layer of which nothing was recorded, compared with the branch.
+    /// Compares the files of a layer that has no record with the branch.
     fn by_comparison(
         &self,
         device: ThinDevice<'_>,
@@ -282,8 +283,8 @@ impl Subject<'_> {
         if compared.is_of_aufs {
             return self.by_what_was_noted((device, tree), CHANGED_IN_AUFS);
         }
-        // Both sides are alike, so a digest can be noted by which they are told apart later. If a file of the device
-        // was not read, there is none: a digest of a part would never match that of all.
+        // Both sides are the same, so a digest can be recorded that later shows which side has changed. If a file of
+        // the device was not read, there is no digest: a digest of a part would never match the one of all files.
         let digest = self.below.map_or(Ok(None), |below| {
             delta::digest_of_bytes((below, tree.view), |ino, _| {
                 Ok::<_, Halt>(bytes.on_device(ino))
@@ -301,15 +302,15 @@ impl Subject<'_> {
         })
     }
 
-    /// The files of a layer of which aufs does not tell all, by the digest that was noted when both were alike. Without one nothing is
-    /// verified, for the reason given.
+    /// Verifies the files of a layer for which aufs is not a sufficient reference, by the digest recorded when both
+    /// sides were the same. Without that digest nothing is verified, and `without` is the reason.
     fn by_what_was_noted(
         &self,
         (device, tree): (ThinDevice<'_>, DeviceTree<'_>),
         without: &str,
     ) -> Result<ContentsVerdict, Halt> {
-        // A container that went on has changed its device by right, and then the digest no longer tells right from
-        // wrong.
+        // A container that was used since has changed its device legitimately, and then the digest no longer separates
+        // right from wrong.
         let (BytesThen::Noted(noted), Some(below), false) =
             (self.bytes_then, self.below, self.went_on)
         else {
@@ -329,7 +330,8 @@ impl Subject<'_> {
         })
     }
 
-    /// The grade of a layer some of whose files have other bytes in aufs than on the device: by what was noted when both were alike.
+    /// The verdict on a layer with files whose bytes differ between aufs and the device, decided by what was recorded
+    /// when both were the same.
     fn differing(
         &self,
         compared: &EntryComparison,
@@ -351,7 +353,7 @@ impl Subject<'_> {
         };
         let views = (below, tree.view);
         let mut files = DeviceFiles::new(self.work, device, tree);
-        // What aufs has otherwise in other ways was not read.
+        // Files that differ in aufs in other ways were not read.
         let on_device = delta::digest_of_bytes(views, |ino, size| match bytes.on_device(ino) {
             Some(known) => Ok(Some(known)),
             None => read_checksum(&mut files, ino, size).map(Some),
@@ -394,7 +396,7 @@ impl Subject<'_> {
         }
     }
 
-    /// The digest of the files' bytes by the checksums of what was written. Nothing is read for it.
+    /// The digest of the files' bytes, from the checksums of what was written. Nothing is read.
     fn written_bytes(
         &self,
         written: &WriteChecksums<'_>,
@@ -411,7 +413,7 @@ impl Subject<'_> {
         })
     }
 
-    /// What aufs has, where there is no device yet: damage that is there before any conversion.
+    /// Checks the branch if there is no device yet: finds damage that exists before any conversion.
     fn of_branch(&self, record: Option<(DiffId, File)>) -> Result<Contents, Halt> {
         let (Some((diff, tar_split)), Some(layer)) = (record, self.branch) else {
             return Ok(Contents::NotVerifiable {
@@ -431,9 +433,9 @@ impl Subject<'_> {
         }))
     }
 
-    /// Where the layer's tar is unpacked.
+    /// A new unpacking of the layer's tar.
     fn unpack(&self) -> Unpack {
-        // A branch may have lost more than the device, or the other way round.
+        // A branch may have lost more than the device, or vice versa.
         let on_device = self.device.map_or(0, |(_, tree)| {
             let changed = |below| tree.view.changed_names(below).count();
             self.below.map_or(0, changed)
@@ -450,7 +452,7 @@ impl Subject<'_> {
             }
             (None, None) => (None, 0),
         };
-        // A directory may be called like one of `--userns-remap` and be none.
+        // The directory may have a name like those of `--userns-remap` without being one.
         let is_shifted = root == Some((self.owner.uid, self.owner.gid));
         let unshifted = Owner { uid: 0, gid: 0 };
         Unpack::new(if is_shifted { self.owner } else { unshifted }, names)
@@ -474,7 +476,7 @@ impl Subject<'_> {
     }
 }
 
-/// The grade of a layer whose files have the bytes that were noted.
+/// The verdict on a layer whose files have the recorded bytes.
 pub(super) fn verified((parent, child): (&View, &View)) -> Contents {
     let sizes = delta::files(parent, child).map(|(_, size)| size);
     let sizes: Vec<u64> = sizes.filter(|&size| size > 0).collect();

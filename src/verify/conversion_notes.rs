@@ -1,8 +1,8 @@
-//! What a conversion noted, by which it is told which side is at fault where aufs and a device differ.
+//! The records of a conversion, which show which side is at fault if aufs and a device differ.
 //!
-//! A device that still has the digest of its [entries](super::delta) is what it was when the two were alike, so aufs alone is
-//! otherwise. Nothing else decides that: a branch that was changed in one place says nothing of a difference in another, and a
-//! time of change nothing of who was wrong before it.
+//! A device that still has the recorded digest of its [entries](super::delta) is what it was when the two sides were
+//! the same, so only aufs has changed. Nothing else decides that: a change in one place of a branch says nothing about
+//! a difference in another place, and a change time says nothing about which side was wrong before it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,44 +10,44 @@ use std::path::Path;
 
 use crate::docker::CacheId;
 
-/// What became of a branch since it was converted.
+/// The state of a branch compared with the conversion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BranchNow {
-    /// Nothing was noted of it.
+    /// There is no record of it.
     Unknown,
-    /// Names, types, owners, sizes and times are what they were.
+    /// Names, types, owners, sizes and times are unchanged.
     Same,
-    /// They are not.
+    /// They have changed.
     Changed,
     /// It is gone.
     Missing,
 }
 
-/// What the conversion that is in place noted.
+/// The records of the conversion that is in place.
 #[derive(Clone, Copy)]
 pub struct ConversionNotes<'a> {
-    /// Looks at a branch.
+    /// Determines the state of a branch.
     pub branch: &'a (dyn Fn(&CacheId) -> BranchNow + Sync),
-    /// Whether what the image store beside the devices has at a path, relative to the store, is what was copied there.
+    /// Whether a path in the image store beside the devices, relative to the store, has what was copied there.
     pub is_copied: &'a (dyn Fn(&Path) -> bool + Sync),
-    /// The digests of the entries of the layers' devices, by the layers' ids.
+    /// The digests of the entries of the layers' devices, by layer id.
     pub entries: &'a BTreeMap<String, String>,
-    /// Likewise of the bytes of their files, where no tar tells what these must be.
+    /// The digests of the bytes of their files, by layer id, if no tar says what these must be.
     pub bytes: &'a BTreeMap<String, String>,
-    /// Whether something on the aufs side, by its path, is what it was when the root was converted, or was left out then.
+    /// Whether a path on the aufs side is as it was when the root was converted, or was left out then.
     pub is_as_it_was: &'a (dyn Fn(&Path) -> bool + Sync),
-    /// When the conversion wrote the driver's note of a layer's device, in seconds since 1970.
+    /// When the conversion wrote the driver's metadata file of a layer's device, in seconds since 1970.
     pub written_at: &'a (dyn Fn(&CacheId) -> Option<i64> + Sync),
-    /// When the conversion was in place, in seconds since 1970.
+    /// When the result was moved into place, in seconds since 1970.
     pub switched_at: Option<i64>,
 }
 
-/// What is known of the bytes that a layer's files had when both sides were alike, where they are not.
+/// What is known about the bytes of a layer's files when both sides were the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BytesThen<'a> {
-    /// Aufs had them just now: no conversion is in place yet.
+    /// Aufs has them now: no conversion is in place yet.
     Aufs,
-    /// Nothing.
+    /// Nothing is known.
     Unknown,
     /// Their digest on the device.
     Noted(&'a str),

@@ -1,4 +1,4 @@
-//! How much of a root a verification has looked at.
+//! How much of a root a verification has checked.
 
 use std::fmt;
 
@@ -6,29 +6,30 @@ use serde::{Deserialize, Serialize};
 
 use super::layer_report::{Contents, LayerReport, Proof, Role, Tree};
 
-/// Numbers of layers; the base device is none. A layer may be in several of them.
+/// Numbers of layers, without the base device. A layer may be counted in several of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LayerCounts {
-    /// All.
+    /// All layers.
     pub layers: u64,
-    /// Those whose contents were looked at: read back, or proven by checksums of what was written.
+    /// Layers whose contents were checked: read back, or proven by checksums of what was written.
     pub read: u64,
-    /// Those whose contents a quick verification left out.
+    /// Layers whose contents a quick verification left out.
     pub not_read: u64,
-    /// Those whose entries were not compared with aufs.
+    /// Layers whose entries were not compared with aufs.
     pub not_compared: u64,
-    /// Those of whose contents nothing tells what they must be.
+    /// Layers with nothing that says what their contents must be.
     pub not_verifiable: u64,
-    /// Those that are there but could not be looked at: with one of them the verdict is not better than
+    /// Layers that exist but could not be checked: with any of these, the verdict is no better than
     /// [`NotVerified`](super::layer_report::Verdict::NotVerified).
     #[serde(default)]
     pub not_verified: u64,
-    /// Those whose devices were proven, so that the bytes of their files in aufs were not read: aufs may have them otherwise.
+    /// Layers whose devices were proven, so that the bytes of their files in aufs were not read: aufs may have
+    /// different bytes.
     #[serde(default)]
     pub not_read_in_aufs: u64,
 }
 
-/// What a verification has looked at, and what it has not.
+/// What a verification has checked and what it has not.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Coverage {
     /// Numbers of layers.
@@ -36,30 +37,31 @@ pub struct Coverage {
     pub counts: LayerCounts,
     /// The bytes of all layers' files, as far as known.
     pub bytes: u64,
-    /// Those of the layers whose contents were looked at.
+    /// The bytes of the layers whose contents were checked.
     pub bytes_read: u64,
-    /// The share of these in all, 0 to 1.
+    /// The fraction of all bytes that these are, 0 to 1.
     pub bytes_read_share: f64,
-    /// Why layers were not looked at, not compared or not verifiable: each reason once, with how many layers have it.
+    /// Why layers were not checked, not compared or not verifiable: each reason once, with the number of layers that
+    /// have it.
     pub reasons: Vec<Reason>,
 }
 
-/// What was not done with some layers, and why.
+/// A step that was omitted for some layers, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Reason {
-    /// What was not done.
+    /// The step that was omitted.
     pub what: Omission,
     /// Why.
     pub reason: String,
-    /// With how many layers.
+    /// The number of layers.
     pub layers: u64,
 }
 
-/// What was not done with a layer.
+/// A step that was omitted for a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Omission {
-    /// Neither its entries nor its contents were looked at, though they are there.
+    /// Neither its entries nor its contents were checked, although they exist.
     NotVerified,
     /// Its entries were not compared with aufs.
     NotCompared,
@@ -68,13 +70,13 @@ pub enum Omission {
 }
 
 impl Coverage {
-    /// Of the layers of a report. A root without devices has nothing that could be compared with aufs.
+    /// The coverage of the layers in a report. A root without devices has nothing to compare with aufs.
     pub(super) fn of(layers: &[LayerReport], has_devices: bool) -> Self {
         let mut coverage = Self::default();
         for layer in layers.iter().filter(|layer| layer.role != Role::Base) {
             coverage.add(layer, has_devices);
         }
-        // The base device has no contents, but it can be out of reach like all others.
+        // The base device has no contents, but it can be inaccessible like all others.
         for base in layers.iter().filter(|layer| layer.role == Role::Base) {
             if let Some(reason) = &base.not_verified {
                 coverage.add_reason(Omission::NotVerified, reason);
@@ -139,7 +141,7 @@ impl Coverage {
     }
 }
 
-/// Whether a layer's bytes in aufs were left alone because its device was proven.
+/// Whether a layer's bytes in aufs were not read because its device was proven.
 fn is_unread_in_aufs(layer: &LayerReport) -> bool {
     let by_device = matches!(
         layer.contents,
@@ -153,7 +155,7 @@ fn is_unread_in_aufs(layer: &LayerReport) -> bool {
     by_device && is_in_aufs && !layer.read_in_aufs
 }
 
-/// Each reason, and how much was looked at, as the end of a sentence.
+/// How much was checked, and the numbers of omissions, as the end of a sentence.
 impl fmt::Display for Coverage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let counts = &self.counts;
@@ -194,7 +196,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// With enough digits, and never 100 of less than all.
+/// A percentage with enough digits, and never 100 for less than everything.
 fn percent(share: f64) -> String {
     let percent = share * 100.0;
     if percent >= 100.0 || percent <= 0.0 {
@@ -206,7 +208,7 @@ fn percent(share: f64) -> String {
     }
 }
 
-/// A part of a whole; all of nothing.
+/// The part as a fraction of the whole; 1 if the whole is zero.
 #[expect(
     clippy::cast_precision_loss,
     reason = "it is shown with a few digits only"

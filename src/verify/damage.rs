@@ -1,4 +1,5 @@
-//! Damage that layers had before they were converted: noted while aufs is there to show it, and known again when aufs is gone.
+//! Damage that layers had before they were converted: recorded while aufs is there to show it, and recognized later
+//! when aufs is gone.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -9,28 +10,30 @@ use super::open_device::OpenDevice;
 use crate::content::{DeviceFiles, DeviceTree, Halt, ReadJob};
 use crate::ext4::Ino;
 
-/// How many texts of each layer are kept.
+/// The number of texts that are kept for each layer.
 const KEPT: usize = 16;
 
-/// How much of a file is read at once.
+/// The number of bytes of a file that are read at once.
 const PIECE: usize = 1 << 20; // 1 MiB
 
-/// A layer that was not what Docker once unpacked before it was converted. The field names are part of the `--json` interface.
+/// A layer that already differed from what Docker had unpacked before it was converted. The field names are part of the
+/// `--json` interface.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LayerDamage {
     /// The layer.
     pub layer: String,
-    /// In what it differs from what Docker unpacked, a text each, the first few.
+    /// How it differs from what Docker unpacked, as one text each; only the first few.
     pub files: Faults,
-    /// SHA-256 of all in which its device differs from its parent's; `None` where only the kernel reads the devices.
+    /// SHA-256 of everything in which its device differs from its parent's; `None` if only the kernel reads the
+    /// devices.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
-    /// Who needs it.
+    /// The images and containers that need it.
     pub hits: String,
 }
 
 impl LayerDamage {
-    /// That of a layer which was just looked at with aufs beside it; `None` where it has none.
+    /// The damage of a layer that was just checked with aufs beside it; `None` if it has none.
     pub(super) fn found(
         work: &ReadJob<'_>,
         report: &LayerReport,
@@ -51,7 +54,7 @@ impl LayerDamage {
         }))
     }
 
-    /// Whether what differs in a layer, without aufs to compare it with, is this and no more.
+    /// Whether the differences found in a layer without aufs for comparison are this damage and nothing else.
     fn is_all_of(
         &self,
         work: &ReadJob<'_>,
@@ -66,7 +69,7 @@ impl LayerDamage {
     }
 }
 
-/// Says of a layer's damage that it was so before the conversion, if that was noted.
+/// Marks a layer's damage as older than the conversion, if it was recorded as such.
 pub(super) fn recognise(
     work: &ReadJob<'_>,
     known: &[LayerDamage],
@@ -92,7 +95,8 @@ pub(super) fn recognise(
     Ok(())
 }
 
-/// Of all that a layer's device has otherwise than its parent's: entries, their attributes, and the files' content.
+/// The digest of everything in which a layer's device differs from its parent's: entries, their attributes, and the
+/// files' content.
 fn digest(
     work: &ReadJob<'_>,
     (opened, below): (&OpenDevice<'_>, Option<&OpenDevice<'_>>),

@@ -1,8 +1,8 @@
-//! Digests of what a device has otherwise than the one it is a snapshot of: one of the entries with all their attributes, but
-//! neither bytes of files nor where they lie, and one of the bytes.
+//! Digests of the differences between a device and the one it is a snapshot of: one digest of the entries with all
+//! their attributes, without the files' bytes and their locations, and one of the bytes.
 //!
-//! A conversion notes them of every device that it has found to be what aufs has. A device that has them later is what it was then,
-//! whatever became of aufs; without them nothing tells which of two sides that differ was changed.
+//! A conversion records them for every device that it has found to match aufs. A device that still has them later is
+//! unchanged, whatever happened to aufs; without them, nothing shows which of two differing sides has changed.
 
 use sha2::{Digest, Sha256};
 
@@ -11,7 +11,7 @@ use super::compare::is_reserved;
 use crate::ext4::Ino;
 use crate::ext4::read::{Inode, Type, View};
 
-/// The digest, in hexadecimal digits. It costs what the device has otherwise than its parent.
+/// The digest of the entries, in hexadecimal digits. Its cost depends on how much the device differs from its parent.
 pub(super) fn digest(parent: &View, child: &View) -> String {
     let mut sum = Sha256::new();
     let mut names: Vec<(Ino, &[u8])> = child.changed_names(parent).collect();
@@ -43,7 +43,8 @@ pub(super) fn digest(parent: &View, child: &View) -> String {
     format!("{:x}", sum.finalize())
 }
 
-/// The regular files that the device has otherwise than its parent, with their sizes, ascending. What only reading moved is none.
+/// The regular files in which the device differs from its parent, with their sizes, in ascending order. A change caused
+/// only by reading does not count.
 pub(super) fn files<'v>(
     parent: &'v View,
     child: &'v View,
@@ -57,7 +58,8 @@ pub(super) fn files<'v>(
     })
 }
 
-/// The digest of their bytes, in hexadecimal digits, by a CRC-64 of each. `None`: there are no bytes, or `checksum` does not know all.
+/// The digest of these files' bytes, in hexadecimal digits, from a CRC-64 of each file. `None`: there are no bytes, or
+/// `checksum` does not know all of them.
 pub(super) fn digest_of_bytes<E>(
     (parent, child): (&View, &View),
     mut checksum: impl FnMut(Ino, u64) -> Result<Option<u64>, E>,
@@ -104,7 +106,7 @@ pub(super) fn add_number(sum: &mut Sha256, number: u32) {
     sum.update(number.to_le_bytes());
 }
 
-/// Adds bytes so that no others give the same: with their number.
+/// Adds bytes preceded by their number, so that no other bytes give the same digest.
 pub(super) fn add_bytes(sum: &mut Sha256, bytes: &[u8]) {
     sum.update((bytes.len() as u64).to_le_bytes());
     sum.update(bytes);

@@ -1,4 +1,4 @@
-//! What the headers of a layer's tar prove of its entries, on the device and in aufs.
+//! Checks a layer's entries, on the device and in aufs, against the headers of its tar.
 
 use std::collections::HashSet;
 
@@ -9,23 +9,23 @@ use super::unpack::UnpackedLayer;
 use crate::ext4::read::View;
 use crate::tree::LayerTree;
 
-/// What a comparison with a layer's tar found.
+/// The result of a comparison with a layer's tar.
 #[derive(Debug, Default)]
 pub(super) struct Entries {
-    /// How many the tar has.
+    /// The number of entries in the tar.
     count: u64,
-    /// What aufs has otherwise than the tar, and the device likewise.
+    /// Where aufs and the device both differ from the tar, in the same way.
     before: Faults,
-    /// What only the device has otherwise.
+    /// Where only the device differs.
     wrong: Faults,
-    /// What only aufs has otherwise.
+    /// Where only aufs differs.
     pub(super) aufs: Faults,
     /// Why nothing was compared.
     unknown: Option<String>,
 }
 
 impl Entries {
-    /// They cannot be compared.
+    /// The result if they cannot be compared.
     pub(super) fn unknown(why: impl Into<String>) -> Self {
         Self {
             unknown: Some(why.into()),
@@ -33,8 +33,8 @@ impl Entries {
         }
     }
 
-    /// Compares a tar with what there is of its layer: the branch, and the device with the one it is a snapshot of. Where both are
-    /// the same, as `compared` says, the branch stands for both.
+    /// Compares a tar with what exists of its layer: the branch, and the device with the one it is a snapshot of. If
+    /// `compared` says that both are the same, the branch stands for both.
     pub(super) fn compare(
         tar: &UnpackedLayer,
         branch: Option<&LayerTree>,
@@ -82,7 +82,7 @@ impl Entries {
         }
     }
 
-    /// Compares a tar with a branch that is known to be what the device has.
+    /// Compares a tar with a branch that is known to match the device.
     pub(super) fn of_branch(tar: &UnpackedLayer, branch: &LayerTree) -> Self {
         Self {
             count: tar.entries,
@@ -91,7 +91,7 @@ impl Entries {
         }
     }
 
-    /// The grade of a layer's contents with what is known of its entries.
+    /// The verdict on a layer's contents, extended by the findings for its entries.
     pub(super) fn added_to(self, contents: Contents) -> Contents {
         let Self {
             count,
@@ -147,15 +147,15 @@ fn damaged(wrong: Faults, before: Faults) -> Contents {
     }
 }
 
-/// What both sides have otherwise than the tar, and what one alone.
+/// Differences from the tar, separated into those of both sides and those of one side alone.
 struct EntryFaults {
     before: Faults,
     wrong: Faults,
     aufs: Faults,
 }
 
-/// Tells what was so before the conversion from what only one side has. What `is_of_aufs` alone since is not on the device: that
-/// has all as it was converted.
+/// Separates differences from before the conversion from those that only one side has. If `is_of_aufs`, only aufs has
+/// changed since, so everything on the device is as it was converted.
 fn apart(in_aufs: Faults, on_device: Faults, is_of_aufs: bool) -> EntryFaults {
     let as_shown = |faults: &Faults| -> HashSet<String> {
         faults
@@ -170,7 +170,7 @@ fn apart(in_aufs: Faults, on_device: Faults, is_of_aufs: bool) -> EntryFaults {
         .into_iter()
         .partition(|fault| is_of_aufs || in_both.contains(fault));
     let alone = in_aufs.first.into_iter();
-    // The two sides differ somewhere, be it in what is not told by name any more.
+    // The two sides differ somewhere, possibly in something that is no longer listed by name.
     let (before, wrong_too) = if is_of_aufs {
         (on_device.more, 0)
     } else {
@@ -194,7 +194,7 @@ fn apart(in_aufs: Faults, on_device: Faults, is_of_aufs: bool) -> EntryFaults {
     }
 }
 
-/// A whiteout that is missing shows on a device by what it deletes.
+/// The form in which a difference shows on a device: a missing whiteout shows as the name that it deletes.
 fn as_on_device(fault: &str) -> String {
     match fault.split_once("/.wh.") {
         Some((directory, rest)) => match rest.strip_suffix(": is missing") {

@@ -1,4 +1,4 @@
-//! Why a verification cannot be made, or one of its parts.
+//! The reasons why a verification, or a part of it, is impossible.
 
 use std::path::PathBuf;
 
@@ -9,13 +9,13 @@ use crate::pool::Problem;
 use crate::shell::word;
 use crate::tree::shown;
 
-/// Why nothing can be verified.
+/// The reason why nothing can be verified.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Docker's stores cannot be opened.
     #[error(transparent)]
     Store(#[from] ReadError),
-    /// A device of the pool is not there. That is no damage: it may only not be active.
+    /// A device of the pool is missing. That is not damage: it may just be inactive.
     #[error(
         "{}: there is no such device; the pool is not active, or its disk is not attached, and nothing was verified: {remedy}, then \
          the same command again",
@@ -24,13 +24,13 @@ pub enum Error {
     DeviceMissing {
         /// The device.
         path: PathBuf,
-        /// What brings it.
+        /// How to make it available.
         remedy: String,
     },
-    /// A pool that is there cannot be looked at as it is. That is no damage either.
+    /// A pool exists but cannot be read in its present state. That is not damage either.
     #[error("{}; nothing was verified; end that, then the same command again", Chain(.0))]
     PoolOutOfReach(DeviceError),
-    /// A loop file of the pool lies elsewhere. That is no damage either.
+    /// A loop file of the pool is a link to another place. That is not damage either.
     #[error(
         "{}: is a symbolic link to {}; aufs2dm follows none there, for that may be another root's pool, and nothing was verified: make it a          file again (`mv -T {} {}`), then the same command again",
         shown(path),
@@ -44,7 +44,7 @@ pub enum Error {
         /// Where it leads.
         target: PathBuf,
     },
-    /// The kernel lets nothing be written to the pool.
+    /// The kernel does not allow writes to the pool.
     #[error(
         "{}: the pool cannot be written to: {problem}; nothing was verified: {remedy}, then the same command again",
         path.display()
@@ -52,20 +52,20 @@ pub enum Error {
     PoolNotWritable {
         /// The pool.
         path: PathBuf,
-        /// What keeps it from being written to.
+        /// What prevents writes.
         problem: Problem,
-        /// What ends that.
+        /// How to fix that.
         remedy: String,
     },
     /// Threads cannot be started.
     #[error("cannot start {jobs} threads; try fewer (--jobs)")]
     Threads {
-        /// How many were asked for.
+        /// The number that was requested.
         jobs: usize,
         /// The system's reason.
         source: rayon::ThreadPoolBuildError,
     },
-    /// It was told to stop.
+    /// The verification was told to stop.
     #[error("interrupted")]
     Interrupted,
 }

@@ -1,37 +1,38 @@
-//! Files that are not what Docker recorded, by the side that has them so.
+//! Files that differ from what Docker recorded, grouped by the side that differs.
 
 use super::compare::EntryComparison;
 use super::layer_report::Faults;
 use super::proof::ProofOutcome;
 use crate::tar_split::{Difference, FileLookup};
 
-/// What is wrong with files.
+/// Faults in files.
 #[derive(Default)]
 pub(super) struct FaultsBySide {
-    /// On both sides: it was so before the conversion.
+    /// On both sides: they existed before the conversion.
     pub(super) before: Faults,
-    /// On the device alone.
+    /// Only on the device.
     pub(super) wrong: Faults,
-    /// In aufs alone.
+    /// Only in aufs.
     pub(super) aufs: Faults,
 }
 
 impl FaultsBySide {
-    /// Whether all bytes of both sides must be compared to tell: files of another size than recorded were not read, and of too many the
-    /// names are not known.
+    /// Whether all bytes of both sides must be compared to decide: files with another size than recorded were not read,
+    /// and if there are too many, their names are not known.
     pub(super) fn needs_bytes(device: &ProofOutcome, aufs: &ProofOutcome) -> bool {
         let mut differences = device.files.differences.iter();
         device.files.more > 0 || differences.any(|one| has_other_size(one) && aufs.has(one))
     }
 
-    /// Tells them apart. `same_bytes`: the files of the branch have the same bytes on the device, as far as that had to be known.
+    /// Groups the faults. `same_bytes`: the files of the branch have the same bytes on the device, as far as that
+    /// needed to be known.
     pub(super) fn of(
         (device, aufs): (&ProofOutcome, &ProofOutcome),
         compared: &EntryComparison,
         same_bytes: bool,
     ) -> Self {
         let is_same_tree = compared.faults.is_empty();
-        // Where the branch has no file, a device that is what the branch says shows what the layer below has.
+        // If the branch lacks a file, a device that matches the branch shows what the layer below has.
         let is_lost = |one: &Difference| {
             let is_noted = compared.is_of_aufs && !matches!(one.found, FileLookup::Content { .. });
             aufs.lacks(&one.path) && (is_same_tree || is_noted)

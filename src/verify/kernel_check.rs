@@ -1,4 +1,4 @@
-//! The kernel's own word, as a part of the report.
+//! The kernel's verdict, as a part of the report.
 
 use std::num::NonZeroUsize;
 
@@ -14,14 +14,14 @@ use crate::pool::DeviceError;
 use crate::progress::{Phase, Progress};
 use crate::thin::ThinId;
 
-/// So many devices are mounted in quick mode.
+/// The number of devices that are mounted in quick mode.
 const SAMPLE: usize = 8;
 
 /// Has the kernel activate the pool and mount its devices.
 ///
 /// # Errors
 ///
-/// [`Error::Interrupted`]. Whatever else is in the way is the reason why there is no word.
+/// [`Error::Interrupted`]. Any other obstacle becomes the reason why there is no verdict.
 pub(super) fn kernel_word(
     request: &Request<'_>,
     pool: &Pool,
@@ -39,14 +39,14 @@ pub(super) fn kernel_word(
     }
 }
 
-/// What the kernel said, or why it said nothing.
+/// The kernel's verdict, or why there is none.
 pub(super) fn word_of(error: kernel::Error) -> KernelCheck {
     match error {
         kernel::Error::Fault(fault) => KernelCheck::Yes {
             mounted: 0,
             faults: vec![Chain(&fault).to_string()],
         },
-        // That another engine needs none of it is no help here.
+        // That another engine needs none of it does not help here.
         kernel::Error::CannotAsk(DeviceError::Missing { what, remedy, .. }) => {
             no(format!("{what} in this kernel: {remedy}"))
         }
@@ -85,7 +85,7 @@ fn hear(
     })
 }
 
-/// All devices that Docker's files name; of another number than the pool's they are told elsewhere.
+/// All devices that Docker's files list; those whose number differs from the pool's are reported elsewhere.
 fn devices(files: &DeviceFiles) -> Vec<Device> {
     let file_system = files.set.map_or(FileSystem::Ext4, |set| set.file_system);
     let device = |name: String, device: &driver_files::Device| {

@@ -1,4 +1,5 @@
-//! One layer: its device read and checked, compared with its parent and its branch, its contents proven.
+//! The verification of one layer: its device is read and checked, compared with its parent and its branch, and its
+//! contents are proven.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -31,7 +32,7 @@ use crate::source::Layer;
 use crate::tree::escape;
 use crate::{tar_split, units};
 
-/// Opens and checks a target's device. `Err` tells why there is none.
+/// Opens and checks a target's device. `Err` says why there is none.
 pub(super) fn open<'a>(
     run: &Verification<'a>,
     place: usize,
@@ -102,7 +103,7 @@ fn stack_of<'a>(run: &Verification<'a>, place: usize, below: Option<&OpenDevice<
     open_device::stack(own, below)
 }
 
-/// All that is known of a target.
+/// Examines a target in every respect.
 pub(super) fn examine(
     run: &Verification<'_>,
     place: usize,
@@ -118,7 +119,7 @@ pub(super) fn examine(
     if let Ok(opened) = opened
         && needs_recovery(opened)
     {
-        // What was found wrong may be right once the journal is replayed.
+        // What looks wrong may be right once the journal is replayed.
         report.structure = cut_off(opened).into_iter().collect();
         return Ok(out_of_reach(report, NOT_UNMOUNTED));
     }
@@ -136,7 +137,7 @@ pub(super) fn examine(
     examine_layer(&look, run.how(place), report)
 }
 
-/// The same of a layer's ext4, or of its branch alone.
+/// Examines a layer on ext4, or its branch alone.
 fn examine_layer(
     look: &LayerCheck<'_, '_>,
     how: ContentsMode<'_>,
@@ -171,7 +172,7 @@ fn examine_layer(
             Err(halt) => return look.unreadable_branch(report, &halt),
         }
         report.space = std::mem::take(&mut compared.space);
-        // What was found besides the entries is of the device.
+        // Faults other than those of the entries belong to the device.
         compared.is_of_aufs &= of_entries > 0 && compared.faults.count() == of_entries;
     }
     report.tree = look.tree(compared.as_ref(), &report);
@@ -190,7 +191,7 @@ fn examine_layer(
     Ok(report)
 }
 
-/// The report of a target, with what can be said without its branch and its contents.
+/// The report of a target, without anything that needs its branch or its contents.
 fn begun(
     run: &Verification<'_>,
     target: &Target,
@@ -228,7 +229,7 @@ fn begun(
     }
 }
 
-/// What is wrong with a device's file system, without what is wrong with its parent's already.
+/// The faults of a device's file system, without those that its parent already has.
 fn structure(opened: &OpenDevice<'_>, below: Option<&OpenDevice<'_>>) -> Faults {
     let known: HashSet<String> = below
         .and_then(|below| below.checked.as_ref())
@@ -246,7 +247,7 @@ fn structure(opened: &OpenDevice<'_>, below: Option<&OpenDevice<'_>>) -> Faults 
         .collect()
 }
 
-/// That Docker would make the device smaller than what is on it, if so.
+/// The message that Docker would make the device smaller than the file system on it, if that is so.
 fn cut_off(opened: &OpenDevice<'_>) -> Option<String> {
     let view = &opened.checked.as_ref()?.view;
     let bytes = view.blocks().saturating_mul(view.block_bytes().into());
@@ -259,14 +260,14 @@ fn cut_off(opened: &OpenDevice<'_>) -> Option<String> {
     })
 }
 
-/// A branch as a tree: known from a conversion, or read now.
+/// A branch as a tree: known from a conversion, or just read.
 enum Branch<'a> {
     Known(&'a Layer),
     Read(Box<Layer>),
 }
 
 impl<'r, 'a> LayerCheck<'r, 'a> {
-    /// What aufs has of it.
+    /// The layer's branch in aufs.
     fn branch(&self) -> Result<Option<Branch<'r>>, Halt> {
         if let Some(layer) = self.run.known_branches.get(self.id) {
             return Ok(Some(Branch::Known(layer)));
@@ -279,7 +280,7 @@ impl<'r, 'a> LayerCheck<'r, 'a> {
             return Ok(None);
         }
         let chain = self.target.known.chain();
-        // Of the two records, the one that no conversion has touched.
+        // Of the two records, this is the one that no conversion has touched.
         let tar_split = chain.map(|chain| {
             let original = self.run.original.as_deref();
             original.map_or_else(
@@ -291,7 +292,7 @@ impl<'r, 'a> LayerCheck<'r, 'a> {
         Ok(Some(Branch::Read(Box::new(layer))))
     }
 
-    /// The digest of the device's entries, where those of its parent can be read.
+    /// The digest of the device's entries, if those of its parent can be read.
     fn entries(&self) -> Option<String> {
         let view =
             |opened: &'r OpenDevice<'a>| opened.checked.as_ref().map(|checked| &checked.view);
@@ -299,19 +300,19 @@ impl<'r, 'a> LayerCheck<'r, 'a> {
         Some(delta::digest(parent, child))
     }
 
-    /// What the conversion noted of them.
+    /// The conversion's record of that digest.
     pub(super) fn noted_entries(&self) -> Option<&'r str> {
         let entries = self.run.noted?.entries.get(self.id.as_str());
         entries.map(|digest| &**digest)
     }
 
-    /// Whether the device's entries are what the conversion noted of them.
+    /// Whether the device's entries match the conversion's record.
     pub(super) fn is_as_noted(&self, entries: Option<&str>) -> bool {
         let noted = self.noted_entries();
         noted.is_some() && noted == entries
     }
 
-    /// What is known of the bytes that its files had when both sides were alike.
+    /// What is known about the bytes of its files when both sides were the same.
     fn bytes_then(&self) -> BytesThen<'r> {
         let Some(noted) = self.run.noted else {
             return BytesThen::Aufs;
@@ -320,7 +321,7 @@ impl<'r, 'a> LayerCheck<'r, 'a> {
         digest.map_or(BytesThen::Unknown, |digest| BytesThen::Noted(digest))
     }
 
-    /// What became of a branch that the conversion noted.
+    /// The state of a branch that the conversion recorded.
     fn branch_now(&self) -> BranchNow {
         match self.run.noted.filter(|_| self.run.aufs.is_some()) {
             Some(noted) => (noted.branch)(self.id),
@@ -328,7 +329,7 @@ impl<'r, 'a> LayerCheck<'r, 'a> {
         }
     }
 
-    /// Whether there is a branch, whatever became of aufs's lists of parents since.
+    /// Whether there is a branch, even if aufs's lists of parents have changed since.
     fn is_in_aufs(&self) -> bool {
         let is_there = || matches!(self.branch_now(), BranchNow::Same | BranchNow::Changed);
         self.target.known.in_aufs || is_there()
@@ -391,7 +392,7 @@ impl<'r, 'a> LayerCheck<'r, 'a> {
             if self.opened.is_some() && self.branch_now() == BranchNow::Missing {
                 return self.without_branch(report);
             }
-            // While the aufs side is being removed, what was noted of it is still known.
+            // While the aufs side is being removed, the records about it are still available.
             if self.run.aufs.is_none() && self.is_other_than_noted(report) {
                 return Tree::Different {
                     entries: std::iter::once(NOT_AS_NOTED).collect(),
@@ -419,7 +420,7 @@ impl<'r, 'a> LayerCheck<'r, 'a> {
         }
     }
 
-    /// A layer whose branch has gone since the conversion.
+    /// The result for a layer whose branch has gone since the conversion.
     fn without_branch(&self, report: &LayerReport) -> Tree {
         let lost = format!("aufs/diff/{}: is missing", self.id);
         let mut entries: Faults = std::iter::once(lost).collect();
@@ -430,13 +431,14 @@ impl<'r, 'a> LayerCheck<'r, 'a> {
         Tree::Different { entries }
     }
 
-    /// Whether the device's entries are known not to be what the conversion noted, by no work of its container.
+    /// Whether the device's entries are known to differ from the conversion's record, and not through the work of its
+    /// container.
     fn is_other_than_noted(&self, report: &LayerReport) -> bool {
         let is_noted = self.opened.is_some() && self.noted_entries().is_some();
         is_noted && !self.is_used_since(report) && !self.is_as_noted(report.entries.as_deref())
     }
 
-    /// Why aufs has no branch of it.
+    /// Why aufs has no branch of the layer.
     fn why_no_branch(&self) -> &'static str {
         if self.run.aufs.is_none() {
             "the aufs side is gone"
@@ -459,7 +461,7 @@ impl<'r, 'a> LayerCheck<'r, 'a> {
         }
     }
 
-    /// When the conversion noted its device, in seconds since 1970.
+    /// When the conversion recorded its device, in seconds since 1970.
     pub(super) fn noted_at(&self) -> Option<i64> {
         let noted = self.run.noted;
         let written_at = noted.and_then(|noted| (noted.written_at)(self.id));
@@ -468,27 +470,28 @@ impl<'r, 'a> LayerCheck<'r, 'a> {
         noted_at(home, self.id, (written_at, switched_at))
     }
 
-    /// Whether the kernel mounted the file system to write to it after the conversion noted its device: a container went on with it,
-    /// or Docker copied something there. Damage is no mount.
+    /// Whether the kernel mounted the file system writable after the conversion recorded its device: its container was
+    /// used, or Docker copied something there. Damage does not count as a mount.
     fn went_on(&self, mounted: Option<i64>) -> bool {
         mounted
             .zip(self.noted_at())
             .is_some_and(|(mounted, noted)| mounted > noted)
     }
 
-    /// Whether it is a container's layer that may be other than aufs has it.
+    /// Whether it is a container's layer that may legitimately differ from aufs.
     fn is_used_since(&self, report: &LayerReport) -> bool {
         report.role == Role::Writable && self.went_on(report.mounted)
     }
 
-    /// The contents of a layer that its container went on with. What the kernel has not changed since must still be what aufs has.
+    /// The contents of a layer whose container was used since. What the kernel has not changed since must still match
+    /// aufs.
     fn contents_left(
         &self,
         how: ContentsMode<'_>,
         branch: Option<&Layer>,
         compared: Option<&EntryComparison>,
     ) -> Result<Contents, Halt> {
-        // What aufs alone has otherwise is told of that.
+        // Differences that are in aufs alone are reported for aufs.
         let mut files = compared
             .filter(|compared| !compared.is_of_aufs)
             .map_or_else(Faults::default, |compared| compared.untouched.clone());
@@ -562,7 +565,8 @@ impl<'r, 'a> LayerCheck<'r, 'a> {
         Ok(judged)
     }
 
-    /// The layer's tree on its device; none where there are no devices yet. The grade of a layer whose device has no tree.
+    /// The layer's tree on its device; `None` if there are no devices yet. If the device has no tree, the verdict on
+    /// the layer is the error.
     fn on_device(&self) -> Result<Option<(ThinDevice<'a>, DeviceTree<'r>)>, Contents> {
         let Some(opened) = self.opened else {
             return match &self.run.devices {
@@ -579,7 +583,7 @@ impl<'r, 'a> LayerCheck<'r, 'a> {
         }
     }
 
-    /// What Docker recorded of the layer's tar.
+    /// Docker's record of the layer's tar.
     pub(super) fn record(&self) -> Result<Option<(DiffId, File)>, Halt> {
         let Some(chain) = self.target.known.chain() else {
             return Ok(None);
@@ -591,7 +595,7 @@ impl<'r, 'a> LayerCheck<'r, 'a> {
         Ok(file.map(|file| (layer.diff, file)))
     }
 
-    /// The grade of a layer whose record cannot be read.
+    /// The verdict on a layer whose record cannot be read.
     pub(super) fn unrecorded(&self, halt: &Halt, without: Contents) -> Contents {
         match self.target.known.chain() {
             Some(chain) => self.damaged_record(&chain, halt, without),
@@ -599,7 +603,7 @@ impl<'r, 'a> LayerCheck<'r, 'a> {
         }
     }
 
-    /// The grade of a layer of which Docker cannot make the tar any more, whatever its files are by comparison.
+    /// The verdict on a layer whose tar Docker cannot make any more, whatever the comparison says about its files.
     fn damaged_record(&self, chain: &ChainId, halt: &Halt, without: Contents) -> Contents {
         let record = self.run.store.tar_split(chain);
         let what = match halt {
@@ -634,7 +638,7 @@ impl<'r, 'a> LayerCheck<'r, 'a> {
         }
     }
 
-    /// The file beside the tree by which Docker marks the first device of a chain: it has the layer's id.
+    /// Checks the file beside the tree with which Docker marks the first device of a chain: it contains the layer's id.
     fn check_mark(&self, compared: &mut EntryComparison) {
         let view =
             |opened: &'r OpenDevice<'a>| opened.checked.as_ref().map(|checked| &checked.view);
@@ -691,7 +695,7 @@ impl<'r, 'a> LayerCheck<'r, 'a> {
     }
 }
 
-/// The grade of a layer whose record is not to be believed, with what the comparison with aufs said instead.
+/// The verdict on a layer whose record is not credible: what the comparison with aufs found replaces it.
 fn unbelieved(what: String, without: Contents) -> Contents {
     match without {
         Contents::Mismatch { .. } | Contents::Undecided { .. } => without,
@@ -706,13 +710,13 @@ fn shown(path: &Path) -> String {
     escape(path.as_os_str().as_bytes())
 }
 
-/// Where a layer's tar-split is in an image store.
+/// The path of a layer's tar-split in an image store.
 fn tar_split_in(store: &Path, chain: &ChainId) -> PathBuf {
     let layers = store.join("layerdb/sha256");
     layers.join(chain.file_name()).join("tar-split.json.gz")
 }
 
-/// Makes sure that the mark of a chain's first device is there as both engines write it.
+/// Checks that the mark of a chain's first device is there in the form that both engines write.
 fn mark_is(id: &[u8], device: ThinDevice<'_>, view: &View) -> Result<(), &'static str> {
     let ino = view.lookup(Ino::ROOT, ID_FILE.as_bytes());
     let Some((ino, inode)) = ino.and_then(|ino| Some((ino, view.inode(ino)?))) else {
@@ -744,10 +748,10 @@ fn mark_is(id: &[u8], device: ThinDevice<'_>, view: &View) -> Result<(), &'stati
     Ok(())
 }
 
-/// What every new file system has.
+/// The entry that every new file system has.
 const LOST_AND_FOUND: &[u8] = b"lost+found";
 
-/// The base device has nothing but what every new file system has.
+/// Checks that the base device has only what every new file system has.
 fn base_tree(opened: Option<&OpenDevice<'_>>) -> Tree {
     let Some(checked) = opened.and_then(|opened| opened.checked.as_ref()) else {
         return Tree::NotCompared {

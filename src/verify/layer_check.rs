@@ -1,4 +1,4 @@
-//! One layer under examination, with the device it lies on.
+//! A layer under examination, with its device.
 
 use super::open_device::OpenDevice;
 use super::targets::Target;
@@ -6,7 +6,7 @@ use super::verification::Verification;
 use crate::docker::CacheId;
 use crate::tree::LayerTree;
 
-/// A layer, looked at.
+/// A layer under examination.
 pub(super) struct LayerCheck<'r, 'a> {
     pub(super) run: &'r Verification<'a>,
     pub(super) target: &'r Target,

@@ -1,4 +1,4 @@
-//! What was found of one layer. The field names are part of the `--json` interface.
+//! The findings for one layer. The field names are part of the `--json` interface.
 
 use std::fmt;
 
@@ -7,77 +7,79 @@ use serde::{Deserialize, Serialize};
 use crate::docker::{CacheId, DiffId, Hits};
 use crate::tree::escape;
 
-/// What is said of damage that is no fault of the conversion.
+/// The suffix for damage that is not the conversion's fault.
 const BEFORE: &str = "; aufs had the same, so it was so before the conversion";
 
-/// What is said of damage that the devices have not.
+/// The suffix for damage that the devices do not have.
 const SINCE: &str = "; aufs alone, since the conversion";
 
-/// What is said of files that one side must have wrong.
+/// The suffix for files that one side must have wrong.
 const UNDECIDED: &str = "; nothing tells which side is right";
 
-/// What a layer is for.
+/// The purpose of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
-    /// The empty device that all others are made of.
+    /// The empty device from which all others are made.
     Base,
     /// A layer of images.
     Image,
-    /// What Docker puts between an image and a container.
+    /// The layer that Docker puts between an image and a container.
     Init,
-    /// A container's own.
+    /// A container's own layer.
     Writable,
-    /// The build cache's, by the form of its id.
+    /// A layer of the build cache, recognized by the form of its id.
     BuildCache,
     /// Nothing refers to it.
     Unused,
 }
 
-/// One layer.
+/// The report on one layer.
 #[derive(Clone, Debug, Serialize)]
 pub struct LayerReport {
     /// Its id; `null` for the base device.
     pub id: Option<CacheId>,
-    /// What it is for.
+    /// Its purpose.
     pub role: Role,
-    /// The digest of its tar, of an image's layer.
+    /// The digest of its tar, if it is a layer of an image.
     pub diff_id: Option<DiffId>,
-    /// Its device's number in the pool; `null` where there is no device.
+    /// Its device id in the pool; `null` if there is no device.
     pub device: Option<u32>,
     /// The bytes of its own files, as far as known.
     pub bytes: u64,
-    /// Why it could not be looked at although it is there; `null` where it was.
+    /// Why it could not be checked although it exists; `null` if it was checked.
     pub not_verified: Option<String>,
-    /// What is wrong with the device's file system, a text each.
+    /// The faults of the device's file system, as one text each.
     pub structure: Faults,
-    /// The contents of its files and, where Docker recorded the layer's tar, all that the tar says of its entries.
+    /// The contents of its files and, if Docker recorded the layer's tar, everything that the tar says about its
+    /// entries.
     pub contents: Contents,
     /// Its entries and their attributes, compared with aufs.
     pub tree: Tree,
-    /// What of the layer's tar, or of the bytes that were converted, aufs alone has otherwise, and the device has right; where there are
-    /// devices.
+    /// Where aufs alone differs from the layer's tar, or from the bytes that were converted, while the device is right;
+    /// only if there are devices.
     pub aufs: Faults,
-    /// Files that are a hole on one side where the other takes space for zeros. That is no fault.
+    /// Files that have a hole on one side where the other side has allocated zeros. That is not a fault.
     pub space: Faults,
     /// The digest of its device's entries, for the conversion's journal.
     #[serde(skip)]
     pub entries: Option<String>,
-    /// Likewise of the bytes of its files, where no tar tells what these must be and aufs has the same.
+    /// The digest of the bytes of its files, also for the journal, if no tar says what these must be and aufs has the
+    /// same.
     #[serde(skip)]
     pub own_bytes: Option<String>,
     /// Whether the bytes of its files in aufs were read although its device was proven.
     #[serde(skip)]
     pub read_in_aufs: bool,
-    /// When the kernel last mounted its ext4 to write to it, in seconds since 1970.
+    /// When the kernel last mounted its ext4 writable, in seconds since 1970.
     #[serde(skip)]
     pub mounted: Option<i64>,
-    /// Who needs it.
+    /// The images and containers that need it.
     pub hits: Hits,
 }
 
 impl LayerReport {
-    /// What this layer comes to.
+    /// The verdict on this layer.
     pub fn verdict(&self) -> Verdict {
         let contents = match self.contents {
             Contents::Mismatch { .. } => Verdict::Wrong,
@@ -97,7 +99,7 @@ impl LayerReport {
         })
     }
 
-    /// Whether aufs has it otherwise than it was converted, and the device not.
+    /// Whether aufs, but not the device, differs from what was converted.
     pub(super) fn has_aufs_changed(&self) -> bool {
         matches!(self.tree, Tree::AufsChanged { .. }) || !self.aufs.is_empty()
     }
@@ -108,7 +110,7 @@ impl LayerReport {
             .map_or_else(|| "base device".to_owned(), |id| format!("layer {id}"))
     }
 
-    /// Each thing that is wrong, on a line of its own.
+    /// Writes each fault on a line of its own.
     pub(super) fn write_faults(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (name, users) = (self.name(), Users(&self.hits));
         let mut write = |what: &str, faults: &Faults| {
@@ -127,14 +129,14 @@ impl LayerReport {
                 write(BEFORE, before)?;
             }
             Contents::Undecided { files } => write(UNDECIDED, files)?,
-            // Of a root that was not converted there is nothing to tell apart.
+            // A root that was not converted has no second side.
             Contents::SourceDamaged { files } if self.device.is_none() => write("", files)?,
             Contents::SourceDamaged { files } => write(BEFORE, files)?,
             _ => {}
         }
         match &self.tree {
             Tree::Different { entries } => write("", entries)?,
-            // What the tar says of the branch is the same once more.
+            // What the tar says about the branch would repeat the same faults.
             Tree::AufsChanged { entries } if self.aufs.is_empty() => write(SINCE, entries)?,
             _ => {}
         }
@@ -142,7 +144,7 @@ impl LayerReport {
     }
 }
 
-/// Texts of what is wrong, the first few.
+/// Texts of faults; only the first few are kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Faults {
     /// The first ones.
@@ -155,23 +157,23 @@ impl Faults {
     /// How many texts are kept.
     const KEPT: usize = 64;
 
-    /// Whether there are none.
+    /// Whether there are no faults.
     pub fn is_empty(&self) -> bool {
         self.count() == 0
     }
 
-    /// How many there are.
+    /// The number of faults.
     pub fn count(&self) -> u64 {
         self.first.len() as u64 + self.more
     }
 
-    /// Adds all of another list.
+    /// Adds all faults of another list.
     pub fn append(&mut self, other: Self) {
         other.first.into_iter().for_each(|fault| self.push(fault));
         self.more += other.more;
     }
 
-    /// Adds one.
+    /// Adds one fault.
     pub fn push(&mut self, fault: impl fmt::Display) {
         if self.first.len() < Self::KEPT {
             self.first.push(fault.to_string());
@@ -189,13 +191,13 @@ impl<T: fmt::Display> FromIterator<T> for Faults {
     }
 }
 
-/// By what contents were verified.
+/// The proof by which contents were verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Proof {
-    /// The digest of the layer's tar, made again of what the device holds.
+    /// The digest of the layer's tar, recomputed from what the device holds.
     DiffId,
-    /// Checksums of the files: Docker's, compared with those of what was written; or those that the conversion noted.
+    /// Checksums of the files: Docker's, compared with those of what was written; or those recorded by the conversion.
     Checksums,
     /// The same bytes as in the branch.
     Comparison,
@@ -207,48 +209,48 @@ pub enum Proof {
 pub enum Contents {
     /// They are what they must be.
     Verified {
-        /// By what.
+        /// The proof.
         by: Proof,
         /// Files that have content.
         files: u64,
         /// Their bytes.
         bytes: u64,
-        /// Entries of the layer's tar that were compared, with all that the tar says of them; `None`: there is no tar to go by, and
-        /// the branch was compared alone.
+        /// Entries of the layer's tar that were compared in everything that the tar says about them; `None`: there is
+        /// no usable tar, and only the branch was compared.
         #[serde(skip_serializing_if = "Option::is_none")]
         entries: Option<u64>,
     },
     /// There is nothing to verify: no files with content, or no layer.
     Nothing,
-    /// They were left out, as quick verification does.
+    /// They were left out, as in a quick verification.
     NotRead,
-    /// Nothing tells what they must be.
+    /// Nothing says what they must be.
     NotVerifiable {
         /// Why.
         reason: String,
     },
     /// They are not what they must be.
     Mismatch {
-        /// Where.
+        /// The files.
         files: Faults,
-        /// Where else aufs has the same, so that it was so before the conversion.
+        /// Further faults that aufs has too, so they existed before the conversion.
         #[serde(skip_serializing_if = "Faults::is_empty")]
         before: Faults,
     },
-    /// They are not what aufs has, and nothing tells which side is right.
+    /// They differ from aufs, and nothing shows which side is right.
     Undecided {
-        /// Where.
+        /// The files.
         files: Faults,
     },
-    /// They are not what Docker once unpacked, but aufs had the same.
+    /// They differ from what Docker once unpacked, but aufs had the same.
     SourceDamaged {
-        /// Where.
+        /// The files.
         files: Faults,
     },
 }
 
 impl Contents {
-    /// These differ, and aufs is not known to have the same.
+    /// A mismatch in `files`, without any that aufs is known to have too.
     pub(super) fn mismatch(files: Faults) -> Self {
         Self::Mismatch {
             files,
@@ -261,29 +263,29 @@ impl Contents {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "grade", rename_all = "kebab-case")]
 pub enum Tree {
-    /// What differs from its parent is what the branch says.
+    /// The differences from its parent are exactly what the branch says.
     Same {
-        /// Entries of the branch.
+        /// Number of entries in the branch.
         entries: u64,
     },
-    /// There is no branch to compare with, or nothing that can be.
+    /// There is no branch to compare with, or nothing comparable.
     NotCompared {
         /// Why.
         reason: String,
     },
-    /// It differs, because a container went on with it since.
+    /// It differs because its container was used since.
     ChangedSince {
-        /// In how many places.
+        /// Number of differences.
         differences: u64,
     },
-    /// It differs, and aufs is at fault: it is not what was converted.
+    /// It differs, and aufs is at fault: aufs is not what was converted.
     AufsChanged {
-        /// Where.
+        /// The differences.
         entries: Faults,
     },
     /// It differs.
     Different {
-        /// Where.
+        /// The differences.
         entries: Faults,
     },
 }
@@ -293,7 +295,7 @@ pub(super) fn shown_path(path: &[u8]) -> String {
     format!("/{}", escape(path))
 }
 
-/// Who is hit, as the end of a line.
+/// The affected images and containers, as the end of a line.
 struct Users<'a>(&'a Hits);
 
 impl fmt::Display for Users<'_> {
@@ -305,20 +307,21 @@ impl fmt::Display for Users<'_> {
     }
 }
 
-/// What it comes to, worst last.
+/// The verdict, from best to worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// No fault in what was looked at; how much that was is in the [`Coverage`](super::coverage::Coverage).
+    /// No fault in what was checked; [`Coverage`](super::coverage::Coverage) says how much that was.
     Sound,
-    /// The devices hold what aufs had, but aufs did not have what Docker once unpacked: damage from before the conversion.
+    /// The devices hold what aufs had, but aufs differed from what Docker once unpacked: damage from before the
+    /// conversion.
     SourceDamaged,
-    /// The devices are right; the aufs side is not what was converted, be it damaged or used since: a way back leads to other than
-    /// what there was.
+    /// The devices are right; the aufs side is not what was converted, because it was damaged or used since: going back
+    /// would not lead to the previous state.
     AufsChanged,
-    /// Layers that are there could not be looked at. It says nothing about them.
+    /// Some layers exist but could not be checked. This says nothing about them.
     NotVerified,
-    /// Files are other on the devices than in aufs, and nothing tells which side is right.
+    /// Files differ between the devices and aufs, and nothing shows which side is right.
     Undecided,
     /// Something is wrong with the devices.
     Wrong,

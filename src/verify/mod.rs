@@ -1,7 +1,7 @@
 //! Verifies a root: that its devices hold what aufs had, and that this is what Docker once unpacked.
 //!
-//! It reads back through [`thin::read`](crate::thin::read) and [`ext4::read`](crate::ext4::read) and never through the plan,
-//! so a mistake of the writers is not repeated here. What is proven and how: `docs/verification.md`.
+//! It reads back through [`thin::read`](crate::thin::read) and [`ext4::read`](crate::ext4::read) and never through the
+//! plan, so it does not repeat a mistake of the writers. What is proven, and how: `docs/verification.md`.
 
 mod attributes;
 mod bytes;

@@ -1,4 +1,4 @@
-//! A device that was opened, and the branches whose merge it holds.
+//! An open device, and the branches whose merge it holds.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -7,16 +7,16 @@ use crate::content::pool::ThinDevice;
 use crate::ext4::read::Checked;
 use crate::source::Layer;
 
-/// A device that was read: what its children are derived from.
+/// A device that was read: its children are derived from it.
 pub(super) struct OpenDevice<'a> {
     pub(super) device: ThinDevice<'a>,
-    /// What there is to read of its file system.
+    /// What can be read of its file system.
     pub(super) checked: Option<Checked>,
-    /// In which ranges of bytes it differs from its parent; `None` without a parent that was read.
+    /// The byte ranges in which it differs from its parent; `None` if no parent was read.
     pub(super) changed: Option<Vec<Range<u64>>>,
-    /// The branches of it and all below it, of a device that the kernel has to mount.
+    /// Its branch and all branches below it, if the kernel has to mount the device.
     pub(super) stack: Stack<'a>,
-    /// Why there is nothing to read.
+    /// Why it cannot be read.
     pub(super) unreadable: Option<String>,
 }
 
@@ -36,10 +36,10 @@ impl BranchRef<'_> {
     }
 }
 
-/// The branches that a device holds the merge of, the topmost first, or why they are not all there.
+/// The branches whose merge a device holds, topmost first, or why some are missing.
 pub(super) type Stack<'a> = Result<Vec<BranchRef<'a>>, String>;
 
-/// The stack of a target, whose own branch is `own`.
+/// The stack of a target with the branch `own`.
 pub(super) fn stack<'a>(
     own: Result<BranchRef<'a>, String>,
     below: Option<&OpenDevice<'a>>,

@@ -7,7 +7,8 @@ use crate::content::{DeviceTree, is_directory};
 use crate::ext4::Ino;
 use crate::ext4::read::View;
 
-/// A text for each of some inodes: its first path in the layer's tree, and its number. It costs a walk over the names of the tree.
+/// A text for each inode: its first path in the layer's tree, and its number. This costs a walk over the names of the
+/// tree.
 pub(super) fn shown(view: &View, inodes: &[Ino]) -> Vec<String> {
     let wanted: HashSet<Ino> = inodes.iter().copied().collect();
     let rootfs = DeviceTree::of(view).map(|tree| tree.rootfs);
@@ -19,10 +20,10 @@ pub(super) fn shown(view: &View, inodes: &[Ino]) -> Vec<String> {
     inodes.iter().map(text).collect()
 }
 
-/// Where an inode has its name: the directory, and the name in it.
+/// The location of an inode's name: the directory, and the name in it.
 type ParentName<'a> = (Ino, &'a [u8]);
 
-/// The first names of all directories, and of what is wanted.
+/// The first names of all directories, and of the wanted inodes.
 fn first_names<'a>(
     view: &'a View,
     rootfs: Ino,

@@ -1,5 +1,5 @@
-//! A pool as the kernel has it: not there, in use, or in no state to be written to. None of it is damage, so there is no verdict then: it
-//! is mended first.
+//! The kernel's view of a pool: missing, in use, or in no state to be written to. None of that is damage, so there is
+//! no verdict; it has to be fixed first.
 
 use std::io;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::pool::{ActivePool, Problem, Refusal, volume_at};
 use crate::shell::word;
 use crate::thin;
 
-/// Makes sure that the operator's devices are there.
+/// Checks that the operator's devices exist.
 ///
 /// # Errors
 ///
@@ -32,7 +32,7 @@ pub fn expect_devices(target: &Target) -> Result<(), Error> {
 fn expect_pool(path: &Path) -> Result<(), Error> {
     ActivePool::expect_at(path).map_err(|error| match &error {
         DeviceError::Refused { why, .. } if matches!(**why, Refusal::Missing) => missing(path),
-        // Its name tells how to bring it, and that loads what the kernel lacks.
+        // Its name shows how to activate it, and the activation loads what the kernel lacks.
         DeviceError::Missing { .. } if is_missing(path) => missing(path),
         _ => Error::PoolOutOfReach(error),
     })
@@ -59,7 +59,8 @@ fn remedy_for_missing(path: &Path) -> String {
     }
 }
 
-/// The first block of the pool's metadata; `None` where it cannot be read, which is for a verification to tell. `home` as for [`Pool::open`].
+/// The first block of the pool's metadata; `None` if it cannot be read, which a verification reports. `home` as for
+/// [`Pool::open`].
 ///
 /// # Errors
 ///
@@ -71,7 +72,7 @@ pub fn superblock(home: &Path, target: &Target) -> Result<Option<[u8; 4096]>, Er
     }
 }
 
-/// Tells a pool that cannot be looked at as it is from one that cannot be read.
+/// Distinguishes a pool that cannot be read in its present state from one that cannot be read at all.
 ///
 /// # Errors
 ///
@@ -91,7 +92,7 @@ pub(super) fn unless_out_of_reach(error: pool::Error) -> Result<pool::Error, Err
     }
 }
 
-/// Makes sure that the kernel lets the pool be written to, if it is active: Docker could not go on with it else.
+/// Checks that the kernel allows writes to the pool if it is active: otherwise Docker could not continue with it.
 ///
 /// # Errors
 ///
@@ -125,7 +126,7 @@ pub(super) fn expect_writable(pool: &Pool) -> Result<(), Error> {
     })
 }
 
-/// What there is to say of a pool in which no room is left: what it holds is there all the same.
+/// The message that a pool is full: its contents are there all the same.
 pub(super) fn full(pool: &Pool) -> Option<String> {
     let active = pool.active()?;
     if active.problem != Some(Problem::DataFull) {
@@ -142,7 +143,7 @@ pub(super) fn full(pool: &Pool) -> Option<String> {
     ))
 }
 
-/// The mark that keeps the kernel from writing to the pool, and the command that takes it away.
+/// The message about the mark that keeps the kernel from writing to the pool, with the command that removes it.
 pub(super) fn needs_check(pool: &Pool, target: &Target) -> Option<String> {
     let is_marked = |remark: &thin::Error| matches!(remark, thin::Error::NeedsCheck);
     if !pool.remarks().first().iter().any(is_marked) {
@@ -164,7 +165,7 @@ pub(super) fn needs_check(pool: &Pool, target: &Target) -> Option<String> {
     ))
 }
 
-/// A volume of LVM, as words of a command.
+/// An LVM volume, quoted as words of a command.
 struct Volume {
     group: String,
     /// `GROUP/VOLUME`.

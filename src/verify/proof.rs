@@ -1,4 +1,4 @@
-//! The proof of a layer's contents: its tar, made again of its files, has the digest by which Docker names the layer.
+//! Proves a layer's contents: its tar, reassembled from its files, has the digest by which Docker names the layer.
 
 use std::fs::File;
 
@@ -10,16 +10,16 @@ use crate::content::Halt;
 use crate::docker::DiffId;
 use crate::tar_split::{Contents, Difference, Excuse, FileLookup, Reassembly, reassemble};
 
-/// What came of making a layer's tar again.
+/// The result of reassembling a layer's tar.
 #[derive(Debug)]
 pub(super) struct ProofOutcome {
     /// Each file, compared with its record.
     pub(super) files: Reassembly,
-    /// Whether the tar has the layer's digest. `None`: not all of its bytes were there.
+    /// Whether the tar has the layer's digest. `None`: some of its bytes were not available.
     pub(super) is_layer: Option<bool>,
 }
 
-/// Makes a layer's tar again of files whose bytes can be read, and digests it.
+/// Reassembles a layer's tar from files whose bytes can be read, and computes its digest.
 pub(super) fn by_digest<C: Contents<Error = Halt>>(
     (tar_split, diff): (File, DiffId),
     contents: &mut C,
@@ -35,7 +35,7 @@ pub(super) fn by_digest<C: Contents<Error = Halt>>(
     Ok(ProofOutcome { files, is_layer })
 }
 
-/// Compares the files' checksums alone with the recorded ones.
+/// Compares only the files' checksums with the recorded ones.
 pub(super) fn by_checksums<C: Contents<Error = Halt>>(
     tar_split: File,
     contents: &mut C,
@@ -49,13 +49,13 @@ pub(super) fn by_checksums<C: Contents<Error = Halt>>(
 }
 
 impl ProofOutcome {
-    /// Whether a file is not what it was recorded to be, and nothing in the layer's own tar explains it.
+    /// Whether a file differs from its record, and nothing in the layer's own tar explains that.
     pub(super) fn is_wrong(&self) -> bool {
         let files = &self.files;
         files.more > 0 || files.differences.iter().any(|one| one.excuse.is_none())
     }
 
-    /// The grade, of files that are not [wrong](Self::is_wrong).
+    /// The verdict on files that are not [wrong](Self::is_wrong).
     pub(super) fn grade(&self) -> Grade {
         let (files, bytes) = (self.files.files, self.files.bytes);
         if let Some(path) = &self.files.given_up {
@@ -93,14 +93,14 @@ impl ProofOutcome {
         }
     }
 
-    /// What is wrong, a text for each file.
+    /// The faults, as one text for each file.
     pub(super) fn faults(&self) -> Faults {
         let mut faults = self.faults_of(|_| true);
         faults.more += self.files.more;
         faults
     }
 
-    /// What is wrong with some of the files that are told by name.
+    /// The faults of some of the files that are listed by name.
     pub(super) fn faults_of(&self, which: impl Fn(&Difference) -> bool) -> Faults {
         let differences = self.files.differences.iter();
         differences
@@ -109,7 +109,7 @@ impl ProofOutcome {
             .collect()
     }
 
-    /// Whether there is no file at a path where one was recorded.
+    /// Whether there is no file at a path for which one was recorded.
     pub(super) fn lacks(&self, path: &[u8]) -> bool {
         let is_gone =
             |one: &Difference| matches!(one.found, FileLookup::Absent | FileLookup::Blocked);
@@ -117,7 +117,7 @@ impl ProofOutcome {
         differences.any(|one| one.path == path && is_gone(one))
     }
 
-    /// Whether a file was found as it was elsewhere.
+    /// Whether a file has the same difference here as elsewhere.
     pub(super) fn has(&self, difference: &Difference) -> bool {
         self.files.differences.contains(difference)
     }

@@ -1,4 +1,4 @@
-//! Which devices the kernel can be asked for, where no reader here understands their file system.
+//! The devices that only the kernel can read, because no reader here supports their file system.
 
 use std::sync::atomic::AtomicUsize;
 
@@ -8,7 +8,7 @@ use super::report::KernelCheck;
 use super::request::Request;
 use crate::content::pool::Pool;
 
-/// The pool as the kernel has it, or why it has it not.
+/// The pool as the kernel sees it, or why the kernel does not have it.
 #[derive(Debug)]
 pub(super) struct Reach {
     pub(super) attached: Result<ActiveReadOnlyPool, KernelCheck>,
@@ -30,7 +30,8 @@ impl Reach {
         }
     }
 
-    /// Takes the pool down. What the kernel said of all of it; of single devices it is in the layers' reports.
+    /// Takes the pool down. Returns the kernel's verdict on the pool as a whole; its verdicts on single devices are in
+    /// the layers' reports.
     pub(super) fn close(self) -> KernelCheck {
         match self.attached {
             Err(word) => word,

@@ -1,4 +1,4 @@
-//! What a verification found. Its fields' names are those of `verify --json`.
+//! The findings of a verification. The field names are those of `verify --json`.
 
 use std::fmt;
 
@@ -14,63 +14,64 @@ use crate::words::counted;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
-    /// All metadata of all devices, all attributes of all entries, the contents of a sample of the layers.
+    /// All metadata of all devices, all attributes of all entries, and the contents of a sample of the layers.
     Quick,
-    /// The contents of all files too.
+    /// In addition, the contents of all files.
     Full,
 }
 
-/// What a verification found.
+/// The report on a verification.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// How much was read.
     pub mode: Mode,
-    /// What it comes to.
+    /// The verdict.
     pub verdict: Verdict,
     /// How long it took.
     pub elapsed_seconds: f64,
-    /// Bytes of devices and files that were read; what was read twice counts twice.
+    /// Bytes of devices and files that were read; anything read twice counts twice.
     pub bytes_read: u64,
-    /// How much of the layers was looked at.
+    /// How much of the layers was checked.
     pub coverage: Coverage,
-    /// What is wrong with the stores, the pool and the driver's files, a text each.
+    /// The faults of the stores, the pool and the driver's files, as one text each.
     pub faults: Vec<String>,
-    /// What of the aufs side is not what was converted, besides layers' entries, a text each.
+    /// Where the aufs side differs from what was converted, besides the layers' entries, as one text each.
     pub aufs: Vec<String>,
-    /// What is wrong with the conversion's journal where it is lost, though a conversion is there; `null` where it is not.
+    /// What is wrong with the conversion's journal if it is lost although a conversion exists; `null` if it is not
+    /// lost.
     pub journal: Option<String>,
-    /// Whether there is a conversion that `rollback` knows to take back.
+    /// Whether there is a conversion that `rollback` can take back.
     #[serde(skip)]
     pub can_go_back: bool,
-    /// What `rollback` would lose, and so wants to be told to; `None` where it loses nothing.
+    /// What `rollback` would lose, and therefore needs to be forced for; `None` if it loses nothing.
     #[serde(skip)]
     pub lost_by_going_back: Option<String>,
-    /// What Docker would start with all the same, but the operator should know, a text each.
+    /// What Docker would tolerate when it starts, but the operator should know, as one text each.
     pub remarks: Vec<String>,
-    /// Whether there is a devicemapper side; of a root without one, aufs is looked at alone.
+    /// Whether there is a devicemapper side; if not, only aufs is checked.
     pub is_converted: bool,
-    /// Devices in the pool; 0 where there is none, or none that can be read.
+    /// Number of devices in the pool; 0 if there is no pool, or none that can be read.
     pub nr_devices: usize,
-    /// What the kernel said of it.
+    /// The kernel's verdict.
     pub kernel: KernelCheck,
-    /// Layers that were not what Docker once unpacked before they were converted.
+    /// Layers that already differed from what Docker had unpacked before they were converted.
     pub damaged: Vec<LayerDamage>,
-    /// Each layer, parents before what lies on them; the base device first, which has no `id`.
+    /// All layers, parents before children; the base device, which has no `id`, comes first.
     pub layers: Vec<LayerReport>,
 }
 
-/// What the kernel's own file system and thin-provisioning code said.
+/// The verdict of the kernel's own file system and thin-provisioning code.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "asked", rename_all = "kebab-case")]
 pub enum KernelCheck {
-    /// Devices were mounted, read-only.
+    /// Devices were mounted read-only.
     Yes {
         /// How many.
         mounted: usize,
-        /// What it did not like, a text each.
+        /// The kernel's objections, as one text each.
         faults: Vec<String>,
     },
-    /// It was not asked.
+    /// The kernel was not asked.
     No {
         /// Why.
         reason: String,
@@ -94,7 +95,7 @@ impl fmt::Display for UnreadInAufs<'_> {
 }
 
 impl Report {
-    /// Adds what is wrong besides the layers, unless it is known already, and judges anew.
+    /// Adds faults besides those of the layers, unless they are known already, and computes the verdict anew.
     pub(crate) fn add_faults(&mut self, faults: impl IntoIterator<Item = String>) {
         for fault in faults {
             if !self.faults.contains(&fault) {
@@ -106,7 +107,7 @@ impl Report {
         self.verdict = self.judge();
     }
 
-    /// What its parts come to. A journal that is lost is never sound.
+    /// The overall verdict. A root whose journal is lost is never sound.
     fn judge(&self) -> Verdict {
         match self.journal {
             Some(_) => Verdict::Wrong,
@@ -114,7 +115,7 @@ impl Report {
         }
     }
 
-    /// The same, whatever became of the journal.
+    /// The overall verdict without regard to the journal.
     fn judge_rest(&self) -> Verdict {
         let kernel = match &self.kernel {
             KernelCheck::Yes { faults, .. } => !faults.is_empty(),
@@ -131,12 +132,12 @@ impl Report {
         layers.fold(whole, Verdict::max)
     }
 
-    /// Whether the aufs side is not what was converted, as far as it is known.
+    /// Whether the aufs side is known to differ from what was converted.
     pub fn has_aufs_changed(&self) -> bool {
         !self.aufs.is_empty() || self.layers.iter().any(LayerReport::has_aufs_changed)
     }
 
-    /// Whether files are other on the devices than in aufs, and nothing tells which side is right.
+    /// Whether files differ between the devices and aufs, and nothing shows which side is right.
     pub fn is_undecided(&self) -> bool {
         let mut contents = self.layers.iter().map(|layer| &layer.contents);
         contents.any(|contents| matches!(contents, Contents::Undecided { .. }))
@@ -274,7 +275,7 @@ impl Report {
         }
     }
 
-    /// How many files are a hole on one side only, with the first.
+    /// Writes how many files have a hole on one side only, with the first of them.
     fn write_space(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count: u64 = self.layers.iter().map(|layer| layer.space.count()).sum();
         let mut all = self.layers.iter();
@@ -290,14 +291,14 @@ impl Report {
         )
     }
 
-    /// Why layers could not be verified or compared, each reason once.
+    /// Writes why layers could not be verified or compared, each reason once.
     fn write_reasons(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut reasons = self.coverage.reasons.iter();
         reasons.try_for_each(|reason| writeln!(f, "{reason}"))
     }
 }
 
-/// `name: 3 this, 4 that`, without what there is none of.
+/// `name: 3 this, 4 that`, without zero counts.
 fn write_counts(f: &mut fmt::Formatter<'_>, name: &str, counts: &[(&str, usize)]) -> fmt::Result {
     let texts: Vec<_> = counts
         .iter()
@@ -307,7 +308,7 @@ fn write_counts(f: &mut fmt::Formatter<'_>, name: &str, counts: &[(&str, usize)]
     writeln!(f, "{name}: {}", texts.join(", "))
 }
 
-/// Counts, then each thing that is wrong.
+/// Writes the counts, then each fault.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mode = match self.mode {
@@ -328,7 +329,7 @@ impl fmt::Display for Report {
         let unsound = self.count(|layer| !layer.structure.is_empty());
         match unsound {
             0 if !self.is_converted => {}
-            // Of a pool that cannot be read.
+            // The pool cannot be read.
             0 if self.layers.is_empty() => writeln!(f, "file systems: not looked at")?,
             0 => writeln!(f, "file systems: sound")?,
             _ => writeln!(f, "file systems: {unsound} WRONG")?,

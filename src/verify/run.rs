@@ -1,4 +1,4 @@
-//! A whole verification: reads the stores and the pool, then goes along the devices, parents before children.
+//! A complete verification: reads the stores and the pool, then visits the devices, parents before children.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -31,11 +31,11 @@ use crate::docker::{Owner, Problem, Store};
 use crate::progress::{Phase, Progress};
 use crate::schedule::block_signals;
 
-/// Verifies a root. What is wrong with it is in the report.
+/// Verifies a root. Its faults are in the report.
 ///
 /// # Errors
 ///
-/// [`Error::Store`] when Docker's stores cannot be opened at all, [`Error::Threads`], [`Error::Interrupted`].
+/// [`Error::Store`] if Docker's stores cannot be opened at all, [`Error::Threads`], [`Error::Interrupted`].
 pub fn verify(request: &Request<'_>, progress: &dyn Progress) -> Result<Report, Error> {
     let began = Instant::now();
     let store = Store::read(request.stores)?;
@@ -57,7 +57,7 @@ pub fn verify(request: &Request<'_>, progress: &dyn Progress) -> Result<Report, 
     let mut report = begun(request, faults, pool.as_ref());
     report.aufs = of_aufs;
     let mut reach = None;
-    // A pool that cannot be read leaves nothing to look at.
+    // If the pool cannot be read, there is nothing to check.
     if let (Some(place), Some(pool), Some(files)) = (&request.devices, &pool, &files) {
         let (faults, remarks) = start::faults(request, place, (pool, files), &store);
         report.remarks = remarks;
@@ -95,7 +95,7 @@ pub fn verify(request: &Request<'_>, progress: &dyn Progress) -> Result<Report, 
     Ok(report)
 }
 
-/// What is wrong with the stores: of the aufs side, which the devices do not rest on, and of all else.
+/// The faults of the stores: first those of the aufs side, which the devices do not depend on, then all others.
 fn problems(request: &Request<'_>, store: &Store) -> (Vec<String>, Vec<String>) {
     let aufs = request.devices.and(request.stores.aufs);
     let (of_aufs, others): (Vec<_>, Vec<_>) = store
@@ -103,7 +103,7 @@ fn problems(request: &Request<'_>, store: &Store) -> (Vec<String>, Vec<String>) 
         .iter()
         .partition(|problem| aufs.is_some_and(|aufs| problem.fault.path().starts_with(aufs)));
     let texts = |problems: Vec<&Problem>| problems.iter().map(ToString::to_string).collect();
-    // What was so when it was converted is no change since; `commit` names what was left out.
+    // Anything that was already so at the conversion is no later change; `commit` lists what was left out.
     let noted = request.noted.as_ref();
     let is_new = |path: &Path| noted.is_none_or(|noted| !(noted.is_as_it_was)(path));
     let of_aufs = of_aufs
@@ -217,7 +217,7 @@ impl<'a> Verification<'a> {
         }
     }
 
-    /// How the contents of a target are looked at.
+    /// How the contents of a target are checked.
     pub(super) fn how(&self, place: usize) -> ContentsMode<'a> {
         match (self.mode, self.written) {
             (_, Some(written)) => ContentsMode::Checksums(written),
@@ -227,12 +227,12 @@ impl<'a> Verification<'a> {
         }
     }
 
-    /// Whether a quick verification looks at a target's contents; it always looks at the base device.
+    /// Whether a quick verification checks a target's contents; it always checks the base device.
     pub(super) fn is_sampled(&self, place: usize) -> bool {
         self.sample.contains(&place) || self.targets[place].id.is_none()
     }
 
-    /// Whether a target's branch is part of what a device that is looked at is compared with.
+    /// Whether a target's branch is part of the comparison of a device that is checked.
     pub(super) fn needs_stack(&self, place: usize) -> bool {
         self.mode == Mode::Full || self.below_sample.contains(&place)
     }
@@ -241,7 +241,7 @@ impl<'a> Verification<'a> {
         self.work.bytes_read()
     }
 
-    /// Examines all targets; the reports come with parents before children.
+    /// Examines all targets; the reports list parents before children.
     fn all(
         &self,
         request: &Request<'_>,
@@ -250,7 +250,7 @@ impl<'a> Verification<'a> {
         let jobs = request.jobs.get();
         let threads = rayon::ThreadPoolBuilder::new()
             .num_threads(jobs)
-            // No call by which a device is mounted must be interrupted. The thread that waits gets the signals.
+            // A call that mounts a device must not be interrupted. The waiting thread gets the signals.
             .start_handler(|_| block_signals())
             .build()
             .map_err(|source| Error::Threads { jobs, source })?;
@@ -276,7 +276,7 @@ impl<'a> Verification<'a> {
         (0..self.targets.len()).filter(|&place| self.targets[place].parent.is_none())
     }
 
-    /// Reads a target's device, hands it on to the targets that lie on it, and then examines it.
+    /// Reads a target's device, passes it on to the targets that are its snapshots, and then examines it.
     fn visit<'s>(
         &'s self,
         scope: &rayon::Scope<'s>,
@@ -291,7 +291,7 @@ impl<'a> Verification<'a> {
         let opened = open(self, place, below.as_deref()).map(Arc::new);
         for &child in &self.children[place] {
             let opened = opened.as_ref().ok().cloned();
-            // Spawned, not called: a chain may be deeper than a thread's stack.
+            // Spawned instead of called: a chain may be deeper than a thread's stack.
             scope.spawn(move |scope| self.visit(scope, child, opened));
         }
         let examined = examine(self, place, &opened, below.as_deref());
@@ -308,11 +308,11 @@ impl<'a> Verification<'a> {
             Err(Halt::Interrupted) => {}
             Err(halt) => unreachable!("{halt}: told in the layer's report"),
         }
-        // A parent's view goes with the last of its children.
+        // A parent's view is freed with the last of its children.
         drop(below);
     }
 
-    /// Notes what was damaged before the conversion, and knows it again where aufs is gone.
+    /// Records damage from before the conversion, and recognizes it when aufs is gone.
     fn with_damage(
         &self,
         mut report: LayerReport,
@@ -331,7 +331,7 @@ impl<'a> Verification<'a> {
         let found = looked.and_then(|()| LayerDamage::found(&self.work, &report, devices));
         match found {
             Err(Halt::Interrupted) => return Err(Halt::Interrupted),
-            // What cannot be read is told where it was looked at.
+            // Unreadable parts were reported where they were read.
             Err(_) | Ok(None) => {}
             Ok(Some(found)) => {
                 let damaged = self.damaged.lock();
@@ -348,7 +348,7 @@ impl<'a> Verification<'a> {
         damaged
     }
 
-    /// Parents before children, a chain's layers side by side.
+    /// The order with parents before children and a chain's layers together.
     fn order(&self) -> Vec<usize> {
         let mut order = Vec::with_capacity(self.targets.len());
         let mut pending: Vec<usize> = self.roots().rev().collect();
@@ -360,7 +360,7 @@ impl<'a> Verification<'a> {
     }
 }
 
-/// Some targets and all that they lie on.
+/// The targets of the sample and everything below them.
 fn with_all_below(sample: &HashSet<usize>, targets: &[Target]) -> HashSet<usize> {
     let mut all = HashSet::new();
     for &place in sample {

@@ -1,7 +1,7 @@
-//! Which layers' contents a quick verification reads: another sample each time, by bytes.
+//! The layers whose contents a quick verification reads: a new sample each time, weighted by bytes.
 //!
-//! Half of it is drawn by bytes, so that a large layer is not hidden behind many small ones, and half by layers, so that one that holds
-//! nearly all of the bytes does not hide the others.
+//! Half of the sample is drawn by bytes, so that a large layer is not hidden behind many small ones, and half by
+//! layers, so that a layer with nearly all of the bytes does not hide the others.
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
@@ -11,12 +11,12 @@ use super::targets::Target;
 use crate::docker::Store;
 use crate::units::Bytes;
 
-/// The sample has at least one byte in so many, and one layer.
+/// The sample has at least one byte in this many, and at least one layer.
 const SHARE: usize = 16;
-/// Layers above this size are taken only where there are no others: quick verification is to be quick.
+/// Layers above this size are taken only if there are no others: a quick verification must be quick.
 const MOST: u64 = Bytes::gib(1).0;
 
-/// A sample of the images' layers, by their places among the targets.
+/// A sample of the images' layers, by their indexes among the targets.
 pub(super) fn sample(store: &Store, targets: &[Target]) -> HashSet<usize> {
     let size = |target: &Target| {
         let layer = target.known.chain()?;
@@ -26,7 +26,7 @@ pub(super) fn sample(store: &Store, targets: &[Target]) -> HashSet<usize> {
     let sizes: Vec<_> = places
         .filter_map(|(place, target)| Some((place, size(target)?)))
         .collect();
-    // The standard library's hasher has another key in every process.
+    // The standard library's hasher has a different key in every process.
     drawn(&sizes, RandomState::new().hash_one(sizes.len()))
 }
 
@@ -66,15 +66,15 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// Things in random order, those of more weight earlier.
+    /// The things in random order; heavier ones tend to come earlier.
     fn order(&mut self, things: impl Iterator<Item = (usize, u64)>) -> Vec<(usize, u64)> {
         let mut keyed: Vec<_> = things.map(|thing| (self.key(thing.1), thing)).collect();
         keyed.sort_by(|a, b| a.0.partial_cmp(&b.0).unwrap_or(Ordering::Equal));
         keyed.into_iter().map(|(_, thing)| thing).collect()
     }
 
-    /// Sorted by these, things come in random order, the heavier ones earlier. Source: Efraimidis, Spirakis, "Weighted random
-    /// sampling with a reservoir", 2006.
+    /// A sort key that puts things in random order, heavier ones earlier. Source: Efraimidis, Spirakis, "Weighted
+    /// random sampling with a reservoir", 2006.
     #[expect(clippy::cast_precision_loss, reason = "it is a matter of chance")]
     fn key(&mut self, weight: u64) -> f64 {
         let unit = ((self.next() >> 11) as f64 + 0.5) / (1u64 << 53) as f64;

@@ -1,5 +1,5 @@
-//! Space is not content: a file may take blocks where aufs has a hole, or have a hole where aufs has zeros. A copy of a root
-//! leaves it so, or a backup that was restored. What takes space on one side only must be zeros there.
+//! Compares the allocation of files. Space is not content: a file may have blocks where aufs has a hole, or a hole
+//! where aufs has zeros. A copy of a root or a restored backup causes that. Space on one side only must hold zeros.
 
 use super::compare::EntryComparison;
 use super::report::Mode;
@@ -10,20 +10,20 @@ use crate::ext4::read::View;
 use crate::source::Layer;
 use crate::tree::{NodeId, Regular, Segment};
 
-/// Shorter holes of aufs are not looked at: a writer may fill them.
+/// Shorter holes in aufs are ignored: a writer may fill them.
 const HOLE: u64 = 64 * 1024;
 
-/// Where one side of a file has a hole and the other has not, ascending.
+/// Where one side of a file has a hole and the other has not, in ascending order.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Space {
-    /// Taken on the device, a hole in aufs.
+    /// Allocated on the device, a hole in aufs.
     on_device: Vec<Segment>,
-    /// Taken in aufs, a hole on the device.
+    /// Allocated in aufs, a hole on the device.
     in_aufs: Vec<Segment>,
 }
 
-/// Looks where the files that were compared take space on one side only. What is no zero there is a fault, all else a remark.
-/// A quick verification looks at the first piece of each such stretch.
+/// Finds space that the compared files occupy on one side only. Anything but zeros there is a fault, everything else a
+/// remark. A quick verification checks the first piece of each such stretch.
 pub(super) fn compare_space(
     work: &ReadJob<'_>,
     (device, tree): (ThinDevice<'_>, DeviceTree<'_>),
@@ -65,7 +65,7 @@ pub(super) fn compare_space(
 impl Space {
     fn of(file: &Regular, view: &View, ino: Ino) -> Self {
         let block = u64::from(view.block_bytes());
-        // Blocks that were taken in a hole, written or not.
+        // Blocks that are allocated in a hole, written or not.
         let runs = view.extents(ino).map(|run| Segment {
             start: u64::from(run.logical).saturating_mul(block),
             end: (u64::from(run.logical) + u64::from(run.blocks)).saturating_mul(block),
@@ -129,7 +129,7 @@ struct Sides<'a> {
 }
 
 impl Sides<'_> {
-    /// The first byte of some stretches that is no zero, as a fault.
+    /// The first byte in some stretches that is not zero, as a fault.
     fn first_byte(
         &mut self,
         (node, ino): (NodeId, Ino),
@@ -185,13 +185,13 @@ impl Sides<'_> {
     }
 }
 
-/// Where bytes that begin at `offset` have the first that is no zero.
+/// The position of the first byte that is not zero, if the bytes begin at `offset`.
 fn first_of(offset: u64, bytes: &[u8]) -> Option<u64> {
     let at = bytes.iter().position(|&byte| byte != 0)?;
     Some(offset + at as u64)
 }
 
-/// A file's holes in aufs, ascending.
+/// A file's holes in aufs, in ascending order.
 fn holes(file: &Regular) -> Vec<Segment> {
     let Some(segments) = &file.segments else {
         return Vec::new();
@@ -214,7 +214,7 @@ fn holes(file: &Regular) -> Vec<Segment> {
     holes
 }
 
-/// What stretches have in common with others that are ascending and apart.
+/// The intersection of some stretches with others that are ascending and disjoint.
 fn common(some: impl Iterator<Item = Segment>, others: &[Segment]) -> Vec<Segment> {
     let mut all = Vec::new();
     for part in some {

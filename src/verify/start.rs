@@ -1,4 +1,4 @@
-//! What the daemon checks when it starts, tried on the files, as a part of the report.
+//! The daemon's checks at its start, applied to the files, as a part of the report.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -18,7 +18,7 @@ use crate::units::{Bytes, SECTOR_BYTES};
 /// The name of the base device's file, which no layer has.
 const BASE: &str = "base";
 
-/// What would keep Docker from starting, and what it would put up with.
+/// What would keep Docker from starting, and what it would tolerate.
 pub(super) fn faults(
     request: &Request<'_>,
     devices: &Devices<'_>,
@@ -28,7 +28,7 @@ pub(super) fn faults(
     let home = Home {
         driver: devices.home.to_owned(),
         image: request.stores.image.to_owned(),
-        // Staged, the containers are not switched yet.
+        // While staged, the containers have not been switched yet.
         root: request
             .conversion
             .is_none()
@@ -51,18 +51,18 @@ pub(super) fn faults(
     let all = crate::devicemapper::start_checks(&home, &told);
     let original = stores::original(request);
     let has_original = original.is_some();
-    // So it was before the conversion.
+    // That was already so before the conversion.
     let had_no_mount = |container: &ContainerId| {
         let mounts = original.as_ref().map(|store| store.join("layerdb/mounts"));
         mounts.is_some_and(|mounts| !mounts.join(container.as_str()).is_dir())
     };
     let (wrong, others): (Vec<_>, Vec<_>) = all.iter().partition(|fault| match fault {
-        // With the originals damage to a config shows by its digest, and this was so before.
+        // As long as the originals exist, damage to a config shows by its digest, and this was already so before.
         StartFault::OtherDriver { .. } | StartFault::OtherId { .. } => !has_original,
         StartFault::ContainerWithoutMount { container } => !had_no_mount(container),
         fault => is_wrong(fault, store),
     });
-    // Of the config of a container that was converted, its digest tells.
+    // The digest covers the config of a container that was converted.
     let is_remark = |fault: &&&StartFault| {
         fault.severity() == Severity::Warning
             && !(has_original && matches!(fault, StartFault::MountWithoutConfig { .. }))
@@ -77,7 +77,7 @@ pub(super) fn faults(
     )
 }
 
-/// Whether it is damage, also where Docker starts with it. What Docker itself leaves when it is killed is none.
+/// Whether a fault is damage, even if Docker starts with it. What a killed Docker itself leaves is not damage.
 fn is_wrong(fault: &StartFault, store: &Store) -> bool {
     let is_used = |layer: &str| {
         CacheId::parse(layer.as_bytes()).is_ok_and(|id| !store.users_of(&id).is_empty())
@@ -89,13 +89,13 @@ fn is_wrong(fault: &StartFault, store: &Store) -> bool {
         | StartFault::BaseFileSystem { .. }
         | StartFault::SharedDevice { .. }
         | StartFault::TransactionOld { .. } => true,
-        // Docker takes back what it had not finished, and that nobody uses yet.
+        // Docker rolls back what it had not finished and nobody uses yet.
         StartFault::TransactionUnfinished { layer, .. } => {
             layer.is_empty() || layer == BASE || is_used(layer)
         }
-        // And it marks what it is about to delete, which nobody uses any more.
+        // And it marks what it is about to delete and nobody uses any more.
         StartFault::Deleted { layer } => is_used(layer),
-        // It cannot be started, and could not before: it is half removed, and aufs has not got its layers either.
+        // It cannot be started, and could not before: it is half removed, and aufs does not have its layers either.
         StartFault::MountWithoutDevice { cache, .. } => !store
             .known
             .get(cache)
@@ -112,7 +112,8 @@ fn sizes(pool: &Pool) -> FileSizes {
     }
 }
 
-/// By the superblock. Sources: linux `fs/ext4/ext4.h` (`s_magic`, `s_uuid`) and `fs/xfs/libxfs/xfs_format.h` (`sb_magicnum`, `sb_uuid`).
+/// The identity of a file system, from its superblock. Sources: linux `fs/ext4/ext4.h` (`s_magic`, `s_uuid`) and
+/// `fs/xfs/libxfs/xfs_format.h` (`sb_magicnum`, `sb_uuid`).
 fn identity(pool: &Pool, id: u32, size: Bytes) -> io::Result<FileSystemIdentity> {
     let id = ThinId::new(id).map_err(io::Error::other)?;
     let device = pool

@@ -1,4 +1,4 @@
-//! The image store beside the devices: a copy of the one of aufs, as long as that is there.
+//! The image store beside the devices: a copy of the aufs one, which is the reference as long as it exists.
 
 use std::path::{Path, PathBuf};
 
@@ -6,27 +6,27 @@ use super::request::Request;
 use crate::chain::Chain;
 use crate::docker::{self, CopyFault, Dir, ReadError};
 
-/// Names of images, in an image store.
+/// The file of image names in an image store.
 const NAMES: &str = "repositories.json";
 
-/// The store that the devices' was copied from, if it is there.
+/// The store from which the devices' store was copied, if it exists.
 pub(super) fn original(request: &Request<'_>) -> Option<PathBuf> {
     request.devices.as_ref()?;
     let store = request.original?;
     store.is_dir().then(|| store.to_owned())
 }
 
-/// What is wrong with a store, a text each.
+/// The faults of the stores, as one text each.
 #[derive(Debug, Default)]
 pub(super) struct StoreFaults {
-    /// With the copy.
+    /// Faults of the copy.
     pub(super) faults: Vec<String>,
-    /// With the original alone: the copy is what was copied.
+    /// Faults of the original only: the copy is still what was copied.
     pub(super) aufs: Vec<String>,
 }
 
 impl StoreFaults {
-    /// Looks at the store. Damage that the original has too was there before, and Docker lives with it.
+    /// Checks the store. Damage that the original has too existed before, and Docker tolerates it.
     ///
     /// # Errors
     ///
@@ -72,20 +72,21 @@ impl StoreFaults {
     }
 }
 
-/// Images that lost their layers since the aufs side went, a text each. `known` had none then.
+/// Images that lost their layers since the aufs side was removed, as one text each. The images in `known` had none
+/// then.
 fn without_layers(image: &Path, known: &[String]) -> Result<Vec<String>, ReadError> {
     let without = docker::images_without_layers(image)?;
     let new = without.into_iter().filter(|(id, _)| !known.contains(id));
     Ok(new.map(|(_, text)| text).collect())
 }
 
-/// What is wrong with the file of names of images, where there is no original: Docker writes it anew and never removes it.
+/// The fault of the file of image names if there is no original: Docker rewrites it and never removes it.
 fn names_lost(image: &Path, had_names: bool) -> Result<Option<String>, ReadError> {
     let path = image.join(NAMES);
     let what = match Dir::open(image)?.read_if_any(NAMES) {
         Ok(None) if had_names => "is missing, so no image has a name",
         Ok(Some(bytes)) if !docker::is_file_of_names(&bytes) => "is not what Docker writes there",
-        // What cannot be read is told as such.
+        // An unreadable file is reported as such.
         _ => return Ok(None),
     };
     Ok(Some(format!("{}: {what}", path.display())))

@@ -1,4 +1,4 @@
-//! Which layers there are to verify, and which lies on which.
+//! The layers to verify, and the parent of each.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -14,16 +14,16 @@ use crate::units::Bytes;
 pub(super) struct Target {
     /// `None`: the base device.
     pub(super) id: Option<CacheId>,
-    /// What the stores know of it.
+    /// What the stores know about it.
     pub(super) known: KnownLayer,
-    /// The number and size of its device, as the driver has it.
+    /// The id and size of its device, according to the driver.
     pub(super) device: Option<(ThinId, Bytes)>,
-    /// The target its device is a snapshot of. `None`: it is of its own, or no one knows.
+    /// The target of which its device is a snapshot. `None`: it is not a snapshot, or the parent is unknown.
     pub(super) parent: Option<usize>,
 }
 
 impl Target {
-    /// What it is for.
+    /// Its purpose.
     pub(super) fn role(&self) -> Role {
         if self.id.is_none() {
             return Role::Base;
@@ -39,9 +39,9 @@ impl Target {
     }
 }
 
-/// All targets; a parent may come behind its children.
+/// All targets; a parent may come after its children.
 ///
-/// With devices, a layer that nothing needs and that has none was left out on purpose.
+/// If there are devices, a layer that nothing needs and that has no device was left out on purpose.
 pub(super) fn targets(store: &Store, devices: Option<&DeviceFiles>) -> Vec<Target> {
     let mut targets = Vec::new();
     if let Some(base) = devices.and_then(|devices| devices.base.as_ref()) {
@@ -65,7 +65,7 @@ pub(super) fn targets(store: &Store, devices: Option<&DeviceFiles>) -> Vec<Targe
     }
     for (id, known) in all {
         let device = devices.and_then(|devices| devices.layers.get(id));
-        // Nor does the survey ask for the layers of a container that is half removed, where aufs has lost them.
+        // The survey likewise does not require the layers of a half-removed container if aufs has lost them.
         let unneeded = known.uses.is_empty() || known.of_removed && !known.in_aufs;
         if devices.is_some() && device.is_none() && unneeded {
             continue;
@@ -86,7 +86,7 @@ fn numbered(device: &Device) -> Option<(ThinId, Bytes)> {
     Some((id, device.size()))
 }
 
-/// Finds the parents' places. A layer in a circle, which only damaged stores have, gets none.
+/// Finds the parents' indexes. A layer in a cycle, which only damaged stores have, gets none.
 fn link(targets: &mut [Target]) {
     let places: HashMap<CacheId, usize> = targets
         .iter()
@@ -106,7 +106,7 @@ fn link(targets: &mut [Target]) {
     }
 }
 
-/// The places from which no way leads to a layer without parent.
+/// The indexes of targets from which no path leads to a layer without a parent.
 fn circular(targets: &[Target]) -> Vec<usize> {
     let mut children: Vec<Vec<usize>> = vec![Vec::new(); targets.len()];
     let mut reached = vec![false; targets.len()];

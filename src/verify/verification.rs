@@ -1,4 +1,4 @@
-//! What all layers of one verification share.
+//! The state that all layers of one verification share.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::content::{ReadJob, WriteChecksums};
 use crate::docker::{CacheId, Owner, Store};
 use crate::source::Layer;
 
-/// A verification under way.
+/// A verification in progress.
 pub(super) struct Verification<'a> {
     pub(super) work: ReadJob<'a>,
     pub(super) mode: Mode,
@@ -24,20 +24,20 @@ pub(super) struct Verification<'a> {
     pub(super) targets: &'a [Target],
     pub(super) devices: Option<OpenDevices<'a>>,
     pub(super) aufs: Option<&'a Path>,
-    /// The owner of container root, by the root's name.
+    /// The owner of container root, from the name of the root directory.
     pub(super) owner: Owner,
-    /// The image store that the one beside the devices was copied from.
+    /// The image store from which the one beside the devices was copied.
     pub(super) original: Option<PathBuf>,
-    /// What the conversion in place noted of the aufs side.
+    /// The records of the conversion in place about the aufs side.
     pub(super) noted: Option<ConversionNotes<'a>>,
-    /// Branches that a conversion has read already.
+    /// Branches that a conversion has already read.
     pub(super) known_branches: HashMap<&'a CacheId, &'a Layer>,
-    /// The pool in the kernel, where only that reads the devices.
+    /// The pool in the kernel, if only the kernel can read the devices.
     pub(super) reach: Option<&'a Reach>,
     pub(super) written: Option<WriteChecksums<'a>>,
     /// Targets whose contents are read in quick mode.
     pub(super) sample: HashSet<usize>,
-    /// These and all that lie below them.
+    /// These targets and everything below them.
     pub(super) below_sample: HashSet<usize>,
     pub(super) children: Vec<Vec<usize>>,
     pub(super) done: Vec<OnceLock<LayerReport>>,
@@ -45,7 +45,7 @@ pub(super) struct Verification<'a> {
     pub(super) damaged: Mutex<Vec<LayerDamage>>,
 }
 
-/// The devices, opened.
+/// The open devices.
 pub(super) struct OpenDevices<'a> {
     pub(super) home: &'a Path,
     pub(super) pool: &'a Pool,

@@ -1,4 +1,4 @@
-//! A thin device as bytes.
+//! A thin device as readable bytes.
 
 use std::fs::File;
 use std::io;
@@ -9,29 +9,29 @@ use crate::ext4::read::ReadAt;
 use crate::thin::Mapping;
 use crate::units::Bytes;
 
-/// Where bytes of a thin device are in the pool's data.
+/// The location of a thin device's bytes in the pool's data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// The first, on the thin device.
+    /// The offset of the first byte on the thin device.
     pub offset: u64,
-    /// The first, in the data file or device.
+    /// The offset of the first byte in the data file or device.
     pub data_offset: u64,
-    /// How many; not zero.
+    /// The number of bytes; not zero.
     pub bytes: u64,
 }
 
-/// A thin device. What it does not map reads as zeros.
+/// A thin device. Unmapped bytes read as zeros.
 #[derive(Clone, Copy, Debug)]
 pub struct ThinDevice<'p> {
     data: &'p File,
-    /// Bytes of a data block: at most 1 GiB.
+    /// Size of a data block in bytes: at most 1 GiB.
     block: u64,
     mapping: &'p Mapping,
     size: u64,
 }
 
 impl<'p> ThinDevice<'p> {
-    /// On data that has all blocks that a mapping may lead to, so that no place in it is above 2^64.
+    /// A device on `data` that has all blocks to which a mapping may lead, so that no position in it is above 2^64.
     pub(in crate::content) fn new(
         data: &'p File,
         block: Bytes,
@@ -51,17 +51,17 @@ impl<'p> ThinDevice<'p> {
         Bytes(self.size)
     }
 
-    /// The thin blocks it maps, and where to.
+    /// The thin blocks that it maps, with their data blocks.
     pub fn mapping(&self) -> &'p Mapping {
         self.mapping
     }
 
-    /// Where those of the bytes in a range lie that are mapped, ascending, in pieces as long as can be.
+    /// The locations of the mapped bytes in a range, in ascending order, in pieces as long as possible.
     pub fn places(&self, range: Range<u64>) -> impl Iterator<Item = Place> + use<'p> {
         let block = self.block;
         let blocks = range.start / block..range.end.div_ceil(block);
         self.mapping.runs(blocks).filter_map(move |run| {
-            // A device may map blocks behind an end that Docker has since put elsewhere.
+            // A device may map blocks after its end if Docker has since moved the end.
             let offset = run.thin_block.saturating_mul(block).max(range.start);
             let end = run.end().saturating_mul(block).min(range.end);
             (offset < end).then(|| Place {
@@ -72,7 +72,8 @@ impl<'p> ThinDevice<'p> {
         })
     }
 
-    /// The ranges of bytes, ascending, that may read otherwise from `other`, a device of the same pool. Costs what differs.
+    /// The byte ranges, in ascending order, that may differ from those of `other`, a device of the same pool. The cost
+    /// depends on how much differs.
     pub fn changed(&self, other: &Self) -> Vec<Range<u64>> {
         let size = self.size.max(other.size);
         let mut ranges: Vec<Range<u64>> = Vec::new();
@@ -110,7 +111,7 @@ impl ReadAt for ThinDevice<'_> {
     }
 }
 
-/// A position in a buffer.
+/// An index into a buffer.
 fn index(n: u64) -> usize {
     usize::try_from(n).expect("no more than the buffer has")
 }

@@ -1,4 +1,4 @@
-//! Why a finished pool cannot be read.
+//! The reasons why a finished pool cannot be read.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,16 +8,16 @@ use crate::thin;
 use crate::tree::shown;
 use crate::units::Bytes;
 
-/// Why a finished pool cannot be read.
+/// The reason why a finished pool cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It is active, and cannot be looked at as it is: something uses it, or it is suspended or read-only.
+    /// The pool is active and cannot be read in its present state: something uses it, or it is suspended or read-only.
     #[error(transparent)]
     Active(#[from] DeviceError),
-    /// A file or device.
+    /// A file or device cannot be used.
     #[error("{}: cannot {op}", path.display())]
     Io {
-        /// Which.
+        /// The path.
         path: PathBuf,
         /// What was tried.
         op: &'static str,
@@ -30,7 +30,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
-    /// A file of the pool is a link. Docker follows it; what it leads to may be another root's.
+    /// A file of the pool is a link. Docker follows it, but its target may belong to another root.
     #[error("{}: is a symbolic link to {}", shown(path), shown(target))]
     Link {
         /// The link.
@@ -41,19 +41,19 @@ pub enum Error {
     /// The metadata is damaged.
     #[error("{}", path.display())]
     Metadata {
-        /// The file or device it is in.
+        /// The file or device that holds it.
         path: PathBuf,
-        /// What is wrong with which block.
+        /// The faulty block, and what is wrong with it.
         source: thin::Error,
     },
-    /// The data ends before the pool does. The kernel does not activate such a pool.
+    /// The data device is shorter than the pool. The kernel does not activate such a pool.
     #[error("{}: has {} bytes, and the pool's metadata says {}", path.display(), size.0, needed.0)]
     DataTooSmall {
         /// The file or device.
         path: PathBuf,
-        /// What it has.
+        /// Its actual size.
         size: Bytes,
-        /// What it should have.
+        /// The size that it should have.
         needed: Bytes,
     },
 }

@@ -1,4 +1,4 @@
-//! A pool's metadata as it is on the disk.
+//! A pool's metadata as it is on disk.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
@@ -12,17 +12,18 @@ use nix::libc::O_DIRECT;
 use crate::aligned_buffer::AlignedBuffer;
 use crate::thin::ReadBlocks;
 
-/// Bytes of a metadata block.
+/// Size of a metadata block in bytes.
 const BLOCK: usize = 4096;
 
-/// Bytes read at once: a writer puts nodes that belong together side by side, and disks read a lot as fast as a little.
+/// Number of bytes read at once: a writer puts related nodes side by side, and disks read a lot as fast as a little.
 const PIECE: usize = 256 << 10;
 
-/// Pieces that are kept: 64 MiB of them. A tree's nodes are gone through in the order of their keys, not of their places.
+/// Number of pieces that are kept: 64 MiB in total. A tree's nodes are visited in the order of their keys, not of their
+/// positions.
 const KEPT: usize = 256;
 
-/// A metadata file or device. It is read past the page cache, which may hold what was there before device-mapper wrote;
-/// through it only where the file system knows no other way.
+/// A metadata file or device. It is read past the page cache, which may hold contents from before device-mapper wrote;
+/// the cache is used only if the file system supports nothing else.
 #[derive(Debug)]
 pub(super) struct Metadata {
     file: File,
@@ -55,7 +56,7 @@ impl ReadBlocks for Metadata {
         let at = usize::try_from(nr % per_piece).expect("below the blocks of a piece") * BLOCK;
         let bytes = match pieces.piece(&self.file, nr / per_piece) {
             Ok(piece) => piece.get(at..at + BLOCK),
-            // One bad sector does not spoil the blocks around it.
+            // One bad sector must not spoil the blocks around it.
             Err(_) => Some(pieces.read(&self.file, nr.checked_mul(BLOCK as u64), BLOCK)?),
         };
         let whole = bytes.filter(|bytes| bytes.len() == BLOCK);
@@ -67,7 +68,7 @@ impl ReadBlocks for Metadata {
 struct Pieces {
     buffer: AlignedBuffer,
     read: HashMap<u64, Box<[u8]>>,
-    /// Those in `read`, the oldest first.
+    /// The keys of `read`, oldest first.
     order: VecDeque<u64>,
 }
 
@@ -78,7 +79,7 @@ impl std::fmt::Debug for Pieces {
 }
 
 impl Pieces {
-    /// The bytes of a piece, fewer at the end of the device.
+    /// The bytes of a piece; fewer at the end of the device.
     fn piece(&mut self, file: &File, number: u64) -> io::Result<&[u8]> {
         if !self.read.contains_key(&number) {
             let bytes = self
@@ -95,7 +96,7 @@ impl Pieces {
         Ok(&self.read[&number])
     }
 
-    /// Bytes from `offset` on, as many as there are up to `len`.
+    /// Up to `len` bytes from `offset` on, as many as there are.
     fn read(&mut self, file: &File, offset: Option<u64>, len: usize) -> io::Result<&[u8]> {
         let offset = offset.ok_or(io::ErrorKind::UnexpectedEof)?;
         let buffer = &mut self.buffer.as_mut_slice()[..len];
@@ -107,7 +108,7 @@ impl Pieces {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
-            // The rest after an end within a sector cannot be asked for.
+            // If a read ends within a sector, the rest cannot be requested.
             if !filled.is_multiple_of(512) {
                 break;
             }

@@ -1,4 +1,4 @@
-//! A finished pool, read from its disks: its metadata, and its thin devices as things that can be read.
+//! A finished pool, read from its disks: its metadata, and its thin devices as readable objects.
 
 mod device;
 mod error;

@@ -1,7 +1,7 @@
-//! A finished pool, read from its disks: its metadata, and its thin devices as things that can be read.
+//! A finished pool, read from its disks: its metadata, and its thin devices as readable objects.
 //!
-//! It shares nothing with what wrote the pool but the layout of the metadata. Nothing is written, no device is made; the
-//! pool need not be active, and if it is, nothing may use it.
+//! This shares nothing with the writer of the pool except the layout of the metadata. It writes nothing and creates no
+//! device; the pool need not be active, and if it is, nothing may be using it.
 
 #[cfg(test)]
 mod tests;
@@ -21,8 +21,8 @@ use crate::sys::block::{self, Kind};
 use crate::thin::{self, Examined, ReadBlocks, Remarks, ThinId};
 use crate::units::Bytes;
 
-/// Where loop files are in the driver's home. Source: moby v20.10 `daemon/graphdriver/devmapper/deviceset.go`,
-/// `loopbackDir`.
+/// The directory of the loop files in the driver's home. Source: moby v20.10
+/// `daemon/graphdriver/devmapper/deviceset.go`, `loopbackDir`.
 const LOOP_FILES: &str = "devicemapper";
 
 /// A finished pool.
@@ -38,13 +38,13 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Opens a pool and reads all its metadata. `home` is the driver's, `devicemapper` in the Docker root or what is to
-    /// become it; it matters for loop files.
+    /// Opens a pool and reads all its metadata. `home` is the driver's: `devicemapper` in the Docker root, or the
+    /// directory that will become it; it matters only for loop files.
     ///
     /// # Errors
     ///
-    /// [`Error::Active`] for one that is in use, [`Error::Io`], [`Error::Kind`], [`Error::Link`], [`Error::Metadata`] with
-    /// what is wrong and where, [`Error::DataTooSmall`].
+    /// [`Error::Active`] if it is in use, [`Error::Io`], [`Error::Kind`], [`Error::Link`], [`Error::Metadata`] with the
+    /// fault and its location, [`Error::DataTooSmall`].
     pub fn open(home: &Path, target: &Target) -> Result<Self, Error> {
         let (active, [data_path, metadata_path]) = places(home, target)?;
         let (thin, remarks) = read_metadata(&metadata_path)?;
@@ -65,14 +65,13 @@ impl Pool {
         &self.thin
     }
 
-    /// What is odd about its metadata, though the kernel puts up with it and leaves such itself. A pool that was just
-    /// written has none.
+    /// Oddities of its metadata that the kernel tolerates and produces itself. A newly written pool has none.
     pub fn remarks(&self) -> &Remarks {
         &self.remarks
     }
 
-    /// What is wrong with its metadata as a whole, although all of it could be read: times by which the kernel would write
-    /// to a shared block in place.
+    /// A fault of its metadata as a whole, although all of it could be read: times because of which the kernel would
+    /// write to a shared block in place.
     pub fn fault(&self) -> Option<&thin::Error> {
         self.fault.as_ref()
     }
@@ -87,12 +86,12 @@ impl Pool {
         &self.metadata_path
     }
 
-    /// The pool as it is active in the kernel, if it is.
+    /// The active pool in the kernel, if it is active.
     pub fn active(&self) -> Option<&ActivePool> {
         self.active.as_ref()
     }
 
-    /// A thin device as something to read, of the size that Docker's file says; `None` if the pool has none of this number.
+    /// A readable thin device with the size that Docker's file states; `None` if the pool has no device with this id.
     pub fn device(&self, id: ThinId, size: Bytes) -> Option<ThinDevice<'_>> {
         let devices = &self.thin.devices;
         let place = devices.binary_search_by_key(&id, |device| device.id).ok()?;
@@ -105,7 +104,7 @@ impl Pool {
     }
 }
 
-/// The pool as it is active, if it is, and its data and metadata.
+/// The active pool, if it is active, and the paths of its data and metadata.
 fn places(home: &Path, target: &Target) -> Result<(Option<ActivePool>, [PathBuf; 2]), Error> {
     let active = match target {
         Target::ThinPool { path } => Some(ActivePool::find_to_read(path)?),
@@ -144,12 +143,12 @@ pub fn superblock(home: &Path, target: &Target) -> Result<[u8; 4096], Error> {
     Ok(block)
 }
 
-/// The paths of data and metadata.
+/// The paths of the loop files: data, metadata.
 fn loop_files(home: &Path) -> [PathBuf; 2] {
     ["data", "metadata"].map(|name| home.join(LOOP_FILES).join(name))
 }
 
-/// LVM may extend an active pool meanwhile.
+/// Reads the metadata. LVM may extend an active pool meanwhile.
 fn read_metadata(path: &Path) -> Result<(thin::Pool, Remarks), Error> {
     let open = || Metadata::open(path);
     let superblock = || {
@@ -183,7 +182,7 @@ fn open_data(path: &Path, pool: &thin::Pool) -> Result<File, Error> {
     Ok(file)
 }
 
-/// Sees to it that a file of the root is one, and no way out of it.
+/// Checks that a file of the root is a regular file, and not a link out of the root.
 fn open_file(path: &Path) -> Result<(), Error> {
     if let Ok(target) = path.read_link() {
         return Err(Error::Link {

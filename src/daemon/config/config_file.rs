@@ -1,7 +1,7 @@
-//! `daemon.json`: what it says about storage, and an edit that leaves every other byte alone.
+//! `daemon.json`: reads its storage settings, and edits them without changing any other byte.
 //!
-//! The daemon takes keys by their exact spelling and refuses to start when one is unknown to it, unlike with the JSON
-//! it writes itself. Source: moby v20.10 `daemon/config/config.go`, `getConflictFreeConfiguration`.
+//! The daemon takes keys by their exact spelling and refuses to start with an unknown one, unlike with the JSON that it
+//! writes itself. Source: moby v20.10 `daemon/config/config.go`, `getConflictFreeConfiguration`.
 
 use std::ops::Range;
 use std::path::Path;
@@ -12,7 +12,7 @@ use super::setting::{Directive, Origin, Setting, Way};
 use crate::docker::{JsonError, Member, Object, decode_string};
 use crate::tree::shown;
 
-/// The directives that are looked at.
+/// The directives that are read.
 const DIRECTIVES: [Directive; 6] = [
     Directive::Driver,
     Directive::Options,
@@ -25,7 +25,7 @@ const DIRECTIVES: [Directive; 6] = [
 /// Why a `daemon.json` cannot be read or edited.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ConfigError {
-    /// Not JSON: with comments, for one.
+    /// The text is not JSON, for example because it has comments.
     #[error("{source}")]
     Json {
         /// Where and why.
@@ -33,17 +33,17 @@ pub enum ConfigError {
         /// The line, from 1.
         line: usize,
     },
-    /// A value of another type than the daemon takes there.
+    /// A value of a type other than the one that the daemon takes there.
     #[error("{key}: is not {expected}")]
     WrongType {
         /// The key.
         key: &'static str,
-        /// What belongs there.
+        /// The type that belongs there.
         expected: &'static str,
         /// The line, from 1.
         line: usize,
     },
-    /// A key that is there more than once: which one is meant nobody knows.
+    /// A key that occurs more than once, so its meaning is ambiguous.
     #[error("{key}: is there twice")]
     Twice {
         /// The key.
@@ -62,19 +62,19 @@ impl ConfigError {
     }
 }
 
-/// What a `daemon.json` says about storage.
+/// The storage settings in a `daemon.json`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::daemon) struct Config {
     /// Each value with its line.
     values: Vec<(Directive, String, usize)>,
-    /// Keys that are one of ours but for their case: the daemon does not know them.
+    /// Keys that differ from one of ours only in case: the daemon does not know them.
     pub(in crate::daemon) misspelt: Vec<(String, usize)>,
-    /// Whether there is nothing but white space in it.
+    /// Whether the file has nothing but white space.
     pub(in crate::daemon) is_empty: bool,
 }
 
 impl Config {
-    /// Reads a file's text; an empty one says nothing.
+    /// Reads a file's text; an empty text has no settings.
     pub(super) fn parse(text: &[u8]) -> Result<Self, ConfigError> {
         let mut config = Self::default();
         if text.iter().all(u8::is_ascii_whitespace) {
@@ -112,7 +112,7 @@ impl Config {
         Ok(config)
     }
 
-    /// What it tells the daemon.
+    /// The settings in it.
     pub(super) fn told(&self, place: &Path) -> impl Iterator<Item = Setting> {
         self.values.iter().map(|(directive, value, line)| Setting {
             directive: *directive,
@@ -148,7 +148,7 @@ fn strings(
     }
 }
 
-/// The places of the elements of a list that is known to be JSON; `None` if one is no string.
+/// The positions of the elements of a list that is known to be JSON; `None` if one of them is not a string.
 fn elements(text: &[u8], list: &Range<usize>) -> Option<Vec<Range<usize>>> {
     let mut elements = Vec::new();
     let mut at = list.start + 1;
@@ -191,18 +191,18 @@ impl Lines {
         Self(ends.map(|end| end + 1).collect())
     }
 
-    /// The line, from 1, on which a byte is.
+    /// The line, from 1, that contains a byte.
     fn line_of(&self, at: usize) -> usize {
         1 + self.0.partition_point(|start| *start <= at)
     }
 }
 
-/// What is to be changed in a `daemon.json`.
+/// The changes to make in a `daemon.json`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Change {
-    /// The storage driver to name.
+    /// The storage driver to set.
     pub driver: Option<&'static str>,
-    /// Storage options to take out, as they are written.
+    /// Storage options to remove, in the form in which they are written there.
     pub drop: Vec<String>,
     /// Storage options to add.
     pub add: Vec<String>,
@@ -219,12 +219,12 @@ impl Change {
     }
 }
 
-/// The file's text with a change made. Keeps the order of keys, white space, unknown keys: every other byte. An empty
+/// The file's text with a change made. Keeps every other byte: the order of keys, white space, unknown keys. An empty
 /// text becomes a new file.
 ///
 /// # Errors
 ///
-/// A text that is not JSON as the daemon reads it.
+/// The text is not JSON as the daemon reads it.
 pub fn edit(text: &[u8], change: &Change) -> Result<Vec<u8>, ConfigError> {
     if text.iter().all(u8::is_ascii_whitespace) {
         let members = change.members();
@@ -253,12 +253,12 @@ pub fn edit(text: &[u8], change: &Change) -> Result<Vec<u8>, ConfigError> {
         None => missing.add.clone_from(&change.add),
     }
     edits.sort_by_key(|(place, _)| place.start);
-    // Behind the last member, so behind all edits.
+    // After the last member, so after all other edits.
     edits.extend(insertion(text, &object, &missing.members()));
     Ok(apply(text, edits))
 }
 
-/// What takes the place of these bytes.
+/// A range of bytes and its replacement.
 type Edit = (Range<usize>, Vec<u8>);
 
 fn apply(text: &[u8], edits: Vec<Edit>) -> Vec<u8> {
@@ -273,7 +273,7 @@ fn apply(text: &[u8], edits: Vec<Edit>) -> Vec<u8> {
     edited
 }
 
-/// A list with elements dropped and added, in the layout that it has. `None` if nothing changes.
+/// A list with elements removed and added, in its existing layout. `None` if nothing changes.
 fn edit_list(text: &[u8], member: &Member, change: &Change) -> Result<Option<Edit>, ConfigError> {
     let places = strings(text, Directive::Options, member)?;
     let keep = |place: &&Range<usize>| {
@@ -305,7 +305,7 @@ fn edit_list(text: &[u8], member: &Member, change: &Change) -> Result<Option<Edi
     Ok(Some((member.value.clone(), new)))
 }
 
-/// New members behind the last one, laid out as the others are.
+/// New members after the last one, laid out like the others.
 fn insertion(text: &[u8], object: &Object<'_>, members: &[String]) -> Option<Edit> {
     if members.is_empty() {
         return None;
@@ -335,7 +335,7 @@ fn insertion(text: &[u8], object: &Object<'_>, members: &[String]) -> Option<Edi
     Some((at..at, new.collect::<Vec<_>>().concat()))
 }
 
-/// What stands between two elements where only what stands before the first is known.
+/// The separator between two elements, if only the text before the first element is known.
 fn comma_and(head: &[u8]) -> Vec<u8> {
     let space: &[u8] = if head.is_empty() { b" " } else { head };
     [b",", space].concat()

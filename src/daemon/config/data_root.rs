@@ -1,4 +1,4 @@
-//! Which root the daemon of a host uses.
+//! The root that a host's daemon uses.
 
 use std::path::{Path, PathBuf};
 
@@ -13,12 +13,13 @@ use crate::tree::shown;
 pub struct DataRoot {
     /// The directory, as this system sees it.
     pub path: PathBuf,
-    /// The setting that names it, with its file, or that none does.
+    /// The setting that names it, with its file, or a note that no setting does.
     pub why: String,
 }
 
-/// The root that a living daemon reads from its `daemon.json`: one told by no flag. `proc_root` is its file system root, and
-/// `config_file` what it was told of another file. `None` where the file says nothing of it.
+/// The root that a running daemon reads from its `daemon.json`, for a daemon without a flag for it. `proc_root` is the
+/// root of the file system that the daemon sees, and `config_file` another config file that a flag names. `None` if the
+/// file does not set a root.
 pub(in crate::daemon) fn data_root_of_daemon(
     proc_root: &Path,
     config_file: Option<&Path>,
@@ -32,7 +33,7 @@ pub(in crate::daemon) fn data_root_of_daemon(
     Some(PathBuf::from(&one.value))
 }
 
-/// The root that the daemon of the host below `host_root` is told to use.
+/// The root that the settings of the host below `host_root` give its daemon.
 pub fn data_root(host_root: &Path) -> DataRoot {
     let files = HostFiles::new(host_root);
     let settings = Settings::read(&files);

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
-/// What expansion may add to a file's values: they can double with each line.
+/// The number of bytes that expansion may add to a file's values: they can double with each line.
 const MAX_EXPANDED: usize = 1 << 20; // 1 MiB
 
-/// Who reads the file.
+/// The program that reads the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reader {
-    /// systemd: a value may hold unquoted spaces, nothing is expanded. Source: `systemd.exec(5)`, `EnvironmentFile=`.
+    /// systemd: a value may hold unquoted spaces, and nothing is expanded. Source: `systemd.exec(5)`,
+    /// `EnvironmentFile=`.
     Systemd,
-    /// A shell: `export`, and `$NAME` of names assigned before. Anything that is no plain assignment is passed over.
+    /// A shell: `export`, and `$NAME` for names assigned before. Anything that is not a plain assignment is skipped.
     Shell,
 }
 
@@ -19,9 +20,9 @@ pub(super) enum Reader {
 pub(super) struct Variable {
     pub(super) name: String,
     pub(super) value: String,
-    /// The line it begins on, from 1.
+    /// The line on which it begins, from 1.
     pub(super) line: usize,
-    /// Whether a shell hands it on to programs.
+    /// Whether a shell exports it to programs.
     pub(super) exported: bool,
 }
 
@@ -62,7 +63,7 @@ struct Cursor<'a> {
 }
 
 impl Cursor<'_> {
-    /// Passes `NAME=`, if the line begins with it.
+    /// Reads `NAME=`, if the line begins with it.
     fn name(&mut self, reader: Reader) -> Option<(String, bool)> {
         let mut head = self.rest.trim_start_matches([' ', '\t']);
         let mut exported = false;
@@ -84,7 +85,7 @@ impl Cursor<'_> {
         self.line += 1;
     }
 
-    /// Passes a value, and the rest of its line.
+    /// Reads a value, and skips the rest of its line.
     fn value(&mut self, reader: Reader) -> String {
         let mut value = String::new();
         let mut quote = None;
@@ -109,7 +110,7 @@ impl Cursor<'_> {
         tidy(value, reader)
     }
 
-    /// Puts in the value of `$NAME` or `${NAME}`; nothing for a name that is not known.
+    /// Inserts the value of `$NAME` or `${NAME}`; nothing for an unknown name.
     fn expand(&mut self, value: &mut String) {
         let inner = self.rest.strip_prefix('{').unwrap_or(self.rest);
         let end = inner
@@ -117,7 +118,7 @@ impl Cursor<'_> {
             .unwrap_or(inner.len());
         let (name, rest) = inner.split_at(end);
         let braced = inner.len() < self.rest.len();
-        // An operation of the shell, like ${A:-b}: beyond this reader.
+        // A shell operation, like ${A:-b}, which is not supported here.
         if name.is_empty() || braced && !rest.starts_with('}') {
             value.push('$');
             return;

@@ -1,15 +1,15 @@
-//! The daemon's command line, as far as it is about storage.
+//! The storage settings on the daemon's command line.
 
 use super::setting::{Directive, Origin, Setting, Way};
 
-/// A word of a command line and where it was written.
+/// A word of a command line and the place where it is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Argument {
     pub(super) text: String,
     pub(super) origin: Origin,
 }
 
-/// The flags of interest and what each sets. `-s` and `-g` are as old as the daemon, `--data-root` came with 17.05.
+/// The flags that matter, and what each sets. `-s` and `-g` are as old as the daemon; `--data-root` came with 17.05.
 /// Source: moby v20.10 `cmd/dockerd/config.go`, `config_common_unix.go`.
 const FLAGS: [(&str, Directive); 10] = [
     ("-s", Directive::Driver),
@@ -24,7 +24,7 @@ const FLAGS: [(&str, Directive); 10] = [
     ("--pidfile", Directive::PidFile),
 ];
 
-/// What these arguments (without the program's name) tell the daemon.
+/// The settings that these arguments (without the program's name) give the daemon.
 pub(super) fn read(arguments: &[Argument]) -> Vec<Setting> {
     let mut told = Vec::new();
     let mut rest = arguments.iter();
@@ -52,7 +52,7 @@ pub(super) fn read(arguments: &[Argument]) -> Vec<Setting> {
     told
 }
 
-/// The directive of an argument, and its value where it is in the same word.
+/// The directive of an argument, and its value if it is in the same word.
 fn find(argument: &str) -> Option<(Directive, Option<&str>)> {
     FLAGS.iter().find_map(|&(name, directive)| {
         let rest = argument.strip_prefix(name)?;

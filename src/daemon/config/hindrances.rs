@@ -1,4 +1,4 @@
-//! Whether `daemon.json` can be replaced, found out without writing anything.
+//! Checks whether `daemon.json` can be replaced, without writing anything.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use crate::mount_table::mount_points;
 use crate::sys::{Immutability, frozen};
 use crate::tree::shown;
 
-/// What would keep [`apply`](crate::daemon::first_start::apply) from its work, each with its path.
+/// What would make [`apply`](crate::daemon::first_start::apply) fail, each with its path.
 pub fn hindrances(switch: &Switch) -> Vec<String> {
     let Switch::Edit(edit) = switch else {
         return Vec::new();
@@ -63,7 +63,7 @@ fn is_frozen(path: &Path, how: Immutability) -> String {
     )
 }
 
-/// The directory, or the nearest one above it that is there.
+/// The directory, or its nearest existing ancestor.
 fn existing(directory: &Path) -> PathBuf {
     let there = directory
         .ancestors()

@@ -1,7 +1,7 @@
 //! Reads the host's own files: configuration, packages, programs.
 //!
-//! The host's `/` may be mounted elsewhere, in a rescue system. A symbolic link there means what it would mean on the
-//! running host, so links are followed by hand and never lead out of the host's root directory.
+//! In a rescue system, the host's `/` may be mounted elsewhere. A symbolic link there must mean what it means on the
+//! running host, so this module resolves links itself, and they never lead out of the host's root directory.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
@@ -15,16 +15,18 @@ use nix::fcntl::OFlag;
 
 use crate::docker::{FileKind, MAX_FILE_BYTES, ReadError};
 
-/// As many links in one path as the kernel follows.
+/// The number of links that are followed in one path, the same as in the kernel.
 const MAX_LINKS: usize = 40;
 
-/// The files below a host's root directory. Paths are those of the host; [`place`](Self::place) gives ours.
+/// The files below a host's root directory. Paths are those of the host; [`place`](Self::place) converts them to paths
+/// on this system.
 #[derive(Clone, Debug)]
 pub(in crate::daemon) struct HostFiles {
     root: PathBuf,
-    /// A file that is about to have another content.
+    /// A file that is about to get another content.
     instead: Option<(PathBuf, Vec<u8>)>,
-    /// Directories without symbolic links, as the host names them: hundreds of units lie in the same one.
+    /// Directories and their paths without symbolic links, as the host names them: hundreds of units are in the same
+    /// directory.
     known: RefCell<HashMap<PathBuf, PathBuf>>,
 }
 
@@ -37,7 +39,7 @@ impl HostFiles {
         }
     }
 
-    /// The same files, one of which has this content. `place` is a path of ours.
+    /// The same files, one of them with this content. `place` is a path on this system.
     pub(in crate::daemon) fn with_content(mut self, place: &Path, content: &[u8]) -> Self {
         self.instead = Some((place.to_path_buf(), content.to_vec()));
         self
@@ -53,7 +55,7 @@ impl HostFiles {
         self.root == Path::new("/")
     }
 
-    /// The host's path without symbolic links. What does not exist is left as it is.
+    /// The host's path without symbolic links. What does not exist stays as it is.
     pub(super) fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
         match (path.parent(), path.file_name()) {
             (Some(dir), Some(name)) => {
@@ -73,7 +75,7 @@ impl HostFiles {
         Ok(place)
     }
 
-    /// Goes on from a directory without symbolic links.
+    /// Follows names from a directory whose path has no symbolic links.
     fn follow(&self, mut done: PathBuf, mut todo: VecDeque<OsString>) -> io::Result<PathBuf> {
         let mut links = 0;
         while let Some(name) = todo.pop_front() {
@@ -100,12 +102,12 @@ impl HostFiles {
         Ok(done)
     }
 
-    /// Where a host's file is for us, symbolic links resolved as the host would.
+    /// The path of a host's file on this system, with symbolic links resolved as on the host.
     pub(in crate::daemon) fn place(&self, path: &Path) -> PathBuf {
         self.below(&self.resolve(path).unwrap_or_else(|_| path.to_path_buf()))
     }
 
-    /// What the host calls a path of ours; one that is not below the host's root directory is left as it is.
+    /// The host's path for a path on this system; a path that is not below the host's root directory stays as it is.
     pub(in crate::daemon) fn host_path(&self, place: &Path) -> PathBuf {
         let root = self.root.canonicalize();
         let root = root.as_deref().unwrap_or(&self.root);
@@ -119,7 +121,7 @@ impl HostFiles {
         self.root.join(path.strip_prefix("/").unwrap_or(path))
     }
 
-    /// Whether there is anything of that name, be it a symbolic link to nowhere.
+    /// Whether the name exists, even as a dangling symbolic link.
     pub(in crate::daemon) fn exists(&self, path: &Path) -> bool {
         let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
             return true;
@@ -127,7 +129,7 @@ impl HostFiles {
         self.place(dir).join(name).symlink_metadata().is_ok()
     }
 
-    /// A regular file's bytes; `None` where there is nothing of that name.
+    /// A regular file's bytes; `None` if the name does not exist.
     pub(in crate::daemon) fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, ReadError> {
         let place = self.place(path);
         if let Some((_, content)) = self.instead.as_ref().filter(|(at, _)| *at == place) {
@@ -146,7 +148,7 @@ impl HostFiles {
         }
     }
 
-    /// Opens a regular file; `None` where there is nothing of that name.
+    /// Opens a regular file; `None` if the name does not exist.
     pub(super) fn open(&self, path: &Path) -> Result<Option<File>, ReadError> {
         let place = self.place(path);
         let mut options = OpenOptions::new();
@@ -174,7 +176,7 @@ impl HostFiles {
         }
     }
 
-    /// The names in a directory, sorted; none where there is no such directory.
+    /// The names in a directory, sorted; none if it does not exist.
     pub(super) fn names(&self, path: &Path) -> Vec<OsString> {
         let entries = fs::read_dir(self.place(path)).into_iter().flatten();
         let mut names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();

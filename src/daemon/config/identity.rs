@@ -1,4 +1,4 @@
-//! Which host a root directory belongs to: by this it is known again where it is mounted elsewhere.
+//! Identifies the host that a root directory belongs to, so that it is recognized if it is mounted elsewhere.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -7,28 +7,28 @@ use serde::{Deserialize, Serialize};
 
 use super::host_files::HostFiles;
 
-/// Where a host keeps its number. Source: machine-id(5); dbus-uuidgen(1) for hosts without systemd.
+/// Where a host keeps its machine id. Source: machine-id(5); dbus-uuidgen(1) for hosts without systemd.
 const MACHINE_ID: [&str; 2] = ["/etc/machine-id", "/var/lib/dbus/machine-id"];
 
-/// What a host is known by. Everything in it may be missing.
+/// The facts that identify a host. Each of them may be missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostIdentity {
-    /// The host's number, 32 hexadecimal digits.
+    /// The host's machine id, 32 hexadecimal digits.
     #[serde(default)]
     machine_id: Option<String>,
-    /// Device number and inode number of `/etc`.
+    /// The device number and the inode number of `/etc`.
     #[serde(default)]
     etc: Option<(u64, u64)>,
 }
 
-/// Whether two identities are those of one host.
+/// Whether two identities belong to the same host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Likeness {
     /// It is the same host.
     Same,
     /// It is another host.
     Other,
-    /// Nothing tells.
+    /// The identities do not tell.
     Unknown,
 }
 
@@ -50,10 +50,10 @@ impl HostIdentity {
         }
     }
 
-    /// Compares two.
+    /// Compares two identities.
     ///
-    /// Machines that were made from one image may share their number, so `/etc` must be the same inode too. Its device number
-    /// changes with the order in which disks are found, so that counts only where there is no number.
+    /// Machines that were made from one image may share their machine id, so `/etc` must be the same inode too. Its
+    /// device number changes with the order in which disks are found, so it counts only if there is no machine id.
     pub fn compare(&self, other: &Self) -> Likeness {
         let inode = |identity: &Self| identity.etc.map(|(_, inode)| inode);
         match (&self.machine_id, &other.machine_id) {
@@ -68,7 +68,7 @@ impl HostIdentity {
     }
 }
 
-/// A number as the file has it; `None` for `uninitialized` and anything else.
+/// The machine id in the file; `None` for `uninitialized` and anything else.
 fn machine_id(text: &[u8]) -> Option<String> {
     let text = text.trim_ascii();
     let is_number = text.len() == 32 && text.iter().all(u8::is_ascii_hexdigit);
@@ -123,7 +123,7 @@ mod tests {
             assert_eq!(number(), None, "{none}");
         }
         fs::remove_file(etc.join("machine-id")).unwrap();
-        // The link means the host's file, not ours.
+        // The link refers to the host's file, not to one on this system.
         std::os::unix::fs::symlink("/var/lib/dbus/machine-id", etc.join("machine-id")).unwrap();
         fs::create_dir_all(dir.path().join("var/lib/dbus")).unwrap();
         fs::write(dir.path().join("var/lib/dbus/machine-id"), ID).unwrap();

@@ -1,8 +1,8 @@
 //! Which Docker is installed, and whether it has the devicemapper driver.
 //!
-//! 25.0 removed the driver, and a build can leave it out (`exclude_graphdriver_devicemapper`, static binaries since 17.10).
-//! The version is asked of the program itself where the host is this system, else of the package database; whether the
-//! driver is there, of the program's text.
+//! Release 25.0 removed the driver, and a build can leave it out (`exclude_graphdriver_devicemapper`, static binaries
+//! since 17.10). If the host is this system, the version comes from the program itself, otherwise from the package
+//! database. Whether the driver is included is determined from strings in the program file.
 
 use std::fs::File;
 use std::io::Read;
@@ -18,7 +18,7 @@ use crate::daemon::first_start::Finding;
 use crate::devicemapper::Version;
 use crate::tree::shown;
 
-/// Where the daemon's program is if the service does not say. Up to 1.11 it is one with the client.
+/// The paths of the daemon's program if the service does not name it. Up to 1.11, client and daemon are one program.
 const PROGRAMS: [&str; 7] = [
     "/usr/bin/dockerd",
     "/usr/sbin/dockerd",
@@ -39,29 +39,29 @@ const PACKAGES: [&[u8]; 6] = [
     b"lxc-docker",
 ];
 
-/// In the text of every program that has the driver, since 1.4.
+/// A string in every program that has the driver, since 1.4.
 const DRIVER_TEXT: &[u8] = b"Unable to take ownership of thin-pool";
 
-/// In the text of every daemon.
+/// A string in every daemon program.
 const DAEMON_TEXT: &[u8] = b"[graphdriver] ";
 
-/// As much of a program as is searched. Daemons have up to 120 MB.
+/// The number of bytes of a program that are searched. Daemons have up to 120 MB.
 const MAX_SEARCHED: u64 = 512 << 20; // 512 MiB
 
 /// How long a program may take to print its version.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The release that has no devicemapper driver any more.
+/// The first release without the devicemapper driver.
 const REMOVED: Version = Version::new(25, 0);
 
-/// What is known of the installed Docker.
+/// What is known about the installed Docker.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::daemon) struct InstalledDocker {
-    /// Its release.
+    /// Its version.
     pub(in crate::daemon) version: Option<Version>,
-    /// Whether its program holds the driver.
+    /// Whether its program contains the driver.
     has_driver: Option<bool>,
-    /// The program, as this system sees it.
+    /// The program's path on this system.
     program: Option<PathBuf>,
 }
 
@@ -94,7 +94,7 @@ impl InstalledDocker {
         }
     }
 
-    /// What to know of it.
+    /// What the operator should know about it.
     pub(in crate::daemon) fn findings(&self) -> Vec<Finding> {
         if let Some(version) = self.version.filter(|version| *version >= REMOVED) {
             let message = format!(
@@ -137,7 +137,7 @@ impl InstalledDocker {
     }
 }
 
-/// What the program says of itself. It is the host's own daemon, and only prints.
+/// The version that the program reports. It is the host's own daemon, and with this option it only prints.
 fn own_word(program: &Path) -> Option<Version> {
     let is_executable = program
         .metadata()
@@ -156,7 +156,7 @@ fn own_word(program: &Path) -> Option<Version> {
     while matches!(child.try_wait(), Ok(None)) && begin.elapsed() < PATIENCE {
         std::thread::sleep(Duration::from_millis(10));
     }
-    // Of a process that has ended already this is no more than its report.
+    // If the process has already ended, the next call only collects its exit status.
     let _ = child.kill();
     let ended = child.wait().is_ok_and(|status| status.success());
     let mut text = String::new();
@@ -166,7 +166,7 @@ fn own_word(program: &Path) -> Option<Version> {
         .flatten()
 }
 
-/// Whether a program's text has the driver; `None` for what is no daemon's program, such as a script around it.
+/// Whether a program contains the driver; `None` if it is not a daemon's program, for example a wrapper script.
 fn has_driver(program: File) -> Option<bool> {
     let texts = [Finder::new(DRIVER_TEXT), Finder::new(DAEMON_TEXT)];
     let mut found = [false; 2];
@@ -174,7 +174,7 @@ fn has_driver(program: File) -> Option<bool> {
     let mut program = program.take(MAX_SEARCHED);
     let mut buffer = Vec::new();
     loop {
-        // The end of one piece is looked at again with the next.
+        // The end of one piece is searched again together with the next.
         let keep = buffer
             .len()
             .saturating_sub(usize::try_from(longest).unwrap_or(0));

@@ -1,4 +1,4 @@
-//! How the daemon is told what to do: its command line, its environment, `daemon.json`, and the files all that comes from.
+//! The daemon's settings: its command line, its environment, `daemon.json`, and the files that these come from.
 
 mod config_file;
 mod data_root;

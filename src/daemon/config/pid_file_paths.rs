@@ -1,11 +1,11 @@
-//! Where a daemon of a host may have its pid file.
+//! The paths where a daemon of a host may have its pid file.
 //!
-//! One that is not known is one with which a daemon can start beside a conversion, so this errs on the side of too many: what any
-//! unit, script or file of settings names counts, whether or not it is the one in use.
+//! With a pid file that is not known, a daemon can start during a conversion, so this prefers too many over too few:
+//! what any unit, script or settings file names counts, whether or not it is in use.
 //!
-//! Source: moby v20.10 `cmd/dockerd/config_unix.go`, `installConfigFlags`, and `pkg/homedir/homedir_linux.go` for rootless daemons;
-//! canonical/docker-snap `bin/dockerd-wrapper`, which had it in `$SNAP_DATA/run` until 2020 and has it in
-//! `/run/snap.$SNAP_INSTANCE_NAME` since.
+//! Source: moby v20.10 `cmd/dockerd/config_unix.go`, `installConfigFlags`, and `pkg/homedir/homedir_linux.go` for
+//! rootless daemons; canonical/docker-snap `bin/dockerd-wrapper`, which had it in `$SNAP_DATA/run` until 2020 and has
+//! had it in `/run/snap.$SNAP_INSTANCE_NAME` since.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -18,10 +18,10 @@ use super::service::{Service, arguments};
 use super::setting::{Directive, Origin, Setting, Way};
 use super::settings::CONFIG_FILE;
 
-/// Where a daemon has it that is told nothing.
+/// The default path.
 const DEFAULT: &str = "/var/run/docker.pid";
 
-/// What it is called where only the directory is known.
+/// The file's name if only its directory is known.
 const NAME: &str = "docker.pid";
 
 /// Files that hold the flags of daemons in shell variables.
@@ -39,16 +39,16 @@ const SCRIPTS: [&str; 3] = [
     "/etc/rc.d/rc.docker",
 ];
 
-/// What scripts call it.
+/// The names of the variables that scripts use for it.
 const VARIABLES: [&str; 3] = ["DOCKER_PIDFILE", "PIDFILE", "pidfile"];
 
-/// The pid file of a daemon that is told nothing, on the host below `host_root`, as this system sees it.
+/// The default pid file on the host below `host_root`, as a path on this system.
 pub fn default_pid_file(host_root: &Path) -> PathBuf {
     place(&HostFiles::new(host_root), Path::new(DEFAULT))
 }
 
-/// All pid files that a daemon of the host below `host_root` could use, as this system sees them, the default first. Changes
-/// nothing; what cannot be read names none.
+/// All pid files that a daemon of the host below `host_root` could use, as paths on this system, the default first.
+/// Changes nothing; a file that cannot be read adds none.
 pub fn pid_files(host_root: &Path) -> Vec<PathBuf> {
     let files = &HostFiles::new(host_root);
     let mut named = PidFilePaths {
@@ -80,7 +80,7 @@ pub fn pid_files(host_root: &Path) -> Vec<PathBuf> {
     places
 }
 
-/// Only the directory is resolved: what lies there is for whoever takes it to look at.
+/// Resolves only the directory: whoever takes the pid file checks what is there.
 fn place(files: &HostFiles, path: &Path) -> PathBuf {
     match (path.parent(), path.file_name()) {
         (Some(dir), Some(name)) => files.place(dir).join(name),
@@ -88,7 +88,7 @@ fn place(files: &HostFiles, path: &Path) -> PathBuf {
     }
 }
 
-/// What is named so far, as the host names it.
+/// The paths found so far, as the host names them.
 struct PidFilePaths {
     pid_files: Vec<PathBuf>,
     /// Files like `daemon.json`.
@@ -106,7 +106,8 @@ impl PidFilePaths {
         }
     }
 
-    /// Daemons run in `/`. An empty name means no pid file, and a variable that is not known no name.
+    /// Adds a pid file. Relative names start at `/`, the daemons' working directory. An empty name means no pid file,
+    /// and a name with an unknown variable is skipped.
     fn add_pid_file(&mut self, name: &str) {
         // systemd.unit(5), "Specifiers": the runtime directory.
         let name = match name.strip_prefix("%t/") {
@@ -118,7 +119,8 @@ impl PidFilePaths {
         }
     }
 
-    /// What a shell's text names: in variables that hold flags, in variables that hold a name, and where it starts a daemon.
+    /// Adds what a shell script names: in variables that hold flags, in variables that hold a file name, and in
+    /// commands that start a daemon.
     fn add_shell(&mut self, text: &[u8]) {
         for variable in env_file::parse(text, Reader::Shell) {
             if VARIABLES.contains(&&*variable.name) {
@@ -129,14 +131,14 @@ impl PidFilePaths {
         }
         for line in String::from_utf8_lossy(text).lines() {
             let told = flags::read(&arguments(line, &Origin::default()));
-            // A `-p` in a script is mostly that of `mkdir`.
+            // A `-p` in a script usually belongs to `mkdir`.
             let is_long =
                 |one: &Setting| matches!(&one.way, Way::Flag(given) if given.starts_with("--"));
             self.add(told.into_iter().filter(is_long));
         }
     }
 
-    /// A snap may be installed more than once, each with a name of its own: `docker_NAME`.
+    /// Adds the snaps' files. A snap may be installed more than once, each time under its own name: `docker_NAME`.
     fn add_snaps(&mut self, files: &HostFiles) {
         let is_snap = |name: &[u8]| name == b"docker" || name.starts_with(b"docker_");
         for name in files.names(Path::new("/run")) {
@@ -195,7 +197,7 @@ mod tests {
             self
         }
 
-        /// What is found besides the default, relative to the host's root.
+        /// The paths found besides the default, relative to the host's root.
         fn found(&self) -> Vec<String> {
             let all = pid_files(self.dir.path());
             assert_eq!(all[0], default_pid_file(self.dir.path()));
@@ -243,7 +245,7 @@ mod tests {
                 ("etc/systemd/system/docker.service.d/10.conf", drop_in),
             ],
             &[("etc/systemd/system/docker-b.service", other)],
-            // Of two units of one name, the other could be the one that is read once systemd is asked anew.
+            // Of two units with the same name, systemd could use the other one after it reloads its units.
             &[
                 ("etc/systemd/system/docker.service", UNIT),
                 ("lib/systemd/system/docker.service", other),

@@ -1,4 +1,4 @@
-//! How the host starts the daemon: the command line, its environment, and the files both are made of.
+//! How the host starts the daemon: the command line, its environment, and the files that both come from.
 //!
 //! Source: `systemd.unit(5)`, "Unit File Load Path", and `systemd.service(5)`, "Command lines"; for hosts without systemd
 //! moby v20.10 `contrib/init/`.
@@ -18,7 +18,7 @@ use crate::chain::Chain;
 use crate::daemon::first_start::Finding;
 use crate::docker::ReadError;
 
-/// Where units are looked for, the first wins.
+/// The directories that hold units; the first one that has a unit wins.
 const UNIT_DIRECTORIES: [&str; 6] = [
     "/etc/systemd/system.control",
     "/etc/systemd/system",
@@ -59,34 +59,34 @@ const SCRIPTS: [(&str, &[&str], &[&str]); 3] = [
     ),
 ];
 
-/// A variable's value and where it was written.
+/// The values of variables and where they are written.
 type Variables = BTreeMap<String, (String, Origin)>;
 
 /// How the daemon is started.
 #[derive(Debug, Default)]
 pub(in crate::daemon) struct Service {
-    /// The unit or script, for messages; `None` if nothing was found that starts it.
+    /// The unit or script, for messages; `None` if nothing that starts the daemon was found.
     pub(in crate::daemon) path: Option<PathBuf>,
     /// Whether systemd starts it.
     pub(in crate::daemon) is_unit: bool,
-    /// Whether systemd was told not to start it.
+    /// Whether the unit is masked, which keeps systemd from starting it.
     pub(in crate::daemon) masked: bool,
-    /// The program, as the host names it.
+    /// The program's path on the host.
     pub(in crate::daemon) program: Option<PathBuf>,
-    /// The command line behind the program.
+    /// The arguments after the program.
     pub(super) arguments: Vec<Argument>,
     /// The environment.
     pub(super) environment: Variables,
-    /// The files that hold variables, as the host names them.
+    /// The files that hold variables, as paths on the host.
     pub(super) environment_files: Vec<PathBuf>,
-    /// The names of the variables that the command line is made of.
+    /// The names of the variables that occur in the command line.
     used: BTreeSet<String>,
     /// What could not be read.
     pub(super) findings: Vec<Finding>,
 }
 
 impl Service {
-    /// Finds out how this host starts the daemon.
+    /// Determines how this host starts the daemon.
     pub(super) fn read(files: &HostFiles) -> Self {
         let mut service = Self::default();
         let unit = unit_path(files).filter(|_| has_systemd(files));
@@ -97,8 +97,8 @@ impl Service {
         service
     }
 
-    /// Every unit that could start a daemon on this host, whether or not it is the one in use: each directory's unit of Docker's
-    /// name, and those of other names whose command is a dockerd.
+    /// Every unit that could start a daemon on this host, whether or not it is in use: the unit with Docker's own name
+    /// in each directory, and units with other names whose command is a dockerd.
     pub(super) fn every_unit(files: &HostFiles) -> Vec<Self> {
         let own = UNIT_DIRECTORIES.map(|dir| Path::new(dir).join(UNIT));
         let own = own.into_iter().filter(|path| files.exists(path));
@@ -118,7 +118,7 @@ impl Service {
         self.masked = target == Path::new("/dev/null");
         if !self.masked {
             let main = self.assignments(files, path);
-            // An empty unit is a masked one, too.
+            // An empty unit is masked, too.
             self.masked = main.as_ref().is_some_and(Vec::is_empty);
             self.apply(files, (path, main.unwrap_or_default()), &mut commands);
         }
@@ -126,7 +126,7 @@ impl Service {
             let found = self.assignments(files, &path).unwrap_or_default();
             self.apply(files, (&path, found), &mut commands);
         }
-        // Files win over Environment=, whatever comes first.
+        // Environment files take precedence over Environment=, whatever the order.
         for path in self.environment_files.clone() {
             self.read_variables(files, &path, Reader::Systemd);
         }
@@ -135,7 +135,7 @@ impl Service {
         }
     }
 
-    /// Takes over one file of the unit: later ones add to earlier ones, an empty value begins a list anew.
+    /// Applies one file of the unit: later files add to earlier ones, an empty value restarts a list.
     fn apply(
         &mut self,
         files: &HostFiles,
@@ -196,7 +196,8 @@ impl Service {
             self.push_expanded(Argument { text, origin }, !marks.contains(':'));
         }
     }
-    /// Adds an argument, its variables put in: `$NAME` as a word of its own becomes words, `${NAME}` stays in its word.
+    /// Adds an argument with its variables expanded: `$NAME` as a separate word is split into words, `${NAME}` stays
+    /// within its word.
     fn push_expanded(&mut self, argument: Argument, expand: bool) {
         if !expand {
             self.arguments.push(argument);
@@ -259,7 +260,7 @@ impl Service {
         }
     }
 
-    /// Whether the command line has this variable in it.
+    /// Whether this variable occurs in the command line.
     pub(super) fn uses(&self, name: &str) -> bool {
         self.used.contains(name)
     }
@@ -282,7 +283,7 @@ impl Service {
     }
 }
 
-/// A variable's value as arguments.
+/// The arguments in a variable's value.
 pub(super) fn arguments(value: &str, origin: &Origin) -> Vec<Argument> {
     let argument = |word: words::Word| Argument {
         text: word.text,
@@ -319,7 +320,7 @@ pub(super) fn read_variables(
         .collect()
 }
 
-/// A file that cannot be read: what it says is not known.
+/// The finding for a file that cannot be read, so that its settings are unknown.
 pub(super) fn unreadable(error: &ReadError) -> Finding {
     let message = format!(
         "{}: what Docker is told there was not looked at",
@@ -333,13 +334,13 @@ fn unit_path(files: &HostFiles) -> Option<PathBuf> {
     paths.into_iter().find(|path| files.exists(path))
 }
 
-/// A unit of another name than Docker's own whose command is a dockerd.
+/// The first unit with another name than Docker's own whose command is a dockerd.
 pub(in crate::daemon) fn other_unit(files: &HostFiles) -> Option<PathBuf> {
     let first = other_units(files).into_iter().next();
     first.map(|path| files.place(&path))
 }
 
-/// All of them, as the host names them.
+/// All such units, as paths on the host.
 fn other_units(files: &HostFiles) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut seen = Vec::new();
@@ -367,14 +368,15 @@ fn other_units(files: &HostFiles) -> Vec<PathBuf> {
     found
 }
 
-/// Ubuntu 14.04 installs units for a systemd that it does not have. Without any init at all a unit is the best guess.
+/// Whether systemd is the init. Ubuntu 14.04 installs units for a systemd that it does not have. Without any init at
+/// all, assuming a unit is the best guess.
 fn has_systemd(files: &HostFiles) -> bool {
     let init = Path::new("/sbin/init");
     let program = files.resolve(init).unwrap_or_default();
     !files.exists(init) || program.file_name().is_some_and(|name| name == "systemd")
 }
 
-/// A unit's drop-ins in the order they apply: by name, and of one name the first directory's.
+/// A unit's drop-ins in the order in which they apply: by name; for equal names, the one in the first directory.
 fn drop_ins(files: &HostFiles, unit: &OsStr) -> Vec<PathBuf> {
     let mut below = unit.to_owned();
     below.push(".d");

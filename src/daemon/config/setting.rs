@@ -1,11 +1,11 @@
-//! One thing that the daemon is told, and where.
+//! One setting of the daemon and its place.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use crate::tree::shown;
 
-/// What can be told. The names are those of `daemon.json`.
+/// The settings that are recognized. The names are those of `daemon.json`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::daemon) enum Directive {
     Driver,
@@ -35,9 +35,9 @@ impl Directive {
 /// A place in a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::daemon) struct Origin {
-    /// The file, as this system sees it.
+    /// The file, as a path on this system.
     pub(super) path: PathBuf,
-    /// The line from 1; 0 where there is no line to name.
+    /// The line, from 1; 0 if there is no line to name.
     pub(super) line: usize,
 }
 
@@ -51,7 +51,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// By which way the daemon is told.
+/// How the daemon gets the setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::daemon) enum Way {
     /// A flag, as it was written.
@@ -62,7 +62,7 @@ pub(in crate::daemon) enum Way {
     Environment,
 }
 
-/// One thing told.
+/// A setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::daemon) struct Setting {
     pub(in crate::daemon) directive: Directive,
@@ -81,7 +81,7 @@ impl Setting {
     }
 }
 
-/// The place and the words there, to begin a message with.
+/// Writes the place and the words there, to start a message with.
 impl fmt::Display for Setting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { origin, value, .. } = self;

@@ -1,4 +1,4 @@
-//! All that the daemon is told about storage, from its command line, its environment and `daemon.json`.
+//! All storage settings of the daemon: from its command line, its environment and `daemon.json`.
 
 use std::path::{Path, PathBuf};
 
@@ -11,25 +11,25 @@ use super::setting::{Directive, Setting, Way};
 use crate::chain::Chain;
 use crate::daemon::first_start::Finding;
 
-/// Where `daemon.json` is unless a flag says otherwise.
+/// The path of `daemon.json` unless a flag names another.
 pub(super) const CONFIG_FILE: &str = "/etc/docker/daemon.json";
 
-/// Where the daemon keeps its root unless told otherwise.
+/// The daemon's root unless a setting names another.
 const DATA_ROOT: &str = "/var/lib/docker";
 
-/// What the daemon is told.
+/// The daemon's settings.
 #[derive(Debug)]
 pub(in crate::daemon) struct Settings {
     pub(in crate::daemon) service: Service,
-    /// `daemon.json` as the host names it.
+    /// The path of `daemon.json` on the host.
     pub(in crate::daemon) config_path: PathBuf,
-    /// What `daemon.json` holds; an error as text if it is not what Docker can read.
+    /// The content of `daemon.json`; an error as text if Docker cannot read it.
     pub(in crate::daemon) config: Result<Config, String>,
-    /// Everything told, flags first.
+    /// All settings, flags first.
     pub(super) told: Vec<Setting>,
-    /// What is written in files that nothing reads.
+    /// Settings in files that nothing reads.
     pub(in crate::daemon) unread: Vec<Setting>,
-    /// What could not be looked at.
+    /// Findings about what could not be read.
     pub(in crate::daemon) findings: Vec<Finding>,
 }
 
@@ -74,14 +74,14 @@ impl Settings {
         }
     }
 
-    /// What is told of a directive.
+    /// The settings of a directive.
     pub(in crate::daemon) fn of(&self, directive: Directive) -> impl Iterator<Item = &Setting> {
         self.told
             .iter()
             .filter(move |one| one.directive == directive)
     }
 
-    /// The storage driver in force: the variable wins, then a flag, then the file.
+    /// The storage driver in force: the environment variable takes precedence over a flag, and a flag over the file.
     pub(in crate::daemon) fn driver(&self) -> Option<&Setting> {
         let by_way = |wanted: fn(&Setting) -> bool| {
             self.of(Directive::Driver).filter(|one| wanted(one)).last()
@@ -98,7 +98,7 @@ impl Settings {
         self.of(Directive::Options).collect()
     }
 
-    /// The directory that the daemon is told to use, as the host names it.
+    /// The root directory in force, as a path on the host.
     pub(in crate::daemon) fn data_root(&self) -> PathBuf {
         let told = [Directive::DataRoot, Directive::Graph]
             .into_iter()
@@ -106,7 +106,7 @@ impl Settings {
         told.map_or_else(|| PathBuf::from(DATA_ROOT), |one| PathBuf::from(&one.value))
     }
 
-    /// Directives given both as a flag and in `daemon.json`: the daemon refuses that, even if both say the same.
+    /// Directives given both as a flag and in `daemon.json`: the daemon refuses that even if both have the same value.
     pub(in crate::daemon) fn told_twice(&self) -> Vec<(&Setting, &Setting)> {
         let flags = self.told.iter().filter(|one| one.is_flag());
         let mut twice: Vec<(&Setting, &Setting)> = Vec::new();
@@ -124,7 +124,7 @@ impl Settings {
     }
 }
 
-/// Flags in the files that other hosts' services read, where this one's does not.
+/// Flags in files that the services of other hosts read but this host's does not.
 fn unread(files: &HostFiles, service: &Service, findings: &mut Vec<Finding>) -> Vec<Setting> {
     const OTHERS: [&str; 3] = [
         "/etc/default/docker",

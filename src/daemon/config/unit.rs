@@ -1,24 +1,24 @@
 //! The syntax of systemd's unit files. Source: `systemd.syntax(7)`.
 
-/// A line `Key=value` of a unit file, continued lines put together.
+/// A line `Key=value` of a unit file, with continued lines joined.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Assignment {
     pub(super) section: String,
     pub(super) key: String,
     pub(super) value: String,
-    /// For each line of the file that the value is on: where it begins in the value, and its number from 1.
+    /// For each line of the file that the value spans: the offset in the value where it begins, and its number from 1.
     lines: Vec<(usize, usize)>,
 }
 
 impl Assignment {
-    /// The line of the file on which this place of the value is.
+    /// The line of the file that contains this offset of the value.
     pub(super) fn line_of(&self, at: usize) -> usize {
         let before = self.lines.partition_point(|(start, _)| *start <= at);
         self.lines[before.saturating_sub(1)].1
     }
 }
 
-/// All assignments, in file order. What is none is passed over, as systemd does.
+/// All assignments, in file order. Other lines are skipped, as systemd does.
 pub(super) fn parse(text: &[u8]) -> Vec<Assignment> {
     let text = String::from_utf8_lossy(text);
     let mut assignments = Vec::new();
@@ -32,7 +32,7 @@ pub(super) fn parse(text: &[u8]) -> Vec<Assignment> {
         let mut whole = String::new();
         let mut starts = vec![(0, number)];
         let mut part = line;
-        // A comment between continued lines is passed over.
+        // A comment between continued lines is skipped.
         while let Some(head) = part.strip_suffix('\\') {
             whole.push_str(head);
             whole.push(' ');

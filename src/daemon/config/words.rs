@@ -1,15 +1,16 @@
-//! Splits a command line into words as systemd does. Never fails: what systemd would refuse is split somehow.
+//! Splits a command line into words as systemd does. Never fails: it also splits, in some way, what systemd would
+//! refuse.
 //!
 //! Source: `systemd.service(5)`, "Command lines", and `systemd.syntax(7)`, "Quoting".
 
-/// A word and where it begins in the text.
+/// A word and the offset in the text where it begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Word {
     pub(super) at: usize,
     pub(super) text: String,
 }
 
-/// The words of a text, quotes and escapes resolved.
+/// The words of a text, with quotes and escapes resolved.
 pub(super) fn split(text: &str) -> Vec<Word> {
     let mut words = Vec::new();
     let mut letters = text.char_indices().peekable();
@@ -36,7 +37,7 @@ pub(super) fn split(text: &str) -> Vec<Word> {
     }
 }
 
-/// Resolves what follows a backslash. One that begins no known escape stays.
+/// Resolves what follows a backslash. If it is not a known escape, the text stays as it is.
 fn unescape(letters: &mut std::iter::Peekable<std::str::CharIndices<'_>>, word: &mut String) {
     let Some((_, letter)) = letters.next() else {
         word.push('\\');

@@ -1,4 +1,4 @@
-//! What an operator must do by hand, where `daemon.json` is not changed or put back.
+//! What an operator must do by hand if `daemon.json` cannot be changed or restored.
 
 use std::path::PathBuf;
 
@@ -10,8 +10,9 @@ use crate::devicemapper::Target;
 use crate::shell::word;
 use crate::tree::shown;
 
-/// What the operator must change by hand for the daemon to take the converted root, because a unit, a script or a variable of this
-/// host names something else; empty where an edit of `daemon.json` is enough, or nothing is known of how Docker is started.
+/// What the operator must change by hand so that the daemon uses the converted root, because a unit, a script or a
+/// variable of this host names something else. Empty if an edit of `daemon.json` is enough or nothing is known about
+/// how Docker is started.
 pub fn lines_by_hand(host: &Host, target: &Target) -> Vec<String> {
     let files = HostFiles::new(&host.root);
     let is_known = Settings::read(&files).service.path.is_some() || other_unit(&files).is_some();
@@ -21,13 +22,13 @@ pub fn lines_by_hand(host: &Host, target: &Target) -> Vec<String> {
     }
 }
 
-/// The file in which Docker is told its settings on this host.
+/// The file that holds Docker's settings on this host.
 pub fn settings_file(host: &Host) -> PathBuf {
     let files = HostFiles::new(&host.root);
     files.place(&Settings::read(&files).config_path)
 }
 
-/// What keeps the daemon of this host from taking aufs, as far as that is known; empty where nothing does.
+/// The settings that keep the daemon of this host from using aufs, as far as they are known; empty if there are none.
 pub fn told_devicemapper(host: &Host) -> Vec<String> {
     let files = HostFiles::new(&host.root);
     let settings = Settings::read(&files);
@@ -49,7 +50,7 @@ pub fn told_devicemapper(host: &Host) -> Vec<String> {
     lines
 }
 
-/// By what the daemon of this host is told to use aufs, if it is.
+/// The setting that makes the daemon of this host use aufs, if there is one.
 pub fn told_aufs(host: &Host) -> Option<String> {
     let settings = Settings::read(&HostFiles::new(&host.root));
     let driver = settings.driver().filter(|told| told.value == "aufs")?;
@@ -58,20 +59,20 @@ pub fn told_aufs(host: &Host) -> Option<String> {
     ))
 }
 
-/// Whether the file is what a switch makes of it; `None` where nothing is edited.
+/// Whether the file is the one that a switch produces; `None` if nothing is edited.
 pub fn is_applied(switch: &Switch) -> Option<bool> {
     let record = switch.record()?;
     Some(present(&record.path).is_ok_and(|now| now == Some(record.new)))
 }
 
 impl ConfigEdit {
-    /// The old file's second name; `None` where there was none.
+    /// The old file's second name; `None` if there was no old file.
     pub fn original(&self) -> Option<PathBuf> {
         self.old.as_ref().map(|_| beside(&self.path, ORIGINAL))
     }
 }
 
-/// What [`restore`](super::switch::restore) does, for an operator to do where it cannot.
+/// What [`restore`](super::switch::restore) does, as instructions for an operator in case it cannot.
 pub fn restore_by_hand(record: &Record) -> String {
     let path = &record.path;
     let original = beside(path, ORIGINAL);

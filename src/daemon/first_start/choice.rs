@@ -1,4 +1,4 @@
-//! Which storage driver a Docker takes that is told none.
+//! Which storage driver a Docker uses if no setting names one.
 //!
 //! Source: moby `daemon/graphdriver/driver.go`, `New` and `scanPriorDrivers`, `driver_linux.go`, `priority`, by release.
 
@@ -19,7 +19,7 @@ struct Directory {
 }
 
 impl Directories {
-    /// Those of a root, and devicemapper's, which will be there.
+    /// Reads those of a root, and adds devicemapper's, which will exist.
     pub(super) fn read(dir: &Dir) -> Result<Self, ReadError> {
         let mut found = Vec::new();
         for driver in DRIVERS {
@@ -29,7 +29,7 @@ impl Directories {
                     is_empty: false,
                 });
             } else if dir.kind(driver)?.is_some() {
-                // aufs may be a link to another disk; what cannot be listed counts.
+                // aufs may be a link to another disk. A directory that cannot be listed counts.
                 let listed = dir.dir_following(driver).and_then(|dir| dir.list());
                 let is_empty = listed.is_ok_and(|entries| entries.is_empty());
                 found.push(Directory { driver, is_empty });
@@ -38,9 +38,9 @@ impl Directories {
         Ok(Self(found))
     }
 
-    /// The drivers that a release takes for the root's, the one it prefers first.
+    /// The drivers that a release considers to be the root's, in its order of preference.
     pub(super) fn prior(&self, version: Version) -> Vec<&'static str> {
-        // Since 17.12 an empty directory means nothing.
+        // Since 17.12, an empty directory does not count.
         let counts = |directory: &&Directory| !directory.is_empty || version < Version::new(17, 12);
         let there: Vec<_> = self.0.iter().filter(counts).map(|one| one.driver).collect();
         let order = priority(version).iter().copied();
@@ -48,7 +48,7 @@ impl Directories {
     }
 }
 
-/// The drivers of a release in the order of its preference.
+/// The drivers of a release in its order of preference.
 fn priority(version: Version) -> &'static [&'static str] {
     match version {
         v if v < Version::new(1, 13) => &["aufs", "btrfs", "zfs", DRIVER, "overlay"],
@@ -76,7 +76,7 @@ fn priority(version: Version) -> &'static [&'static str] {
     }
 }
 
-/// What a release does that is told no driver; `None`: it takes devicemapper.
+/// What a release does if no setting names a driver; `None`: it uses devicemapper.
 pub(super) fn without_a_name(directories: &Directories, version: Version) -> Option<String> {
     let prior = directories.prior(version);
     match &prior[..] {
@@ -130,7 +130,7 @@ mod tests {
         for major in [23, 24, 25] {
             assert!(without_a_name(&alone, Version::new(major, 0)).is_some());
         }
-        // aufs is no driver of 24.0 any more.
+        // 24.0 no longer has the aufs driver.
         let both = directories(&[("aufs", false), (DRIVER, false)]);
         let text = without_a_name(&both, Version::new(24, 0)).unwrap();
         assert!(text.contains("unless it is named"), "{text}");

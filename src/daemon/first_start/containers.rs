@@ -1,4 +1,4 @@
-//! What becomes of containers: those that Docker will not load, with their volumes, and those that it starts by itself.
+//! What happens to containers: those that Docker will not load, with their volumes, and those that it starts by itself.
 
 use std::fmt::Write as _;
 
@@ -7,10 +7,10 @@ use crate::docker::{
     CONFIG, Container, ContainerId, JsonError, LEGACY_CONFIG, Model, Object, Root, Status, Warning,
 };
 
-/// As many names as one message lists.
+/// The number of names that one message lists.
 const SHOWN: usize = 20;
 
-/// What to know of the root's containers before Docker starts.
+/// What the operator should know about the root's containers before Docker starts.
 pub(super) fn findings(root: &Root, model: &Model) -> Vec<Finding> {
     let mut findings = Vec::new();
     let behind = model.containers.iter().filter_map(|(id, container)| {
@@ -56,13 +56,13 @@ pub(super) fn findings(root: &Root, model: &Model) -> Vec<Finding> {
     findings
 }
 
-/// Why Docker will not know a container; `None` if it will.
+/// Why Docker will not load a container; `None` if it will.
 fn why_not_loaded(model: &Model, id: &ContainerId, container: &Container) -> Option<String> {
     if !container.is_aufs() && container.driver != super::choice::DRIVER {
         return Some(format!("belongs to driver {:?}", container.driver));
     }
     if container.status == Status::Dead {
-        return None; // the daemon goes on removing it
+        return None; // the daemon continues its removal
     }
     if !model.mounts.contains_key(id) {
         return Some("has no mount".to_owned());
@@ -83,7 +83,7 @@ fn name(id: &ContainerId, container: &Container) -> String {
     }
 }
 
-/// The names of a container's volumes. One whose config cannot be read is for the survey to report.
+/// The names of a container's volumes. A config that cannot be read is reported by the survey.
 fn volumes(root: &Root, id: &ContainerId, container: &Container) -> Vec<String> {
     let file = if container.is_legacy() {
         LEGACY_CONFIG

@@ -1,4 +1,4 @@
-//! Everything that is looked at before the first start.
+//! All checks before the first start.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::devicemapper::{Target, Version, storage_option};
 use crate::docker::{Model, Root};
 use crate::tree::shown;
 
-/// Where udev's daemon is. Without it Docker's check for udev synchronisation fails.
+/// The paths of udev's daemon. Without it, Docker's check for udev synchronization fails.
 const UDEV: [&str; 7] = [
     "/lib/systemd/systemd-udevd",
     "/usr/lib/systemd/systemd-udevd",
@@ -26,9 +26,9 @@ const UDEV: [&str; 7] = [
     "/bin/udevadm",
 ];
 
-/// What is to be expected of Docker's first start on the root once it is converted. Changes nothing.
+/// What to expect of Docker's first start on the converted root. Changes nothing.
 ///
-/// `switch` is what is about to be written to the daemon's configuration, if anything.
+/// `switch` is the planned change to the daemon's configuration, if there is one.
 pub fn look_ahead(
     host: &Host,
     root: &Root,
@@ -59,7 +59,7 @@ pub fn look_ahead(
     Outlook::new(findings)
 }
 
-/// What the findings are made of.
+/// The facts that the findings are derived from.
 struct View<'a> {
     files: &'a HostFiles,
     settings: &'a Settings,
@@ -68,7 +68,7 @@ struct View<'a> {
 }
 
 impl View<'_> {
-    /// What could not be looked at or is of no effect.
+    /// Settings that could not be read, and settings that Docker refuses or ignores.
     fn of_the_service(&self) -> Vec<Finding> {
         let settings = self.settings;
         let mut findings = settings.findings.clone();
@@ -105,7 +105,7 @@ impl View<'_> {
         findings
     }
 
-    /// What is said to nobody, and what is known of the service itself.
+    /// Settings that nothing reads, and what is known about the service itself.
     fn of_what_starts_it(&self) -> Vec<Finding> {
         let settings = self.settings;
         let mut findings = Vec::new();
@@ -138,7 +138,7 @@ impl View<'_> {
         self.files.place(&self.settings.config_path)
     }
 
-    /// The driver that Docker will take.
+    /// The driver that Docker will use.
     fn of_the_driver(&self, root: &Root) -> Vec<Finding> {
         let advice = format!(
             "name devicemapper as \"storage-driver\" in {}",
@@ -156,7 +156,7 @@ impl View<'_> {
             None => match Directories::read(&root.data.dir) {
                 Err(error) => vec![Finding::warning("unreadable", Chain(&error).to_string())],
                 Ok(directories) => {
-                    // Which one is installed may not be known; 20.10 is the last that can take it unnamed.
+                    // The installed version may be unknown; 20.10 is the last that can use devicemapper unnamed.
                     let version = self.version.unwrap_or(Version::new(20, 10));
                     let refused = without_a_name(&directories, version).map(|why| {
                         Finding::refusal(
@@ -176,7 +176,7 @@ impl View<'_> {
         }
     }
 
-    /// Each storage option, all together, and those that are missing.
+    /// Checks each storage option, all of them together, and those that are missing.
     fn of_the_options(&self) -> Vec<Finding> {
         let told = self.settings.options();
         let options: Vec<_> = told.iter().map(|one| &*one.value).collect();
@@ -219,7 +219,7 @@ impl View<'_> {
         findings
     }
 
-    /// Whether Docker will use this root at all.
+    /// Checks whether Docker will use this root at all.
     fn of_the_root(&self, root: &Root) -> Vec<Finding> {
         let mut findings = Vec::new();
         let told = self.settings.data_root();
@@ -229,7 +229,7 @@ impl View<'_> {
         } else {
             root.path()
         };
-        // Told as the host knows it: a rescue system's mount point has no place in the host's settings.
+        // Shown as the host's path: a rescue system's mount point does not belong in the host's settings.
         let host_path = |path: &Path| shown(&self.files.host_path(path));
         let directive = |directive| self.settings.of(directive).last().map(Setting::to_string);
         if !is_same_directory(&self.files.place(&told), used) {

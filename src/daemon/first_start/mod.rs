@@ -1,11 +1,12 @@
-//! The first start of Docker on the converted root: what will happen, and how it comes to take the root.
+//! The first start of Docker on the converted root: what will happen, and how Docker is made to use the root.
 //!
-//! [`look_ahead`] reads what the daemon will be told (its unit, the files that name flags, `daemon.json`), which Docker is
-//! installed and what its driver makes of all that, and names everything that would keep it from starting or surprise the
-//! operator. [`plan_switch`] works out the change to `daemon.json`, [`apply`] makes it and [`restore`] undoes it.
-//! [`start_checks`](crate::devicemapper::start_checks) then tries on the finished files what the driver tries when it starts.
+//! [`look_ahead`] reads the daemon's settings (its unit, the files that name flags, `daemon.json`), determines which
+//! Docker is installed and what its driver makes of these settings, and reports everything that would keep it from
+//! starting or surprise the operator. [`plan_switch`] determines the change to `daemon.json`, [`apply`] makes it and
+//! [`restore`] undoes it. [`start_checks`](crate::devicemapper::start_checks) then runs the checks of the driver's
+//! start on the finished files.
 //!
-//! Nothing here looks at blocks; what must be known of the pool is told by the caller.
+//! Nothing here reads blocks; the caller supplies what must be known about the pool.
 
 mod by_hand;
 mod choice;

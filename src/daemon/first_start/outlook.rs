@@ -1,4 +1,4 @@
-//! What was found about the first start, as a list.
+//! The findings about the first start.
 
 use std::fmt;
 
@@ -6,14 +6,14 @@ use serde::Serialize;
 
 use crate::devicemapper::Severity;
 
-/// One thing found.
+/// One finding.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Finding {
     /// How bad it is.
     pub severity: Severity,
-    /// Its kind, a stable word.
+    /// Its kind, as a stable word.
     pub code: &'static str,
-    /// What it is, in which file under which key, and what to do.
+    /// What it is about, with the file and the key, and what to do.
     pub message: String,
 }
 
@@ -46,10 +46,10 @@ impl fmt::Display for Finding {
     }
 }
 
-/// What is to be expected of Docker's first start on the converted root.
+/// What to expect of Docker's first start on the converted root.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Outlook {
-    /// Everything found, the worst first.
+    /// All findings, the worst first.
     pub findings: Vec<Finding>,
 }
 
@@ -64,7 +64,7 @@ impl Outlook {
         self.at_least(Severity::Refusal).next().is_some()
     }
 
-    /// The findings of this severity and worse.
+    /// The findings of at least this severity.
     pub fn at_least(&self, severity: Severity) -> impl Iterator<Item = &Finding> {
         self.findings
             .iter()

@@ -1,7 +1,8 @@
-//! An edit of `daemon.json` as a journal has it: checked before it is believed.
+//! Checks an edit of `daemon.json` from a journal before it is trusted.
 //!
-//! A journal may come with a disk from a host that was broken into. It must not make this program write or remove any file but the
-//! daemon's own, nor change anything in that but the storage driver and its options, nor set these to what no conversion writes.
+//! A journal may come with a disk from a host that was broken into. It must not make this program write or remove any
+//! file but the daemon's own, nor change anything in that file but the storage driver and its options, nor set these to
+//! values that no conversion writes.
 
 use std::fs;
 use std::path::Path;
@@ -16,10 +17,10 @@ use crate::daemon::finding::Host;
 /// The members of `daemon.json` that an edit changes.
 const OWN_KEYS: [&str; 2] = ["storage-driver", "storage-opts"];
 
-/// Makes sure that a recorded switch edits the `daemon.json` to which the host's settings lead, and only what
-/// [`plan_switch`](super::switch::plan_switch) would change in it. Where the host's `/` is mounted elsewhere by now, the switch is led to
-/// that place; whether it is the same host is for the caller to know. `options` are the storage options by which Docker finds the
-/// pool, as the conversion derived them from what it was ordered. Changes nothing on disk.
+/// Checks that a recorded switch edits the `daemon.json` that the host's settings lead to, and only changes in it what
+/// [`plan_switch`](super::switch::plan_switch) would change. If the host's `/` is now mounted elsewhere, the switch's
+/// path is updated; the caller must know whether it is the same host. `options` are the storage options by which Docker
+/// finds the pool, as the conversion derived them from its own parameters. Changes nothing on disk.
 ///
 /// # Errors
 ///
@@ -39,7 +40,7 @@ pub fn check_recorded(
         .strip_prefix(&edit.host_root)
         .map(|inner| host.root.join(inner));
     if is_same_place(&edit.path, &expected) {
-        // As it was.
+        // The path is unchanged.
     } else if moved.is_ok_and(|moved| is_same_place(&moved, &expected)) {
         edit.path = expected;
     } else {
@@ -51,13 +52,14 @@ pub fn check_recorded(
     check_values(edit, options)
 }
 
-/// Makes sure that the new text says the same as the old but for the driver and its options, and of these what a conversion writes.
+/// Checks that the new text differs from the old one only in the driver and its options, and that these have values
+/// that a conversion writes.
 fn check_values(edit: &ConfigEdit, options: &[String]) -> Result<(), SwitchError> {
     let other_change = || SwitchError::OtherChange {
         path: edit.path.clone(),
     };
     let after = Text::of(edit.content.as_bytes()).ok_or_else(other_change)?;
-    // Where the old text is gone, `apply` and `restore` write nothing.
+    // If the old text is gone, `apply` and `restore` write nothing.
     let Some(before) = text_before(edit) else {
         return Ok(());
     };
@@ -73,7 +75,7 @@ fn check_values(edit: &ConfigEdit, options: &[String]) -> Result<(), SwitchError
     }
 }
 
-/// A value that no conversion writes: it names its driver, and adds no options but those of its pool.
+/// A value that no conversion writes. A conversion only sets its own driver, and only adds the options of its pool.
 fn other_value(before: &Text, after: &Text, options: &[String]) -> Option<(&'static str, Value)> {
     let [driver, opts] = OWN_KEYS;
     if after.driver != before.driver && after.driver.as_ref() != Some(&Value::from(DRIVER)) {
@@ -92,7 +94,7 @@ fn other_value(before: &Text, after: &Text, options: &[String]) -> Option<(&'sta
         .as_ref()
         .map(|value| (value, value.as_array()))
     {
-        // The last of them may be taken out.
+        // The last option may have been removed.
         None => None,
         Some((_, Some(all))) => {
             let other = all
@@ -104,7 +106,7 @@ fn other_value(before: &Text, after: &Text, options: &[String]) -> Option<(&'sta
     }
 }
 
-/// Whether two paths name the same place, as far as that can be told of what need not exist.
+/// Whether two paths name the same place, as far as this can be determined for paths that need not exist.
 fn is_same_place(a: &Path, b: &Path) -> bool {
     let resolved = |path: &Path| {
         let directory = path.parent()?.canonicalize().ok()?;
@@ -113,7 +115,7 @@ fn is_same_place(a: &Path, b: &Path) -> bool {
     a == b || resolved(a).is_some_and(|a| Some(a) == resolved(b))
 }
 
-/// What the edit found; `None` where neither the file nor its original has that text.
+/// The text that the edit found; `None` if neither the file nor its original has it.
 fn text_before(edit: &ConfigEdit) -> Option<Vec<u8>> {
     let Some(old) = &edit.old else {
         return Some(Vec::new());
@@ -123,7 +125,7 @@ fn text_before(edit: &ConfigEdit) -> Option<Vec<u8>> {
         .find_map(|path| Some(fs::read(path).ok()?).filter(|text| digest(text) == *old))
 }
 
-/// What a `daemon.json` says: of the driver, of its options, and besides.
+/// The content of a `daemon.json`: the driver, its options, and the rest.
 #[derive(Default)]
 struct Text {
     driver: Option<Value>,
@@ -132,7 +134,7 @@ struct Text {
 }
 
 impl Text {
-    /// `None` if it is no object.
+    /// Reads a text; `None` if it is not an object.
     fn of(text: &[u8]) -> Option<Self> {
         if text.trim_ascii().is_empty() {
             return Some(Self::default());
@@ -223,7 +225,7 @@ mod tests {
                 .unwrap_err();
             assert!(matches!(error, SwitchError::OtherChange { .. }), "{forged}");
         }
-        // As if there had been none: restoring would remove the file.
+        // As if there had been no file, so restoring would remove it.
         assert!(fixture.check(fixture.path(), old, None).is_err());
     }
 

@@ -5,7 +5,7 @@ use crate::devicemapper::Target;
 use crate::devicemapper::storage_option::min_free_percent;
 use crate::units::Bytes;
 
-/// Findings about `dm.min_free_space` and the disk below sparse loop files.
+/// Findings about `dm.min_free_space` and about the disk that holds sparse loop files.
 /// Source: moby v20.10 `daemon/graphdriver/devmapper/deviceset.go`, `poolHasFreeSpace`.
 pub(super) fn findings(target: &Target, options: &[&str]) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -49,7 +49,7 @@ pub(super) fn findings(target: &Target, options: &[&str]) -> Vec<Finding> {
     findings
 }
 
-/// So many percent of it.
+/// A percentage of a size.
 fn part(all: Bytes, percent: u64) -> u64 {
     u64::try_from(u128::from(all.0) * u128::from(percent) / 100).unwrap_or(u64::MAX)
 }

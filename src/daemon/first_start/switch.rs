@@ -1,10 +1,10 @@
-//! Telling the daemon to use devicemapper: the plan for `daemon.json`, its writing, and the way back.
+//! Makes the daemon use devicemapper: the plan for `daemon.json`, writing it, and restoring the old one.
 //!
-//! [`plan_switch`] only reads. [`Switch::record`] is what a journal must hold before [`apply`] is called; with it
-//! [`restore`] goes back from any state that an interrupted [`apply`] leaves.
+//! [`plan_switch`] only reads. [`Switch::record`] is what a journal must hold before [`apply`] is called; with it,
+//! [`restore`] can undo any state that an interrupted [`apply`] leaves.
 //!
-//! The old file keeps its inode: it is linked under a second name beside it, and the new one is renamed over the first. Going back
-//! is one more rename, so mode, owner, times and attributes are the old ones, whatever they were.
+//! The old file keeps its inode: it gets a second name beside it as a hard link, and the new file is renamed over the
+//! first name. One more rename restores it, so mode, owner, times and attributes are the old ones, whatever they were.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -26,24 +26,24 @@ use crate::devicemapper::{Target, storage_option};
 use crate::docker::MAX_FILE_BYTES;
 use crate::tree::shown;
 
-/// What the old file is called beside the new one.
+/// The suffix of the old file's second name.
 pub(in crate::daemon) const ORIGINAL: &str = "aufs2dm-original";
 
-/// What the new file is called until it is complete.
+/// The suffix of the new file's name until it is complete.
 const NEW: &str = "aufs2dm-new";
 
-/// What must be done for the daemon to take the converted root.
+/// What must be done so that the daemon uses the converted root.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Switch {
     /// `daemon.json` gets another content.
     Edit(ConfigEdit),
-    /// The settings are where this tool does not write.
+    /// The settings are in places where this tool does not write.
     ByHand {
-        /// What to change, each with its file and line.
+        /// The changes to make, each with its file and line.
         lines: Vec<String>,
     },
-    /// All is as it must be.
+    /// Nothing needs to be changed.
     Nothing,
 }
 
@@ -53,18 +53,18 @@ pub struct ConfigEdit {
     /// The file, symbolic links resolved.
     #[serde(with = "crate::path_form")]
     pub path: PathBuf,
-    /// The host's `/` below which that is; empty where an earlier version did not note it.
+    /// The host's `/` that contains the file; empty if an earlier version did not record it.
     #[serde(default, with = "crate::path_form")]
     pub host_root: PathBuf,
     /// Its new text.
     pub content: String,
-    /// SHA-256 of its present bytes in hexadecimal; `None` if it does not exist.
+    /// SHA-256 of its current bytes in hexadecimal; `None` if it does not exist.
     pub old: Option<String>,
-    /// What is taken out or added, each with its reason.
+    /// What is removed or added, each with its reason.
     pub notes: Vec<String>,
 }
 
-/// What [`restore`] needs to know of an edit.
+/// What [`restore`] needs to know about an edit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// The file.
@@ -76,26 +76,26 @@ pub struct Record {
     pub new: String,
 }
 
-/// Why the daemon's configuration could not be changed or put back.
+/// Why the daemon's configuration could not be changed or restored.
 #[derive(Debug, Error)]
 pub enum SwitchError {
-    /// The operating system says no.
+    /// The operating system refuses.
     #[error("{}: cannot {op}", shown(path))]
     Io {
-        /// What was tried.
+        /// The operation that failed.
         op: &'static str,
         /// The file.
         path: PathBuf,
-        /// The system's reason.
+        /// The cause.
         source: io::Error,
     },
-    /// Someone changed the file meanwhile.
+    /// The file was changed in the meantime.
     #[error("{}: was changed meanwhile, so it is left as it is", shown(path))]
     Changed {
         /// The file.
         path: PathBuf,
     },
-    /// The name for the old file is taken by something else.
+    /// The name for the old file is already in use.
     #[error(
         "{}: is there already and is not the present daemon.json: move it away",
         shown(path)
@@ -117,7 +117,7 @@ pub enum SwitchError {
         /// The daemon's.
         expected: PathBuf,
     },
-    /// A journal orders another change than that of the storage driver.
+    /// A journal requests changes beyond the storage driver and its options.
     #[error(
         "{}: is to get more changes than the storage driver and its options, which aufs2dm never makes, so it is left as it is",
         shown(path)
@@ -126,7 +126,7 @@ pub enum SwitchError {
         /// The file.
         path: PathBuf,
     },
-    /// A journal orders a value that no conversion of the root writes.
+    /// A journal requests a value that no conversion of the root writes.
     #[error(
         "{}: is to get {value} as {key}, which no conversion of this root writes, so it is left as it is: set storage-driver and \
          storage-opts there by hand",
@@ -140,7 +140,7 @@ pub enum SwitchError {
         /// The value.
         value: serde_json::Value,
     },
-    /// The old file is not beside the new one any more.
+    /// The old file is no longer beside the new one.
     #[error("{}: is gone or was changed, so it cannot be put back", shown(path))]
     OriginalGone {
         /// The name.
@@ -162,7 +162,7 @@ impl Switch {
     }
 }
 
-/// Works out what must be changed for the daemon to take the converted root. Changes nothing.
+/// Determines what must be changed so that the daemon uses the converted root. Changes nothing.
 pub fn plan_switch(host: &Host, target: &Target) -> Switch {
     let files = HostFiles::new(&host.root);
     let settings = Settings::read(&files);
@@ -209,7 +209,8 @@ pub fn plan_switch(host: &Host, target: &Target) -> Switch {
     planned_edit(&files, &settings.config_path, &change, notes)
 }
 
-/// Where nothing is known of how Docker is started, nor is there a file that it reads, a new one may be read by nobody.
+/// Why an edit may have no effect: if it is unknown how Docker is started and there is no file that it reads, nothing
+/// may read a new one.
 fn unknown_start(files: &HostFiles, settings: &Settings) -> Option<String> {
     if settings.service.path.is_some() {
         return None;
@@ -262,7 +263,7 @@ fn planned_edit(files: &HostFiles, path: &Path, change: &Change, notes: Vec<Stri
     }
 }
 
-/// What stands in the way of an edit of `daemon.json` alone, each as what to change in which line.
+/// What prevents a plain edit of `daemon.json`: the changes to make by hand, each with its line.
 fn by_hand(settings: &Settings, unfit: &[(&Setting, String)], missing: &[String]) -> Vec<String> {
     let mut lines = Vec::new();
     for told in settings.of(Directive::Driver) {
@@ -330,11 +331,11 @@ fn notes(change: &Change, unfit: &[(&Setting, String)]) -> Vec<String> {
     named.into_iter().chain(dropped).chain(added).collect()
 }
 
-/// Writes what was planned, unless that was done before. All is durable on return.
+/// Writes the planned file, unless that was done before. Everything is durable on return.
 ///
 /// # Errors
 ///
-/// [`SwitchError::Changed`] if the file is not what it was when the edit was planned; nothing was changed then.
+/// [`SwitchError::Changed`] if the file is not what it was when the edit was planned; in that case nothing is changed.
 pub fn apply(switch: &Switch) -> Result<(), SwitchError> {
     let Switch::Edit(edit) = switch else {
         return Ok(());
@@ -342,7 +343,7 @@ pub fn apply(switch: &Switch) -> Result<(), SwitchError> {
     let path = &edit.path;
     let now = present(path)?;
     if now.as_deref() == Some(&digest(edit.content.as_bytes())) {
-        // By a run that was interrupted after it.
+        // An interrupted run already wrote it.
         return Ok(());
     }
     if now != edit.old {
@@ -359,18 +360,18 @@ pub fn apply(switch: &Switch) -> Result<(), SwitchError> {
         fs::rename(&new, path).map_err(io_error("rename", &new))
     });
     if let Err(error) = written {
-        // The error says what matters; a leftover is replaced by the next attempt.
+        // The error is what matters; the next attempt replaces a leftover.
         let _ = fs::remove_file(&new);
         return Err(error);
     }
     sync(dir)
 }
 
-/// Puts the old file back, or takes the new one away where there was none. Nothing happens where nothing was written.
+/// Restores the old file, or removes the new one if there was no old file. Does nothing if nothing was written.
 ///
 /// # Errors
 ///
-/// [`SwitchError::Changed`] if the present content is neither the old nor ours: it is left.
+/// [`SwitchError::Changed`] if the current content is neither the old nor ours; the file then stays as it is.
 pub fn restore(record: &Record) -> Result<(), SwitchError> {
     let path = &record.path;
     let dir = path.parent().unwrap_or(Path::new("/"));
@@ -378,7 +379,7 @@ pub fn restore(record: &Record) -> Result<(), SwitchError> {
     let original = beside(path, ORIGINAL);
     let now = present(path)?;
     if now == record.old {
-        // Never written, or put back already. A second name of the same file may be left.
+        // Never written, or already restored. A second name of the same file may be left.
         if is_same_file(path, &original) {
             remove_if_any(&original)?;
         }
@@ -398,7 +399,7 @@ pub fn restore(record: &Record) -> Result<(), SwitchError> {
     sync(dir)
 }
 
-/// A second name for the old file. One that is there with the same content is what an interrupted run left.
+/// Gives the old file a second name. If the name already is a link to the same file, an interrupted run left it.
 fn keep_original(edit: &ConfigEdit) -> Result<(), SwitchError> {
     let original = beside(&edit.path, ORIGINAL);
     match fs::hard_link(&edit.path, &original) {
@@ -443,7 +444,7 @@ fn copy_attributes(from: &Path, to: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// The digest of a file's present bytes; `None` if there is none.
+/// The digest of a file's current bytes; `None` if there is no file.
 pub(super) fn present(path: &Path) -> Result<Option<String>, SwitchError> {
     let meta = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

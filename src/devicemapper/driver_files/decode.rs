@@ -1,4 +1,4 @@
-//! What the driver's small files say, read back. Docker has gone on writing them since.
+//! Reads the driver's small files. Docker may have changed them since the conversion.
 
 use serde::Deserialize;
 use thiserror::Error;
@@ -9,7 +9,7 @@ use super::encode::{Device, DeviceId, DeviceIdError, DeviceSet, FileSystem};
 /// What is wrong with one of the driver's files.
 #[derive(Debug, Error)]
 pub enum DecodeError {
-    /// Not JSON, or not of Docker's form.
+    /// The text is not JSON, or not in Docker's format.
     #[error("is not as Docker writes it")]
     Form(#[from] serde_json::Error),
     /// A device number that Docker does not accept.
@@ -30,7 +30,7 @@ impl Device {
     ///
     /// [`DecodeError::Form`], [`DecodeError::DeviceId`].
     pub fn decode(text: &[u8]) -> Result<Self, DecodeError> {
-        /// What Docker leaves out is zero to it.
+        /// Docker takes a missing member as zero.
         #[derive(Deserialize)]
         #[serde(default)]
         #[derive(Default)]
@@ -57,7 +57,7 @@ impl DeviceSet {
     ///
     /// # Errors
     ///
-    /// All of [`DecodeError`].
+    /// Any [`DecodeError`].
     pub fn decode(text: &[u8]) -> Result<Self, DecodeError> {
         #[derive(Deserialize)]
         struct Form {
@@ -81,18 +81,18 @@ impl DeviceSet {
     }
 }
 
-/// What [`TRANSACTION_FILE`](super::encode::TRANSACTION_FILE) says: Docker writes it before it changes the pool, and sets the pool's
-/// transaction id to its number afterwards.
+/// The contents of [`TRANSACTION_FILE`](super::encode::TRANSACTION_FILE). Docker writes it before it changes the pool,
+/// and sets the pool's transaction id to its number afterwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenTransaction {
     /// The transaction.
     pub id: u64,
-    /// The device that it makes or removes.
+    /// The device that it creates or deletes.
     pub device: u32,
 }
 
 impl OpenTransaction {
-    /// Reads the file's contents; `None` for what Docker does not write.
+    /// Reads the file's contents; `None` if Docker did not write them.
     pub fn decode(text: &[u8]) -> Option<Self> {
         #[derive(Deserialize)]
         struct Form {

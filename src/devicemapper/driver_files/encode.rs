@@ -1,6 +1,6 @@
-//! The small files that Docker's devicemapper driver keeps beside its pool, and the names it gives to devices.
+//! The small files that Docker's devicemapper driver keeps beside its pool, and its names for devices.
 //!
-//! Everything here is pure: it says which bytes belong in which file, and writes nothing.
+//! Everything here is pure: it determines which bytes belong in which file, and writes nothing.
 //! Source: moby v20.10 `daemon/graphdriver/devmapper/deviceset.go`.
 
 use std::fmt;
@@ -14,33 +14,33 @@ use crate::docker::CacheId;
 use crate::tree::shown;
 use crate::units::Bytes;
 
-/// The base device's file in `devicemapper/metadata`; other devices' files are named by their [`CacheId`].
+/// The base device's file in `devicemapper/metadata`; the files of other devices are named after their [`CacheId`].
 pub const BASE_FILE: &str = "base";
 
 /// The file in `devicemapper/metadata` with the last device id and the base device's UUID.
 pub const DEVICE_SET_FILE: &str = "deviceset-metadata";
 
-/// The file in `devicemapper/metadata` with the transaction that was under way last.
+/// The file in `devicemapper/metadata` with the last transaction that was started.
 pub const TRANSACTION_FILE: &str = "transaction-metadata";
 
-/// Docker's size of a device unless `dm.basesize` says otherwise.
+/// Docker's default for `dm.basesize`: the size of a device.
 pub const DEFAULT_BASE_SIZE: Bytes = Bytes::gib(10);
 
-/// Docker's default for `dm.blocksize`: the bytes of a pool's data block.
+/// Docker's default for `dm.blocksize`: the size of a pool's data block in bytes.
 pub const DEFAULT_BLOCK_SIZE: Bytes = Bytes(64 * 1024);
 
-/// Docker's size of the pool's data file, to which it grows a smaller one.
+/// Docker's size of the pool's data file. It grows a smaller file to this size.
 pub const DEFAULT_DATA_SIZE: Bytes = Bytes::gib(100);
 
-/// Docker's size of the pool's metadata file, to which it grows a smaller one.
+/// Docker's size of the pool's metadata file. It grows a smaller file to this size.
 pub const DEFAULT_METADATA_SIZE: Bytes = Bytes::gib(2);
 
-/// A thin device's id as Docker accepts it: 1 to 16777215. A larger one in any file keeps the daemon from starting.
+/// A thin device's id as Docker accepts it: 1 to 16777215. With a larger id in any file, the daemon does not start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct DeviceId(u32);
 
-/// A number that is no device id.
+/// The error for a number that is not a device id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("device id {0}: not between 1 and 16777215")]
 pub struct DeviceIdError(pub u64);
@@ -81,7 +81,7 @@ pub struct Device {
 }
 
 impl Device {
-    /// The base device: id 1, and the only one that is ever marked as initialised.
+    /// The base device: id 1, and the only one that is ever marked as initialized.
     pub fn base(size: Bytes, transaction_id: u64) -> Self {
         Self {
             initialized: true,
@@ -89,8 +89,8 @@ impl Device {
         }
     }
 
-    /// A layer's device of `size` bytes and the transaction that made it. Docker up to 1.3 takes a device for lost whose
-    /// transaction is later than the pool's.
+    /// A layer's device with `size` bytes and the transaction that made it. If the transaction is later than the
+    /// pool's, Docker up to 1.3 considers the device lost.
     pub fn layer(id: DeviceId, size: Bytes, transaction_id: u64) -> Self {
         Self {
             id,
@@ -101,7 +101,7 @@ impl Device {
         }
     }
 
-    /// Its number in the pool.
+    /// Its id in the pool.
     pub fn id(&self) -> DeviceId {
         self.id
     }
@@ -111,7 +111,7 @@ impl Device {
         Bytes(self.size)
     }
 
-    /// Whether Docker has removed it and not yet got round to deleting it from the pool.
+    /// Whether Docker has removed it but not yet deleted it from the pool.
     pub fn is_deleted(&self) -> bool {
         self.deleted
     }
@@ -141,11 +141,11 @@ impl fmt::Display for FileSystem {
     }
 }
 
-/// The contents of [`DEVICE_SET_FILE`]. Docker can start without it, but then does not know the file system's kind
-/// during its first run.
+/// The contents of [`DEVICE_SET_FILE`]. Docker can start without the file, but then it does not know the file system's
+/// kind during its first run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeviceSet {
-    /// The last id handed out.
+    /// The last id that was assigned.
     pub last_device: DeviceId,
     /// The base device's file system UUID. The daemon refuses to start if `blkid` prints another one.
     pub base_uuid: Uuid,
@@ -174,8 +174,8 @@ impl DeviceSet {
 
 /// The contents of [`TRANSACTION_FILE`].
 ///
-/// At start Docker compares its number with the pool's. If it is *larger*, Docker deletes the device that the file
-/// names, no question asked. So it must be written after the pool's own number, and equal to it.
+/// At its start, Docker compares this number with the pool's. If it is *larger*, Docker deletes the device that the
+/// file names, without asking. So the file must be written after the pool's own number, and must equal it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transaction<'a> {
     /// The pool's transaction id.
@@ -207,8 +207,8 @@ fn encode(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("numbers, booleans and strings can always be written")
 }
 
-/// Docker's name for the pool in loop mode and the prefix of its devices' names: made of the device and inode numbers
-/// of the directory `devicemapper`. Renaming the directory keeps them, copying it does not.
+/// Docker's name for the pool in loop mode, and the prefix of its devices' names. Both are made of the device number
+/// and the inode number of the directory `devicemapper`: renaming the directory keeps them, copying it does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolName {
     major: u64,
@@ -217,7 +217,7 @@ pub struct PoolName {
 }
 
 impl PoolName {
-    /// From the `st_dev` and `st_ino` of the directory, links followed.
+    /// The name for a directory with these `st_dev` and `st_ino`, symbolic links followed.
     pub fn new(dev: u64, inode: u64) -> Self {
         let major = dev >> 8 & 0xfff;
         let minor = dev & 0xff | dev >> 12 & 0xf_ff00;
@@ -228,7 +228,7 @@ impl PoolName {
         }
     }
 
-    /// What the names of the pool and of all its devices begin with.
+    /// The prefix of the pool's name and of the names of all its devices.
     pub fn prefix(&self) -> String {
         format!("docker-{}:{}-{}-", self.major, self.minor, self.inode)
     }
@@ -251,7 +251,7 @@ impl fmt::Display for PoolName {
     }
 }
 
-/// The settings that daemon.json must have for the driver and these of its options.
+/// The settings that daemon.json needs for the driver and these options.
 pub fn daemon_settings(storage_opts: &[String]) -> String {
     if storage_opts.is_empty() {
         return r#"{"storage-driver": "devicemapper"}"#.to_owned();
@@ -260,14 +260,14 @@ pub fn daemon_settings(storage_opts: &[String]) -> String {
     format!(r#"{{"storage-driver": "devicemapper", "storage-opts": {options}}}"#)
 }
 
-/// What to tell the operator about Docker's settings after the conversion.
+/// Instructions for the operator about Docker's settings after the conversion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SetupHint<'a> {
-    /// The file in which Docker is told its settings.
+    /// The file that holds Docker's settings.
     pub settings_file: &'a Path,
-    /// The size of the devices that were made.
+    /// The size of the devices that the conversion made.
     pub base_size: Bytes,
-    /// What names the pool, such as `dm.thinpooldev=/dev/mapper/pool`; empty for loop files.
+    /// The options that name the pool, such as `dm.thinpooldev=/dev/mapper/pool`; empty for loop files.
     pub storage_opts: &'a [String],
 }
 
@@ -383,7 +383,7 @@ mod tests {
         let layer = CacheId::parse(b"abc").unwrap();
         assert_eq!(PoolName::new(24, 38).to_string(), "docker-0:24-38-pool");
         assert_eq!(PoolName::new(24, 38).base(), "docker-0:24-38-base");
-        // 259:300 as Linux packs it: the minor's upper bits lie above the major.
+        // 259:300 as Linux packs it: the upper bits of the minor number are above the major number.
         let name = PoolName::new(259 << 8 | 0x2c | 0x10_0000, 2);
         assert_eq!(name.device(&layer), "docker-259:300-2-abc");
     }

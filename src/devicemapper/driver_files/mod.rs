@@ -1,4 +1,4 @@
-//! The small files that Docker's devicemapper driver keeps beside its pool, and the names it gives to devices.
+//! The small files that Docker's devicemapper driver keeps beside its pool, and its names for devices.
 
 mod decode;
 mod encode;

@@ -1,18 +1,20 @@
-//! What the devicemapper driver and the daemon around it check when they start, tried on the files alone.
+//! Runs the start-up checks of the devicemapper driver and of the daemon around it, on the files alone.
 //!
-//! Source: moby v20.10 `daemon/graphdriver/devmapper/deviceset.go`, `initDevmapper` and what it calls, in its order:
-//! the pool, `metadata/` with all files in it, an unfinished transaction, the device set, the base device; then the image
-//! store and the containers. What only the running system can tell (is udev there, is the pool active) is not tried.
+//! Source: moby v20.10 `daemon/graphdriver/devmapper/deviceset.go`, `initDevmapper` and the functions it calls, in the
+//! same order: the pool, `metadata/` with all files in it, an unfinished transaction, the device set, the base device;
+//! then the image store and the containers. What depends on the running system (whether udev is there, whether the pool
+//! is active) is not checked.
 
 use super::fault::StartFault;
 use super::subject::{Home, Pool};
 use super::{devices, files, store};
 use crate::docker::Dir;
 
-/// Tries what Docker tries when it starts. Changes nothing.
+/// Runs the checks that Docker runs when it starts. Changes nothing.
 ///
-/// An empty list does not promise that Docker starts, but a [`Refusal`](super::severity::Severity::Refusal) in it does promise that it
-/// does not. (One exception: a symbolic link in `metadata/` is told as a refusal, and Docker follows it.)
+/// An empty list does not guarantee that Docker starts, but with a [`Refusal`](super::severity::Severity::Refusal) in
+/// it, Docker certainly does not. (One exception: a symbolic link in `metadata/` is reported as a refusal, but Docker
+/// follows it.)
 pub fn start_checks(home: &Home, pool: &Pool<'_>) -> Vec<StartFault> {
     let mut faults = Vec::new();
     if let Err(error) = check(home, pool, &mut faults) {

@@ -1,4 +1,4 @@
-//! Devices in the files and in the pool; the last transaction; the base device.
+//! Checks the devices in the files and in the pool, the last transaction, and the base device.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -11,7 +11,7 @@ use crate::devicemapper::driver_files::{BASE_FILE, DEVICE_SET_FILE, TRANSACTION_
 use crate::docker::{Dir, JsonError, Object, ReadError};
 use crate::tree::escape;
 
-/// Files without a device in the pool and the other way round.
+/// Checks for files without a device in the pool and for devices without a file.
 pub(super) fn check(devices: &Devices, pool: &Pool<'_>, faults: &mut Vec<StartFault>) {
     let mut named: BTreeMap<i64, &OsStr> = BTreeMap::new();
     for (name, device) in devices {
@@ -23,7 +23,7 @@ pub(super) fn check(devices: &Devices, pool: &Pool<'_>, faults: &mut Vec<StartFa
             });
         }
         if name == BASE_FILE {
-            continue; // tried by itself
+            continue; // checked separately
         }
         if device.deleted {
             faults.push(StartFault::Deleted { layer: text(name) });
@@ -49,7 +49,8 @@ fn text(name: &OsStr) -> String {
     escape(name.as_bytes())
 }
 
-/// Docker takes back the device of a transaction that the pool does not know as finished. It ignores errors in the file.
+/// Checks the last transaction. If the pool does not show it as finished, Docker deletes its device. Docker ignores
+/// errors in the file.
 pub(super) fn check_transaction(
     driver: &Dir,
     devices: &Devices,
@@ -92,7 +93,7 @@ pub(super) fn check_transaction(
     Ok(())
 }
 
-/// What the driver records of its base device.
+/// The recorded facts about the base device.
 #[derive(Default)]
 struct BaseRecord {
     uuid: String,
@@ -108,7 +109,7 @@ fn parse_device_set(bytes: &[u8]) -> Result<BaseRecord, JsonError> {
     })
 }
 
-/// The base device and the file system on it.
+/// Checks the base device and the file system on it.
 pub(super) fn check_base(
     driver: &Dir,
     devices: &Devices,
@@ -128,7 +129,7 @@ pub(super) fn check_base(
     };
     let Some(base) = base(devices) else {
         let path = at(BASE_FILE);
-        // One that is damaged was told already.
+        // A damaged one was already reported.
         if driver
             .dir_if_any(METADATA)?
             .map_or(Ok(None), |dir| dir.kind(BASE_FILE))?
@@ -177,7 +178,7 @@ fn check_file_system(
         Ok(found) => found,
         Err(source) => return Some(StartFault::BaseUnreadable { device, source }),
     };
-    // An empty one is filled in at the start.
+    // Docker fills in an empty UUID when it starts.
     if !recorded.uuid.is_empty() && recorded.uuid != found.uuid {
         return Some(StartFault::BaseUuid {
             path,

@@ -1,4 +1,4 @@
-//! What the checks find.
+//! The faults that the checks find.
 
 use std::io;
 use std::path::PathBuf;
@@ -10,16 +10,17 @@ use crate::chain::Chain;
 use crate::docker::{CONFIG, CacheId, ChainId, ContainerId, JsonError, ReadError};
 use crate::tree::shown;
 
-/// Something that keeps Docker from starting on a devicemapper root, or that it loses or trips over.
+/// A fault that keeps Docker from starting on a devicemapper root, makes Docker lose something, or disturbs it later.
 #[derive(Debug, Error)]
 pub enum StartFault {
     /// A file or directory that cannot be read.
     #[error("{source}")]
     Unreadable {
-        /// Which, and why.
+        /// The file and the cause.
         source: ReadError,
     },
-    /// Docker starts, but no container does: runc takes no root file system behind a link.
+    /// The driver's directory is a symbolic link. Docker starts, but no container does: runc rejects a root file system
+    /// behind a link.
     #[error(
         "{}: is a symbolic link, so no container starts; mount the directory there instead",
         shown(path)
@@ -28,7 +29,7 @@ pub enum StartFault {
         /// The driver's directory.
         path: PathBuf,
     },
-    /// A file of the pool is not there: Docker makes a new one and finds no base device in it.
+    /// A file of the pool is missing: Docker makes a new one and finds no base device in it.
     #[error(
         "{}: is missing, and Docker does not start with a new one",
         shown(path)
@@ -44,10 +45,10 @@ pub enum StartFault {
         path: PathBuf,
         /// Its size.
         size: u64,
-        /// What the pool's metadata records.
+        /// The size that the pool's metadata records.
         needed: u64,
     },
-    /// The form of the file before Docker 0.12, whose devices would replace today's.
+    /// A file in the format from before Docker 0.12, whose devices would replace the current ones.
     #[error(
         "{}: Docker takes the devices of this old file for its own; move it away",
         shown(path)
@@ -56,7 +57,7 @@ pub enum StartFault {
         /// The file.
         path: PathBuf,
     },
-    /// A file among the devices' that is none: every name but a few is taken for a device.
+    /// A file among the device files that is not a device's. With few exceptions, Docker takes every name as a device.
     #[error(
         "{}: {}, and Docker takes every file there for a device's; move it away",
         shown(path),
@@ -65,7 +66,7 @@ pub enum StartFault {
     NotADevice {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: DeviceFileError,
     },
     /// The file with the base device's UUID is damaged.
@@ -73,28 +74,28 @@ pub enum StartFault {
     DeviceSet {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: JsonError,
     },
-    /// No file of the base device, with a pool in use.
+    /// The base device has no file, and the pool is in use.
     #[error(
         "{}: is missing, and Docker does not take over a pool that is in use",
         shown(path)
     )]
     NoBaseInGivenPool {
-        /// Where it belongs.
+        /// The path that the file should have.
         path: PathBuf,
     },
-    /// No file of the base device: Docker makes a new one.
+    /// The base device has no file: Docker makes a new one.
     #[error(
         "{}: is missing: Docker makes a new base device, and a second layer of each kind of its own",
         shown(path)
     )]
     NoBase {
-        /// Where it belongs.
+        /// The path that the file should have.
         path: PathBuf,
     },
-    /// A base device that is marked as unfinished or deleted.
+    /// The base device is marked as unfinished or deleted.
     #[error(
         "{}: marks the base device as {how}: Docker deletes it and makes a new one",
         shown(path)
@@ -102,47 +103,47 @@ pub enum StartFault {
     BaseReplaced {
         /// Its file.
         path: PathBuf,
-        /// As what.
+        /// The mark.
         how: &'static str,
     },
     /// The base device is not in the pool.
     #[error("base device {device}: is not in the pool")]
     BaseNotInPool {
-        /// Its number.
+        /// Its id.
         device: i64,
     },
     /// The base device's file system cannot be read.
     #[error("base device {device}: its file system cannot be read: {source}")]
     BaseUnreadable {
-        /// Its number.
+        /// Its id.
         device: u32,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// Another file system than the one recorded: Docker takes the pool for another one.
+    /// The base device's file system is not the recorded one: Docker considers the pool to be another one.
     #[error("base device: has UUID {found}, and {} says {recorded}", shown(path))]
     BaseUuid {
-        /// The file with the recorded one.
+        /// The file with the recorded UUID.
         path: PathBuf,
-        /// As `blkid` prints it.
+        /// The UUID as `blkid` prints it.
         found: String,
-        /// As recorded.
+        /// The recorded UUID.
         recorded: String,
     },
-    /// Another kind of file system than the one recorded.
+    /// The base device's file system is of another kind than the recorded one.
     #[error(
         "base device: is {found}, and {} says {recorded}: containers with a size of their own fail",
         shown(path)
     )]
     BaseFileSystem {
-        /// The file with the recorded one.
+        /// The file with the recorded kind.
         path: PathBuf,
-        /// As `blkid` prints it.
+        /// The kind as `blkid` prints it.
         found: String,
-        /// As recorded.
+        /// The recorded kind.
         recorded: String,
     },
-    /// A transaction newer than the pool's: Docker takes it for unfinished.
+    /// The transaction is newer than the pool's: Docker considers it unfinished.
     #[error(
         "{}: names transaction {open}, and the pool is at {pool}: Docker deletes device {device} and the file of {layer:?}",
         shown(path)
@@ -154,12 +155,12 @@ pub enum StartFault {
         open: u64,
         /// The pool's.
         pool: u64,
-        /// The device that goes.
+        /// The device that Docker deletes.
         device: i64,
-        /// The layer that goes; empty for the base.
+        /// The layer whose file Docker deletes; empty for the base.
         layer: String,
     },
-    /// A transaction older than the pool's: Docker prints an error and goes on.
+    /// The transaction is older than the pool's: Docker logs an error and continues.
     #[error(
         "{}: names transaction {open}, and the pool is at {pool}; Docker goes on with an error in its log",
         shown(path)
@@ -172,7 +173,7 @@ pub enum StartFault {
         /// The pool's.
         pool: u64,
     },
-    /// A device that its file names is not in the pool: what uses it fails.
+    /// A device that a file names is not in the pool: what uses it fails.
     #[error("device {device} of {layer}: is not in the pool, so what uses it fails")]
     NotInPool {
         /// The file's name.
@@ -180,7 +181,7 @@ pub enum StartFault {
         /// The device.
         device: i64,
     },
-    /// Two files name one device.
+    /// Two files name the same device.
     #[error("device {device}: belongs to {first} and to {second}")]
     SharedDevice {
         /// The device.
@@ -190,7 +191,7 @@ pub enum StartFault {
         /// The other's.
         second: String,
     },
-    /// A device of the pool that no file names: its space is lost.
+    /// The pool has a device that no file names: its space is lost.
     #[error(
         "device {device}: is in the pool, and no file in metadata/ names it, so its space is lost"
     )]
@@ -198,7 +199,7 @@ pub enum StartFault {
         /// The device.
         device: u32,
     },
-    /// A device marked as deleted: Docker removes it.
+    /// A device is marked as deleted: Docker removes it.
     #[error("device of {layer}: is marked as deleted, so it cannot be used and Docker removes it")]
     Deleted {
         /// The file's name.
@@ -211,7 +212,7 @@ pub enum StartFault {
     LayerWithoutDevice {
         /// The layer.
         chain: ChainId,
-        /// Its id with the driver.
+        /// Its id in the driver.
         cache: CacheId,
     },
     /// A container's layer has no device.
@@ -223,22 +224,22 @@ pub enum StartFault {
         container: ContainerId,
         /// `init` or `writable`.
         what: &'static str,
-        /// The layer's id with the driver.
+        /// The layer's id in the driver.
         cache: CacheId,
     },
-    /// The names of images cannot be read, without which the daemon does not start.
+    /// The names of images cannot be read, which keeps the daemon from starting.
     #[error("{message}")]
     References {
         /// The file and what is wrong.
         message: String,
     },
-    /// Something in the image store or of a container is damaged: Docker goes without it.
+    /// Part of the image store or of a container is damaged: Docker runs without it.
     #[error("{message}")]
     Store {
         /// The file and what is wrong.
         message: String,
     },
-    /// A container with layers here whose config names another driver: Docker does not show it.
+    /// The config of a container with layers here names another driver: Docker does not show the container.
     #[error(
         "container {container}: its {CONFIG} names the driver {driver:?}, but its layers are here, so Docker does not show it"
     )]
@@ -248,7 +249,7 @@ pub enum StartFault {
         /// The driver, escaped.
         driver: String,
     },
-    /// A container of the driver that the image store has no record of: Docker does not show it.
+    /// The image store has no record of a container of this driver: Docker does not show the container.
     #[error(
         "container {container}: image/devicemapper/layerdb/mounts has no record of it, so Docker does not show it"
     )]
@@ -266,13 +267,13 @@ pub enum StartFault {
         /// The id in the config, escaped.
         found: String,
     },
-    /// The image store has a container's layers, and there is no config of it: Docker does not show it.
+    /// The image store has a container's layers, but the container has no config: Docker does not show it.
     #[error("container {container}: has layers but no {CONFIG}, so Docker does not show it")]
     MountWithoutConfig {
         /// The container.
         container: ContainerId,
     },
-    /// A container that still belongs to aufs: Docker does not show it.
+    /// A container still belongs to aufs: Docker does not show it.
     #[error("container {container}: its {CONFIG} still names aufs, so Docker does not show it")]
     NotSwitched {
         /// The container.
@@ -280,19 +281,19 @@ pub enum StartFault {
     },
 }
 
-/// Why a file is no device's.
+/// Why a file is not a device's.
 #[derive(Debug, Error)]
 pub enum DeviceFileError {
     /// It cannot be read.
     #[error("cannot be read")]
     Read(#[from] ReadError),
-    /// Not what the driver writes.
+    /// The driver did not write it.
     #[error(transparent)]
     Json(#[from] JsonError),
-    /// A number that is no device's.
+    /// Its number is not a device id.
     #[error("device id {0} is not from 0 to 16777215")]
     Id(i64),
-    /// Directories nested deeper than can be followed.
+    /// It contains directories that are nested too deep to follow.
     #[error("is nested too deep")]
     TooDeep,
 }

@@ -1,4 +1,4 @@
-//! The driver's small files, read as Docker reads them.
+//! The driver's small files, read the way Docker reads them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -12,7 +12,7 @@ use crate::docker::{Dir, FileKind, JsonError, Object, ReadError};
 /// The driver's directory for the devices' files.
 pub(super) const METADATA: &str = "metadata";
 
-/// Deeper directories are not looked into. Docker makes none.
+/// The deepest level of directories that is read. Docker makes none.
 const MAX_DEPTH: usize = 32;
 
 /// The largest device id that Docker takes.
@@ -27,13 +27,13 @@ pub(super) struct DeviceFile {
 }
 
 impl DeviceFile {
-    /// As Go decodes it: a member that is absent or `null` is zero, any of another type is an error.
+    /// Parses a file as Go does: a member that is absent or `null` is zero; a value of another type is an error.
     fn parse(text: &[u8]) -> Result<Self, DeviceFileError> {
         let object = Object::parse(text)?;
         unsigned(&object, "size")?;
         unsigned(&object, "transaction_id")?;
         let id = signed(&object, "device_id")?.unwrap_or(0);
-        // Docker takes negative numbers and crashes when it looks them up.
+        // Docker accepts negative numbers and crashes when it looks them up.
         if !(0..=MAX_DEVICE_ID).contains(&id) {
             return Err(DeviceFileError::Id(id));
         }
@@ -48,9 +48,9 @@ impl DeviceFile {
 /// The device files by name.
 pub(super) type Devices = BTreeMap<OsString, DeviceFile>;
 
-/// Reads every file in `metadata/` that Docker takes for a device's.
+/// Reads every file in `metadata/` that Docker takes as a device's.
 ///
-/// It walks through all directories there, but looks up each name in `metadata/` itself.
+/// Walks through all directories there, but looks up each name in `metadata/` itself.
 pub(super) fn read_devices(
     driver: &Dir,
     faults: &mut Vec<StartFault>,
@@ -120,7 +120,7 @@ pub(super) fn base(devices: &Devices) -> Option<&DeviceFile> {
     devices.get(OsStr::new(BASE_FILE))
 }
 
-/// The pool's two files.
+/// Checks the pool's two files.
 pub(super) fn check_loop_files(driver: &Dir, pool: &Pool<'_>, faults: &mut Vec<StartFault>) {
     let Some(sizes) = pool.files else {
         return;
@@ -128,7 +128,7 @@ pub(super) fn check_loop_files(driver: &Dir, pool: &Pool<'_>, faults: &mut Vec<S
     let dir = driver.join("devicemapper");
     for (name, needed) in [("data", sizes.data.0), ("metadata", sizes.metadata.0)] {
         let path = dir.join(name);
-        // Docker follows links here: the files are moved to other disks by them.
+        // Docker follows symbolic links here: operators use them to move the files to other disks.
         match path.metadata() {
             Err(_) => faults.push(StartFault::FileMissing { path }),
             Ok(meta) if meta.is_file() && meta.len() < needed => {
@@ -140,7 +140,7 @@ pub(super) fn check_loop_files(driver: &Dir, pool: &Pool<'_>, faults: &mut Vec<S
     }
 }
 
-/// Every value of the key, the last of which counts, must be of the type.
+/// Checks every value of the key for its type. The last value counts.
 fn every<T>(
     object: &Object<'_>,
     key: &'static str,
@@ -154,7 +154,7 @@ fn every<T>(
 }
 
 fn number<T: std::str::FromStr>(value: &[u8]) -> Option<T> {
-    // A JSON number has no plus sign, which `parse` would take.
+    // A JSON number has no plus sign, but `parse` would accept one.
     std::str::from_utf8(value).ok()?.parse().ok()
 }
 

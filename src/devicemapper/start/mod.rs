@@ -1,4 +1,4 @@
-//! What the devicemapper driver and the daemon around it check when they start, tried on the files alone.
+//! Runs the start-up checks of the devicemapper driver and of the daemon around it, on the files alone.
 
 mod checks;
 mod devices;

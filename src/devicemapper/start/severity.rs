@@ -1,15 +1,15 @@
-//! How bad a finding about the first start is.
+//! The severity of a finding about the first start.
 
 use serde::Serialize;
 
-/// How bad a finding is.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
-    /// Docker would not start, or not on the converted root.
+    /// Docker would not start, or would not use the converted root.
     Refusal,
-    /// Docker would start, and something would be lost or stop working.
+    /// Docker would start, but something would be lost or stop working.
     Warning,
-    /// Something to know.
+    /// A fact that the operator should know.
     Remark,
 }

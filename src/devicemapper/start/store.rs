@@ -1,4 +1,4 @@
-//! The image store and the containers, and whether each of their layers has a device.
+//! Checks the image store and the containers, and whether each of their layers has a device.
 
 use std::ffi::OsStr;
 
@@ -68,8 +68,8 @@ pub(super) fn check(
     Ok(())
 }
 
-/// Containers that were to be switched and were not, and those of which the config and the image store do not say the same. What
-/// else may be wrong with them was so before.
+/// Checks for containers that should have been switched to this driver but were not, and for those whose config and
+/// image store disagree. Any other fault of a container existed before.
 fn check_containers(
     root: &Dir,
     has_mount: impl Fn(&ContainerId) -> bool,
@@ -94,8 +94,8 @@ fn check_containers(
     }
 }
 
-/// Containers of which the image store has layers, and `containers/` no config. A Docker that is killed while it makes or removes
-/// a container leaves that, too. What cannot be read is for the survey to report.
+/// Checks for containers whose layers are in the image store but whose config is not in `containers/`. A Docker that is
+/// killed while it creates or removes a container leaves this, too. What cannot be read is reported by the survey.
 fn check_configs<'a>(
     root: &Dir,
     with_mount: impl Iterator<Item = &'a ContainerId>,

@@ -1,4 +1,4 @@
-//! What is checked: files, and what is known of the pool.
+//! The objects of the checks: the files, and what is known about the pool.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::units::Bytes;
 
-/// Where the files are. They may still lie in a staging directory.
+/// The paths of the files. They may still be in a staging directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Home {
     /// The driver's directory, `devicemapper`.
@@ -17,15 +17,15 @@ pub struct Home {
     pub root: Option<PathBuf>,
 }
 
-/// What is known of the pool.
+/// The facts about the pool.
 pub struct Pool<'a> {
     /// Its transaction id.
     pub transaction_id: u64,
     /// The ids of its thin devices.
     pub devices: &'a BTreeSet<u32>,
-    /// Sizes that its metadata records, for a pool in loop files; `None` on given devices.
+    /// The sizes that its metadata records, for a pool in loop files; `None` for a pool on given devices.
     pub files: Option<FileSizes>,
-    /// Whether Docker is told of an active pool by `dm.thinpooldev`.
+    /// Whether `dm.thinpooldev` gives Docker an active pool.
     pub is_given: bool,
     /// The file system on a thin device, as `blkid` would print it.
     pub file_system_of: &'a dyn Fn(u32) -> io::Result<FileSystemIdentity>,
@@ -42,16 +42,16 @@ impl std::fmt::Debug for Pool<'_> {
     }
 }
 
-/// The least sizes of a pool's files: the kernel refuses smaller ones.
+/// The minimum sizes of a pool's files. The kernel refuses smaller ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileSizes {
-    /// Of the data.
+    /// Size of the data file.
     pub data: Bytes,
-    /// Of the metadata.
+    /// Size of the metadata file.
     pub metadata: Bytes,
 }
 
-/// A file system by its superblock.
+/// The identity of a file system according to its superblock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileSystemIdentity {
     /// Its UUID, in lower case with dashes.

@@ -54,7 +54,7 @@ fn a_driver_that_is_no_string_is_an_error() {
     assert_eq!(error.to_string(), "Driver: is not a string");
 }
 
-/// A JSON value's text with numbers as Docker has them and as no float can hold them.
+/// The text of a JSON value, with numbers as Docker writes them and numbers that no float can hold.
 fn value_text() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         Just("null".to_owned()),
@@ -93,7 +93,8 @@ fn space() -> impl Strategy<Value = String> {
     "[ \t\r\n]{0,3}"
 }
 
-/// A top-level member: its key's text, white space, its value's text, and whether Go takes it for `Driver`.
+/// A top-level member: the text of its key, white space, the text of its value, and whether Go takes the key for
+/// `Driver`.
 fn member() -> impl Strategy<Value = (String, String, String, bool)> {
     let driver_keys = prop_oneof![
         Just("\"Driver\""),

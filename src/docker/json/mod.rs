@@ -1,4 +1,4 @@
-//! A strict scanner for JSON objects that tells *where* each value lies, read the way Go's decoder reads it.
+//! A strict scanner for JSON objects that reports *where* each value is. It reads as Go's decoder does.
 
 mod object;
 mod scanner;

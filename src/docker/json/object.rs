@@ -1,19 +1,19 @@
-//! A strict scanner for JSON objects that tells *where* each value lies, read the way Go's decoder reads it.
+//! A strict scanner for JSON objects that reports *where* each value is. It reads as Go's decoder does.
 //!
 //! A container's config must change in one value and in no other byte, so a parser that builds values and prints them
-//! again is of no use. Keys are compared as Go does: without regard to case, a later one replaces an earlier one, `null`
-//! changes nothing. Nesting is followed with a list, never by recursion.
+//! again is of no use. Keys are compared as in Go: case is ignored, a later key replaces an earlier one, and `null`
+//! changes nothing. Nesting is tracked with a list, never by recursion.
 
 use super::scanner::{Scanner, decode_string};
 use super::value::{JsonError, Member, Object};
 
 impl<'a> Object<'a> {
-    /// The whole text that it is from.
+    /// The whole text that contains the object.
     pub(crate) fn text(&self) -> &'a [u8] {
         self.text
     }
 
-    /// Reads a text that is one object and nothing else but white space.
+    /// Reads a text that is one object and otherwise only white space.
     pub(crate) fn parse(text: &'a [u8]) -> Result<Self, JsonError> {
         if text.is_empty() {
             return Err(JsonError::Empty);
@@ -45,7 +45,7 @@ impl<'a> Object<'a> {
             .filter(|value| *value != b"null")
     }
 
-    /// A string. Every occurrence must be one, for Go gives up at the first that is not.
+    /// A string. Every occurrence must be one, because Go fails at the first that is not.
     pub(crate) fn string(&self, key: &'static str) -> Result<Option<String>, JsonError> {
         let mut last = None;
         for value in self.all(key) {
@@ -60,7 +60,7 @@ impl<'a> Object<'a> {
         Ok(last)
     }
 
-    /// A truth value.
+    /// A boolean.
     pub(in crate::docker) fn boolean(&self, key: &'static str) -> Result<Option<bool>, JsonError> {
         match self.raw(key) {
             None => Ok(None),
@@ -73,7 +73,7 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// A whole number. `0.0` and `1e3` are refused, as Go does for integer fields.
+    /// An integer. Refuses `0.0` and `1e3`, as Go does for integer fields.
     pub(in crate::docker) fn integer(&self, key: &'static str) -> Result<Option<i64>, JsonError> {
         let Some(value) = self.raw(key) else {
             return Ok(None);
@@ -87,7 +87,7 @@ impl<'a> Object<'a> {
         })
     }
 
-    /// An object. Go decodes several of one name into the same value, so their members are put together.
+    /// An object. Go decodes several objects of the same name into one value, so their members are merged.
     pub(crate) fn object(&self, key: &'static str) -> Result<Option<Object<'a>>, JsonError> {
         let mut merged: Option<Object<'a>> = None;
         for member in self.members.iter().filter(|member| member.is(key)) {

@@ -1,4 +1,4 @@
-//! Walks over JSON text. Nothing here recurses: nesting is kept in a list, bounded as Go bounds it.
+//! Scans JSON text. Nothing here recurses: nesting is kept in a list, with the same limit as in Go.
 
 use super::value::{JsonError, MAX_DEPTH, Member, Object};
 
@@ -34,7 +34,7 @@ pub(crate) fn decode_string(token: &[u8]) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Reads what follows `\u`, and a second escape where the first is the high half of a pair.
+/// Reads what follows `\u`, and a second escape if the first is the high half of a pair.
 fn decode_unicode(rest: &mut &[u8]) -> char {
     let unit = |text: &[u8]| {
         let digits = std::str::from_utf8(text.get(..4)?).ok()?;
@@ -53,14 +53,14 @@ fn decode_unicode(rest: &mut &[u8]) -> char {
     char::from_u32(u32::from(first)).unwrap_or(char::REPLACEMENT_CHARACTER)
 }
 
-/// A place in a text.
+/// A position in a text.
 pub(super) struct Scanner<'a> {
     pub(super) text: &'a [u8],
     pub(super) at: usize,
 }
 
 impl<'a> Scanner<'a> {
-    /// Passes an object and notes its members.
+    /// Scans an object and records its members.
     pub(super) fn object(&mut self) -> Result<Object<'a>, JsonError> {
         self.skip_space();
         self.expect(b'{')?;
@@ -103,7 +103,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Passes a member's name and the colon.
+    /// Scans a member's name and the colon.
     fn key(&mut self) -> Result<&'a [u8], JsonError> {
         self.skip_space();
         let start = self.at;
@@ -114,7 +114,7 @@ impl<'a> Scanner<'a> {
         Ok(token)
     }
 
-    /// Passes one value of any kind.
+    /// Scans one value of any kind.
     fn value(&mut self) -> Result<(), JsonError> {
         let mut closers = Vec::new();
         loop {
@@ -147,7 +147,8 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Closes what ends here and passes the comma before the next element. `false`: the outermost value is complete.
+    /// Closes the brackets that end here and skips the comma before the next element. `false`: the outermost value is
+    /// complete.
     fn next_element(&mut self, closers: &mut Vec<u8>) -> Result<bool, JsonError> {
         while let Some(&closer) = closers.last() {
             self.skip_space();
@@ -251,7 +252,7 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// Passes white space.
+    /// Skips white space.
     pub(super) fn skip_space(&mut self) {
         while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
             self.at += 1;
@@ -270,7 +271,7 @@ impl<'a> Scanner<'a> {
         self.text.get(self.at).copied()
     }
 
-    /// The error of this place.
+    /// The syntax error for this position.
     pub(super) fn syntax(&self) -> JsonError {
         JsonError::Syntax { at: self.at }
     }

@@ -1,4 +1,4 @@
-//! An object of a JSON text, by the places of its members.
+//! A JSON object, represented by the positions of its members.
 
 use std::ops::Range;
 
@@ -10,10 +10,10 @@ pub(super) const MAX_DEPTH: usize = 10_000;
 /// What is wrong with a JSON text.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum JsonError {
-    /// Zero bytes, which is what a power cut leaves of a file that was just written.
+    /// Zero bytes. A power cut leaves this of a file that was just written.
     #[error("is empty")]
     Empty,
-    /// Not JSON, from this byte on.
+    /// The text is not JSON from this byte on.
     #[error("is not JSON at byte {at}")]
     Syntax {
         /// Position in bytes from 0.
@@ -25,7 +25,7 @@ pub enum JsonError {
         /// Position in bytes from 0.
         at: usize,
     },
-    /// A value of another type than Docker writes there.
+    /// A value of a type other than the one that Docker writes there.
     #[error("{key}: is not {expected}")]
     WrongType {
         /// The member's name as Docker spells it.
@@ -33,7 +33,7 @@ pub enum JsonError {
         /// What Docker writes there.
         expected: &'static str,
     },
-    /// A member that must be there is not.
+    /// A required member does not exist.
     #[error("{key}: is missing")]
     Missing {
         /// The member's name as Docker spells it.
@@ -45,34 +45,35 @@ pub enum JsonError {
 #[derive(Clone, Debug)]
 pub(crate) struct Member {
     pub(crate) key: String,
-    /// Where the key's text begins in the file.
+    /// The offset in the file where the key's text begins.
     pub(crate) key_at: usize,
-    /// Where the value's text lies in the file.
+    /// The range of the value's text in the file.
     pub(crate) value: Range<usize>,
 }
 
 impl Member {
-    /// Whether Go's decoder would put it in the field `name`.
+    /// Whether Go's decoder would put it into the field `name`.
     pub(crate) fn is(&self, name: &str) -> bool {
         is_same_key(&self.key, name)
     }
 }
 
-/// An object whose text was found to be sound, with the places of its members.
+/// An object whose text was checked, with the positions of its members.
 #[derive(Clone, Debug)]
 pub(crate) struct Object<'a> {
     pub(super) text: &'a [u8],
     pub(super) members: Vec<Member>,
-    /// The byte after the opening brace.
+    /// The offset of the byte after the opening brace.
     pub(crate) inside: usize,
 }
 
-/// Whether Go's decoder takes two keys for one.
+/// Whether Go's decoder treats two keys as the same.
 pub fn is_same_key(a: &str, b: &str) -> bool {
     a.chars().map(fold).eq(b.chars().map(fold))
 }
 
-/// Go folds ASCII case, and the two letters beyond ASCII whose simple case folding is an ASCII letter.
+/// Folds a letter as Go does: ASCII case, and the two letters beyond ASCII whose simple case folding is an ASCII
+/// letter.
 fn fold(letter: char) -> char {
     match letter {
         '\u{17f}' => 's',

@@ -2,15 +2,15 @@
 //!
 //! # What a crash leaves
 //!
-//! A device is told to be durable after a sync that began when all its units were written. Its blocks are its own: nothing
-//! that is written later goes there, neither by this run nor by one that resumes it, since that one skips the device's
-//! units. So whatever happens from then on, the device stays as the plan says.
+//! A device is recorded as durable after a sync that began when all its units were written. Its blocks are its own:
+//! nothing is written there later, neither by this run nor by one that resumes it, since that one skips the device's
+//! units. So whatever happens from then on, the device stays as planned.
 //!
-//! All other devices are written anew, every unit of them as a whole, so that it does not matter what a crash left there:
-//! nothing, zeros, parts of units, or bytes that were never meant for this place. A device of which all is on the disk, but
-//! which was not told yet, is written again with the same bytes.
+//! All other devices are written again, every unit of them as a whole, so it does not matter what a crash left there:
+//! nothing, zeros, parts of units, or bytes that were never meant for this place. A device that is completely on the
+//! disk but was not recorded yet is written again with the same bytes.
 //!
-//! The metadata file, which makes a pool of all this, is made when the whole data file is durable; see `metadata`.
+//! The metadata file, which turns all this into a pool, is written when the whole data file is durable; see `metadata`.
 
 use std::fs::File;
 use std::ops::Range;
@@ -30,11 +30,11 @@ use crate::engine::left_file;
 use crate::plan::{DeviceIndex, LaidDevice, Layout};
 use crate::progress::Progress;
 
-/// Clusters that are gathered and written at once: 4 MiB, from where on a larger write is no faster.
+/// The number of clusters that are gathered and written at once: 4 MiB, above which a larger write is no faster.
 const UNIT_CLUSTERS: usize = 64;
 
-/// Writes the data file, a new one or what is missing of an earlier run's; durable on return. The checksums of the file
-/// data come in the order of the data file.
+/// Writes the data file: a new one, or what is missing in an earlier run's file. It is durable on return. Returns the
+/// checksums of the file data in the order of the data file.
 pub(super) fn write(
     layout: &Layout,
     path: &Path,
@@ -59,7 +59,8 @@ pub(super) fn write(
     Ok(written)
 }
 
-/// The data file of a first run, or of one that had made nothing durable, is new; else it is the one that is there.
+/// Opens the data file. It is new in a first run and after runs that made nothing durable; otherwise the existing file
+/// is used.
 fn open(layout: &Layout, path: &Path, checkpoints: &Checkpoints<'_>) -> Result<File, Error> {
     let size = layout.data_size.0;
     match checkpoints.done {
@@ -75,7 +76,7 @@ fn open(layout: &Layout, path: &Path, checkpoints: &Checkpoints<'_>) -> Result<F
     }
 }
 
-/// Where the devices are that are yet to be written, in bytes.
+/// The byte ranges of the devices that are still to be written.
 fn rest(layout: &Layout, checkpoints: &Checkpoints<'_>) -> Vec<Range<u64>> {
     let mut ranges: Vec<Range<u64>> = Vec::new();
     for (at, device) in layout.iter_with_index() {
@@ -102,17 +103,17 @@ fn units_of((device, laid): (DeviceIndex, &LaidDevice)) -> impl Iterator<Item = 
     })
 }
 
-/// What the threads share.
+/// The state that the threads share.
 struct WriteRun<'a> {
     layout: &'a Layout,
     path: &'a Path,
     options: &'a Options<'a>,
     file: File,
-    /// Whether large files' blocks are shared with the branch.
+    /// Whether the blocks of large files are shared with the branch.
     share: bool,
     units: Vec<Unit>,
     next: AtomicUsize,
-    /// For each device, how many of its units are not written.
+    /// For each device, the number of its units that are not written yet.
     left: Vec<AtomicUsize>,
     ledger: Ledger<'a>,
     failed: AtomicBool,
@@ -161,7 +162,7 @@ impl<'a> WriteRun<'a> {
         })
     }
 
-    /// Takes units until there are no more, or one failed, or the run is told to stop.
+    /// Takes and writes units until there are no more, or one failed, or the run is stopped.
     fn work(&self, progress: &dyn Progress) -> Vec<WrittenRun> {
         let go_on = || self.go_on();
         let mut gatherer = Gatherer {
@@ -200,7 +201,8 @@ impl<'a> WriteRun<'a> {
         written
     }
 
-    /// Asked before every unit and every file: a unit of small files on a cold disk takes seconds.
+    /// Fails if the run should stop. Called before every unit and every file: a unit of small files on a cold disk
+    /// takes seconds.
     fn go_on(&self) -> Result<(), Error> {
         if self.options.cancel.is_set() || self.failed.load(Ordering::Acquire) {
             return Err(Error::Interrupted);
@@ -208,7 +210,7 @@ impl<'a> WriteRun<'a> {
         Ok(())
     }
 
-    /// Writes the buffer around the shares, and lets those share their blocks.
+    /// Writes the buffer except for the shares, and shares their blocks instead.
     fn put(
         &self,
         unit: &Unit,
@@ -247,7 +249,7 @@ impl<'a> WriteRun<'a> {
             .map_err(|source| Error::target(self.path, "write", source))
     }
 
-    /// The unit is written. Whoever writes the last of a device's finds all others written.
+    /// Records that the unit is written. The thread that writes the last unit of a device finds all others written.
     fn note(&self, Unit { device, .. }: &Unit) -> Result<(), Error> {
         // Each thread releases what it wrote, and the last one acquires all of it, so the sync that the ledger asks for
         // next covers every unit of the device.
@@ -257,8 +259,8 @@ impl<'a> WriteRun<'a> {
         self.ledger.tell_when_due(|| self.sync())
     }
 
-    /// Makes all that is written durable. `fdatasync` covers blocks that are shared with a branch, too: the file system wrote
-    /// what of them was only in memory before it shared them.
+    /// Makes everything that was written durable. `fdatasync` also covers blocks that are shared with a branch: before
+    /// the file system shared them, it wrote the parts that were only in memory.
     /// Source: linux v6.6 `fs/remap_range.c`, `__generic_remap_file_range_prep`.
     fn sync(&self) -> Result<(), Error> {
         // The directory too: a device is lost with the name of its file. Of a file just made, `fdatasync` alone does
@@ -269,7 +271,7 @@ impl<'a> WriteRun<'a> {
         Ok(left_file::sync_directory_of(self.path)?)
     }
 
-    /// All threads are done.
+    /// Completes the data file after all threads have ended.
     fn finish(self) -> Result<(), Error> {
         let error = self.error.lock();
         let error = error

@@ -11,7 +11,7 @@ use crate::thin;
 /// Why the direct engine stops.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A file of a branch cannot be read, or is not what it was when the plan was made.
+    /// A file of a branch cannot be read, or has changed since the plan was made.
     #[error(transparent)]
     Source(#[from] branch_reader::Error),
     /// A file of the pool cannot be written.
@@ -19,15 +19,15 @@ pub enum Error {
     Target {
         /// The file.
         path: PathBuf,
-        /// What was tried.
+        /// The operation that failed.
         op: &'static str,
-        /// What the system said.
+        /// The cause.
         source: io::Error,
     },
     /// A file that an earlier run left cannot be used.
     #[error(transparent)]
     LeftFile(#[from] left_file::Error),
-    /// It cannot be noted how far the run came.
+    /// The progress of the run cannot be recorded.
     #[error(transparent)]
     NotNoted(#[from] CheckpointError),
     /// The pool's metadata cannot be encoded.
@@ -36,12 +36,12 @@ pub enum Error {
     /// The threads cannot be started.
     #[error("{jobs} threads")]
     Threads {
-        /// How many.
+        /// The number of threads.
         jobs: usize,
-        /// What rayon said.
+        /// The cause.
         source: rayon::ThreadPoolBuildError,
     },
-    /// The run was told to stop.
+    /// The run was stopped on request.
     #[error("interrupted")]
     Interrupted,
 }

@@ -12,7 +12,7 @@ use nix::fcntl::{FallocateFlags, FcntlArg, OFlag, fallocate, fcntl};
 
 use super::error::Error;
 
-/// Creates a file of the pool, which must not exist, readable by root alone as Docker has it.
+/// Creates a file of the pool, which must not exist. Only root can read it, as with Docker.
 pub(super) fn create(path: &Path, size: u64) -> Result<File, Error> {
     let file = OpenOptions::new()
         .read(true)
@@ -26,7 +26,7 @@ pub(super) fn create(path: &Path, size: u64) -> Result<File, Error> {
     Ok(file)
 }
 
-/// Takes space first: a full disk is noticed before any work, and writes into allocated space are faster.
+/// Allocates the space first: a full disk is noticed before any work, and writes into allocated space are faster.
 pub(super) fn preallocate(file: &File, range: Range<u64>, path: &Path) -> Result<(), Error> {
     let number = |at| {
         i64::try_from(at)
@@ -34,13 +34,14 @@ pub(super) fn preallocate(file: &File, range: Range<u64>, path: &Path) -> Result
     };
     let (start, len) = (number(range.start)?, number(range.end - range.start)?);
     match fallocate(file, FallocateFlags::FALLOC_FL_KEEP_SIZE, start, len) {
-        // Not every file system can; then space runs out while writing, if it does.
+        // Not every file system supports this; there, the space may run out during the writes.
         Ok(()) | Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => Ok(()),
         Err(errno) => Err(Error::target(path, "allocate space for", errno.into())),
     }
 }
 
-/// Lets writes go past the page cache, so that the data is touched once; through it where the file system cannot.
+/// Makes writes bypass the page cache, so that the data is touched only once. Where the file system does not support
+/// this, they go through it.
 pub(super) fn write_directly(file: &File, path: &Path) -> Result<(), Error> {
     let set = || -> nix::Result<()> {
         let flags = OFlag::from_bits_retain(fcntl(file.as_fd(), FcntlArg::F_GETFL)?);

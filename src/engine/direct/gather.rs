@@ -1,4 +1,4 @@
-//! Fills one unit of the data file: metadata encoded from the plan, file data read from the branch.
+//! Fills one unit of the data file: encodes metadata from the plan and reads file data from the branch.
 
 use std::ops::Range;
 
@@ -11,35 +11,35 @@ use crate::plan::{DeviceIndex, LaidDevice, Layout};
 use crate::source::branch_reader::{BranchReader, SourceFile};
 use crate::units::BLOCK_BYTES;
 
-/// Fills units, one after the other.
+/// Fills units one after the other.
 pub(super) struct Gatherer<'a, 'g> {
     pub(super) layout: &'a Layout,
-    /// Whether large files' blocks are shared with the branch.
+    /// Whether the blocks of large files are shared with the branch.
     pub(super) share: bool,
     /// Whether the checksums of file data are computed.
     pub(super) checksums: bool,
-    /// Asked before every file.
+    /// Called before every file; an error stops the run.
     pub(super) go_on: &'g dyn Fn() -> Result<(), Error>,
-    /// Kept from the unit before, for one of the same device.
+    /// The branch of the previous unit, kept for the next one of the same device.
     pub(super) branch: Option<(DeviceIndex, BranchReader<'a>)>,
 }
 
-/// What a unit's buffer holds, and what not.
+/// What a unit's buffer contains, and what was left out.
 #[derive(Default)]
 pub(super) struct UnitContents<'a> {
-    /// What was left out of it, ascending.
+    /// The parts that were left out, ascending.
     pub(super) shares: Vec<Share<'a>>,
-    /// File data in it, with places in the buffer.
+    /// The file data in it, with offsets in the buffer.
     pub(super) runs: Vec<WrittenRun>,
 }
 
-/// Data clusters that lie side by side in the file system and in the buffer.
+/// Data clusters that are adjacent both in the file system and in the buffer.
 struct Stretch<'a> {
     /// All data runs of the device.
     runs: &'a [DataRun],
     /// The first block.
     first: u32,
-    /// Where in the buffer they go.
+    /// Their range in the buffer.
     part: Range<usize>,
 }
 
@@ -74,7 +74,7 @@ impl<'a> Gatherer<'a, '_> {
         Ok(gathered)
     }
 
-    /// Opens the device's branch, unless the unit before was of the same.
+    /// Opens the device's branch, unless the previous unit already did.
     fn enter(&mut self, device: DeviceIndex) -> Result<(), Error> {
         if self.branch.as_ref().is_none_or(|(at, _)| *at != device) {
             let layer = self.layout.plan.devices[device.0].layer.as_ref();
@@ -84,7 +84,8 @@ impl<'a> Gatherer<'a, '_> {
         Ok(())
     }
 
-    /// Fills a part of the buffer with file data; zeros where no file has any. What is to be shared is left out.
+    /// Fills a part of the buffer with file data, and with zeros where no file has any. Leaves out what is to be
+    /// shared.
     fn gather(
         &mut self,
         stretch: &Stretch<'_>,
@@ -113,7 +114,7 @@ impl<'a> Gatherer<'a, '_> {
         Ok(())
     }
 
-    /// Reads a file's bytes from some offset on, but for what is worth sharing.
+    /// Reads a file's bytes from an offset on, except for those that are worth sharing.
     fn read(
         &self,
         (file, offset): (SourceFile<'a>, u64),
@@ -151,7 +152,7 @@ fn is_metadata(device: &LaidDevice, cluster: u32) -> bool {
     device.delta.metadata.binary_search(&cluster).is_ok()
 }
 
-/// How many of the clusters are filled in one go: one of metadata, or as many of data as lie side by side.
+/// The number of clusters that are filled at once: one of metadata, or as many of data as are adjacent.
 fn stretch(device: &LaidDevice, clusters: &[u32]) -> usize {
     if is_metadata(device, clusters[0]) {
         return 1;

@@ -1,4 +1,4 @@
-//! Writes the pool's metadata file: everything, then the superblock.
+//! Writes the pool's metadata file: first everything else, then the superblock.
 
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -11,8 +11,8 @@ use crate::units::BLOCK_BYTES;
 
 /// Writes a new metadata file; durable on return.
 ///
-/// Block 0 stays zero until all others are durable: a kernel that finds it zero takes the pool as unformatted, so a torn
-/// pool is never activated.
+/// Block 0 stays zero until all other blocks are durable: a kernel that finds it zero takes the pool as unformatted, so
+/// a partly written pool is never activated.
 pub(super) fn write(layout: &Layout, path: &Path) -> Result<(), Error> {
     let file = create(path, layout.metadata_size.0)?;
     let encoded = layout

@@ -1,4 +1,4 @@
-//! The direct engine: writes a layout into the pool's two files, without the kernel's help.
+//! The direct engine: writes a layout into the pool's two files without the kernel's help.
 
 mod data;
 mod error;

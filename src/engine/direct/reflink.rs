@@ -1,7 +1,7 @@
-//! Shares blocks with the branch instead of copying them, where the file system can (XFS with reflink, btrfs).
+//! Shares blocks with the branch instead of copying them, if the file system supports it (XFS with reflink, btrfs).
 //!
-//! It saves space first of all; time only for large files, since every end of a file that is no whole block, and every
-//! small file, is copied anyway.
+//! This mainly saves space. It saves time only for large files, since small files, and the end of a file that does not
+//! fill a block, are copied anyway.
 
 use std::fs::File;
 use std::ops::Range;
@@ -17,24 +17,25 @@ use crate::source::branch_reader::{BranchReader, SourceFile};
 use crate::sys::CloneRange;
 use crate::units::BLOCK_BYTES;
 
-/// From how many bytes on a piece is shared rather than copied: below, the call costs more than the copy.
+/// The minimum size in bytes of a piece to share. Below it, the call costs more than the copy.
 const LEAST: u64 = 128 * 1024;
 
-/// How many files that cannot be shared are taken as a sign that none can.
+/// The number of files that cannot be shared after which sharing is given up.
 const MOST_TRIES: usize = 64;
 
-/// A piece of a unit's buffer that is not filled, because its blocks are to be shared.
+/// A piece of a unit's buffer that is not filled, because its blocks will be shared.
 #[derive(Debug)]
 pub(super) struct Share<'a> {
-    /// Where in the buffer it is.
+    /// Its range in the buffer.
     pub(super) part: Range<usize>,
-    /// The file whose blocks they are, and from which byte on.
+    /// The file that has the blocks, and the offset in it.
     pub(super) file: SourceFile<'a>,
     pub(super) from: u64,
 }
 
 impl Share<'_> {
-    /// Shares the blocks with `target`, in which the buffer goes to byte `offset`. `false`: this file cannot be shared.
+    /// Shares the blocks with `target`, in which the buffer starts at byte `offset`. `false`: this file cannot be
+    /// shared.
     pub(super) fn apply(&self, target: &File, offset: u64) -> Result<bool, Error> {
         let to = offset + self.part.start as u64;
         let len = self.part.len() as u64;
@@ -56,19 +57,21 @@ impl Share<'_> {
     }
 }
 
-/// The bytes of a piece of `len` bytes at `offset` of a file of `size` bytes that are worth sharing: whole blocks.
+/// The number of bytes that are worth sharing in a piece of `len` bytes at `offset` of a file of `size` bytes: whole
+/// blocks.
 pub(super) fn worth(size: u64, offset: u64, len: u64) -> Option<u64> {
     let whole = size.saturating_sub(offset).min(len) / BLOCK_BYTES * BLOCK_BYTES;
     (whole >= LEAST).then_some(whole)
 }
 
-/// Tries it on files that are large enough, right where their blocks belong, until it is known.
+/// Whether sharing works. Tries it on files that are large enough, right where their blocks belong, until this is
+/// known.
 pub(super) fn works(
     layout: &Layout,
     target: &File,
     checkpoints: &Checkpoints<'_>,
 ) -> Result<bool, Error> {
-    // The blocks of a device that is durable are not touched any more.
+    // The blocks of a durable device must not be changed any more.
     let to_write = (0..)
         .map(DeviceIndex)
         .zip(layout.iter())
@@ -89,7 +92,7 @@ pub(super) fn works(
         };
         match file.share(target, range) {
             Ok(()) => return Ok(true),
-            // One file cannot be shared, because btrfs keeps it without checksums for example: others may.
+            // This one file cannot be shared, for example because btrfs keeps it without checksums; others may be.
             Err(Errno::EINVAL | Errno::ETXTBSY) => {}
             Err(errno) if cannot(errno) => return Ok(false),
             Err(errno) => return Err(file.io_error("share the blocks of", errno.into()).into()),
@@ -103,7 +106,7 @@ struct Candidate<'a> {
     layer: &'a Layer,
     device: &'a LaidDevice,
     run: &'a DataRun,
-    /// How many of its bytes.
+    /// The number of its bytes.
     len: u64,
 }
 
@@ -127,7 +130,7 @@ fn candidates<'a>(
     })
 }
 
-/// What a file system says that does not share blocks, or not of this file.
+/// Whether the error means that the file system cannot share blocks, or not those of this file.
 fn cannot(errno: Errno) -> bool {
     matches!(
         errno,

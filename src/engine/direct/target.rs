@@ -1,4 +1,4 @@
-//! What is written where, and what comes back of it.
+//! The input and the output of the engine.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -7,25 +7,26 @@ use crate::crc64::crc64;
 use crate::engine::checkpoint::Checkpoints;
 use crate::progress::Cancel;
 
-/// How the engine works; what it writes depends on the layout alone.
+/// How the engine works. What it writes depends only on the layout.
 #[derive(Clone, Debug)]
 pub struct Options<'a> {
-    /// Threads that read and write. More than there are cores: on a cold disk most of them wait.
+    /// The number of threads that read and write. It should exceed the number of cores: on a cold disk most threads
+    /// wait.
     pub jobs: NonZeroUsize,
     /// Set to stop the run early.
     pub cancel: Cancel,
-    /// Where the run begins, and whom it tells how far it came.
+    /// Where the run starts, and where it records its progress.
     pub checkpoints: Checkpoints<'a>,
-    /// Whether the checksums of what is written are computed.
+    /// Whether to compute the checksums of what is written.
     pub checksums: bool,
 }
 
-/// File data that was written to the data file without a gap: a file's bytes, or a part of them.
+/// File data that was written to the data file without a gap: a file's bytes, or some of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WrittenRun {
-    /// Where in the data file it begins, in bytes.
+    /// Its offset in the data file, in bytes.
     pub offset: u64,
-    /// How many bytes of the file it is; the zeros that fill its last block are not counted.
+    /// The number of bytes of the file; the zeros that fill its last block are not counted.
     pub bytes: u64,
     /// The checksum of these bytes, see [`crate::crc64`].
     pub crc64: u64,
@@ -40,7 +41,7 @@ impl WrittenRun {
         }
     }
 
-    /// The same, `by` bytes further on.
+    /// The same run, moved by `by` bytes.
     pub(super) fn behind(self, by: u64) -> Self {
         Self {
             offset: by + self.offset,

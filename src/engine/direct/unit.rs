@@ -11,7 +11,7 @@ pub(super) const BLOCK: usize = BLOCK_BYTES as usize;
 
 pub(super) const CLUSTER: usize = CLUSTER_BLOCKS as usize * BLOCK;
 
-/// A stretch of one device's clusters, written with one call.
+/// A stretch of one device's clusters that is written with one call.
 #[derive(Clone, Debug)]
 pub(super) struct Unit {
     pub(super) device: DeviceIndex,

@@ -1,4 +1,4 @@
-//! How a run begins: the target as it was found fit, the record of what is about to be made, and the pool.
+//! The start of a run: checks the target again, writes the record of what is about to be made, and opens the pool.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
@@ -18,7 +18,7 @@ use crate::pool::target::Target;
 use crate::pool::{Names, Pool};
 use crate::units::Bytes;
 
-/// Makes or opens the pool. After an error all is as it was.
+/// Creates or opens the pool. After an error, everything is as it was.
 pub(super) fn begin(
     plan: &Plan,
     place: &Place<'_>,
@@ -50,7 +50,7 @@ pub(super) fn begin(
     }
 }
 
-/// Removes the record of a run that failed, unless it left what the record is of.
+/// Removes the record of a failed run, unless the run left something that the record describes.
 pub(super) fn forget_claim(stage: &Path, failed: &Error) {
     if !failed.leaves_something()
         && let Err(error) = Claim::remove(stage)
@@ -59,7 +59,7 @@ pub(super) fn forget_claim(stage: &Path, failed: &Error) {
     }
 }
 
-/// The directory for mount points: new, or that of an earlier run without what that left there.
+/// The directory for mount points: a new one, or that of an earlier run, emptied.
 pub(super) fn mount_points(stage: &Path, checkpoints: &Checkpoints<'_>) -> Result<PathBuf, Error> {
     let mounts = stage.join("mnt");
     match DirBuilder::new().mode(0o700).create(&mounts) {
@@ -72,13 +72,13 @@ pub(super) fn mount_points(stage: &Path, checkpoints: &Checkpoints<'_>) -> Resul
     }
     for entry in fs::read_dir(&mounts).map_err(Error::io(&mounts, "read"))? {
         let path = entry.map_err(Error::io(&mounts, "read"))?.path();
-        // Never with anything in it: that would be of something mounted there.
+        // The directory must be empty; otherwise something is mounted there.
         fs::remove_dir(&path).map_err(Error::io(&path, "remove"))?;
     }
     Ok(mounts)
 }
 
-/// Much time may have passed since the target was found fit.
+/// Checks the target again, because much time may have passed since the first check.
 fn expect_unchanged(plan: &Plan, target: &Target) -> Result<(), Error> {
     let now = target.check()?.transaction_id;
     match target {
@@ -101,7 +101,7 @@ fn open_pool(place: &Place<'_>) -> Result<Pool, Error> {
         (Target::LoopFiles, Some(((data, metadata), sizes))) => {
             create_file(data, sizes.data)?;
             create_file(metadata, sizes.metadata)?;
-            // What is told to be durable must not lack its name.
+            // A file whose content is recorded as durable must not lose its name.
             left_file::sync_directory_of(data)?;
             Pool::create(names, data, metadata, DEFAULT_BLOCK_SIZE)?
         }
@@ -109,7 +109,7 @@ fn open_pool(place: &Place<'_>) -> Result<Pool, Error> {
     })
 }
 
-/// A sparse file, readable by root alone as Docker has it.
+/// Creates a sparse file that only root can read, as with Docker.
 fn create_file(path: &Path, size: Bytes) -> Result<(), Error> {
     OpenOptions::new()
         .write(true)

@@ -25,10 +25,10 @@ use crate::schedule::run_parents_first;
 use crate::source::Layer;
 use crate::{populate, sys};
 
-/// Most thin devices that are active, and file systems that are mounted, at a time.
+/// The maximum number of thin devices that are active, and of file systems that are mounted, at the same time.
 const MOST_ACTIVE: usize = 16;
 
-/// mke2fs's own, unless its configuration says otherwise.
+/// The default of mke2fs, unless its configuration says otherwise.
 const DEFAULT_BYTES_PER_INODE: u32 = 16384;
 
 const DIRECTORY: OFlag = OFlag::O_RDONLY
@@ -36,23 +36,24 @@ const DIRECTORY: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_NOFOLLOW)
     .union(OFlag::O_CLOEXEC);
 
-/// What the layers' threads share.
+/// The state that the threads of the layers share.
 pub(super) struct Build<'a> {
     pub(super) plan: &'a Plan,
     pub(super) pool: &'a Pool,
     /// An empty directory for mount points.
     pub(super) mounts: &'a Path,
     pub(super) options: &'a Options<'a>,
-    /// Copies files, of all layers under way.
+    /// The threads that copy the files of all layers in progress.
     pub(super) copiers: &'a rayon::ThreadPool,
     pub(super) progress: &'a dyn Progress,
     pub(super) ledger: Ledger<'a>,
-    /// The record of the run, and where it is, if it has one.
+    /// The record of the run and its directory, if it has one.
     pub(super) record: Option<(&'a Claim, &'a Path)>,
 }
 
 impl Build<'_> {
-    /// Makes all devices that are not there yet; the base file system's UUID comes back, which is given if that is there.
+    /// Makes all devices that do not exist yet. Returns the UUID of the base file system; `base_uuid` is given if that
+    /// already exists.
     pub(super) fn run(&self, base_uuid: Option<Uuid>) -> Result<Uuid, Error> {
         let uuid = match base_uuid {
             Some(uuid) => uuid,
@@ -104,12 +105,12 @@ impl Build<'_> {
         Ok(())
     }
 
-    /// The device is unmounted, flushed and deactivated.
+    /// Marks a device as complete. It is already unmounted, flushed and deactivated.
     ///
-    /// That flush alone makes it durable. If the pool's metadata changed for the device since the last commit, the kernel
-    /// commits before it lets the flush through to the data device; if not, a commit before had it all. Loop devices make of
-    /// each flush an `fsync` of their file. The commit before it is told adds that the pool is asked whether it still works:
-    /// one that failed takes back what it had called done.
+    /// That flush alone makes it durable. If the pool's metadata changed for the device since the last commit, the
+    /// kernel commits before it passes the flush on to the data device; otherwise an earlier commit included
+    /// everything. Loop devices turn each flush into an `fsync` of their file. The commit before the device is recorded
+    /// also asks the pool whether it still works: a pool that failed reverts what it had reported as done.
     /// Source: linux v3.10 and v6.6 `drivers/md/dm-thin.c`, `issue`, `process_deferred_bios`, `pool_status`;
     /// `drivers/block/loop.c`, `lo_req_flush` (v3.10 `do_bio_filebacked`).
     fn complete(&self, device: DeviceIndex) -> Result<(), Error> {
@@ -121,7 +122,8 @@ impl Build<'_> {
         Ok(self.pool.commit()?)
     }
 
-    /// A snapshot of the parent's device, changed and deactivated again, so that the next snapshot is of what is on disk.
+    /// Makes a layer's device: a snapshot of the parent's device, which is changed and deactivated again, so that the
+    /// next snapshot is of what is on the disk.
     fn layer(&self, at: usize) -> Result<(), Error> {
         if self.options.cancel.is_set() {
             return Err(Error::Interrupted);
@@ -154,7 +156,7 @@ impl Build<'_> {
         applied?;
         closed?;
         fs::remove_dir(&at).map_err(Error::io(&at, "remove"))?;
-        // What the file system itself did not flush: it was mounted without barriers.
+        // Flushes what the file system itself did not: it was mounted without barriers.
         thin.flush()?;
         Ok(())
     }
@@ -175,10 +177,10 @@ impl Build<'_> {
     }
 }
 
-/// Opens the directory of the layer's tree; for a layer that lies on no other, makes it first, and beside it the file with
+/// Opens the directory of the layer's tree. For a layer without a parent, creates it first, and beside it the file with
 /// which Docker marks the first device of a chain.
 fn open_rootfs(root: &OwnedFd, at: &Path, layer: &Layer) -> Result<OwnedFd, Error> {
-    // On the thin device, so it is the device's error.
+    // The file is on the thin device, so it is the device's error.
     let io = |name: &str, op| {
         let path = at.join(name);
         move |errno: Errno| Error::Device(DeviceError::io(&path, op)(errno.into()))

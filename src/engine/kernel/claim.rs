@@ -1,8 +1,8 @@
-//! What a run is about to make in a target that outlives its staging directory.
+//! The record of what a run is about to make in a target that outlives its staging directory.
 //!
-//! Devices and pools of the operator are no part of the root: a run that is killed leaves in them what it had made, and
-//! only this record, [`FILE`] in the staging directory, tells the next run what that is. It is durable before the first
-//! change, and goes with the staging directory after the last.
+//! Devices and pools of the operator are not part of the root. A killed run leaves in them what it made, and only this
+//! record, [`FILE`] in the staging directory, tells the next run what that is. It is durable before the first change,
+//! and is removed with the staging directory after the last.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -20,10 +20,11 @@ use crate::tree::shown;
 /// The record's name in the staging directory.
 pub const FILE: &str = "claim.json";
 
-/// Written first and then renamed, so that a kill leaves a whole record or none.
+/// The temporary name: the record is written under it and then renamed, so that a killed run leaves a whole record or
+/// none.
 pub(crate) const NEW_FILE: &str = "claim.json.new";
 
-/// No record is nearly as large: paths have 4 KiB at most.
+/// The maximum size of a record. None is nearly as large: paths have 4 KiB at most.
 const MAX_BYTES: u64 = 128 << 10; // 128 KiB
 
 /// The largest thin id: 24 bits.
@@ -32,17 +33,17 @@ const MAX_THIN_ID: u32 = 0xff_ffff;
 /// Why a record cannot be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The system says no.
+    /// The system refuses.
     #[error("{path}: cannot {op}")]
     Io {
         /// The file or directory.
         path: PathBuf,
-        /// What was tried.
+        /// The operation that failed.
         op: &'static str,
-        /// What the system said.
+        /// The cause.
         source: io::Error,
     },
-    /// The root is a copy.
+    /// The record belongs to the original of this root, which is a copy.
     #[error(
         "{}: was written in another directory than {}, so this root is a copy of the one that was converted. What it says \
          was made outside of the root may be the original's, and stays as it is. Next: go on with the original; where there is \
@@ -67,22 +68,22 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong with it.
         what: &'static str,
-        /// What the parser said.
+        /// The parser's error.
         source: Option<serde_json::Error>,
     },
 }
 
-/// The staging directory that a record was written in. A copy of the root has another one, and what the record says was made may
-/// be the original's.
+/// The identity of the staging directory in which a record was written. A copy of the root has another staging
+/// directory, and what the record says was made may belong to the original.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Home {
     inode: u64,
-    /// When it was made, where that is told.
+    /// When the directory was created, if known.
     born: Option<(i64, u32)>,
 }
 
-/// Its name in the record.
+/// The name of this identity in the record.
 const HOME: &str = "written_in";
 
 impl Home {
@@ -93,7 +94,7 @@ impl Home {
         })
     }
 
-    /// Another kernel may tell more or less.
+    /// Whether both are the same directory. The creation time only counts if both kernels reported it.
     fn is_same(self, other: Self) -> bool {
         let both = self.born.zip(other.born);
         self.inode == other.inode && both.is_none_or(|(one, other)| one == other)
@@ -104,7 +105,7 @@ impl Home {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "target", deny_unknown_fields)]
 pub enum Claim {
-    /// Thin devices in a pool of the operator.
+    /// Thin devices in the operator's pool.
     ThinPool(ThinPool),
     /// A pool on two devices or files of the operator.
     Devices(Devices),
@@ -120,11 +121,11 @@ pub struct ThinPool {
     pub uuid: Option<String>,
     /// Its transaction id before the run.
     pub transaction_id: u64,
-    /// The first thin id that the run may create; no device of the pool had it or one after it.
+    /// The first thin id that the run may use; no device of the pool had it or a higher one.
     pub first_thin_id: u32,
-    /// The last.
+    /// The last thin id that the run may use.
     pub last_thin_id: u32,
-    /// The boot during which that was so; empty where an earlier version wrote the record.
+    /// The boot id when the record was written; empty if an earlier version wrote it.
     #[serde(default)]
     pub boot_id: String,
     /// The UUID of the base device's file system, once that is durable.
@@ -132,35 +133,35 @@ pub struct ThinPool {
     pub base_uuid: Option<String>,
 }
 
-/// The operator's two devices or files; both held nothing.
+/// The operator's two devices or files; both were empty.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Devices {
-    /// For the data.
+    /// The one for the data.
     pub data: Device,
-    /// For the metadata.
+    /// The one for the metadata.
     pub metadata: Device,
-    /// The last thin id that the run may create in the pool; the first is 1.
+    /// The last thin id that the run may use in the pool; the first is 1.
     pub last_thin_id: u32,
-    /// The boot during which that was so: after the next one a device may have another's number.
+    /// The boot id when the record was written: after the next boot, a device may have another's number.
     pub boot_id: String,
     /// The UUID of the base device's file system, once that is durable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_uuid: Option<String>,
 }
 
-/// A device or file as the operator named it, and which one that was.
+/// A device or file by the path that the operator gave, and its identity.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Device {
-    /// As given.
+    /// The path as given.
     #[serde(with = "crate::path_form")]
     pub path: PathBuf,
-    /// What it led to.
+    /// The device or file that the path led to.
     pub identity: Identity,
 }
 
-/// Tells a device or file from others while the machine runs; after a boot numbers may be given anew.
+/// Distinguishes a device or file from others while the machine runs; after a boot, numbers may be assigned anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Identity {
@@ -169,7 +170,7 @@ pub enum Identity {
         /// The number.
         rdev: u64,
     },
-    /// A file, by its place.
+    /// A file, by its file system and inode.
     File {
         /// The file system's number (`st_dev`).
         dev: u64,
@@ -179,7 +180,7 @@ pub enum Identity {
 }
 
 impl Identity {
-    /// Of what the attributes are of; `None` for what is neither block device nor file.
+    /// The identity that these attributes give; `None` if they belong to neither a block device nor a file.
     pub(super) fn of(meta: &fs::Metadata) -> Option<Self> {
         if meta.file_type().is_block_device() {
             return Some(Self::BlockDevice { rdev: meta.rdev() });
@@ -192,11 +193,11 @@ impl Identity {
 }
 
 impl Device {
-    /// Looks at the device or file behind a path, links followed.
+    /// Examines the device or file that a path leads to, following symbolic links.
     ///
     /// # Errors
     ///
-    /// The system's, and `InvalidInput` for what is neither block device nor file.
+    /// The system's error, or `InvalidInput` for anything other than a block device or file.
     pub fn look_at(path: &Path) -> io::Result<Self> {
         let meta = fs::metadata(path)?;
         let identity = Identity::of(&meta).ok_or_else(|| {
@@ -213,7 +214,7 @@ impl Device {
     ///
     /// # Errors
     ///
-    /// As [`look_at`](Self::look_at), but not when nothing is there.
+    /// Same as [`look_at`](Self::look_at), but it is not an error if nothing is there.
     pub fn is_there(&self) -> io::Result<bool> {
         match Self::look_at(&self.path) {
             Ok(found) => Ok(found == *self),
@@ -223,18 +224,18 @@ impl Device {
     }
 }
 
-/// Tells this boot from others.
+/// The id of the current boot.
 ///
 /// # Errors
 ///
-/// The system's.
+/// The system's error.
 pub fn boot_id() -> io::Result<String> {
     let text = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
     Ok(text.trim_end().to_owned())
 }
 
 impl Claim {
-    /// What the run was at, for the operator.
+    /// What the run was making, for the operator.
     pub fn describe(&self) -> String {
         match self {
             Self::ThinPool(pool) => format!(
@@ -247,8 +248,9 @@ impl Claim {
         }
     }
 
-    /// Whether `now` would be the record of a run on the same target for the same plan. Device numbers and inodes may differ:
-    /// others are given with each boot. That it is the same pool, [`base_uuid`](Self::base_uuid) tells.
+    /// Whether `now` would be the record of a run on the same target for the same plan. Device numbers and inodes may
+    /// differ, because they are assigned anew with each boot. [`base_uuid`](Self::base_uuid) shows whether it is the
+    /// same pool.
     pub fn is_of(&self, now: &Self) -> bool {
         let mut then = self.clone();
         match (&mut then, now) {
@@ -267,19 +269,20 @@ impl Claim {
         then == *now
     }
 
-    /// Whether it was written since the system was booted. No disk that was prepared before knows this boot's id.
+    /// Whether the record was written since the last boot. A disk that was prepared earlier cannot contain this boot's
+    /// id.
     ///
     /// # Errors
     ///
-    /// The system's.
+    /// The system's error.
     pub(super) fn is_of_this_boot(&self) -> io::Result<bool> {
         let (Self::ThinPool(ThinPool { boot_id: then, .. })
         | Self::Devices(Devices { boot_id: then, .. })) = self;
         Ok(boot_id()? == *then)
     }
 
-    /// The UUID of the base device's file system, once that is durable. It is drawn by chance, so a pool whose base device has
-    /// it is the run's, whatever number or name its devices have by now.
+    /// The UUID of the base device's file system, once that is durable. It is random, so a pool whose base device has
+    /// it is the run's, whatever numbers or names its devices now have.
     pub fn base_uuid(&self) -> Option<Uuid> {
         self.base_uuid_as_written()
             .and_then(|text| text.parse().ok())
@@ -292,7 +295,7 @@ impl Claim {
         }
     }
 
-    /// The same, with the base device durable.
+    /// The same record, with the base device as durable.
     #[must_use]
     pub fn with_base(mut self, uuid: Uuid) -> Self {
         let (Self::ThinPool(ThinPool { base_uuid, .. }) | Self::Devices(Devices { base_uuid, .. })) =
@@ -301,7 +304,7 @@ impl Claim {
         self
     }
 
-    /// Writes the record, in place of the one before. Durable on return.
+    /// Writes the record in place of the previous one. Durable on return.
     ///
     /// # Errors
     ///
@@ -331,7 +334,8 @@ impl Claim {
         sync(stage)
     }
 
-    /// Removes the record, if there is one: nothing outside the staging directory is ours any more. Durable on return.
+    /// Removes the record, if there is one: from then on, nothing outside the staging directory is ours. Durable on
+    /// return.
     ///
     /// # Errors
     ///
@@ -345,14 +349,14 @@ impl Claim {
         sync(stage)
     }
 
-    /// Reads the record of an earlier run; `None` when it had changed nothing outside its staging directory.
+    /// Reads the record of an earlier run; `None` if that run changed nothing outside its staging directory.
     ///
     /// # Errors
     ///
-    /// [`Error::Malformed`] for what [`write`](Self::write) never wrote, [`Error::Io`].
+    /// [`Error::Malformed`] for a record that [`write`](Self::write) cannot have written, [`Error::Io`].
     pub fn read(stage: &Path) -> Result<Option<Self>, Error> {
         let path = stage.join(FILE);
-        let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK; // neither led away nor held by a pipe
+        let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK; // do not follow a link or block on a pipe
         let opened = OpenOptions::new()
             .read(true)
             .custom_flags(flags.bits())
@@ -380,7 +384,7 @@ impl Claim {
         }
         let unparsed = |error| malformed("cannot be parsed", Some(error));
         let mut record: serde_json::Value = serde_json::from_slice(&bytes).map_err(unparsed)?;
-        // Earlier versions did not write it.
+        // Earlier versions did not write this.
         let home = record.as_object_mut().and_then(|all| all.remove(HOME));
         let home: Option<Home> = home
             .map(serde_json::from_value)
@@ -398,13 +402,13 @@ impl Claim {
         Ok(Some(claim))
     }
 
-    /// What follows from a record is deleted or zeroed, so it must make sense.
+    /// Checks the record: what it names is deleted or zeroed, so it must make sense.
     fn check(&self) -> Result<(), &'static str> {
         match self {
             _ if self.base_uuid_as_written().is_some() && self.base_uuid().is_none() => {
                 Err("has a UUID that is none")
             }
-            // It becomes a part of a path.
+            // The name becomes part of a path.
             Self::ThinPool(pool) if pool.name.is_empty() || pool.name.contains('/') => {
                 Err("names no pool")
             }
@@ -489,7 +493,7 @@ mod tests {
         assert_eq!(with_base[1].base_uuid(), Some(uuid));
         for claim in claims.into_iter().chain(with_base) {
             let stage = tempfile::tempdir().unwrap();
-            // Of a run that was killed meanwhile.
+            // Left by a run that was killed in between.
             fs::write(stage.path().join(NEW_FILE), "{\"targ").unwrap();
             Claim::ThinPool(thin_pool()).write(stage.path()).unwrap();
             claim.write(stage.path()).unwrap();
@@ -583,7 +587,7 @@ mod tests {
         fs::copy(stage.path().join(FILE), copy.path().join(FILE)).unwrap();
         let error = Claim::read(copy.path()).unwrap_err();
         assert!(matches!(error, Error::Copied { .. }), "{error}");
-        // The directory itself may be called otherwise meanwhile.
+        // The directory itself may have another name by then.
         let moved = copy.path().join("moved");
         fs::rename(stage.path(), &moved).unwrap();
         assert_eq!(

@@ -1,23 +1,23 @@
-//! What Docker has made and removed in a pool since the conversion, by the files of its driver.
+//! What Docker has made and removed in a pool since the conversion, according to the files of its driver.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::devicemapper::DeviceFiles;
 
-/// What the driver's files say of the pool.
+/// What the driver's files say about the pool.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct DriverFiles {
-    /// The devices that have a file, or are in the transaction that was opened last.
+    /// The devices that have a file, or belong to the transaction that was started last.
     ids: BTreeSet<u32>,
-    /// The number of that transaction: the pool's own, or the one after it while it is under way.
+    /// The id of that transaction: the pool's own, or the next one while it is in progress.
     /// Source: moby v20.10 `daemon/graphdriver/devmapper/deviceset.go`, `openTransaction`, `closeTransaction`.
     open_transaction: Option<u64>,
 }
 
 impl DriverFiles {
-    /// Reads the files of a root: in their place, or staged, where a conversion is not in place yet or not any more. What cannot
-    /// be read says nothing.
+    /// Reads the files of a root: in their place, or in the staging directory if a conversion is not yet or no longer
+    /// in place. What cannot be read is ignored.
     pub(super) fn read(root: &Path, stage: &Path) -> Self {
         let homes = [root, stage].map(|parent| parent.join("devicemapper"));
         let read = homes.iter().find_map(|home| DeviceFiles::read(home).ok());
@@ -34,18 +34,18 @@ impl DriverFiles {
         }
     }
 
-    /// Whether a device of this number is Docker's.
+    /// Whether the device with this id is Docker's.
     pub(super) fn has(&self, id: u32) -> bool {
         self.ids.contains(&id)
     }
 
-    /// Whether Docker has worked in the pool since it had this transaction id.
+    /// Whether Docker has changed the pool since it had this transaction id.
     pub(super) fn came_after(&self, transaction_id: u64) -> bool {
         self.open_transaction
             .is_some_and(|open| open > transaction_id)
     }
 
-    /// Whether the pool can have this transaction id by Docker's doing.
+    /// Whether Docker can have set the pool to this transaction id.
     pub(super) fn left(&self, transaction_id: u64) -> bool {
         let open = self.open_transaction;
         open == Some(transaction_id) || open.is_some() && open == transaction_id.checked_add(1)
@@ -54,7 +54,7 @@ impl DriverFiles {
 
 #[cfg(test)]
 impl DriverFiles {
-    /// For the tests of who uses it.
+    /// Driver files for tests of the code that uses them.
     pub(super) fn with(ids: &[u32], open_transaction: u64) -> Self {
         Self {
             ids: ids.iter().copied().collect(),

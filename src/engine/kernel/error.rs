@@ -14,7 +14,7 @@ use crate::populate;
 use crate::shell::word;
 use crate::tree::shown;
 
-/// Why the kernel engine stops. What it had made is taken down again, unless the error lists what is left.
+/// Why the kernel engine stops. What it made was removed again, unless the error lists what is left.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A device cannot be used.
@@ -26,7 +26,7 @@ pub enum Error {
     /// A layer cannot be written.
     #[error(transparent)]
     Populate(populate::Error),
-    /// The record of what is made outside the staging directory.
+    /// The record of what is made outside the staging directory failed.
     #[error(transparent)]
     Claim(#[from] claim::Error),
     /// What a killed run left cannot be found or removed.
@@ -40,12 +40,12 @@ pub enum Error {
     NotTakenBack {
         /// What was made.
         what: String,
-        /// The record of it.
+        /// The record that describes it.
         record: PathBuf,
-        /// Why it cannot be taken back.
+        /// Why it cannot be removed.
         source: Box<Error>,
     },
-    /// A record of what the conversion did not make.
+    /// A record describes what the conversion did not make.
     #[error(
         "{}: is a record of {what}, but {why}; nothing was done, for nobody knows who wrote it: if none of that is to be removed, \
          remove the record, then the same command again: `rm {}`",
@@ -53,11 +53,11 @@ pub enum Error {
         word(record)
     )]
     NotOrdered {
-        /// What it says was made.
+        /// What was made, according to the record.
         what: String,
         /// The record.
         record: PathBuf,
-        /// What was ordered.
+        /// Why the record does not fit the conversion.
         why: String,
     },
     /// The record of an earlier run does not fit what is there now.
@@ -68,7 +68,7 @@ pub enum Error {
         /// What does not fit.
         why: String,
     },
-    /// What an earlier run is said to have left is not there. It was not touched.
+    /// What an earlier run should have left is not there. Nothing was changed.
     #[error("{}: {why}; what the earlier run made cannot be gone on with, only be taken back", what.display())]
     NotAsLeft {
         /// The pool, device or record.
@@ -79,57 +79,57 @@ pub enum Error {
     /// A file that an earlier run left cannot be used.
     #[error(transparent)]
     LeftFile(#[from] left_file::Error),
-    /// Why a resumed run could not begin. What the earlier run made was not touched: it can be tried again, or taken back.
+    /// A resumed run could not start. What the earlier run made was not changed: the run can be tried again, or undone.
     #[error(transparent)]
     NotResumed(Box<Error>),
-    /// It cannot be noted how far the run came.
+    /// The progress of the run cannot be recorded.
     #[error(transparent)]
     NotNoted(#[from] CheckpointError),
-    /// The pool is not what it was when the layers were planned.
+    /// The pool has changed since the layers were planned.
     #[error("{}: its transaction id changed from {planned} to {now} meanwhile; does something else use the pool?", pool.display())]
     PoolChanged {
         /// The pool.
         pool: PathBuf,
-        /// The transaction id then.
+        /// The transaction id at that time.
         planned: u64,
         /// The transaction id now.
         now: u64,
     },
-    /// A file or directory of the staging directory.
+    /// A file or directory of the staging directory cannot be used.
     #[error("{}: cannot {op}", path.display())]
     Io {
-        /// Which.
+        /// The file or directory.
         path: PathBuf,
-        /// What was tried.
+        /// The operation that failed.
         op: &'static str,
-        /// What the system said.
+        /// The cause.
         source: io::Error,
     },
-    /// The threads that copy cannot be started.
+    /// The copying threads cannot be started.
     #[error("{jobs} threads")]
     Threads {
-        /// How many.
+        /// The number of threads.
         jobs: usize,
-        /// What rayon said.
+        /// The cause.
         source: rayon::ThreadPoolBuildError,
     },
-    /// Something failed because the pool did.
+    /// An operation failed because the pool did.
     #[error("{problem}; it was noticed here: {noticed}", noticed = Chain(&**.noticed))]
     Pool {
         /// What is wrong with the pool.
         problem: device_error::Error,
-        /// What failed.
+        /// The error that showed it.
         noticed: Box<Error>,
     },
-    /// It failed, and not all that it had made could be taken down.
+    /// The run failed, and not everything that it made could be removed.
     #[error("{}; {left}", Chain(&**.cause))]
     Left {
-        /// Why it failed.
+        /// Why the run failed.
         cause: Box<Error>,
         /// What is left, with the commands that remove it.
         left: device_error::Error,
     },
-    /// The run was told to stop.
+    /// The run was stopped on request.
     #[error("interrupted")]
     Interrupted,
 }
@@ -140,7 +140,7 @@ impl Error {
         move |source| Self::Io { path, op, source }
     }
 
-    /// Whether the disk below failed, as far as the system call that noticed it can say.
+    /// Whether the disk below failed, as far as the failed system call shows.
     pub(super) fn is_of_the_disk(&self) -> bool {
         use device_error::Error as Device;
         let source = match self {
@@ -158,7 +158,7 @@ impl Error {
         matches!(self, Self::Left { .. } | Self::NotTakenBack { .. })
     }
 
-    /// Whether the run was told to stop, whatever else could be said about it.
+    /// Whether the run was stopped on request, whatever else happened.
     pub(super) fn is_interrupted(&self) -> bool {
         matches!(self, Self::Interrupted)
     }

@@ -1,4 +1,4 @@
-//! What a run made, and how it is taken back when the rest of the conversion fails.
+//! The result of a run, and how it is undone if the rest of the conversion fails.
 
 use std::path::PathBuf;
 
@@ -14,9 +14,9 @@ use crate::units::{Bytes, MetaBlocks};
 pub struct FinishedPool {
     /// UUID of the base device's file system.
     pub base_uuid: Uuid,
-    /// What the devices take in the pool's data.
+    /// The space that the devices use in the pool's data.
     pub used_data: Bytes,
-    /// What the pool's metadata takes.
+    /// The space that the pool's metadata uses.
     pub used_metadata: MetaBlocks,
     pub(super) claim: Option<Claim>,
     pub(super) root: PathBuf,
@@ -24,7 +24,7 @@ pub struct FinishedPool {
 }
 
 impl FinishedPool {
-    /// Removes what was made outside the staging directory, and the record of it.
+    /// Removes what was made outside the staging directory, and the record that describes it.
     ///
     /// # Errors
     ///

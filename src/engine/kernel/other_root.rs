@@ -1,4 +1,4 @@
-//! Loop files of a Docker root: what a root's own driver keeps is never what a conversion was given.
+//! Recognizes the loop files of a Docker root: what a root's own driver keeps is never a target of a conversion.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use super::claim::{Claim, Devices};
 use crate::sys::block::{self, Kind};
 
-/// The Docker root whose loop file one of the record's devices is, or is attached to, with that device; `None` if there is none, or
-/// the device is not there.
+/// The Docker root that owns one of the record's devices, either as a loop file or attached to one, with that device;
+/// `None` if there is none, or the device does not exist.
 ///
 /// # Errors
 ///
-/// The system's.
+/// The system's error.
 pub(super) fn of_claim(claim: &Claim) -> io::Result<Option<(&Path, PathBuf)>> {
     let Claim::Devices(Devices { data, metadata, .. }) = claim else {
         return Ok(None);
@@ -35,7 +35,7 @@ fn of_device(path: &Path) -> io::Result<Option<PathBuf>> {
     })
 }
 
-/// The driver keeps its files in `devicemapper`, beside what else is in a root.
+/// The root whose driver owns a file. The driver keeps its files in `devicemapper`, beside the other parts of a root.
 fn of_file(file: &Path) -> Option<PathBuf> {
     let homes = file.ancestors().skip(1);
     let mut homes =
@@ -66,7 +66,7 @@ mod tests {
         fs::write(home.join("metadata"), "").unwrap();
         let elsewhere = dir.path().join("metadata");
         symlink(home.join("metadata"), &elsewhere).unwrap();
-        // A directory of an operator's that has that name.
+        // A directory of the operator that has this name.
         assert_eq!(of_device(&elsewhere).unwrap(), None);
         fs::create_dir(root.join("image")).unwrap();
         assert_eq!(of_device(&elsewhere).unwrap(), Some(root.clone()));

@@ -1,4 +1,4 @@
-//! What a run is about to make in a pool of the operator.
+//! The record of what a run is about to make in the operator's pool.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use crate::plan::Plan;
 use crate::pool::DeviceError;
 use crate::pool::target::{device_mapper_with_pools, find};
 
-/// What a run on a pool that suits is about to make in it.
+/// What a run is about to make in a suitable pool.
 pub(super) fn claim(path: &Path, plan: &Plan) -> Result<ThinPool, DeviceError> {
     let found = find(&device_mapper_with_pools()?, path)?;
     Ok(ThinPool {
@@ -21,7 +21,7 @@ pub(super) fn claim(path: &Path, plan: &Plan) -> Result<ThinPool, DeviceError> {
     })
 }
 
-/// A plan's devices are numbered from 1 without a gap.
+/// The last thin id of a plan. Its devices are numbered from 1 without a gap.
 pub(super) fn last_thin_id(plan: &Plan) -> u32 {
     let last = plan.devices.last().expect("a plan has a base device");
     last.thin_id.value()

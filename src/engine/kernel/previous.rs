@@ -1,4 +1,4 @@
-//! What an earlier run on the same root left when it was killed: in the kernel, and in a pool of the operator.
+//! What an earlier run on the same root left when it was killed: in the kernel, and in the operator's pool.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,31 +13,31 @@ use crate::pool::Names;
 use crate::pool::leftovers::{self, Leftovers};
 use crate::tree::shown;
 
-/// The staging directory of an earlier run, and what its journal says that the run was ordered to make outside of it.
+/// The staging directory of an earlier run, and what that run was to make outside of it, according to its journal.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
     /// The staging directory.
     pub stage: &'a Path,
-    /// `None` for a conversion that makes nothing outside of its root.
+    /// The run's target; `None` for a conversion that makes nothing outside of its root.
     pub ordered: Option<&'a RequestedTarget>,
 }
 
-/// What a killed run left outside of its staging directory. The lock on the root must be held, or what a living run has made is
-/// taken for it.
+/// What a killed run left outside of its staging directory. The caller must hold the lock on the root; otherwise what a
+/// live run made is taken as left.
 #[derive(Debug)]
 pub struct Previous {
     root: PathBuf,
     leftovers: Leftovers,
-    /// The record, and the staging directory that has it.
+    /// The record and the staging directory that contains it.
     claim: Option<(Claim, PathBuf)>,
 }
 
 impl Previous {
-    /// Looks for it; changes nothing. `record` is of the staging directory that is there, if there is one.
+    /// Finds what was left; changes nothing. `record` describes the existing staging directory, if there is one.
     ///
     /// # Errors
     ///
-    /// [`Error::Leftovers`], [`Error::Claim`]; [`Error::NotOrdered`] for a record that says otherwise than the journal.
+    /// [`Error::Leftovers`], [`Error::Claim`]; [`Error::NotOrdered`] for a record that contradicts the journal.
     pub fn find(root: &Path, record: Option<Record<'_>>) -> Result<Self, Error> {
         let prefix = Names::uuid_prefix_of(root)?;
         let claim = match record {
@@ -51,27 +51,27 @@ impl Previous {
         })
     }
 
-    /// A line for each thing, in the order in which it goes.
+    /// One line for each item, in the order of removal.
     pub fn describe(&self) -> Vec<String> {
         let mut lines = self.leftovers.describe();
         lines.extend(self.claim.as_ref().map(|(claim, _)| claim.describe()));
         lines
     }
 
-    /// Leaves the record out of account, so that only what is active is described and removed: what a pool holds stays, for a
-    /// run that goes on with it.
+    /// Ignores the record, so that only what is active is described and removed. The content of a pool stays, for a run
+    /// that continues with it.
     #[must_use]
     pub fn but_its_content(mut self) -> Self {
         self.claim = None;
         self
     }
 
-    /// Takes down what is active: mounts, devices, loop devices. Then it makes sure that what was written to a pool of the
-    /// operator can be taken back, and leaves it there.
+    /// Removes what is active: mounts, devices, loop devices. Then checks that what was written to the operator's pool
+    /// can be undone, but leaves it there.
     ///
     /// # Errors
     ///
-    /// [`Error::Leftovers`] with what stays and the commands that remove it; [`Error::NotTakenBack`].
+    /// [`Error::Leftovers`] with what is left and the commands that remove it; [`Error::NotTakenBack`].
     pub fn take_down(&self) -> Result<(), Error> {
         self.leftovers.remove()?;
         self.claim.as_ref().map_or(Ok(()), |(claim, stage)| {
@@ -79,7 +79,7 @@ impl Previous {
         })
     }
 
-    /// Makes sure that a pool of the operator that was finished is not another one now; for a command that reads it.
+    /// Checks that a finished pool of the operator is still the same one; for a command that reads it.
     ///
     /// # Errors
     ///
@@ -90,7 +90,7 @@ impl Previous {
             .map_or(Ok(()), |(claim, _)| expect_pool(claim))
     }
 
-    /// The same before what was written to it is taken back, while all of it must be there.
+    /// The same check before what was written to the pool is undone, while all of it must still be there.
     ///
     /// # Errors
     ///
@@ -101,12 +101,12 @@ impl Previous {
         })
     }
 
-    /// Removes all of it: mounts, devices, loop devices, then what was written to a pool of the operator, and the record.
+    /// Removes everything: mounts, devices, loop devices, then what was written to the operator's pool, and the record.
     ///
     /// # Errors
     ///
-    /// [`Error::Leftovers`] with what stays and the commands that remove it, [`Error::NotTakenBack`] when the pool is not as
-    /// the run left it. The staging directory must stay then: it has the record.
+    /// [`Error::Leftovers`] with what is left and the commands that remove it, [`Error::NotTakenBack`] if the pool is
+    /// not as the run left it. In that case the staging directory must stay, because it contains the record.
     pub fn remove(self) -> Result<(), Error> {
         self.leftovers.remove()?;
         self.claim.map_or(Ok(()), |(claim, stage)| {
@@ -115,7 +115,7 @@ impl Previous {
     }
 }
 
-/// The record, if it is of what was ordered.
+/// Reads the record, which must describe what was requested.
 fn read(record: Record<'_>) -> Result<Option<Claim>, Error> {
     let Some(claim) = Claim::read(record.stage)? else {
         return Ok(None);

@@ -1,5 +1,5 @@
-//! What a conversion was ordered to make outside of its staging directory. The record of what it made must agree with that: what
-//! follows from a record is deleted or zeroed, and a record can be written by anybody who had the disk.
+//! What a conversion was to make outside of its staging directory. The record of what it made must agree with this:
+//! what the record names is deleted or zeroed, and anybody who had the disk can have written a record.
 
 use std::path::{Path, PathBuf};
 
@@ -7,19 +7,19 @@ use super::claim::{Claim, Devices, ThinPool};
 use super::take_back::path_of;
 use crate::pool::target::{self, Target};
 
-/// The order of a conversion, as its journal has it.
+/// The target of a conversion, according to its journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestedTarget {
-    /// Where the pool is.
+    /// The place of the pool.
     pub target: Target,
     /// The pool's transaction id before the first device was made.
     pub transaction_before: u64,
-    /// How many thin devices were planned; `None` where the journal does not say.
+    /// The number of thin devices that were planned; `None` if the journal does not say.
     pub devices: Option<u32>,
 }
 
 impl RequestedTarget {
-    /// Why a record is not that of this conversion, if it is not.
+    /// Why a record does not belong to this conversion; `None` if it does.
     pub(super) fn doubt(&self, claim: &Claim) -> Option<String> {
         match (&self.target, claim) {
             (Target::LoopFiles, _) => Some("the conversion was to loop files".to_owned()),
@@ -43,8 +43,8 @@ impl RequestedTarget {
     }
 
     fn doubt_pool(&self, path: &Path, claim: &ThinPool) -> Option<String> {
-        // By another path of a block device that is not there the pool has no name; and the node of a pool that was renamed may still
-        // lead to it.
+        // If a block device does not exist, another path of it gives no pool name. And the node of a renamed pool may
+        // still lead to it.
         let is_named =
             *path == path_of(claim) || target::pool_name(path).is_ok_and(|name| name == claim.name);
         if !is_named {
@@ -60,7 +60,7 @@ impl RequestedTarget {
         self.doubt_ids(claim.first_thin_id, claim.last_thin_id)
     }
 
-    /// A plan's devices are numbered from 1 without a gap.
+    /// Checks the ids in a record. A plan's devices are numbered from 1 without a gap.
     fn doubt_ids(&self, first: u32, last: u32) -> Option<String> {
         match self.devices {
             None => Some("the journal does not say how many thin devices were planned".to_owned()),
@@ -172,7 +172,7 @@ mod tests {
             let why = to_pool("/dev/mapper/no-such-pool").doubt(&Claim::ThinPool(claim));
             assert!(why.is_some(), "forgery {number}");
         }
-        // A device that is not there is no pool's.
+        // A device that does not exist belongs to no pool.
         let why = to_pool("/dev/no-such-device").doubt(&Claim::ThinPool(pool()));
         assert!(why.is_some());
     }

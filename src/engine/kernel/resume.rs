@@ -1,13 +1,13 @@
-//! Goes on in the pool of an earlier run that was killed, or lost its power.
+//! Continues in the pool of an earlier run that was killed, or lost its power.
 //!
-//! A thin device was told to be durable when its file system was unmounted, its block device flushed, and the pool told to
-//! commit (see `build`). dm-thin writes its metadata in transactions: after whatever end, a pool comes up as of the last
-//! commit. So all those devices are there as they were told, and besides them perhaps some that were begun. Those are deleted
-//! here, and made anew from their parents, which nobody writes to.
+//! A thin device was recorded as durable when its file system was unmounted, its block device flushed, and the pool
+//! committed (see `build`). dm-thin writes its metadata in transactions: however the run ended, a pool comes up in the
+//! state of its last commit. So all those devices are there as recorded, and perhaps also some that were begun. Those
+//! are deleted here and made again from their parents, which nobody writes to.
 //!
-//! Before anything is deleted the pool must be found to be that of the earlier run: by the record, by the transaction id and
-//! the devices' ids, and by the UUID of the base device's file system. Until then nothing is changed, and after an error the
-//! pool is as it was.
+//! Before anything is deleted, the pool must prove to be that of the earlier run: by the record, by the transaction id
+//! and the devices' ids, and by the UUID of the base device's file system. Until then nothing is changed, and after an
+//! error the pool is as it was.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -28,7 +28,7 @@ use crate::pool::target::{self, Contents, Target};
 use crate::pool::{Names, Pool, What, devices};
 use crate::thin::ThinId;
 
-/// Opens the pool and deletes what is not `done`.
+/// Opens the pool and deletes the devices that are not `done`.
 pub(super) fn open(
     plan: &Plan,
     place: &Place<'_>,
@@ -67,7 +67,7 @@ pub(super) fn open(
     };
     let base_uuid = expect_base(plan, &pool, claim.as_ref())?;
     if let Some(claim) = &claim {
-        // Devices may have other numbers since the system was booted.
+        // Devices may have other numbers since the last boot.
         claim.write(place.stage)?;
     }
     pool.take_over(&held, &kept, plan.transaction_before)?;
@@ -85,7 +85,7 @@ fn not_as_left(what: &Path, why: impl Into<String>) -> Error {
     }
 }
 
-/// The earlier run's record, as it is for the same target now.
+/// The earlier run's record, updated for the same target as it is now.
 fn recorded(plan: &Plan, place: &Place<'_>) -> Result<Option<Claim>, Error> {
     let Some(now) = claim_of(plan, place.target)? else {
         return Ok(None);
@@ -113,7 +113,7 @@ fn kept_ids(
         .ok_or_else(|| not_as_left(place.stage, "its record is not of this plan"))
 }
 
-/// Whether the pool holds what such a run can have left, and all of it that was durable.
+/// Checks that the pool only contains what such a run can have left, and everything that was durable.
 fn expect_made(plan: &Plan, held: &Contents, kept: &HashSet<ThinId>) -> Result<(), String> {
     let made = PlannedIds {
         transaction_id: plan.transaction_before,
@@ -128,7 +128,7 @@ fn expect_made(plan: &Plan, held: &Contents, kept: &HashSet<ThinId>) -> Result<(
     }
 }
 
-/// The UUID of the base device's file system, which must be that of the record, if there is one.
+/// The UUID of the base device's file system, which must match the record, if there is one.
 fn expect_base(plan: &Plan, pool: &Pool, claim: Option<&Claim>) -> Result<Uuid, Error> {
     let id = plan.devices[0].thin_id;
     let thin = pool.activate(id, plan.base_size, What::Base)?;

@@ -1,7 +1,7 @@
 //! The kernel engine: lets the kernel make the pool, thin devices by device-mapper and file systems by mounting them.
 //!
-//! Each layer is a snapshot of its parent's device, mounted and changed in place. It reaches pools that exist already and
-//! file systems that this crate does not write itself. How it goes about it: docs/kernel-engine.md.
+//! Each layer is a snapshot of its parent's device, mounted and changed in place. This engine supports existing pools,
+//! and file systems that this crate does not write itself. How it works: docs/kernel-engine.md.
 
 use std::num::NonZeroUsize;
 
@@ -22,16 +22,17 @@ use crate::progress::{Phase, Progress};
 use crate::units::{Bytes, MetaBlocks};
 use crate::{populate, sys};
 
-/// Makes all devices of `plan`. They are durable on return, nothing of them is active, and the pool has the plan's transaction id.
+/// Makes all devices of `plan`. On return they are durable and inactive, and the pool has the plan's transaction id.
 ///
-/// A resumed run goes on in the pool that is there, if any device was durable; [`Previous`](super::previous::Previous) has taken down before what was
-/// active. Else [`Previous`](super::previous::Previous) has taken back all, and it is a first run in the same directories.
+/// A resumed run continues in the existing pool if any device was durable; before that,
+/// [`Previous`](super::previous::Previous) has removed what was active. Otherwise
+/// [`Previous`](super::previous::Previous) has undone everything, and this is a first run in the same directories.
 ///
 /// # Errors
 ///
-/// [`Error::NotResumed`] when the pool of an earlier run cannot be opened, or is not what it was said to be: it was not
-/// touched. Otherwise [`Error::Interrupted`], or why it failed; everything is taken down again, what was told to be durable
-/// among it, unless [`Error::Left`] lists what is not.
+/// [`Error::NotResumed`] if the pool of an earlier run cannot be opened, or is not what it should be; it was not
+/// changed. Otherwise [`Error::Interrupted`], or why the run failed. Everything is removed again, including what was
+/// recorded as durable, except what [`Error::Left`] lists.
 pub fn write(
     plan: &Plan,
     place: &Place<'_>,
@@ -63,10 +64,10 @@ pub fn write(
     built.inspect_err(|error| begin::forget_claim(place.stage, error))
 }
 
-/// UUID of the base device's file system, and what the pool holds, data and metadata.
+/// The UUID of the base device's file system, and the space that the run used in the pool's data and metadata.
 type RunOutcome = (uuid::Uuid, (Bytes, MetaBlocks));
 
-/// Ends the work in the pool, well or not.
+/// Ends the work in the pool after success or failure.
 fn finish(
     pool: Pool,
     made: Result<RunOutcome, Error>,
@@ -114,7 +115,7 @@ fn make(build: &Build<'_>, base_uuid: Option<uuid::Uuid>) -> Result<RunOutcome, 
         .filter_map(|device| device.layer.as_ref());
     let bytes = layers.map(|layer| populate::data_bytes(&layer.tree)).sum();
     build.progress.start(Phase::Data, bytes);
-    // The kernel counts a reserve as used, which cannot be told any more of a pool that holds something.
+    // The kernel counts a reserve as used. In a pool that already has devices, its size can no longer be determined.
     let before = match base_uuid {
         None => used(pool)?,
         Some(_) => (Bytes(0), MetaBlocks(0)),
@@ -123,7 +124,7 @@ fn make(build: &Build<'_>, base_uuid: Option<uuid::Uuid>) -> Result<RunOutcome, 
     build.progress.finish();
     drop(watch);
     pool.set_transaction_id(plan.transaction_before, plan.transaction_id())?;
-    // As long as the way back is that of a run, which knows what it made, and not that of a record.
+    // Commits now, while a failure is still undone by this run, which knows what it made, and not from a record.
     pool.commit()?;
     let after = used(pool)?;
     let data = Bytes(after.0.0.saturating_sub(before.0.0));
@@ -131,7 +132,7 @@ fn make(build: &Build<'_>, base_uuid: Option<uuid::Uuid>) -> Result<RunOutcome, 
     Ok((uuid, (data, metadata)))
 }
 
-/// Takes everything down, and says why it was to be done.
+/// Removes everything, and returns why the run failed.
 fn give_up(pool: Pool, error: Error) -> Error {
     let failed = || DeviceError::DiskFailed {
         pool: pool.name().to_owned(),
@@ -142,7 +143,7 @@ fn give_up(pool: Pool, error: Error) -> Error {
     let stuck = pool.abandon();
     let cause = match problem {
         Some(problem) if error.is_interrupted() => Error::Device(problem),
-        // It is about the pool already.
+        // The error is already about the pool.
         Some(_) if matches!(error, Error::Device(ref device) if device.is_about_the_pool()) => {
             error
         }
@@ -161,7 +162,7 @@ fn give_up(pool: Pool, error: Error) -> Error {
     }
 }
 
-/// Descriptors for everything but the copying: layers under way, devices, the program's own.
+/// File descriptors for everything except copying: layers in progress, devices, the program's own.
 const OTHER_DESCRIPTORS: usize = 256;
 
 fn copiers(jobs: NonZeroUsize) -> Result<rayon::ThreadPool, Error> {
@@ -170,7 +171,7 @@ fn copiers(jobs: NonZeroUsize) -> Result<rayon::ThreadPool, Error> {
     rayon::ThreadPoolBuilder::new()
         .num_threads(jobs.get().min(most))
         .thread_name(|at| format!("copier {at}"))
-        // Signals are for the main thread: they would interrupt system calls here.
+        // Signals are for the main thread: here they would interrupt system calls.
         .start_handler(|_| {
             let _ = SigSet::all().thread_block();
         })
@@ -181,7 +182,7 @@ fn copiers(jobs: NonZeroUsize) -> Result<rayon::ThreadPool, Error> {
         })
 }
 
-/// What the pool holds, data and metadata.
+/// The used space of the pool's data and metadata.
 fn used(pool: &Pool) -> Result<(Bytes, MetaBlocks), Error> {
     Ok(match pool.status()? {
         Status::Live(live) => (

@@ -1,4 +1,4 @@
-//! Tells the pool of a record from all others, by what is in it: after a boot a device may have another's number and name.
+//! Identifies the pool of a record by its content: after a boot, a device may have another's number and name.
 
 use std::fs::File;
 use std::path::Path;
@@ -13,21 +13,22 @@ use crate::sys::block;
 use crate::thin::{self, Device};
 use crate::units::{Bytes, SECTOR_BYTES};
 
-/// Finds out whether the pool on two devices, data and metadata, is the one of a record: it has devices, all of them begin with the
-/// file system of the base device, whose UUID `mkfs` drew by chance, and the data device has the blocks that the metadata says. Metadata
-/// of another run that was cut off before its first layer was written could pass with our data.
+/// Checks whether the pool on two devices, data and metadata, is the one of a record: it has devices, all of them begin
+/// with the file system of the base device, whose UUID `mkfs` chose at random, and the data device has as many blocks
+/// as the metadata says. Metadata of another run that was cut off before its first layer was written could pass with
+/// our data.
 ///
-/// Both are read as they are on the disk; nothing is activated, for it may be somebody else's pool.
+/// Both are read as they are on the disk. Nothing is activated, because it may be somebody else's pool.
 ///
 /// # Returns
 ///
-/// Why not, if it is not.
+/// Why it is not the same pool; `None` if it is.
 pub(super) fn doubt((data, metadata): (&Path, &Path), uuid: Uuid) -> Result<Option<String>, Error> {
     let pool = read_metadata(metadata)?;
     let block = Bytes(pool.data_block_size.0 * SECTOR_BYTES);
     let size = File::open(data).and_then(|file| block::size(&file));
     let size = size.map_err(Error::io(data, "tell the size of"))?;
-    // More is fine: it may have been extended since.
+    // A larger size is fine: the device may have been extended since.
     if size.0 / block.0 < pool.nr_data_blocks.0 {
         return Ok(Some(format!(
             "it is another pool's now: that has {} data blocks, and {} has {}",
@@ -55,7 +56,7 @@ pub(super) fn doubt((data, metadata): (&Path, &Path), uuid: Uuid) -> Result<Opti
 
 fn read_metadata(path: &Path) -> Result<thin::Pool, Error> {
     let file = File::open(path).map_err(Error::io(path, "open"))?;
-    // Device-mapper writes past it.
+    // Device-mapper bypasses this cache when it writes.
     block::drop_cache(&file).map_err(Error::io(path, "drop what is cached of"))?;
     let read = thin::examine(&file);
     read.map(|read| read.pool).map_err(|error| match error {
@@ -98,7 +99,7 @@ mod tests {
         }
     }
 
-    /// A base device, and a snapshot with a first block of its own; the file systems on them, and the data blocks.
+    /// A base device and a snapshot with a first block of its own, with the file systems on them and their data blocks.
     fn pool(file_systems: [Uuid; 2], first: [u64; 2]) -> TempDir {
         let base = Mapping::new().with(&[(0, first[0]), (1, 7)], 0);
         let child = base.with(&[(0, first[1])], 1);
@@ -126,7 +127,7 @@ mod tests {
         dir
     }
 
-    /// Why the pool on `data` and `metadata` is not that of a record with `uuid`.
+    /// Why the pool on `data` and `metadata` is not the one of a record with `uuid`.
     fn doubt_of(data: &TempDir, metadata: &TempDir, uuid: Uuid) -> Option<String> {
         let parts = (data.path().join("data"), metadata.path().join("metadata"));
         doubt((&parts.0, &parts.1), uuid).unwrap()
@@ -163,7 +164,7 @@ mod tests {
     #[test]
     fn metadata_of_another_pool_is_not_taken_for_ours() {
         let ours = pool([OURS; 2], [3, 5]);
-        // The base devices lie at the same place, the snapshots do not.
+        // The base devices are in the same place, the snapshots are not.
         let theirs = pool([THEIRS; 2], [3, 6]);
         let crossed = doubt_of(&ours, &theirs, OURS).unwrap();
         assert!(

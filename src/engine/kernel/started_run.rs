@@ -1,4 +1,4 @@
-//! A run that has begun: its pool, and the record of what it is about to make.
+//! A run that has started: its pool, and the record of what it is about to make.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::plan::Plan;
 use crate::pool::Pool;
 use crate::pool::target::Target;
 
-/// A pool to work in.
+/// A pool to work in, with its record.
 pub(super) struct StartedRun {
     pub(super) pool: Pool,
     pub(super) claim: Option<Claim>,
@@ -18,7 +18,7 @@ pub(super) struct StartedRun {
     pub(super) base_uuid: Option<Uuid>,
 }
 
-/// The record of what is made outside the staging directory; loop files are in it.
+/// The record of what is made outside the staging directory. Loop files are inside it, so they have none.
 pub(super) fn claim_of(plan: &Plan, target: &Target) -> Result<Option<Claim>, Error> {
     Ok(match target {
         Target::LoopFiles => None,

@@ -1,5 +1,5 @@
-//! Whether what a conversion made outside of its root is where it made it. Names of devices lead elsewhere after a boot: what is found
-//! there then says nothing of the pool.
+//! Whether what a conversion made outside of its root is still there. After a boot, a device's name may lead elsewhere,
+//! and what is found there says nothing about the pool.
 
 use std::io;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::sys::block;
 use crate::sys::device_mapper::DeviceMapper;
 use crate::thin;
 
-/// Makes sure that a finished pool is not another one, or an empty disk. What is damaged in it is for a verification to tell.
+/// Checks that a finished pool is not another one now, or an empty disk. A verification finds damage in it.
 ///
 /// # Errors
 ///
@@ -29,13 +29,13 @@ pub(super) fn expect_pool(claim: &Claim) -> Result<(), Error> {
                 Ok(()) => Err(not_there(path)),
                 // A loop device without its file.
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(not_there(path)),
-                // One that is not there or cannot be read is told by whoever needs it.
+                // If it does not exist or cannot be read, the code that needs it reports that.
                 Err(_) => Ok(()),
             }
         }
         Claim::ThinPool(pool) => {
             let path = path_of(pool);
-            // Likewise.
+            // The same applies here.
             let dm = device_mapper_with_pools();
             let found = dm
                 .as_ref()
@@ -57,11 +57,11 @@ pub(super) fn expect_pool(claim: &Claim) -> Result<(), Error> {
     }
 }
 
-/// Makes sure, too, that it holds something. As long as no step back was made, it does.
+/// Also checks that the pool contains something. It does until the first step of undoing.
 ///
 /// # Errors
 ///
-/// As [`expect_pool`], and as reading the pool.
+/// Same as [`expect_pool`], or the pool cannot be read.
 pub(super) fn expect_content(claim: &Claim) -> Result<(), Error> {
     expect_pool(claim)?;
     let Claim::ThinPool(pool) = claim else {
@@ -74,7 +74,8 @@ pub(super) fn expect_content(claim: &Claim) -> Result<(), Error> {
     Ok(())
 }
 
-/// That the pool has another name now, if a device has its UUID, and what gives it its own name back.
+/// A message with the pool's current name and the command that restores its own name, if a device with its UUID has
+/// another name.
 fn renamed(dm: &DeviceMapper, pool: &ThinPool) -> Option<String> {
     let uuid = pool.uuid.as_deref()?;
     let devices = dm.list().ok()?;

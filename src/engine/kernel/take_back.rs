@@ -1,5 +1,5 @@
-//! Takes back what a run made outside its staging directory, complete or not, and what Docker has made of it since; and only
-//! that: what does not look as the two must have left it is somebody else's by now.
+//! Undoes what a run made outside its staging directory, complete or not, and what Docker has made of it since, and
+//! nothing else: what does not look as those two must have left it belongs to somebody else by now.
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -16,7 +16,7 @@ use crate::shell::word;
 use crate::sys::block;
 use crate::thin;
 
-/// Removes what the record says, then the record: what comes there from now on is not ours.
+/// Removes what the record names, then the record: from then on, anything there is not ours.
 ///
 /// # Errors
 ///
@@ -32,7 +32,7 @@ pub(super) fn take_back(claim: &Claim, root: &Path, stage: &Path) -> Result<(), 
     Ok(Claim::remove(stage)?)
 }
 
-/// Finds out whether it could be done; changes nothing.
+/// Checks whether undoing is possible; changes nothing.
 ///
 /// # Errors
 ///
@@ -82,7 +82,7 @@ fn expect_our_pool(
     };
     made.expect(&held, dockers)
         .map_err(|why| not_ours(&path, why))?;
-    // Then nothing is deleted.
+    // In that case nothing is deleted.
     if held.ids.is_empty() {
         return Ok(held);
     }
@@ -101,8 +101,9 @@ fn expect_our_pool(
     }
 }
 
-/// Before its base device is durable a run makes no other device, and nothing on the disk tells its pool from another's: only that it
-/// was this boot during which it began.
+/// Why the pool may not be ours if the record has no base device. Until its base device is durable, a run makes no
+/// other device, and nothing on the disk distinguishes its pool from another one. The only proof is that the run
+/// started during this boot.
 fn doubt_without_base(
     claim: &Claim,
     held: &Contents,
@@ -131,14 +132,14 @@ fn empty_pool(
     root: &Path,
 ) -> Result<(), Error> {
     let held = expect_our_pool(claim, pool, dockers)?;
-    // No device is made, so the names are of no meaning.
+    // No device is made, so the names do not matter.
     let adopted = Pool::adopt(Names::new(root, root)?, &path_of(pool))?;
     Ok(adopted.empty(&held.ids, (held.transaction_id, pool.transaction_id))?)
 }
 
-/// Makes the metadata device begin with zeros again: then there is no pool on it.
+/// Overwrites the start of the metadata device with zeros: then there is no pool on it.
 fn wipe(claim: &Claim, devices: &claim::Devices, dockers: &DriverFiles) -> Result<(), Error> {
-    // Until it is wiped.
+    // Held until the device is wiped.
     let Some((_unused, identity)) = expect_our_devices(claim, devices, dockers)? else {
         return Ok(());
     };
@@ -154,7 +155,8 @@ fn wipe(claim: &Claim, devices: &claim::Devices, dockers: &DriverFiles) -> Resul
         .map_err(Error::io(path, "wipe"))
 }
 
-/// The metadata device, held, and which one that is; `None` where it begins with zeros already, as the run got no further.
+/// The metadata device, held open, and its identity; `None` if it does not begin with a pool's superblock, because the
+/// run got no further.
 fn expect_our_devices<'c>(
     claim: &Claim,
     devices: &'c claim::Devices,
@@ -190,7 +192,8 @@ fn expect_our_devices<'c>(
     }
 }
 
-/// Numbers are given anew with each boot; that of a file counts as long as it has one name.
+/// Checks that the paths still lead to the same devices or files. Their numbers only count within one boot; a file must
+/// also have only one name.
 fn expect_same_devices(devices: &claim::Devices, same_boot: bool) -> Result<Identity, Error> {
     for device in [&devices.data, &devices.metadata] {
         let path = &device.path;
@@ -211,8 +214,8 @@ fn expect_same_devices(devices: &claim::Devices, same_boot: bool) -> Result<Iden
     Identity::of(&meta).ok_or_else(|| not_ours(path, "it is neither a block device nor a file"))
 }
 
-/// What a run makes in a pool: the first device first, and when all are there their number is added to the transaction id.
-/// Taking back goes the same way backwards.
+/// The devices that a run makes in a pool. It makes the first device first, and once all exist, adds their number to
+/// the transaction id. Undoing does the same in reverse.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PlannedIds {
     pub(super) transaction_id: u64,
@@ -221,8 +224,8 @@ pub(super) struct PlannedIds {
 }
 
 impl PlannedIds {
-    /// Whether the pool holds what such a run had made when it ended at whatever point, or what Docker has made of that; else
-    /// what is not from the two.
+    /// Checks that the pool only contains what such a run had made when it ended, at whatever point, or what Docker has
+    /// made of that. The error says what comes from neither.
     pub(super) fn expect(self, held: &Contents, dockers: &DriverFiles) -> Result<(), String> {
         let all = self.first..=self.last;
         let number = u64::from(self.last - self.first) + 1;
@@ -248,7 +251,7 @@ impl PlannedIds {
                     "something else has used the pool since: it holds the thin device {id}"
                 ));
             }
-            // A run makes all its devices in one transaction, Docker and LVM each device in one of its own.
+            // A run makes all its devices in one transaction; Docker and LVM use one transaction for each device.
             return Err(format!(
                 "something else made its thin device {id}: in transaction {made_in}, not {}",
                 self.transaction_id
@@ -318,7 +321,7 @@ mod tests {
             (10, &[], "are gone"),
         ] {
             let held = held(transaction_id, ids);
-            // The files of a conversion that Docker has not used say what the conversion made.
+            // The files of a conversion that Docker has not used describe what the conversion made.
             for dockers in [DriverFiles::default(), DriverFiles::with(&[1, 2, 3], 10)] {
                 let why = MADE.expect(&held, &dockers).unwrap_err();
                 assert!(why.contains(words), "{transaction_id} {ids:?}: {why}");
@@ -334,7 +337,7 @@ mod tests {
             let why = MADE.expect(&dockers_own, &dockers).unwrap_err();
             assert!(why.contains("made its thin device 2"), "{why}");
         }
-        // Docker's driver makes none before the conversion is done.
+        // Docker's driver makes no devices before the conversion is done.
         let mut early = held(13, &[1, 4]);
         early.made_in = vec![7, 9];
         let why = MADE
@@ -345,14 +348,14 @@ mod tests {
 
     #[test]
     fn what_docker_made_and_removed_since_is_taken_back_too() {
-        // Device 2 removed, 4 and 5 made, 5 not yet told to the pool.
+        // Device 2 was removed, 4 and 5 were made, 5 is not yet known to the pool.
         let dockers = DriverFiles::with(&[1, 3, 4, 5], 13);
         for (transaction_id, ids, fits) in [
             (13, &[1, 3, 4, 5][..], true),
             (12, &[1, 3, 4, 5], true),
             (12, &[1, 2, 3], true),
             (12, &[1], true),
-            // While it is taken back.
+            // While it is being undone.
             (7, &[1, 3, 4], true),
             (7, &[], true),
             (11, &[1, 3, 4], false),

@@ -1,4 +1,4 @@
-//! Looks for what bears our mark; changes nothing.
+//! Finds what has our mark; changes nothing.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -20,19 +20,19 @@ use crate::sys::{block, loops};
 /// The mounts that this process sees.
 const MOUNTINFO: &str = "/proc/self/mountinfo";
 
-/// Every block device, loop devices among them.
+/// All block devices, including loop devices.
 const SYS_BLOCK: &str = "/sys/block";
 
-/// Where the pool's files are in the staging directory.
+/// The directory of the pool's files in the staging directory.
 const POOL_FILES: &str = "devicemapper/devicemapper";
 
-/// What sysfs adds to the path of a file that has no name any more.
+/// The suffix that sysfs adds to the path of a file that has been deleted.
 /// Source: linux v6.6 `fs/d_path.c`.
 const DELETED: &[u8] = b" (deleted)";
 
-/// Looks for what killed runs on `root` left, given what the UUIDs of their devices begin with:
-/// `AUFS2DM-<major>:<minor>-<inode>-` of the root. Changes nothing. A kernel without device-mapper or loop devices has
-/// none of them.
+/// Finds what killed runs on `root` left. `uuid_prefix` is the prefix of their devices' UUIDs:
+/// `AUFS2DM-<major>:<minor>-<inode>-` of the root. Changes nothing. Without device-mapper or loop devices in the
+/// kernel, there are none of these.
 ///
 /// # Errors
 ///
@@ -40,13 +40,13 @@ const DELETED: &[u8] = b" (deleted)";
 ///
 /// # Panics
 ///
-/// When the prefix has not that form: a shorter one would take in what is not ours.
+/// Panics if the prefix does not have that form: a shorter one would match devices that are not ours.
 pub fn find(uuid_prefix: &str, root: &Path) -> Result<Leftovers, Error> {
     assert!(
         uuid_prefix.starts_with("AUFS2DM-") && uuid_prefix.ends_with('-') && uuid_prefix.len() > 9,
         "{uuid_prefix}: the mark of one root"
     );
-    // The kernel tells paths without links.
+    // The kernel reports paths without symbolic links.
     let stage = root
         .canonicalize()
         .map_err(look_error(root))?
@@ -72,8 +72,8 @@ fn find_mounts(stage: &Path, devices: &[String]) -> Result<Vec<PathBuf>, Error> 
     Ok(mounts_of_ours(stage, devices, &text))
 }
 
-/// Mount points of ours in a staging directory, and those of devices by their numbers; innermost first, and of two in one place the
-/// upper one. What else is mounted there is an operator's.
+/// Our mount points in a staging directory, and those of devices by their numbers; innermost first, and of two at the
+/// same place the upper one first. Other mounts there are the operator's.
 fn mounts_of_ours(stage: &Path, devices: &[String], mountinfo: &[u8]) -> Vec<PathBuf> {
     let mut points = mount_points(mountinfo);
     let on_devices = devices
@@ -107,7 +107,7 @@ fn find_devices(uuid_prefix: &str) -> Result<(Vec<Device>, Vec<String>), Error> 
     };
     let mut ours = dm.list().map_err(Error::List)?;
     ours.retain(|state| state.uuid.starts_with(uuid_prefix));
-    // A device whose maker was killed before it had a table is in nobody's way.
+    // A device whose creator was killed before it had a table blocks nothing.
     ours.sort_by_cached_key(|state| removal(&dm.table(&state.name).unwrap_or_default()));
     let numbers = ours.iter().map(|state| block::number(state.rdev)).collect();
     let devices = ours.into_iter().map(|state| Device {
@@ -117,7 +117,7 @@ fn find_devices(uuid_prefix: &str) -> Result<(Vec<Device>, Vec<String>), Error> 
     Ok((devices.collect(), numbers))
 }
 
-/// When a device is removed: thin devices, then the pool, then what the pool stands on.
+/// The position in the order of removal: thin devices, then the pool, then what the pool is built on.
 fn removal(table: &[Line]) -> u8 {
     match table.first().map(|line| line.target.as_str()) {
         Some("thin-pool") => 1,
@@ -126,7 +126,7 @@ fn removal(table: &[Line]) -> u8 {
     }
 }
 
-/// Whether this says that the kernel has no such thing, and not that we may not look.
+/// Whether the error means that the kernel has no such feature, as opposed to missing permission.
 fn is_absence(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw);
     matches!(
@@ -137,8 +137,9 @@ fn is_absence(error: &io::Error) -> bool {
 
 /// The nodes of loop devices on files below the staging directory.
 ///
-/// The path that sysfs tells is not believed for a file that exists. It begins at the root of whatever mount the file was
-/// opened through: that of a killed run's own namespace lacks its beginning, and one in another container looks like ours.
+/// For an existing file, the path from sysfs is not trusted. It starts at the root of the mount through which the file
+/// was opened: a path from the namespace of a killed run lacks its beginning, and a path from another container can
+/// look like ours.
 pub(super) fn find_loops(stage: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut found = loops_on_deleted_files(stage)?;
     for path in pool_files(stage)? {
@@ -155,7 +156,7 @@ pub(super) fn find_loops(stage: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(found)
 }
 
-/// Regular files in the pool's directory, if that is where it should be.
+/// Regular files in the pool's directory, if that is in its proper place.
 fn pool_files(stage: &Path) -> Result<Vec<PathBuf>, Error> {
     let directory = stage.join(POOL_FILES);
     let resolved = directory.canonicalize();
@@ -178,7 +179,7 @@ fn loops_on_deleted_files(stage: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut found = Vec::new();
     for device in devices {
         let device = device.map_err(look_error(SYS_BLOCK))?;
-        // Most are no loop device, or one without a file.
+        // Most are not loop devices, or are loop devices without a file.
         let backing = fs::read(device.path().join("loop/backing_file")).unwrap_or_default();
         if is_deleted_file_below(stage, &backing) {
             found.push(Path::new("/dev").join(device.file_name()));
@@ -187,7 +188,7 @@ fn loops_on_deleted_files(stage: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(found)
 }
 
-/// What sysfs tells of a loop device's file: its path, as it is, and a newline.
+/// Whether a loop device's file is deleted and was below `stage`. sysfs gives its path, unescaped, and a newline.
 fn is_deleted_file_below(stage: &Path, backing: &[u8]) -> bool {
     let path = backing.strip_suffix(b"\n").unwrap_or(backing);
     path.strip_suffix(DELETED)
@@ -195,7 +196,7 @@ fn is_deleted_file_below(stage: &Path, backing: &[u8]) -> bool {
         .is_some_and(|path| path.starts_with(stage) && path != stage)
 }
 
-/// What is not there has nothing in it.
+/// The value read; a default if the path does not exist.
 fn or_none<T: Default>(answer: io::Result<T>, path: impl AsRef<Path>) -> Result<T, Error> {
     match answer {
         Err(error) if is_absence(&error) => Ok(T::default()),

@@ -1,11 +1,12 @@
-//! What a killed run left in the kernel, and taking it down.
+//! What a killed run left in the kernel, and how it is removed.
 //!
-//! A run that ends takes all of its own down, however it ends, unless it is killed. Then its device-mapper devices stay,
-//! and with them the loop devices below the pool. Its mounts go with its mount namespace, if it had one of its own.
+//! A run removes everything of its own when it ends, however it ends, unless it is killed. Then its device-mapper
+//! devices stay, and with them the loop devices below the pool. Its mounts disappear with its mount namespace, if it
+//! had one of its own.
 //!
-//! Only what bears a mark of this root is looked at: device-mapper devices by the beginning of their UUID, mounts by a
-//! place below the staging directory, loop devices by a file there. The lock on the root must be held: then no run is
-//! alive that these could belong to.
+//! Only what has a mark of this root is considered: device-mapper devices by the prefix of their UUID, mounts by a
+//! place below the staging directory, loop devices by a file there. The caller must hold the lock on the root: then
+//! these cannot belong to a live run.
 
 use std::fmt;
 use std::io;
@@ -22,21 +23,21 @@ pub enum Error {
     Look {
         /// The file or directory.
         path: PathBuf,
-        /// What the system said.
+        /// The cause.
         source: io::Error,
     },
     /// The device-mapper devices cannot be listed.
     #[error("devices that an earlier run left")]
     List(#[source] device_mapper::Error),
-    /// Some of it stays.
+    /// Some of it could not be removed.
     #[error("{0}")]
     Stays(Stays),
 }
 
-/// What a killed run left, in the order in which it is removed.
+/// What a killed run left, in the order of removal.
 #[derive(Debug, Default)]
 pub struct Leftovers {
-    /// The root's staging directory, links resolved; none if there is no such root.
+    /// The root's staging directory, with symbolic links resolved; empty if there is no such root.
     pub(super) stage: PathBuf,
     /// Mount points, innermost first.
     pub(super) mounts: Vec<PathBuf>,
@@ -54,12 +55,12 @@ pub(super) struct Device {
 }
 
 impl Leftovers {
-    /// Whether there is nothing.
+    /// Whether nothing was left.
     pub fn is_empty(&self) -> bool {
         self.mounts.is_empty() && self.devices.is_empty() && self.loops.is_empty()
     }
 
-    /// A line for each, in the order of removal.
+    /// One line for each item, in the order of removal.
     pub fn describe(&self) -> Vec<String> {
         let mounts = self.mounts.iter();
         let mounts = mounts.map(|point| format!("mount {}", shown(point)));

@@ -1,4 +1,4 @@
-//! What a killed run left in the kernel, and taking it down.
+//! What a killed run left in the kernel, and how it is removed.
 
 mod find;
 mod left;

@@ -1,4 +1,4 @@
-//! Takes down what was found.
+//! Removes what was found.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,15 +18,16 @@ use crate::tree::shown;
 /// How long a loop device may take to be detached once nothing holds it.
 const DETACH_TIME: Duration = Duration::from_secs(5);
 
-/// How often it is looked at.
+/// The time between two checks.
 const INTERVAL: Duration = Duration::from_millis(50);
 
 impl Leftovers {
-    /// Unmounts, removes and detaches all of it. What is gone already, or belongs to something else by now, is left alone.
+    /// Unmounts, removes and detaches everything. What is already gone, or now belongs to something else, is left
+    /// alone.
     ///
     /// # Errors
     ///
-    /// [`Error::Stays`] with all that could not be removed, after everything was tried.
+    /// [`Error::Stays`] with everything that could not be removed, after everything was tried.
     pub fn remove(&self) -> Result<(), Error> {
         let mut stays = Vec::new();
         for point in &self.mounts {
@@ -53,7 +54,7 @@ impl Leftovers {
         tried.filter_map(Result::err).collect()
     }
 
-    /// The kernel detaches them by itself when their pool goes, but in its own time.
+    /// Detaches loop devices. The kernel detaches them itself when their pool is removed, but some time later.
     fn detach_loops(&self) -> Result<Vec<Stay>, Error> {
         let end = Instant::now() + DETACH_TIME;
         loop {
@@ -72,13 +73,13 @@ impl Leftovers {
 }
 
 fn unmount(point: &Path) -> Result<(), Stay> {
-    // Not detached lazily: its device would stay in use, unseen.
+    // Not a lazy unmount: its device would stay in use without being visible.
     match umount2(point, MntFlags::UMOUNT_NOFOLLOW) {
         Ok(()) => {
             log::info!("unmounted {}", shown(point));
             Ok(())
         }
-        // No mount point, or no such place: it is gone.
+        // It is not a mount point, or does not exist: it is gone.
         Err(Errno::EINVAL | Errno::ENOENT) => Ok(()),
         Err(errno) => Err(Stay {
             what: shown(point),
@@ -100,7 +101,7 @@ impl Device {
     }
 
     fn stays(&self, error: &dyn std::error::Error) -> Stay {
-        // A call's reason is the system's, one level below.
+        // A failed call has the system's error as its source, one level below.
         let why = error
             .source()
             .map_or_else(|| error.to_string(), ToString::to_string);
@@ -112,7 +113,7 @@ impl Device {
     }
 }
 
-/// While something holds the device the kernel only makes a note of it.
+/// Detaches a loop device. While something holds the device, the kernel only marks it to be detached.
 fn detach(node: &Path) -> io::Result<()> {
     LoopDevice::open(node)?.detach()
 }

@@ -3,12 +3,13 @@
 use super::error::{BLOCK, HeaderError};
 use crate::tree::DeviceNumber;
 
-/// A header block. Source: POSIX.1-2017 `pax`, "ustar Interchange Format"; the same places in all older and GNU tars.
+/// A header block. Source: POSIX.1-2017 `pax`, "ustar Interchange Format"; all older tars and GNU tars use the same
+/// offsets.
 #[derive(Clone, Copy)]
 pub(super) struct Block<'a>(pub(super) &'a [u8; BLOCK]);
 
 impl<'a> Block<'a> {
-    /// Makes sure that the checksum is the one of the bytes. Some tars add signed bytes.
+    /// Checks that the checksum matches the bytes. Some tars add signed bytes.
     pub(super) fn check(self) -> Result<(), HeaderError> {
         let stated = number(&self.0[148..156])?;
         let (mut unsigned, mut signed) = (0_i64, 0_i64);
@@ -29,7 +30,7 @@ impl<'a> Block<'a> {
         self.0[156]
     }
 
-    /// The name, with the part that is put before it.
+    /// The name, including its prefix.
     pub(super) fn name(self) -> Vec<u8> {
         let name = text(&self.0[..100]);
         match self.prefix() {
@@ -41,11 +42,11 @@ impl<'a> Block<'a> {
     fn prefix(self) -> &'a [u8] {
         const { assert!(BLOCK == 512) }
         if &self.0[257..263] == b"ustar\0" {
-            // That of star is shorter, times follow it.
+            // The prefix of star is shorter; times follow it.
             let is_star = &self.0[508..512] == b"tar\0";
             return text(&self.0[345..if is_star { 476 } else { 500 }]);
         }
-        // GNU has a time there, but Go before 1.8 wrote a name where the time does not parse.
+        // GNU has a time there, but Go before 1.8 wrote a name there, which does not parse as a time.
         let prefix = text(&self.0[345..500]);
         let is_gnu = &self.0[257..265] == b"ustar  \0";
         if is_gnu && prefix.is_ascii() && number(&self.0[345..357]).is_err() {
@@ -54,7 +55,7 @@ impl<'a> Block<'a> {
         b""
     }
 
-    /// The name that a link leads to.
+    /// The name of a link's target.
     pub(super) fn link(self) -> Vec<u8> {
         text(&self.0[157..257]).to_vec()
     }
@@ -81,7 +82,7 @@ impl<'a> Block<'a> {
         number(&self.0[136..148])
     }
 
-    /// The number of a device, cut as Docker's `mknod` cuts it. Source: moby v20.10.24 `pkg/system/mknod.go`, `Mkdev`.
+    /// The number of a device, truncated as in Docker's `mknod`. Source: moby v20.10.24 `pkg/system/mknod.go`, `Mkdev`.
     pub(super) fn device(self) -> Result<DeviceNumber, HeaderError> {
         let part = |field, bits: u64| {
             unsigned(field).map(|part| u32::try_from(part & bits).expect("at most 20 bits"))
@@ -98,7 +99,7 @@ pub(super) fn text(field: &[u8]) -> &[u8] {
     field.split(|&byte| byte == 0).next().unwrap_or_default()
 }
 
-/// A number: octal digits among blanks, or two's complement behind a first bit. Nothing is 0.
+/// A number: octal digits surrounded by blanks, or two's complement after a set first bit. An empty field is 0.
 fn number(field: &[u8]) -> Result<i64, HeaderError> {
     if let Some(&first) = field.first().filter(|&&first| first & 0x80 != 0) {
         return binary(first, field);

@@ -1,8 +1,9 @@
-//! The headers of a tar, in the bytes that a tar-split keeps of it.
+//! The headers of a tar, read from the bytes that a tar-split keeps of it.
 //!
-//! Before each entry of a tar-split come the bytes that the tar has there: padding of the content before, extension headers (PAX
-//! records, GNU's long names), and one header. Read as Go's `archive/tar` reads them, since by its reading Docker unpacked the
-//! layer. Sources: POSIX.1-2017 `pax`; GNU tar manual, "Basic Tar Format"; go1.22 `archive/tar/{reader,strconv,format}.go`.
+//! Before each entry, a tar-split has the bytes that are there in the tar: padding of the previous content, extension
+//! headers (PAX records, GNU's long names), and one header. They are read as Go's `archive/tar` reads them, because
+//! Docker unpacked the layer by that reading. Sources: POSIX.1-2017 `pax`; GNU tar manual, "Basic Tar Format"; go1.22
+//! `archive/tar/{reader,strconv,format}.go`.
 
 #[cfg(test)]
 mod tests;
@@ -12,14 +13,14 @@ use super::fields::{Block, text};
 use super::pax::Pax;
 use crate::tree::{DeviceNumber, Timestamp, Xattrs};
 
-/// What a header says its entry is.
+/// The kind of an entry, according to its header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HeaderKind {
     /// A directory.
     Directory,
-    /// A regular file of so many bytes.
+    /// A regular file with this number of bytes.
     Regular(u64),
-    /// One more name of the file that an earlier entry has under this name.
+    /// A further name of the file that an earlier entry has under this name.
     HardLink(Box<[u8]>),
     /// A symbolic link with its target.
     Symlink(Box<[u8]>),
@@ -29,18 +30,18 @@ pub enum HeaderKind {
     BlockDevice(DeviceNumber),
     /// A named pipe.
     Fifo,
-    /// Records for all entries that follow, which Docker leaves alone: nothing is unpacked.
+    /// Records for all following entries. Docker ignores them and unpacks nothing.
     Global,
-    /// A type that Docker does not unpack, or a file with holes, whose size tar-split does not tell.
+    /// A type that Docker does not unpack, or a file with holes, whose size tar-split does not record.
     Other(u8),
 }
 
-/// One entry's header, with what its extension headers say.
+/// One entry's header, including what its extension headers say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// The name as the tar has it; [`clean_name`](crate::tar_split::names::clean_name) makes a path of it.
+    /// The name as it is in the tar; [`clean_name`](crate::tar_split::names::clean_name) makes a path of it.
     pub name: Vec<u8>,
-    /// What it is.
+    /// The kind of entry.
     pub kind: HeaderKind,
     /// Permission bits with setuid, setgid and sticky.
     pub mode: u16,
@@ -48,25 +49,25 @@ pub struct Header {
     pub uid: u64,
     /// Group.
     pub gid: u64,
-    /// Time of modification.
+    /// The modification time.
     pub mtime: Timestamp,
-    /// Whether the tar tells fractions of this second.
+    /// Whether the tar has fractions of a second for this time.
     pub has_fraction: bool,
     /// Extended attributes.
     pub xattrs: Xattrs,
 }
 
-/// Collects a tar's bytes between contents, and reads the header of each entry out of them.
+/// Collects a tar's bytes between contents, and reads each entry's header from them.
 #[derive(Debug, Default)]
 pub(in crate::tar_split) struct Headers {
     pending: Vec<u8>,
-    /// Bytes that pad the last content, and are still to come.
+    /// The number of padding bytes of the last content that are still to come.
     padding: usize,
     is_long: bool,
 }
 
 impl Headers {
-    /// Takes the bytes of a segment.
+    /// Adds the bytes of a segment.
     pub(in crate::tar_split) fn segment(&mut self, bytes: &[u8]) {
         let skipped = self.padding.min(bytes.len());
         self.padding -= skipped;
@@ -79,7 +80,7 @@ impl Headers {
         }
     }
 
-    /// The header of the entry that comes now, of `content` bytes.
+    /// The header of the next entry, which has `content` bytes.
     pub(in crate::tar_split) fn entry(&mut self, content: u64) -> Result<Header, HeaderError> {
         let past = content % BLOCK as u64;
         let pending = std::mem::take(&mut self.pending);
@@ -92,14 +93,14 @@ impl Headers {
             return Err(HeaderError::Missing);
         }
         let header = parse(&pending);
-        // For the next entry.
+        // Kept for the next entry.
         self.pending = pending;
         self.pending.clear();
         header
     }
 }
 
-/// What extension headers before a header say.
+/// The contents of the extension headers before a header.
 #[derive(Default)]
 pub(in crate::tar_split::header) struct Extensions {
     pax: Pax,
@@ -107,7 +108,7 @@ pub(in crate::tar_split::header) struct Extensions {
     long_link: Option<Vec<u8>>,
 }
 
-/// Reads extension headers and the header after them, of which `bytes` are made.
+/// Parses `bytes`, which are extension headers and the header after them.
 fn parse(mut bytes: &[u8]) -> Result<Header, HeaderError> {
     let mut extensions = Extensions::default();
     loop {
@@ -123,7 +124,7 @@ fn parse(mut bytes: &[u8]) -> Result<Header, HeaderError> {
             };
         }
         let size = usize::try_from(block.size()?).map_err(|_| HeaderError::Field)?;
-        // Go before 1.10 takes global records for an entry's content, which is not among the headers then.
+        // Go before 1.10 takes global records as an entry's content, which is then not among the headers.
         if kind == b'g' && rest.is_empty() {
             return header(block, extensions);
         }

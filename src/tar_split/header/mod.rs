@@ -1,4 +1,4 @@
-//! Headers of tar archives, of all dialects that Docker wrote.
+//! Headers of tar archives, in all dialects that Docker wrote.
 
 mod error;
 mod fields;

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use super::error::HeaderError;
 use crate::tree::Timestamp;
 
-/// Under this come extended attributes. Go reads no other tar's way of writing them. Source: go1.22 `archive/tar/common.go`,
-/// `paxSchilyXattr`.
+/// The key prefix of extended attributes. Go does not read the forms that other tars use. Source: go1.22
+/// `archive/tar/common.go`, `paxSchilyXattr`.
 const XATTR: &[u8] = b"SCHILY.xattr.";
 
-/// What the records say of one entry, as far as Docker minds it.
+/// The records of one entry, as far as Docker uses them.
 #[derive(Default)]
 pub(super) struct Pax {
     pub(super) path: Option<Vec<u8>>,
@@ -19,12 +19,12 @@ pub(super) struct Pax {
     pub(super) gid: Option<u64>,
     pub(super) mtime: Option<Timestamp>,
     pub(super) xattrs: BTreeMap<Box<[u8]>, Box<[u8]>>,
-    /// Whether it is a file that is written without its holes.
+    /// Whether it is a file that is stored without its holes.
     pub(super) is_sparse: bool,
 }
 
 impl Pax {
-    /// Reads records of the form `LENGTH KEY=VALUE`, each with a line's end.
+    /// Parses records of the form `LENGTH KEY=VALUE`, each ending with a newline.
     pub(super) fn parse(mut data: &[u8]) -> Result<Self, HeaderError> {
         let mut pax = Self::default();
         while !data.is_empty() {
@@ -37,7 +37,7 @@ impl Pax {
         Ok(pax)
     }
 
-    /// A later record replaces an earlier one; an empty value takes it back.
+    /// Adds a record. A later one replaces an earlier one; an empty value removes it.
     fn take(&mut self, key: &[u8], value: &[u8]) -> Result<(), HeaderError> {
         let bytes = || (!value.is_empty()).then(|| value.to_vec());
         match key {
@@ -57,7 +57,7 @@ impl Pax {
         Ok(())
     }
 
-    /// Go leaves out what has no value.
+    /// Adds an extended attribute. Go omits those without a value.
     fn xattr(&mut self, name: &[u8], value: &[u8]) {
         if value.is_empty() {
             self.xattrs.remove(name);
@@ -67,7 +67,7 @@ impl Pax {
     }
 }
 
-/// The first record, and what follows it.
+/// The first record, and the rest.
 fn record(data: &[u8]) -> Option<(&[u8], &[u8])> {
     let blank = data.iter().take(20).position(|&byte| byte == b' ')?;
     let length = usize::try_from(decimal(&data[..blank]).ok()??).ok()?;
@@ -83,7 +83,7 @@ fn decimal(value: &[u8]) -> Result<Option<u64>, HeaderError> {
     text.parse().map(Some).map_err(|_| HeaderError::Field)
 }
 
-/// Seconds since 1970 with a fraction, of which nine digits count.
+/// Parses seconds since 1970 with a fraction, of which nine digits count.
 fn time(value: &[u8]) -> Result<Option<Timestamp>, HeaderError> {
     if value.is_empty() {
         return Ok(None);
@@ -96,7 +96,7 @@ fn time(value: &[u8]) -> Result<Option<Timestamp>, HeaderError> {
     let sec: i64 = whole.parse().map_err(|_| HeaderError::Field)?;
     let digits = fraction.bytes().chain(std::iter::repeat(b'0')).take(9);
     let nsec = digits.fold(0, |sum, digit| sum * 10 + u32::from(digit - b'0'));
-    // The fraction of a time before 1970 counts backwards.
+    // For a time before 1970, the fraction counts backwards.
     let time = match nsec {
         1.. if whole.starts_with('-') => Timestamp::new(
             sec.checked_sub(1).ok_or(HeaderError::Field)?,

@@ -32,7 +32,7 @@ impl Contents for Files {
                 FileLookup::OtherSize(text.len() as u64)
             }
             Some(Some(text)) => {
-                // In pieces, as a large file comes.
+                // Passed in pieces, like a large file.
                 text.as_bytes().chunks(2).for_each(sink);
                 FileLookup::Content {
                     crc64: crc64(text.as_bytes()),
@@ -68,7 +68,7 @@ fn base64(bytes: &[u8]) -> String {
     text
 }
 
-/// The tar-split of a tar that has these names in this order, each before it `<name>`.
+/// The tar-split of a tar with these names in this order, each preceded by `<name>`.
 fn tar_split(entries: &[(&str, &str)]) -> Vec<u8> {
     let mut lines = String::new();
     for (name, text) in entries {
@@ -167,7 +167,7 @@ fn what_the_same_tar_makes_impossible_is_excused() {
             files([]),
             Some(Excuse::Marker),
         ),
-        // None of these explains what is missing.
+        // None of these explains the missing file.
         (&[(".wh.a", ""), ("a", "1")], files([]), None),
         (&[("d/a", "1"), ("d", "")], files([("d", "/")]), None),
         (&[("a", "1"), ("b", "2")], files([("b", "2")]), None),

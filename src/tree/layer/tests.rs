@@ -79,7 +79,7 @@ fn a_deep_node_has_its_whole_path_whatever_the_order_of_filling() {
 
 #[test]
 fn nodes_stay_small() {
-    // Hosts have millions of files, all in memory at once while the plan is made.
+    // Hosts have millions of files, which are all in memory at once during planning.
     assert!(size_of::<Node>() <= 88, "{}", size_of::<Node>());
 }
 

@@ -1,10 +1,10 @@
-//! The kernel's own word: it activates the pool and mounts the devices, all of it read-only.
+//! Asks the kernel: it activates the pool and mounts the devices, all read-only.
 //!
-//! Files are attached to loop devices that cannot be written to, the pool has the feature `read_only`, thin devices are
-//! read-only, and file systems are mounted without replaying a journal. So no byte changes. A pool that is active already
-//! gets read-only thin devices, and no more.
+//! Files are attached to read-only loop devices, the pool has the feature `read_only`, thin devices are read-only, and
+//! file systems are mounted without replaying a journal. So no byte changes. A pool that is already active only gets
+//! read-only thin devices.
 //!
-//! All devices bear the root's mark, so that the next run takes down what a killed one left:
+//! All devices carry the root's mark, so that the next run takes down what a killed one left:
 //! [`leftovers`](crate::pool::leftovers).
 
 use std::fs;
@@ -21,19 +21,19 @@ use super::error::{Error, Fault};
 use crate::progress::{Cancel, Progress};
 use crate::schedule::run_parents_first;
 
-/// Names of a directory that are looked at. One of a file system that is whole has no more in its root and in `rootfs`.
+/// Maximum number of names in a directory that are read. An intact file system has fewer in its root and in `rootfs`.
 const MOST_NAMES: usize = 1 << 20;
 
-/// Has the kernel mount every device, and looks at what it shows: the root directory, `rootfs` in it where there is one, and
-/// the file system's own figures. At most `jobs` devices are active at a time.
+/// Has the kernel mount every device, and checks what it shows: the root directory, `rootfs` in it if there is one, and
+/// the file system's own statistics. At most `jobs` devices are active at a time.
 ///
 /// # Returns
 ///
-/// What the kernel objects to, in the order of `devices`.
+/// The kernel's objections, in the order of `devices`.
 ///
 /// # Errors
 ///
-/// [`Error::Interrupted`]; [`Error::Stuck`] when a device cannot be taken down.
+/// [`Error::Interrupted`]; [`Error::Stuck`] if a device cannot be taken down.
 pub fn ask(
     attached: &ActiveReadOnlyPool,
     devices: &[Device],
@@ -71,7 +71,7 @@ pub fn ask(
     Ok(faults.into_iter().map(|(_, fault)| fault).collect())
 }
 
-/// At most `n` of a list, spread over it, the first and the last among them.
+/// At most `n` elements of a list, spread over it, including the first and the last.
 pub fn sample<T: Clone>(all: &[T], n: usize) -> Vec<T> {
     if all.len() <= n {
         return all.to_vec();
@@ -81,7 +81,7 @@ pub fn sample<T: Clone>(all: &[T], n: usize) -> Vec<T> {
     (0..n).map(|i| all[i * last / steps].clone()).collect()
 }
 
-/// Looks at a mounted file system.
+/// Checks a mounted file system.
 fn look(root: &Path) -> io::Result<()> {
     let figures = statvfs(root)?;
     if figures.blocks_free() > figures.blocks() || figures.files_free() > figures.files() {

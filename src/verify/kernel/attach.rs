@@ -1,4 +1,4 @@
-//! The pool, active and read-only.
+//! The active, read-only pool.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -16,30 +16,30 @@ use crate::sys::device_mapper::{Commit, DeviceMapper, Error as DmError, Line};
 use crate::sys::loops::{self, Loop};
 use crate::units::Bytes;
 
-/// A finished pool, activated so that nothing in it can change. [`close`](Self::close) takes it down; dropping does too, as
-/// far as it can.
+/// A finished pool, activated so that nothing in it can change. [`close`](Self::close) takes it down; dropping it does
+/// too, as far as possible.
 #[derive(Debug)]
 pub struct ActiveReadOnlyPool {
-    /// What thin devices are on.
+    /// The device that the thin devices are on.
     pool: String,
     /// Its name, if it is not ours.
     given: Option<String>,
     marks: Marks,
     mounts: PathBuf,
-    /// Ours, in the order in which they were made.
+    /// Our devices, in order of creation.
     made: Vec<ReadOnlyDevice>,
     files: Vec<Attachment>,
     dm: Arc<DeviceMapper>,
 }
 
-/// Names and UUIDs, after the root that the pool belongs to.
+/// Prefixes of names and UUIDs, derived from the root that the pool belongs to.
 #[derive(Debug)]
 struct Marks {
     names: String,
     uuids: String,
 }
 
-/// A file on a loop device.
+/// A file attached to a loop device.
 #[derive(Debug)]
 struct Attachment {
     path: PathBuf,
@@ -48,12 +48,12 @@ struct Attachment {
 }
 
 impl ActiveReadOnlyPool {
-    /// Activates a pool for reading. `mounts` is an empty directory for mount points. What a killed run of this kind left is
-    /// taken down first.
+    /// Activates a pool for reading. `mounts` is an empty directory for mount points. Leftovers of a killed run of this
+    /// kind are taken down first.
     ///
     /// # Errors
     ///
-    /// [`Error::CannotAsk`]; [`Error::Fault`] when the kernel objects to the pool; [`Error::Leftovers`], [`Error::Io`],
+    /// [`Error::CannotAsk`]; [`Error::Fault`] if the kernel objects to the pool; [`Error::Leftovers`], [`Error::Io`],
     /// [`Error::DeviceMapper`].
     pub fn open(root: &Path, pool: &Pool, mounts: &Path) -> Result<Self, Error> {
         let dm = Arc::new(device_mapper_with_pools().map_err(Error::CannotAsk)?);
@@ -82,7 +82,7 @@ impl ActiveReadOnlyPool {
         let thin = pool.thin();
         let data = self.block_device(pool.data_path())?;
         let metadata = self.block_device(pool.metadata_path())?;
-        // The kernel takes a metadata device that is larger for one that has grown, and wants to note that.
+        // The kernel takes a larger metadata device for one that has grown, and wants to record that.
         let exactly = thin.nr_metadata_blocks.bytes();
         let metadata = self.cut(pool.metadata_path(), metadata, exactly)?;
         let block = thin.data_block_size.0;
@@ -98,7 +98,7 @@ impl ActiveReadOnlyPool {
         self.expect_healthy()
     }
 
-    /// The pool's own word on itself.
+    /// Checks the status that the pool reports.
     fn expect_healthy(&self) -> Result<(), Error> {
         let name = self.marks.name("pool");
         let lines = self.dm.status(&name, Commit::No)?;
@@ -111,14 +111,14 @@ impl ActiveReadOnlyPool {
         }
     }
 
-    /// The number of a block device, or of a loop device with the file on it.
+    /// The number of a block device, or of a loop device that the file is attached to.
     fn block_device(&mut self, path: &Path) -> Result<String, Error> {
         match block::kind(path).map_err(Error::io(path, "look at"))? {
             Kind::Block { rdev } => return Ok(block::number(rdev)),
             Kind::File { .. } | Kind::Other => {}
         }
         expect_loops().map_err(Error::CannotAsk)?;
-        // A loop device is read-only if the file was opened so.
+        // A loop device is read-only if the file was opened read-only.
         let file = File::open(path).map_err(Error::io(path, "open"))?;
         let attached = Loop::attach(&file).map_err(Error::io(path, "attach to a loop"))?;
         let number = block::number(attached.rdev());
@@ -130,7 +130,7 @@ impl ActiveReadOnlyPool {
         Ok(number)
     }
 
-    /// The number of a device that has the first bytes of another, which may be that one.
+    /// The number of a device that has the first bytes of another one; that may be the other one itself.
     fn cut(&mut self, path: &Path, number: String, size: Bytes) -> Result<String, Error> {
         let found = File::open(path).and_then(|file| block::size(&file));
         if found.map_err(Error::io(path, "tell the size of"))? == size {
@@ -140,7 +140,7 @@ impl ActiveReadOnlyPool {
         self.make("metadata", &line)
     }
 
-    /// Makes a device; returns its number.
+    /// Creates a device; returns its number.
     fn make(&mut self, what: &str, line: &Line) -> Result<String, Error> {
         let made = ReadOnlyDevice::new(&self.dm, &self.marks, what, line)?;
         let number = block::number(made.rdev);
@@ -148,12 +148,12 @@ impl ActiveReadOnlyPool {
         Ok(number)
     }
 
-    /// Activates a thin device, mounts it, calls `visit` with the root of its file system, and takes it down again. May be
-    /// called by several threads at once, for different devices.
+    /// Activates a thin device, mounts it, calls `visit` with the root of its file system, and takes it down again.
+    /// Several threads may call this at once, for different devices.
     ///
     /// # Errors
     ///
-    /// [`Error::Fault`] when the kernel objects; [`Error::Stuck`] when the device cannot be taken down.
+    /// [`Error::Fault`] if the kernel objects; [`Error::Stuck`] if the device cannot be taken down.
     pub fn with_mounted(&self, device: &Device, visit: &mut dyn FnMut(&Path)) -> Result<(), Error> {
         let params = format!("{} {}", self.pool, device.id);
         let line = Line::only(device.size.sectors().0, "thin", params);
@@ -184,12 +184,12 @@ impl ActiveReadOnlyPool {
                 device: device.clone(),
                 source,
             }),
-            // Of the device that says nothing.
+            // This says nothing about the device.
             error => Error::CannotAsk(error),
         })
     }
 
-    /// Takes all of it down.
+    /// Takes everything down.
     ///
     /// # Errors
     ///
@@ -213,13 +213,13 @@ impl ActiveReadOnlyPool {
 
 impl Drop for ActiveReadOnlyPool {
     fn drop(&mut self) {
-        // What was made last uses what was made before.
+        // Later devices use earlier ones.
         while self.made.pop().is_some() {}
     }
 }
 
 impl Attachment {
-    /// The kernel detaches it when nothing uses it any more, in its own time.
+    /// Detaches the file. The kernel does so in its own time, once nothing uses it any more.
     fn detach(&mut self) -> Result<Vec<BusyDevice>, Error> {
         let Some(attached) = self.attached.take() else {
             return Ok(Vec::new());
@@ -252,7 +252,7 @@ impl Marks {
     }
 }
 
-/// A device of ours that cannot be written to.
+/// A device of ours that is read-only.
 #[derive(Debug)]
 struct ReadOnlyDevice {
     dm: Arc<DeviceMapper>,
@@ -270,7 +270,7 @@ impl ReadOnlyDevice {
     ) -> Result<Self, DmError> {
         let name = marks.name(what);
         let uuid = format!("{}{what}", marks.uuids);
-        // The kernel takes no pool into a table that is read-only; its feature has to do.
+        // The kernel does not accept a pool in a read-only table; the pool's read-only feature has to do.
         let created = if line.target == "thin-pool" {
             dm.create(&name, &uuid, line)
         } else {

@@ -1,4 +1,4 @@
-//! A device that the kernel is asked about.
+//! A device to ask the kernel about.
 
 use crate::devicemapper::driver_files::FileSystem;
 use crate::thin::ThinId;
@@ -7,12 +7,12 @@ use crate::units::Bytes;
 /// A thin device to mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {
-    /// Its number in the pool.
+    /// Its device id in the pool.
     pub id: ThinId,
     /// Its size.
     pub size: Bytes,
-    /// What it is to Docker, for messages.
+    /// Its name in Docker's terms, for messages.
     pub name: String,
-    /// What is on it.
+    /// The file system on it.
     pub file_system: FileSystem,
 }

@@ -1,4 +1,4 @@
-//! What the kernel objects to, and why it cannot be asked.
+//! The kernel's objections, and the reasons why it cannot be asked.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,16 +8,16 @@ use crate::pool::leftovers;
 use crate::pool::{BusyDevice, DeviceError};
 use crate::sys::device_mapper;
 
-/// What the kernel objects to in a pool or a device.
+/// The kernel's objection to a pool or a device.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
     /// It does not activate the pool.
     #[error("the kernel does not activate the pool; its log (dmesg) may say why")]
     Pool(#[source] device_mapper::Error),
-    /// The pool it activated tells of a problem.
+    /// The activated pool reports a problem.
     #[error("the kernel activates the pool, but says of it: {status}")]
     PoolStatus {
-        /// What it says.
+        /// What it reports.
         status: String,
     },
     /// It does not activate a thin device.
@@ -39,13 +39,13 @@ pub enum Fault {
         /// What it said.
         source: io::Error,
     },
-    /// It mounts it only once its log is replayed.
+    /// It mounts the device only after a replay of its log.
     #[error("{} (thin device {}): its file system was not unmounted", device.name, device.id)]
     NotUnmounted {
         /// The device.
         device: Device,
     },
-    /// What it mounted cannot be read.
+    /// The mounted file system cannot be read.
     #[error("{} (thin device {}): its file system cannot be read", device.name, device.id)]
     Read {
         /// The device.
@@ -55,26 +55,26 @@ pub enum Fault {
     },
 }
 
-/// Why the kernel's word is not there.
+/// Why the kernel gave no verdict.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// This kernel cannot be asked: it has no device-mapper, no thin pools or no loop devices, or this process may not use
-    /// them. It says nothing about the pool.
+    /// This kernel cannot be asked: it has no device-mapper, no thin pools or no loop devices, or this process may not
+    /// use them. That says nothing about the pool.
     #[error("the kernel cannot be asked")]
     CannotAsk(#[source] DeviceError),
-    /// It was asked, and objects.
+    /// The kernel was asked, and objects.
     #[error(transparent)]
     Fault(Fault),
-    /// What a killed run left is in the way.
+    /// Leftovers of a killed run are in the way.
     #[error(transparent)]
     Leftovers(#[from] leftovers::Error),
-    /// Device-mapper does not do what has nothing to do with the pool.
+    /// Device-mapper fails at something unrelated to the pool.
     #[error(transparent)]
     DeviceMapper(#[from] device_mapper::Error),
-    /// A file, device, loop device or mount point.
+    /// A file, device, loop device or mount point is unusable.
     #[error("{}: cannot {op}", path.display())]
     Io {
-        /// Which.
+        /// The path.
         path: PathBuf,
         /// What was tried.
         op: &'static str,
@@ -84,7 +84,7 @@ pub enum Error {
     /// Not everything could be taken down.
     #[error(transparent)]
     Stuck(DeviceError),
-    /// It was told to stop.
+    /// The check was told to stop.
     #[error("interrupted")]
     Interrupted,
 }

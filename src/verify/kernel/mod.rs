@@ -1,4 +1,4 @@
-//! Whether the kernel accepts the devices: it activates the pool and mounts them, all of it read-only.
+//! Checks whether the kernel accepts the devices: it activates the pool and mounts them, all read-only.
 
 mod ask;
 mod attach;

@@ -1,4 +1,4 @@
-//! A file system mounted so that nothing on it changes.
+//! A file system mounted so that nothing on it can change.
 
 use std::fs;
 use std::io;
@@ -13,7 +13,7 @@ use crate::devicemapper::driver_files::FileSystem;
 use crate::shell::quoted;
 use crate::sys::mounts;
 
-/// A mount, which goes with this.
+/// A mount, which is unmounted when this is dropped.
 #[derive(Debug)]
 pub(super) struct ReadOnlyMount {
     at: PathBuf,
@@ -21,14 +21,15 @@ pub(super) struct ReadOnlyMount {
 }
 
 impl ReadOnlyMount {
-    /// Mounts a device, by its node and number, on a directory, which is removed in the end.
+    /// Mounts a device, given by its node and number, on a directory, which is removed at the end.
     pub(super) fn new(
         (node, rdev): (&Path, u64),
         at: &Path,
         device: &Device,
     ) -> Result<Self, Error> {
-        // Neither replays a journal. Of an xfs whose log would have to be, the kernel then refuses the device, which is read-only: what
-        // is in its places is not what it holds. Of ext4 the superblock tells. Snapshots of one xfs share its UUID.
+        // Neither option replays a journal. If an xfs log needs a replay, the kernel refuses the device, because it is
+        // read-only: the blocks on disk are then not its actual content. For ext4, the superblock shows this. Snapshots
+        // of one xfs share its UUID.
         let (kind, options) = match device.file_system {
             FileSystem::Ext4 => ("ext4", "noload"),
             FileSystem::Xfs => ("xfs", "nouuid"),
@@ -61,7 +62,7 @@ impl ReadOnlyMount {
 
     pub(super) fn close(mut self) -> Result<(), Error> {
         let at = &self.at;
-        // Else it is tried once more when it is dropped.
+        // If this fails, it is tried once more on drop.
         mounts::unmount(at).map_err(|error| {
             let command = format!("umount {}", quoted(at));
             Error::stuck(format!("{}: {error}", at.display()), command)

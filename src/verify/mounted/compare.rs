@@ -1,7 +1,7 @@
 //! Compares the tree of a mounted device with the merge of its layers' branches.
 //!
-//! The merge is made a directory at a time by the rules that [`Directory`](crate::tree::Directory) has; it shares nothing with
-//! the writers. All names of the device are looked at, whatever layer brings them.
+//! The merge is computed one directory at a time by the rules that [`Directory`](crate::tree::Directory) implements; it
+//! shares nothing with the writers. All names on the device are checked, whichever layer they come from.
 
 use std::collections::HashMap;
 
@@ -9,24 +9,24 @@ use crate::tree::{Kind, LayerTree, NodeId, escape};
 use crate::verify::attributes::{differ, meta_faults};
 use crate::verify::layer_report::Faults;
 
-/// An entry of one of the layers: which one, 0 the topmost, and which node.
+/// An entry of one of the layers: the layer's index, with 0 for the topmost, and the node.
 pub(super) type Origin = (usize, NodeId);
 
-/// What the comparison found.
+/// The result of the comparison.
 #[derive(Debug, Default)]
 pub(super) struct MergeComparison {
-    /// Names of the topmost layer that were looked at.
+    /// Number of names in the topmost layer that were checked.
     pub(super) entries: u64,
-    /// What is wrong, each with its path.
+    /// The faults, each with its path.
     pub(super) faults: Faults,
-    /// Regular files with content, as far as both are of one size, and the device's nodes for them: their bytes are still to
-    /// be compared.
+    /// Regular files with content, if both have the same size, and the device's nodes for them: their bytes are still
+    /// to be compared.
     pub(super) files: Vec<(Origin, NodeId)>,
-    /// Whether the device is what the conversion noted, so that aufs alone is otherwise.
+    /// Whether the device matches what the conversion recorded, so that only aufs has changed.
     pub(super) is_of_aufs: bool,
 }
 
-/// Compares everything but bytes of files. `layers` are those that the device holds the merge of, the topmost first.
+/// Compares everything except the bytes of files. `layers` are those whose merge the device holds, topmost first.
 pub(super) fn compare(layers: &[&LayerTree], found: &LayerTree) -> MergeComparison {
     let mut comparison = Comparison {
         layers,
@@ -53,18 +53,18 @@ pub(super) fn compare(layers: &[&LayerTree], found: &LayerTree) -> MergeComparis
 /// What the layers have under one name, from the topmost down.
 #[derive(Debug, Default)]
 struct Slot {
-    /// What shows there; none if the name is removed.
+    /// What is visible there; `None` if the name is removed.
     first: Option<Origin>,
     /// The directories that are merged into one.
     directories: Vec<Origin>,
-    /// Whether nothing of the layers further down shows.
+    /// Whether nothing of the lower layers is visible.
     closed: bool,
 }
 
 struct Comparison<'a> {
     layers: &'a [&'a LayerTree],
     found: &'a LayerTree,
-    /// Where files were found. Two names are one file if and only if they are in the branch.
+    /// Where files were found. Two names are the same file if and only if they are in the branch.
     placed: HashMap<Origin, NodeId>,
     origins: HashMap<NodeId, Origin>,
     pending: Vec<(Vec<Origin>, NodeId)>,
@@ -76,7 +76,7 @@ impl<'a> Comparison<'a> {
         self.layers[layer]
     }
 
-    /// Adds what the next layer further down has under a name.
+    /// Adds what the next lower layer has under a name.
     fn add(&self, origin: Origin, slot: &mut Slot) {
         if slot.closed {
             return;
@@ -91,7 +91,7 @@ impl<'a> Comparison<'a> {
         slot.first.get_or_insert(origin);
     }
 
-    /// What must be in a directory that these are merged into.
+    /// The required contents of a directory that is the merge of these.
     fn merge(&self, directories: &[Origin]) -> HashMap<&'a [u8], Slot> {
         let mut slots: HashMap<&[u8], Slot> = HashMap::new();
         for &at in directories {

@@ -1,4 +1,4 @@
-//! The bytes of a mounted device's files, against the layer's digest and the branches.
+//! Checks the bytes of a mounted device's files against the layer's digest and the branches.
 
 use std::fs::File;
 use std::ops::Range;
@@ -21,22 +21,22 @@ use crate::verify::report::Mode;
 use crate::verify::unpack::Unpack;
 use crate::verify::verification::Verification;
 
-/// A mounted device with all that its files are compared with.
+/// A mounted device with everything that its files are compared with.
 pub(super) struct Files<'r, 'a> {
     pub(super) run: &'r Verification<'a>,
-    /// Its tree, and where it is mounted.
+    /// Its tree, and its mount point.
     pub(super) mounted: &'r Layer,
-    /// The branches, the topmost first; none if they are not all there.
+    /// The branches, topmost first; empty if some are missing.
     pub(super) layers: &'r [&'r Layer],
     pub(super) merged: Option<&'r MergeComparison>,
-    /// In which ranges of bytes the device differs from its parent.
+    /// The byte ranges in which the device differs from its parent.
     pub(super) changed: Option<&'r [Range<u64>]>,
-    /// When the conversion noted the device, in seconds since 1970, if its container went on with it.
+    /// When the conversion recorded the device, in seconds since 1970, if its container was used since.
     pub(super) went_on_after: Option<i64>,
 }
 
 impl Files<'_, '_> {
-    /// The grade of the layer's contents.
+    /// The verdict on the layer's contents.
     pub(super) fn contents(
         &self,
         look: &LayerCheck<'_, '_>,
@@ -62,7 +62,8 @@ impl Files<'_, '_> {
         self.with_those_from_below(contents)
     }
 
-    /// The contents of a layer that its container went on with. What the kernel has not changed since must still be what aufs has.
+    /// The contents of a layer whose container was used since. What the kernel has not changed since must still match
+    /// aufs.
     fn contents_left(&self) -> Result<Contents, Halt> {
         let (_, _, files) = self.differing(|_| true)?;
         Ok(if files.is_empty() {
@@ -83,7 +84,7 @@ impl Files<'_, '_> {
             return Ok(entries.added_to(proven.grade()));
         }
         let files = proven.faults();
-        // As in aufs, it was so before the conversion.
+        // Aufs has the same, so it existed before the conversion.
         let as_in_aufs = match self.merged {
             Some(merged) if merged.faults.is_empty() => {
                 self.differing(|layer| layer == 0)?.2.is_empty()
@@ -97,7 +98,7 @@ impl Files<'_, '_> {
         }))
     }
 
-    /// Where the layer's tar is unpacked.
+    /// A new unpacking of the layer's tar.
     fn unpack(&self) -> Unpack {
         let tree = self
             .layers
@@ -114,7 +115,7 @@ impl Files<'_, '_> {
         Unpack::new(owner, nr_names(tree))
     }
 
-    /// The tar's entries by the branch, which stands for the device where both are the same.
+    /// Compares the tar's entries with the branch, which stands for the device if the two are the same.
     fn entries(&self, unpack: Unpack, is_layer: Option<bool>) -> Entries {
         let are_same = self.merged.is_some_and(|merged| merged.faults.is_empty());
         let branch = self.layers.first().filter(|_| are_same);
@@ -155,7 +156,7 @@ impl Files<'_, '_> {
         })
     }
 
-    /// Adds the files of a proven layer whose bytes aufs has otherwise, where aufs was written to.
+    /// Adds the files of a proven layer whose bytes differ in aufs, if aufs was written to.
     pub(super) fn add_bytes_of_aufs(&self, report: &mut LayerReport) -> Result<(), Halt> {
         let is_proven = matches!(
             report.contents,
@@ -177,7 +178,7 @@ impl Files<'_, '_> {
         Ok(())
     }
 
-    /// Adds what the device holds of the files from below in blocks of its own.
+    /// Adds what the device holds of lower layers' files in blocks of its own.
     fn with_those_from_below(&self, contents: Contents) -> Result<Contents, Halt> {
         let is_wrong = matches!(contents, Contents::Mismatch { .. });
         if self.run.mode != Mode::Full || is_wrong || self.merged.is_none() {
@@ -193,7 +194,8 @@ impl Files<'_, '_> {
         Ok(Contents::mismatch(faults))
     }
 
-    /// Compares the bytes of the files of some layers; returns how many there are, their bytes, and the files that differ.
+    /// Compares the bytes of the files of some layers; returns the number of files, their bytes, and the files that
+    /// differ.
     fn differing(&self, which: impl Fn(usize) -> bool) -> Result<(u64, u64, Faults), Halt> {
         let Some(merged) = self.merged else {
             return Ok((0, 0, Faults::default()));
@@ -215,7 +217,7 @@ impl Files<'_, '_> {
             for &(node, child) in pairs {
                 let aufs = &self.layers[layer].tree.node(node).meta;
                 let device = &self.mounted.tree.node(child).meta;
-                // One that aufs wrote since the conversion says nothing of what is on the device, and the other way round.
+                // A file that aufs wrote since the conversion says nothing about the device, and vice versa.
                 let written = |noted: i64| device.ctime.sec() > noted;
                 let by_aufs = merged.is_of_aufs && aufs.mtime != device.mtime;
                 if by_aufs || self.went_on_after.is_some_and(written) {
@@ -233,7 +235,7 @@ impl Files<'_, '_> {
         Ok((files, bytes, faults))
     }
 
-    /// Compares one file; its size, if it was read.
+    /// Compares one file; returns its size if it was read.
     fn file(
         &self,
         (layer, node): Origin,
@@ -265,7 +267,8 @@ impl Files<'_, '_> {
         Ok(Some(file.size()))
     }
 
-    /// Whether a file's content may lie in blocks that the device does not share with its parent. Where that is not told, it may.
+    /// Whether a file's content may be in blocks that the device does not share with its parent. `true` if that is
+    /// unknown.
     fn has_blocks_of_its_own(&self, extents: &Result<Vec<Range<u64>>, nix::errno::Errno>) -> bool {
         let (Some(changed), Ok(extents)) = (self.changed, extents) else {
             return true;
@@ -279,7 +282,7 @@ impl Files<'_, '_> {
     }
 }
 
-/// A file of the device that the kernel cannot read.
+/// The error for a file of the device that the kernel cannot read.
 fn unreadable(error: &crate::source::SourceError) -> Halt {
     Halt::Device {
         path: "its file system".to_owned(),
@@ -287,7 +290,7 @@ fn unreadable(error: &crate::source::SourceError) -> Halt {
     }
 }
 
-/// The files of a tar as the device has them.
+/// The files of a tar, read from the device.
 struct OnDevice<'a>(BranchFiles<'a>);
 
 impl Source for OnDevice<'_> {

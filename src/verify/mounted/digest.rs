@@ -1,7 +1,7 @@
-//! A digest of all entries that the kernel shows of a device, with their attributes: what [`delta`](crate::verify::delta) is for
-//! file systems that are read here.
+//! A digest of all entries that the kernel shows of a device, with their attributes: the counterpart of
+//! [`delta`](crate::verify::delta), which is for file systems that are read here.
 //!
-//! It is of the whole tree and not of what differs from the parent's, as the comparison is.
+//! It covers the whole tree, like the comparison, and not only the differences from the parent.
 
 use std::collections::HashMap;
 

@@ -1,8 +1,9 @@
-//! Devices whose file system is not read here: the kernel mounts them, read-only, and what it shows is compared.
+//! Examines devices whose file system is not read here: the kernel mounts them read-only, and what it shows is
+//! compared.
 //!
-//! Of xfs that is all there is. Each device is compared as a whole with the merge of its layers, so nothing rests on what was
-//! found of its parent. Bytes are read of the files that the layer brings; of those from below it only where the device has
-//! blocks of its own for them.
+//! For xfs this is the only check. Each device is compared as a whole with the merge of its layers, so nothing depends
+//! on the findings for its parent. Bytes are read for the files that the layer adds; for files from below, only if the
+//! device has blocks of its own for them.
 
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
@@ -35,10 +36,10 @@ use crate::verify::report::{KernelCheck, Mode};
 use crate::verify::targets::Target;
 use crate::verify::verification::Verification;
 
-/// What a quick verification says of a device that is not in its sample.
+/// The reason given by a quick verification for a device outside its sample.
 const LEFT_OUT: &str = "it was not in the sample of a quick verification";
 
-/// Looks at a device through the kernel.
+/// Examines a device through the kernel.
 pub(in crate::verify) fn examine(
     run: &Verification<'_>,
     (place, opened): (usize, &OpenDevice<'_>),
@@ -107,8 +108,8 @@ pub(in crate::verify) fn device(target: &Target) -> Option<Device> {
     })
 }
 
-/// Whether this kernel or process mounts no such file system at all, or not before its log is replayed: neither says anything against the
-/// device.
+/// Whether this kernel or process cannot mount such a file system at all, or not before its log is replayed: neither is
+/// a fault of the device.
 fn cannot_mount(fault: &Fault) -> bool {
     let source = match fault {
         Fault::NotUnmounted { .. } => return true,
@@ -126,7 +127,7 @@ fn open_directory(path: &Path) -> std::io::Result<File> {
         .open(path)
 }
 
-/// Looks at a mounted device.
+/// Examines a mounted device.
 fn inside(
     run: &Verification<'_>,
     (place, opened): (usize, &OpenDevice<'_>),
@@ -187,7 +188,7 @@ fn trees<'a>(layers: &[&'a Layer]) -> Vec<&'a LayerTree> {
     layers.iter().map(|layer| &layer.tree).collect()
 }
 
-/// The comparison with what was found beside the tree, which is of the device whatever became of aufs.
+/// Adds the findings beside the tree to the comparison; those belong to the device, whatever happened to aufs.
 fn merged_with(beside: &Faults, mut merged: MergeComparison, is_as_noted: bool) -> MergeComparison {
     merged.is_of_aufs = is_as_noted && beside.is_empty() && !merged.faults.is_empty();
     for fault in &beside.first {
@@ -204,7 +205,7 @@ fn base_tree(entries: Faults) -> Tree {
     }
 }
 
-/// Reads a layer's merged tree; what the kernel cannot read is a fault of the file system.
+/// Reads a layer's merged tree; anything that the kernel cannot read is a fault of the file system.
 pub(in crate::verify) fn read(
     run: &Verification<'_>,
     id: &CacheId,
@@ -265,7 +266,7 @@ fn grade(noted_at: Option<i64>, role: Role, mounted: &Layer, merged: &MergeCompa
     }
 }
 
-/// A device that no branches are there for, and that is not what the conversion noted.
+/// The result for a device without branches that differs from what the conversion recorded.
 fn other_than_noted(noted_at: Option<i64>, role: Role, mounted: &Layer) -> Tree {
     if role == Role::Writable && written_since(noted_at, mounted) {
         return Tree::ChangedSince { differences: 1 };
@@ -275,8 +276,8 @@ fn other_than_noted(noted_at: Option<i64>, role: Role, mounted: &Layer) -> Tree 
     }
 }
 
-/// Whether anything on the device was changed after the conversion noted it: a container went on with it. Damage leaves no
-/// such time.
+/// Whether anything on the device was changed after the conversion recorded it: its container was used. Damage leaves
+/// no such time.
 fn written_since(noted_at: Option<i64>, mounted: &Layer) -> bool {
     let mut nodes = mounted.tree.nodes();
     noted_at.is_some_and(|noted| nodes.any(|(_, node)| node.meta.ctime.sec() > noted))

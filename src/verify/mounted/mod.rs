@@ -1,4 +1,5 @@
-//! Devices whose file system is not read here: the kernel mounts them, read-only, and what it shows is compared.
+//! Verifies devices whose file system is not read here: the kernel mounts them read-only, and what it shows is
+//! compared.
 
 mod compare;
 mod contents;

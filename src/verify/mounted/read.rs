@@ -1,8 +1,9 @@
-//! The tree of a mounted file system as it is, without any rules of aufs.
+//! Reads the tree of a mounted file system as it is, without any aufs rules.
 //!
-//! The file system is taken for hostile: every directory is entered by its descriptor and without following links, one at a
-//! time, the way back is `..`; nothing of another file system is looked at, no directory twice, no file is opened but regular
-//! ones. What cannot be read is a fault of the file system, with its path, and the rest is read all the same.
+//! The file system is treated as hostile: directories are entered one at a time, by descriptor and without following
+//! links, and left through `..`. Nothing on another file system is looked at, no directory is entered twice, and only
+//! regular files are opened. Anything unreadable is a fault of the file system, reported with its path, and the rest is
+//! still read.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
@@ -30,9 +31,9 @@ const DIRECTORY: OFlag = OFlag::O_RDONLY
 /// A tree that was read.
 #[derive(Debug)]
 pub(super) struct TreeRead {
-    /// All entries; no name is taken for a whiteout.
+    /// All entries; no name is treated as a whiteout.
     pub(super) tree: LayerTree,
-    /// What cannot be read, and files that have names elsewhere.
+    /// Unreadable entries, and files that have names elsewhere.
     pub(super) faults: Faults,
 }
 
@@ -67,14 +68,14 @@ pub(super) fn read_tree(work: &ReadJob<'_>, root: File) -> Result<TreeRead, Halt
     })
 }
 
-/// A directory on the way, with those in it that are still to be entered.
+/// A directory on the current path, with the subdirectories that are still to be entered.
 struct Level {
     ino: u64,
     name: Box<[u8]>,
     pending: Vec<(Box<[u8]>, NodeId, u64)>,
 }
 
-/// A file of several names.
+/// A file with several names.
 struct HardLinkedFile {
     node: NodeId,
     names: u64,
@@ -131,7 +132,7 @@ impl Walk<'_> {
         self.faults.push(format_args!("/{}: {what}", escape(&path)));
     }
 
-    /// Reads a directory's entries, and notes the directories among them.
+    /// Reads a directory's entries, and queues the directories among them.
     fn enter(
         &mut self,
         directory: &File,
@@ -221,7 +222,7 @@ impl Walk<'_> {
         Ok(Some(node))
     }
 
-    /// No file has a name elsewhere, or one that is not there.
+    /// Checks that no file has names elsewhere or missing names.
     fn links(&mut self) {
         let mut wrong: Vec<_> = self
             .links
@@ -239,7 +240,7 @@ impl Walk<'_> {
     }
 }
 
-/// A path to an entry of an open directory, whatever has become of the names above it.
+/// A path to an entry of an open directory, whatever has happened to the names above it.
 fn at(directory: &File, name: &[u8]) -> PathBuf {
     let mut path = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()));
     path.push(OsStr::from_bytes(name));
@@ -270,7 +271,7 @@ fn timestamp(sec: i64, nsec: i64) -> Timestamp {
     Timestamp::new(sec, u32::try_from(nsec).unwrap_or(0).min(999_999_999))
 }
 
-/// XFS shows root each ACL a second time under the name that it has on disk. Source: linux v6.6 `fs/xfs/xfs_xattr.c`,
+/// XFS shows root each ACL a second time under its on-disk name. Source: linux v6.6 `fs/xfs/xfs_xattr.c`,
 /// `xfs_xattr_put_listent`.
 const TWINS: [(&[u8], &[u8]); 2] = [
     (b"trusted.SGI_ACL_FILE", b"system.posix_acl_access"),

@@ -1,4 +1,4 @@
-//! A device is a directory here: what the kernel shows of one is no other.
+//! A directory stands for a device here: what the kernel shows of a device looks the same.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -23,7 +23,7 @@ impl Progress for Quiet {
     fn finish(&self) {}
 }
 
-/// Writes a file of a time that depends on its name alone.
+/// Writes a file with a fixed modification time.
 fn file(dir: &Path, path: &str, content: &str) {
     let path = dir.join(path);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -36,7 +36,7 @@ fn settle(path: &Path) {
     File::open(path).unwrap().set_modified(time).unwrap();
 }
 
-/// Sets the times of all directories, which making entries has moved.
+/// Sets the times of all directories, which the creation of entries has changed.
 fn settle_directories(dir: &Path) {
     for entry in walkdir::WalkDir::new(dir) {
         let entry = entry.unwrap();
@@ -124,7 +124,7 @@ fn removed(at: &Path) {
     fs::remove_file(at.join("kept/file")).unwrap();
 }
 
-/// A change to a device, and what must be said of it.
+/// A change to a device, and the expected fault.
 type Case = (fn(&Path), &'static str);
 
 const DAMAGE: &[Case] = &[
@@ -139,7 +139,7 @@ const DAMAGE: &[Case] = &[
     (other_time, "/data: modification time is"),
 ];
 
-/// A file with some content, and what must be said of it.
+/// A file with its content, and the expected fault.
 const FILES: &[(&str, &str, &str)] = &[
     ("gone", "x", "/gone: is there, but a layer removes it"),
     ("opaque/old", "x", "/opaque/old: is there, but not in aufs"),
@@ -197,7 +197,7 @@ fn a_digest_is_of_the_entries_and_changes_with_each_of_them() {
         all.push(digest_of(&dir));
     };
     for (damage, named) in DAMAGE {
-        // The kernel shows no more of a name outside of the tree than the number of names.
+        // For a name outside the tree, the kernel shows only that the number of names is higher.
         if !named.contains("2 are there") {
             after(damage);
         }
@@ -231,7 +231,7 @@ fn a_tree_deeper_than_any_path_is_read_with_few_descriptors() {
     let found = read_tree(&work, File::open(&device).unwrap()).unwrap();
     assert!(found.faults.is_empty(), "{:?}", found.faults);
     assert_eq!(found.tree.nr_nodes(), 2_501);
-    // What removes the directory does not go so deep.
+    // The function that removes the directory does not go so deep.
     let (outer, aside) = (device.join("d"), dir.path().join("aside"));
     while fs::rename(outer.join("d"), &aside).is_ok() {
         fs::remove_dir(&outer).unwrap();

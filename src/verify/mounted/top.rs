@@ -1,4 +1,4 @@
-//! What lies beside a layer's tree on its device: the mark by which Docker knows the chain's first layer.
+//! Checks what is beside a layer's tree on its device: the mark by which Docker recognizes the chain's first layer.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -12,7 +12,7 @@ use crate::docker::CacheId;
 use crate::tree::escape;
 use crate::verify::layer_report::Faults;
 
-/// What is wrong in a device's root directory. `first` is the chain's first layer, where that is known.
+/// The faults in a device's root directory. `first` is the chain's first layer, if known.
 pub(super) fn faults(root: &Path, first: Option<&CacheId>) -> Faults {
     let mut faults = Faults::default();
     let attributes = fs::symlink_metadata(root)
@@ -36,7 +36,7 @@ pub(super) fn faults(root: &Path, first: Option<&CacheId>) -> Faults {
     faults
 }
 
-/// The base device has nothing at all.
+/// The faults of the base device, which must contain nothing at all.
 pub(super) fn base_faults(root: &Path, mut faults: Faults) -> Faults {
     let mut unread = Faults::default();
     for name in names(root, &mut unread) {
@@ -50,7 +50,7 @@ pub(super) fn base_faults(root: &Path, mut faults: Faults) -> Faults {
 
 fn names(root: &Path, faults: &mut Faults) -> Vec<Vec<u8>> {
     use std::os::unix::ffi::OsStringExt;
-    // A few names at most are right.
+    // Only a few names are legitimate.
     const MOST: usize = 1000;
     let listing = fs::read_dir(root).map(|listing| listing.take(MOST));
     let names = listing.and_then(|listing| {

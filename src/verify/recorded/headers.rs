@@ -1,7 +1,7 @@
 //! Compares a layer's entries with the headers of its tar.
 //!
-//! Not all that lies on disk is in a tar, and not all of a tar comes to lie on disk. What Docker and the kernel do between the
-//! two is no damage: `docs/verification.md` has the list.
+//! Not everything on disk is in a tar, and not everything in a tar ends up on disk. What Docker and the kernel change
+//! between the two is not damage: `docs/verification.md` has the list.
 
 #[cfg(test)]
 mod tests;
@@ -25,7 +25,7 @@ struct EntryView<'a> {
     device: Option<DeviceNumber>,
 }
 
-/// How an inode of a device differs from the entry of the tar, which is of the same type.
+/// The differences between an inode of a device and the tar's entry, which has the same type.
 pub(in crate::verify) fn inode_faults(
     expected: &Node,
     unsure: Unsure,
@@ -51,7 +51,7 @@ pub(in crate::verify) fn inode_faults(
     faults
 }
 
-/// How a node of a branch differs, likewise.
+/// The differences between a node of a branch and the tar's entry.
 fn node_faults(expected: &Node, unsure: Unsure, found: &Node) -> Vec<String> {
     let (mut size, mut target, mut device) = (0, None, None);
     match &found.kind {
@@ -97,7 +97,7 @@ fn faults(expected: &Node, unsure: Unsure, seen: &EntryView<'_>) -> Vec<String> 
 fn meta_faults(expected: &Node, unsure: Unsure, found: &Meta, faults: &mut Vec<String>) {
     let is_link = matches!(expected.kind, Kind::Symlink(_));
     let meta = &expected.meta;
-    // The modes of symbolic links are all the same.
+    // Symbolic links all have the same mode.
     if !is_link && !is_same_mode(meta.mode, found.mode, unsure) {
         let octal = |mode| format!("{mode:04o}");
         faults.push(differ("mode", octal(found.mode), octal(meta.mode)));
@@ -123,8 +123,9 @@ fn is_same_mode(expected: u16, found: u16, unsure: Unsure) -> bool {
     unsure.has(Unsure::MODE) || found == expected || found == expected & !lost
 }
 
-/// Whether a time on disk is the one of the tar. Docker puts what is out of its range to 1970. Many tars have whole seconds, cut
-/// or rounded, of branches with finer times; and many file systems of the hosts have whole seconds.
+/// Whether a time on disk matches the tar's. Docker replaces times outside its range by 1970. Many tars have whole
+/// seconds, truncated or rounded, from branches with finer times; and many file systems of the hosts have whole
+/// seconds.
 /// Sources: moby v20.10.24 `pkg/system/chtimes.go`; go1.9 and go1.10 `archive/tar/writer.go`.
 fn is_same_time(expected: Timestamp, found: Timestamp, unsure: Unsure) -> bool {
     const RANGE: std::ops::Range<i64> = 0..9_223_372_036; // up to 2^63 nanoseconds
@@ -145,7 +146,7 @@ fn differ(what: &str, found: impl Display, expected: impl Display) -> String {
     format!("{what} is {found}, {expected} in {TAR}")
 }
 
-/// Compares a branch with what its tar makes: an entry for each of the tar's, and nothing besides.
+/// Compares a branch with the tree that its tar produces: one entry for each of the tar's, and nothing else.
 pub(in crate::verify) fn branch_faults(tar: &UnpackedLayer, branch: &LayerTree) -> Faults {
     let mut comparison = Comparison {
         tar,
@@ -164,9 +165,9 @@ pub(in crate::verify) fn branch_faults(tar: &UnpackedLayer, branch: &LayerTree) 
 struct Comparison<'a> {
     tar: &'a UnpackedLayer,
     branch: &'a LayerTree,
-    /// The branch's node of each node of the tar.
+    /// For each node of the tar, the branch's node.
     found: Vec<Option<NodeId>>,
-    /// Whether a node of the branch is one of the tar's.
+    /// For each node of the branch, whether it is one of the tar's.
     taken: Vec<bool>,
     faults: Faults,
     pending: Vec<(NodeId, NodeId)>,
@@ -201,7 +202,7 @@ impl Comparison<'_> {
         }
     }
 
-    /// The names by which aufs deletes.
+    /// Compares the names with which aufs deletes.
     fn markers(&mut self, at: NodeId, told: &Directory, is: &Directory) {
         const WHITEOUT: &[u8] = b".wh.";
         let extra = format!("is there, but not in {TAR}");
@@ -258,7 +259,7 @@ impl Comparison<'_> {
         }
     }
 
-    /// An entry that is not there, with all that the tar has below it.
+    /// Reports a missing entry, with everything that the tar has below it.
     fn missing(&mut self, directory: NodeId, entry: Entry<'_>) {
         let tar = &self.tar.tree;
         let mut pending = vec![(directory, entry)];
@@ -274,7 +275,7 @@ impl Comparison<'_> {
     }
 }
 
-/// How many names a layer has, whiteouts among them.
+/// The number of names in a layer, including whiteouts.
 pub(in crate::verify) fn nr_names(tree: &LayerTree) -> usize {
     let directories = tree.nodes().filter_map(|(node, _)| tree.directory(node));
     directories

@@ -1,16 +1,16 @@
-//! Extended attributes, of which a tar tells some.
+//! Compares extended attributes, only some of which are in a tar.
 
 use crate::tree::{Kind, Node, Xattrs, escape};
 use crate::verify::reasons::TAR;
 use crate::verify::unpack::Unsure;
 
 const CAPABILITY: &[u8] = b"security.capability";
-/// Where an ACL's entries begin, and how long each is. Source: linux v6.6 `include/uapi/linux/posix_acl_xattr.h`.
+/// The offset of an ACL's entries, and the size of each. Source: linux v6.6 `include/uapi/linux/posix_acl_xattr.h`.
 const ACL_HEADER: usize = 4;
 const ACL_ENTRY: usize = 8;
 
-/// The attributes of the tar that are not there. Others may be: a tar that Docker makes has capabilities alone, and what it makes
-/// a tar of stays as it is.
+/// The faults of the tar's attributes on disk. Additional attributes are allowed: a tar made by Docker contains only
+/// capabilities, and what it makes a tar of stays unchanged.
 pub(super) fn faults(expected: &Node, unsure: Unsure, found: &Xattrs) -> Vec<String> {
     let value = |name: &[u8]| found.iter().find(|(own, _)| *own == name);
     let mut faults = Vec::new();
@@ -33,9 +33,9 @@ pub(super) fn faults(expected: &Node, unsure: Unsure, found: &Xattrs) -> Vec<Str
     faults
 }
 
-/// Whether the attribute comes to lie on disk as it is in the tar. Docker ignores what the kernel refuses. Sources: linux v6.6
-/// `fs/xattr.c`, `xattr_permission` (`user.*` of what is no file or directory); `fs/posix_acl.c` (an ACL that says no more than the
-/// mode is not stored); security modules and integrity checks have values of their own.
+/// Whether the attribute ends up on disk as it is in the tar. Docker ignores what the kernel refuses. Sources: linux
+/// v6.6 `fs/xattr.c`, `xattr_permission` (`user.*` on anything but files and directories); `fs/posix_acl.c` (an ACL
+/// that says no more than the mode is not stored); security modules and integrity checks have values of their own.
 fn is_kept(name: &[u8], value: &[u8], kind: &Kind) -> bool {
     let is_plain = matches!(kind, Kind::Regular(_) | Kind::Directory(_));
     let owner_group_others = ACL_HEADER + 3 * ACL_ENTRY;
@@ -52,14 +52,15 @@ fn is_kept(name: &[u8], value: &[u8], kind: &Kind) -> bool {
 fn is_same(name: &[u8], told: &[u8], is: &[u8]) -> bool {
     match name {
         CAPABILITY => told == is || capability(told) == capability(is),
-        // The mode, which is set last, changes the rights in it.
+        // The mode, which is set last, changes the permissions in it.
         b"system.posix_acl_access" => told.len() == is.len(),
         _ => told == is,
     }
 }
 
-/// A capability without the user namespace it is of, which Docker does not put into tars. Source: linux v6.6
-/// `include/uapi/linux/capability.h`, `vfs_ns_cap_data`; moby v20.10.24 `pkg/archive/archive.go`, `ReadSecurityXattrToTarHeader`.
+/// A capability without its user namespace, which Docker does not put into tars. Source: linux v6.6
+/// `include/uapi/linux/capability.h`, `vfs_ns_cap_data`; moby v20.10.24 `pkg/archive/archive.go`,
+/// `ReadSecurityXattrToTarHeader`.
 fn capability(value: &[u8]) -> Option<(bool, &[u8])> {
     let (magic, rest) = value.split_first_chunk()?;
     let magic = u32::from_le_bytes(*magic);

@@ -1,4 +1,4 @@
-//! The branch that came of a tar, as aufs takes it.
+//! Turns an unpacked tar into a branch as aufs interprets it.
 
 use std::collections::HashSet;
 
@@ -7,21 +7,21 @@ use super::unsure::Unsure;
 use crate::aufs::Name;
 use crate::tree::{LayerTree, Listing, NodeId};
 
-/// A layer by its tar.
+/// A layer according to its tar.
 #[derive(Debug)]
 pub(in crate::verify) struct UnpackedLayer {
     /// What the layer changes.
     pub(in crate::verify) tree: LayerTree,
-    /// What is not known of each node, by its index.
+    /// The uncertain attributes of each node, by node index.
     unsure: Vec<Unsure>,
-    /// Names that the tar both brings and deletes, by their directories. The branch tells which it is.
+    /// Names that the tar both adds and deletes, by directory. The branch shows which one applies.
     both: HashSet<(NodeId, Box<[u8]>)>,
-    /// Entries of the tar.
+    /// Number of entries in the tar.
     pub(in crate::verify) entries: u64,
 }
 
 impl UnpackedLayer {
-    /// What is not known of a node.
+    /// The uncertain attributes of a node.
     pub(in crate::verify) fn unsure(&self, node: NodeId) -> Unsure {
         self.unsure[node.index()]
     }
@@ -32,10 +32,10 @@ impl UnpackedLayer {
     }
 }
 
-/// A name in a directory: its node, and the entry that made it.
+/// A name in a directory: its node, and the entry that created it.
 type Child = (Box<[u8]>, u32, u64);
 
-/// The tree in the making.
+/// The tree under construction.
 struct Finish {
     unpacked: UnpackedLayer,
     /// The nodes that are in the tree already, by their numbers in the tar.
@@ -45,11 +45,11 @@ struct Finish {
 }
 
 impl Unpack {
-    /// The layer.
+    /// The finished layer.
     ///
     /// # Errors
     ///
-    /// Why the tar does not tell.
+    /// Why the tar does not determine the layer.
     pub(in crate::verify) fn finish(mut self) -> Result<UnpackedLayer, String> {
         if let Some(trouble) = self.trouble {
             return Err(trouble);
@@ -121,7 +121,8 @@ impl Finish {
         self.unpacked.tree.set_directory(id, listing);
     }
 
-    /// Adds a node, unless another of its names did. A directory beside its own whiteout shows nothing of the layers below.
+    /// Adds a node, unless another of its names has already added it. A directory beside its own whiteout shows nothing
+    /// of the layers below.
     fn place(&mut self, tar: &Unpack, node: u32, opaque: bool) -> NodeId {
         if let Some(placed) = self.placed[node as usize] {
             return placed;

@@ -1,4 +1,4 @@
-//! What Docker's aufs driver makes of a layer's tar.
+//! The result of unpacking a layer's tar with Docker's aufs driver.
 
 mod finish;
 mod tar;

@@ -1,9 +1,10 @@
-//! What Docker's aufs driver makes of a layer's tar: the headers of its entries, one after the other, into a tree.
+//! Unpacks a layer's tar as Docker's aufs driver does: applies the headers of its entries, one after the other, to a
+//! tree.
 //!
-//! The driver unpacks an image's layer into an empty branch: names that begin with `.wh.` like all others, a later entry in place of
-//! an earlier one of its name, parents that have no entry as directories of its own. By what aufs takes the names for, the branch is
-//! then what `docs/aufs.md` says. Source: moby v20.10.24 `daemon/graphdriver/aufs/aufs.go`, `ApplyDiff`; `pkg/archive/archive.go`,
-//! `Unpack` and `createTarFile`.
+//! The driver unpacks an image's layer into an empty branch: names that begin with `.wh.` are treated like all others,
+//! a later entry replaces an earlier one of the same name, and parents without an entry become directories of its own
+//! making. By the meaning that aufs gives to the names, the branch is then what `docs/aufs.md` says. Source: moby
+//! v20.10.24 `daemon/graphdriver/aufs/aufs.go`, `ApplyDiff`; `pkg/archive/archive.go`, `Unpack` and `createTarFile`.
 
 #[cfg(test)]
 mod tests;
@@ -16,37 +17,39 @@ use crate::tar_split::{Header, HeaderError, HeaderKind, Observer, clean_name};
 use crate::tree::{DeviceNumber, Kind, Meta, Regular, Timestamp, Xattrs};
 use crate::verify::layer_report::shown_path;
 
-/// As many symbolic links on one way as Linux follows.
+/// Maximum number of symbolic links in one path, as in Linux.
 const MAX_LINKS: usize = 40;
-/// Longest path and name that Linux takes, in bytes.
+/// Longest path and name that Linux accepts, in bytes.
 const MAX_PATH: usize = 4095;
 const MAX_NAME: usize = 255;
-/// Bytes of extended attributes that a layer may have beyond 256 for each of its entries, before its record is no longer believed.
+/// Bytes of extended attributes that a layer may have in addition to 256 for each of its entries; beyond that its
+/// record is not credible.
 const FREE_XATTRS: usize = 16 * 1024 * 1024;
-/// Bytes of extended attributes of one file, more than Linux can list.
+/// Maximum bytes of extended attributes of one file, more than Linux can list.
 const MAX_XATTRS: usize = 128 * 1024;
-/// Names on the ways to directories that a record may lead through beyond 256 for each entry.
+/// Names on the paths to directories that a record may pass through in addition to 256 for each entry.
 const FREE_STEPS: u64 = 1_000_000;
-/// Entries that a record may have beyond 16 for each one of the layer. A layer that lost more is not told by name what it lost.
+/// Entries that a record may have in addition to 16 for each entry of the layer. If a layer has lost more, the lost
+/// names are not listed.
 const FREE_ENTRIES: usize = 65_536;
 
-/// The root directory's node.
+/// The number of the root directory's node.
 pub(super) const ROOT: u32 = 0;
 
-/// A tar that is being unpacked.
+/// The state of unpacking a tar.
 #[derive(Debug)]
 pub(in crate::verify) struct Unpack {
     owner: Owner,
     pub(super) nodes: Vec<Node>,
     pub(super) names: HashMap<(u32, Box<[u8]>), NodeName>,
-    /// The directory that the last entry was put in, by its path.
+    /// The path and number of the directory that received the last entry.
     last: Option<(Vec<u8>, u32)>,
-    /// Entries so far.
+    /// Number of entries so far.
     pub(super) entries: u64,
     steps: u64,
     room: usize,
     xattr_room: usize,
-    /// Why it cannot be told what comes of the tar.
+    /// Why the result of the tar cannot be determined.
     pub(super) trouble: Option<String>,
 }
 
@@ -58,7 +61,7 @@ pub(in crate::verify::unpack) struct Node {
     pub(super) unsure: Unsure,
 }
 
-/// What it is.
+/// The type of an inode.
 #[derive(Clone, Debug)]
 pub(in crate::verify::unpack) enum NodeKind {
     Directory,
@@ -69,7 +72,7 @@ pub(in crate::verify::unpack) enum NodeKind {
     Fifo,
 }
 
-/// What a name leads to, and which entry made it so.
+/// The node of a name, and the entry that set it.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::verify::unpack) struct NodeName {
     pub(super) node: u32,
@@ -91,7 +94,8 @@ impl Observer for Unpack {
 }
 
 impl Unpack {
-    /// An empty branch. `owner` is whom the tar's 0:0 is on disk; `names` is how many names the layer has as it is.
+    /// An empty branch. `owner` is the on-disk owner for the tar's 0:0; `names` is the number of names that the layer
+    /// has now.
     pub(in crate::verify) fn new(owner: Owner, names: usize) -> Self {
         let root = Node {
             meta: Meta::default(),
@@ -121,7 +125,7 @@ impl Unpack {
             return Err("a path of its tar is longer than Linux takes".to_owned());
         }
         if path.is_empty() {
-            // Docker leaves the branch's own directory as it is.
+            // Docker leaves the branch's own directory unchanged.
             return match header.kind {
                 HeaderKind::Directory => Ok(()),
                 _ => Err(trouble("is no directory in the layer's tar")),
@@ -142,7 +146,7 @@ impl Unpack {
         Ok(())
     }
 
-    /// What an entry makes; `None`: a further name for what another one made.
+    /// What an entry creates; `None`: a further name for what another entry created.
     fn made(header: &Header) -> Result<Option<NodeKind>, String> {
         Ok(Some(match &header.kind {
             HeaderKind::Directory => NodeKind::Directory,
@@ -162,7 +166,7 @@ impl Unpack {
         }))
     }
 
-    /// The node of an entry: that of the directory it goes into, or a new one.
+    /// The node of an entry: the directory that it is merged into, or a new one.
     fn node(
         &mut self,
         before: Option<NodeName>,
@@ -196,7 +200,7 @@ impl Unpack {
         Ok(node)
     }
 
-    /// Attributes as they come to be on disk.
+    /// The attributes that end up on disk.
     fn meta(&mut self, header: &Header) -> Result<(Meta, Unsure), &'static str> {
         self.xattr_room = self
             .xattr_room
@@ -224,8 +228,9 @@ impl Unpack {
         Ok((meta, unsure))
     }
 
-    /// The node that a hard link leads to. Docker changes the owner of a file by each of its names, mode and times only if it finds
-    /// the first name from where it runs, and the kernel takes setuid and capabilities away with each change of the owner.
+    /// The node of a hard link's target. Docker sets the owner of a file for each of its names, and mode and times only
+    /// if it finds the first name from its current directory; the kernel clears setuid and capabilities with each
+    /// change of the owner.
     fn link(&mut self, header: &Header) -> Result<u32, String> {
         let HeaderKind::HardLink(target) = &header.kind else {
             return Err("is no hard link".to_owned());
@@ -265,7 +270,7 @@ impl Unpack {
         matches!(self.nodes[node as usize].kind, NodeKind::Directory)
     }
 
-    /// The directory that a path is in, with the path's last name. What is missing on the way is made.
+    /// The directory that contains a path, and the path's last name. Missing directories are created.
     fn place<'p>(&mut self, path: &'p [u8]) -> Result<(u32, &'p [u8]), &'static str> {
         let cut = path.iter().rposition(|&byte| byte == b'/');
         let (above, name) = match cut {
@@ -286,7 +291,7 @@ impl Unpack {
         Ok((directory, name))
     }
 
-    /// Goes to a directory as Docker does, which has made the branch its root directory.
+    /// Walks to a directory as Docker does, with the branch as its root directory.
     fn walk(&mut self, path: &[u8]) -> Result<u32, &'static str> {
         let mut way = vec![ROOT];
         let mut ahead: Vec<Vec<u8>> = components(path);
@@ -329,7 +334,7 @@ impl Unpack {
     }
 }
 
-/// A path's names, the last one first.
+/// The names in a path, last one first.
 fn components(path: &[u8]) -> Vec<Vec<u8>> {
     let all = path.rsplit(|&byte| byte == b'/');
     all.filter(|name| !matches!(*name, b"" | b"."))
@@ -337,7 +342,7 @@ fn components(path: &[u8]) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// Extended attributes with others set on them.
+/// Extended attributes, with others set on top of them.
 fn joined(own: &Xattrs, more: &Xattrs) -> Result<Xattrs, &'static str> {
     if own.is_empty() || more.is_empty() {
         return Ok(if own.is_empty() { more } else { own }.clone());

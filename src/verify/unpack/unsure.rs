@@ -1,21 +1,21 @@
-//! What a tar does not tell of an entry for certain.
+//! The parts of an entry that a tar does not determine with certainty.
 
 use std::ops::{BitOr, BitOrAssign};
 
-/// Attributes that may be otherwise than the tar says although nothing is damaged.
+/// Attributes that may differ from the tar although nothing is damaged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::verify) struct Unsure(u8);
 
 impl Unsure {
-    /// All: a directory that has no entry of its own.
+    /// All attributes: a directory that has no entry of its own.
     pub(in crate::verify) const ALL: Self = Self(1);
     /// The owner.
     pub(in crate::verify) const OWNER: Self = Self(2);
     /// The mode.
     pub(in crate::verify) const MODE: Self = Self(4);
-    /// The time of modification.
+    /// The modification time.
     pub(in crate::verify) const TIME: Self = Self(8);
-    /// What is below a second of that time.
+    /// The sub-second part of that time.
     pub(in crate::verify) const FRACTION: Self = Self(16);
     /// Setuid, setgid and capabilities.
     pub(in crate::verify) const PRIVILEGE: Self = Self(32);

@@ -37,7 +37,7 @@ fn sample(block: Sectors) -> thin::Pool {
     }
 }
 
-/// A driver's home with the pool in it; each data block begins with its number, a letter, and ends with it.
+/// A driver's home with the pool in it; each data block begins and ends with the letter for its number.
 fn home(pool: &thin::Pool) -> tempfile::TempDir {
     let home = tempfile::tempdir().unwrap();
     fs::create_dir(home.path().join("devicemapper")).unwrap();
@@ -131,7 +131,7 @@ fn places_and_differences_are_told_in_bytes() {
     assert_eq!(base.next_data(BLOCK + 7).unwrap(), Some(BLOCK + 7));
     assert_eq!(base.next_data(BLOCK * 5).unwrap(), None);
     assert_eq!(base.next_data(u64::MAX).unwrap(), None);
-    // What is mapped behind the end that Docker states is not the device's.
+    // Blocks mapped after the end that Docker states do not belong to the device.
     let short = pool.device(id(2), Bytes(BLOCK * 2 + 10)).unwrap();
     let end = short.places(0..BLOCK * 2 + 10).last().unwrap();
     assert_eq!(end, place(BLOCK * 2, BLOCK * 5, 10));

@@ -1,4 +1,4 @@
-//! Runs one program to its end, unless the run is told to stop before.
+//! Runs one program to its end, unless the run is stopped before.
 
 use std::ffi::OsString;
 use std::io::{self, Read};
@@ -14,16 +14,16 @@ use super::error::Error;
 use crate::progress::Cancel;
 use crate::tree::escape;
 
-/// How often the program and the wish to stop are looked at.
+/// How often the program and the stop request are checked.
 const INTERVAL: Duration = Duration::from_millis(20);
 
-/// How long a killed program is waited for. One that waits for a dead device cannot be killed.
+/// How long to wait for a killed program. One that waits for a dead device cannot be killed.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What is kept of stderr, in bytes.
+/// The number of bytes of stderr that are kept.
 const KEPT_BYTES: usize = 4096;
 
-/// The lines of it that are shown.
+/// The number of its lines that are shown.
 const SHOWN_LINES: usize = 4;
 
 /// Runs `program arguments… device` with no input and without a locale.
@@ -48,7 +48,7 @@ pub(super) fn run(
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
-        // A Ctrl-C is meant for us: its death would look like a failure.
+        // A Ctrl-C is meant for this program: the child's death would look like a failure.
         .process_group(0)
         .spawn()
         .map_err(run_error("start"))?;
@@ -75,11 +75,11 @@ enum ChildEnd {
 
 fn wait(child: &mut Child, cancel: &Cancel) -> io::Result<ChildEnd> {
     let mut pipe = child.stderr.take().expect("stderr is a pipe");
-    // Neither a program that hangs nor one that left a child with the same stderr may hold us.
+    // Neither a hanging program nor a child that it left with the same stderr may block us.
     fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
     let mut stderr = Vec::new();
     loop {
-        // Asked first: what it said before its end is in the pipe by then.
+        // Checked first: by then, the pipe contains what the program wrote before its end.
         let status = child.try_wait()?;
         drain(&mut pipe, &mut stderr)?;
         if let Some(status) = status {
@@ -92,10 +92,10 @@ fn wait(child: &mut Child, cancel: &Cancel) -> io::Result<ChildEnd> {
     }
 }
 
-/// Takes what is in the pipe, so that the program never waits for us, and keeps the end of it.
+/// Reads what is in the pipe, so that the program never waits for us, and keeps the last bytes.
 fn drain(pipe: &mut ChildStderr, kept: &mut Vec<u8>) -> io::Result<()> {
     let mut buffer = [0; 4096];
-    // A pipe holds 64 KiB: what comes faster has its turn after the next look at `cancel`.
+    // A pipe holds 64 KiB: further output is read after the next check of `cancel`.
     for _ in 0..16 {
         match pipe.read(&mut buffer) {
             Ok(0) => break,
@@ -110,7 +110,7 @@ fn drain(pipe: &mut ChildStderr, kept: &mut Vec<u8>) -> io::Result<()> {
 }
 
 fn kill(child: &mut Child, program: &Path) {
-    // It may have ended meanwhile.
+    // It may have ended in the meantime.
     let _ = child.kill();
     let begin = Instant::now();
     while matches!(child.try_wait(), Ok(None)) {
@@ -122,7 +122,7 @@ fn kill(child: &mut Child, program: &Path) {
     }
 }
 
-/// The end of what a program said, on one line.
+/// The last lines of a program's output, on one line.
 fn last_lines(stderr: &[u8]) -> String {
     let lines: Vec<_> = stderr
         .split(|byte| matches!(byte, b'\n' | b'\r'))

@@ -16,17 +16,17 @@ pub enum Error {
     Missing {
         /// Its name.
         program: &'static str,
-        /// The package that brings it, named alike in all distributions.
+        /// The package that contains it; it has the same name in all distributions.
         package: &'static str,
     },
     /// A program cannot be run.
     #[error("{program}: cannot {op}")]
     Run {
-        /// Its file.
+        /// Its path.
         program: PathBuf,
-        /// What was tried.
+        /// The operation that failed.
         op: &'static str,
-        /// What the system said.
+        /// The cause.
         source: io::Error,
     },
     /// A program ended with an error.
@@ -34,11 +34,11 @@ pub enum Error {
     Failed {
         /// The device.
         device: PathBuf,
-        /// The program's file.
+        /// The program's path.
         program: PathBuf,
-        /// How it ended.
+        /// Its exit status.
         status: ExitStatus,
-        /// The last it said, escaped.
+        /// The end of its output, escaped.
         said: String,
     },
     /// The device cannot be read.
@@ -46,30 +46,30 @@ pub enum Error {
     Device {
         /// The device.
         device: PathBuf,
-        /// What was tried.
+        /// The operation that failed.
         op: &'static str,
-        /// What the system said.
+        /// The cause.
         source: io::Error,
     },
-    /// The device does not hold what was just made on it.
+    /// The device does not contain the file system that was just made on it.
     #[error("{device}: no {kind} superblock, though {program} said nothing; is the device lost?")]
     NoSuperblock {
         /// The device.
         device: PathBuf,
         /// `ext4` or `xfs`.
         kind: &'static str,
-        /// The program's file.
+        /// The program's path.
         program: PathBuf,
     },
-    /// The run was told to stop.
+    /// The run was stopped on request.
     #[error("interrupted")]
     Interrupted,
 }
 
-/// How the file system is made.
+/// Options for making the file system.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Bytes for which ext4 gets an inode; `None` for the default of `mkfs.ext4`. xfs makes inodes as they are needed.
+    /// The number of bytes per inode of ext4; `None` for the default of `mkfs.ext4`. xfs makes inodes as needed.
     pub bytes_per_inode: Option<u32>,
     /// Set to stop.
     pub cancel: Cancel,

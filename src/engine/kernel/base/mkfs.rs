@@ -1,7 +1,7 @@
-//! The file system of the base device, made by the programs and with the options that Docker's driver uses.
+//! The file system of the base device, made with the programs and options that Docker's driver uses.
 //!
-//! Source: moby v20.10 `daemon/graphdriver/devmapper/deviceset.go`, `createFilesystem`. Which of the two kinds it is, the
-//! caller decides: Docker reads it from the device at each mount.
+//! Source: moby v20.10 `daemon/graphdriver/devmapper/deviceset.go`, `createFilesystem`. The caller chooses between the
+//! two kinds of file system: Docker reads the kind from the device at each mount.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -17,30 +17,31 @@ use super::{child, superblock};
 use crate::devicemapper::driver_files::FileSystem;
 use crate::sys::kernel_version;
 
-/// Where administrators' programs are; a rescue shell's PATH may lack these.
+/// The directories of administrators' programs; the PATH of a rescue shell may lack them.
 const SYSTEM_DIRECTORIES: [&str; 3] = ["/usr/sbin", "/sbin", "/usr/local/sbin"];
 
-/// The inode tables and the journal are written at once: what the kernel would do later for each snapshot anew is shared
-/// by all of them. Discards are useless on a device that maps nothing yet.
+/// The inode tables and the journal are written at once. Otherwise the kernel would write them later for each snapshot;
+/// this way all snapshots share them. Discards are useless on a device that maps nothing yet.
 const EXT4_EXTENDED: &str = "nodiscard,lazy_itable_init=0,lazy_journal_init=0";
 
-/// For e2fsprogs before 1.42, which does not know the third.
+/// For e2fsprogs before 1.42, which does not know the third option.
 const EXT4_EXTENDED_OLD: &str = "nodiscard,lazy_itable_init=0";
 
-/// The first kernel that reads what `mkfs.xfs` makes by default since xfsprogs 3.2.3: checksums and the free inode tree.
+/// The first kernel that can read what `mkfs.xfs` makes by default since xfsprogs 3.2.3: checksums and the free inode
+/// tree.
 const KERNEL_WITH_XFS_FINOBT: (u32, u32) = (3, 16);
 
 /// The programs that make one kind of file system.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Programs {
-    /// Of e2fsprogs.
+    /// The programs of e2fsprogs.
     Ext4 {
         /// `mkfs.ext4`.
         mkfs: PathBuf,
         /// `tune2fs`.
         tune2fs: PathBuf,
     },
-    /// Of xfsprogs.
+    /// The programs of xfsprogs.
     Xfs {
         /// `mkfs.xfs`.
         mkfs: PathBuf,
@@ -54,13 +55,13 @@ pub enum Programs {
 /// [`Error::Missing`].
 pub fn find_programs(kind: FileSystem) -> Result<Programs, Error> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    // Root runs nothing from whatever directory it happens to be in.
+    // As root, never run a program from the current directory.
     let named = std::env::split_paths(&path).filter(|directory| directory.is_absolute());
     let directories: Vec<_> = named.chain(SYSTEM_DIRECTORIES.map(PathBuf::from)).collect();
     find_programs_in(kind, &directories)
 }
 
-/// [`find_programs`] in these directories alone; the first that has a program wins.
+/// [`find_programs`], but only in these directories; the first one that has a program wins.
 ///
 /// # Errors
 ///
@@ -87,13 +88,13 @@ pub fn find_programs_in(kind: FileSystem, directories: &[PathBuf]) -> Result<Pro
 ///
 /// # Errors
 ///
-/// [`Error::Failed`] with what the program said, [`Error::Interrupted`] soon after [`Options::cancel`] was set, and the
-/// others but [`Error::Missing`].
+/// [`Error::Failed`] with the program's output, [`Error::Interrupted`] soon after [`Options::cancel`] was set, and all
+/// others except [`Error::Missing`].
 pub fn make(programs: &Programs, device: &Path, options: &Options) -> Result<Uuid, Error> {
     let mkfs = match programs {
         Programs::Ext4 { mkfs, tune2fs } => {
             make_ext4(mkfs, device, options)?;
-            // No check is due at any count of mounts or time.
+            // No check is ever due, whatever the number of mounts or the time.
             let never = ["-c", "-1", "-i", "0"].map(OsString::from);
             child::run(tune2fs, &never, device, &options.cancel)?;
             mkfs
@@ -121,7 +122,7 @@ pub fn make(programs: &Programs, device: &Path, options: &Options) -> Result<Uui
     })
 }
 
-/// The UUID of the file system on a device; `None` when there is none of that kind.
+/// The UUID of the file system on a device; `None` if there is none of that kind.
 ///
 /// # Errors
 ///
@@ -137,7 +138,7 @@ pub fn uuid(device: &Path, kind: FileSystem) -> Result<Option<Uuid>, Error> {
     })
 }
 
-/// The UUID of the file system, of either kind, that begins with these bytes.
+/// The UUID of the file system, of either kind, that starts with these bytes.
 pub(in crate::engine::kernel) fn uuid_in(first: &[u8; 4096]) -> Option<Uuid> {
     superblock::ext4_uuid(first).or_else(|| superblock::xfs_uuid(first))
 }
@@ -173,7 +174,7 @@ fn ext4_arguments(extended: &str, bytes_per_inode: Option<u32>) -> Vec<OsString>
 }
 
 fn xfs_arguments(kernel: Option<(u32, u32)>) -> Vec<OsString> {
-    // One that is not known is some strange new one.
+    // An unknown kernel is some unusual new one.
     if kernel.is_some_and(|version| version < KERNEL_WITH_XFS_FINOBT) {
         vec!["-m".into(), "crc=0,finobt=0".into()]
     } else {

@@ -1,4 +1,4 @@
-//! The file system of the base device, made by the programs and with the options that Docker's driver uses.
+//! The file system of the base device, made with the programs and options that Docker's driver uses.
 
 mod child;
 mod error;

@@ -1,4 +1,4 @@
-//! The UUID of a file system, read as `blkid` does: the daemon compares with what that prints.
+//! The UUID of a file system, read as `blkid` does: the daemon compares it with the output of `blkid`.
 
 use uuid::Uuid;
 
@@ -10,12 +10,12 @@ const EXT4_UUID: usize = 1024 + 0x68;
 const XFS_MAGIC: (usize, &[u8]) = (0, b"XFSB");
 const XFS_UUID: usize = 32;
 
-/// The UUID of the ext4 that begins so, `None` where there is none.
+/// The UUID of an ext4 that starts with these bytes; `None` if there is none.
 pub(super) fn ext4_uuid(first: &[u8; 4096]) -> Option<Uuid> {
     uuid_behind(first, EXT4_MAGIC, EXT4_UUID)
 }
 
-/// The UUID of the xfs that begins so, `None` where there is none.
+/// The UUID of an xfs that starts with these bytes; `None` if there is none.
 pub(super) fn xfs_uuid(first: &[u8; 4096]) -> Option<Uuid> {
     uuid_behind(first, XFS_MAGIC, XFS_UUID)
 }

@@ -1,6 +1,6 @@
 use super::*;
 
-/// A header block as GNU tar writes it, with other bytes at some places.
+/// A header block as GNU tar writes it, with other bytes at some offsets.
 fn block(kind: u8, name: &str, other: &[(usize, &[u8])]) -> [u8; BLOCK] {
     let mut block = [0; BLOCK];
     let mut put = |at: usize, bytes: &[u8]| block[at..at + bytes.len()].copy_from_slice(bytes);
@@ -88,7 +88,7 @@ fn types_links_and_device_numbers_are_read() {
 fn names_of_all_dialects_are_joined() {
     let prefix: &[(usize, &[u8])] = &[(345, b"usr/share")];
     assert_eq!(parsed(&[&block(b'0', "f", prefix)]).name, b"usr/share/f");
-    // GNU keeps times there, which are no part of the name.
+    // GNU keeps times there, which are not part of the name.
     let gnu: &[(usize, &[u8])] = &[(257, b"ustar  \0"), (345, b"13640000000\0")];
     assert_eq!(parsed(&[&block(b'0', "f", gnu)]).name, b"f");
     let v7: &[(usize, &[u8])] = &[(257, &[0; 8]), (345, b"left over")];
@@ -156,7 +156,7 @@ fn padding_and_global_records_come_before_a_header() {
     headers.segment(&global);
     headers.segment(&block(b'5', "d/", &[]));
     assert_eq!(headers.entry(0).unwrap().kind, HeaderKind::Directory);
-    // Or they are an entry of their own, by themselves or with their data as its content.
+    // Or they are a separate entry, alone or with their data as its content.
     headers.segment(&global);
     assert_eq!(headers.entry(0).unwrap().kind, HeaderKind::Global);
     headers.segment(&global[..BLOCK]);

@@ -41,7 +41,7 @@ fn unpacked(owner: Owner, headers: &[Header]) -> Result<UnpackedLayer, String> {
     unpack.finish()
 }
 
-/// Paths; a removed name has a `-` before it, an opaque directory a `!` behind it.
+/// Paths; a removed name has a `-` before it, an opaque directory a `!` after it.
 fn listed(headers: &[Header]) -> Vec<String> {
     let tree = unpacked(NOBODY, headers).unwrap().tree;
     let mut all = Vec::new();
@@ -88,7 +88,7 @@ fn the_later_entry_of_a_name_wins() {
         listed(&[dir("a"), file("a/f"), dir("a/")]),
         ["/", "/a/", "/a/f"]
     );
-    // And so it is with a name and its whiteout.
+    // The same holds for a name and its whiteout.
     assert_eq!(listed(&[file("x"), file(".wh.x")]), ["-/x", "/"]);
     assert_eq!(listed(&[file(".wh.x"), file("x")]), ["/", "/x"]);
     assert_eq!(listed(&[file(".wh.a"), file("a/f")]), ["/", "/a/!", "/a/f"]);
@@ -163,7 +163,7 @@ fn a_record_of_many_times_more_names_than_the_layer_has_is_given_up() {
         unpack.header(Ok(file(&number.to_string())));
     }
     assert!(unpack.finish().unwrap_err().contains("many times more"));
-    // A way through many symbolic links counts by its steps.
+    // A path through many symbolic links counts by its steps.
     let mut unpack = Unpack::new(NOBODY, 0);
     let target = format!("{}..", "x/../".repeat(800));
     unpack.header(Ok(dir("x")));
