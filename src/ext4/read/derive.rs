@@ -17,7 +17,7 @@ use super::layout::{Geometry, SUPER_BYTES, SUPER_OFFSET};
 use super::owner::Part;
 use super::resize;
 use super::view::{FixedMetadata, Unit, View, XattrBlockUse};
-use super::whole::{check_end, read_super};
+use super::whole::read_super;
 use super::work::Work;
 use crate::ext4::ino::Ino;
 
@@ -53,8 +53,6 @@ impl View {
             }
             view.superblock = superblock;
         }
-        // A device of its own has a size of its own, whatever of it is shared.
-        check_end(device, &self.geometry)?;
         // Which of two owners gets a block depends on the order in which all inodes are read. Reading only some of them
         // again would find other faults than `View::read`.
         if self.is_tangled {

@@ -67,7 +67,7 @@ pub(super) fn read_super(device: &dyn ReadAt) -> Result<(Geometry, Super), Error
 }
 
 /// Fails unless the device is as long as the file system says.
-pub(super) fn check_end(device: &dyn ReadAt, geometry: &Geometry) -> Result<(), Error> {
+fn check_end(device: &dyn ReadAt, geometry: &Geometry) -> Result<(), Error> {
     let offset = geometry.offset(geometry.blocks - 1);
     let mut last = vec![0; geometry.block_size()];
     match device.read_at(&mut last, offset) {
