@@ -51,8 +51,7 @@ test: ## every test: in-file, library, command line, faults, and the lab (real k
 	@tests/lab/machine.sh test
 	@echo "make test: the first time it takes about 20 minutes on two cores, fetches about 200 MB and needs 5 GB in target/ and .lab/"
 	@$(MAKE) --no-print-directory deps lab
-	$(CARGO) test --locked --features kernel-tests --no-run
-	@tests/lab/all.sh
+	$(CARGO) test --locked --features kernel-tests
 
 bench: deps ## the figures of docs/benchmarks.md
 	$(CARGO) bench --locked
