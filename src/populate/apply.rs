@@ -44,7 +44,7 @@ pub struct ApplyOptions<'a> {
 
 impl std::fmt::Debug for ApplyOptions<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Run")
+        f.debug_struct("ApplyOptions")
             .field("pool", &self.pool)
             .field("cancel", &self.cancel)
             .finish_non_exhaustive()

@@ -55,6 +55,6 @@ pub(super) enum BytesThen<'a> {
 
 impl fmt::Debug for ConversionNotes<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Noted").finish_non_exhaustive()
+        f.debug_struct("ConversionNotes").finish_non_exhaustive()
     }
 }

@@ -19,6 +19,7 @@ use super::claim::{self, Claim};
 use super::driver_files::DriverFiles;
 use super::error::Error;
 use super::place::Place;
+use super::pool_claim::last_thin_id;
 use super::started_run::{StartedRun, claim_of};
 use super::take_back::PlannedIds;
 use crate::devicemapper::driver_files::DEFAULT_BLOCK_SIZE;
@@ -118,7 +119,7 @@ fn expect_made(plan: &Plan, held: &Contents, kept: &HashSet<ThinId>) -> Result<(
     let made = PlannedIds {
         transaction_id: plan.transaction_before,
         first: plan.devices[0].thin_id.value(),
-        last: crate::engine::kernel::pool_claim::last_thin_id(plan),
+        last: last_thin_id(plan),
     };
     made.expect(held, &DriverFiles::default())?;
     let held: HashSet<_> = held.ids.iter().copied().collect();
