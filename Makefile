@@ -49,7 +49,7 @@ check: deps ## formatting, lints, documentation, licences
 
 test: ## every test: in-file, library, command line, faults, and the lab (real kernel, real Docker)
 	@tests/lab/machine.sh test
-	@echo "make test: the first time it takes about 20 minutes on two cores, fetches about 200 MB and needs 5 GB in target/ and .lab/"
+	@echo "make test: the first time it takes about 20 minutes on two cores, fetches about 200 MB and needs 3 GB in target/ and .lab/"
 	@$(MAKE) --no-print-directory deps lab
 	$(CARGO) test --locked --features kernel-tests
 
