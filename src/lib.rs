@@ -22,6 +22,7 @@ pub mod devicemapper;
 pub mod docker;
 pub mod engine;
 pub mod ext4;
+mod forest;
 mod holder;
 mod lock;
 pub mod mount_table;

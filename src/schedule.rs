@@ -14,6 +14,8 @@ use std::thread;
 
 use nix::sys::signal::{SigSet, Signal};
 
+use crate::forest::Forest;
+
 /// Calls `work(item)` once for every index of `parents`, after the call for its parent has succeeded, with at most
 /// `workers` items at a time. Returns when everything is done.
 ///
@@ -86,6 +88,8 @@ type Ready = (usize, Reverse<usize>);
 
 struct Queue<E> {
     forest: Forest,
+    /// For each item, the length of the longest chain above it.
+    above: Vec<usize>,
     state: Mutex<State<E>>,
     changed: Condvar,
 }
@@ -101,16 +105,22 @@ struct State<E> {
 
 impl<E> Queue<E> {
     fn new(parents: &[Option<usize>]) -> Self {
-        let forest = Forest::new(parents);
-        let ready = forest.roots.iter().map(|&root| forest.ready(root));
+        let forest = Forest::new(parents.to_vec());
+        assert!(
+            forest.on_circles().is_empty(),
+            "no item is its own ancestor"
+        );
+        let above = forest.chains_above();
+        let roots = forest.roots().iter();
         Self {
             state: Mutex::new(State {
-                ready: ready.collect(),
+                ready: roots.map(|&root| (above[root], Reverse(root))).collect(),
                 running: 0,
                 stopped: false,
                 error: None,
             }),
             forest,
+            above,
             changed: Condvar::new(),
         }
     }
@@ -122,10 +132,9 @@ impl<E> Queue<E> {
             state.running -= 1;
             match &ended {
                 Ok(Ok(())) => {
-                    let children = self.forest.children[item].iter();
-                    state
-                        .ready
-                        .extend(children.map(|&child| self.forest.ready(child)));
+                    let children = self.forest.children(item).iter();
+                    let ready = children.map(|&child| (self.above[child], Reverse(child)));
+                    state.ready.extend(ready);
                 }
                 Ok(Err(_)) | Err(_) => state.stopped = true,
             }
@@ -164,50 +173,6 @@ impl<E> Queue<E> {
 
     fn lock(&self) -> MutexGuard<'_, State<E>> {
         self.state.lock().expect(NO_PANIC)
-    }
-}
-
-/// The dependencies of the items.
-struct Forest {
-    roots: Vec<usize>,
-    children: Vec<Vec<usize>>,
-    /// For each item, the length of the longest chain above it.
-    above: Vec<usize>,
-}
-
-impl Forest {
-    fn new(parents: &[Option<usize>]) -> Self {
-        let mut children = vec![Vec::new(); parents.len()];
-        let mut roots = Vec::new();
-        for (item, parent) in parents.iter().enumerate() {
-            parent.map_or(&mut roots, |at| &mut children[at]).push(item);
-        }
-        let mut parents_first = roots.clone();
-        let mut next = 0;
-        while let Some(&item) = parents_first.get(next) {
-            parents_first.extend(&children[item]);
-            next += 1;
-        }
-        assert_eq!(
-            parents_first.len(),
-            parents.len(),
-            "no item is its own ancestor"
-        );
-        let mut above = vec![0; parents.len()];
-        for &item in parents_first.iter().rev() {
-            if let Some(parent) = parents[item] {
-                above[parent] = above[parent].max(above[item] + 1);
-            }
-        }
-        Self {
-            roots,
-            children,
-            above,
-        }
-    }
-
-    fn ready(&self, item: usize) -> Ready {
-        (self.above[item], Reverse(item))
     }
 }
 

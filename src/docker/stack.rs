@@ -1,6 +1,6 @@
 //! The aufs driver's own layers: one parent list each in `aufs/layers`, and their branches in `aufs/diff`.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -10,6 +10,7 @@ use super::fault::Fault;
 use super::files::{Dir, FileKind};
 use super::id::CacheId;
 use super::warning::{Leftover, Warning};
+use crate::forest::Forest;
 use crate::tree::escape;
 
 /// A layer as the driver knows it, before it is compared with other stores.
@@ -226,35 +227,25 @@ impl Stack {
     /// Marks the layers on top of a damaged one as damaged, because they cannot be converted either. The fault is
     /// reported once, at the damaged layer.
     fn spread_damage(&mut self) {
-        let order = self.parents_first();
-        let reached: BTreeSet<_> = order.iter().copied().collect();
-        for place in order {
+        let forest = self.forest();
+        for place in forest.by_level() {
             let parent = self.layers[place].parent;
             if parent.is_some_and(|parent| !self.layers[parent].sound) {
                 self.layers[place].sound = false;
             }
         }
-        for place in (0..self.layers.len()).filter(|place| !reached.contains(place)) {
+        for place in forest.on_circles() {
             self.layers[place].sound = false;
         }
     }
 
     /// Indexes of all layers, each after its parent. Layers in or above a circle are left out.
     pub(super) fn parents_first(&self) -> Vec<usize> {
-        let mut children = vec![Vec::new(); self.layers.len()];
-        let mut order = Vec::with_capacity(self.layers.len());
-        for (place, layer) in self.layers.iter().enumerate() {
-            match layer.parent {
-                Some(parent) => children[parent].push(place),
-                None => order.push(place),
-            }
-        }
-        let mut next = 0;
-        while next < order.len() {
-            order.extend_from_slice(&children[order[next]]);
-            next += 1;
-        }
-        order
+        self.forest().by_level()
+    }
+
+    fn forest(&self) -> Forest {
+        Forest::new(self.layers.iter().map(|layer| layer.parent).collect())
     }
 
     /// Indexes of the layers that are the parent of another one.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::error::Error;
 use crate::docker::CacheId;
+use crate::forest::Forest;
 
 /// A layer's index in the plan: parents have smaller indexes than their children.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,41 +25,35 @@ impl LayerGraph {
     ///
     /// [`Error::MissingParent`] if a layer's parent is not given, [`Error::Cycle`] if layers are their own ancestors.
     pub fn new(parents: &BTreeMap<CacheId, Option<CacheId>>) -> Result<Self, Error> {
-        let mut children: HashMap<Option<&CacheId>, Vec<&CacheId>> = HashMap::new();
-        for (id, parent) in parents {
-            if let Some(parent) = parent
-                && !parents.contains_key(parent)
-            {
-                return Err(Error::MissingParent {
-                    layer: id.clone(),
-                    parent: parent.clone(),
-                });
-            }
-            children.entry(parent.as_ref()).or_default().push(id);
-        }
-        let mut layers = Vec::with_capacity(parents.len());
-        // An explicit stack: a hostile chain may be deeper than the thread's stack.
-        let mut stack: Vec<(&CacheId, Option<LayerIndex>)> = Vec::new();
-        let push = |stack: &mut Vec<_>, parent: Option<&CacheId>, place| {
-            let below = children.get(&parent).into_iter().flatten();
-            stack.extend(below.rev().map(|&child| (child, place)));
-        };
-        push(&mut stack, None, None);
-        while let Some((id, parent)) = stack.pop() {
-            let place = LayerIndex(layers.len());
-            layers.push((id.clone(), parent));
-            push(&mut stack, Some(id), Some(place));
-        }
-        if layers.len() < parents.len() {
-            // What cannot be reached from a layer without a parent is on a cycle or above one.
-            let reached: std::collections::HashSet<_> = layers.iter().map(|(id, _)| id).collect();
-            let layer = parents
-                .keys()
-                .find(|id| !reached.contains(id))
-                .expect("fewer were reached than given");
-            return Err(Error::Cycle {
+        let ids: Vec<&CacheId> = parents.keys().collect();
+        let places: HashMap<&CacheId, usize> =
+            ids.iter().enumerate().map(|(at, id)| (*id, at)).collect();
+        let place_of = |(layer, parent): (&CacheId, &Option<CacheId>)| {
+            let Some(parent) = parent else {
+                return Ok(None);
+            };
+            let place = places.get(parent).copied();
+            place.map(Some).ok_or_else(|| Error::MissingParent {
                 layer: layer.clone(),
+                parent: parent.clone(),
+            })
+        };
+        let below = parents
+            .iter()
+            .map(place_of)
+            .collect::<Result<Vec<_>, _>>()?;
+        let forest = Forest::new(below.clone());
+        if let Some(&place) = forest.on_circles().first() {
+            return Err(Error::Cycle {
+                layer: ids[place].clone(),
             });
+        }
+        let mut planned: Vec<Option<LayerIndex>> = vec![None; ids.len()];
+        let mut layers = Vec::with_capacity(ids.len());
+        for place in forest.by_chain() {
+            planned[place] = Some(LayerIndex(layers.len()));
+            let parent = below[place].and_then(|parent| planned[parent]);
+            layers.push((ids[place].clone(), parent));
         }
         Ok(Self { layers })
     }

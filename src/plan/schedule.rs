@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 
 use super::graph::{LayerGraph, LayerIndex};
+use crate::forest::Forest;
 
 /// Calls `work(layer, parent's result)` for every layer, parents before children, in parallel where layers do not
 /// depend on each other. Returns the results in the graph's order.
@@ -18,22 +19,16 @@ where
     E: Send + Sync,
     F: Fn(LayerIndex, Option<&T>) -> Result<T, E> + Sync,
 {
-    let mut children: Vec<Vec<LayerIndex>> = vec![Vec::new(); graph.len()];
-    let mut roots = Vec::new();
-    for (layer, _, parent) in graph.iter() {
-        parent
-            .map_or(&mut roots, |at| &mut children[at.0])
-            .push(layer);
-    }
+    let below = graph.iter().map(|(_, _, parent)| parent.map(|at| at.0));
     let run = ParallelMap {
         work,
-        children,
+        forest: Forest::new(below.collect()),
         slots: (0..graph.len()).map(|_| OnceLock::new()).collect(),
     };
     let shared = &run;
     rayon::scope(|scope| {
-        for root in roots {
-            scope.spawn(move |scope| shared.layer(scope, root, None));
+        for &root in shared.forest.roots() {
+            scope.spawn(move |scope| shared.layer(scope, LayerIndex(root), None));
         }
     });
     let mut results = Vec::with_capacity(graph.len());
@@ -54,7 +49,7 @@ where
 
 struct ParallelMap<T, E, F> {
     work: F,
-    children: Vec<Vec<LayerIndex>>,
+    forest: Forest,
     slots: Vec<OnceLock<Result<T, E>>>,
 }
 
@@ -83,8 +78,8 @@ where
             return;
         }
         // Spawned, not called: a chain may be deeper than a thread's stack.
-        for &child in &self.children[layer.0] {
-            scope.spawn(move |scope| self.layer(scope, child, Some(layer)));
+        for &child in self.forest.children(layer.0) {
+            scope.spawn(move |scope| self.layer(scope, LayerIndex(child), Some(layer)));
         }
     }
 }

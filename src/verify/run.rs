@@ -20,7 +20,7 @@ use super::request::{Devices, Request};
 use super::sample::sample;
 use super::start;
 use super::stores::{self, StoreFaults};
-use super::targets::{Target, targets};
+use super::targets::{Target, forest, targets};
 use super::verification::{OpenDevices, Verification};
 use crate::chain::Chain;
 use crate::content::pool::Pool;
@@ -180,12 +180,6 @@ impl<'a> Verification<'a> {
         (store, targets): (&'a Store, &'a [Target]),
         (devices, reach): (Option<OpenDevices<'a>>, Option<&'a Reach>),
     ) -> Self {
-        let mut children = vec![Vec::new(); targets.len()];
-        for (place, target) in targets.iter().enumerate() {
-            if let Some(parent) = target.parent {
-                children[parent].push(place);
-            }
-        }
         let sample = sample(store, targets);
         let conversion = request.conversion.as_ref();
         let layers = conversion.into_iter().flat_map(|known| &known.plan.devices);
@@ -210,7 +204,7 @@ impl<'a> Verification<'a> {
                 .map(WriteChecksums::new),
             below_sample: with_all_below(&sample, targets),
             sample,
-            children,
+            forest: forest(targets),
             done: targets.iter().map(|_| OnceLock::new()).collect(),
             known_damage: request.known_damage,
             damaged: Mutex::default(),
@@ -256,7 +250,7 @@ impl<'a> Verification<'a> {
             .map_err(|source| Error::Threads { jobs, source })?;
         progress.start(Phase::Verify, self.targets.len() as u64);
         threads.scope(|scope| {
-            for place in self.roots() {
+            for &place in self.forest.roots() {
                 scope.spawn(move |scope| self.visit(scope, place, None));
             }
         });
@@ -264,16 +258,11 @@ impl<'a> Verification<'a> {
         if self.work.is_cancelled() {
             return Err(Error::Interrupted);
         }
-        let order = self.order();
-        let reports = order.into_iter().map(|place| {
+        let reports = self.forest.by_chain().into_iter().map(|place| {
             let report = self.done[place].get();
             report.cloned().expect("every target has its turn")
         });
         Ok(reports.collect())
-    }
-
-    fn roots(&self) -> impl DoubleEndedIterator<Item = usize> {
-        (0..self.targets.len()).filter(|&place| self.targets[place].parent.is_none())
     }
 
     /// Reads a target's device, passes it on to the targets that are its snapshots, and then examines it.
@@ -289,7 +278,7 @@ impl<'a> Verification<'a> {
             return;
         }
         let opened = open(self, place, below.as_deref()).map(Arc::new);
-        for &child in &self.children[place] {
+        for &child in self.forest.children(place) {
             let opened = opened.as_ref().ok().cloned();
             // Spawned instead of called: a chain may be deeper than a thread's stack.
             scope.spawn(move |scope| self.visit(scope, child, opened));
@@ -346,17 +335,6 @@ impl<'a> Verification<'a> {
         let mut damaged = damaged.unwrap_or_else(PoisonError::into_inner).clone();
         damaged.sort_by(|a, b| a.layer.cmp(&b.layer));
         damaged
-    }
-
-    /// The order with parents before children and a chain's layers together.
-    fn order(&self) -> Vec<usize> {
-        let mut order = Vec::with_capacity(self.targets.len());
-        let mut pending: Vec<usize> = self.roots().rev().collect();
-        while let Some(place) = pending.pop() {
-            order.push(place);
-            pending.extend(self.children[place].iter().rev());
-        }
-        order
     }
 }
 

@@ -6,6 +6,7 @@ use super::layer_report::Role;
 use crate::devicemapper::DeviceFiles;
 use crate::devicemapper::driver_files::Device;
 use crate::docker::{CacheId, KnownLayer, Store, Use};
+use crate::forest::Forest;
 use crate::thin::ThinId;
 use crate::units::Bytes;
 
@@ -101,29 +102,14 @@ fn link(targets: &mut [Target]) {
             None => base,
         };
     }
-    for place in circular(targets) {
+    for place in forest(targets).on_circles() {
         targets[place].parent = None;
     }
 }
 
-/// The indexes of targets from which no path leads to a layer without a parent.
-fn circular(targets: &[Target]) -> Vec<usize> {
-    let mut children: Vec<Vec<usize>> = vec![Vec::new(); targets.len()];
-    let mut reached = vec![false; targets.len()];
-    let mut pending = Vec::new();
-    for (place, target) in targets.iter().enumerate() {
-        match target.parent {
-            Some(parent) => children[parent].push(place),
-            None => pending.push(place),
-        }
-    }
-    while let Some(place) = pending.pop() {
-        reached[place] = true;
-        pending.append(&mut children[place]);
-    }
-    (0..targets.len())
-        .filter(|&place| !reached[place])
-        .collect()
+/// The targets by parent.
+pub(super) fn forest(targets: &[Target]) -> Forest {
+    Forest::new(targets.iter().map(|target| target.parent).collect())
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use super::targets::Target;
 use crate::content::pool::Pool;
 use crate::content::{ReadJob, WriteChecksums};
 use crate::docker::{CacheId, Owner, Store};
+use crate::forest::Forest;
 use crate::source::Layer;
 
 /// A verification in progress.
@@ -39,7 +40,7 @@ pub(super) struct Verification<'a> {
     pub(super) sample: HashSet<usize>,
     /// These targets and everything below them.
     pub(super) below_sample: HashSet<usize>,
-    pub(super) children: Vec<Vec<usize>>,
+    pub(super) forest: Forest,
     pub(super) done: Vec<OnceLock<LayerReport>>,
     pub(super) known_damage: &'a [LayerDamage],
     pub(super) damaged: Mutex<Vec<LayerDamage>>,
