@@ -1,10 +1,10 @@
 //! Checks whether two devices or files are suitable for a new pool.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::process::Command;
 
 use nix::errno::Errno;
 use nix::sys::statvfs::statvfs;
@@ -16,6 +16,7 @@ use super::in_use;
 use super::refusal::Refusal;
 use crate::devicemapper::driver_files::DEFAULT_BLOCK_SIZE;
 use crate::sys::block::{self, Kind};
+use crate::sys::program::{self, find_in, program_directories};
 use crate::thin;
 use crate::units::Bytes;
 
@@ -185,17 +186,12 @@ fn blkid(path: &Path) -> Result<Option<String>, Error> {
         program: PROGRAM,
         what,
     };
-    // It is not on the PATH of every user who becomes root.
-    let places = [PROGRAM, "/sbin/blkid", "/usr/sbin/blkid"];
-    let mut outputs = places.into_iter().map(|program| {
-        let mut command = Command::new(program);
-        command.args(["-p", "-o", "export"]).arg(path).output()
-    });
-    let is_there = |output: &io::Result<_>| !matches!(output, Err(error) if error.kind() == io::ErrorKind::NotFound);
-    let output = outputs
-        .find(is_there)
-        .ok_or_else(|| failed("not found; install util-linux".to_owned()))?
-        .map_err(|error| failed(error.to_string()))?;
+    let program = find_in(&program_directories(), PROGRAM)
+        .ok_or_else(|| failed("not found; install util-linux".to_owned()))?;
+    let arguments = ["-p", "-o", "export"].map(OsStr::new);
+    let arguments = arguments.into_iter().chain([OsStr::new(path)]);
+    let output =
+        program::run(&program, arguments, || false).map_err(|error| failed(error.to_string()))?;
     match output.status.code() {
         Some(0) => Ok(Some(parse_blkid(&String::from_utf8_lossy(&output.stdout)))),
         Some(2) => Ok(None),

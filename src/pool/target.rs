@@ -4,7 +4,6 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use super::{devices, in_use};
 use crate::devicemapper::driver_files::DEFAULT_BLOCK_SIZE;
 use crate::sys::block::{self, Kind};
 use crate::sys::device_mapper::{Commit, DeviceMapper, Line, State};
+use crate::sys::program::{self, find_in, program_directories};
 use crate::thin::{self, ReadBlocks, ThinId};
 use crate::units::{Bytes, MetaBlocks, SECTOR_BYTES};
 
@@ -187,11 +187,9 @@ pub(crate) fn expect_loops() -> Result<(), Error> {
 
 /// Loads a module. Its success shows in what exists afterwards.
 fn modprobe(module: &str) {
-    let programs = ["modprobe", "/sbin/modprobe", "/usr/sbin/modprobe"];
-    let ran = programs
-        .into_iter()
-        .find_map(|program| Command::new(program).args(["-q", module]).output().ok());
-    log::debug!("modprobe {module}: {:?}", ran.map(|output| output.status));
+    let program = find_in(&program_directories(), "modprobe");
+    let ran = program.map(|program| program::run(&program, ["-q", module], || false));
+    log::debug!("modprobe {module}: {ran:?}");
 }
 
 /// Reads the status of a pool.

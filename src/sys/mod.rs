@@ -11,6 +11,7 @@ mod kernel;
 pub mod loops;
 pub mod mounts;
 mod open_files;
+pub(crate) mod program;
 mod stat;
 mod statx;
 

@@ -8,7 +8,6 @@ use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use memchr::memmem::Finder;
@@ -16,6 +15,7 @@ use memchr::memmem::Finder;
 use super::host_files::HostFiles;
 use crate::daemon::first_start::Finding;
 use crate::devicemapper::Version;
+use crate::sys::program;
 use crate::tree::shown;
 
 /// The paths of the daemon's program if the service does not name it. Up to 1.11, client and daemon are one program.
@@ -145,23 +145,13 @@ fn own_word(program: &Path) -> Option<Version> {
     if !is_executable {
         return None;
     }
-    let mut child = Command::new(program)
-        .arg("--version")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .ok()?;
     let begin = Instant::now();
-    while matches!(child.try_wait(), Ok(None)) && begin.elapsed() < PATIENCE {
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    // If the process has already ended, the next call only collects its exit status.
-    let _ = child.kill();
-    let ended = child.wait().is_ok_and(|status| status.success());
-    let mut text = String::new();
-    let printed = child.stdout.take()?.take(1024).read_to_string(&mut text);
-    (ended && printed.is_ok())
+    let is_late = || begin.elapsed() > PATIENCE;
+    let ended = program::run(program, ["--version"], is_late).ok()?;
+    let text = String::from_utf8(ended.stdout).ok()?;
+    ended
+        .status
+        .success()
         .then(|| Version::of_output(&text))
         .flatten()
 }

@@ -1,125 +1,44 @@
-//! Runs one program to its end, unless the run is stopped before.
+//! Runs a program on a device, unless the run is stopped before.
 
-use std::ffi::OsString;
-use std::io::{self, Read};
-use std::os::unix::process::CommandExt;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
-use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
-
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use super::error::Error;
 use crate::progress::Cancel;
+use crate::sys::program::{self, RunError};
 use crate::tree::escape;
 
-/// How often the program and the stop request are checked.
-const INTERVAL: Duration = Duration::from_millis(20);
-
-/// How long to wait for a killed program. One that waits for a dead device cannot be killed.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// The number of bytes of stderr that are kept.
-const KEPT_BYTES: usize = 4096;
-
-/// The number of its lines that are shown.
+/// The number of lines of stderr that are shown.
 const SHOWN_LINES: usize = 4;
 
-/// Runs `program arguments… device` with no input and without a locale.
+/// Runs `program arguments… device`.
 pub(super) fn run(
     program: &Path,
     arguments: &[OsString],
     device: &Path,
     cancel: &Cancel,
 ) -> Result<(), Error> {
-    log::debug!("{} {arguments:?} {}", program.display(), device.display());
-    let run_error = |op| {
-        move |source| Error::Run {
-            program: program.to_owned(),
-            op,
-            source,
-        }
+    let run_error = |op, source| Error::Run {
+        program: program.to_owned(),
+        op,
+        source,
     };
-    let mut child = Command::new(program)
-        .args(arguments)
-        .arg(device)
-        .env("LC_ALL", "C")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        // A Ctrl-C is meant for this program: the child's death would look like a failure.
-        .process_group(0)
-        .spawn()
-        .map_err(run_error("start"))?;
-    let ended = wait(&mut child, cancel);
-    if !matches!(ended, Ok(ChildEnd::Alone { .. })) {
-        kill(&mut child, program);
+    let arguments = arguments.iter().map(OsString::as_os_str);
+    let all = arguments.chain([OsStr::new(device)]);
+    let ended = program::run(program, all, || cancel.is_set()).map_err(|error| match error {
+        RunError::Start(source) => run_error("start", source),
+        RunError::Wait(source) => run_error("wait for", source),
+        RunError::Stopped => Error::Interrupted,
+    })?;
+    if ended.status.success() {
+        return Ok(());
     }
-    match ended.map_err(run_error("wait for"))? {
-        ChildEnd::Alone { status, .. } if status.success() => Ok(()),
-        ChildEnd::Alone { status, stderr } => Err(Error::Failed {
-            device: device.to_owned(),
-            program: program.to_owned(),
-            status,
-            said: last_lines(&stderr),
-        }),
-        ChildEnd::Cancelled => Err(Error::Interrupted),
-    }
-}
-
-enum ChildEnd {
-    Alone { status: ExitStatus, stderr: Vec<u8> },
-    Cancelled,
-}
-
-fn wait(child: &mut Child, cancel: &Cancel) -> io::Result<ChildEnd> {
-    let mut pipe = child.stderr.take().expect("stderr is a pipe");
-    // Neither a hanging program nor a child that it left with the same stderr may block us.
-    fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-    let mut stderr = Vec::new();
-    loop {
-        // Checked first: by then, the pipe contains what the program wrote before its end.
-        let status = child.try_wait()?;
-        drain(&mut pipe, &mut stderr)?;
-        if let Some(status) = status {
-            return Ok(ChildEnd::Alone { status, stderr });
-        }
-        if cancel.is_set() {
-            return Ok(ChildEnd::Cancelled);
-        }
-        sleep(INTERVAL);
-    }
-}
-
-/// Reads what is in the pipe, so that the program never waits for us, and keeps the last bytes.
-fn drain(pipe: &mut ChildStderr, kept: &mut Vec<u8>) -> io::Result<()> {
-    let mut buffer = [0; 4096];
-    // A pipe holds 64 KiB: further output is read after the next check of `cancel`.
-    for _ in 0..16 {
-        match pipe.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(len) => kept.extend_from_slice(&buffer[..len]),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    kept.drain(..kept.len().saturating_sub(KEPT_BYTES));
-    Ok(())
-}
-
-fn kill(child: &mut Child, program: &Path) {
-    // It may have ended in the meantime.
-    let _ = child.kill();
-    let begin = Instant::now();
-    while matches!(child.try_wait(), Ok(None)) {
-        if begin.elapsed() > PATIENCE {
-            log::warn!("{}: still there after SIGKILL", program.display());
-            return;
-        }
-        sleep(INTERVAL);
-    }
+    Err(Error::Failed {
+        device: device.to_owned(),
+        program: program.to_owned(),
+        status: ended.status,
+        said: last_lines(&ended.stderr),
+    })
 }
 
 /// The last lines of a program's output, on one line.
@@ -162,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_on_stderr_blocks_nobody_and_its_end_is_shown() {
+    fn the_end_of_stderr_is_shown() {
         let flood = "i=0; while [ $i -lt 4000 ]; do echo 0123456789012345678901234567890123456789 >&2; \
                      i=$((i+1)); done; echo the end >&2; exit 3";
         let error = shell(flood, &Cancel::default()).unwrap_err().to_string();
@@ -171,13 +90,6 @@ mod tests {
             "{error}"
         );
         assert!(error.ends_with("; the end"), "{error}");
-    }
-
-    #[test]
-    fn a_program_that_leaves_a_child_behind_is_not_waited_for_longer() {
-        let begin = Instant::now();
-        shell("sleep 20 & exit 0", &Cancel::default()).unwrap();
-        assert!(begin.elapsed() < Duration::from_secs(10));
     }
 
     #[test]

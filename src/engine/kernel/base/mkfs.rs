@@ -9,16 +9,13 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use nix::unistd::{AccessFlags, access};
 use uuid::Uuid;
 
 use super::error::{Error, Options};
 use super::{child, superblock};
 use crate::devicemapper::driver_files::FileSystem;
 use crate::sys::kernel_version;
-
-/// The directories of administrators' programs; the PATH of a rescue shell may lack them.
-const SYSTEM_DIRECTORIES: [&str; 3] = ["/usr/sbin", "/sbin", "/usr/local/sbin"];
+use crate::sys::program::{find_in, program_directories};
 
 /// The inode tables and the journal are written at once. Otherwise the kernel would write them later for each snapshot;
 /// this way all snapshots share them. Discards are useless on a device that maps nothing yet.
@@ -54,11 +51,7 @@ pub enum Programs {
 ///
 /// [`Error::Missing`].
 pub fn find_programs(kind: FileSystem) -> Result<Programs, Error> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    // As root, never run a program from the current directory.
-    let named = std::env::split_paths(&path).filter(|directory| directory.is_absolute());
-    let directories: Vec<_> = named.chain(SYSTEM_DIRECTORIES.map(PathBuf::from)).collect();
-    find_programs_in(kind, &directories)
+    find_programs_in(kind, &program_directories())
 }
 
 /// [`find_programs`], but only in these directories; the first one that has a program wins.
@@ -67,12 +60,8 @@ pub fn find_programs(kind: FileSystem) -> Result<Programs, Error> {
 ///
 /// [`Error::Missing`].
 pub fn find_programs_in(kind: FileSystem, directories: &[PathBuf]) -> Result<Programs, Error> {
-    let find = |program, package| {
-        let files = directories.iter().map(|directory| directory.join(program));
-        let mut usable =
-            files.filter(|file| file.is_file() && access(file, AccessFlags::X_OK).is_ok());
-        usable.next().ok_or(Error::Missing { program, package })
-    };
+    let find =
+        |program, package| find_in(directories, program).ok_or(Error::Missing { program, package });
     Ok(match kind {
         FileSystem::Ext4 => Programs::Ext4 {
             mkfs: find("mkfs.ext4", "e2fsprogs")?,
