@@ -6,7 +6,6 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::conversion_origin::ConversionOrigin;
 use super::request::{Choices, Request};
@@ -68,11 +67,9 @@ struct Directory {
     born: Option<(i64, u32)>,
 }
 
-/// When a container was last started, according to its config.
+/// When a container was last started, according to its config; `None` if it does not say.
 pub(super) fn started_at(config: &[u8]) -> Option<String> {
-    let config: Value = serde_json::from_slice(config).ok()?;
-    let started = config.get("State")?.get("StartedAt")?;
-    Some(started.as_str()?.to_owned())
+    docker::started_at(config).ok()?
 }
 
 /// Ids of aufs images without their layers. Empty if the store cannot be read.

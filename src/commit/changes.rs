@@ -10,7 +10,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::config::{self, DRIVER};
@@ -23,7 +23,7 @@ use super::second_place;
 use super::store_files::IMAGE_NAMES;
 use super::whereabouts::Whereabouts;
 use crate::devicemapper::driver_files::{DEVICE_SET_FILE, TRANSACTION_FILE};
-use crate::docker::config_with_driver;
+use crate::docker::{self, CONFIG, config_with_driver};
 use crate::shell::word;
 use crate::staging::STAGE_NAME;
 use crate::tree::{escape, shown};
@@ -408,7 +408,7 @@ fn note(path: &Path) -> Result<Option<FileDigest>, Error> {
 
 /// A container's name, or the beginning of its id if the name cannot be found. If the container is gone, the kept
 /// originals are searched.
-fn container_name(root: &Path, id: &String) -> String {
+fn container_name(root: &Path, id: &str) -> String {
     let kept =
         [root.join(STAGE_NAME), second_place::place(root)].map(|place| place.join("originals"));
     let name = name_in(root, id).or_else(|| kept.iter().find_map(|kept| name_in(kept, id)));
@@ -417,26 +417,17 @@ fn container_name(root: &Path, id: &String) -> String {
 
 /// Whether a container uses the driver that was converted to. `true` if unknown.
 fn is_devicemappers(root: &Path, id: &str) -> bool {
-    #[derive(Deserialize)]
-    struct Config {
-        #[serde(rename = "Driver")]
-        driver: Option<String>,
-    }
-    let path = root.join("containers").join(id).join("config.v2.json");
-    let text = read_regular(&path).ok().flatten().unwrap_or_default();
-    let config = serde_json::from_slice(&text).unwrap_or(Config { driver: None });
-    config.driver.is_none_or(|driver| driver == DRIVER)
+    let driver = docker::driver_of(&config_of(root, id).unwrap_or_default());
+    driver.map_or(true, |driver| driver.is_empty() || driver == DRIVER)
 }
 
 /// The name in a container's config below `top`.
-fn name_in(top: &Path, id: &String) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Config {
-        #[serde(rename = "Name")]
-        name: String,
-    }
-    let path = top.join("containers").join(id).join("config.v2.json");
-    let text = read_regular(&path).ok().flatten()?;
-    let config: Config = serde_json::from_slice(&text).ok()?;
-    Some(config.name.trim_start_matches('/').to_owned())
+fn name_in(top: &Path, id: &str) -> Option<String> {
+    docker::name_of(&config_of(top, id)?).ok()?
+}
+
+/// The bytes of a container's config below `top`, if they can be read.
+fn config_of(top: &Path, id: &str) -> Option<Vec<u8>> {
+    let path = top.join("containers").join(id).join(CONFIG);
+    read_regular(&path).ok().flatten()
 }

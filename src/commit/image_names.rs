@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+
+use crate::docker;
 
 /// The image names that changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -13,13 +15,6 @@ pub struct ImageNames {
     pub moved: Vec<String>,
     /// Names that no longer exist.
     pub removed: Vec<String>,
-}
-
-/// `repositories.json`: for each repository, the images by name. Source: moby v20.10 `reference/store.go`.
-#[derive(Deserialize)]
-struct Repositories {
-    #[serde(rename = "Repositories", default)]
-    repositories: Option<BTreeMap<String, BTreeMap<String, String>>>,
 }
 
 impl ImageNames {
@@ -46,14 +41,7 @@ impl ImageNames {
 
 /// Images by name; `None` if the text is not as Docker writes it.
 pub(super) fn names(text: &[u8]) -> Option<BTreeMap<String, String>> {
-    let all: Repositories = serde_json::from_slice(text).ok()?;
-    Some(
-        all.repositories
-            .unwrap_or_default()
-            .into_values()
-            .flatten()
-            .collect(),
-    )
+    docker::image_names(text).ok()
 }
 
 #[cfg(test)]

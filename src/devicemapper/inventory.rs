@@ -5,8 +5,8 @@ use std::path::Path;
 use super::device_files::DeviceFiles;
 use crate::docker::{
     ContainerId, ContainerSummary, Diagnostics, Dir, Error, Inventory, Owner, ProblemSummary,
-    Stores, Users, Warning, WarningSummary, check_images, count_volumes, image_summaries,
-    read_stores, remapped_below, settle, sum,
+    StoreDirs, Stores, Users, Warning, WarningSummary, count_volumes, image_summaries,
+    is_of_either_driver, remapped_below, settle, sum,
 };
 
 /// The driver's name, and that of its directory.
@@ -34,17 +34,20 @@ impl Inventory {
         let image = root.dir("image")?.dir(DRIVER)?;
         let devices = DeviceFiles::read(&path.join(DRIVER))?;
         let mut notes = Diagnostics::default();
-        let stores = read_stores(&root, &image, None, &mut notes)?;
-        stores.layers.check(&mut notes);
-        let has_layer = |chain: &_| stores.layers.present.contains(chain);
-        check_images(
-            &stores.images.images,
-            &stores.references,
-            has_layer,
-            &mut notes,
-        );
+        let dirs = StoreDirs {
+            root: &root,
+            image: &image,
+            aufs: None,
+        };
+        let stores = Stores::read(dirs, is_of_either_driver, &mut notes);
+        stores.image.layers.check(&mut notes);
+        stores.image.check_images(&mut notes);
         let users = stores.users();
-        let images = image_summaries(&stores.images.images, &stores.layers.sound, &users);
+        let images = image_summaries(
+            &stores.image.images.by_id,
+            &stores.image.layers.sound,
+            &users,
+        );
         let containers = containers(&stores, &devices, &users);
         let (problems, warnings) = settle(notes, &users, &stores.stack);
         let faults = devices.faults.iter().map(|fault| ProblemSummary {
@@ -59,12 +62,12 @@ impl Inventory {
             owner: Owner::of_root(path),
             images,
             containers,
-            nr_image_layers: stores.layers.sound.len(),
+            nr_image_layers: stores.image.layers.sound.len(),
             nr_aufs_layers: 0,
             nr_devices: Some(devices.layers.len()),
             nr_buildkit_layers: devices.layers.keys().filter(|id| id.is_buildkit()).count(),
             buildkit: stores.buildkit,
-            image_layer_bytes: sum(stores.layers.sound.values().map(|layer| layer.size.0)),
+            image_layer_bytes: sum(stores.image.layers.sound.values().map(|layer| layer.size.0)),
             nr_volumes: count_volumes(&root)?,
             orphans: Vec::new(),
             remapped_roots: remapped_below(&root)?,
@@ -96,7 +99,7 @@ fn is_of_images(warning: &Warning) -> bool {
 
 fn containers(stores: &Stores, devices: &DeviceFiles, users: &Users) -> Vec<ContainerSummary> {
     let has_device = |id: &ContainerId| {
-        let mount = stores.mounts.mounts.get(id);
+        let mount = stores.image.mounts.mounts.get(id);
         mount.is_some_and(|mount| devices.layers.contains_key(mount.rw.cache_id()))
     };
     let mut containers: Vec<_> = stores

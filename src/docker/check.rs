@@ -1,42 +1,23 @@
 //! Checks Docker's stores against the aufs driver's layers, and records which object needs which.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 
-use super::container::Container;
 use super::container_state::Status;
 use super::diagnostics::{Diagnostics, Subject};
 use super::fault::Fault;
 use super::id::{CacheId, ChainId, ContainerId, ImageId};
-use super::image::Images;
-use super::layer::Layers;
 use super::model::Use;
-use super::mount::{Mount, Mounts};
+use super::mount::Mount;
 use super::reference::Reference;
-use super::stack::Stack;
+use super::stores::Stores;
 use super::users::{Names, Users};
 use super::warning::Warning;
-
-/// Everything that was read from a root.
-#[derive(Debug)]
-pub(crate) struct Stores {
-    pub(crate) images: Images,
-    pub(crate) references: BTreeMap<Reference, ImageId>,
-    pub(crate) layers: Layers,
-    pub(crate) mounts: Mounts,
-    pub(crate) containers: BTreeMap<ContainerId, Container>,
-    /// Whether a container with this driver belongs to this root.
-    pub(super) own: fn(&str) -> bool,
-    pub(crate) stack: Stack,
-    /// Image ids of the store before Docker 1.10.
-    pub(super) graph: BTreeSet<CacheId>,
-    pub(crate) buildkit: bool,
-}
 
 impl Stores {
     /// Checks the stores against each other.
     pub(super) fn check(&self, notes: &mut Diagnostics) {
-        self.layers.check(notes);
+        self.image.layers.check(notes);
         self.check_layers(notes);
         self.check_mounts(notes);
         self.check_containers(notes);
@@ -45,21 +26,22 @@ impl Stores {
     /// Checks that each image layer is in aufs and has the aufs layer of its parent as its parent.
     fn check_layers(&self, notes: &mut Diagnostics) {
         let registered: HashSet<_> = self
+            .image
             .layers
             .sound
             .values()
             .map(|layer| &layer.cache)
             .collect();
-        for (&chain, layer) in &self.layers.sound {
+        for (&chain, layer) in &self.image.layers.sound {
             let subject = Subject::Chain(chain);
-            let file = self.layers.dir_of(chain).join("cache-id");
+            let file = self.image.layers.dir_of(chain).join("cache-id");
             let place = notes.keep(&subject, self.place(&layer.cache, file));
             let Some(place) = place.flatten() else {
                 continue;
             };
             let expected = match layer.parent {
                 None => None,
-                Some(parent) => match self.layers.sound.get(&parent) {
+                Some(parent) => match self.image.layers.sound.get(&parent) {
                     Some(parent) => Some(&parent.cache),
                     None => continue, // already reported as missing or damaged
                 },
@@ -109,7 +91,7 @@ impl Stores {
     }
 
     fn check_mounts(&self, notes: &mut Diagnostics) {
-        for (id, mount) in &self.mounts.mounts {
+        for (id, mount) in &self.image.mounts.mounts {
             self.check_mount(id, mount, notes);
             if !id.is_buildkit() && !self.containers.contains_key(id) {
                 notes.warn(Warning::MountWithoutContainer {
@@ -121,10 +103,10 @@ impl Stores {
 
     /// Checks that the image layers that containers name exist.
     pub(super) fn check_mount_parents(&self, notes: &mut Diagnostics) {
-        for (id, mount) in &self.mounts.mounts {
-            let missing = |parent: &ChainId| !self.layers.present.contains(parent);
+        for (id, mount) in &self.image.mounts.mounts {
+            let missing = |parent: &ChainId| !self.image.layers.present.contains(parent);
             if let Some(parent) = mount.parent.filter(missing) {
-                let path = self.mounts.dir_of(id).join("parent");
+                let path = self.image.mounts.dir_of(id).join("parent");
                 let subject = Subject::Mount(id.clone());
                 notes.fault(subject, Fault::ParentChainMissing { path, parent });
             }
@@ -134,12 +116,12 @@ impl Stores {
     /// Checks that a writable layer has its init layer as its parent, and the init layer the image's top layer.
     fn check_mount(&self, id: &ContainerId, mount: &Mount, notes: &mut Diagnostics) {
         let subject = Subject::Mount(id.clone());
-        let dir = self.mounts.dir_of(id);
+        let dir = self.image.mounts.dir_of(id);
         let mut below = None;
         if let Some(parent) = mount.parent {
-            match self.layers.sound.get(&parent) {
+            match self.image.layers.sound.get(&parent) {
                 Some(layer) => below = Some(&layer.cache),
-                None if self.layers.present.contains(&parent) => return, // its own faults are reported
+                None if self.image.layers.present.contains(&parent) => return, // its own faults are reported
                 None => {
                     notes.fault(
                         subject,
@@ -173,15 +155,15 @@ impl Stores {
             .iter()
             .filter(|(_, container)| container.is_aufs())
         {
-            let mounted =
-                self.mounts.mounts.contains_key(id) || faulty.contains(&Subject::Mount(id.clone()));
+            let mounted = self.image.mounts.mounts.contains_key(id)
+                || faulty.contains(&Subject::Mount(id.clone()));
             if !mounted && !container.is_legacy() {
                 notes.warn(Warning::ContainerWithoutMount {
                     container: id.clone(),
                 });
             }
             if let Some(image) = container.image
-                && !self.images.images.contains_key(&image)
+                && !self.image.images.by_id.contains_key(&image)
                 && !faulty.contains(&Subject::Image(image))
             {
                 notes.warn(Warning::ContainerImageGone {
@@ -200,10 +182,10 @@ impl Stores {
                 uses[place].push(used);
             }
         };
-        for (&chain, layer) in &self.layers.sound {
+        for (&chain, layer) in &self.image.layers.sound {
             add(&layer.cache, Use::ImageLayer(chain));
         }
-        for (id, mount) in &self.mounts.mounts {
+        for (id, mount) in &self.image.mounts.mounts {
             add(mount.rw.cache_id(), Use::Writable(id.clone()));
             if let Some(init) = &mount.init {
                 add(init.cache_id(), Use::Init(id.clone()));
@@ -233,17 +215,17 @@ impl Stores {
     /// The graph of which object needs which. It includes damaged objects.
     pub(crate) fn users(&self) -> Users {
         let mut users = Users::new(self.names());
-        for (&chain, &parent) in &self.images.chain_parents {
+        for (&chain, &parent) in &self.image.images.chain_parents {
             if let Some(parent) = parent {
                 users.needs(Subject::Chain(chain), Subject::Chain(parent));
             }
         }
-        for (&id, image) in &self.images.images {
+        for (&id, image) in &self.image.images.by_id {
             if let Some(top) = image.top {
                 users.needs(Subject::Image(id), Subject::Chain(top));
             }
         }
-        for (&chain, layer) in &self.layers.sound {
+        for (&chain, layer) in &self.image.layers.sound {
             users.needs(Subject::Chain(chain), Subject::Cache(layer.cache.clone()));
             if let Some(parent) = layer.parent {
                 users.needs(Subject::Chain(chain), Subject::Chain(parent));
@@ -264,7 +246,7 @@ impl Stores {
 
     fn names(&self) -> Names {
         let mut references: BTreeMap<ImageId, Vec<Reference>> = BTreeMap::new();
-        for (reference, &image) in &self.references {
+        for (reference, &image) in &self.image.references {
             references.entry(image).or_default().push(reference.clone());
         }
         for names in references.values_mut() {
@@ -282,7 +264,7 @@ impl Stores {
     }
 
     fn add_mounts(&self, users: &mut Users) {
-        for (id, mount) in &self.mounts.mounts {
+        for (id, mount) in &self.image.mounts.mounts {
             let subject = || Subject::Mount(id.clone());
             users.needs(subject(), Subject::Cache(mount.rw.cache_id().clone()));
             if let Some(init) = &mount.init {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 
+use super::container_config::name_in;
 use super::container_state::{RestartPolicy, Status};
 use super::diagnostics::{Diagnostics, Subject};
 use super::driver::{driver_in, driver_of, is_aufs};
@@ -170,13 +171,12 @@ impl Config {
 
 fn parse_config(text: &[u8]) -> Result<Config, JsonError> {
     let config = Object::parse(text)?;
-    let name = config.string("Name")?.unwrap_or_default();
     let image = config.string("Image")?.unwrap_or_default();
     let state = config.object("State")?;
     let status = state.as_ref().map_or(Ok(Status::Created), status_of)?;
     let number = |key| state.as_ref().map_or(Ok(None), |state| state.integer(key));
     let container = Container {
-        name: name.strip_prefix('/').unwrap_or(&name).to_owned(),
+        name: name_in(&config)?.unwrap_or_default(),
         image: ImageId::parse(image.as_bytes()).ok(),
         driver: driver_in(&config)?,
         status,

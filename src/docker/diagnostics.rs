@@ -9,6 +9,8 @@ use super::warning::Warning;
 pub(crate) enum Subject {
     /// The stores as a whole: everything is affected.
     Root,
+    /// The file of image names, without which no daemon starts: everything is affected.
+    References,
     Image(ImageId),
     Chain(ChainId),
     Cache(CacheId),

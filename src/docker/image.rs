@@ -1,6 +1,6 @@
 //! Images and their names: `image/aufs/imagedb` and `repositories.json`.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::os::unix::ffi::OsStrExt;
 
 use super::diagnostics::{Diagnostics, Subject};
@@ -23,7 +23,8 @@ pub struct Image {
 /// The image store.
 #[derive(Debug, Default)]
 pub(crate) struct Images {
-    pub(crate) images: BTreeMap<ImageId, Image>,
+    /// Images with a readable config.
+    pub(crate) by_id: BTreeMap<ImageId, Image>,
     /// The parent of each chain id, derived from the diff ids in the configs.
     pub(super) chain_parents: HashMap<ChainId, Option<ChainId>>,
 }
@@ -77,7 +78,7 @@ impl Images {
             self.chain_parents.entry(chain).or_insert(top);
             top = Some(chain);
         }
-        self.images.insert(
+        self.by_id.insert(
             id,
             Image {
                 top,
@@ -126,12 +127,12 @@ fn parse_diff_ids(config: &[u8]) -> Result<Vec<DiffId>, JsonError> {
 }
 
 /// Reads the names of images.
-pub(crate) fn read_references(
+pub(super) fn read_references(
     image: &Dir,
     notes: &mut Diagnostics,
 ) -> BTreeMap<Reference, ImageId> {
     const FILE: &str = "repositories.json";
-    let subject = Subject::Root;
+    let subject = Subject::References;
     let Some(text) = notes.keep(&subject, image.read_if_any(FILE)) else {
         return BTreeMap::new();
     };
@@ -146,47 +147,34 @@ pub(crate) fn read_references(
     notes.keep(&subject, references).unwrap_or_default()
 }
 
-pub(super) fn parse_references(text: &[u8]) -> Result<BTreeMap<Reference, ImageId>, JsonError> {
+/// The image ids in `repositories.json`, as texts, by the images' names.
+///
+/// # Errors
+///
+/// A daemon cannot read the text either. Source: moby v20.10 `reference/store.go`, `reload`.
+pub fn image_names(text: &[u8]) -> Result<BTreeMap<String, String>, JsonError> {
     type Repositories = BTreeMap<String, BTreeMap<String, String>>;
-    let wrong = JsonError::WrongType {
-        key: "Repositories",
-        expected: "a map of names to image ids",
-    };
     let object = Object::parse(text)?;
     let repositories: Repositories = match object.raw("Repositories") {
         None => return Ok(BTreeMap::new()),
-        Some(map) => serde_json::from_slice(map).map_err(|_| wrong.clone())?,
+        Some(map) => serde_json::from_slice(map).map_err(|_| not_names())?,
     };
-    let mut references = BTreeMap::new();
-    for (name, image) in repositories.into_values().flatten() {
-        let image = ImageId::parse(image.as_bytes()).map_err(|_| wrong.clone())?;
-        references.insert(Reference(name.into()), image);
-    }
-    Ok(references)
+    Ok(repositories.into_values().flatten().collect())
 }
 
-/// Warns about images that Docker does not show and about names without an image.
-pub(crate) fn check_images(
-    images: &BTreeMap<ImageId, Image>,
-    references: &BTreeMap<Reference, ImageId>,
-    has_layer: impl Fn(&ChainId) -> bool,
-    notes: &mut Diagnostics,
-) {
-    for (&image, config) in images {
-        if let Some(chain) = config.top.filter(|top| !has_layer(top)) {
-            notes.warn(Warning::ImageWithoutLayers { image, chain });
-        }
-    }
-    let damaged: HashSet<_> = notes
-        .faults
-        .iter()
-        .map(|(subject, _)| subject.clone())
-        .collect();
-    for (reference, &image) in references {
-        if !images.contains_key(&image) && !damaged.contains(&Subject::Image(image)) {
-            let reference = reference.clone();
-            notes.warn(Warning::DanglingReference { reference, image });
-        }
+/// The images by name.
+pub(super) fn parse_references(text: &[u8]) -> Result<BTreeMap<Reference, ImageId>, JsonError> {
+    let named = image_names(text)?.into_iter().map(|(name, image)| {
+        let image = ImageId::parse(image.as_bytes()).map_err(|_| not_names())?;
+        Ok((Reference(name.into()), image))
+    });
+    named.collect()
+}
+
+fn not_names() -> JsonError {
+    JsonError::WrongType {
+        key: "Repositories",
+        expected: "a map of names to image ids",
     }
 }
 

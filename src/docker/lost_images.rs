@@ -9,9 +9,8 @@ use std::path::Path;
 use super::diagnostics::Diagnostics;
 use super::files::{Dir, ReadError};
 use super::id::{ChainId, ImageId};
-use super::image::{Image, Images};
-use super::layer::Layers;
-use super::mount::Mounts;
+use super::image::Image;
+use super::image_store::ImageStore;
 use crate::shell::word;
 use crate::tree::shown;
 
@@ -27,14 +26,16 @@ pub fn lost_images(
     copy: &Path,
     has_buildkit: bool,
 ) -> Result<Vec<String>, ReadError> {
-    let before = StoreParts::read(original)?;
-    let now = StoreParts::read(copy)?;
+    let before = PlacedStore::read(original)?;
+    let now = PlacedStore::read(copy)?;
     let needed = now.needed();
     let mut lost = Vec::new();
-    for (&image, config) in &before.images.images {
-        let had_layer = config.top.filter(|top| before.layers.present.contains(top));
-        let has_layer = had_layer.filter(|top| now.layers.present.contains(top));
-        if now.images.images.contains_key(&image) {
+    for (&image, config) in &before.store.images.by_id {
+        let had_layer = config
+            .top
+            .filter(|top| before.store.layers.present.contains(top));
+        let has_layer = had_layer.filter(|top| now.store.layers.present.contains(top));
+        if now.store.images.by_id.contains_key(&image) {
             lost.extend(had_layer.filter(|_| has_layer.is_none()).map(|top| {
                 let record = |store: &Path| store.join("layerdb/sha256").join(top.file_name());
                 told(image, &record(copy), &record(original))
@@ -62,39 +63,29 @@ fn content_of(store: &Path, image: ImageId) -> std::path::PathBuf {
     contents.join(image.file_name())
 }
 
-/// The parts of an image store that make up images.
-struct StoreParts<'a> {
+/// An image store and where it is.
+struct PlacedStore<'a> {
     path: &'a Path,
-    images: Images,
-    layers: Layers,
-    mounts: Mounts,
+    store: ImageStore,
 }
 
-impl<'a> StoreParts<'a> {
+impl<'a> PlacedStore<'a> {
     /// Reads a store. Parts of it that cannot be read are reported elsewhere.
     fn read(path: &'a Path) -> Result<Self, ReadError> {
-        let store = Dir::open(path)?;
-        let mut notes = Diagnostics::default();
-        let (layers, mounts) = match store.dir_if_any("layerdb")? {
-            Some(layerdb) => (
-                Layers::read(&layerdb, &mut notes),
-                Mounts::read(&layerdb, &mut notes),
-            ),
-            None => (Layers::default(), Mounts::default()),
-        };
+        let dir = Dir::open(path)?;
+        // Without it, every image would seem to have lost its layers.
+        dir.dir_if_any("layerdb")?;
         Ok(Self {
             path,
-            images: Images::read(&store, &mut notes),
-            layers,
-            mounts,
+            store: ImageStore::read(&dir, &mut Diagnostics::default()),
         })
     }
 
     /// Layers that existing images, layers on top of them, or containers keep.
     fn needed(&self) -> HashSet<ChainId> {
-        let of_images = self.images.chain_parents.keys().copied();
-        let layers = self.layers.sound.values();
-        let mounts = self.mounts.mounts.values();
+        let of_images = self.store.images.chain_parents.keys().copied();
+        let layers = self.store.layers.sound.values();
+        let mounts = self.store.mounts.mounts.values();
         of_images
             .chain(layers.filter_map(|layer| layer.parent))
             .chain(mounts.filter_map(|mount| mount.parent))
@@ -118,6 +109,6 @@ impl<'a> StoreParts<'a> {
         let own = config
             .top
             .filter(|top| !has_buildkit && !needed.contains(top));
-        own.is_some_and(|top| self.layers.present.contains(&top))
+        own.is_some_and(|top| self.store.layers.present.contains(&top))
     }
 }

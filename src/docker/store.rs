@@ -3,23 +3,19 @@
 //! [`Survey`](super::survey::Survey) decides whether an aufs root can be converted. This module only reports which
 //! layers exist in a root before its conversion, after it, or in between, and what of it cannot be read.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::check::Stores;
-use super::container::read_containers;
 use super::diagnostics::{Diagnostics, Subject};
 use super::driver::is_aufs;
 use super::error::Problem;
 use super::files::{Dir, ReadError};
 use super::id::{CacheId, ChainId};
-use super::image::{Images, check_images, read_references};
-use super::layer::Layers;
+use super::image_store::ImageStore;
 use super::model::Use;
-use super::mount::Mounts;
-use super::stack::Stack;
+use super::stores::{StoreDirs, Stores};
 use super::survey::settle;
 use super::users::{Hits, Users};
 use super::warning::Warning;
@@ -85,8 +81,13 @@ impl Store {
         let image = Dir::open(paths.image)?;
         let aufs = paths.aufs.map(Dir::open).transpose()?;
         let mut notes = Diagnostics::default();
-        let stores = read_stores(&root, &image, aufs.as_ref(), &mut notes)?;
-        stores.layers.check(&mut notes);
+        let dirs = StoreDirs {
+            root: &root,
+            image: &image,
+            aufs: aufs.as_ref(),
+        };
+        let stores = Stores::read(dirs, is_of_either_driver, &mut notes);
+        stores.image.layers.check(&mut notes);
         stores.check_mount_parents(&mut notes);
         let users = stores.users();
         let mut known = known_layers(&stores);
@@ -101,7 +102,7 @@ impl Store {
         }
         let (problems, _) = settle(notes, &users, &stores.stack);
         Ok(Self {
-            layers: stores.layers.sound,
+            layers: stores.image.layers.sound,
             known,
             problems,
             image,
@@ -140,29 +141,9 @@ impl Store {
     }
 }
 
-/// Reads all stores of a root, whatever its driver.
-pub(crate) fn read_stores(
-    root: &Dir,
-    image: &Dir,
-    aufs: Option<&Dir>,
-    notes: &mut Diagnostics,
-) -> Result<Stores, ReadError> {
-    let layerdb = notes.keep(&Subject::Root, image.dir("layerdb"));
-    let (layers, mounts) = match &layerdb {
-        Some(layerdb) => (Layers::read(layerdb, notes), Mounts::read(layerdb, notes)),
-        None => (Layers::default(), Mounts::default()),
-    };
-    Ok(Stores {
-        images: Images::read(image, notes),
-        references: read_references(image, notes),
-        layers,
-        mounts,
-        containers: read_containers(root, notes),
-        own: |driver| is_aufs(driver) || driver == "devicemapper",
-        stack: aufs.map_or_else(Stack::default, |aufs| Stack::read(aufs, notes)),
-        graph: BTreeSet::new(),
-        buildkit: root.dir_following_if_any("buildkit")?.is_some(),
-    })
+/// Whether a container belongs to a root that is converted, or about to be.
+pub(crate) fn is_of_either_driver(driver: &str) -> bool {
+    is_aufs(driver) || driver == "devicemapper"
 }
 
 /// Images of a store that Docker drops when it starts, because their configs do not match their digests, and names of
@@ -202,31 +183,31 @@ pub fn images_without_layers(image: &Path) -> Result<BTreeMap<String, String>, R
 fn notes_of_images(image: &Path) -> Result<Diagnostics, ReadError> {
     let store = Dir::open(image)?;
     let mut notes = Diagnostics::default();
-    let layers = match store.dir_if_any("layerdb")? {
-        Some(layerdb) => Layers::read(&layerdb, &mut Diagnostics::default()),
-        None => Layers::default(),
-    };
-    let images = Images::read(&store, &mut notes);
-    let references = read_references(&store, &mut notes);
-    let has_layer = |chain: &ChainId| layers.present.contains(chain);
-    check_images(&images.images, &references, has_layer, &mut notes);
+    ImageStore::read(&store, &mut notes).check_images(&mut notes);
     Ok(notes)
 }
 
 fn known_layers(stores: &Stores) -> BTreeMap<CacheId, KnownLayer> {
     let mut known: BTreeMap<CacheId, KnownLayer> = BTreeMap::new();
-    let cache_of = |chain: &ChainId| stores.layers.sound.get(chain).map(|layer| &layer.cache);
+    let cache_of = |chain: &ChainId| {
+        stores
+            .image
+            .layers
+            .sound
+            .get(chain)
+            .map(|layer| &layer.cache)
+    };
     let mut on = |id: &CacheId, parent: Option<&CacheId>, used: Use| {
         let layer = known.entry(id.clone()).or_default();
         layer.parent = parent.cloned();
         layer.parent_known = true;
         layer.uses.push(used);
     };
-    for (&chain, layer) in &stores.layers.sound {
+    for (&chain, layer) in &stores.image.layers.sound {
         let parent = layer.parent.as_ref().and_then(cache_of);
         on(&layer.cache, parent, Use::ImageLayer(chain));
     }
-    for (id, mount) in &stores.mounts.mounts {
+    for (id, mount) in &stores.image.mounts.mounts {
         let mut below = mount.parent.as_ref().and_then(cache_of);
         if let Some(init) = &mount.init {
             on(init.cache_id(), below, Use::Init(id.clone()));

@@ -1,25 +1,22 @@
 //! Reads a whole root and reports everything that is wrong in one pass.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::check::Stores;
-use super::container::{Container, read_containers};
+use super::container::Container;
 use super::diagnostics::{Diagnostics, Subject};
 use super::driver::is_aufs;
 use super::error::{Error, Problem};
 use super::fault::Fault;
-use super::files::{Dir, FileKind};
+use super::files::Dir;
 use super::id::{CacheId, ContainerId};
-use super::image::{Images, check_images, read_references};
-use super::layer::Layers;
 use super::model::{AufsLayer, Model, OrphanReason, Use};
-use super::mount::Mounts;
 use super::root::Root;
 use super::stack::Stack;
+use super::stores::{StoreDirs, Stores};
 use super::users::Users;
 use super::warning::{Leftover, Warning};
 
@@ -47,18 +44,18 @@ impl Survey {
     /// Reads a root. What cannot be read is among the [`problems`](Self::problems).
     pub fn read(root: &Root) -> Self {
         let mut notes = Diagnostics::default();
-        let stores = read_stores(root, &mut notes);
+        warn_of_unmounted(&root.aufs, &mut notes);
+        let dirs = StoreDirs {
+            root: &root.data.dir,
+            image: &root.image,
+            aufs: Some(&root.aufs),
+        };
+        let stores = Stores::read(dirs, is_aufs, &mut notes);
         // The order is one of knowledge. Each store is read by itself first, so that the checks across them can tell a
         // name that leads nowhere from one that leads to something damaged, whose fault is named once, where it is.
         // Only when all faults are known, and who needs what, can damage be told from what an interruption left.
         stores.check(&mut notes);
-        let has_layer = |chain: &_| stores.layers.present.contains(chain);
-        check_images(
-            &stores.images.images,
-            &stores.references,
-            has_layer,
-            &mut notes,
-        );
+        stores.image.check_images(&mut notes);
         let users = stores.users();
         let (problems, warnings) = settle(notes, &users, &stores.stack);
         // Before the stores are taken apart: an orphan is what none of them names.
@@ -69,10 +66,10 @@ impl Survey {
             .map(|(place, layer)| (layer.id.clone(), place))
             .collect();
         let model = Model {
-            images: stores.images.images,
-            references: stores.references,
-            layers: stores.layers.sound,
-            mounts: stores.mounts.mounts,
+            images: stores.image.images.by_id,
+            references: stores.image.references,
+            layers: stores.image.layers.sound,
+            mounts: stores.image.mounts.mounts,
             containers: stores.containers,
             aufs,
             buildkit: stores.buildkit,
@@ -137,27 +134,6 @@ impl Survey {
     }
 }
 
-fn read_stores(root: &Root, notes: &mut Diagnostics) -> Stores {
-    let layerdb = notes.keep(&Subject::Root, root.image.dir("layerdb"));
-    // One look at the directory for both, so that its fault is named once.
-    let (layers, mounts) = match &layerdb {
-        Some(layerdb) => (Layers::read(layerdb, notes), Mounts::read(layerdb, notes)),
-        None => (Layers::default(), Mounts::default()),
-    };
-    warn_of_unmounted(&root.aufs, notes);
-    Stores {
-        images: Images::read(&root.image, notes),
-        references: read_references(&root.image, notes),
-        layers,
-        mounts,
-        containers: read_containers(&root.data.dir, notes),
-        own: is_aufs,
-        stack: Stack::read(&root.aufs, notes),
-        graph: read_graph(&root.data.dir, notes),
-        buildkit: has_build_cache(&root.data.dir, notes),
-    }
-}
-
 /// Warns about mount points that a deletion has renamed. Stale ones with other names are common and mean nothing.
 fn warn_of_unmounted(aufs: &Dir, notes: &mut Diagnostics) {
     for entry in notes
@@ -172,25 +148,6 @@ fn warn_of_unmounted(aufs: &Dir, notes: &mut Diagnostics) {
             });
         }
     }
-}
-
-/// Images of the store before Docker 1.10, which later versions migrated and left in place.
-fn read_graph(root: &Dir, notes: &mut Diagnostics) -> BTreeSet<CacheId> {
-    let entries = notes
-        .keep(&Subject::Root, root.list_if_any("graph"))
-        .unwrap_or_default();
-    let names = entries
-        .iter()
-        .map(|entry| CacheId::parse(entry.name.as_bytes()));
-    names.filter_map(Result::ok).collect()
-}
-
-fn has_build_cache(root: &Dir, notes: &mut Diagnostics) -> bool {
-    let buildkit = notes
-        .keep(&Subject::Root, root.dir_following_if_any("buildkit"))
-        .flatten();
-    let database = buildkit.and_then(|dir| notes.keep(&Subject::Root, dir.kind("snapshots.db")));
-    database.flatten() == Some(FileKind::Regular)
 }
 
 /// Sorts faults into problems, with the images and containers they affect, and remains of interrupted work, which are
@@ -239,7 +196,7 @@ fn convertible(stores: &Stores) -> Vec<AufsLayer> {
     let mut kept: Vec<bool> = stack
         .layers
         .iter()
-        .map(|layer| !stores.layers.removing.contains(&layer.id))
+        .map(|layer| !stores.image.layers.removing.contains(&layer.id))
         .collect();
     // Children first, so one pass does: when it is a layer's turn, all that stands on it has had its own. A layer in
     // use keeps itself and its parents even if its deletion had begun. An orphan keeps its parents, but puts none of
@@ -277,7 +234,7 @@ fn convertible(stores: &Stores) -> Vec<AufsLayer> {
 fn orphan_reason(id: &CacheId, stores: &Stores) -> OrphanReason {
     // First, since it says most: a layer whose deletion had begun is here only because a kept one stands on it,
     // whatever its id looks like.
-    if stores.layers.removing.contains(id) {
+    if stores.image.layers.removing.contains(id) {
         OrphanReason::Removal
     } else if id.is_buildkit() {
         OrphanReason::NoBuildCache

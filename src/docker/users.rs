@@ -140,7 +140,7 @@ impl Users {
 
     /// The images and containers that need `subject`, directly or through other objects.
     pub(super) fn hits(&self, subject: &Subject) -> Hits {
-        if *subject == Subject::Root {
+        if matches!(subject, Subject::Root | Subject::References) {
             return Hits {
                 everything: true,
                 ..Hits::default()

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::outlook::Finding;
 use crate::docker::{
-    CONFIG, Container, ContainerId, JsonError, LEGACY_CONFIG, Model, Object, Root, Status, Warning,
+    CONFIG, Container, ContainerId, LEGACY_CONFIG, Model, Root, Status, Warning, volumes_of,
 };
 
 /// The number of names that one message lists.
@@ -91,26 +91,10 @@ fn volumes(root: &Root, id: &ContainerId, container: &Container) -> Vec<String> 
         CONFIG
     };
     let text = root.read_config(id, file).unwrap_or_default();
-    let mut volumes = volumes_in(&text).unwrap_or_default();
+    let mut volumes = volumes_of(&text).unwrap_or_default();
     volumes.sort_unstable();
     volumes.dedup();
     volumes
-}
-
-fn volumes_in(config: &[u8]) -> Result<Vec<String>, JsonError> {
-    let config = Object::parse(config)?;
-    let Some(points) = config.object("MountPoints")? else {
-        return Ok(Vec::new());
-    };
-    let mut volumes = Vec::new();
-    for member in points.members() {
-        let text = &config.text()[member.value.clone()];
-        if text.first() == Some(&b'{') {
-            let name = Object::parse(text)?.string("Name")?;
-            volumes.extend(name.filter(|name| !name.is_empty()));
-        }
-    }
-    Ok(volumes)
 }
 
 fn listed(names: &[String]) -> String {
@@ -124,17 +108,4 @@ fn listed(names: &[String]) -> String {
         let _ = write!(text, " and {} more", names.len() - SHOWN);
     }
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn volumes_are_those_with_a_name() {
-        let config = br#"{"MountPoints":{"/data":{"Name":"db","Driver":"local"},"/bind":{"Source":"/x","Name":""},"/n":null,"/2":{"name":"logs"}}}"#;
-        assert_eq!(volumes_in(config).unwrap(), ["db", "logs"]);
-        assert_eq!(volumes_in(b"{}").unwrap(), [""; 0]);
-        assert!(volumes_in(br#"{"MountPoints":[]}"#).is_err());
-    }
 }

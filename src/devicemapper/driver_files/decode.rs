@@ -1,17 +1,23 @@
 //! Reads the driver's small files. Docker may have changed them since the conversion.
+//!
+//! There is one parser for each file, and it reads as Docker does: Go's decoder takes a member that is absent or `null`
+//! as zero, ignores the case of names, and fails at a value of another type. The records hold what was read; [`Device`]
+//! and [`DeviceSet`] are records that make sense.
 
-use serde::Deserialize;
+use std::str::FromStr;
+
 use thiserror::Error;
 use uuid::Uuid;
 
 use super::encode::{Device, DeviceId, DeviceIdError, DeviceSet, FileSystem};
+use crate::docker::{JsonError, Object};
 
 /// What is wrong with one of the driver's files.
 #[derive(Debug, Error)]
 pub enum DecodeError {
     /// The text is not JSON, or not in Docker's format.
     #[error("is not as Docker writes it")]
-    Form(#[from] serde_json::Error),
+    Form(#[from] JsonError),
     /// A device number that Docker does not accept.
     #[error(transparent)]
     DeviceId(#[from] DeviceIdError),
@@ -23,6 +29,39 @@ pub enum DecodeError {
     FileSystem(String),
 }
 
+/// A device's file as it was read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DeviceRecord {
+    /// The device's id; nothing says that it is one.
+    pub id: i64,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The transaction that created it.
+    pub transaction_id: u64,
+    /// Whether its file system was made.
+    pub initialized: bool,
+    /// Whether it is to be deleted.
+    pub deleted: bool,
+}
+
+impl DeviceRecord {
+    /// Reads a device's file.
+    ///
+    /// # Errors
+    ///
+    /// Docker cannot read it either.
+    pub fn parse(text: &[u8]) -> Result<Self, JsonError> {
+        let object = Object::parse(text)?;
+        Ok(Self {
+            id: signed(&object, "device_id")?.unwrap_or(0),
+            size: unsigned(&object, "size")?.unwrap_or(0),
+            transaction_id: unsigned(&object, "transaction_id")?.unwrap_or(0),
+            initialized: truth(&object, "initialized")?.unwrap_or(false),
+            deleted: truth(&object, "deleted")?.unwrap_or(false),
+        })
+    }
+}
+
 impl Device {
     /// Reads the contents of a device's file.
     ///
@@ -30,24 +69,40 @@ impl Device {
     ///
     /// [`DecodeError::Form`], [`DecodeError::DeviceId`].
     pub fn decode(text: &[u8]) -> Result<Self, DecodeError> {
-        /// Docker takes a missing member as zero.
-        #[derive(Deserialize)]
-        #[serde(default)]
-        #[derive(Default)]
-        struct Form {
-            device_id: u64,
-            size: u64,
-            transaction_id: u64,
-            initialized: bool,
-            deleted: bool,
-        }
-        let form: Form = serde_json::from_slice(text)?;
+        let record = DeviceRecord::parse(text)?;
         Ok(Self {
-            id: DeviceId::new(form.device_id)?,
-            size: form.size,
-            transaction_id: form.transaction_id,
-            initialized: form.initialized,
-            deleted: form.deleted,
+            id: device_id("device_id", record.id)?,
+            size: record.size,
+            transaction_id: record.transaction_id,
+            initialized: record.initialized,
+            deleted: record.deleted,
+        })
+    }
+}
+
+/// [`DEVICE_SET_FILE`](super::encode::DEVICE_SET_FILE) as it was read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeviceSetRecord {
+    /// The id of the device that was created last.
+    pub last_device: i64,
+    /// The UUID of the base device's file system; empty if it was not recorded.
+    pub base_uuid: String,
+    /// The kind of that file system; empty if it was not recorded.
+    pub base_file_system: String,
+}
+
+impl DeviceSetRecord {
+    /// Reads the file.
+    ///
+    /// # Errors
+    ///
+    /// Docker cannot read it either.
+    pub fn parse(text: &[u8]) -> Result<Self, JsonError> {
+        let object = Object::parse(text)?;
+        Ok(Self {
+            last_device: signed(&object, "next_device_id")?.unwrap_or(0),
+            base_uuid: object.string("BaseDeviceUUID")?.unwrap_or_default(),
+            base_file_system: object.string("BaseDeviceFilesystem")?.unwrap_or_default(),
         })
     }
 }
@@ -59,23 +114,15 @@ impl DeviceSet {
     ///
     /// Any [`DecodeError`].
     pub fn decode(text: &[u8]) -> Result<Self, DecodeError> {
-        #[derive(Deserialize)]
-        struct Form {
-            next_device_id: u64,
-            #[serde(rename = "BaseDeviceUUID")]
-            base_device_uuid: String,
-            #[serde(rename = "BaseDeviceFilesystem")]
-            base_device_filesystem: String,
-        }
-        let form: Form = serde_json::from_slice(text)?;
-        let file_system = match form.base_device_filesystem.as_str() {
+        let record = DeviceSetRecord::parse(text)?;
+        let file_system = match record.base_file_system.as_str() {
             "ext4" => FileSystem::Ext4,
             "xfs" => FileSystem::Xfs,
-            _ => return Err(DecodeError::FileSystem(form.base_device_filesystem)),
+            _ => return Err(DecodeError::FileSystem(record.base_file_system)),
         };
         Ok(Self {
-            last_device: DeviceId::new(form.next_device_id)?,
-            base_uuid: Uuid::parse_str(&form.base_device_uuid)?,
+            last_device: device_id("next_device_id", record.last_device)?,
+            base_uuid: Uuid::parse_str(&record.base_uuid)?,
             file_system,
         })
     }
@@ -83,32 +130,78 @@ impl DeviceSet {
 
 /// The contents of [`TRANSACTION_FILE`](super::encode::TRANSACTION_FILE). Docker writes it before it changes the pool,
 /// and sets the pool's transaction id to its number afterwards.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OpenTransaction {
     /// The transaction.
     pub id: u64,
     /// The device that it creates or deletes.
-    pub device: u32,
+    pub device: i64,
+    /// The layer of that device.
+    pub layer: Option<String>,
 }
 
 impl OpenTransaction {
-    /// Reads the file's contents; `None` if Docker did not write them.
+    /// Reads the file's contents; `None` if they are not an object. Docker ignores errors in this file, so a member that
+    /// cannot be read is zero.
     pub fn decode(text: &[u8]) -> Option<Self> {
-        #[derive(Deserialize)]
-        struct Form {
-            open_transaction_id: u64,
-            device_id: u32,
-        }
-        let form: Form = serde_json::from_slice(text).ok()?;
+        let object = Object::parse(text).ok()?;
+        let number = |key| signed(&object, key).ok().flatten().unwrap_or(0);
+        let id = unsigned(&object, "open_transaction_id").ok().flatten();
         Some(Self {
-            id: form.open_transaction_id,
-            device: form.device_id,
+            id: id.unwrap_or(0),
+            device: number("device_id"),
+            layer: object.string("device_hash").ok().flatten(),
         })
     }
 }
 
+fn device_id(key: &'static str, id: i64) -> Result<DeviceId, DecodeError> {
+    let id = u64::try_from(id).map_err(|_| JsonError::WrongType {
+        key,
+        expected: "a whole number from 0",
+    })?;
+    Ok(DeviceId::new(id)?)
+}
+
+/// Checks every value of the key for its type. The last value counts.
+fn every<T>(
+    object: &Object<'_>,
+    key: &'static str,
+    expected: &'static str,
+    parse: impl Fn(&[u8]) -> Option<T>,
+) -> Result<Option<T>, JsonError> {
+    let mut last = None;
+    for value in object.all(key) {
+        last = Some(parse(value).ok_or(JsonError::WrongType { key, expected })?);
+    }
+    Ok(last)
+}
+
+fn number<T: FromStr>(value: &[u8]) -> Option<T> {
+    // A JSON number has no plus sign, but `parse` would accept one.
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+fn signed(object: &Object<'_>, key: &'static str) -> Result<Option<i64>, JsonError> {
+    every(object, key, "a whole number", number)
+}
+
+fn unsigned(object: &Object<'_>, key: &'static str) -> Result<Option<u64>, JsonError> {
+    every(object, key, "a whole number from 0", number)
+}
+
+fn truth(object: &Object<'_>, key: &'static str) -> Result<Option<bool>, JsonError> {
+    every(object, key, "true or false", |value| match value {
+        b"true" => Some(true),
+        b"false" => Some(false),
+        _ => None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::devicemapper::driver_files::encode::Transaction;
     use crate::units::Bytes;
@@ -125,7 +218,7 @@ mod tests {
             device: DeviceId::MAX,
         };
         let open = OpenTransaction::decode(&transaction.encode()).unwrap();
-        assert_eq!((open.id, open.device), (9, DeviceId::MAX.get()));
+        assert_eq!((open.id, open.device), (9, DeviceId::MAX.get().into()));
         assert_eq!(OpenTransaction::decode(b"whatever"), None);
         let set = DeviceSet {
             last_device: DeviceId::MAX,
@@ -133,6 +226,48 @@ mod tests {
             file_system: FileSystem::Xfs,
         };
         assert_eq!(DeviceSet::decode(&set.encode()).unwrap(), set);
+    }
+
+    #[test]
+    fn a_device_file_is_read_as_go_reads_it() {
+        for (text, id) in [
+            (
+                r#"{"device_id":2,"size":1,"transaction_id":2,"initialized":false}"#,
+                2,
+            ),
+            ("{}", 0),
+            (r#"{"DEVICE_ID":3,"device_id":null,"other":[1]}"#, 3),
+            (
+                r#"{"device_id":16777215,"size":18446744073709551615}"#,
+                16_777_215,
+            ),
+            (r#"{"device_id":-1}"#, -1),
+        ] {
+            let record = DeviceRecord::parse(text.as_bytes()).unwrap();
+            assert_eq!(record.id, id, "{text}");
+        }
+        for text in [
+            "",
+            "null",
+            "[]",
+            "device 5",
+            r#"{"device_id":1.0}"#,
+            r#"{"device_id":"1"}"#,
+            r#"{"size":-1}"#,
+            r#"{"deleted":1}"#,
+            r#"{"device_id":"1","device_id":1}"#,
+        ] {
+            assert!(DeviceRecord::parse(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_parsed(text in prop::collection::vec(any::<u8>(), 0..80)) {
+            let _ = DeviceRecord::parse(&text);
+            let _ = DeviceSetRecord::parse(&text);
+            let _ = OpenTransaction::decode(&text);
+        }
     }
 
     #[test]

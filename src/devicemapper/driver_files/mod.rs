@@ -3,7 +3,7 @@
 mod decode;
 mod encode;
 
-pub use decode::{DecodeError, OpenTransaction};
+pub use decode::{DecodeError, DeviceRecord, DeviceSetRecord, OpenTransaction};
 pub use encode::{
     BASE_FILE, DEFAULT_BASE_SIZE, DEFAULT_BLOCK_SIZE, DEFAULT_DATA_SIZE, DEFAULT_METADATA_SIZE,
     DEVICE_SET_FILE, Device, DeviceId, DeviceSet, FileSystem, PoolName, SetupHint,

@@ -5,10 +5,12 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 use super::fault::StartFault;
-use super::files::{DeviceFile, Devices, METADATA, base, signed, unsigned};
+use super::files::{Devices, METADATA, base};
 use super::subject::Pool;
-use crate::devicemapper::driver_files::{BASE_FILE, DEVICE_SET_FILE, TRANSACTION_FILE};
-use crate::docker::{Dir, JsonError, Object, ReadError};
+use crate::devicemapper::driver_files::{
+    BASE_FILE, DEVICE_SET_FILE, DeviceRecord, DeviceSetRecord, OpenTransaction, TRANSACTION_FILE,
+};
+use crate::docker::{Dir, ReadError};
 use crate::tree::escape;
 
 /// Checks for files without a device in the pool and for devices without a file.
@@ -41,7 +43,7 @@ pub(super) fn check(devices: &Devices, pool: &Pool<'_>, faults: &mut Vec<StartFa
     faults.extend(lost.map(|&device| StartFault::WithoutFile { device }));
 }
 
-fn is_in(pool: &BTreeSet<u32>, device: &DeviceFile) -> bool {
+fn is_in(pool: &BTreeSet<u32>, device: &DeviceRecord) -> bool {
     u32::try_from(device.id).is_ok_and(|id| pool.contains(&id))
 }
 
@@ -64,49 +66,26 @@ pub(super) fn check_transaction(
         return Ok(());
     };
     let path = metadata.join(TRANSACTION_FILE);
-    let transaction = Object::parse(&bytes).ok();
-    let field = |read: &dyn Fn(&Object<'_>) -> Option<i64>| transaction.as_ref().and_then(read);
-    let open = transaction
-        .as_ref()
-        .and_then(|object| unsigned(object, "open_transaction_id").ok().flatten())
-        .unwrap_or(0);
+    let transaction = OpenTransaction::decode(&bytes).unwrap_or_default();
+    let open = transaction.id;
     let pool = pool.transaction_id;
     if open < pool {
         faults.push(StartFault::TransactionOld { path, open, pool });
     } else if open > pool {
-        let device = field(&|object| signed(object, "device_id").ok().flatten()).unwrap_or(0);
+        let device = transaction.device;
         let layer = devices
             .iter()
             .find(|(_, file)| file.id == device)
             .map(|(name, _)| text(name));
-        let hash = transaction
-            .as_ref()
-            .and_then(|object| object.string("device_hash").ok().flatten());
         faults.push(StartFault::TransactionUnfinished {
             path,
             open,
             pool,
             device,
-            layer: layer.or(hash).unwrap_or_default(),
+            layer: layer.or(transaction.layer).unwrap_or_default(),
         });
     }
     Ok(())
-}
-
-/// The recorded facts about the base device.
-#[derive(Default)]
-struct BaseRecord {
-    uuid: String,
-    file_system: String,
-}
-
-fn parse_device_set(bytes: &[u8]) -> Result<BaseRecord, JsonError> {
-    let object = Object::parse(bytes)?;
-    signed(&object, "next_device_id")?;
-    Ok(BaseRecord {
-        uuid: object.string("BaseDeviceUUID")?.unwrap_or_default(),
-        file_system: object.string("BaseDeviceFilesystem")?.unwrap_or_default(),
-    })
 }
 
 /// Checks the base device and the file system on it.
@@ -119,8 +98,8 @@ pub(super) fn check_base(
     let metadata = driver.dir_if_any(METADATA)?;
     let at = |name: &str| driver.join(METADATA).join(name);
     let bytes = metadata.map_or(Ok(None), |dir| dir.read_if_any(DEVICE_SET_FILE))?;
-    let recorded = match bytes.map_or(Ok(BaseRecord::default()), |bytes| parse_device_set(&bytes)) {
-        Ok(recorded) => recorded,
+    let recorded = match bytes.as_deref().map(DeviceSetRecord::parse).transpose() {
+        Ok(recorded) => recorded.unwrap_or_default(),
         Err(source) => {
             let path = at(DEVICE_SET_FILE);
             faults.push(StartFault::DeviceSet { path, source });
@@ -163,8 +142,8 @@ pub(super) fn check_base(
 }
 
 fn check_file_system(
-    base: &DeviceFile,
-    recorded: &BaseRecord,
+    base: &DeviceRecord,
+    recorded: &DeviceSetRecord,
     pool: &Pool<'_>,
     path: std::path::PathBuf,
 ) -> Option<StartFault> {
@@ -179,17 +158,17 @@ fn check_file_system(
         Err(source) => return Some(StartFault::BaseUnreadable { device, source }),
     };
     // Docker fills in an empty UUID when it starts.
-    if !recorded.uuid.is_empty() && recorded.uuid != found.uuid {
+    if !recorded.base_uuid.is_empty() && recorded.base_uuid != found.uuid {
         return Some(StartFault::BaseUuid {
             path,
             found: found.uuid,
-            recorded: recorded.uuid.clone(),
+            recorded: recorded.base_uuid.clone(),
         });
     }
-    let differs = !recorded.file_system.is_empty() && recorded.file_system != found.kind;
+    let differs = !recorded.base_file_system.is_empty() && recorded.base_file_system != found.kind;
     differs.then(|| StartFault::BaseFileSystem {
         path,
         found: found.kind,
-        recorded: recorded.file_system.clone(),
+        recorded: recorded.base_file_system.clone(),
     })
 }

@@ -6,8 +6,10 @@ use std::os::unix::ffi::OsStrExt;
 
 use super::fault::{DeviceFileError, StartFault};
 use super::subject::Pool;
-use crate::devicemapper::driver_files::{BASE_FILE, DEVICE_SET_FILE, TRANSACTION_FILE};
-use crate::docker::{Dir, FileKind, JsonError, Object, ReadError};
+use crate::devicemapper::driver_files::{
+    BASE_FILE, DEVICE_SET_FILE, DeviceRecord, TRANSACTION_FILE,
+};
+use crate::docker::{Dir, FileKind, ReadError};
 
 /// The driver's directory for the devices' files.
 pub(super) const METADATA: &str = "metadata";
@@ -18,35 +20,18 @@ const MAX_DEPTH: usize = 32;
 /// The largest device id that Docker takes.
 const MAX_DEVICE_ID: i64 = 0xff_ffff;
 
-/// A device's file.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct DeviceFile {
-    pub(super) id: i64,
-    pub(super) initialized: bool,
-    pub(super) deleted: bool,
-}
-
-impl DeviceFile {
-    /// Parses a file as Go does: a member that is absent or `null` is zero; a value of another type is an error.
-    fn parse(text: &[u8]) -> Result<Self, DeviceFileError> {
-        let object = Object::parse(text)?;
-        unsigned(&object, "size")?;
-        unsigned(&object, "transaction_id")?;
-        let id = signed(&object, "device_id")?.unwrap_or(0);
-        // Docker accepts negative numbers and crashes when it looks them up.
-        if !(0..=MAX_DEVICE_ID).contains(&id) {
-            return Err(DeviceFileError::Id(id));
-        }
-        Ok(Self {
-            id,
-            initialized: truth(&object, "initialized")?.unwrap_or(false),
-            deleted: truth(&object, "deleted")?.unwrap_or(false),
-        })
+/// Reads a device's file as a daemon does.
+fn parse(text: &[u8]) -> Result<DeviceRecord, DeviceFileError> {
+    let record = DeviceRecord::parse(text)?;
+    // Docker accepts negative numbers and crashes when it looks them up.
+    if !(0..=MAX_DEVICE_ID).contains(&record.id) {
+        return Err(DeviceFileError::Id(record.id));
     }
+    Ok(record)
 }
 
 /// The device files by name.
-pub(super) type Devices = BTreeMap<OsString, DeviceFile>;
+pub(super) type Devices = BTreeMap<OsString, DeviceRecord>;
 
 /// Reads every file in `metadata/` that Docker takes as a device's.
 ///
@@ -71,7 +56,7 @@ pub(super) fn read_devices(
         let parsed = metadata
             .read(&name)
             .map_err(DeviceFileError::from)
-            .and_then(|text| DeviceFile::parse(&text));
+            .and_then(|text| parse(&text));
         match parsed {
             Ok(device) => {
                 devices.insert(name, device);
@@ -116,7 +101,7 @@ fn is_device_name(name: &OsStr) -> bool {
 }
 
 /// The base device's file.
-pub(super) fn base(devices: &Devices) -> Option<&DeviceFile> {
+pub(super) fn base(devices: &Devices) -> Option<&DeviceRecord> {
     devices.get(OsStr::new(BASE_FILE))
 }
 
@@ -140,84 +125,20 @@ pub(super) fn check_loop_files(driver: &Dir, pool: &Pool<'_>, faults: &mut Vec<S
     }
 }
 
-/// Checks every value of the key for its type. The last value counts.
-fn every<T>(
-    object: &Object<'_>,
-    key: &'static str,
-    (expected, parse): (&'static str, impl Fn(&[u8]) -> Option<T>),
-) -> Result<Option<T>, JsonError> {
-    let mut last = None;
-    for value in object.all(key) {
-        last = Some(parse(value).ok_or(JsonError::WrongType { key, expected })?);
-    }
-    Ok(last)
-}
-
-fn number<T: std::str::FromStr>(value: &[u8]) -> Option<T> {
-    // A JSON number has no plus sign, but `parse` would accept one.
-    std::str::from_utf8(value).ok()?.parse().ok()
-}
-
-pub(super) fn signed(object: &Object<'_>, key: &'static str) -> Result<Option<i64>, JsonError> {
-    every(object, key, ("a whole number", number))
-}
-
-pub(super) fn unsigned(object: &Object<'_>, key: &'static str) -> Result<Option<u64>, JsonError> {
-    every(object, key, ("a whole number from 0", number))
-}
-
-fn truth(object: &Object<'_>, key: &'static str) -> Result<Option<bool>, JsonError> {
-    let parse = |value: &[u8]| match value {
-        b"true" => Some(true),
-        b"false" => Some(false),
-        _ => None,
-    };
-    every(object, key, ("true or false", parse))
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     #[test]
-    fn a_device_file_is_read_as_go_reads_it() {
-        for (text, id) in [
-            (
-                r#"{"device_id":2,"size":1,"transaction_id":2,"initialized":false}"#,
-                2,
-            ),
-            ("{}", 0),
-            (r#"{"DEVICE_ID":3,"device_id":null,"other":[1]}"#, 3),
-            (
-                r#"{"device_id":16777215,"size":18446744073709551615}"#,
-                16_777_215,
-            ),
+    fn only_numbers_of_24_bits_are_a_device_s() {
+        for (id, is_one) in [
+            (-1, false),
+            (0, true),
+            (16_777_215, true),
+            (16_777_216, false),
         ] {
-            assert_eq!(DeviceFile::parse(text.as_bytes()).unwrap().id, id, "{text}");
-        }
-        for text in [
-            "",
-            "null",
-            "[]",
-            "device 5",
-            r#"{"device_id":16777216}"#,
-            r#"{"device_id":-1}"#,
-            r#"{"device_id":1.0}"#,
-            r#"{"device_id":"1"}"#,
-            r#"{"size":-1}"#,
-            r#"{"deleted":1}"#,
-            r#"{"device_id":"1","device_id":1}"#,
-        ] {
-            assert!(DeviceFile::parse(text.as_bytes()).is_err(), "{text}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_are_parsed(text in prop::collection::vec(any::<u8>(), 0..80)) {
-            let _ = DeviceFile::parse(&text);
+            let text = format!(r#"{{"device_id":{id}}}"#);
+            assert_eq!(parse(text.as_bytes()).is_ok(), is_one, "{text}");
         }
     }
 }

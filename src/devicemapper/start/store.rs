@@ -7,8 +7,8 @@ use super::files::Devices;
 use super::subject::Home;
 use crate::chain::Chain;
 use crate::docker::{
-    CONFIG, CacheId, ContainerId, Diagnostics, Dir, Images, LEGACY_CONFIG, Layers, Mounts,
-    ReadError, Status, check_images, read_containers, read_references,
+    CONFIG, CacheId, ContainerId, Diagnostics, Dir, ImageStore, LEGACY_CONFIG, ReadError, Status,
+    Subject, read_containers,
 };
 use crate::tree::escape;
 
@@ -19,26 +19,19 @@ pub(super) fn check(
     faults: &mut Vec<StartFault>,
 ) -> Result<(), ReadError> {
     let image = Dir::open(&home.image)?;
+    // Docker does not start without it.
+    image.dir("layerdb")?;
     let mut notes = Diagnostics::default();
-    let references = read_references(&image, &mut notes);
-    for (_, fault) in std::mem::take(&mut notes.faults) {
-        let message = Chain(&fault).to_string();
-        faults.push(StartFault::References { message });
-    }
-    let images = Images::read(&image, &mut notes);
-    let layerdb = image.dir("layerdb")?;
-    let layers = Layers::read(&layerdb, &mut notes);
-    let has_layer = |chain: &_| layers.present.contains(chain);
-    check_images(&images.images, &references, has_layer, &mut notes);
-    let mounts = Mounts::read(&layerdb, &mut notes);
+    let store = ImageStore::read(&image, &mut notes);
+    store.check_images(&mut notes);
     let has_device = |cache: &CacheId| devices.contains_key(OsStr::new(cache.as_str()));
-    for (&chain, layer) in &layers.sound {
+    for (&chain, layer) in &store.layers.sound {
         if !has_device(&layer.cache) {
             let cache = layer.cache.clone();
             faults.push(StartFault::LayerWithoutDevice { chain, cache });
         }
     }
-    for (container, mount) in &mounts.mounts {
+    for (container, mount) in &store.mounts.mounts {
         let rw = Some(("writable", mount.rw.cache_id()));
         let init = mount.init.as_ref().map(|init| ("init", init.cache_id()));
         for (what, cache) in rw.into_iter().chain(init) {
@@ -52,19 +45,21 @@ pub(super) fn check(
         }
     }
     if let Some(root) = &home.root {
-        let has_mount = |container: &_| mounts.mounts.contains_key(container);
+        let has_mount = |container: &_| store.mounts.mounts.contains_key(container);
         let root = Dir::open(root)?;
         check_containers(&root, has_mount, faults);
-        let with_mount = mounts.mounts.keys();
+        let with_mount = store.mounts.mounts.keys();
         check_configs(&root, with_mount, faults);
     }
-    let damage = notes
-        .faults
-        .iter()
-        .map(|(_, fault)| Chain(fault).to_string());
+    faults.extend(notes.faults.iter().map(|(subject, fault)| {
+        let message = Chain(fault).to_string();
+        match subject {
+            Subject::References => StartFault::References { message },
+            _ => StartFault::Store { message },
+        }
+    }));
     let warnings = notes.warnings.iter().map(ToString::to_string);
-    let messages = damage.chain(warnings);
-    faults.extend(messages.map(|message| StartFault::Store { message }));
+    faults.extend(warnings.map(|message| StartFault::Store { message }));
     Ok(())
 }
 

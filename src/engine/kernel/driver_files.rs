@@ -27,10 +27,11 @@ impl DriverFiles {
     fn of(files: &DeviceFiles) -> Self {
         let devices = files.base.iter().chain(files.layers.values());
         let mut ids: BTreeSet<_> = devices.map(|device| device.id().get()).collect();
-        ids.extend(files.open.map(|open| open.device));
+        let open = files.open.as_ref();
+        ids.extend(open.and_then(|open| u32::try_from(open.device).ok()));
         Self {
             ids,
-            open_transaction: files.open.map(|open| open.id),
+            open_transaction: open.map(|open| open.id),
         }
     }
 
