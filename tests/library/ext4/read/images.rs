@@ -44,10 +44,22 @@ impl Made {
         let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&point)));
         // A mount namespace that another test made meanwhile may keep the file system alive, so that unmounting writes
         // nothing yet.
-        run(Command::new("mount").args(["-o", "remount,ro"]).arg(&point));
-        run(Command::new("umount").arg(&point));
+        run_once_free(Command::new("mount").args(["-o", "remount,ro"]).arg(&point));
+        run_once_free(Command::new("umount").arg(&point));
         done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
+}
+
+/// Runs a command that fails as long as a file of a file system is open: a program that another test starts has our open
+/// files until it runs.
+fn run_once_free(command: &mut Command) {
+    for _ in 0..600 {
+        if command.output().is_ok_and(|output| output.status.success()) {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    run(command);
 }
 
 pub(crate) fn run(command: &mut Command) -> String {
