@@ -12,6 +12,7 @@ use crate::command;
 use crate::commit::{self, CommitRecord, Conversion, State};
 use crate::daemon::RunningDocker;
 use crate::docker::{self, Inventory, Problem};
+use crate::engine::ErrorKind;
 use crate::shell::{SameCommand, is_call_of, own};
 
 /// The process's exit code, documented in the README and in `--help`.
@@ -202,13 +203,9 @@ fn docker_error(error: &anyhow::Error) -> Option<&docker::Error> {
 
 /// Whether it was a thin device's own file system that refused. A full pool is told as such.
 fn is_in_a_device(error: &anyhow::Error) -> bool {
-    use crate::engine::kernel::Error;
-    use crate::populate;
     matches!(
         error.downcast_ref(),
-        Some(command::Error::Kernel(Error::Populate(
-            populate::Error::Target { .. }
-        )))
+        Some(command::Error::Engine(error)) if error.kind() == ErrorKind::FileSystem
     )
 }
 
@@ -263,7 +260,7 @@ mod tests {
             source: full(),
         };
         for (error, word) in [(in_a_device, "--base-size"), (below, "Docker root")] {
-            let hints = hints(&command::Error::Kernel(error).into());
+            let hints = hints(&command::Error::from(error).into());
             assert!(hints.len() == 1 && hints[0].contains(word), "{hints:?}");
         }
     }

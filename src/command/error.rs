@@ -12,7 +12,6 @@ use crate::mount_table::{MountFound, told};
 use crate::privileges::Unprivileged;
 use crate::shell::{SameCommand, own, word};
 use crate::tree::{Difference, escape, shown};
-use crate::units::Bytes;
 use crate::words::counted;
 use crate::{aufs, plan, verify};
 
@@ -153,10 +152,7 @@ pub enum Error {
     Plan(#[from] plan::Error),
     /// The pool cannot be written.
     #[error(transparent)]
-    Engine(#[from] engine::direct::Error),
-    /// The kernel cannot write the pool.
-    #[error(transparent)]
-    Kernel(#[from] kernel::Error),
+    Engine(#[from] engine::Error),
     /// The target does not suit a dry run, but a real run would clear it first.
     #[error(
         "{left}: left by a run that was interrupted; only a run without --dry-run takes it down, and until then the target \
@@ -168,20 +164,6 @@ pub enum Error {
         /// What does not suit.
         source: Box<Error>,
     },
-    /// The pool has too little room.
-    #[error(
-        "{target}: too small: up to {needed} of {what} are needed, and {free} are free; nothing was changed"
-    )]
-    PoolTooSmall {
-        /// The pool.
-        target: String,
-        /// `data` or `metadata`.
-        what: &'static str,
-        /// What is needed.
-        needed: Bytes,
-        /// The free space.
-        free: Bytes,
-    },
     /// The run failed, and what it had written to the pool cannot be removed from it.
     #[error("{cause}; and what was written to the pool is still there", cause = Chain(&**.cause))]
     PoolNotTakenBack {
@@ -189,7 +171,7 @@ pub enum Error {
         cause: Box<Error>,
         /// Why the pool cannot be emptied.
         #[source]
-        left: kernel::Error,
+        left: engine::Error,
     },
     /// The result cannot be staged or moved into place.
     #[error(transparent)]
@@ -541,6 +523,12 @@ pub enum Error {
     /// The run was told to stop, with what it left: [`told`](Self::told).
     #[error(transparent)]
     Stopped(Interruption),
+}
+
+impl From<kernel::Error> for Error {
+    fn from(error: kernel::Error) -> Self {
+        Self::Engine(error.into())
+    }
 }
 
 /// The start of a list of obstacles.

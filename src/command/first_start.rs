@@ -3,16 +3,15 @@
 use nix::sys::statvfs::statvfs;
 
 use super::open_root::OpenRoot;
-use super::writer::EngineJob;
 use crate::daemon::first_start::{Switch, lines_by_hand, look_ahead, plan_switch};
-use crate::devicemapper::driver_files::DEFAULT_BLOCK_SIZE;
 use crate::devicemapper::{LoopFiles, Severity, Space, Target};
+use crate::engine::Job;
 use crate::units::Bytes;
 
 /// Adds what the operator should know about the first start to the notices; mere remarks go to the log. Returns the
 /// change that makes Docker accept the result, if that change was ordered.
-pub(super) fn look(source: &mut OpenRoot, work: &EngineJob) -> Option<Switch> {
-    let target = target(source, work);
+pub(super) fn look(source: &mut OpenRoot, job: &dyn Job) -> Option<Switch> {
+    let target = target(source, job);
     let host = &source.request.host;
     let switch = source
         .request
@@ -45,45 +44,30 @@ pub(super) fn look(source: &mut OpenRoot, work: &EngineJob) -> Option<Switch> {
 }
 
 /// The root as Docker will find it.
-pub(super) fn target(source: &OpenRoot, work: &EngineJob) -> Target {
-    let plan = work.plan();
-    let needed = work.pool_bytes();
+pub(super) fn target(source: &OpenRoot, job: &dyn Job) -> Target {
+    let plan = job.plan();
+    let needed = job.bytes_needed();
     let disk_free = statvfs(source.root.path()).ok().map(|stat| {
         let free = stat.blocks_available() * stat.fragment_size();
         Bytes(free.saturating_sub(needed.0))
     });
-    let files = work.pool_sizes().map(|sizes| LoopFiles {
+    let files = job.pool_sizes().map(|sizes| LoopFiles {
         data: sizes.data,
         metadata: sizes.metadata,
         disk_free,
     });
-    let (data_block, space) = match work {
-        EngineJob::Direct(layout) => {
-            let space = Space {
-                data: layout.data_size,
-                data_used: layout.data_bytes(),
-                metadata: layout.metadata_size,
-                metadata_used: layout.metadata_blocks.bytes(),
-            };
-            (DEFAULT_BLOCK_SIZE, Some(space))
-        }
-        EngineJob::Kernel(work) => {
-            let facts = &work.kernel.facts;
-            let needs = plan.needs(facts.data_block);
-            // Whether a given pool has room was checked before.
-            let space = work.sizes.map(|sizes| Space {
-                data: sizes.data,
-                data_used: needs.data,
-                metadata: sizes.metadata,
-                metadata_used: needs.metadata.bytes(),
-            });
-            (facts.data_block, space)
-        }
-    };
+    let usage = job.pool_usage();
+    // Whether a pool on other devices has room was checked before.
+    let space = job.pool_sizes().map(|sizes| Space {
+        data: sizes.data,
+        data_used: usage.data,
+        metadata: sizes.metadata,
+        metadata_used: usage.metadata.bytes(),
+    });
     Target {
-        storage_opts: work.storage_opts(),
+        storage_opts: job.storage_opts(),
         base_size: plan.base_size,
-        data_block,
+        data_block: job.data_block(),
         file_system: plan.file_system,
         files,
         space,

@@ -8,7 +8,7 @@ use super::error::Error;
 use super::interruption::{Interruption, Remains};
 use super::recorded_options::RecordedOptions;
 use crate::commit::{self, Leftover, State};
-use crate::engine;
+use crate::engine::ErrorKind;
 use crate::shell::own;
 use crate::tree::shown;
 
@@ -80,10 +80,8 @@ impl Error {
     /// Whether the run was told to stop.
     fn is_interrupted(&self) -> bool {
         match self {
-            Self::Interrupted
-            | Self::Commit(commit::Error::Interrupted)
-            | Self::Engine(engine::direct::Error::Interrupted)
-            | Self::Kernel(engine::kernel::Error::Interrupted) => true,
+            Self::Interrupted | Self::Commit(commit::Error::Interrupted) => true,
+            Self::Engine(error) => error.kind() == ErrorKind::Interrupted,
             Self::Resumable { cause, .. } => cause.is_interrupted(),
             _ => false,
         }

@@ -34,6 +34,7 @@ mod recorded_options;
 mod request;
 mod resume;
 mod rollback;
+mod settle;
 mod status;
 mod store_times;
 mod summary;
@@ -43,7 +44,6 @@ mod way_back;
 mod whole_source;
 mod write;
 mod writer;
-mod written_pool;
 
 pub use active_run::ActiveRun;
 pub use commit::{Commit, CommitSummary};

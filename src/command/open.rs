@@ -18,7 +18,6 @@ use super::recorded_options::{PlanRecord, RecordedOptions};
 use super::request::{Request, ResumeRequest};
 use super::store_times::Stores;
 use super::whole_source::{expect_store_of, expect_whole_source};
-use super::writer::CheckedTarget;
 use super::{first_start, preflight};
 use crate::commit::{
     self, Journal, JournalState, Leftover, RootLock, State, expect_unmounted_stage,
@@ -65,7 +64,7 @@ impl OpenRoot {
         }
         expect_whole_source(root.path(), &leftover, &request.cancel)?;
         let left = deal_with_leftovers(&root, &leftover, request.dry_run, &mut notices)?;
-        let ready = request.choices.writer.check().map_err(|error| {
+        let engine = request.choices.writer.check().map_err(|error| {
             if left.is_empty() {
                 return error;
             }
@@ -74,9 +73,7 @@ impl OpenRoot {
                 source: Box::new(error),
             }
         })?;
-        if let CheckedTarget::Kernel(kernel) = &ready {
-            notices.extend(kernel.facts.notices.iter().cloned());
-        }
+        notices.extend_from_slice(engine.notices());
         let stores = Stores::look(root.path());
         let model = Survey::read(&root).into_model(request.choices.orphans)?;
         notices.extend(model.warnings.iter().map(ToString::to_string));
@@ -93,7 +90,7 @@ impl OpenRoot {
             obstacles,
             by_hand: Vec::new(),
             is_told: false,
-            ready,
+            engine,
             pid_files,
             resumed: None,
             _root_lock: root_lock,
@@ -127,7 +124,7 @@ impl OpenRoot {
             expect_store_of((root.path(), stage))?;
         }
         let left = left_by(root.path(), &leftover)?;
-        let ready = if resumed.done.is_empty() {
+        let engine = if resumed.done.is_empty() {
             left.remove()?;
             request.choices.writer.check()?
         } else {
@@ -153,7 +150,7 @@ impl OpenRoot {
             obstacles,
             by_hand: Vec::new(),
             is_told: false,
-            ready,
+            engine,
             pid_files,
             resumed: Some(resumed),
             _root_lock: root_lock,
@@ -174,22 +171,22 @@ impl OpenRoot {
             None => self.plan_options(),
         };
         let mut order = RecordedOptions::new(&self.request, &options);
-        order.name_pool(self.ready.pool());
+        order.name_pool(self.engine.pool());
         let marks = layers.layers.par_iter().map(LayerMark::of).collect();
         progress.start(Phase::Plan, 0);
-        let work = self.ready.plan(layers.layers, &options);
+        let job = self.engine.plan(layers.layers, &options);
         progress.finish();
-        let work = work?;
-        let planned = PlanRecord::of((self.root.path(), &self.model), &work, marks, &configs);
+        let job = job?;
+        let planned = PlanRecord::of((self.root.path(), &self.model), &*job, marks, &configs);
         if let Some(resumed) = &mut self.resumed {
             resumed.expect_same(&planned, self.root.path())?;
         }
         order.planned = Some(planned);
-        order.devices = u32::try_from(work.plan().devices.len()).ok();
-        self.notices.extend(work.check_room()?);
-        let mut daemon = first_start::look(&mut self, &work);
+        order.devices = u32::try_from(job.plan().devices.len()).ok();
+        self.notices.extend(job.check_room()?);
+        let mut daemon = first_start::look(&mut self, &*job);
         let root = self.root.path();
-        let mut obstacles = preflight::of_the_pool(root, &work);
+        let mut obstacles = preflight::of_the_pool(root, &*job);
         let untold = preflight::untold(daemon.as_ref());
         if self.resumed.is_none() {
             obstacles.extend(preflight::of_the_daemon(root, daemon.as_ref()));
@@ -204,7 +201,7 @@ impl OpenRoot {
         self.obstacles.extend(obstacles);
         let prepared = PlannedConversion {
             source: self,
-            work,
+            job,
             order,
             daemon,
             configs,
@@ -237,7 +234,7 @@ impl OpenRoot {
             |at: usize| u32::from_le_bytes([seed[at], seed[at + 1], seed[at + 2], seed[at + 3]]);
         plan::Options {
             choices: self.request.plan,
-            transaction_before: self.ready.transaction_before(),
+            transaction_before: self.engine.transaction_before(),
             uuid: Uuid::new_v4(),
             hash_seed: [word(0), word(4), word(8), word(12)],
             created: now(),

@@ -3,10 +3,10 @@
 use super::earlier_run::EarlierRun;
 use super::request::Request;
 use super::store_times::Stores;
-use super::writer::CheckedTarget;
 use crate::commit::RootLock;
 use crate::daemon::PidFiles;
 use crate::docker::{Model, Root};
+use crate::engine::Engine;
 
 /// A root that can be converted, with daemons kept out of it.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub struct OpenRoot {
     /// What Docker must be told by hand because it is not in `daemon.json`.
     pub(super) by_hand: Vec<String>,
     /// The writer of the pool.
-    pub(super) ready: CheckedTarget,
+    pub(super) engine: Box<dyn Engine>,
     /// Held until the conversion ends.
     pub(super) pid_files: Option<PidFiles>,
     /// Whether Docker has been told everything already.

@@ -5,16 +5,16 @@ use std::collections::BTreeSet;
 use super::lost_flags::LostFlags;
 use super::open_root::OpenRoot;
 use super::recorded_options::RecordedOptions;
-use super::writer::EngineJob;
 use crate::aufs::Counts;
 use crate::commit::EditedConfig;
 use crate::daemon::first_start::Switch;
+use crate::engine::Job;
 
 /// A root that was read, with its plan. Nothing has been written.
 #[derive(Debug)]
 pub struct PlannedConversion {
     pub(super) source: OpenRoot,
-    pub(super) work: EngineJob,
+    pub(super) job: Box<dyn Job>,
     pub(super) order: RecordedOptions,
     /// The change to the daemon's settings, if one was ordered.
     pub(super) daemon: Option<Switch>,

@@ -13,11 +13,11 @@ use nix::sys::statvfs::statvfs;
 use super::earlier_run::EarlierRun;
 use super::error::Error;
 use super::read_only::read_only;
-use super::writer::EngineJob;
 use crate::commit::has_own_mount;
 use crate::daemon::first_start::Switch;
 use crate::daemon::{Host, MountPlace, mounts_in_the_way};
 use crate::docker::{CONFIG, LEGACY_CONFIG, Model, Root};
+use crate::engine::Job;
 use crate::mount_table::{directory_at, paths_of};
 use crate::shell::{SameCommand, word};
 use crate::staging::STAGE_NAME;
@@ -81,8 +81,8 @@ pub(super) fn of_the_containers(root: &Root, model: &Model) -> Option<String> {
 }
 
 /// The limits that the pool's files exceed.
-pub(super) fn of_the_pool(root: &Path, work: &EngineJob) -> Vec<String> {
-    let Some(sizes) = work.pool_sizes() else {
+pub(super) fn of_the_pool(root: &Path, job: &dyn Job) -> Vec<String> {
+    let Some(sizes) = job.pool_sizes() else {
         return Vec::new();
     };
     let largest = sizes.data.max(sizes.metadata);

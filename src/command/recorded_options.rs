@@ -9,10 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use super::conversion_origin::ConversionOrigin;
 use super::request::{Choices, Request};
-use super::writer::{EngineJob, Writer, pool_options};
+use super::writer::Writer;
 use crate::commit::{EditedConfig, JournalState};
 use crate::docker::{self, Model, Use};
-use crate::engine::kernel::RequestedTarget;
+use crate::engine::Job;
+use crate::engine::kernel::{RequestedTarget, storage_opts};
 use crate::plan::{self, Fingerprint, LayerMark, fingerprint_of};
 use crate::pool::target::Target;
 use crate::sys::birth;
@@ -102,7 +103,7 @@ impl PlanRecord {
     /// The record of a plan that was made from `layers`.
     pub(super) fn of(
         (root, model): (&Path, &Model),
-        work: &EngineJob,
+        job: &dyn Job,
         layers: Vec<LayerMark>,
         configs: &[EditedConfig],
     ) -> Self {
@@ -111,7 +112,7 @@ impl PlanRecord {
             .into_iter()
             .map(|mark| (mark.id.clone(), mark))
             .collect();
-        let devices = work.plan().devices.iter().enumerate();
+        let devices = job.plan().devices.iter().enumerate();
         let layers = devices.filter_map(|(at, device)| {
             let layer = device.layer.as_ref()?;
             Some((at, marks.remove(layer.id.as_str())?))
@@ -122,7 +123,7 @@ impl PlanRecord {
         });
         Self {
             source,
-            plan: work.fingerprint(),
+            plan: job.fingerprint(),
             layers: layers.collect(),
             started: started.collect(),
             images_without_layers: images_without_layers(root),
@@ -168,10 +169,8 @@ impl RecordedOptions {
 
     /// The recorded location of the pool, if there is one. The direct engine always uses loop files.
     pub(super) fn target_of(order: &serde_json::Value) -> Option<Target> {
-        match Self::deserialize(order).ok()?.choices.writer {
-            Writer::Direct => Some(Target::LoopFiles),
-            Writer::Kernel { target, .. } => Some(target),
-        }
+        let recorded = Self::deserialize(order).ok()?;
+        Some(recorded.choices.writer.target().clone())
     }
 
     /// The number of planned thin devices, if the journal has it.
@@ -183,27 +182,18 @@ impl RecordedOptions {
     /// The storage options that let Docker find the recorded pool; none for loop files, or if the journal does not have
     /// them.
     pub(super) fn storage_opts_of(story: &JournalState) -> Vec<String> {
-        let order = serde_json::from_value::<Self>(story.begun.order.clone());
-        match order.map(|order| order.choices.writer) {
-            Ok(Writer::Kernel { target, .. }) => pool_options(&target),
-            Ok(Writer::Direct) | Err(_) => Vec::new(),
-        }
+        let target = Self::target_of(&story.begun.order);
+        target.as_ref().map_or_else(Vec::new, storage_opts)
     }
 
     /// What is made outside the root, if anything.
     pub(super) fn outside(&self) -> Option<RequestedTarget> {
-        match &self.choices.writer {
-            Writer::Direct
-            | Writer::Kernel {
-                target: Target::LoopFiles,
-                ..
-            } => None,
-            Writer::Kernel { target, .. } => Some(RequestedTarget {
-                target: target.clone(),
-                transaction_before: self.options.transaction_before,
-                devices: self.devices,
-            }),
-        }
+        let target = self.choices.writer.target();
+        (*target != Target::LoopFiles).then(|| RequestedTarget {
+            target: target.clone(),
+            transaction_before: self.options.transaction_before,
+            devices: self.devices,
+        })
     }
 
     /// Replaces the name of the operator's pool by its device-mapper name: a path such as `/dev/dm-3` may lead to

@@ -7,20 +7,21 @@ use serde::Serialize;
 
 use super::lost_flags::LostFlags;
 use super::planned_conversion::PlannedConversion;
-use super::writer::EngineJob;
-use super::written_pool::WrittenPool;
 use crate::commit::EditedConfig;
 use crate::daemon::first_start::{Switch, is_applied, settings_file};
 use crate::devicemapper::driver_files::FileSystem;
 use crate::docker::Status;
+use crate::engine::{Job, WrittenPool};
 use crate::plan::{DeviceIndex, LaidDevice, Layout, PlannedDevice};
 use crate::verify::LayerDamage;
 
 /// A finished conversion.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Outcome<'a> {
+#[derive(Debug)]
+pub(super) struct Outcome {
     /// The pool that was written.
-    pub(super) written: &'a WrittenPool,
+    pub(super) pool: WrittenPool,
+    /// Layers that the verification found to have been damaged before.
+    pub(super) damaged: Vec<LayerDamage>,
     /// How long it took to write and move into place.
     pub(super) elapsed: Duration,
 }
@@ -157,18 +158,19 @@ pub struct LaidSummary {
 
 impl Summary {
     /// The summary; `done` is `None` if the conversion is only planned.
-    pub(super) fn new(prepared: &PlannedConversion, done: Option<Outcome<'_>>) -> Self {
+    pub(super) fn new(prepared: &PlannedConversion, done: Option<Outcome>) -> Self {
         let PlannedConversion {
             source,
-            work,
+            job,
             configs,
             counts,
             lost_flags,
             daemon,
             ..
         } = prepared;
-        let plan = work.plan();
-        let pool = PoolSummary::new(work, done);
+        let is_done = done.is_some();
+        let plan = job.plan();
+        let pool = PoolSummary::new(&**job, done.as_ref());
         let others = |status: Status| status != Status::Dead;
         let left = source
             .model
@@ -177,7 +179,7 @@ impl Summary {
             .filter(|container| !container.is_aufs() && others(container.status));
         Self {
             root: source.path().to_owned(),
-            converted: done.is_some(),
+            converted: is_done,
             images: source.model.images.len(),
             containers: nr_containers(configs),
             containers_left: left.count(),
@@ -185,27 +187,27 @@ impl Summary {
             entries: counts.entries,
             source_bytes: counts.bytes.0,
             flags: lost_flags.clone(),
-            damaged: done.map_or_else(Vec::new, |done| done.written.damaged.clone()),
-            engine: work.engine(),
+            damaged: done.map_or_else(Vec::new, |done| done.damaged),
+            engine: job.engine(),
             file_system: plan.file_system,
-            storage_opts: work.storage_opts(),
+            storage_opts: job.storage_opts(),
             data_bytes: pool.data_bytes,
-            changed_blocks: work.layout().map(changed_blocks),
+            changed_blocks: job.layout().map(changed_blocks),
             metadata_blocks: pool.metadata_blocks,
             base_size: plan.base_size.0,
-            data_size: work.pool_sizes().map(|sizes| sizes.data.0),
-            metadata_size: work.pool_sizes().map(|sizes| sizes.metadata.0),
+            data_size: job.pool_sizes().map(|sizes| sizes.data.0),
+            metadata_size: job.pool_sizes().map(|sizes| sizes.metadata.0),
             uuid: pool.uuid,
             transaction_id: plan.transaction_id(),
             elapsed_ms: pool.elapsed_ms,
             peak_memory_kib: peak_memory_kib(),
             notices: source.notices.clone(),
             settings_file: settings_file(&source.request.host),
-            daemon_json: done.and_then(|_| DaemonFile::of(daemon.as_ref())),
+            daemon_json: is_done.then(|| DaemonFile::of(daemon.as_ref())).flatten(),
             by_hand: source.by_hand.clone(),
             is_told: source.is_told,
             obstacles: source.obstacles.clone(),
-            devices: devices(work),
+            devices: devices(&**job),
         }
     }
 }
@@ -219,29 +221,21 @@ struct PoolSummary {
 }
 
 impl PoolSummary {
-    fn new(work: &EngineJob, done: Option<Outcome<'_>>) -> Self {
-        match (done, work) {
-            (Some(Outcome { written, elapsed }), _) => Self {
-                data_bytes: written.data_bytes.0,
-                metadata_blocks: written.metadata_blocks.0,
-                uuid: Some(written.base_uuid.to_string()),
+    fn new(job: &dyn Job, done: Option<&Outcome>) -> Self {
+        if let Some(Outcome { pool, elapsed, .. }) = done {
+            return Self {
+                data_bytes: pool.data_bytes.0,
+                metadata_blocks: pool.metadata_blocks.0,
+                uuid: Some(pool.base_uuid.to_string()),
                 elapsed_ms: u64::try_from(elapsed.as_millis()).ok(),
-            },
-            (None, EngineJob::Direct(layout)) => Self {
-                data_bytes: layout.data_bytes().0,
-                metadata_blocks: layout.metadata_blocks.0,
-                uuid: Some(layout.uuid.to_string()),
-                elapsed_ms: None,
-            },
-            (None, EngineJob::Kernel(work)) => {
-                let needs = work.plan.needs(work.kernel.facts.data_block);
-                Self {
-                    data_bytes: needs.data.0,
-                    metadata_blocks: needs.metadata.0,
-                    uuid: None,
-                    elapsed_ms: None,
-                }
-            }
+            };
+        }
+        let usage = job.pool_usage();
+        Self {
+            data_bytes: usage.data.0,
+            metadata_blocks: usage.metadata.0,
+            uuid: job.base_uuid().map(|uuid| uuid.to_string()),
+            elapsed_ms: None,
         }
     }
 }
@@ -251,13 +245,13 @@ fn changed_blocks(layout: &Layout) -> u64 {
     layout.devices.iter().map(changed).sum()
 }
 
-fn devices(work: &EngineJob) -> Vec<DeviceSummary> {
-    let all = &work.plan().devices;
+fn devices(job: &dyn Job) -> Vec<DeviceSummary> {
+    let all = &job.plan().devices;
     let summary = |(at, device): (usize, &PlannedDevice)| DeviceSummary {
         layer: device.layer.as_ref().map(|layer| layer.id.to_string()),
         device_id: device.thin_id.value(),
         parent: device.parent.map(|DeviceIndex(at)| all[at].thin_id.value()),
-        laid: work
+        laid: job
             .layout()
             .map(|layout| LaidSummary::new(&layout.devices[at])),
     };

@@ -22,7 +22,7 @@ impl PlannedConversion {
     /// [`Error::Interrupted`].
     pub(super) fn expect_unchanged(&self, progress: &dyn Progress) -> Result<(), Error> {
         let layers: Vec<_> = self
-            .work
+            .job
             .plan()
             .devices
             .iter()

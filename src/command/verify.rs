@@ -17,14 +17,13 @@ use super::pool_of::{expect_known, is_of, pool_of};
 use super::put_back::is_out_and_whole;
 use super::read_only::read_only;
 use super::request::VerifyRequest;
-use super::writer::EngineJob;
 use crate::chain::Chain;
 use crate::commit::{
     self, CommitRecord, Conversion, Depth, DeviceSide, Stage, State, StoreOfAufs,
     VerificationRecord, now,
 };
 use crate::docker::{self, CacheId, Root, StorePaths};
-use crate::engine::direct::WrittenRun;
+use crate::engine::WrittenRun;
 use crate::path_kind::is_directory;
 use crate::pool::target::Target;
 use crate::privileges::{self, Purpose};
@@ -404,10 +403,7 @@ pub(super) fn staged_report(
         stage.path().join("image"),
     );
     let aufs = root.join("aufs");
-    let target = match &prepared.work {
-        EngineJob::Direct(_) => &Target::LoopFiles,
-        EngineJob::Kernel(work) => &work.kernel.target,
-    };
+    let target = prepared.job.target();
     let mounts = MountPoints::inside(stage.path(), "verify")?;
     let request = verify::Request {
         stores: StorePaths {
@@ -431,7 +427,7 @@ pub(super) fn staged_report(
             mounts: mounts.path(),
         }),
         conversion: Some(verify::Conversion {
-            plan: prepared.work.plan(),
+            plan: prepared.job.plan(),
             written: runs,
         }),
         jobs: source.request.jobs,

@@ -9,18 +9,14 @@ use super::error::Error;
 use super::notes::Notes;
 use super::planned_conversion::PlannedConversion;
 use super::preflight;
+use super::settle::settle;
 use super::summary::{Outcome, Summary};
 use super::verify::{digests, noted, staged_report};
-use super::writer::EngineJob;
-use super::written_pool::WrittenPool;
 use crate::chain::Chain;
 use crate::commit::{self, BranchesRead, ProgressFile, Record, Stage, VerificationRecord};
 use crate::daemon::check_devices;
-use crate::devicemapper::driver_files::{
-    BASE_FILE, DEVICE_SET_FILE, Device, DeviceId, DeviceSet, TRANSACTION_FILE, Transaction,
-};
-use crate::engine::{Checkpoints, direct, kernel};
-use crate::plan::{Layout, Plan, PlannedDevice};
+use crate::engine::{self, Checkpoints, ErrorKind, WrittenPool, WrittenRun};
+use crate::plan::{Layout, Plan};
 use crate::progress::{Phase, Progress};
 use crate::units::Bytes;
 use crate::verify::{LayerDamage, Verdict};
@@ -28,12 +24,12 @@ use crate::verify::{LayerDamage, Verdict};
 impl PlannedConversion {
     /// The plan.
     pub fn plan(&self) -> &Plan {
-        self.work.plan()
+        self.job.plan()
     }
 
     /// The plan down to the block, if the direct engine writes it.
     pub fn layout(&self) -> Option<&Layout> {
-        self.work.layout()
+        self.job.layout()
     }
 
     /// What the operator should know, whether or not the plan is carried out.
@@ -92,7 +88,7 @@ impl PlannedConversion {
         let configs: usize = self.configs.iter().map(|config| config.content.len()).sum();
         let image_store = Stage::size_of_image_store(self.source.root.path())?;
         Ok(Bytes(
-            self.work.pool_bytes().0 + image_store.0 + configs as u64,
+            self.job.bytes_needed().0 + image_store.0 + configs as u64,
         ))
     }
 
@@ -100,13 +96,14 @@ impl PlannedConversion {
     ///
     /// # Errors
     ///
-    /// [`Error::Engine`], [`Error::Kernel`], [`Error::Commit`], [`Error::Interrupted`].
+    /// [`Error::Engine`], [`Error::Commit`], [`Error::Interrupted`].
     pub fn execute(self, progress: &dyn Progress) -> Result<Summary, Error> {
         self.expect_no_obstacles()?;
         let began = Instant::now();
-        let written = self.write_and_move(began, progress)?;
+        let (pool, damaged) = self.write_and_move(began, progress)?;
         let done = Outcome {
-            written: &written,
+            pool,
+            damaged,
             elapsed: began.elapsed(),
         };
         let summary = Summary::new(&self, Some(done));
@@ -120,7 +117,7 @@ impl PlannedConversion {
         &self,
         began: Instant,
         progress: &dyn Progress,
-    ) -> Result<WrittenPool, Error> {
+    ) -> Result<(WrittenPool, Vec<LayerDamage>), Error> {
         let root = self.source.root.path();
         let (mut stage, done) = if let Some(resumed) = &self.source.resumed {
             (Stage::reopen(root)?, Some(&resumed.done))
@@ -140,14 +137,15 @@ impl PlannedConversion {
         let durable = notes.durable();
         // The pool is taken back before the staging directory goes: the directory holds the record of it and stays if
         // that fails.
-        let in_place = written.and_then(|written| {
+        let in_place = written.and_then(|mut pool| {
             let in_place = self
-                .stage_files(&stage, written.base_uuid)
-                .and_then(|()| self.prove(&stage, written.runs.as_deref(), progress))
+                .stage_files(&stage, pool.base_uuid)
+                .and_then(|()| self.prove(&stage, pool.runs.as_deref(), progress))
                 .inspect(|_| commit::pass_the_second(root))
                 .and_then(|proven| self.expect_unchanged(progress).map(|()| proven))
                 .and_then(|proven| self.move_in_place(&mut stage, proven, progress));
-            written.settle(in_place, stage.journal())
+            let damaged = settle(pool.outside.take(), in_place, stage.journal())?;
+            Ok((pool, damaged))
         });
         drop(told);
         // Work that takes no longer than one checkpoint interval can be redone just as fast.
@@ -163,10 +161,10 @@ impl PlannedConversion {
             return cause;
         }
         let is_kept = match &cause {
-            Error::Kernel(error) => matches!(error, kernel::Error::NotResumed(_)),
+            Error::Engine(error) if error.kind() == ErrorKind::NotResumed => true,
             // A wrong result would only be continued; and a changed layer leads to another plan.
             Error::Wrong { .. } | Error::LayerChanged { .. } => false,
-            _ => matches!(self.work, EngineJob::Direct(_)),
+            _ => self.job.keeps_layers(),
         };
         let keep = durable > 0 && is_kept;
         stage.keep_for_resume(keep);
@@ -184,7 +182,7 @@ impl PlannedConversion {
             root: self.source.path().to_owned(),
             cause: Box::new(cause),
             done: durable,
-            all: self.work.plan().devices.len(),
+            all: self.job.plan().devices.len(),
         }
     }
 
@@ -201,49 +199,28 @@ impl PlannedConversion {
         let request = &self.source.request;
         // A pool whose directory is gone may have this one's name: Docker would mistake it for the new pool.
         check_devices(&home, &request.host)?;
-        match &self.work {
-            EngineJob::Direct(layout) => {
-                let (data, metadata) = stage.create_loop_directory(owner)?;
-                let options = direct::Options {
-                    jobs: request.jobs,
-                    cancel: request.cancel.clone(),
-                    checkpoints,
-                    checksums: request.choices.verify,
-                };
-                let target = direct::Target { data, metadata };
-                let runs = direct::write(layout, &target, &options, progress)?;
-                Ok(WrittenPool::direct(
-                    layout,
-                    request.choices.verify.then_some(runs),
-                ))
-            }
-            EngineJob::Kernel(work) => {
-                let files = match work.sizes {
-                    Some(sizes) => Some((stage.create_loop_directory(owner)?, sizes)),
-                    None => None,
-                };
-                let place = kernel::Place {
-                    root: self.source.root.path(),
-                    stage: stage.path(),
-                    home: &home,
-                    target: &work.kernel.target,
-                    files,
-                };
-                let options = kernel::Options {
-                    jobs: request.jobs,
-                    cancel: request.cancel.clone(),
-                    checkpoints,
-                    programs: &work.kernel.programs,
-                };
-                let built = kernel::write(&work.plan, &place, &options, progress)?;
-                Ok(WrittenPool::kernel(built))
-            }
-        }
+        let files = match self.job.pool_sizes() {
+            Some(_) => Some(stage.create_loop_directory(owner)?),
+            None => None,
+        };
+        let place = engine::Place {
+            root: self.source.root.path(),
+            stage: stage.path(),
+            home: &home,
+            files,
+        };
+        let options = engine::Options {
+            jobs: request.jobs,
+            cancel: request.cancel.clone(),
+            checkpoints,
+            checksums: request.choices.verify,
+        };
+        Ok(self.job.write(&place, &options, progress)?)
     }
 
     /// Writes Docker's own files for the pool.
     fn stage_files(&self, stage: &Stage, base_uuid: Uuid) -> Result<(), Error> {
-        stage.write_device_files(device_files(self.work.plan(), base_uuid))?;
+        stage.write_device_files(self.job.driver_files(base_uuid))?;
         stage.copy_image_store()?;
         stage.write_configs(&self.configs)?;
         Ok(())
@@ -253,7 +230,7 @@ impl PlannedConversion {
     fn prove(
         &self,
         stage: &Stage,
-        runs: Option<&[direct::WrittenRun]>,
+        runs: Option<&[WrittenRun]>,
         progress: &dyn Progress,
     ) -> Result<Option<VerificationRecord>, Error> {
         if !self.source.request.choices.verify {
@@ -308,55 +285,4 @@ impl PlannedConversion {
         }
         Ok(damaged.unwrap_or_default())
     }
-}
-
-/// The files of `devicemapper/metadata`. The transaction file is written last and has the pool's own id: Docker deletes
-/// the device of a transaction that is newer than the pool's.
-fn device_files(plan: &Plan, base_uuid: Uuid) -> Vec<(&str, Vec<u8>)> {
-    let mut files: Vec<(&str, Vec<u8>)> = plan
-        .devices
-        .iter()
-        .map(|device| device_file(plan, device))
-        .collect();
-    let last = plan.devices.last().expect("a plan has a base device");
-    let last_device = device_id(last);
-    let set = DeviceSet {
-        last_device,
-        base_uuid,
-        file_system: plan.file_system,
-    };
-    files.push((DEVICE_SET_FILE, set.encode()));
-    let layer = last.layer.as_ref().map(|layer| &layer.id);
-    let transaction = Transaction {
-        id: plan.transaction_id(),
-        layer,
-        device: last_device,
-    };
-    files.push((TRANSACTION_FILE, transaction.encode()));
-    debug_assert_eq!(
-        files
-            .iter()
-            .map(|(name, _)| name)
-            .collect::<HashSet<_>>()
-            .len(),
-        files.len()
-    );
-    files
-}
-
-fn device_file<'a>(plan: &Plan, device: &'a PlannedDevice) -> (&'a str, Vec<u8>) {
-    match &device.layer {
-        None => (
-            BASE_FILE,
-            Device::base(plan.base_size, device.transaction_id).encode(),
-        ),
-        Some(layer) => (
-            layer.id.as_str(),
-            Device::layer(device_id(device), plan.base_size, device.transaction_id).encode(),
-        ),
-    }
-}
-
-fn device_id(device: &PlannedDevice) -> DeviceId {
-    DeviceId::new(device.thin_id.value().into()).expect("thin ids have 24 bits in both parts")
 }

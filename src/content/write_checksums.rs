@@ -5,7 +5,7 @@
 
 use super::pool::ThinDevice;
 use crate::crc64;
-use crate::engine::direct::WrittenRun;
+use crate::engine::WrittenRun;
 
 /// The written runs, sorted by position.
 #[derive(Clone, Copy, Debug)]

@@ -7,7 +7,7 @@ use super::conversion_notes::ConversionNotes;
 use super::damage::LayerDamage;
 use super::report::Mode;
 use crate::docker::StorePaths;
-use crate::engine::direct::WrittenRun;
+use crate::engine::WrittenRun;
 use crate::plan::Plan;
 use crate::pool::target::Target;
 use crate::progress::Cancel;

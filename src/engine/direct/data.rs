@@ -21,12 +21,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::error::Error;
 use super::gather::{Gatherer, UnitContents};
-use super::target::{Options, WrittenRun};
 use super::unit::{CLUSTER, Unit};
 use super::{file, reflink};
 use crate::aligned_buffer::AlignedBuffer;
 use crate::engine::checkpoint::{Checkpoints, Ledger};
 use crate::engine::left_file;
+use crate::engine::{Options, WrittenRun};
 use crate::plan::{DeviceIndex, LaidDevice, Layout};
 use crate::progress::Progress;
 

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use super::error::Error;
 use super::reflink::{self, Share};
-use super::target::WrittenRun;
 use super::unit::{BLOCK, CLUSTER, Unit};
+use crate::engine::WrittenRun;
 use crate::ext4::write::{CLUSTER_BLOCKS, DataRun};
 use crate::plan::{DeviceIndex, LaidDevice, Layout};
 use crate::source::branch_reader::{BranchReader, SourceFile};

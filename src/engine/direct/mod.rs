@@ -4,6 +4,7 @@ mod data;
 mod error;
 mod file;
 mod gather;
+mod job;
 mod metadata;
 mod reflink;
 mod run;
@@ -11,5 +12,6 @@ mod target;
 mod unit;
 
 pub use error::Error;
+pub use job::DirectEngine;
 pub use run::write;
-pub use target::{Options, Target, WrittenRun};
+pub use target::Target;

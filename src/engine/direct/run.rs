@@ -7,9 +7,10 @@
 //! unformatted. What a crash leaves, and how a later run continues from it: see `data`.
 
 use super::error::Error;
-use super::target::{Options, Target, WrittenRun};
+use super::target::Target;
 use super::{data, metadata};
 use crate::engine::left_file;
+use crate::engine::{Options, WrittenRun};
 use crate::plan::Layout;
 use crate::progress::{Phase, Progress};
 

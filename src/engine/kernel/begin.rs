@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::claim::Claim;
 use super::error::Error;
-use super::place::Place;
+use super::place::{PoolPlace, RunPlace};
 use super::resume;
 use super::started_run::{StartedRun, claim_of};
 use crate::devicemapper::driver_files::DEFAULT_BLOCK_SIZE;
@@ -21,7 +21,7 @@ use crate::units::Bytes;
 /// Creates or opens the pool. After an error, everything is as it was.
 pub(super) fn begin(
     plan: &Plan,
-    place: &Place<'_>,
+    place: &RunPlace<'_>,
     checkpoints: &Checkpoints<'_>,
 ) -> Result<StartedRun, Error> {
     if let Some(done) = checkpoints.done.filter(|done| !done.is_empty()) {
@@ -29,7 +29,9 @@ pub(super) fn begin(
         return opened.map_err(|error| Error::NotResumed(Box::new(error)));
     }
     expect_unchanged(plan, place.target)?;
-    if let (Some(((data, metadata), _)), true) = (&place.files, checkpoints.done.is_some()) {
+    if let (PoolPlace::LoopFiles { data, metadata, .. }, true) =
+        (place.pool, checkpoints.done.is_some())
+    {
         left_file::remove(data)?;
         left_file::remove(metadata)?;
     }
@@ -91,21 +93,24 @@ fn expect_unchanged(plan: &Plan, target: &Target) -> Result<(), Error> {
     }
 }
 
-fn open_pool(place: &Place<'_>) -> Result<Pool, Error> {
+fn open_pool(place: &RunPlace<'_>) -> Result<Pool, Error> {
     let names = Names::new(place.home, place.root)?;
-    Ok(match (place.target, &place.files) {
-        (Target::ThinPool { path }, _) => Pool::adopt(names, path)?,
-        (Target::Devices { data, metadata }, _) => {
+    Ok(match place.pool {
+        PoolPlace::ThinPool { path } => Pool::adopt(names, path)?,
+        PoolPlace::Devices { data, metadata } => {
             Pool::create(names, data, metadata, DEFAULT_BLOCK_SIZE)?
         }
-        (Target::LoopFiles, Some(((data, metadata), sizes))) => {
+        PoolPlace::LoopFiles {
+            data,
+            metadata,
+            sizes,
+        } => {
             create_file(data, sizes.data)?;
             create_file(metadata, sizes.metadata)?;
             // A file whose content is recorded as durable must not lose its name.
             left_file::sync_directory_of(data)?;
             Pool::create(names, data, metadata, DEFAULT_BLOCK_SIZE)?
         }
-        (Target::LoopFiles, None) => unreachable!("loop files have their paths and sizes"),
     })
 }
 

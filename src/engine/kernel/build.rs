@@ -14,8 +14,8 @@ use uuid::Uuid;
 use super::base;
 use super::claim::Claim;
 use super::error::Error;
-use super::place::Options;
 use crate::devicemapper::{ID_FILE, ROOTFS};
+use crate::engine::Options;
 use crate::engine::checkpoint::Ledger;
 use crate::plan::{DeviceIndex, Plan, PlannedDevice};
 use crate::pool::DeviceError;
@@ -43,6 +43,8 @@ pub(super) struct Build<'a> {
     /// An empty directory for mount points.
     pub(super) mounts: &'a Path,
     pub(super) options: &'a Options<'a>,
+    /// The programs that make the base device's file system.
+    pub(super) programs: &'a base::Programs,
     /// The threads that copy the files of all layers in progress.
     pub(super) copiers: &'a rayon::ThreadPool,
     pub(super) progress: &'a dyn Progress,
@@ -81,7 +83,7 @@ impl Build<'_> {
                 .then_some(self.plan.bytes_per_inode),
             cancel: self.options.cancel.clone(),
         };
-        let made = base::mkfs::make(self.options.programs, thin.path(), &options);
+        let made = base::mkfs::make(self.programs, thin.path(), &options);
         let flushed = thin.flush();
         let closed = thin.close();
         let uuid = made?;

@@ -13,6 +13,7 @@ use crate::pool::{device_error, leftovers};
 use crate::populate;
 use crate::shell::word;
 use crate::tree::shown;
+use crate::units::Bytes;
 
 /// Why the kernel engine stops. What it made was removed again, unless the error lists what is left.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +95,20 @@ pub enum Error {
         planned: u64,
         /// The transaction id now.
         now: u64,
+    },
+    /// The pool has too little room.
+    #[error(
+        "{target}: too small: up to {needed} of {what} are needed, and {free} are free; nothing was changed"
+    )]
+    PoolTooSmall {
+        /// The pool.
+        target: String,
+        /// `data` or `metadata`.
+        what: &'static str,
+        /// What is needed.
+        needed: Bytes,
+        /// The free space.
+        free: Bytes,
     },
     /// A file or directory of the staging directory cannot be used.
     #[error("{}: cannot {op}", path.display())]

@@ -11,13 +11,13 @@ use crate::units::{Bytes, MetaBlocks};
 
 /// A pool with all devices of a plan.
 #[derive(Debug)]
-pub struct FinishedPool {
+pub(super) struct FinishedPool {
     /// UUID of the base device's file system.
-    pub base_uuid: Uuid,
+    pub(super) base_uuid: Uuid,
     /// The space that the devices use in the pool's data.
-    pub used_data: Bytes,
+    pub(super) used_data: Bytes,
     /// The space that the pool's metadata uses.
-    pub used_metadata: MetaBlocks,
+    pub(super) used_metadata: MetaBlocks,
     pub(super) claim: Option<Claim>,
     pub(super) root: PathBuf,
     pub(super) stage: PathBuf,
@@ -29,7 +29,7 @@ impl FinishedPool {
     /// # Errors
     ///
     /// [`Error::NotTakenBack`]; the record stays.
-    pub fn take_back(self) -> Result<(), Error> {
+    pub(super) fn take_back(self) -> Result<(), Error> {
         self.claim
             .map_or(Ok(()), |claim| take_back(&claim, &self.root, &self.stage))
     }

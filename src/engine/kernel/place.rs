@@ -1,38 +1,60 @@
-//! The paths that a run uses, and its options.
+//! Where a run writes, and with what.
 
-use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::base::mkfs;
-use crate::engine::checkpoint::Checkpoints;
+use crate::engine::Place;
 use crate::plan::PoolSizes;
 use crate::pool::target::Target;
-use crate::progress::Cancel;
 
 /// The paths that a run uses.
 #[derive(Clone, Debug)]
-pub struct Place<'a> {
+pub(super) struct RunPlace<'a> {
     /// The Docker root.
-    pub root: &'a Path,
+    pub(super) root: &'a Path,
     /// The staging directory, which holds the engine's mount points and its record.
-    pub stage: &'a Path,
+    pub(super) stage: &'a Path,
     /// The directory that becomes the root's `devicemapper`; devices are named after it.
-    pub home: &'a Path,
-    /// The pool.
-    pub target: &'a Target,
-    /// For loop files: the paths of data and metadata, and their sizes.
-    pub files: Option<((PathBuf, PathBuf), PoolSizes)>,
+    pub(super) home: &'a Path,
+    /// The pool, as it was asked for.
+    pub(super) target: &'a Target,
+    /// The pool, with all that is needed to open it.
+    pub(super) pool: PoolPlace<'a>,
+    /// The programs that make the base device's file system.
+    pub(super) programs: &'a mkfs::Programs,
 }
 
-/// How the engine works.
-#[derive(Clone, Debug)]
-pub struct Options<'a> {
-    /// The number of copying threads, and the maximum number of layers at a time.
-    pub jobs: NonZeroUsize,
-    /// Set to stop the run early; the engine also sets it when the pool fails.
-    pub cancel: Cancel,
-    /// Where the run starts, and where it records its progress.
-    pub checkpoints: Checkpoints<'a>,
-    /// The programs that make the base device's file system.
-    pub programs: &'a mkfs::Programs,
+/// The devices or files of a pool.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum PoolPlace<'a> {
+    /// Two files in the staging directory, of these sizes.
+    LoopFiles {
+        data: &'a Path,
+        metadata: &'a Path,
+        sizes: PoolSizes,
+    },
+    /// The operator's devices.
+    Devices { data: &'a Path, metadata: &'a Path },
+    /// The operator's pool.
+    ThinPool { path: &'a Path },
+}
+
+impl<'a> PoolPlace<'a> {
+    /// The place of `target`; `sizes` are those of loop files.
+    pub(super) fn of(target: &'a Target, place: &'a Place<'_>, sizes: Option<PoolSizes>) -> Self {
+        match target {
+            Target::LoopFiles => {
+                let files = place.files.as_ref().zip(sizes);
+                let ((data, metadata), sizes) =
+                    files.expect("a job for loop files has their sizes");
+                Self::LoopFiles {
+                    data,
+                    metadata,
+                    sizes,
+                }
+            }
+            Target::Devices { data, metadata } => Self::Devices { data, metadata },
+            Target::ThinPool { path } => Self::ThinPool { path },
+        }
+    }
 }

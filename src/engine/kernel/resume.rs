@@ -18,21 +18,21 @@ use super::base;
 use super::claim::{self, Claim};
 use super::driver_files::DriverFiles;
 use super::error::Error;
-use super::place::Place;
+use super::place::{PoolPlace, RunPlace};
 use super::pool_claim::last_thin_id;
 use super::started_run::{StartedRun, claim_of};
 use super::take_back::PlannedIds;
 use crate::devicemapper::driver_files::DEFAULT_BLOCK_SIZE;
 use crate::engine::left_file;
 use crate::plan::{DeviceIndex, Plan};
-use crate::pool::target::{self, Contents, Target};
+use crate::pool::target::{self, Contents};
 use crate::pool::{Names, Pool, What, devices};
 use crate::thin::ThinId;
 
 /// Opens the pool and deletes the devices that are not `done`.
 pub(super) fn open(
     plan: &Plan,
-    place: &Place<'_>,
+    place: &RunPlace<'_>,
     done: &HashSet<DeviceIndex>,
 ) -> Result<StartedRun, Error> {
     place.target.check_left(plan.transaction_before)?;
@@ -42,13 +42,13 @@ pub(super) fn open(
     let expect = |path: &Path, held: &Contents| {
         expect_made(plan, held, &kept).map_err(|why| not_as_left(path, why))
     };
-    let (pool, held) = match (place.target, &place.files) {
-        (Target::ThinPool { path }, _) => {
+    let (pool, held) = match place.pool {
+        PoolPlace::ThinPool { path } => {
             let held = target::contents(path)?;
             expect(path, &held)?;
             (Pool::adopt(names, path)?, held)
         }
-        (Target::Devices { data, metadata }, _) => {
+        PoolPlace::Devices { data, metadata } => {
             devices::expect_unused(data)?;
             devices::expect_unused(metadata)?;
             let held = target::contents_on(metadata)?;
@@ -56,7 +56,11 @@ pub(super) fn open(
             let pool = Pool::reopen(names, data, metadata, DEFAULT_BLOCK_SIZE)?;
             (pool, held)
         }
-        (Target::LoopFiles, Some(((data, metadata), sizes))) => {
+        PoolPlace::LoopFiles {
+            data,
+            metadata,
+            sizes,
+        } => {
             left_file::reopen(data, sizes.data.0)?;
             left_file::reopen(metadata, sizes.metadata.0)?;
             let held = target::contents_on(metadata)?;
@@ -64,7 +68,6 @@ pub(super) fn open(
             let pool = Pool::reopen(names, data, metadata, DEFAULT_BLOCK_SIZE)?;
             (pool, held)
         }
-        (Target::LoopFiles, None) => unreachable!("loop files have their paths and sizes"),
     };
     let base_uuid = expect_base(plan, &pool, claim.as_ref())?;
     if let Some(claim) = &claim {
@@ -87,7 +90,7 @@ fn not_as_left(what: &Path, why: impl Into<String>) -> Error {
 }
 
 /// The earlier run's record, updated for the same target as it is now.
-fn recorded(plan: &Plan, place: &Place<'_>) -> Result<Option<Claim>, Error> {
+fn recorded(plan: &Plan, place: &RunPlace<'_>) -> Result<Option<Claim>, Error> {
     let Some(now) = claim_of(plan, place.target)? else {
         return Ok(None);
     };
@@ -105,7 +108,7 @@ fn recorded(plan: &Plan, place: &Place<'_>) -> Result<Option<Claim>, Error> {
 
 fn kept_ids(
     plan: &Plan,
-    place: &Place<'_>,
+    place: &RunPlace<'_>,
     done: &HashSet<DeviceIndex>,
 ) -> Result<HashSet<ThinId>, Error> {
     let known = |at: &DeviceIndex| plan.devices.get(at.0).map(|device| device.thin_id);

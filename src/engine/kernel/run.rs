@@ -12,8 +12,9 @@ use super::build::Build;
 use super::claim::Claim;
 use super::error::Error;
 use super::finished_pool::FinishedPool;
-use super::place::{Options, Place};
+use super::place::RunPlace;
 use super::started_run::StartedRun;
+use crate::engine::Options;
 use crate::engine::checkpoint::Ledger;
 use crate::plan::Plan;
 use crate::pool::DeviceError;
@@ -33,9 +34,9 @@ use crate::{populate, sys};
 /// [`Error::NotResumed`] if the pool of an earlier run cannot be opened, or is not what it should be; it was not
 /// changed. Otherwise [`Error::Interrupted`], or why the run failed. Everything is removed again, including what was
 /// recorded as durable, except what [`Error::Left`] lists.
-pub fn write(
+pub(super) fn write(
     plan: &Plan,
-    place: &Place<'_>,
+    place: &RunPlace<'_>,
     options: &Options<'_>,
     progress: &dyn Progress,
 ) -> Result<FinishedPool, Error> {
@@ -51,6 +52,7 @@ pub fn write(
         pool: &pool,
         mounts: &mounts,
         options,
+        programs: place.programs,
         copiers: &copiers,
         progress,
         ledger: Ledger::new(options.checkpoints),
@@ -71,7 +73,7 @@ type RunOutcome = (uuid::Uuid, (Bytes, MetaBlocks));
 fn finish(
     pool: Pool,
     made: Result<RunOutcome, Error>,
-    (claim, place): (Option<Claim>, &Place<'_>),
+    (claim, place): (Option<Claim>, &RunPlace<'_>),
     options: &Options<'_>,
     progress: &dyn Progress,
 ) -> Result<FinishedPool, Error> {

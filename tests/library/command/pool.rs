@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use aufs2dm::aufs::read_branch;
 use aufs2dm::docker::CacheId;
+use aufs2dm::engine;
 use aufs2dm::engine::Checkpoints;
 use aufs2dm::engine::direct::{self, Target};
 use aufs2dm::plan::{self, Layout, PlannedDevice};
@@ -75,8 +76,8 @@ pub(crate) fn lay_out(layers: &[Source], options: &plan::Options) -> Result<Layo
 }
 
 /// How the engine is run.
-pub(crate) fn with_jobs(jobs: usize) -> direct::Options<'static> {
-    direct::Options {
+pub(crate) fn with_jobs(jobs: usize) -> engine::Options<'static> {
+    engine::Options {
         jobs: NonZeroUsize::new(jobs).unwrap(),
         cancel: Cancel::default(),
         checkpoints: Checkpoints::none(),

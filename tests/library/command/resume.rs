@@ -9,8 +9,9 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use aufs2dm::crc64::crc64;
-use aufs2dm::engine::direct::{self, Error, Options, Target};
+use aufs2dm::engine::direct::{self, Error, Target};
 use aufs2dm::engine::{Checkpoint, Checkpoints};
+use aufs2dm::engine::{Options, WrittenRun};
 use aufs2dm::plan::{self, DeviceIndex, Layout};
 use aufs2dm::progress::{Cancel, Phase, Progress};
 use aufs2dm::units::Bytes;
@@ -367,7 +368,7 @@ fn the_checksums_are_those_of_the_files_bytes_where_they_were_written() {
         data.read_exact_at(&mut bytes, run.offset).unwrap();
         assert_eq!(crc64(&bytes), run.crc64, "{run:?}");
     }
-    let in_order = |pair: &[direct::WrittenRun]| pair[0].offset + pair[0].bytes <= pair[1].offset;
+    let in_order = |pair: &[WrittenRun]| pair[0].offset + pair[0].bytes <= pair[1].offset;
     assert!(runs.windows(2).all(in_order));
     // Every file of one run, whole, with nothing of the zeros behind it.
     let files = files_of(&layers);

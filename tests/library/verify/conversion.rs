@@ -8,7 +8,8 @@ use std::process::Command;
 use aufs2dm::command::{OpenRoot, PlannedConversion};
 use aufs2dm::devicemapper::driver_files::{BASE_FILE, Device, DeviceId};
 use aufs2dm::docker::StorePaths;
-use aufs2dm::engine::direct::{self, Target as Files, WrittenRun};
+use aufs2dm::engine::direct::{self, Target as Files};
+use aufs2dm::engine::{self, WrittenRun};
 use aufs2dm::ext4::Checksums;
 use aufs2dm::pool::Target;
 use aufs2dm::progress::Cancel;
@@ -30,7 +31,7 @@ fn stage(prepared: &PlannedConversion, stage: &Path) -> Vec<WrittenRun> {
         data: loops.join("data"),
         metadata: loops.join("metadata"),
     };
-    let options = direct::Options {
+    let options = engine::Options {
         checksums: true,
         ..with_jobs(2)
     };
