@@ -73,7 +73,7 @@ impl fmt::Debug for Checkpoints<'_> {
 
 /// The progress of the run could not be recorded.
 #[derive(Debug, thiserror::Error)]
-#[error("record of the devices that are done: cannot be written")]
+#[error("record of the finished devices: cannot be written")]
 pub struct CheckpointError(#[source] io::Error);
 
 /// The devices that are complete but were not recorded yet; they may not be on the disk.

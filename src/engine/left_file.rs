@@ -21,7 +21,7 @@ pub enum Error {
         source: io::Error,
     },
     /// It is no longer the file that was left. It was not changed.
-    #[error("{}: {what}; this is not the file that was left for this run to go on with", path.display())]
+    #[error("{}: {what}; this is not the file that an earlier run left to resume from", path.display())]
     Strange {
         /// The file.
         path: PathBuf,
@@ -51,10 +51,10 @@ pub(super) fn reopen(path: &Path, size: u64) -> Result<File, Error> {
         .custom_flags(flags.bits())
         .open(path)
         .map_err(Error::io(path, "open"))?;
-    let meta = file.metadata().map_err(Error::io(path, "look at"))?;
+    let meta = file.metadata().map_err(Error::io(path, "stat"))?;
     let (user, owner) = (nix::unistd::geteuid().as_raw(), meta.uid());
     let what = if !meta.is_file() {
-        "is no regular file".to_owned()
+        "is not a regular file".to_owned()
     } else if owner != user {
         format!("belongs to user {owner}, not to user {user}")
     } else if meta.len() != size {

@@ -140,7 +140,7 @@ fn refused(pool: &Pool, journal: &str, claim: &Value, words: &[&str]) {
     }
 }
 
-const NOT_BELIEVED: &str = "nothing was done, for nobody knows who wrote it";
+const NOT_BELIEVED: &str = "nothing was done, because it is not known who wrote it";
 
 fn pool_claim(name: &str) -> Value {
     json!({
@@ -156,7 +156,11 @@ fn a_conversion_into_loop_files_has_no_record_outside_of_the_root() {
     for writer in to_loop_files {
         let journal = begun(&writer, 3);
         for claim in [pool.claim(3, None), pool_claim("vg-other")] {
-            let words = ["the conversion was to loop files", NOT_BELIEVED, "`rm "];
+            let words = [
+                "the target of the conversion was loop files",
+                NOT_BELIEVED,
+                "`rm ",
+            ];
             refused(&pool, &journal, &claim, &words);
         }
     }
@@ -237,7 +241,7 @@ fn devices_that_the_journal_does_not_name_are_not_touched() {
     let theirs = copied(&theirs, dirs[0].path());
     let ours = Pool::below(dirs[1].path());
     let journal = begun(&to_devices(&ours), 3);
-    let words = ["but the conversion was to ", NOT_BELIEVED];
+    let words = ["but the target of the conversion was ", NOT_BELIEVED];
     refused(&theirs, &journal, &theirs.claim(3, None), &words);
     refused(&theirs, &journal, &pool_claim("vg-other"), &words);
     // One of the two.
@@ -255,14 +259,17 @@ fn a_pool_that_the_journal_does_not_name_is_not_touched() {
     let target = kernel(&json!({"thin-pool": {"path": "/dev/mapper/vg-ours"}}));
     let journal = begun(&target, 3);
     let words = [
-        "but the conversion was to /dev/mapper/vg-ours",
+        "but the target of the conversion was /dev/mapper/vg-ours",
         NOT_BELIEVED,
     ];
     refused(&pool, &journal, &pool_claim("vg-other"), &words);
     refused(&pool, &journal, &pool.claim(3, None), &words);
     let mut more = pool_claim("vg-ours");
     more["last_thin_id"] = 0xff_ffff.into();
-    let words = ["was to make the thin devices 1 to 3", NOT_BELIEVED];
+    let words = [
+        "the conversion planned the thin devices 1 to 3",
+        NOT_BELIEVED,
+    ];
     refused(&pool, &journal, &more, &words);
     let mut later = pool_claim("vg-ours");
     later["transaction_id"] = 7.into();
@@ -275,7 +282,10 @@ fn more_devices_than_were_planned_are_not_claimed() {
     let dir = scratch();
     let pool = copied(&pool, dir.path());
     let journal = begun(&to_devices(&pool), 2);
-    let words = ["was to make the thin devices 1 to 2", NOT_BELIEVED];
+    let words = [
+        "the conversion planned the thin devices 1 to 2",
+        NOT_BELIEVED,
+    ];
     refused(&pool, &journal, &pool.claim(3, None), &words);
 }
 
@@ -295,7 +305,7 @@ fn a_pool_that_no_run_has_made_is_not_wiped_though_journal_and_record_agree() {
         pool.claim(nr, Some(&uuid)),
     ] {
         let journal = begun(&to_devices(&pool), nr);
-        refused(&pool, &journal, &claim, &["cannot be taken back"]);
+        refused(&pool, &journal, &claim, &["cannot be removed"]);
     }
 }
 
@@ -341,25 +351,20 @@ fn what_a_killed_run_made_is_taken_back_and_only_by_its_own_record() {
     let dir = scratch();
     let pool = made_by_a_run(&dir, uuid, 2);
     let journal = begun(&to_devices(&pool), 3);
-    let words = ["it is another pool's now"];
+    let words = ["another pool is there now"];
     refused(&pool, &journal, &pool.claim(3, Some(&other)), &words);
     // Without a base device a run has made no other.
-    refused(
-        &pool,
-        &journal,
-        &pool.claim(3, None),
-        &["had made one at most"],
-    );
+    refused(&pool, &journal, &pool.claim(3, None), &["made at most one"]);
     // Another file by now.
     let mut elsewhere = pool.claim(3, Some(&text));
     elsewhere["data"]["identity"]["file"]["inode"] = 1.into();
-    let words = ["it is another device or file now"];
+    let words = ["it is a different device or file now"];
     refused(&pool, &journal, &elsewhere, &words);
     // A file that is something else's too.
     let second = dir.path().join("second");
     fs::hard_link(&pool.metadata, &second).unwrap();
     let claim = pool.claim(3, Some(&text));
-    refused(&pool, &journal, &claim, &["it has 2 names"]);
+    refused(&pool, &journal, &claim, &["it has 2 hard links"]);
     fs::remove_file(second).unwrap();
     let (root, ended) = run("rollback", &journal, &claim);
     ended.expect(0, &[]);
@@ -374,7 +379,7 @@ fn a_record_without_a_base_device_takes_back_what_was_made_since_the_system_was_
     let journal = begun(&to_devices(&pool), 3);
     let mut before_the_boot = pool.claim(3, None);
     before_the_boot["boot_id"] = "another".into();
-    let words = ["the system was booted since", "dd if=/dev/zero of="];
+    let words = ["the system has been rebooted since", "dd if=/dev/zero of="];
     refused(&pool, &journal, &before_the_boot, &words);
     let (_root, ended) = run("rollback", &journal, &pool.claim(3, None));
     ended.expect(0, &[]);

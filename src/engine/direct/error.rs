@@ -34,7 +34,7 @@ pub enum Error {
     #[error("thin pool metadata")]
     Thin(#[source] thin::Error),
     /// The threads cannot be started.
-    #[error("{jobs} threads")]
+    #[error("cannot start {jobs} threads")]
     Threads {
         /// The number of threads.
         jobs: usize,

@@ -22,7 +22,7 @@ pub(super) fn create(path: &Path, size: u64) -> Result<File, Error> {
         .open(path)
         .map_err(|source| Error::target(path, "create", source))?;
     file.set_len(size)
-        .map_err(|source| Error::target(path, "set the size of", source))?;
+        .map_err(|source| Error::target(path, "set the size", source))?;
     Ok(file)
 }
 
@@ -30,13 +30,13 @@ pub(super) fn create(path: &Path, size: u64) -> Result<File, Error> {
 pub(super) fn preallocate(file: &File, range: Range<u64>, path: &Path) -> Result<(), Error> {
     let number = |at| {
         i64::try_from(at)
-            .map_err(|_| Error::target(path, "allocate", io::ErrorKind::FileTooLarge.into()))
+            .map_err(|_| Error::target(path, "allocate space", io::ErrorKind::FileTooLarge.into()))
     };
     let (start, len) = (number(range.start)?, number(range.end - range.start)?);
     match fallocate(file, FallocateFlags::FALLOC_FL_KEEP_SIZE, start, len) {
         // Not every file system supports this; there, the space may run out during the writes.
         Ok(()) | Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => Ok(()),
-        Err(errno) => Err(Error::target(path, "allocate space for", errno.into())),
+        Err(errno) => Err(Error::target(path, "allocate space", errno.into())),
     }
 }
 
@@ -49,6 +49,6 @@ pub(super) fn write_directly(file: &File, path: &Path) -> Result<(), Error> {
     };
     match set() {
         Ok(()) | Err(Errno::EINVAL) => Ok(()),
-        Err(errno) => Err(Error::target(path, "write past the cache to", errno.into())),
+        Err(errno) => Err(Error::target(path, "enable direct I/O", errno.into())),
     }
 }

@@ -28,6 +28,6 @@ pub(super) fn write(layout: &Layout, path: &Path) -> Result<(), Error> {
     };
     sync()?;
     file.write_all_at(&superblock, 0)
-        .map_err(|source| Error::target(path, "write the superblock of", source))?;
+        .map_err(|source| Error::target(path, "write the superblock", source))?;
     sync()
 }

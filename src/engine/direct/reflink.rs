@@ -49,10 +49,7 @@ impl Share<'_> {
         ) {
             Ok(()) => Ok(self.file.check().map(|()| true)?),
             Err(errno) if cannot(errno) => Ok(false),
-            Err(errno) => Err(self
-                .file
-                .io_error("share the blocks of", errno.into())
-                .into()),
+            Err(errno) => Err(self.file.io_error("share the blocks", errno.into()).into()),
         }
     }
 }
@@ -95,7 +92,7 @@ pub(super) fn works(
             // This one file cannot be shared, for example because btrfs keeps it without checksums; others may be.
             Err(Errno::EINVAL | Errno::ETXTBSY) => {}
             Err(errno) if cannot(errno) => return Ok(false),
-            Err(errno) => return Err(file.io_error("share the blocks of", errno.into()).into()),
+            Err(errno) => return Err(file.io_error("share the blocks", errno.into()).into()),
         }
     }
     Ok(false)

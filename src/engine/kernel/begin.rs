@@ -57,7 +57,7 @@ pub(super) fn forget_claim(stage: &Path, failed: &Error) {
     if !failed.leaves_something()
         && let Err(error) = Claim::remove(stage)
     {
-        log::warn!("{error}: the next run finds nothing to take back");
+        log::warn!("{error}: the next run will find nothing to undo");
     }
 }
 

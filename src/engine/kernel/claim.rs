@@ -45,9 +45,10 @@ pub enum Error {
     },
     /// The record belongs to the original of this root, which is a copy.
     #[error(
-        "{}: was written in another directory than {}, so this root is a copy of the one that was converted. What it says \
-         was made outside of the root may be the original's, and stays as it is. Next: go on with the original; where there is \
-         none any more, `rm -- {}`, and the same command leaves what is outside of the root alone",
+        "{}: was written in a directory other than {}, so this root is a copy of the one that was converted. What the \
+         record says was made outside the root may belong to the original, and is left alone. Next: continue with the \
+         original; if it no longer exists, `rm -- {}`, then run the same command, which leaves what is outside the \
+         root alone",
         shown(path),
         shown(stage),
         word(path)
@@ -60,8 +61,8 @@ pub enum Error {
     },
     /// No run writes such a record.
     #[error(
-        "{path}: {what}; this is not what aufs2dm writes, so nobody knows what an earlier run left in its target: \
-         look there, then remove the file"
+        "{path}: {what}; aufs2dm does not write such a record, so it is not known what an earlier run left in its \
+         target (check the target, then remove the record)"
     )]
     Malformed {
         /// The file.
@@ -201,7 +202,7 @@ impl Device {
     pub fn look_at(path: &Path) -> io::Result<Self> {
         let meta = fs::metadata(path)?;
         let identity = Identity::of(&meta).ok_or_else(|| {
-            let message = "neither a block device nor a file";
+            let message = "neither a block device nor a regular file";
             io::Error::new(io::ErrorKind::InvalidInput, message)
         })?;
         Ok(Self {
@@ -317,7 +318,7 @@ impl Claim {
             }
             _ => {}
         }
-        let home = Home::of(stage).map_err(io_error(stage, "look at"))?;
+        let home = Home::of(stage).map_err(io_error(stage, "stat"))?;
         let mut record = serde_json::to_value(self).expect("texts and numbers only");
         record[HOME] = serde_json::to_value(home).expect("numbers only");
         let mut bytes = serde_json::to_vec_pretty(&record).expect("texts and numbers only");
@@ -371,9 +372,9 @@ impl Claim {
             what,
             source,
         };
-        let meta = file.metadata().map_err(io_error(&path, "look at"))?;
+        let meta = file.metadata().map_err(io_error(&path, "stat"))?;
         if !meta.is_file() {
-            return Err(malformed("is no regular file", None));
+            return Err(malformed("is not a regular file", None));
         }
         let mut bytes = Vec::new();
         file.take(MAX_BYTES + 1)
@@ -392,7 +393,7 @@ impl Claim {
             .map_err(unparsed)?;
         let claim: Self = serde_json::from_value(record).map_err(unparsed)?;
         claim.check().map_err(|what| malformed(what, None))?;
-        let here = Home::of(stage).map_err(io_error(stage, "look at"))?;
+        let here = Home::of(stage).map_err(io_error(stage, "stat"))?;
         if home.is_some_and(|home| !home.is_same(here)) {
             return Err(Error::Copied {
                 path,
@@ -406,31 +407,31 @@ impl Claim {
     fn check(&self) -> Result<(), &'static str> {
         match self {
             _ if self.base_uuid_as_written().is_some() && self.base_uuid().is_none() => {
-                Err("has a UUID that is none")
+                Err("has an invalid UUID")
             }
             // The name becomes part of a path.
             Self::ThinPool(pool) if pool.name.is_empty() || pool.name.contains('/') => {
-                Err("names no pool")
+                Err("names no valid pool")
             }
             Self::ThinPool(pool)
                 if pool.first_thin_id > pool.last_thin_id || pool.last_thin_id > MAX_THIN_ID =>
             {
-                Err("claims impossible thin ids")
+                Err("has impossible thin ids")
             }
             Self::Devices(devices)
                 if devices.last_thin_id == 0 || devices.last_thin_id > MAX_THIN_ID =>
             {
-                Err("claims impossible thin ids")
+                Err("has impossible thin ids")
             }
             Self::Devices(devices) if devices.data.identity == devices.metadata.identity => {
-                Err("claims one device as two")
+                Err("names one device twice")
             }
             Self::Devices(devices)
                 if [&devices.data, &devices.metadata]
                     .iter()
                     .any(|device| !device.path.is_absolute()) =>
             {
-                Err("claims a device without its full path")
+                Err("names a device without its full path")
             }
             _ => Ok(()),
         }

@@ -35,7 +35,8 @@ pub enum Error {
     Leftovers(#[from] leftovers::Error),
     /// What an earlier run made outside the staging directory is still there.
     #[error(
-        "{what}: made by an earlier run, and cannot be taken back; see to that, or if it is of no importance remove {}",
+        "{what}: made by an earlier run, and cannot be removed (resolve the cause or, if what was made does not \
+         matter, remove {})",
         record.display()
     )]
     NotTakenBack {
@@ -48,8 +49,8 @@ pub enum Error {
     },
     /// A record describes what the conversion did not make.
     #[error(
-        "{}: is a record of {what}, but {why}; nothing was done, for nobody knows who wrote it: if none of that is to be removed, \
-         remove the record, then the same command again: `rm {}`",
+        "{}: is a record of {what}, but {why}; nothing was done, because it is not known who wrote it. Next: if none \
+         of that is to be removed, remove the record with `rm {}`, then run the same command again",
         shown(record),
         word(record)
     )]
@@ -70,7 +71,7 @@ pub enum Error {
         why: String,
     },
     /// What an earlier run should have left is not there. Nothing was changed.
-    #[error("{}: {why}; what the earlier run made cannot be gone on with, only be taken back", what.display())]
+    #[error("{}: {why}; the earlier run cannot be resumed, only undone", what.display())]
     NotAsLeft {
         /// The pool, device or record.
         what: PathBuf,
@@ -87,7 +88,10 @@ pub enum Error {
     #[error(transparent)]
     NotNoted(#[from] CheckpointError),
     /// The pool has changed since the layers were planned.
-    #[error("{}: its transaction id changed from {planned} to {now} meanwhile; does something else use the pool?", pool.display())]
+    #[error(
+        "{}: its transaction id changed from {planned} to {now} in the meantime; is something else using the pool?",
+        pool.display()
+    )]
     PoolChanged {
         /// The pool.
         pool: PathBuf,
@@ -121,7 +125,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The copying threads cannot be started.
-    #[error("{jobs} threads")]
+    #[error("cannot start {jobs} threads")]
     Threads {
         /// The number of threads.
         jobs: usize,
@@ -129,7 +133,7 @@ pub enum Error {
         source: rayon::ThreadPoolBuildError,
     },
     /// An operation failed because the pool did.
-    #[error("{problem}; it was noticed here: {noticed}", noticed = Chain(&**.noticed))]
+    #[error("{problem}; the error that revealed it: {noticed}", noticed = Chain(&**.noticed))]
     Pool {
         /// What is wrong with the pool.
         problem: device_error::Error,

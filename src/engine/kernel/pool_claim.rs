@@ -16,7 +16,7 @@ pub(super) fn claim(path: &Path, plan: &Plan) -> Result<ThinPool, DeviceError> {
         transaction_id: plan.transaction_before,
         first_thin_id: 1,
         last_thin_id: last_thin_id(plan),
-        boot_id: claim::boot_id().map_err(DeviceError::io(path, "find out the boot of"))?,
+        boot_id: claim::boot_id().map_err(DeviceError::io(path, "read the boot id"))?,
         base_uuid: None,
     })
 }

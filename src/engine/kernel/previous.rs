@@ -122,9 +122,9 @@ fn read(record: Record<'_>) -> Result<Option<Claim>, Error> {
     };
     let path = record.stage.join(claim::FILE);
     let why = match record.ordered {
-        None => Some("the conversion was to loop files".to_owned()),
+        None => Some("the target of the conversion was loop files".to_owned()),
         Some(ordered) => match ordered.doubt(&claim) {
-            None => foreign(&claim).map_err(Error::io(&path, "look at the devices of"))?,
+            None => foreign(&claim).map_err(Error::io(&path, "identify the devices in it"))?,
             why => why,
         },
     };

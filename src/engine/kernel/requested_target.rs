@@ -22,12 +22,14 @@ impl RequestedTarget {
     /// Why a record does not belong to this conversion; `None` if it does.
     pub(super) fn doubt(&self, claim: &Claim) -> Option<String> {
         match (&self.target, claim) {
-            (Target::LoopFiles, _) => Some("the conversion was to loop files".to_owned()),
+            (Target::LoopFiles, _) => {
+                Some("the target of the conversion was loop files".to_owned())
+            }
             (Target::Devices { data, metadata }, Claim::Devices(devices)) => {
                 self.doubt_devices((data, metadata), devices)
             }
             (Target::ThinPool { path }, Claim::ThinPool(pool)) => self.doubt_pool(path, pool),
-            (target, _) => Some(format!("the conversion was to {}", name(target))),
+            (target, _) => Some(format!("the target of the conversion was {}", name(target))),
         }
     }
 
@@ -37,7 +39,10 @@ impl RequestedTarget {
         claim: &Devices,
     ) -> Option<String> {
         if (&claim.data.path, &claim.metadata.path) != (data, metadata) {
-            return Some(format!("the conversion was to {}", name(&self.target)));
+            return Some(format!(
+                "the target of the conversion was {}",
+                name(&self.target)
+            ));
         }
         self.doubt_ids(1, claim.last_thin_id)
     }
@@ -48,7 +53,10 @@ impl RequestedTarget {
         let is_named =
             *path == path_of(claim) || target::pool_name(path).is_ok_and(|name| name == claim.name);
         if !is_named {
-            return Some(format!("the conversion was to {}", name(&self.target)));
+            return Some(format!(
+                "the target of the conversion was {}",
+                name(&self.target)
+            ));
         }
         let before = self.transaction_before;
         if claim.transaction_id != before {
@@ -66,7 +74,7 @@ impl RequestedTarget {
             None => Some("the journal does not say how many thin devices were planned".to_owned()),
             Some(planned) if (first, last) == (1, planned) => None,
             Some(planned) => Some(format!(
-                "the conversion was to make the thin devices 1 to {planned}, not {first} to {last}"
+                "the conversion planned the thin devices 1 to {planned}, not {first} to {last}"
             )),
         }
     }

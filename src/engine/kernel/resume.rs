@@ -95,13 +95,13 @@ fn recorded(plan: &Plan, place: &RunPlace<'_>) -> Result<Option<Claim>, Error> {
         return Ok(None);
     };
     let path = place.stage.join(claim::FILE);
-    let then = Claim::read(place.stage)?.ok_or_else(|| not_as_left(&path, "is not there"))?;
+    let then = Claim::read(place.stage)?.ok_or_else(|| not_as_left(&path, "is missing"))?;
     if !then.is_of(&now) {
-        let why = format!("is of {}, not of {}", then.describe(), now.describe());
+        let why = format!("describes {}, not {}", then.describe(), now.describe());
         return Err(not_as_left(&path, why));
     }
     let Some(uuid) = then.base_uuid() else {
-        return Err(not_as_left(&path, "knows of no base device"));
+        return Err(not_as_left(&path, "names no base device"));
     };
     Ok(Some(now.with_base(uuid)))
 }
@@ -114,7 +114,7 @@ fn kept_ids(
     let known = |at: &DeviceIndex| plan.devices.get(at.0).map(|device| device.thin_id);
     let kept: Option<HashSet<_>> = done.iter().map(known).collect();
     kept.filter(|kept| kept.contains(&plan.devices[0].thin_id))
-        .ok_or_else(|| not_as_left(place.stage, "its record is not of this plan"))
+        .ok_or_else(|| not_as_left(place.stage, "its record does not match this plan"))
 }
 
 /// Checks that the pool only contains what such a run can have left, and everything that was durable.
@@ -128,7 +128,9 @@ fn expect_made(plan: &Plan, held: &Contents, kept: &HashSet<ThinId>) -> Result<(
     let held: HashSet<_> = held.ids.iter().copied().collect();
     match kept.difference(&held).min() {
         None => Ok(()),
-        Some(id) => Err(format!("the thin device {id} is gone, which was durable")),
+        Some(id) => Err(format!(
+            "thin device {id} is missing, although it was durable"
+        )),
     }
 }
 

@@ -27,26 +27,29 @@ pub(super) fn doubt((data, metadata): (&Path, &Path), uuid: Uuid) -> Result<Opti
     let pool = read_metadata(metadata)?;
     let block = Bytes(pool.data_block_size.0 * SECTOR_BYTES);
     let size = File::open(data).and_then(|file| block::size(&file));
-    let size = size.map_err(Error::io(data, "tell the size of"))?;
+    let size = size.map_err(Error::io(data, "determine the size"))?;
     // A larger size is fine: the device may have been extended since.
     if size.0 / block.0 < pool.nr_data_blocks.0 {
         return Ok(Some(format!(
-            "it is another pool's now: that has {} data blocks, and {} has {}",
+            "another pool is there now: it has {} data blocks, but {} has {}",
             pool.nr_data_blocks.0,
             data.display(),
             size.0 / block.0
         )));
     }
     if pool.devices.is_empty() {
-        let why = "it is another pool's now: that has no thin devices, and what was made has some";
+        let why = "another pool is there now: it has no thin devices, but the pool that was made has some";
         return Ok(Some(why.to_owned()));
     }
     for device in &pool.devices {
         let found = file_system(data, device, block)?;
         if found != Some(uuid) {
-            let found = found.map_or_else(|| "no file system".to_owned(), |uuid| uuid.to_string());
+            let found = found.map_or_else(
+                || "no file system".to_owned(),
+                |uuid| format!("file system {uuid}"),
+            );
             return Ok(Some(format!(
-                "it is another pool's now: its thin device {} has {found}, and what was made has {uuid}",
+                "another pool is there now: its thin device {} has {found}, not file system {uuid}",
                 device.id
             )));
         }
@@ -57,7 +60,7 @@ pub(super) fn doubt((data, metadata): (&Path, &Path), uuid: Uuid) -> Result<Opti
 fn read_metadata(path: &Path) -> Result<thin::Pool, Error> {
     let file = File::open(path).map_err(Error::io(path, "open"))?;
     // Device-mapper bypasses this cache when it writes.
-    block::drop_cache(&file).map_err(Error::io(path, "drop what is cached of"))?;
+    block::drop_cache(&file).map_err(Error::io(path, "drop the cache"))?;
     let read = thin::examine(&file);
     read.map(|read| read.pool).map_err(|error| match error {
         thin::Error::Read { source, .. } => Error::io(path, "read")(source),
@@ -138,7 +141,7 @@ mod tests {
         let ours = pool([OURS; 2], [3, 5]);
         assert_eq!(doubt_of(&ours, &ours, OURS), None);
         let other = doubt_of(&ours, &ours, THEIRS).unwrap();
-        assert!(other.contains("another pool's now"), "{other}");
+        assert!(other.contains("another pool is there now"), "{other}");
     }
 
     #[test]

@@ -24,14 +24,14 @@ pub(super) fn claim_of(plan: &Plan, target: &Target) -> Result<Option<Claim>, Er
         Target::LoopFiles => None,
         Target::Devices { data, metadata } => {
             let look = |path: &Path| {
-                let path = std::path::absolute(path).map_err(Error::io(path, "look at"))?;
-                claim::Device::look_at(&path).map_err(Error::io(&path, "look at"))
+                let path = std::path::absolute(path).map_err(Error::io(path, "resolve"))?;
+                claim::Device::look_at(&path).map_err(Error::io(&path, "identify"))
             };
             Some(Claim::Devices(claim::Devices {
                 data: look(data)?,
                 metadata: look(metadata)?,
                 last_thin_id: super::pool_claim::last_thin_id(plan),
-                boot_id: claim::boot_id().map_err(Error::io(metadata, "find out the boot of"))?,
+                boot_id: claim::boot_id().map_err(Error::io(metadata, "read the boot id"))?,
                 base_uuid: None,
             }))
         }

@@ -49,7 +49,8 @@ pub(super) fn expect_pool(claim: &Claim) -> Result<(), Error> {
                 Some(found) if !is_other(&found) => Ok(()),
                 Some(_) => Err(not_ours(
                     &path,
-                    elsewhere().unwrap_or_else(|| "it is another pool of that name".to_owned()),
+                    elsewhere()
+                        .unwrap_or_else(|| "it is a different pool with the same name".to_owned()),
                 )),
                 None => elsewhere().map_or(Ok(()), |why| Err(not_ours(&path, why))),
             }
@@ -95,7 +96,7 @@ fn renamed(dm: &DeviceMapper, pool: &ThinPool) -> Option<String> {
         _ => format!("`dmsetup rename {} {}`", word(&now.name), word(&pool.name)),
     };
     Some(format!(
-        "its name is {} now, and the conversion knows it by the old one: {command} gives that back",
+        "its name is {} now, but the conversion knows it by its old name. Next: {command} restores that name",
         now.name
     ))
 }
@@ -103,7 +104,7 @@ fn renamed(dm: &DeviceMapper, pool: &ThinPool) -> Option<String> {
 fn not_there(path: &Path) -> Error {
     not_ours(
         path,
-        "it holds no thin devices, and the pool that was converted into does: another disk may have its name since a boot; attach the \
-         right one under this name",
+        "it contains no thin devices, but the pool that was converted into does; another disk may have this name \
+         since a reboot. Next: attach the right disk under this name",
     )
 }

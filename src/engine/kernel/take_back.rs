@@ -28,7 +28,7 @@ pub(super) fn take_back(claim: &Claim, root: &Path, stage: &Path) -> Result<(), 
         Claim::Devices(devices) => wipe(claim, devices, &dockers),
     };
     taken.map_err(not_taken_back(claim, stage))?;
-    log::info!("{}: taken back", claim.describe());
+    log::info!("{}: removed", claim.describe());
     Ok(Claim::remove(stage)?)
 }
 
@@ -73,7 +73,7 @@ fn expect_our_pool(
     let path = path_of(pool);
     let held = target::contents(&path)?;
     if held.uuid != pool.uuid {
-        return Err(not_ours(&path, "it is another pool of that name"));
+        return Err(not_ours(&path, "it is a different pool with the same name"));
     }
     let made = PlannedIds {
         transaction_id: pool.transaction_id,
@@ -111,16 +111,17 @@ fn doubt_without_base(
 ) -> Result<Option<String>, Error> {
     if held.ids.len() > 1 {
         return Ok(Some(format!(
-            "it holds {} thin devices, and a run whose record has no base device had made one at most",
+            "it contains {} thin devices, but a run whose record has no base device made at most one",
             held.ids.len()
         )));
     }
     let same_boot = claim.is_of_this_boot();
-    if same_boot.map_err(Error::io(Path::new("/proc"), "find out the boot by"))? {
+    if same_boot.map_err(Error::io(Path::new("/proc"), "read the boot id"))? {
         return Ok(None);
     }
     Ok(Some(format!(
-        "the system was booted since, and it is not known which pool was made; if it is this one: {}",
+        "the system has been rebooted since, so it is not known whether the run made this pool; if it did, undo it \
+         with: {}",
         by_hand()
     )))
 }
@@ -146,9 +147,9 @@ fn wipe(claim: &Claim, devices: &claim::Devices, dockers: &DriverFiles) -> Resul
     let path = &devices.metadata.path;
     let file = OpenOptions::new().write(true).open(path);
     let file = file.map_err(Error::io(path, "open"))?;
-    let meta = file.metadata().map_err(Error::io(path, "look at"))?;
+    let meta = file.metadata().map_err(Error::io(path, "stat"))?;
     if Identity::of(&meta) != Some(identity) {
-        return Err(not_ours(path, "it is another device or file now"));
+        return Err(not_ours(path, "it is a different device or file now"));
     }
     file.write_all_at(&[0; 4096], 0)
         .and_then(|()| file.sync_all())
@@ -164,9 +165,7 @@ fn expect_our_devices<'c>(
 ) -> Result<Option<(Candidate<'c>, Identity)>, Error> {
     let path = &devices.metadata.path;
     let io = |op| Error::io(path, op);
-    let same_boot = claim
-        .is_of_this_boot()
-        .map_err(io("find out the boot of"))?;
+    let same_boot = claim.is_of_this_boot().map_err(io("read the boot id"))?;
     let now = expect_same_devices(devices, same_boot)?;
     let mut first = [0; 4096];
     block::read_direct(path, 0, &mut first).map_err(io("read"))?;
@@ -197,21 +196,22 @@ fn expect_our_devices<'c>(
 fn expect_same_devices(devices: &claim::Devices, same_boot: bool) -> Result<Identity, Error> {
     for device in [&devices.data, &devices.metadata] {
         let path = &device.path;
-        let is_there = device.is_there().map_err(Error::io(path, "look at"))?;
+        let is_there = device.is_there().map_err(Error::io(path, "identify"))?;
         if same_boot && !is_there {
-            return Err(not_ours(path, "it is another device or file now"));
+            return Err(not_ours(path, "it is a different device or file now"));
         }
     }
     let path = &devices.metadata.path;
-    let meta = fs::metadata(path).map_err(Error::io(path, "look at"))?;
+    let meta = fs::metadata(path).map_err(Error::io(path, "stat"))?;
     if meta.is_file() && meta.nlink() > 1 {
         let why = format!(
-            "it has {} names, so it may be a file of something else",
+            "it has {} hard links, so it may belong to something else",
             meta.nlink()
         );
         return Err(not_ours(path, why));
     }
-    Identity::of(&meta).ok_or_else(|| not_ours(path, "it is neither a block device nor a file"))
+    Identity::of(&meta)
+        .ok_or_else(|| not_ours(path, "it is neither a block device nor a regular file"))
 }
 
 /// The devices that a run makes in a pool. It makes the first device first, and once all exist, adds their number to
@@ -248,12 +248,12 @@ impl PlannedIds {
             }
             if !all.contains(&id) {
                 return Err(format!(
-                    "something else has used the pool since: it holds the thin device {id}"
+                    "something else has used the pool since: it contains thin device {id}"
                 ));
             }
             // A run makes all its devices in one transaction; Docker and LVM use one transaction for each device.
             return Err(format!(
-                "something else made its thin device {id}: in transaction {made_in}, not {}",
+                "something else made thin device {id}: its transaction is {made_in}, not {}",
                 self.transaction_id
             ));
         }
@@ -263,7 +263,10 @@ impl PlannedIds {
         if begins && (is_whole || !is_done) {
             return Ok(());
         }
-        Err("something else has used the pool since: some of its thin devices are gone".to_owned())
+        Err(
+            "something else has used the pool since: some of its thin devices are missing"
+                .to_owned(),
+        )
     }
 }
 
@@ -316,9 +319,9 @@ mod tests {
             (7, &[0, 1], "thin device 0"),
             (7, &[1, 2, 3, 4], "thin device 4"),
             (10, &[1, 2, 3, 9], "thin device 9"),
-            (7, &[2], "are gone"),
-            (10, &[1, 2], "are gone"),
-            (10, &[], "are gone"),
+            (7, &[2], "are missing"),
+            (10, &[1, 2], "are missing"),
+            (10, &[], "are missing"),
         ] {
             let held = held(transaction_id, ids);
             // The files of a conversion that Docker has not used describe what the conversion made.
@@ -335,7 +338,7 @@ mod tests {
         dockers_own.made_in = vec![7, 8];
         for dockers in [DriverFiles::default(), DriverFiles::with(&[1, 2], 13)] {
             let why = MADE.expect(&dockers_own, &dockers).unwrap_err();
-            assert!(why.contains("made its thin device 2"), "{why}");
+            assert!(why.contains("made thin device 2"), "{why}");
         }
         // Docker's driver makes no devices before the conversion is done.
         let mut early = held(13, &[1, 4]);

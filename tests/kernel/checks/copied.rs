@@ -68,7 +68,7 @@ pub(super) fn an_empty_disk_with_the_name_of_the_pools_is_not_the_pool(
     ] {
         let ended = tool(lab, root.path(), words)?;
         ensure!(
-            ended.code == Some(1) && ended.err.contains("another disk may have its name"),
+            ended.code == Some(1) && ended.err.contains("another disk may have this name"),
             "{words:?}: {ended:#?}"
         );
     }

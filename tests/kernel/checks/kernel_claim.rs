@@ -174,11 +174,15 @@ pub(super) fn kernel_claim_takes_back_from_a_pool_what_fits_it_and_nothing_else(
     let base = fill(lab, &operator)?;
     let mut another = pool_claim(3, Some(base))?;
     another.uuid = Some("LVM-x".to_owned());
-    expect_refusal(&Claim::ThinPool(another), &home, "another pool")?;
-    expect_refusal(&claim_of(2, Some(base))?, &home, "holds the thin device 3")?;
-    expect_refusal(&claim_of(3, None)?, &home, "had made one at most")?;
+    expect_refusal(
+        &Claim::ThinPool(another),
+        &home,
+        "a different pool with the same name",
+    )?;
+    expect_refusal(&claim_of(2, Some(base))?, &home, "contains thin device 3")?;
+    expect_refusal(&claim_of(3, None)?, &home, "made at most one")?;
     let theirs = Some(Uuid::from_u128(7));
-    expect_refusal(&claim_of(3, theirs)?, &home, "it is another pool's now")?;
+    expect_refusal(&claim_of(3, theirs)?, &home, "another pool is there now")?;
     expect_taken_back(&claim_of(9, Some(base))?, &home)?;
     target.check().context("an unfinished run")?;
 
@@ -186,7 +190,7 @@ pub(super) fn kernel_claim_takes_back_from_a_pool_what_fits_it_and_nothing_else(
     message(lab, "create_thin 1")?;
     let mut before_the_boot = pool_claim(3, None)?;
     "another".clone_into(&mut before_the_boot.boot_id);
-    let words = "the system was booted since";
+    let words = "the system has been rebooted since";
     expect_refusal(&Claim::ThinPool(before_the_boot), &home, words)?;
     expect_taken_back(&claim_of(3, None)?, &home)?;
 
@@ -217,7 +221,7 @@ pub(super) fn kernel_claim_takes_back_from_a_pool_what_fits_it_and_nothing_else(
     message(lab, "set_transaction_id 0 1")?;
     message(lab, "create_snap 2 1")?;
     message(lab, "set_transaction_id 1 2")?;
-    let words = "something else made its thin device 2";
+    let words = "something else made thin device 2";
     expect_refusal(&claim_of(2, Some(base))?, &home, words)?;
 
     operator.close()?;
@@ -259,10 +263,10 @@ pub(super) fn kernel_claim_wipes_its_own_devices_and_no_others(
         pool.create_snap(id(number), id(1))?;
     }
     pool.close()?;
-    expect_refusal(&claim(2, Some(base))?, &home, "holds the thin device 3")?;
-    expect_refusal(&claim(3, None)?, &home, "had made one at most")?;
+    expect_refusal(&claim(2, Some(base))?, &home, "contains thin device 3")?;
+    expect_refusal(&claim(3, None)?, &home, "made at most one")?;
     let theirs = Some(Uuid::from_u128(7));
-    expect_refusal(&claim(3, theirs)?, &home, "it is another pool's now")?;
+    expect_refusal(&claim(3, theirs)?, &home, "another pool is there now")?;
     let operator = Operator::new(&home, NAME, TABLE)?;
     expect_refusal(&claim(3, Some(base))?, &home, "is in use")?;
     let status = run(lab.command("dmsetup").args(["status", NAME]))?;
@@ -307,9 +311,9 @@ pub(super) fn kernel_claim_is_dealt_with_by_whatever_run_comes_next(
     let named = "thin devices 1 to 2 in the pool aufs2dm-test-operator: left by a run";
     tells(&["--dry-run"], 0, &[named, "would be taken down"])?;
     let same_pool = ["--dry-run", "--thin-pool", pool.as_str()];
-    tells(&same_pool, 1, &[named, "holds thin devices already (2"])?;
+    tells(&same_pool, 1, &[named, "already contains thin devices (2"])?;
     for engine in ["direct", "kernel"] {
-        let words = ["holds the thin device 7", "remove ", "/.aufs2dm/claim.json"];
+        let words = ["contains thin device 7", "remove ", "/.aufs2dm/claim.json"];
         tells(&["--engine", engine], 1, &words)?;
         ensure!(Claim::read(&stage)?.as_ref() == Some(&claim), "{engine}");
     }

@@ -97,7 +97,7 @@ fn refuses_what_is_not_from_it(lab: &Lab, subject: &Subject, storage: &Storage) 
     message("create_thin 99")?;
     let ids = storage.thin_ids(lab)?;
     let ended = subject.resume(lab)?.end()?;
-    ended.expect(1, &["holds the thin device 99", "taken back"])?;
+    ended.expect(1, &["contains thin device 99", "only undone"])?;
     ensure!(storage.thin_ids(lab)? == ids, "the pool was changed");
     message("delete 99")
 }
@@ -157,8 +157,8 @@ pub(super) fn after_a_boot_a_run_into_given_devices_is_taken_back(
         let devices = left_devices(&subject)?;
         let another = Uuid::from_u128(7).to_string();
         for (base_uuid, words) in [
-            (None, "had made one at most"),
-            (Some(another), "it is another pool's now"),
+            (None, "made at most one"),
+            (Some(another), "another pool is there now"),
         ] {
             let claim = claim::Devices {
                 base_uuid,

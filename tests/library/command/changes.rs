@@ -185,7 +185,7 @@ fn a_disk_too_small_for_the_data_is_noticed_before_any_is_written() {
     let Error::Target { path, op, source } = &error else {
         panic!("{error:?}")
     };
-    assert_eq!((path, *op), (&out.data, "allocate space for"));
+    assert_eq!((path, *op), (&out.data, "allocate space"));
     assert_eq!(source.kind(), std::io::ErrorKind::StorageFull);
 }
 

@@ -310,7 +310,7 @@ fn what_cannot_be_the_file_of_an_earlier_run_is_named_and_not_touched() {
         (&|path| fs::create_dir(path).unwrap(), "cannot open"),
         (
             &|path| mkfifo(path, Mode::S_IRWXU).unwrap(),
-            "no regular file",
+            "not a regular file",
         ),
         (
             &|path| {

@@ -51,7 +51,7 @@ fn last_lines(stderr: &[u8]) -> String {
         .collect();
     let shown = &lines[lines.len().saturating_sub(SHOWN_LINES)..];
     if shown.is_empty() {
-        "without a word".to_owned()
+        "no error output".to_owned()
     } else {
         shown.join("; ")
     }
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn the_last_lines_are_shown_on_one_with_controls_escaped() {
-        assert_eq!(last_lines(b""), "without a word");
+        assert_eq!(last_lines(b""), "no error output");
         assert_eq!(
             last_lines(b"1\n2\r\n\n 3 \n4\x1b[1m\n5\xff"),
             "2; 3; 4\\x1b[1m; 5\\xff"

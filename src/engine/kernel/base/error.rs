@@ -11,7 +11,7 @@ use crate::progress::Cancel;
 pub enum Error {
     /// A program is not installed.
     #[error(
-        "{program}: neither in PATH nor in /usr/sbin, /sbin, /usr/local/sbin; install {package}"
+        "{program}: neither in PATH nor in /usr/sbin, /sbin or /usr/local/sbin. Next: install {package}"
     )]
     Missing {
         /// Its name.
@@ -52,7 +52,9 @@ pub enum Error {
         source: io::Error,
     },
     /// The device does not contain the file system that was just made on it.
-    #[error("{device}: no {kind} superblock, though {program} said nothing; is the device lost?")]
+    #[error(
+        "{device}: no {kind} superblock, although {program} reported no error; has the device been lost?"
+    )]
     NoSuperblock {
         /// The device.
         device: PathBuf,
