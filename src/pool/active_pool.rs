@@ -124,7 +124,7 @@ impl ActivePool {
 
 /// Names of the device-mapper devices on a block device, or on the loop devices of a file.
 fn holders(path: &Path) -> Result<Vec<String>, Error> {
-    let numbers = match block::kind(path).map_err(Error::io(path, "look at"))? {
+    let numbers = match block::kind(path).map_err(Error::io(path, "stat"))? {
         Kind::Block { rdev } => vec![rdev],
         Kind::File { .. } => loops_of(path)?,
         Kind::Other => return Err(Error::refused(path, Refusal::Kind)),
@@ -153,7 +153,7 @@ fn holders(path: &Path) -> Result<Vec<String>, Error> {
 
 fn loops_of(path: &Path) -> Result<Vec<u64>, Error> {
     let found = File::open(path).and_then(|file| loops::attached_to(&file));
-    let found = found.map_err(Error::io(path, "find loop devices of"))?;
+    let found = found.map_err(Error::io(path, "find the loop devices"))?;
     let numbers = found.iter().filter_map(|node| match block::kind(node) {
         Ok(Kind::Block { rdev }) => Some(rdev),
         _ => None,

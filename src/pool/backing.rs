@@ -28,13 +28,14 @@ pub(super) struct Backing {
 impl Backing {
     /// Opens the device or file, and attaches it if it is a file.
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
-        let kind = block::kind(path).map_err(Error::io(path, "look at"))?;
+        let kind = block::kind(path).map_err(Error::io(path, "stat"))?;
         let file = OpenOptions::new().read(true).write(true).open(path);
         let file = file.map_err(Error::io(path, "open"))?;
         let (rdev, attached) = match kind {
             Kind::Block { rdev } => (rdev, None),
             Kind::File { .. } => {
-                let attached = Loop::attach(&file).map_err(Error::io(path, "attach to a loop"))?;
+                let attached =
+                    Loop::attach(&file).map_err(Error::io(path, "attach to a loop device"))?;
                 (attached.rdev(), Some(attached))
             }
             Kind::Other => return Err(Error::refused(path, Refusal::Kind)),
@@ -54,7 +55,7 @@ impl Backing {
     }
 
     pub(super) fn size(&self) -> Result<Bytes, Error> {
-        block::size(&self.file).map_err(Error::io(&self.path, "tell the size of"))
+        block::size(&self.file).map_err(Error::io(&self.path, "determine the size"))
     }
 
     /// Checks that a pool on this device would be a new one.
@@ -81,7 +82,7 @@ impl Backing {
         }
         let left = loops::wait_until_detached(&self.file).unwrap_or_else(|error| {
             log::warn!(
-                "{}: are loop devices attached? {error}",
+                "{}: cannot determine whether loop devices are attached: {error}",
                 self.path.display()
             );
             Vec::new()

@@ -22,7 +22,7 @@ pub enum Error {
     },
     /// The kernel lacks a feature.
     #[error(
-        "{what} in this kernel: {remedy}; `--engine direct`, ext4 in new loop files, needs none of it"
+        "{what} in this kernel: {remedy}; `--engine direct` (ext4 in new loop files) does not need that"
     )]
     Missing {
         /// The feature, as in `no thin-pool target`.
@@ -54,9 +54,7 @@ pub enum Error {
         what: String,
     },
     /// The pool already has a thin device with this id.
-    #[error(
-        "thin pool {pool}: there is a thin device {id} already; does something else use the pool?"
-    )]
+    #[error("thin pool {pool}: thin device {id} already exists; is something else using the pool?")]
     IdTaken {
         /// The pool's name.
         pool: String,
@@ -64,7 +62,7 @@ pub enum Error {
         id: ThinId,
     },
     /// The pool has no room left.
-    #[error("thin pool {pool}: {full}; give it more room and start again")]
+    #[error("thin pool {pool}: {full}. Next: extend it, then start again")]
     PoolFull {
         /// The pool's name.
         pool: String,
@@ -72,7 +70,7 @@ pub enum Error {
         full: Full,
     },
     /// A file that a pool is built on cannot grow.
-    #[error("{}: the file system it is on is full; make room and start again", path.display())]
+    #[error("{}: the file system it is on is full. Next: free up space, then start again", path.display())]
     FileSystemFull {
         /// The file.
         path: PathBuf,
@@ -86,13 +84,13 @@ pub enum Error {
         problem: Problem,
     },
     /// Reads or writes fail below the pool, but the pool's status does not show it.
-    #[error("thin pool {pool}: a device below it fails; the kernel's log (dmesg) says which")]
+    #[error("thin pool {pool}: a device below it is failing; the kernel's log (dmesg) says which")]
     DiskFailed {
         /// The pool's name.
         pool: String,
     },
     /// The pool's status or table has an unknown format.
-    #[error("thin pool {pool}: not understood: {text}")]
+    #[error("thin pool {pool}: unexpected status or table: {text}")]
     Unreadable {
         /// The pool's name.
         pool: String,
@@ -126,7 +124,7 @@ pub enum Error {
         device: String,
     },
     /// Some items could not be removed.
-    #[error("left behind, do this by hand:\n{}", commands(.0))]
+    #[error("something was left behind. Next: run this by hand:\n{}", commands(.0))]
     Stuck(Vec<BusyDevice>),
 }
 

@@ -76,18 +76,18 @@ impl<'p> Candidate<'p> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(Error::refused(path, Refusal::Missing));
             }
-            other => other.map_err(Error::io(path, "look at"))?,
+            other => other.map_err(Error::io(path, "stat"))?,
         };
         let file = match kind {
             Kind::Block { rdev } => open_device(path, rdev)?,
             Kind::File { .. } => open_file(path)?,
             Kind::Other => return Err(Error::refused(path, Refusal::Kind)),
         };
-        let used = in_use::loop_devices(&file).map_err(Error::io(path, "find loop devices of"))?;
+        let used = in_use::loop_devices(&file).map_err(Error::io(path, "find the loop devices"))?;
         if let Some(by) = used {
             return Err(Error::refused(path, Refusal::InUse { by }));
         }
-        let size = block::size(&file).map_err(Error::io(path, "tell the size of"))?;
+        let size = block::size(&file).map_err(Error::io(path, "determine the size"))?;
         if size < least {
             return Err(Error::refused(path, Refusal::TooSmall { size, least }));
         }
@@ -135,11 +135,12 @@ impl<'p> Candidate<'p> {
         };
         let path = self.path.display();
         let mut notices = vec![format!(
-            "{path}: is a file, and Docker takes block devices only: attach it (losetup -f --show {path}) before Docker starts"
+            "{path}: is a file, but Docker accepts only block devices. Next: attach it (losetup -f --show {path}) \
+             before Docker starts"
         )];
         if let Some(lacking) = self.lacking() {
             notices.push(format!(
-                "{path}: has holes, and its file system has {lacking} less than filling them takes"
+                "{path}: has holes, and its file system lacks {lacking} of the space needed to fill them"
             ));
         }
         notices
@@ -187,7 +188,7 @@ fn blkid(path: &Path) -> Result<Option<String>, Error> {
         what,
     };
     let program = find_in(&program_directories(), PROGRAM)
-        .ok_or_else(|| failed("not found; install util-linux".to_owned()))?;
+        .ok_or_else(|| failed("not found. Next: install util-linux".to_owned()))?;
     let arguments = ["-p", "-o", "export"].map(OsStr::new);
     let arguments = arguments.into_iter().chain([OsStr::new(path)]);
     let output =

@@ -74,7 +74,7 @@ pub(super) fn loop_devices(file: &File) -> std::io::Result<Option<String>> {
         .collect();
     Ok((!names.is_empty()).then(|| {
         format!(
-            "attached as {0}; see what uses it, or detach it (losetup -d {0})",
+            "attached as {0}. Next: find out what uses it, or detach it (losetup -d {0})",
             names.join(" ")
         )
     }))

@@ -51,7 +51,7 @@ fn hold_off_in(locks: &Path, group: &str, patience: Duration) -> Option<LvmLock>
             Ok(_) => return None,
             Err(error) => {
                 log::info!(
-                    "{}: {error}; LVM's commands are not held off",
+                    "{}: {error}; LVM commands are not locked out",
                     path.display()
                 );
                 return None;

@@ -90,7 +90,7 @@ impl Names {
 }
 
 fn look(directory: &Path) -> Result<Metadata, Error> {
-    fs::metadata(directory).map_err(Error::io(directory, "look at"))
+    fs::metadata(directory).map_err(Error::io(directory, "stat"))
 }
 
 fn numbers(meta: &Metadata) -> (u64, u64) {

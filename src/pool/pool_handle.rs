@@ -142,7 +142,7 @@ impl PoolHandle {
         let lvms = lvms.map(|volume| format!("lvchange --refresh {volume}"));
         Some(BusyDevice {
             what: format!(
-                "{}: the pool fails writes that it has no room for, as it did not before",
+                "{}: the pool fails writes when it is full, which it did not do before",
                 Chain(&error)
             ),
             command: lvms.unwrap_or(command),

@@ -11,15 +11,15 @@ use crate::units::Bytes;
 #[non_exhaustive]
 pub enum Refusal {
     /// There is nothing at the path.
-    #[error("does not exist; make it, or activate it (LVM: vgchange -ay), first")]
+    #[error("does not exist. Next: create it, or activate it (LVM: vgchange -ay)")]
     Missing,
     /// It is not a device-mapper device.
     #[error(
-        "is no device-mapper device, so no thin pool: make one first, and name it as /dev/mapper/NAME"
+        "is not a device-mapper device, so it is not a thin pool. Next: create one and pass it as /dev/mapper/NAME"
     )]
     NotDeviceMapper,
     /// It is a device-mapper device, but not a pool.
-    #[error("is no thin pool, but a device with the target {target}")]
+    #[error("is not a thin pool, but a device with the target {target}")]
     NotAPool {
         /// The target's type.
         target: String,
@@ -27,8 +27,8 @@ pub enum Refusal {
     /// It is LVM's stand-in for a pool that has or had LVM's own thin volumes: from then on, LVM counts their
     /// transactions.
     #[error(
-        "is LVM's stand-in for a pool that has or had LVM thin volumes ({pool}), which cannot be shared with Docker; \
-         make a pool that never had one (lvcreate --type thin-pool)"
+        "is LVM's stand-in for a pool that has or had LVM thin volumes ({pool}), which cannot be shared with Docker. \
+         Next: create a pool that never had one (lvcreate --type thin-pool)"
     )]
     LvmWrapper {
         /// The pool itself.
@@ -36,44 +36,45 @@ pub enum Refusal {
     },
     /// The pool has or had LVM's own thin volumes.
     #[error(
-        "is the hidden half of an LVM pool that has or had LVM thin volumes, which cannot be shared with Docker; \
-         make a pool that never had one (lvcreate --type thin-pool)"
+        "is the hidden half of an LVM pool that has or had LVM thin volumes, which cannot be shared with Docker. \
+         Next: create a pool that never had one (lvcreate --type thin-pool)"
     )]
     LvmHidden,
     /// The device is suspended and holds back I/O.
-    #[error("is suspended; see what suspended it, or resume it (dmsetup resume {name})")]
+    #[error("is suspended. Next: find out what suspended it, or resume it (dmsetup resume {name})")]
     Suspended {
         /// The pool's name.
         name: String,
     },
     /// Another table is loaded for the device but not yet in use.
     #[error(
-        "has another table loaded that is not in use; see what loaded it, or drop it (dmsetup clear {name})"
+        "has an inactive table loaded. Next: find out what loaded it, or clear it (dmsetup clear {name})"
     )]
     Loaded {
         /// The pool's name.
         name: String,
     },
     /// The device has no table.
-    #[error("has no table; activate it (lvchange -ay, or dmsetup load and resume)")]
+    #[error("has no table. Next: activate it (lvchange -ay, or dmsetup load and resume)")]
     NotActive,
     /// It cannot be written to.
-    #[error("is read-only; make it writable")]
+    #[error("is read-only. Next: make it writable")]
     ReadOnly,
     /// The pool is in a state that only a repair ends.
     #[error(
-        "cannot be written to: {problem}; take it down, run thin_check (and thin_repair if need be) on its metadata"
+        "cannot be written to: {problem}. Next: deactivate it, run thin_check (and thin_repair if necessary) on its \
+         metadata"
     )]
     Broken {
         /// The problem that its status shows.
         problem: super::status::Problem,
     },
     /// The pool has no free data block.
-    #[error("has no free data block; extend it")]
+    #[error("has no free data blocks. Next: extend it")]
     Full,
     /// The pool is not empty.
     #[error(
-        "holds data already, {blocks} blocks of it; only an empty pool will do, and Docker refuses any other too"
+        "already contains data ({blocks} blocks), but the pool must be empty; Docker refuses any other too"
     )]
     HoldsData {
         /// Data blocks in use.
@@ -81,8 +82,8 @@ pub enum Refusal {
     },
     /// The pool has thin devices to which nothing was written.
     #[error(
-        "holds thin devices already ({count}, from number {first} on); only an empty pool will do: delete them \
-         (dmsetup message {pool} 0 'delete {first}')"
+        "already contains thin devices ({count}, from number {first} on), but the pool must be empty. Next: delete \
+         them (dmsetup message {pool} 0 'delete {first}')"
     )]
     HoldsDevices {
         /// Their number.
@@ -94,7 +95,7 @@ pub enum Refusal {
     },
     /// Something holds a metadata snapshot of the pool.
     #[error(
-        "has a metadata snapshot that something holds; wait for it, or release it \
+        "has a held metadata snapshot. Next: wait until it is released, or release it \
          (dmsetup message {pool} 0 release_metadata_snap)"
     )]
     HeldRoot {
@@ -103,8 +104,8 @@ pub enum Refusal {
     },
     /// A metadata operation failed earlier.
     #[error(
-        "is marked as needing a check, so the kernel lets nothing be written: take it down, `thin_check --clear-needs-check-flag {}`, \
-         and bring it up again; of LVM's pools `lvconvert --repair` does it",
+        "is marked as needing a check, so the kernel allows no writes. Next: deactivate it, run `thin_check \
+         --clear-needs-check-flag {}`, and activate it again; for an LVM pool, `lvconvert --repair` does this",
         word(metadata)
     )]
     NeedsCheck {
@@ -112,11 +113,14 @@ pub enum Refusal {
         metadata: PathBuf,
     },
     /// The pool's metadata cannot be read.
-    #[error("has metadata that cannot be understood ({0}); take it down and run thin_check on it")]
+    #[error(
+        "has metadata that cannot be interpreted ({0}). Next: deactivate it and run thin_check on it"
+    )]
     Metadata(thin::Error),
     /// The pool's data blocks are too large.
     #[error(
-        "has data blocks of {block}; every block that a layer changes would take that much, so at most {most} will do"
+        "has data blocks of {block}; each block that a layer changes would take that much space, so the maximum is \
+         {most}"
     )]
     BlockSize {
         /// Its block size.
@@ -134,10 +138,10 @@ pub enum Refusal {
     #[error("is neither a block device nor a regular file")]
     Kind,
     /// The same device is named for data and for metadata.
-    #[error("is named for data and for metadata; the pool needs two devices")]
+    #[error("is passed for both data and metadata; the pool needs two devices")]
     SameDevice,
     /// It has not enough space for any pool.
-    #[error("has only {size}; at least {least} are needed")]
+    #[error("has only {size}; at least {least} is needed")]
     TooSmall {
         /// Its size.
         size: Bytes,
@@ -146,7 +150,7 @@ pub enum Refusal {
     },
     /// It has the metadata of another pool.
     #[error(
-        "begins with the metadata of a thin pool; if that pool is not needed any more, wipe it with \
+        "begins with the metadata of a thin pool. Next: if that pool is no longer needed, wipe it with \
          `dd if=/dev/zero of={path} bs=4096 count=1 conv=notrunc,fsync`"
     )]
     OldPool {
@@ -155,7 +159,7 @@ pub enum Refusal {
     },
     /// It has unknown content.
     #[error(
-        "does not begin with zeros, so something may be on it; if it is not needed, wipe it with \
+        "does not begin with zeros, so something may be on it. Next: if that is not needed, wipe it with \
          `dd if=/dev/zero of={path} bs=4096 count=1 conv=notrunc,fsync`"
     )]
     NotZero {
@@ -163,7 +167,7 @@ pub enum Refusal {
         path: String,
     },
     /// It has known content.
-    #[error("holds {what}; if it is not needed, wipe it with `wipefs -a {path}`")]
+    #[error("contains {what}. Next: if that is not needed, wipe it with `wipefs -a {path}`")]
     Signature {
         /// The name that `blkid` gives it.
         what: String,

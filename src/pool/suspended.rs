@@ -117,7 +117,7 @@ pub(crate) fn outlast_suspension<T>(
             expect_left_alone(state.as_ref())?;
             return Err(error.into());
         }
-        log::debug!("{error}: once more");
+        log::debug!("{error}: retrying");
         sleep(PAUSE);
     }
 }

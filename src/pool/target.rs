@@ -154,8 +154,8 @@ pub(crate) fn device_mapper_with_pools() -> Result<DeviceMapper, Error> {
     match dm.target_version(THIN_POOL)? {
         Some(_) => Ok(dm),
         None => Err(Error::Missing {
-            what: "no thin pools",
-            remedy: "`modprobe dm-thin-pool` loads them if there is such a module",
+            what: "no thin-pool target",
+            remedy: "`modprobe dm-thin-pool` loads it if there is such a module",
             source: None,
         }),
     }
@@ -286,7 +286,7 @@ pub(crate) fn pool_name(path: &Path) -> Result<String, Error> {
             let name = name.ok_or_else(|| Error::refused(path, Refusal::Missing))?;
             Ok(name.to_owned())
         }
-        Err(error) => Err(Error::io(path, "look at")(error)),
+        Err(error) => Err(Error::io(path, "stat")(error)),
     }
 }
 
@@ -460,7 +460,7 @@ pub(super) fn node_of(pool: &FoundPool, number: &str) -> Result<PathBuf, Error> 
         pool: pool.name.clone(),
         text: pool.table.to_string(),
     })?;
-    block::wait_for_node(rdev).map_err(Error::io(Path::new(number), "find the node of"))
+    block::wait_for_node(rdev).map_err(Error::io(Path::new(number), "find the device node"))
 }
 
 pub(super) fn notices(pool: &FoundPool, live: &Live) -> Vec<String> {
@@ -469,19 +469,20 @@ pub(super) fn notices(pool: &FoundPool, live: &Live) -> Vec<String> {
     let path = path.display();
     if pool.uuid.starts_with("LVM-") {
         notices.push(format!(
-            "{path}: belongs to LVM, which leaves it alone as long as it never had an LVM thin volume, checks its metadata \
-             (thin_check) at each activation, and refuses to make thin volumes in it (lvcreate -V) from now on"
+            "{path}: belongs to LVM, which leaves it alone as long as it has never had an LVM thin volume, checks its \
+             metadata (thin_check) at each activation, and from now on refuses to create thin volumes in it \
+             (lvcreate -V)"
         ));
     }
     if live.queues && !pool.table.errors_if_no_space() {
         notices.push(format!(
-            "{path}: lets writes wait when it is full, so that Docker would hang; error_if_no_space lets them fail \
+            "{path}: queues writes when it is full, so Docker would hang; error_if_no_space makes them fail instead \
              (LVM: lvchange --errorwhenfull y)"
         ));
     }
     if live.transaction_id != 0 {
         let id = live.transaction_id;
-        notices.push(format!("{path}: goes on from transaction id {id}"));
+        notices.push(format!("{path}: continues from transaction id {id}"));
     }
     notices
 }

@@ -62,7 +62,7 @@ impl Thin {
             active: true,
         };
         let node = block::wait_for_node(state.rdev);
-        thin.path = node.map_err(Error::io(Path::new(&thin.name), "find the node"))?;
+        thin.path = node.map_err(Error::io(Path::new(&thin.name), "find the device node"))?;
         let opened = File::open(&thin.path).map_err(Error::io(&thin.path, "open"))?;
         thin.block = Some(opened);
         Ok(thin)
@@ -103,7 +103,7 @@ impl Thin {
             .custom_flags(O_DIRECTORY | O_NOFOLLOW)
             .open(at)
             .map_err(Error::io(at, "open"))?;
-        if root.metadata().map_err(Error::io(at, "look at"))?.dev() != self.rdev {
+        if root.metadata().map_err(Error::io(at, "stat"))?.dev() != self.rdev {
             return Err(Error::NotMounted {
                 path: at.to_owned(),
                 device: self.name.clone(),
@@ -225,7 +225,7 @@ impl Drop for MountedDevice<'_> {
             mounts::unmount(&self.at).or_else(|_| mounts::detach(&self.at));
         if let Err(error) = unmounted {
             let at = self.at.display();
-            log::warn!("{at}: cannot be unmounted: {error}; do it by hand: umount {at}");
+            log::warn!("{at}: cannot be unmounted: {error}. Next: umount {at}");
         }
     }
 }

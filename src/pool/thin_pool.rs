@@ -376,7 +376,7 @@ impl Pool {
             let blank = if held.is_empty() {
                 own.metadata.wipe()
             } else {
-                Some(own.metadata.unwiped("wipe it when the pool is gone"))
+                Some(own.metadata.unwiped("wipe it once the pool is removed"))
             };
             stuck.extend(held.into_iter().chain(blank));
         } else {
@@ -440,7 +440,9 @@ impl Pool {
             let what = match outcome {
                 Err(error) => error.to_string(),
                 Ok(()) if lasts => return None,
-                Ok(()) => format!("device-mapper device {pool}: was told so, but may have lost it"),
+                Ok(()) => format!(
+                    "device-mapper device {pool}: accepted this message, but may have lost it"
+                ),
             };
             Some(BusyDevice {
                 what,
@@ -469,6 +471,6 @@ fn still_there(error: &device_mapper::Error, name: &str) -> BusyDevice {
 
 fn report(stuck: impl IntoIterator<Item = BusyDevice>) {
     for stuck in stuck {
-        log::warn!("left behind, do this by hand: {stuck}");
+        log::warn!("something was left behind. Next: run this by hand: {stuck}");
     }
 }

@@ -68,7 +68,7 @@ fn look(pool: &PoolHandle) -> Option<Problem> {
         && let Err(error) = pool.stop_queueing()
     {
         let cause = std::error::Error::source(&error);
-        log::warn!("{error}: {cause:?}: writes that found no room may hang");
+        log::warn!("{error}: {cause:?}: writes for which there was no space may hang");
     }
     problem
 }
@@ -79,7 +79,7 @@ impl Drop for Watch {
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            log::warn!("the pool's watch panicked");
+            log::warn!("the thread that watches the pool panicked");
         }
     }
 }

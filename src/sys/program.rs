@@ -163,7 +163,7 @@ fn kill(child: &mut Child, program: &Path) {
     let begin = Instant::now();
     while matches!(child.try_wait(), Ok(None)) {
         if begin.elapsed() > PATIENCE {
-            log::warn!("{}: still there after SIGKILL", program.display());
+            log::warn!("{}: still running after SIGKILL", program.display());
             return;
         }
         sleep(INTERVAL);

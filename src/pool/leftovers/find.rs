@@ -99,7 +99,7 @@ fn find_devices(uuid_prefix: &str) -> Result<(Vec<Device>, Vec<String>), Error> 
         Ok(dm) => dm,
         Err(device_mapper::Error::Absent(error)) => {
             if !is_absence(&error) {
-                log::warn!("device-mapper: {error}: devices of an earlier run are not looked for");
+                log::warn!("device-mapper: {error}: not searched for devices of an earlier run");
             }
             return Ok(Default::default());
         }

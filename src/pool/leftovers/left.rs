@@ -19,7 +19,7 @@ use crate::tree::shown;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The kernel's lists cannot be read.
-    #[error("{path}: cannot be read to look for what an earlier run left")]
+    #[error("{path}: cannot be read to find what an earlier run left")]
     Look {
         /// The file or directory.
         path: PathBuf,
@@ -89,11 +89,16 @@ impl fmt::Display for Stays {
             f,
             "an earlier run was killed, and what it left cannot be removed: "
         )?;
-        for stay in &self.0 {
-            write!(f, "{}: {}; ", stay.what, stay.why)?;
+        for (at, stay) in self.0.iter().enumerate() {
+            let separator = if at == 0 { "" } else { "; " };
+            write!(f, "{separator}{}: {}", stay.what, stay.why)?;
         }
         let commands: Vec<_> = self.0.iter().map(|stay| stay.command.as_str()).collect();
-        write!(f, "end what uses it, then: {}", commands.join(" && "))
+        write!(
+            f,
+            ". Next: stop what uses it, then run: {}",
+            commands.join(" && ")
+        )
     }
 }
 
@@ -136,8 +141,8 @@ mod tests {
         let stays = Stays(vec![stay("a", "umount 'a'"), stay("b", "losetup -d b")]);
         assert_eq!(
             Error::Stays(stays).to_string(),
-            "an earlier run was killed, and what it left cannot be removed: a: in use; b: in use; \
-             end what uses it, then: umount 'a' && losetup -d b"
+            "an earlier run was killed, and what it left cannot be removed: a: in use; b: in use. \
+             Next: stop what uses it, then run: umount 'a' && losetup -d b"
         );
     }
 }

@@ -222,7 +222,7 @@ impl<'a> Place<'a> {
     /// A run that failed leaves nothing in the kernel, or says so.
     fn is_told(&self, traced: &Traced) -> Result<()> {
         let left = self.is_clean();
-        if traced.err.contains("do this by hand") || traced.err.contains("; remove it: ") {
+        if traced.err.contains("run this by hand") || traced.err.contains("; remove it: ") {
             return Ok(());
         }
         left

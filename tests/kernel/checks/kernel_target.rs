@@ -117,18 +117,21 @@ pub(super) fn kernel_target_refuses_pools_that_do_not_suit(
         &Target::ThinPool {
             path: home.data.clone(),
         },
-        "no device-mapper device",
+        "not a device-mapper device",
     )?;
     let disk = Loop::attach(&home.data)?;
     expect_refusal(
         &Target::ThinPool {
             path: disk.path().to_owned(),
         },
-        "no device-mapper device",
+        "not a device-mapper device",
     )?;
     let table = format!("{} 0", disk.path().display());
     let linear = Active::create(NAME, 2048, ("linear", &table))?;
-    expect_refusal(&target, "no thin pool, but a device with the target linear")?;
+    expect_refusal(
+        &target,
+        "not a thin pool, but a device with the target linear",
+    )?;
     let hidden = Active::create(&format!("{NAME}-tpool"), 2048, ("linear", &table))?;
     expect_refusal(&target, "LVM's stand-in")?;
     hidden.close()?;
@@ -175,7 +178,10 @@ fn refuses_a_pool_that_is_not_empty(lab: &Lab, home: &Home) -> Result<()> {
     expect_refusal(&target, "metadata snapshot")?;
     message(lab, "release_metadata_snap")?;
     message(lab, "create_thin 5")?;
-    expect_refusal(&target, "holds thin devices already (1, from number 5 on)")?;
+    expect_refusal(
+        &target,
+        "already contains thin devices (1, from number 5 on)",
+    )?;
     let table = format!("{} 5", operator.pool.path().display());
     let thin = Active::create("aufs2dm-test-thin", 131_072, ("thin", &table))?;
     expect_refusal(&target, "is in use: part of /dev/mapper/aufs2dm-test-thin")?;
@@ -184,7 +190,7 @@ fn refuses_a_pool_that_is_not_empty(lab: &Lab, home: &Home) -> Result<()> {
         .open(thin.path())?
         .write_all_at(&[1; 4096], 0)?;
     thin.close()?;
-    expect_refusal(&target, "holds data already, 1 blocks")?;
+    expect_refusal(&target, "already contains data (1 blocks)")?;
     message(lab, "delete 5")?;
     target.check().context("empty again")?;
     operator.close()
@@ -241,7 +247,7 @@ pub(super) fn kernel_target_refuses_devices_that_do_not_suit(
     symlink(data, &other_name)?;
     expect_refusal(
         &devices(data, &other_name),
-        "named for data and for metadata",
+        "passed for both data and metadata",
     )?;
     let small = scratch.join("small");
     File::create(&small)?.set_len(1 << 20)?;
@@ -259,8 +265,8 @@ pub(super) fn kernel_target_refuses_devices_that_do_not_suit(
     wipe(&home)?;
     devices(data, metadata).check()?;
     run(lab.command("mkfs.ext4").args(["-q", "-F"]).arg(data))?;
-    expect_refusal(&devices(data, metadata), "holds a signature of ext4")?;
-    expect_refusal(&devices(metadata, data), "holds a signature of ext4")
+    expect_refusal(&devices(data, metadata), "contains a signature of ext4")?;
+    expect_refusal(&devices(metadata, data), "contains a signature of ext4")
 }
 
 fn refuses_what_is_in_use(lab: &Lab, scratch: &Path, home: &Home) -> Result<()> {

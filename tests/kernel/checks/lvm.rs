@@ -225,7 +225,7 @@ fn arguments(pool: &str) -> Vec<OsString> {
 pub(super) fn lvm_pool_with_volumes_of_its_own_is_refused(lab: &Lab, scratch: &Path) -> Result<()> {
     const PUBLIC: &str = "/dev/mapper/docker-thinpool";
     const HIDDEN: &str = "/dev/mapper/docker-thinpool-tpool";
-    const REMEDY: &str = "make a pool that never had one";
+    const REMEDY: &str = "create a pool that never had one";
     let subject = Subject::new(lab, scratch)?;
     let lvm = Lvm::with_group(lab, scratch)?;
     let refused = |names: &[&str], words: &[&str]| -> Result<()> {

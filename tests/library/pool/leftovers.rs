@@ -83,7 +83,7 @@ fn a_mount_in_use_stays_and_is_named_with_its_command() {
     let file = File::create(point.join("open")).unwrap();
     let error = found(root.path()).remove().unwrap_err().to_string();
     assert!(
-        error.contains("/.aufs2dm/mnt/it's: Device or resource busy; "),
+        error.contains("/.aufs2dm/mnt/it's: Device or resource busy. Next: "),
         "{error}"
     );
     assert!(error.ends_with("/.aufs2dm/mnt/it'\\''s'"), "{error}");
