@@ -113,7 +113,7 @@ pub fn drop_cache(file: &File) -> io::Result<()> {
         return flush_buffers(file);
     }
     if let Err(errno) = posix_fadvise(file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED) {
-        log::debug!("what is cached of a file stays: {errno}");
+        log::debug!("the cache of a file was not dropped: {errno}");
     }
     Ok(())
 }
@@ -152,7 +152,8 @@ pub fn wait_for_node(rdev: u64) -> io::Result<PathBuf> {
     let name = uevent
         .lines()
         .find_map(|line| line.strip_prefix("DEVNAME="));
-    let name = name.ok_or_else(|| io::Error::other(format!("{}: no name", sys.display())))?;
+    let name =
+        name.ok_or_else(|| io::Error::other(format!("{}: no device name", sys.display())))?;
     let path = Path::new("/dev").join(name);
     let end = Instant::now() + NODE_TIMEOUT;
     loop {
@@ -160,7 +161,7 @@ pub fn wait_for_node(rdev: u64) -> io::Result<PathBuf> {
             return Ok(path);
         }
         if Instant::now() > end {
-            let what = format!("{}: no node of device {}", path.display(), number(rdev));
+            let what = format!("{}: no node for device {}", path.display(), number(rdev));
             return Err(io::Error::new(io::ErrorKind::NotFound, what));
         }
         sleep(Duration::from_millis(5));

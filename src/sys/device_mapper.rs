@@ -26,7 +26,7 @@ const REMOVE_ROUNDS: u32 = 5;
 pub enum Error {
     /// The kernel has no device-mapper, or this process may not use it.
     #[error(
-        "{CONTROL}: no device-mapper (as root, `modprobe dm-mod` loads it where the kernel has it as a module)"
+        "{CONTROL}: no device-mapper (as root, `modprobe dm-mod` loads it if the kernel has it as a module)"
     )]
     Absent(#[source] io::Error),
     /// A name or UUID that device-mapper does not accept: empty, too long, not ASCII.
@@ -37,7 +37,7 @@ pub enum Error {
     },
     /// A device with this name or UUID already exists.
     #[error(
-        "device-mapper device {name}: there is one of that name or UUID already (dmsetup info -c)"
+        "device-mapper device {name}: a device with this name or UUID already exists (dmsetup info -c)"
     )]
     Taken {
         /// The requested name.
@@ -243,7 +243,7 @@ impl DeviceMapper {
     pub fn state(&self, name: &str) -> Result<Option<State>, Error> {
         match self.dm.device_info(&DevId::Name(dm_name(name)?)) {
             Ok(info) => Ok(Some(State::new(&info))),
-            Err(error) => match Error::new(name, "be looked at", error) {
+            Err(error) => match Error::new(name, "query the state", error) {
                 error if error.errno() == Some(Errno::ENXIO) => Ok(None),
                 error => Err(error),
             },
@@ -345,7 +345,7 @@ impl DeviceMapper {
             Commit::Yes => DmFlags::empty(),
             Commit::No => DmFlags::DM_NOFLUSH,
         };
-        self.lines(name, flags, "tell its status")
+        self.lines(name, flags, "read the status")
     }
 
     /// The table in use.
@@ -355,7 +355,7 @@ impl DeviceMapper {
     /// The errors of the call.
     pub fn table(&self, name: &str) -> Result<Vec<Line>, Error> {
         let flags = DmFlags::DM_STATUS_TABLE | DmFlags::DM_NOFLUSH;
-        self.lines(name, flags, "tell its table")
+        self.lines(name, flags, "read the table")
     }
 
     /// Replaces the table in use with another one. Does not wait for I/O in progress: it is held back and continues, or

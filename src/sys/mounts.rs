@@ -54,7 +54,7 @@ fn mount_with(
             Ok(_) => return Ok(()),
             Err(error) if error.raw_os_error() == Some(Errno::EINVAL as i32) => {
                 log::debug!(
-                    "{}: the kernel does not take the options {text:?}",
+                    "{}: the kernel does not accept the mount options {text:?}",
                     device.display()
                 );
                 refused = error;

@@ -276,7 +276,10 @@ pub(super) fn kernel_pool_takes_no_name_and_no_id_twice(_: &Lab, scratch: &Path)
     let other = Home::new(&directory(scratch, "other")?, Bytes::mib(64), Bytes::mib(4))?;
     let error = Pool::create(home.names()?, &other.data, &other.metadata, BLOCK);
     let error = error.expect_err("its name is taken").to_string();
-    ensure!(error.contains("there is one of that name"), "{error}");
+    ensure!(
+        error.contains("a device with this name or UUID already exists"),
+        "{error}"
+    );
     other.expect_blank_metadata()?;
     other.expect_no_loops()?;
     pool.status()?;
