@@ -49,7 +49,7 @@ pub enum Error {
         reason: String,
     },
     /// A layer holds something that xfs cannot.
-    #[error("layer {layer}: {path}: {problem}; ext4 takes more (--fs ext4)")]
+    #[error("layer {layer}: {path}: {problem}; ext4 has higher limits (--fs ext4)")]
     Xfs {
         /// The layer.
         layer: CacheId,
@@ -60,7 +60,7 @@ pub enum Error {
     },
     /// No base size up to the limit holds the merged layers.
     #[error(
-        "layer {layer}: its merged tree does not fit the largest file system this tool makes, {limit}"
+        "layer {layer}: its merged tree does not fit into the largest file system that aufs2dm makes, {limit}"
     )]
     TooLarge {
         /// The layer that did not fit.

@@ -161,7 +161,7 @@ fn fit(
             }
         };
         log::debug!(
-            "base of {} with {} inodes a group is tried",
+            "trying a base device of {} with {} inodes per group",
             shape.size,
             shape.inodes_per_group
         );

@@ -37,9 +37,9 @@ impl BaseShape {
     pub(crate) fn first(asked: Option<Bytes>) -> Result<Self, Error> {
         let size = asked.unwrap_or(DEFAULT_BASE_SIZE);
         let reason = if size < MIN_BASE_SIZE {
-            format!("the least is {MIN_BASE_SIZE}")
+            format!("the minimum is {MIN_BASE_SIZE}")
         } else if size > MAX_BASE_SIZE {
-            format!("the most is {MAX_BASE_SIZE}")
+            format!("the maximum is {MAX_BASE_SIZE}")
         } else if !size.0.is_multiple_of(DATA_BLOCK.0) {
             format!("it must be a multiple of {DATA_BLOCK}")
         } else {
@@ -147,7 +147,7 @@ pub(crate) fn data_size(asked: Option<Bytes>, used: DataBlocks) -> Result<Bytes,
     let reason = if !size.0.is_multiple_of(DATA_BLOCK.0) {
         format!("it must be a multiple of {DATA_BLOCK}")
     } else if size.0 / 10 * 9 < used.0 {
-        format!("the layers take {used}, and Docker wants a tenth free: {wanted} would do")
+        format!("the layers take {used}, and Docker needs a tenth free; {wanted} is enough")
     } else {
         return Ok(size);
     };
@@ -179,7 +179,7 @@ pub(crate) fn metadata_size(
     let reason = if !size.0.is_multiple_of(BLOCK_BYTES) {
         format!("it must be a multiple of {BLOCK_BYTES} bytes")
     } else if size > limit {
-        format!("the most is {limit}")
+        format!("the maximum is {limit}")
     } else if size < least {
         format!("the pool needs {least}")
     } else {

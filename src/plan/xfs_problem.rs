@@ -17,14 +17,14 @@ pub(super) const MAX_TARGET: usize = 1023;
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum XfsProblem {
     /// The target of a symbolic link is too long.
-    #[error("symbolic link's target of {bytes} bytes: xfs takes {MAX_TARGET}")]
+    #[error("symbolic link target of {bytes} bytes: xfs allows at most {MAX_TARGET}")]
     Target {
         /// Its length.
         bytes: usize,
     },
     /// A device number is too large.
     #[error(
-        "device number {major}:{minor}: xfs takes up to {}:{}",
+        "device number {major}:{minor}: xfs allows at most {}:{}",
         MAX_DEVICE.major,
         MAX_DEVICE.minor
     )]

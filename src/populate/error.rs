@@ -28,7 +28,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The new file system cannot hold a time.
-    #[error("layer {layer}: {path}: the new file system cannot hold the time {} ({kept})", seconds(*time))]
+    #[error("layer {layer}: {path}: the new file system cannot store the time {} ({kept})", seconds(*time))]
     Time {
         /// The layer.
         layer: CacheId,
@@ -64,8 +64,8 @@ pub enum ClampedTime {
 impl std::fmt::Display for ClampedTime {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::As(time) => write!(f, "it makes it {}", seconds(*time)),
-            Self::Unknown => f.write_str("kernels before 5.4 do not tell whether it can"),
+            Self::As(time) => write!(f, "it stores {}", seconds(*time)),
+            Self::Unknown => f.write_str("kernels before 5.4 do not report whether it can"),
         }
     }
 }

@@ -38,7 +38,7 @@ pub(super) fn empty(crew: &Workers<'_>, directory: impl AsFd) -> Result<(), Fail
 fn open(directory: impl AsFd, name: &[u8]) -> Result<Dir, Failure> {
     openat(directory, name, DIRECTORY, Mode::empty())
         .and_then(Dir::from_fd)
-        .map_err(failed("open what is to be removed"))
+        .map_err(failed("open the directory to be removed"))
 }
 
 /// Goes down and up again with one open directory and a list of names, so that it handles any depth.
@@ -67,7 +67,7 @@ fn empty_open(crew: &Workers<'_>, mut at: Dir) -> Result<(), Failure> {
 fn unlink_files(crew: &Workers<'_>, directory: &mut Dir) -> Result<Vec<CString>, Failure> {
     let mut names = Vec::new();
     for entry in directory.iter() {
-        let entry = entry.map_err(failed("list what is to be removed"))?;
+        let entry = entry.map_err(failed("list the directory to be removed"))?;
         if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
             names.push((entry.file_name().to_owned(), entry.file_type()));
         }
