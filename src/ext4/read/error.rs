@@ -6,7 +6,7 @@ use std::io;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The device does not give its bytes.
-    #[error("reading {bytes} bytes at byte {offset}")]
+    #[error("cannot read {bytes} bytes at byte {offset}")]
     Io {
         /// Where.
         offset: u64,
@@ -16,13 +16,13 @@ pub enum Error {
         source: io::Error,
     },
     /// There is no ext2, ext3 or ext4 superblock.
-    #[error("superblock: no ext4 file system (magic number {found:#06x})")]
+    #[error("superblock: not an ext4 file system (magic number {found:#06x})")]
     NotExt4 {
         /// What stands where the magic number belongs.
         found: u16,
     },
     /// A number in the superblock from which no file system follows.
-    #[error("superblock: {field} of {value} makes no file system")]
+    #[error("superblock: {field} of {value} is not possible")]
     Superblock {
         /// The field.
         field: &'static str,
@@ -38,7 +38,7 @@ pub enum Error {
         expected: u32,
     },
     /// Features that are not read here.
-    #[error("superblock: features that cannot be read: {names}")]
+    #[error("superblock: unsupported features: {names}")]
     Unsupported {
         /// Their names, with spaces between.
         names: String,

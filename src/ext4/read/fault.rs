@@ -50,7 +50,7 @@ pub enum Fault {
     #[error("journal: {0}")]
     Journal(JournalFault),
     /// There are more than are kept.
-    #[error("file system: more than {0} faults, the others are not named")]
+    #[error("file system: more than {0} faults; the others are not listed")]
     More(usize),
 }
 
@@ -77,7 +77,7 @@ pub enum SuperblockFault {
         expected: u64,
     },
     /// Features that exclude or need one another.
-    #[error("features {0} do not go together")]
+    #[error("features {0} are not a valid combination")]
     Features(&'static str),
     /// There is no root directory.
     #[error("there is no root directory")]
@@ -86,7 +86,7 @@ pub enum SuperblockFault {
     #[error("marked as having errors")]
     Errors,
     /// Files that were removed while open, or not yet cut off, wait to be released.
-    #[error("inode {} waits to be released, without a journal to say so", .0.0)]
+    #[error("inode {} is on the orphan list, but needs_recovery is not set", .0.0)]
     Orphan(Ino),
 }
 
@@ -105,7 +105,7 @@ pub enum GroupFault {
         expected: u32,
     },
     /// A table that lies where none can be.
-    #[error("{what} at block {block}: outside of the file system or group")]
+    #[error("{what} at block {block}: outside the file system or group")]
     Place {
         /// Which.
         what: &'static str,
@@ -195,7 +195,7 @@ pub enum InodeFault {
         expected: u64,
     },
     /// Its size does not go with its blocks.
-    #[error("size of {size} bytes does not go with blocks up to {blocks}")]
+    #[error("size of {size} bytes does not match blocks up to {blocks}")]
     Size {
         /// Bytes.
         size: u64,
@@ -206,7 +206,7 @@ pub enum InodeFault {
     #[error("extent tree: {0}")]
     Extents(ExtentFault),
     /// A block that is not the file system's, or one for tables, in an old block map.
-    #[error("block map: block {0} is none of the file system")]
+    #[error("block map: block {0} is outside the file system")]
     BlockMap(u64),
     /// A block that something else has too.
     #[error("block {block} (of {blocks}) is in use elsewhere")]
@@ -240,7 +240,7 @@ pub enum InodeFault {
         expected: Ino,
     },
     /// Directories name it, but it is free.
-    #[error("is named by directory {}, but free", .0.0)]
+    #[error("is named by directory {}, but is free", .0.0)]
     Free(Ino),
     /// A name with another type than the inode's.
     #[error("directory {} says it has type {found}, not {expected}", directory.0)]
@@ -282,7 +282,7 @@ pub enum ExtentFault {
     #[error("node at block {0}: wrong checksum")]
     Checksum(u64),
     /// A run or node outside of the file system.
-    #[error("{blocks} blocks at {start} are none of the file system")]
+    #[error("{blocks} blocks at {start} are outside the file system")]
     Range {
         /// First block.
         start: u64,
@@ -317,13 +317,13 @@ pub enum DirectoryFault {
     #[error("entry at byte {0} is not `.` or `..` as it should be")]
     Dots(usize),
     /// A name that no entry may have here.
-    #[error("name {} is reserved, empty or holds NUL or a slash", escape(.0))]
+    #[error("name {} is reserved, empty or contains NUL or a slash", escape(.0))]
     Name(Box<[u8]>),
     /// A name that is there twice.
-    #[error("name {} is there twice", escape(.0))]
+    #[error("name {} appears twice", escape(.0))]
     Twice(Box<[u8]>),
     /// An entry for an inode that none may name.
-    #[error("name {} is for inode {}", escape(name), ino.0)]
+    #[error("name {} refers to inode {}", escape(name), ino.0)]
     Inode {
         /// The name.
         name: Box<[u8]>,
@@ -380,7 +380,7 @@ pub enum IndexFault {
         pointers: u32,
     },
     /// Names in a leaf for other hashes.
-    #[error("block {0} holds names of other hashes")]
+    #[error("block {0} contains names with other hashes")]
     Hashes(u32),
     /// A leaf or node on the wrong level.
     #[error("block {0} is on the wrong level")]
@@ -400,13 +400,13 @@ pub enum XattrFault {
         expected: u32,
     },
     /// The head.
-    #[error("malformed head")]
+    #[error("malformed header")]
     Header,
     /// Entries or values that overlap or reach too far.
     #[error("entries or values overlap or reach too far")]
     Layout,
     /// An entry that no one could ask for.
-    #[error("entry without a kind of name")]
+    #[error("entry without a name index")]
     Name,
     /// A value in an inode of its own.
     #[error("value in another inode")]
@@ -421,7 +421,7 @@ pub enum XattrFault {
     #[error("malformed access control list")]
     Acl,
     /// A block that is not the file system's.
-    #[error("no block of the file system")]
+    #[error("block outside the file system")]
     Range,
     /// A block that something else has too.
     #[error("block is in use elsewhere")]
@@ -441,7 +441,7 @@ pub enum XattrFault {
 #[non_exhaustive]
 pub enum JournalFault {
     /// There is none, or it is no file of at least 1024 blocks.
-    #[error("inode {} holds none", .0.0)]
+    #[error("inode {} contains none", .0.0)]
     None(Ino),
     /// A field of its superblock.
     #[error("{field} is {value}")]

@@ -145,17 +145,17 @@ fn check_flags(geometry: &Geometry, number: u32, group: &Group, faults: &mut Vec
     let contradictions = [
         (
             !has_sums && desc.has_uninit(),
-            "uninitialised, without checksums",
+            "marked as uninitialised, but there are no checksums",
         ),
         (
             is_last && desc.is_block_uninit(geometry),
-            "the last one's block bitmap must be there",
+            "the block bitmap of the last group must be initialised",
         ),
         (
             has_sums
                 && (desc.unused_inodes > desc.free_inodes
                     || desc.unused_inodes > geometry.inodes_per_group),
-            "more inodes were never used than are free",
+            "more inodes are marked as never used than are free",
         ),
         (
             desc.is_inode_uninit(geometry) && group.free_inodes != geometry.inodes_per_group,
@@ -165,7 +165,7 @@ fn check_flags(geometry: &Geometry, number: u32, group: &Group, faults: &mut Vec
             group.inodes.end()
                 > geometry.inodes_per_group - desc.unused_inodes.min(geometry.inodes_per_group)
                 && has_sums,
-            "inodes are in use that were never used",
+            "inodes are in use that are marked as never used",
         ),
     ];
     let wrong = contradictions.into_iter().filter(|(is_wrong, _)| *is_wrong);

@@ -46,7 +46,7 @@ impl Work<'_> {
             {
                 "wrong checksum"
             } else if inodes.iter().any(|&byte| byte != 0) && !self.view.superblock.orphan_present {
-                "names inodes, but no one says so"
+                "names inodes, but orphan_present is not set"
             } else {
                 continue;
             };

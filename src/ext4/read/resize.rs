@@ -26,14 +26,16 @@ pub(super) fn read(
     let block = u64::from(word(&own.i_block, DOUBLE));
     if !work.geometry.features.resize_inode() {
         if own.i_block.iter().any(|&byte| byte != 0) {
-            faults.push(InodeFault::Resize("has blocks, without the feature"));
+            faults.push(InodeFault::Resize(
+                "has blocks, but the file system lacks the feature",
+            ));
         }
         return Ok(Mapping::default());
     }
     let others = (0..15).filter(|&at| at != DOUBLE);
     if others.into_iter().any(|at| word(&own.i_block, at) != 0) || !work.geometry.is_block(block) {
         faults.push(InodeFault::Resize(
-            "has other blocks than a double indirect one",
+            "has blocks other than a double indirect one",
         ));
         return Ok(Mapping::default());
     }
@@ -45,7 +47,7 @@ pub(super) fn read(
         });
     }
     if !is_right(work, block)? {
-        faults.push(InodeFault::Resize("names other blocks than those kept"));
+        faults.push(InodeFault::Resize("names blocks other than those reserved"));
     }
     Ok(Mapping {
         nodes: [block].into(),

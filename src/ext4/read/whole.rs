@@ -103,7 +103,7 @@ impl Work<'_> {
             // What claims to be there and is not would cost memory for each of its groups.
             if empty > MAX_EMPTY_GROUPS {
                 return Err(Error::Superblock {
-                    field: "s_blocks_count, without descriptors for as many groups,",
+                    field: "s_blocks_count (without descriptors for as many groups)",
                     value: geometry.blocks,
                 });
             }

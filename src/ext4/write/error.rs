@@ -15,7 +15,8 @@ pub enum Error {
     },
     /// The file system is too small for what the layer brings.
     #[error(
-        "file system is full: the layer takes {needed} blocks of 4 KiB, {available} are free in unbroken 64 KiB pieces"
+        "file system is full: the layer needs {needed} blocks of 4 KiB, but {available} are free in contiguous 64 KiB \
+         pieces"
     )]
     NoSpace {
         /// Blocks of 4 KiB the layer takes.
@@ -52,7 +53,7 @@ pub enum Error {
         inodes_per_group: u32,
     },
     /// A draft takes one layer, because its data runs name the layer's nodes.
-    #[error("draft already holds a layer")]
+    #[error("draft already contains a layer")]
     SecondLayer,
 }
 
@@ -75,11 +76,11 @@ pub enum Problem {
     #[error("directory has more than one name")]
     LinkedDirectory,
     /// A small file's name is a directory's already.
-    #[error("there is a directory of this name")]
+    #[error("a directory with this name already exists")]
     IsDirectory,
     /// A name that no directory can hold.
     #[error(
-        "name {} is empty, reserved, longer than 255 bytes or holds NUL or a slash",
+        "name {} is empty, reserved, longer than 255 bytes or contains NUL or a slash",
         escape(name)
     )]
     Name {
@@ -87,7 +88,7 @@ pub enum Problem {
         name: Box<[u8]>,
     },
     /// A symbolic link's target is empty, too long or holds NUL.
-    #[error("symbolic link's target of {bytes} bytes is not 1 to 4095 bytes without NUL")]
+    #[error("symbolic link target of {bytes} bytes: must be 1 to 4095 bytes without NUL")]
     Target {
         /// Its length.
         bytes: usize,
@@ -110,19 +111,19 @@ pub enum Problem {
     #[error("data runs are out of order or outside the file")]
     Segments,
     /// A small file's content does not fit one block.
-    #[error("content of {bytes} bytes is above 4096")]
+    #[error("content of {bytes} bytes exceeds 4096")]
     Content {
         /// Its length.
         bytes: usize,
     },
     /// Extended attributes that do not fit one block.
-    #[error("extended attributes take {bytes} bytes, ext4 holds 4096")]
+    #[error("extended attributes take {bytes} bytes, but ext4 stores at most 4096")]
     XattrsTooLarge {
         /// The bytes they would take.
         bytes: usize,
     },
     /// An extended attribute's name that ext4 has no number for.
-    #[error("extended attribute {}: ext4 stores none of this name", escape(name))]
+    #[error("extended attribute {}: ext4 cannot store this name", escape(name))]
     XattrName {
         /// The full name.
         name: Box<[u8]>,
