@@ -78,7 +78,7 @@ pub enum Error {
     },
     /// The kernel would take a shared data block for the device's own and write to it in place.
     #[error(
-        "thin device {device}: shared data block {data_block} of time {time} would be written in place, \
+        "thin device {device}: shared data block {data_block} of time {time} would be written in place; \
          the device's snapshot time is {snapshotted_time}"
     )]
     SharedBlockWritable {
@@ -115,13 +115,13 @@ pub enum Error {
     #[error("metadata block 0 (superblock): all zeros, so there is no pool")]
     Unformatted,
     /// Block 0 does not begin a thin pool.
-    #[error("metadata block 0 (superblock): no thin pool, magic number {magic}")]
+    #[error("metadata block 0 (superblock): not a thin pool, magic number {magic}")]
     Magic {
         /// What stands in its place.
         magic: u64,
     },
     /// The pool has a property that this reader does not know how to respect.
-    #[error("metadata block 0 (superblock): {0} is not supported")]
+    #[error("metadata block 0 (superblock): not supported: {0}")]
     Unsupported(Feature),
     /// The kernel found an inconsistency earlier and wants a repair first.
     #[error(
@@ -161,13 +161,13 @@ pub enum Error {
         fault: Fault,
     },
     /// The tree of mappings and the tree of details do not hold the same devices.
-    #[error("thin device {id}: in one of the two device trees only")]
+    #[error("thin device {id}: in only one of the two device trees")]
     HalfDevice {
         /// Its number, not necessarily a valid one.
         id: u64,
     },
     /// A device's details do not agree with its mapping tree.
-    #[error("thin device {id}: {counted} mappings, its details state {stored}")]
+    #[error("thin device {id}: {counted} mappings, but its details state {stored}")]
     MappedBlocks {
         /// The device.
         id: ThinId,
@@ -177,7 +177,7 @@ pub enum Error {
         counted: u64,
     },
     /// A space map's count is not the number of references there are.
-    #[error("{map} {block}: {counted} references, the space map states {stored}")]
+    #[error("{map} {block}: {counted} references, but the space map states {stored}")]
     RefCount {
         /// Which space map.
         map: SpaceMap,
@@ -263,7 +263,7 @@ pub enum Fault {
     #[error("points to metadata block {0}")]
     Pointer(u64),
     /// Something else points to a block that only one pointer may lead to.
-    #[error("points to metadata block {0}, as something else does")]
+    #[error("points to metadata block {0}, which something else also points to")]
     ReachedTwice(u64),
     /// A mapping's thin block lies beyond any device's end.
     #[error("maps thin block {0}")]
@@ -286,7 +286,7 @@ pub enum Fault {
     #[error("{0} bitmaps")]
     NrBitmaps(u64),
     /// The space map's total does not agree with its bitmaps.
-    #[error("{1} {0}s said to be in use")]
+    #[error("{1} {0}s are counted as in use")]
     NrAllocated(SpaceMap, u64),
     /// A large count is missing, or stands for a block that the bitmap says has a small one.
     #[error("overflow count of block {0} is missing or superfluous")]

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// A number that no thin device has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("thin device id {id}: above the largest, 16777215")]
+#[error("thin device id {id}: above the maximum, 16777215")]
 pub struct ThinIdError {
     /// The number.
     pub id: u32,

@@ -280,12 +280,12 @@ pub(super) mod tests {
             (
                 32,
                 0,
-                "metadata block 0 (superblock): no thin pool, magic number 27021824",
+                "metadata block 0 (superblock): not a thin pool, magic number 27021824",
             ),
             (
                 40,
                 3,
-                "metadata block 0 (superblock): version 3 is not supported",
+                "metadata block 0 (superblock): not supported: version 3",
             ),
             (
                 4,
@@ -295,12 +295,12 @@ pub(super) mod tests {
             (
                 360,
                 2,
-                "metadata block 0 (superblock): feature bits 0x2 is not supported",
+                "metadata block 0 (superblock): not supported: feature bits 0x2",
             ),
             (
                 56,
                 9,
-                "metadata block 0 (superblock): a held metadata snapshot is not supported",
+                "metadata block 0 (superblock): not supported: a held metadata snapshot",
             ),
             (
                 336,

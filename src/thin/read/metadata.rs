@@ -150,7 +150,7 @@ pub fn read_steady<T>(
         }
         before = after;
     }
-    let message = "something works in the pool all the time";
+    let message = "the pool's metadata keeps changing";
     Err(io::Error::new(io::ErrorKind::ResourceBusy, message))
 }
 

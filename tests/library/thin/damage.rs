@@ -116,7 +116,7 @@ const FORGERIES: &[(usize, usize, &[u8], &str)] = &[
         1,
         VALUES + 3,
         &[1],
-        "data block 1: 6 references, the space map states 5",
+        "data block 1: 6 references, but the space map states 5",
     ),
     (
         3,
@@ -186,25 +186,25 @@ fn device_trees_that_disagree_are_noticed() {
             details,
             mapped_blocks,
             1,
-            "16000000: 600 mappings, its details state 513",
+            "16000000: 600 mappings, but its details state 513",
         ),
         (
             details,
             KEYS,
             1,
-            "16000000: in one of the two device trees only",
+            "16000000: in only one of the two device trees",
         ),
         (
             top_level,
             KEYS,
             1,
-            "16000000: in one of the two device trees only",
+            "16000000: in only one of the two device trees",
         ),
         (
             top_level,
             16,
             5,
-            "16039595: in one of the two device trees only",
+            "16039595: in only one of the two device trees",
         ),
     ] {
         let error = read(&forged(block, at, &[value])).unwrap_err();
@@ -220,14 +220,16 @@ fn space_maps_that_disagree_with_the_references_are_noticed() {
     let metadata_index = root_in_superblock(208);
     let metadata_bitmap = usize::from(SAMPLE.1[metadata_index * 4096 + 16]);
     let reached_twice = |at, kind| {
-        format!("metadata block {at} ({kind}): points to metadata block 1, as something else does")
+        format!(
+            "metadata block {at} ({kind}): points to metadata block 1, which something else also points to"
+        )
     };
     for (block, at, value, message) in [
         (
             0,
             72,
             0,
-            "metadata block 0 (superblock): 512 data blocks said to be in use".to_owned(),
+            "metadata block 0 (superblock): 512 data blocks are counted as in use".to_owned(),
         ),
         (index, 32 + 8 * 168, 1, reached_twice(index, "b-tree node")),
         (
@@ -248,19 +250,19 @@ fn space_maps_that_disagree_with_the_references_are_noticed() {
             data_bitmap,
             16,
             0b01,
-            "data block 1: 5 references, the space map states 0".to_owned(),
+            "data block 1: 5 references, but the space map states 0".to_owned(),
         ),
         (
             metadata_bitmap,
             16,
             0b01,
-            "metadata block 1: 1 references, the space map states 0".to_owned(),
+            "metadata block 1: 1 references, but the space map states 0".to_owned(),
         ),
         (
             large_counts,
             32 + 8 * 336,
             6,
-            "data block 1: 5 references, the space map states 6".to_owned(),
+            "data block 1: 5 references, but the space map states 6".to_owned(),
         ),
         (
             large_counts,
