@@ -34,8 +34,8 @@ const PHASES: [(Phase, &str, &str); 8] = [
     (Phase::Metadata, "metadata", "writing pool metadata"),
     (Phase::Verify, "verify", "verifying"),
     (Phase::Kernel, "kernel", "mounting devices"),
-    (Phase::Recheck, "recheck", "looking for changes"),
-    (Phase::Switch, "switch", "moving in place"),
+    (Phase::Recheck, "recheck", "checking for changes"),
+    (Phase::Switch, "switch", "moving into place"),
 ];
 
 impl Phase {

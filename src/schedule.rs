@@ -50,7 +50,10 @@ pub fn run_parents_first<E: Send>(
             match thread {
                 Ok(thread) => threads.push(thread),
                 Err(error) => {
-                    log::warn!("{} of {workers} threads: {error}", threads.len());
+                    log::warn!(
+                        "started only {} of {workers} threads: {error}",
+                        threads.len()
+                    );
                     break;
                 }
             }

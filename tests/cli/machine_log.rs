@@ -87,7 +87,7 @@ fn a_service_manager_is_told_of_each_phase_and_of_the_end() {
     assert!(told[0].starts_with("STATUS=reading layers"), "{told:#?}");
     assert!(told[0].contains("\nEXTEND_TIMEOUT_USEC="), "{told:#?}");
     assert!(
-        told.iter().any(|one| one.contains("moving in place")),
+        told.iter().any(|one| one.contains("moving into place")),
         "{told:#?}"
     );
     assert!(told.last().unwrap().starts_with("READY=1\n"), "{told:#?}");
