@@ -187,7 +187,7 @@ impl<'a> Pass<'a> {
         let source = error
             .into_io_error()
             .expect("only followed symbolic links make loops");
-        Error::from_io("read directory", &path, source)
+        Error::from_io("read the directory", &path, source)
     }
 
     fn visit(&mut self, entry: &DirEntry) -> Result<Contents, Error> {

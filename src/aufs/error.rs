@@ -44,7 +44,10 @@ pub enum Error {
         path: PathBuf,
     },
     /// A symbolic link whose target is empty or too long to be stored.
-    #[error("{}: symbolic link with a target of {length} bytes", shown(path))]
+    #[error(
+        "{}: symbolic link target is empty or too long ({length} bytes)",
+        shown(path)
+    )]
     BadTarget {
         /// The link.
         path: PathBuf,
@@ -68,7 +71,7 @@ pub enum Error {
         source: tar_split::Error,
     },
     /// The operating system refused.
-    #[error("{}: {op}", shown(path))]
+    #[error("{}: cannot {op}", shown(path))]
     Io {
         /// The operation that failed.
         op: &'static str,
@@ -103,7 +106,7 @@ mod tests {
         let error = Error::BadTarget { path, length: 0 };
         assert_eq!(
             error.to_string(),
-            "/diff/a/\\xff: symbolic link with a target of 0 bytes"
+            "/diff/a/\\xff: symbolic link target is empty or too long (0 bytes)"
         );
     }
 

@@ -50,7 +50,7 @@ impl fmt::Display for Finding {
         match self {
             Self::PseudoLink { link, names } if names.is_empty() => write!(
                 f,
-                "pseudo-link {}: the only name of its data, shown nowhere",
+                "pseudo-link {}: the only name for its data, which is in no image or container",
                 escape(link)
             ),
             Self::PseudoLink { link, names } => {
@@ -58,21 +58,27 @@ impl fmt::Display for Finding {
                 let (link, names) = (escape(link), names.join(", "));
                 write!(
                     f,
-                    "pseudo-link {link} was not flushed: other hard links of {names} keep their old content"
+                    "pseudo-link {link} was not flushed: other hard links to {names} keep their old content"
                 )
             }
             Self::Conflict { path, kept: true } => {
                 write!(
                     f,
-                    "{}: has a whiteout beside it, is newer, kept",
+                    "{}: has a whiteout beside it but is newer, so it is kept",
                     shown(path)
                 )
             }
             Self::Conflict { path, kept: false } => {
-                write!(f, "{}: has a whiteout beside it, hidden", shown(path))
+                write!(
+                    f,
+                    "{}: has a whiteout beside it, so it is hidden",
+                    shown(path)
+                )
             }
-            Self::FilledWhiteout { path } => write!(f, "{}: whiteout with content", shown(path)),
-            Self::UnnamedWhiteout { path } => write!(f, "{}: whiteout of nothing", shown(path)),
+            Self::FilledWhiteout { path } => write!(f, "{}: whiteout is not empty", shown(path)),
+            Self::UnnamedWhiteout { path } => {
+                write!(f, "{}: whiteout deletes nothing", shown(path))
+            }
         }
     }
 }
@@ -92,7 +98,7 @@ mod tests {
         let link = b"28.789".as_slice().into();
         assert_eq!(
             Finding::PseudoLink { link, names }.to_string(),
-            "pseudo-link 28.789 was not flushed: other hard links of /etc/a, /b\\xff keep their old content"
+            "pseudo-link 28.789 was not flushed: other hard links to /etc/a, /b\\xff keep their old content"
         );
     }
 }

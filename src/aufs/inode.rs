@@ -62,7 +62,7 @@ fn read_xattrs(path: &Path) -> Result<Xattrs, Error> {
         Err(error) if error.raw_os_error() == Some(Errno::ENOTSUP as i32) => {
             return Ok(Xattrs::default());
         }
-        Err(error) => return Err(Error::from_io("list extended attributes", path, error)),
+        Err(error) => return Err(Error::from_io("list its extended attributes", path, error)),
     };
     let names: Vec<_> = names.collect();
     names
@@ -71,7 +71,7 @@ fn read_xattrs(path: &Path) -> Result<Xattrs, Error> {
         .map(|name| match xattr::get(path, name) {
             Ok(Some(value)) => Ok((name.as_bytes().into(), value.into())),
             Ok(None) => Err(changed(path)),
-            Err(error) => Err(Error::from_io("read extended attribute", path, error)),
+            Err(error) => Err(Error::from_io("read an extended attribute", path, error)),
         })
         .collect()
 }
@@ -130,7 +130,7 @@ fn read_target(path: &Path) -> Result<Box<[u8]>, Error> {
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
             return Err(changed(path));
         }
-        Err(error) => return Err(Error::from_io("read symbolic link", path, error)),
+        Err(error) => return Err(Error::from_io("read the symbolic link", path, error)),
     };
     if target.is_empty() || target.len() > MAX_TARGET {
         return Err(Error::BadTarget {
@@ -148,7 +148,7 @@ fn read_segments(path: &Path, stat: &Stat) -> Result<Option<Vec<Segment>>, Error
     }
     let file = open_same(path, stat)?;
     let segments = map_data(&file, stat.size)
-        .map_err(|errno| Error::from_io("find holes", path, errno.into()))?
+        .map_err(|errno| Error::from_io("find its holes", path, errno.into()))?
         .ok_or_else(|| changed(path))?;
     let whole = [Segment {
         start: 0,

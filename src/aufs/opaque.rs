@@ -31,7 +31,7 @@ impl std::fmt::Display for DoubleOpaque {
         let (upper, lower) = (&self.upper, &self.lower);
         write!(
             f,
-            "{path}: opaque in {upper} and in {lower}, aufs may have shown what was deleted in between"
+            "{path}: opaque in {upper} and in {lower}, so aufs may have shown what was deleted in between"
         )
     }
 }
