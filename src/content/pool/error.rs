@@ -25,7 +25,7 @@ pub enum Error {
         source: io::Error,
     },
     /// Something else is where a file should be.
-    #[error("{}: is no regular file", path.display())]
+    #[error("{}: is not a regular file", path.display())]
     Kind {
         /// The file.
         path: PathBuf,
@@ -47,7 +47,7 @@ pub enum Error {
         source: thin::Error,
     },
     /// The data device is shorter than the pool. The kernel does not activate such a pool.
-    #[error("{}: has {} bytes, and the pool's metadata says {}", path.display(), size.0, needed.0)]
+    #[error("{}: has {} bytes, but the pool's metadata says {}", path.display(), size.0, needed.0)]
     DataTooSmall {
         /// The file or device.
         path: PathBuf,

@@ -168,7 +168,7 @@ fn read_metadata(path: &Path) -> Result<(thin::Pool, Remarks), Error> {
 
 fn open_data(path: &Path, pool: &thin::Pool) -> Result<File, Error> {
     let file = File::open(path).map_err(Error::io(path, "open"))?;
-    let size = block::size(&file).map_err(Error::io(path, "tell the size of"))?;
+    let size = block::size(&file).map_err(Error::io(path, "determine its size"))?;
     let block = pool.data_block_size.0 * crate::units::SECTOR_BYTES;
     let needed = pool.nr_data_blocks.0.checked_mul(block);
     if needed.is_none_or(|needed| needed > size.0) {
@@ -178,7 +178,7 @@ fn open_data(path: &Path, pool: &thin::Pool) -> Result<File, Error> {
             needed: Bytes(needed.unwrap_or(u64::MAX)),
         });
     }
-    block::drop_cache(&file).map_err(Error::io(path, "drop what is cached of"))?;
+    block::drop_cache(&file).map_err(Error::io(path, "drop its cached data"))?;
     Ok(file)
 }
 

@@ -185,7 +185,7 @@ fn data_that_ends_early_and_links_are_refused() {
     let file = File::options().write(true).open(&data).unwrap();
     file.set_len(65536 * 10 - 1).unwrap();
     let error = open(&home).unwrap_err().to_string();
-    let words = "data: has 655359 bytes, and the pool's metadata says 655360";
+    let words = "data: has 655359 bytes, but the pool's metadata says 655360";
     assert!(error.ends_with(words), "{error}");
     let moved = home.path().join("elsewhere");
     fs::rename(&metadata, &moved).unwrap();
