@@ -43,7 +43,7 @@ pub enum Error {
     },
     /// It has changed since the plan was made.
     #[error(
-        "layer {layer}: {path}: {what} changed while the layer was converted; is something still using the branch?"
+        "layer {layer}: {path}: {what} changed after the layer was first read; is something still using the branch?"
     )]
     Changed {
         /// The layer.

@@ -210,7 +210,7 @@ fn a_failed_run_leaves_nothing_beside_them() {
     let blob = split.root.branch("base").join("blob047");
     fs::remove_file(&blob).unwrap();
     let ended = Ended::new(&child.wait_with_output().unwrap());
-    ended.expect(1, &["/blob047", "changed while"]);
+    ended.expect(1, &["/blob047", "changed after"]);
     fs::write(&blob, vec![0x5a; 2 << 20]).unwrap();
     assert_same(&before, &contents(&split.path()));
 }

@@ -96,7 +96,7 @@ fn a_file_that_changes_or_goes_while_data_is_written_is_named() {
             file.write_all(b"more").unwrap();
         }
         let ended = Ended::new(&child.wait_with_output().unwrap());
-        ended.expect(1, &["/blob047", "changed while"]);
+        ended.expect(1, &["/blob047", "changed after"]);
         assert!(!root.path().join(".aufs2dm").exists());
         assert!(!root.path().join("devicemapper").exists());
         assert!(!tool.pid_file().exists());
