@@ -32,10 +32,10 @@ impl Budget {
         let unjustified = |what| Err(Error::Unjustified { line: number, what });
         let compressed = self.compressed.load(Ordering::Relaxed);
         if self.bytes > FREE + compressed.saturating_mul(RATIO) {
-            return unjustified("more bytes than the compressed file can be a record of");
+            return unjustified("too many bytes for the size of the compressed file");
         }
         if number > FREE_LINES + self.bytes / LINE {
-            return unjustified("more lines than so many bytes of a record have");
+            return unjustified("too many lines for the size of the record");
         }
         Ok(())
     }

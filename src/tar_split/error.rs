@@ -10,7 +10,7 @@ pub(super) const MAX_LINE: usize = 16 * 1024 * 1024; // base64 of nearly 12 MiB
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file could not be read, or is not a complete gzip stream.
-    #[error("line {line}: unreadable")]
+    #[error("line {line}: cannot be read")]
     Io {
         /// The line in which it happened.
         line: u64,
@@ -18,7 +18,7 @@ pub enum Error {
         source: io::Error,
     },
     /// A line that is too long for a tar-split.
-    #[error("line {line}: longer than {MAX_LINE} bytes")]
+    #[error("line {line}: is longer than {MAX_LINE} bytes")]
     LongLine {
         /// The line.
         line: u64,
@@ -32,7 +32,7 @@ pub enum Error {
         source: serde_json::Error,
     },
     /// An entry of a kind that no version of tar-split writes.
-    #[error("line {line}: entry of the unknown type {kind}")]
+    #[error("line {line}: entry of unknown type {kind}")]
     UnknownType {
         /// The line.
         line: u64,
@@ -52,7 +52,7 @@ pub enum Error {
         line: u64,
     },
     /// More than is plausible for the compressed file or the layer; no tar writer produces that.
-    #[error("line {line}: {what}, which no layer comes to")]
+    #[error("line {line}: {what}; no layer has that many")]
     Unjustified {
         /// The line.
         line: u64,

@@ -194,7 +194,7 @@ impl TarInProgress {
     ) -> Result<(), Error> {
         self.gap += bytes.len() as u64;
         if self.gap > MAX_GAP {
-            let what = "more bytes between two entries than any tar has";
+            let what = "too many bytes between two entries of the tar";
             return Err(Error::Unjustified { line, what });
         }
         if let Some(headers) = &mut self.headers {

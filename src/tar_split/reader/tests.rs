@@ -60,7 +60,7 @@ fn what_no_tar_split_holds_is_an_error_with_its_line() {
         ("nonsense", "line 1: not an entry of a tar-split"),
         (
             r#"{"type":3,"name":"a"}"#,
-            "line 1: entry of the unknown type 3",
+            "line 1: entry of unknown type 3",
         ),
         (
             r#"{"type":1,"size":1,"payload":"YUbwAAAAAAA="}"#,
