@@ -24,7 +24,7 @@ pub fn first_difference(before: &LayerTree, after: &LayerTree) -> Option<Differe
         match pairing[old.index()] {
             // Another name of a file that was already compared.
             Some(paired) if paired == new => continue,
-            Some(_) => return Some(at(before, old, "has other hard links")),
+            Some(_) => return Some(at(before, old, "changed its hard links")),
             None => pairing[old.index()] = Some(new),
         }
         if let (Some(was), Some(is)) = (before.directory(old), after.directory(new)) {
@@ -68,11 +68,11 @@ fn names<'a>(was: &'a Directory, is: &'a Directory) -> Option<(Option<&'a [u8]>,
     } else if let Some(entry) = gone {
         Some((Some(entry.name), "was removed"))
     } else if let Some(name) = hidden {
-        Some((Some(name), "got a whiteout"))
+        Some((Some(name), "gained a whiteout"))
     } else if let Some(name) = shown {
         Some((Some(name), "lost its whiteout"))
     } else if was.is_opaque() != is.is_opaque() {
-        Some((None, "became opaque, or is so no more"))
+        Some((None, "became opaque or stopped being opaque"))
     } else {
         None
     }
@@ -149,7 +149,7 @@ mod tests {
         differs(
             |_, listing| listing.removed.push(b"more".as_slice().into()),
             "/d/more",
-            "got a whiteout",
+            "gained a whiteout",
         );
         differs(
             |_, listing| listing.removed.clear(),
@@ -159,7 +159,7 @@ mod tests {
         differs(
             |_, listing| listing.opaque = true,
             "/d",
-            "became opaque, or is so no more",
+            "became opaque or stopped being opaque",
         );
     }
 
@@ -190,7 +190,7 @@ mod tests {
                 listing.entries[1].1 = tree.add(node.meta, node.kind);
             },
             "/d/a",
-            "has other hard links",
+            "changed its hard links",
         );
     }
 }

@@ -109,12 +109,12 @@ fn whiteouts_and_opaque_markers_are_noticed() {
     let remove = |name: &'static str| {
         move |root: &AufsRoot| fs::remove_file(root.branch("app").join(name)).unwrap()
     };
-    noticed(write(".wh.empty"), &["/empty got a whiteout"]);
+    noticed(write(".wh.empty"), &["/empty gained a whiteout"]);
     noticed(remove("d/.wh.inner"), &["/d/inner lost its whiteout"]);
     noticed(write("d/.wh..wh..opq"), &["/d became opaque"]);
     noticed(
         remove("o/.wh..wh..opq"),
-        &["/o became opaque, or is so no more"],
+        &["/o became opaque or stopped being opaque"],
     );
 }
 
