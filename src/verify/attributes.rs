@@ -9,7 +9,7 @@ pub(super) fn attribute_faults(node: &Node, inode: &Inode) -> Vec<String> {
     let mut faults = meta_faults(&node.meta, &inode.meta());
     if inode.attribute_flags() != 0 {
         faults.push(format!(
-            "has the attribute flags {:#x}, which no layer is given",
+            "has the attribute flags {:#x}, which no layer should have",
             inode.attribute_flags()
         ));
     }
@@ -77,7 +77,7 @@ pub(super) fn differ(
     found: impl std::fmt::Display,
     expected: impl std::fmt::Display,
 ) -> String {
-    format!("{what} is {found}, {expected} in aufs")
+    format!("{what} is {found}, but {expected} in aufs")
 }
 
 /// Whether mode, owner, attributes and flags of two inodes are the same.
@@ -97,10 +97,12 @@ pub(super) fn unchanged(
     ino: Ino,
 ) -> Result<(), &'static str> {
     if below.file_type() != inode.file_type() {
-        return Err("is of another type than on the parent, but the layer has it not");
+        return Err("has a different type than on the parent, but the layer does not contain it");
     }
     if !same_attributes(below, inode) || below.meta().mtime != inode.meta().mtime {
-        return Err("has other attributes than on the parent, but the layer has it not");
+        return Err(
+            "has different attributes than on the parent, but the layer does not contain it",
+        );
     }
     let same = match inode.file_type() {
         Some(Type::Directory) => parent.names(ino).eq(child.names(ino)),
@@ -112,7 +114,7 @@ pub(super) fn unchanged(
         }
     };
     if !same {
-        return Err("has other content than on the parent, but the layer has it not");
+        return Err("has different content than on the parent, but the layer does not contain it");
     }
     Ok(())
 }

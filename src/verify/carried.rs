@@ -52,7 +52,7 @@ pub(super) fn differing(
     let names = paths::shown(view, &found).into_iter();
     Ok(names
         .map(|name| {
-            format!("{name}: its content differs from the layer below, but the layer has it not")
+            format!("{name}: its content differs from the layer below, but the layer does not contain it")
         })
         .collect())
 }

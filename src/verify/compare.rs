@@ -180,7 +180,7 @@ impl Comparison<'_> {
             self.fault(
                 Some(Ino::ROOT),
                 "/ (beside rootfs)",
-                "has other attributes than on the parent",
+                "has different attributes than on the parent",
             );
         }
         let rootfs = child.lookup(Ino::ROOT, ROOTFS.as_bytes());
@@ -188,7 +188,7 @@ impl Comparison<'_> {
             self.fault(
                 Some(Ino::ROOT),
                 &beside(ROOTFS.as_bytes()),
-                "is no directory",
+                "is not a directory",
             );
             return;
         };
@@ -274,7 +274,7 @@ impl Comparison<'_> {
         }
         for name in directory.removed() {
             if child.lookup(at.ino, name).is_some() {
-                self.name_fault(at, name, "is there, but the layer removes it");
+                self.name_fault(at, name, "exists, but the layer removes it");
             }
         }
     }
@@ -290,8 +290,8 @@ impl Comparison<'_> {
         let what = match (below, self.sides.child.lookup(at.ino, name)) {
             (below, found) if below == found => return,
             (Some(_), None) => "is missing; no layer removed it".to_owned(),
-            (None, _) => format!("is there, but not in {}", self.sides.other()),
-            (Some(_), Some(_)) => "is another file than in the layer below".to_owned(),
+            (None, _) => format!("exists, but not in {}", self.sides.other()),
+            (Some(_), Some(_)) => "is not the same file as in the layer below".to_owned(),
         };
         self.name_fault(at, name, &what);
     }
@@ -314,7 +314,7 @@ impl Comparison<'_> {
         if found != Some(type_of(kind)) {
             // Its name has been reported. As an unexplained inode it would be reported again.
             self.found.explained.insert(ino);
-            let what = format!("is of another type than in {}", self.sides.other());
+            let what = format!("has a different type than in {}", self.sides.other());
             self.has_moved |= matches!(kind, Kind::Directory(_));
             self.name_fault(at, name, &what);
             return;
@@ -323,7 +323,7 @@ impl Comparison<'_> {
             // On a damaged device a directory may have two names, and be below itself. It is entered once, or the walk
             // would not end.
             if self.found.explained.contains(&ino) {
-                self.name_fault(at, name, "is a directory that has another name");
+                self.name_fault(at, name, "is a directory that also has another name");
                 return;
             }
             let is_moved = at.is_moved || self.may_be_moved(under, ino);
@@ -338,7 +338,7 @@ impl Comparison<'_> {
                 if placed.ino != ino {
                     let first = self.sides.branch.display_path(node);
                     let other = self.sides.other();
-                    let what = format!("is not the same file as {first}, which it is in {other}");
+                    let what = format!("is not the same file as {first}, unlike in {other}");
                     self.name_fault(at, name, &what);
                     self.found.explained.insert(ino);
                 }
@@ -347,7 +347,7 @@ impl Comparison<'_> {
                 *slot = Some(NodePlace { ino, names: 1 });
                 if !self.found.explained.insert(ino) {
                     let other = self.sides.other();
-                    let what = format!("is the same file as another, which it is not in {other}");
+                    let what = format!("is the same file as another, unlike in {other}");
                     self.name_fault(at, name, &what);
                 }
                 self.attributes(node, (ino, at.is_moved));
@@ -384,7 +384,7 @@ impl Comparison<'_> {
             if links != names {
                 let path = self.sides.branch.display_path(node);
                 let other = self.sides.other();
-                let what = format!("has {links} names, {names} in {other}");
+                let what = format!("has {links} names, but {names} in {other}");
                 // Names in a directory that was moved are elsewhere now.
                 self.fault((!self.has_moved).then_some(ino), &path, what);
             }
@@ -407,7 +407,7 @@ impl Comparison<'_> {
                 continue;
             };
             let what = match parent.inode(ino) {
-                None => Some("is new, but the layer has it not"),
+                None => Some("is new, but the layer does not contain it"),
                 Some(below) => unchanged((parent, below), (child, inode), ino).err(),
             };
             found.extend(what.map(|what| (ino, what)));

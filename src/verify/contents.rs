@@ -28,7 +28,7 @@ use crate::tree::LayerTree;
 
 /// The texts for a file whose bytes differ, by the side that may be at fault.
 const DEVICE: &str = "differs from aufs";
-const AUFS: &str = "has other bytes than were converted,";
+const AUFS: &str = "differs from what was converted,";
 
 /// How a layer's contents are checked.
 #[derive(Clone, Copy, Debug)]
@@ -193,7 +193,7 @@ impl Subject<'_> {
                 files,
                 ..
             } => Contents::NotVerifiable {
-                reason: format!("{reason}; aufs has the same content in its {files} files"),
+                reason: format!("{reason}; its {files} files have the same content in aufs"),
             },
             wrong @ (Contents::Mismatch { .. } | Contents::Undecided { .. }) => wrong,
             _ => return Ok(judged.with_aufs(compared.aufs)),
@@ -268,7 +268,7 @@ impl Subject<'_> {
     ) -> Result<ContentsVerdict, Halt> {
         let Some(compared) = self.compared else {
             return self
-                .by_what_was_noted((device, tree), "it has no tar-split, and aufs has it not");
+                .by_what_was_noted((device, tree), "it has no tar-split, and it is not in aufs");
         };
         // The list has only files that both sides have in one size. Where aufs alone was changed, an empty one may mean
         // that aufs lost or resized them, and the device still has something to prove.
@@ -325,7 +325,7 @@ impl Subject<'_> {
         Ok(if now.as_deref() == Some(noted) {
             verified(views).into()
         } else {
-            let what = "the bytes of its files on the device are not all those that were converted";
+            let what = "some bytes of its files on the device are not those that were converted";
             Contents::mismatch(std::iter::once(what).collect()).into()
         })
     }
@@ -375,7 +375,7 @@ impl Subject<'_> {
         // same files, and one that was not compared leaves that open, which counts as no.
         let in_aufs = delta::digest_of_bytes(views, |ino, _| Ok::<_, Halt>(bytes.in_aufs(ino)))?;
         if in_aufs.as_deref() != noted {
-            let what = "the bytes of its files are not all what they were";
+            let what = "some bytes of its files are not those that were converted";
             aufs.push(format_args!("aufs/diff/{}: {what}", layer.id));
         }
         Ok(ContentsVerdict {
@@ -461,7 +461,7 @@ impl Subject<'_> {
     fn entries(&self, unpack: Unpack, is_layer: Option<bool>) -> Entries {
         // All files may match a record that is not the layer's, and then its headers are no witness either.
         if is_layer == Some(false) {
-            return Entries::unknown("the recorded tar is not the one of the layer's DiffID");
+            return Entries::unknown("the recorded tar does not have the layer's DiffID");
         }
         let view = self.device.map(|(_, tree)| tree.view);
         match unpack.finish() {

@@ -162,7 +162,7 @@ impl fmt::Display for Coverage {
         let percent = percent(self.bytes_read_share);
         write!(
             f,
-            "contents of {} of {} layers, {percent} % of the bytes",
+            "contents of {} of {} layers, {percent}% of the bytes",
             counts.read, counts.layers
         )?;
         let others = [

@@ -116,7 +116,7 @@ impl Entries {
             _ if !wrong.is_empty() || !more.is_empty() => damaged(wrong, more),
             Contents::Verified { files, .. } if unknown.is_some() => Contents::NotVerifiable {
                 reason: format!(
-                    "its {files} files have the recorded content, but of its entries nothing can be said: {}",
+                    "its {files} files have the recorded content, but its entries cannot be verified: {}",
                     unknown.unwrap_or_default()
                 ),
             },
@@ -198,7 +198,7 @@ fn apart(in_aufs: Faults, on_device: Faults, is_of_aufs: bool) -> EntryFaults {
 fn as_on_device(fault: &str) -> String {
     match fault.split_once("/.wh.") {
         Some((directory, rest)) => match rest.strip_suffix(": is missing") {
-            Some(name) => format!("{directory}/{name}: is there, but the layer removes it"),
+            Some(name) => format!("{directory}/{name}: exists, but the layer removes it"),
             None => fault.to_owned(),
         },
         None => fault.to_owned(),

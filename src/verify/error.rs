@@ -17,8 +17,8 @@ pub enum Error {
     Store(#[from] ReadError),
     /// A device of the pool is missing. That is not damage: it may just be inactive.
     #[error(
-        "{}: there is no such device; the pool is not active, or its disk is not attached, and nothing was verified: {remedy}, then \
-         the same command again",
+        "{}: there is no such device; the pool is not active or its disk is not attached, so nothing was verified. \
+         Next: {remedy}, then run the same command again",
         path.display()
     )]
     DeviceMissing {
@@ -28,11 +28,12 @@ pub enum Error {
         remedy: String,
     },
     /// A pool exists but cannot be read in its present state. That is not damage either.
-    #[error("{}; nothing was verified; end that, then the same command again", Chain(.0))]
+    #[error("{}; nothing was verified; resolve that, then run the same command again", Chain(.0))]
     PoolOutOfReach(DeviceError),
     /// A loop file of the pool is a link to another place. That is not damage either.
     #[error(
-        "{}: is a symbolic link to {}; aufs2dm follows none there, for that may be another root's pool, and nothing was verified: make it a          file again (`mv -T {} {}`), then the same command again",
+        "{}: is a symbolic link to {}, which may be another root's pool; aufs2dm does not follow it, and nothing was verified. \
+         Next: make it a file again (`mv -T {} {}`), then run the same command again",
         shown(path),
         shown(target),
         word(target),
@@ -46,7 +47,7 @@ pub enum Error {
     },
     /// The kernel does not allow writes to the pool.
     #[error(
-        "{}: the pool cannot be written to: {problem}; nothing was verified: {remedy}, then the same command again",
+        "{}: the pool cannot be written to: {problem}; nothing was verified. Next: {remedy}, then run the same command again",
         path.display()
     )]
     PoolNotWritable {

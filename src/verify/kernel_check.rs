@@ -29,7 +29,7 @@ pub(super) fn kernel_word(
     progress: &dyn Progress,
 ) -> Result<KernelCheck, Error> {
     let Some(how) = request.kernel else {
-        return Ok(no("it was not asked for".to_owned()));
+        return Ok(no("it was not requested".to_owned()));
     };
     let heard = hear(request, how, (pool, files), progress);
     match heard {

@@ -254,7 +254,7 @@ fn cut_off(opened: &OpenDevice<'_>) -> Option<String> {
     let size = opened.device.size();
     (bytes > size.0).then(|| {
         format!(
-            "its file system has {}, and devicemapper/metadata has a size of {size} for it",
+            "its file system has {}, but devicemapper/metadata gives it a size of {size}",
             units::Bytes(bytes)
         )
     })
@@ -441,11 +441,11 @@ impl<'r, 'a> LayerCheck<'r, 'a> {
     /// Why aufs has no branch of the layer.
     fn why_no_branch(&self) -> &'static str {
         if self.run.aufs.is_none() {
-            "the aufs side is gone"
+            "there is no aufs side"
         } else if self.branch_now() == BranchNow::Missing {
-            "its branch is gone from the aufs side"
+            "its branch is missing from the aufs side"
         } else {
-            "it was made after the conversion"
+            "it was created after the conversion"
         }
     }
 
@@ -700,7 +700,7 @@ fn unbelieved(what: String, without: Contents) -> Contents {
     match without {
         Contents::Mismatch { .. } | Contents::Undecided { .. } => without,
         Contents::Verified { files, .. } => Contents::NotVerifiable {
-            reason: format!("{what}; aufs has the same content in its {files} files"),
+            reason: format!("{what}; its {files} files have the same content in aufs"),
         },
         _ => Contents::NotVerifiable { reason: what },
     }
@@ -727,7 +727,7 @@ fn mark_is(id: &[u8], device: ThinDevice<'_>, view: &View) -> Result<(), &'stati
     }
     let meta = inode.meta();
     if (meta.mode, meta.uid, meta.gid) != (0o600, 0, 0) || inode.attribute_flags() != 0 {
-        return Err("has other attributes than it was given");
+        return Err("does not have the attributes that it was given");
     }
     let mut found = vec![0; id.len()];
     for stretch in stretches(view, ino, inode.size()) {
@@ -743,7 +743,7 @@ fn mark_is(id: &[u8], device: ThinDevice<'_>, view: &View) -> Result<(), &'stati
             .map_err(|_| "cannot be read")?;
     }
     if found != id {
-        return Err("has not the layer's id");
+        return Err("does not contain the layer's id");
     }
     Ok(())
 }
@@ -775,7 +775,7 @@ fn base_tree(opened: Option<&OpenDevice<'_>>) -> Tree {
         let meta = inode.meta();
         if (meta.mode, meta.uid, meta.gid) != (mode, 0, 0) || inode.attribute_flags() != 0 {
             entries.push(format_args!(
-                "{path} has other attributes than mkfs gives it"
+                "{path} does not have the attributes that mkfs gives it"
             ));
         }
     }

@@ -8,13 +8,13 @@ use crate::docker::{CacheId, DiffId, Hits};
 use crate::tree::escape;
 
 /// The suffix for damage that is not the conversion's fault.
-const BEFORE: &str = "; aufs had the same, so it was so before the conversion";
+const BEFORE: &str = "; aufs had the same, so this predates the conversion";
 
 /// The suffix for damage that the devices do not have.
-const SINCE: &str = "; aufs alone, since the conversion";
+const SINCE: &str = "; only in aufs, since the conversion";
 
 /// The suffix for files that one side must have wrong.
-const UNDECIDED: &str = "; nothing tells which side is right";
+const UNDECIDED: &str = "; nothing shows which side is right";
 
 /// The purpose of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -55,7 +55,7 @@ fn remedy_for_missing(path: &Path) -> String {
         Some(Volume { group, path }) => {
             format!("`lvchange -ay {path}`, or `vgchange -ay {group}` for the whole volume group")
         }
-        None => "attach its disk, or name the device that it is now".to_owned(),
+        None => "attach its disk, or pass the path that the device has now".to_owned(),
     }
 }
 
@@ -106,7 +106,7 @@ pub(super) fn expect_writable(pool: &Pool) -> Result<(), Error> {
     let path = Path::new("/dev/mapper").join(&active.name);
     let remedy = match (problem, volume_of(&path)) {
         (Problem::WriteProtected, Some(Volume { path, .. })) => format!("`lvchange -prw {path}`"),
-        (Problem::WriteProtected, None) => "make it writable, and the devices below it".to_owned(),
+        (Problem::WriteProtected, None) => "make it and the devices below it writable".to_owned(),
         (Problem::MetadataFull, Some(Volume { path, .. })) => {
             format!("`lvextend --poolmetadatasize +1G {path}`")
         }
@@ -114,7 +114,7 @@ pub(super) fn expect_writable(pool: &Pool) -> Result<(), Error> {
             format!("`lvchange -an {path}`, `lvconvert --repair {path}` and `lvchange -ay {path}`")
         }
         (_, None) => format!(
-            "take it down with `dmsetup remove {}`, run `thin_check {}`, mend what that finds with `thin_repair`, and make it again",
+            "remove it with `dmsetup remove {}`, run `thin_check {}`, repair what that finds with `thin_repair`, create the pool again",
             word(Path::new(&active.name)),
             word(pool.metadata_path())
         ),
@@ -138,7 +138,7 @@ pub(super) fn full(pool: &Pool) -> Option<String> {
         None => "extend its data device".to_owned(),
     };
     Some(format!(
-        "{}: its data device is full, so Docker could not write to it: {remedy}",
+        "{}: its data device is full, so Docker could not write to it. Next: {remedy}",
         path.display()
     ))
 }
@@ -160,7 +160,7 @@ pub(super) fn needs_check(pool: &Pool, target: &Target) -> Option<String> {
         _ => format!("`thin_check --clear-needs-check-flag {}`", word(path)),
     };
     Some(format!(
-        "{}: the pool is marked as needing a check, so the kernel lets nothing be written: {command}",
+        "{}: the pool is marked as needing a check, so the kernel does not allow writes. Next: {command}",
         path.display()
     ))
 }

@@ -62,7 +62,7 @@ impl ProofOutcome {
             let path = shown_path(path);
             return Grade::NotVerifiable {
                 reason: format!(
-                    "by its record, {path} is one of many names of the same content, which no tar that Docker recorded has"
+                    "according to its record, {path} is one of many names for the same content; no tar that Docker recorded has that many"
                 ),
             };
         }
@@ -74,7 +74,7 @@ impl ProofOutcome {
         match self.is_layer {
             Some(false) => Grade::NotVerifiable {
                 reason: format!(
-                    "all {files} files have their recorded checksums, but the recorded tar is not the one of the layer's DiffID"
+                    "all {files} files have their recorded checksums, but the recorded tar does not have the layer's DiffID"
                 ),
             },
             Some(true) => Grade::Verified {
@@ -129,9 +129,12 @@ fn describe(difference: &Difference) -> String {
     match difference.found {
         FileLookup::Content { .. } => format!("{path}: its content is not what Docker recorded"),
         FileLookup::OtherSize(size) => {
-            format!("{path}: has {size} bytes, {} were recorded", recorded.size)
+            format!(
+                "{path}: has {size} bytes, but {} were recorded",
+                recorded.size
+            )
         }
-        FileLookup::NotRegular => format!("{path}: is no regular file"),
+        FileLookup::NotRegular => format!("{path}: is not a regular file"),
         FileLookup::Absent | FileLookup::Blocked | FileLookup::Again => {
             format!("{path}: is missing")
         }
@@ -141,7 +144,9 @@ fn describe(difference: &Difference) -> String {
 fn excuse(difference: &Difference, others: u64) -> String {
     let path = shown_path(&difference.path);
     let why = match difference.excuse {
-        Some(Excuse::Duplicate) => "comes twice in the layer's tar, and only the last is kept",
+        Some(Excuse::Duplicate) => {
+            "appears twice in the layer's tar, and only the last one is kept"
+        }
         Some(Excuse::Whiteout) => "is deleted by the layer's own tar",
         Some(Excuse::Replaced) => "is in a directory that the layer's own tar replaces",
         Some(Excuse::Marker) | None => "has a name that only aufs keeps",

@@ -20,7 +20,8 @@ impl Reach {
     pub(super) fn open(request: &Request<'_>, pool: &Pool) -> Self {
         let attached = match request.kernel {
             None => Err(KernelCheck::No {
-                reason: "the kernel, which alone reads xfs, was not to be asked".to_owned(),
+                reason: "only the kernel reads xfs, and the kernel check was not requested"
+                    .to_owned(),
             }),
             Some(how) => ActiveReadOnlyPool::open(how.root, pool, how.mounts).map_err(word_of),
         };

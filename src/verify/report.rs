@@ -85,11 +85,8 @@ impl fmt::Display for UnreadInAufs<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.counts.not_read_in_aufs {
             0 => Ok(()),
-            1 => f.write_str("; the bytes that aufs has of 1 layer were not read"),
-            layers => write!(
-                f,
-                "; the bytes that aufs has of {layers} layers were not read"
-            ),
+            1 => f.write_str("; the bytes of 1 layer in aufs were not read"),
+            layers => write!(f, "; the bytes of {layers} layers in aufs were not read"),
         }
     }
 }
@@ -200,11 +197,11 @@ impl Report {
                 self.count(of(|tree| matches!(tree, Tree::Same { .. }))),
             ),
             (
-                "changed by their containers since",
+                "since changed by their containers",
                 self.count(of(|tree| matches!(tree, Tree::ChangedSince { .. }))),
             ),
             (
-                "changed in aufs since",
+                "since changed in aufs",
                 self.count(LayerReport::has_aufs_changed),
             ),
             (
@@ -224,14 +221,14 @@ impl Report {
         let coverage = &self.coverage;
         if self.journal.is_some() {
             let rest = match self.judge_rest() {
-                Verdict::Sound => "no fault in the rest, as far as it could be judged",
-                Verdict::NotVerified => "and SOME OF THE REST COULD NOT BE LOOKED AT",
-                _ => "and FAULTS OF THE REST are named above",
+                Verdict::Sound => "no fault in the rest, as far as it could be checked",
+                Verdict::NotVerified => "and SOME OF THE REST COULD NOT BE CHECKED",
+                _ => "and FAULTS IN THE REST are listed above",
             };
             return write!(
                 f,
-                "THE JOURNAL OF THE CONVERSION IS LOST: nothing tells whether all of it is in place, nor, where aufs and the devices \
-                 differ, which is right; {rest}: {coverage}"
+                "THE JOURNAL OF THE CONVERSION IS LOST: nothing shows whether the conversion is completely in place, or \
+                 which side is right where aufs and the devices differ; {rest}: {coverage}"
             );
         }
         match (self.verdict, self.mode) {
@@ -249,7 +246,7 @@ impl Report {
             }
             (Verdict::SourceDamaged, _) => write!(
                 f,
-                "the devices hold what aufs had; aufs had damage from before the conversion: {coverage}"
+                "the devices contain what aufs had, which was already damaged before the conversion: {coverage}"
             ),
             (Verdict::AufsChanged, _) => write!(
                 f,
@@ -258,15 +255,15 @@ impl Report {
             (Verdict::NotVerified, _) => {
                 write!(
                     f,
-                    "NOT VERIFIED: some of it could not be looked at: {coverage}"
+                    "NOT VERIFIED: some of it could not be checked: {coverage}"
                 )
             }
             (Verdict::Undecided, _) => write!(
                 f,
-                "THE TWO SIDES DIFFER in files, and nothing tells which side is right: {coverage}"
+                "THE TWO SIDES DIFFER in files, and nothing shows which side is right: {coverage}"
             ),
             (Verdict::Wrong, _) if !self.is_converted => {
-                f.write_str("SOMETHING IS WRONG with the root, of which nothing is converted")
+                f.write_str("SOMETHING IS WRONG with the root, which is not converted")
             }
             (Verdict::Wrong, _) if self.has_aufs_changed() => f.write_str(
                 "SOMETHING IS WRONG with the devices, and the aufs side is not what was converted either",
@@ -286,8 +283,8 @@ impl Report {
         let s = if count == 1 { "" } else { "s" };
         writeln!(
             f,
-            "{count} file{s} with holes in other places than in aufs, zeros on both sides, as a copy of the root leaves it; the \
-             first: {name}: {first}"
+            "{count} file{s} with holes in other places than in aufs, but zeros on both sides, as a copy of the root leaves \
+             them; the first: {name}: {first}"
         )
     }
 
@@ -330,7 +327,7 @@ impl fmt::Display for Report {
         match unsound {
             0 if !self.is_converted => {}
             // The pool cannot be read.
-            0 if self.layers.is_empty() => writeln!(f, "file systems: not looked at")?,
+            0 if self.layers.is_empty() => writeln!(f, "file systems: not checked")?,
             0 => writeln!(f, "file systems: sound")?,
             _ => writeln!(f, "file systems: {unsound} WRONG")?,
         }

@@ -113,8 +113,12 @@ impl Space {
 
     fn told(&self) -> String {
         match (self.on_device.first(), self.in_aufs.first()) {
-            (Some(part), _) => format!("the hole at byte {} takes space", part.start),
-            (None, Some(part)) => format!("the zeros at byte {} are a hole", part.start),
+            (Some(part), _) => {
+                format!("the hole at byte {} is allocated on the device", part.start)
+            }
+            (None, Some(part)) => {
+                format!("the zeros at byte {} are a hole on the device", part.start)
+            }
             (None, None) => String::new(),
         }
     }
@@ -149,7 +153,7 @@ impl Sides<'_> {
                     Ok(())
                 })?;
         }
-        Ok(found.map(|at| format!("there is a hole at byte {at}, data in aufs")))
+        Ok(found.map(|at| format!("has a hole at byte {at}, where aufs has data")))
     }
 
     fn on_device(

@@ -48,7 +48,7 @@ impl StoreFaults {
                 if is_of_aufs(&fault) {
                     found
                         .aufs
-                        .push(format!("{text}; aufs alone, since the conversion"));
+                        .push(format!("{text}; only in aufs, since the conversion"));
                 } else {
                     found.faults.push(text);
                 }

@@ -115,7 +115,7 @@ fn a_changed_image_layer_is_no_damage_to_the_device() {
             3,
             &[
                 "/etc/passwd: size is",
-                "/new: is there, but not in the layer's tar; aufs alone, since the conversion",
+                "/new: exists, but not in the layer's tar; only in aufs, since the conversion",
                 "THE AUFS SIDE IS NOT WHAT WAS CONVERTED",
                 "next: keep the devicemapper side",
             ],
@@ -133,7 +133,7 @@ fn a_changed_image_layer_is_no_damage_to_the_device() {
 fn a_changed_container_is_no_damage_to_the_device() {
     let root = Converted::new();
     fs::write(root.container.join("new"), "x").unwrap();
-    let report = root.verified(&["--full"], 3, &["/new: ", "; aufs alone, since"]);
+    let report = root.verified(&["--full"], 3, &["/new: ", "; only in aufs, since"]);
     assert_eq!(report["verdict"], "aufs-changed", "{report}");
     root.has_a_way_on();
 }
@@ -167,7 +167,7 @@ fn a_branch_that_is_gone_is_no_damage_to_the_device() {
         };
         fs::remove_dir_all(branch).unwrap();
         let name = branch.file_name().unwrap().to_str().unwrap();
-        let word = format!("aufs/diff/{name}: is missing; aufs alone");
+        let word = format!("aufs/diff/{name}: is missing; only in aufs");
         let report = root.verified(&["--full"], 3, &[&word]);
         assert_eq!(report["verdict"], "aufs-changed", "{report}");
         root.has_a_way_on();
@@ -353,7 +353,7 @@ fn damage_to_both_sides_is_told_of_each() {
         3,
         &[
             "/etc/passwd: its content is not what Docker recorded (",
-            "/etc/group: is missing; aufs alone, since the conversion",
+            "/etc/group: is missing; only in aufs, since the conversion",
             "SOMETHING IS WRONG with the devices, and the aufs side is not what was converted either",
             "next: save a copy of both sides; `aufs2dm rollback --onto-damaged",
         ],

@@ -46,7 +46,7 @@ fn holes_that_a_copy_moved_are_a_remark_and_other_bytes_there_are_a_fault() {
     for mode in ["--full", "--quick"] {
         let ended = converted.verify(mode);
         ended.expect(0, &[]);
-        let remark = "2 files with holes in other places than in aufs, zeros on both sides";
+        let remark = "2 files with holes in other places than in aufs, but zeros on both sides";
         assert!(ended.out.contains(remark), "{}", ended.out);
     }
     let ended = converted.verify_with("--full", &["--json"]);
@@ -86,7 +86,7 @@ fn what_aufs_has_in_a_hole_of_the_device_is_read() {
     for mode in ["--full", "--quick"] {
         let ended = converted.verify(mode);
         assert_eq!(ended.code, Some(3), "{ended:?}");
-        let fault = "/sparse: there is a hole at byte 524288, data in aufs";
+        let fault = "/sparse: has a hole at byte 524288, where aufs has data";
         assert!(ended.out.contains(fault), "{}", ended.out);
     }
 }

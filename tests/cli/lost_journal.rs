@@ -152,7 +152,7 @@ fn verify_says_that_the_journal_is_lost_and_judges_the_rest() {
         let metadata = root.path().join("devicemapper/metadata");
         fs::remove_file(metadata.join("base")).unwrap();
         let faulty = told(&tool, &root.path(), how);
-        assert!(faulty.contains("FAULTS OF THE REST"), "{how}: {faulty}");
+        assert!(faulty.contains("FAULTS IN THE REST"), "{how}: {faulty}");
         assert!(faulty.contains("metadata/base"), "{how}: {faulty}");
     }
 }

@@ -288,7 +288,8 @@ fn a_note_that_makes_a_device_smaller_than_its_file_system_is_wrong() {
     fs::write(&note, text.replace("10737418240", "1073741824")).unwrap();
     let verified = ready.run("verify", &["--full"]);
     verified.expect(3, &[]);
-    let words = "its file system has 10.0 GiB, and devicemapper/metadata has a size of 1.0 GiB";
+    let words =
+        "its file system has 10.0 GiB, but devicemapper/metadata gives it a size of 1.0 GiB";
     assert!(verified.out.contains(words), "{}", verified.out);
     ready.refused(1, &["verify --full"]);
 }

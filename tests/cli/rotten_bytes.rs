@@ -107,7 +107,7 @@ fn grade<'r>(report: &'r Value, of: &Path) -> &'r Value {
     &layers.find(|layer| layer["id"] == id).unwrap()["contents"]
 }
 
-const IN_AUFS: &str = "/first: has other bytes than were converted, from byte 5000 on; aufs alone, since the conversion";
+const IN_AUFS: &str = "/first: differs from what was converted, from byte 5000 on; only in aufs, since the conversion";
 const APART: &str = "/first: differs from aufs from byte 5000 on";
 
 /// The noted digest comes from the conversion, or, where there is none (here without its own verification), from the first
@@ -210,7 +210,7 @@ fn where_nothing_was_noted_neither_side_is_called_right() {
         let (out, report) = root.verified(
             3,
             &[
-                "/first: differs from aufs from byte 5000 on; nothing tells which side is right",
+                "/first: differs from aufs from byte 5000 on; nothing shows which side is right",
                 "THE TWO SIDES DIFFER",
             ],
         );
@@ -307,8 +307,7 @@ fn no_more_is_called_right_than_what_was_read() {
     tool.run("convert", &path, &[]).expect(0, &[]);
     let full = tool.run("verify", &path, &["--full"]);
     full.expect(0, &[]);
-    let end =
-        "\nnothing is wrong with the devices; the bytes that aufs has of 1 layer were not read\n";
+    let end = "\nnothing is wrong with the devices; the bytes of 1 layer in aufs were not read\n";
     assert!(full.out.contains(end), "{full:?}");
     let said = "nothing wrong with the devices (1 layer, 1 not read in aufs)";
     let status = tool.run("status", &path, &[]);
@@ -342,7 +341,7 @@ fn after_a_write_to_aufs_a_full_verification_reads_what_was_written() {
             .expect(1, &["the aufs side"]);
         let full = tool.run("verify", &path, &["--full"]);
         full.expect(3, &[]);
-        let words = "/data: has other bytes than were converted, from byte 5000 on";
+        let words = "/data: differs from what was converted, from byte 5000 on";
         assert!(full.out.contains(words), "{full:?}");
         let words = ["is not what was converted", "rollback --onto-damaged"];
         tool.run("rollback", &path, &[]).expect(1, &words);
@@ -359,8 +358,7 @@ fn after_a_write_to_aufs_a_full_verification_reads_what_was_written() {
     tool.run("rollback", &path, &[]).expect(0, &[]);
 }
 
-const NOT_THOSE: &str =
-    "the bytes of its files on the device are not all those that were converted";
+const NOT_THOSE: &str = "some bytes of its files on the device are not those that were converted";
 
 /// What aufs cannot tell of a file any more, the noted digest does.
 #[test]

@@ -140,7 +140,7 @@ fn damage_from_before_is_known_again_after_commit() {
     let full = tool.run("verify", &root, &["--full"]);
     assert_eq!(full.code, Some(3), "{full:?}");
     assert!(
-        full.out.contains("so it was so before the conversion"),
+        full.out.contains("so this predates the conversion"),
         "{}",
         full.out
     );

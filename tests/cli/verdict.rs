@@ -27,7 +27,7 @@ fn a_quick_verification_says_what_it_read_and_the_command_that_reads_all() {
     for word in [
         "no fault in what was read: contents of ",
         " of 6 layers, ",
-        " % of the bytes; ",
+        "% of the bytes; ",
         " not read",
         &format!(
             "next: `aufs2dm verify --full --root {}",

@@ -85,12 +85,14 @@ pub fn sample<T: Clone>(all: &[T], n: usize) -> Vec<T> {
 fn look(root: &Path) -> io::Result<()> {
     let figures = statvfs(root)?;
     if figures.blocks_free() > figures.blocks() || figures.files_free() > figures.files() {
-        return Err(io::Error::other("more is free than there is"));
+        return Err(io::Error::other(
+            "more blocks or inodes are free than exist",
+        ));
     }
     look_at_names(root)?;
     match fs::symlink_metadata(root.join("rootfs")) {
         Ok(meta) if meta.is_dir() => look_at_names(&root.join("rootfs")),
-        Ok(_) => Err(io::Error::other("rootfs is no directory")),
+        Ok(_) => Err(io::Error::other("rootfs is not a directory")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
     }

@@ -120,7 +120,8 @@ impl ActiveReadOnlyPool {
         expect_loops().map_err(Error::CannotAsk)?;
         // A loop device is read-only if the file was opened read-only.
         let file = File::open(path).map_err(Error::io(path, "open"))?;
-        let attached = Loop::attach(&file).map_err(Error::io(path, "attach to a loop"))?;
+        let attached =
+            Loop::attach(&file).map_err(Error::io(path, "attach it to a loop device"))?;
         let number = block::number(attached.rdev());
         self.files.push(Attachment {
             path: path.to_owned(),
@@ -133,7 +134,7 @@ impl ActiveReadOnlyPool {
     /// The number of a device that has the first bytes of another one; that may be the other one itself.
     fn cut(&mut self, path: &Path, number: String, size: Bytes) -> Result<String, Error> {
         let found = File::open(path).and_then(|file| block::size(&file));
-        if found.map_err(Error::io(path, "tell the size of"))? == size {
+        if found.map_err(Error::io(path, "determine its size"))? == size {
             return Ok(number);
         }
         let line = Line::only(size.sectors().0, "linear", format!("{number} 0"));
@@ -160,7 +161,7 @@ impl ActiveReadOnlyPool {
         let what = format!("thin-{}", device.id);
         let thin = self.make_thin((&what, &line), device)?;
         let node = block::wait_for_node(thin.rdev);
-        let node = node.map_err(Error::io(Path::new(&thin.name), "find the node of"))?;
+        let node = node.map_err(Error::io(Path::new(&thin.name), "find its device node"))?;
         let at = self.mounts.join(&what);
         fs::create_dir_all(&at).map_err(Error::io(&at, "create"))?;
         let mounted = ReadOnlyMount::new((&node, thin.rdev), &at, device)?;
@@ -227,7 +228,7 @@ impl Attachment {
         let node = attached.path().to_owned();
         drop(attached);
         let left = loops::wait_until_detached(&self.file);
-        let mut left = left.map_err(Error::io(&self.path, "find loop devices of"))?;
+        let mut left = left.map_err(Error::io(&self.path, "find its loop devices"))?;
         left.retain(|path| *path == node);
         let stuck = left.iter().map(|node| BusyDevice {
             what: format!("{} is still attached", self.path.display()),
@@ -300,7 +301,7 @@ impl Drop for ReadOnlyDevice {
             && let Err(error) = self.dm.remove(&self.name)
         {
             log::warn!(
-                "{error}: {:?}; remove it: dmsetup remove {}",
+                "{error}: {:?}. Next: dmsetup remove {}",
                 error.errno(),
                 self.name
             );

@@ -15,7 +15,7 @@ pub enum Fault {
     #[error("the kernel does not activate the pool; its log (dmesg) may say why")]
     Pool(#[source] device_mapper::Error),
     /// The activated pool reports a problem.
-    #[error("the kernel activates the pool, but says of it: {status}")]
+    #[error("the kernel activates the pool, but reports: {status}")]
     PoolStatus {
         /// What it reports.
         status: String,
@@ -60,7 +60,7 @@ pub enum Fault {
 pub enum Error {
     /// This kernel cannot be asked: it has no device-mapper, no thin pools or no loop devices, or this process may not
     /// use them. That says nothing about the pool.
-    #[error("the kernel cannot be asked")]
+    #[error("the kernel cannot check the pool")]
     CannotAsk(#[source] DeviceError),
     /// The kernel was asked, and objects.
     #[error(transparent)]

@@ -80,7 +80,7 @@ impl Drop for ReadOnlyMount {
             log::warn!("{}: cannot be unmounted: {error}", self.at.display());
         }
         if let Err(error) = fs::remove_dir(&self.at) {
-            log::debug!("{}: stays: {error}", self.at.display());
+            log::debug!("{}: was not removed: {error}", self.at.display());
         }
     }
 }

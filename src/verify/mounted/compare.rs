@@ -118,8 +118,8 @@ impl<'a> Comparison<'a> {
             let is_expected = |slot: &Slot| slot.first.is_some();
             if !slots.get(entry.name).is_some_and(is_expected) {
                 let what = match slots.get(entry.name) {
-                    Some(_) => "is there, but a layer removes it",
-                    None => "is there, but not in aufs",
+                    Some(_) => "exists, but a layer removes it",
+                    None => "exists, but not in aufs",
                 };
                 self.name_fault(node, entry.name, what);
             }
@@ -151,7 +151,7 @@ impl<'a> Comparison<'a> {
             &found.node(child).kind,
         );
         if std::mem::discriminant(expected) != std::mem::discriminant(other) {
-            self.name_fault(at.0, at.1, "is of another type than in aufs");
+            self.name_fault(at.0, at.1, "has a different type than in aufs");
             return;
         }
         let path = self.path_of(at.0, at.1);
@@ -175,11 +175,11 @@ impl<'a> Comparison<'a> {
             }
             (Some(known), Some(origin)) if known == child && origin == first => {}
             (Some(known), _) if known != child => {
-                let what = "is not the same file as its other name, which it is in aufs";
+                let what = "is not the same file as its other name, unlike in aufs";
                 self.merged.faults.push(format_args!("{path}: {what}"));
             }
             _ => {
-                let what = "is the same file as another, which it is not in aufs";
+                let what = "is the same file as another, unlike in aufs";
                 self.merged.faults.push(format_args!("{path}: {what}"));
             }
         }

@@ -121,10 +121,10 @@ impl Files<'_, '_> {
         let branch = self.layers.first().filter(|_| are_same);
         match (branch, unpack.finish()) {
             _ if is_layer == Some(false) => {
-                Entries::unknown("the recorded tar is not the one of the layer's DiffID")
+                Entries::unknown("the recorded tar does not have the layer's DiffID")
             }
             (_, Err(why)) => Entries::unknown(why),
-            (None, Ok(_)) => Entries::unknown("a mounted device is compared with aufs alone"),
+            (None, Ok(_)) => Entries::unknown("a mounted device is compared only with aufs"),
             (Some(branch), Ok(tar)) => Entries::of_branch(&tar, &branch.tree),
         }
     }
@@ -132,7 +132,7 @@ impl Files<'_, '_> {
     fn by_comparison(&self) -> Result<Contents, Halt> {
         if self.merged.is_none() {
             return Ok(Contents::NotVerifiable {
-                reason: "Docker keeps no digest of it, and aufs has it not".to_owned(),
+                reason: "Docker keeps no digest of it, and it is not in aufs".to_owned(),
             });
         }
         let (files, bytes, faults) = self.differing(|layer| layer == 0)?;

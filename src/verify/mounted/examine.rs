@@ -143,7 +143,7 @@ fn inside(
         return Ok(());
     };
     let Some(mounted) = read(run, id, root, report)? else {
-        report.tree = not_compared("it has no tree that can be read");
+        report.tree = not_compared("its tree cannot be read");
         return Ok(());
     };
     let look = LayerCheck {

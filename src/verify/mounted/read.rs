@@ -22,6 +22,7 @@ use crate::tree::{
     DeviceNumber, Kind, LayerTree, Listing, Meta, NodeId, Regular, Timestamp, Xattrs, escape,
 };
 use crate::verify::layer_report::Faults;
+use crate::words::counted;
 
 const DIRECTORY: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_DIRECTORY)
@@ -114,7 +115,7 @@ impl Walk<'_> {
             match open_same(&here, b"..", above) {
                 Ok(directory) => here = directory,
                 Err(error) => {
-                    self.fault(b"", &format!("does not lead back: {error}"));
+                    self.fault(b"", &format!("cannot be reopened: {error}"));
                     break;
                 }
             }
@@ -183,7 +184,7 @@ impl Walk<'_> {
         let all = names.len();
         names.dedup();
         if names.len() < all {
-            self.fault(b"", "has a name twice");
+            self.fault(b"", "contains a name twice");
         }
         names
     }
@@ -192,7 +193,7 @@ impl Walk<'_> {
         let path = at(directory, name);
         let stat = path.symlink_metadata()?;
         if stat.dev() != self.device {
-            self.fault(name, "is of another file system");
+            self.fault(name, "is on another file system");
             return Ok(None);
         }
         if !stat.is_dir()
@@ -209,7 +210,7 @@ impl Walk<'_> {
                 let level = self.open.last_mut().expect("it was just entered");
                 level.pending.push((name.into(), node, stat.ino()));
             } else {
-                self.fault(name, "is a directory that has another name");
+                self.fault(name, "is a directory that also has another name");
             }
         } else {
             let linked = HardLinkedFile {
@@ -232,9 +233,9 @@ impl Walk<'_> {
         wrong.sort_unstable_by_key(|file| file.node);
         for file in wrong {
             let path = self.tree.display_path(file.node);
-            let (links, names) = (file.links, file.names);
+            let (links, names) = (file.links, counted(file.names, "name"));
             self.faults.push(format_args!(
-                "{path}: says that it has {links} names, {names} are there"
+                "{path}: has a link count of {links}, but {names} found"
             ));
         }
     }
@@ -286,7 +287,7 @@ fn xattrs(path: &std::path::Path) -> io::Result<Xattrs> {
     own.map(|name| {
         let value = xattr::get(path, name)?;
         let value =
-            value.ok_or_else(|| io::Error::other("an attribute that is listed is not there"))?;
+            value.ok_or_else(|| io::Error::other("an attribute that is listed is missing"))?;
         Ok((name.as_bytes().into(), value.into()))
     })
     .collect()
@@ -319,6 +320,6 @@ fn kind(path: &std::path::Path, stat: &Metadata) -> io::Result<Kind> {
     } else if kind.is_socket() {
         Kind::Socket
     } else {
-        return Err(io::Error::other("it is of no known type"));
+        return Err(io::Error::other("its type is unknown"));
     })
 }

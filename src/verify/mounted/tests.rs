@@ -130,30 +130,34 @@ type Case = (fn(&Path), &'static str);
 const DAMAGE: &[Case] = &[
     (removed, "/kept/file: is missing"),
     (other_mode, "/kept: mode is 0600"),
-    (other_type, "/both/seen: is of another type"),
+    (other_type, "/both/seen: has a different type"),
     (parted, "is not the same file as its other name"),
     (
         linked_elsewhere,
-        "/data: says that it has 3 names, 2 are there",
+        "/data: has a link count of 3, but 2 names found",
     ),
     (other_time, "/data: modification time is"),
 ];
 
 /// A file with its content, and the expected fault.
 const FILES: &[(&str, &str, &str)] = &[
-    ("gone", "x", "/gone: is there, but a layer removes it"),
-    ("opaque/old", "x", "/opaque/old: is there, but not in aufs"),
+    ("gone", "x", "/gone: exists, but a layer removes it"),
+    ("opaque/old", "x", "/opaque/old: exists, but not in aufs"),
     (
         "both/hidden",
         "x",
-        "/both/hidden: is there, but a layer removes it",
+        "/both/hidden: exists, but a layer removes it",
     ),
     (
         "kept/.wh.file",
         "",
-        "/kept/.wh.file: is there, but not in aufs",
+        "/kept/.wh.file: exists, but not in aufs",
     ),
-    ("both/added", "longer", "/both/added: size is 6, 5 in aufs"),
+    (
+        "both/added",
+        "longer",
+        "/both/added: size is 6, but 5 in aufs",
+    ),
 ];
 
 #[test]
@@ -198,7 +202,7 @@ fn a_digest_is_of_the_entries_and_changes_with_each_of_them() {
     };
     for (damage, named) in DAMAGE {
         // For a name outside the tree, the kernel shows only that the number of names is higher.
-        if !named.contains("2 are there") {
+        if !named.contains("2 names found") {
             after(damage);
         }
     }

@@ -18,7 +18,7 @@ pub(super) fn faults(root: &Path, first: Option<&CacheId>) -> Faults {
     let attributes = fs::symlink_metadata(root)
         .map(|meta| (meta.permissions().mode() & 0o7777, meta.uid(), meta.gid()));
     if !matches!(attributes, Ok((0o755, 0, 0))) {
-        faults.push("/ (beside rootfs): has other attributes than mkfs gives it");
+        faults.push("/ (beside rootfs): does not have the attributes that mkfs gives it");
     }
     for name in names(root, &mut faults) {
         if name != ROOTFS.as_bytes() && name != ID_FILE.as_bytes() {
@@ -75,13 +75,13 @@ fn mark_is(path: &Path, id: &[u8]) -> Result<(), &'static str> {
         return Err("is not a file with the layer's id");
     }
     if (meta.mode() & 0o7777, meta.uid(), meta.gid()) != (0o600, 0, 0) {
-        return Err("has other attributes than it was given");
+        return Err("does not have the attributes that it was given");
     }
     let mut found = Vec::new();
     let read = mark.take(id.len() as u64).read_to_end(&mut found);
     read.map_err(|_| "cannot be read")?;
     if found != id {
-        return Err("has not the layer's id");
+        return Err("does not contain the layer's id");
     }
     Ok(())
 }

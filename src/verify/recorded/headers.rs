@@ -45,7 +45,7 @@ pub(in crate::verify) fn inode_faults(
     if inode.attribute_flags() != 0 {
         let flags = inode.attribute_flags();
         faults.push(format!(
-            "has the attribute flags {flags:#x}, which no layer is given"
+            "has the attribute flags {flags:#x}, which no layer should have"
         ));
     }
     faults
@@ -143,7 +143,7 @@ fn is_same_time(expected: Timestamp, found: Timestamp, unsure: Unsure) -> bool {
 }
 
 fn differ(what: &str, found: impl Display, expected: impl Display) -> String {
-    format!("{what} is {found}, {expected} in {TAR}")
+    format!("{what} is {found}, but {expected} in {TAR}")
 }
 
 /// Compares a branch with the tree that its tar produces: one entry for each of the tar's, and nothing else.
@@ -196,7 +196,7 @@ impl Comparison<'_> {
         }
         for entry in is.entries() {
             if told.entry(entry.name).is_none() && !tar.is_both(at, entry.name) {
-                let what = format!("is there, but not in {TAR}");
+                let what = format!("exists, but not in {TAR}");
                 self.fault(at, &[entry.name], what);
             }
         }
@@ -205,7 +205,7 @@ impl Comparison<'_> {
     /// Compares the names with which aufs deletes.
     fn markers(&mut self, at: NodeId, told: &Directory, is: &Directory) {
         const WHITEOUT: &[u8] = b".wh.";
-        let extra = format!("is there, but not in {TAR}");
+        let extra = format!("exists, but not in {TAR}");
         if told.is_opaque() != is.is_opaque() {
             let what = if told.is_opaque() {
                 "is missing"
@@ -231,20 +231,20 @@ impl Comparison<'_> {
         let (tar, branch) = (&self.tar.tree, self.branch);
         let (expected, found) = (tar.node(told), branch.node(is));
         if std::mem::discriminant(&expected.kind) != std::mem::discriminant(&found.kind) {
-            let what = format!("is of another type than in {TAR}");
+            let what = format!("has a different type than in {TAR}");
             self.fault(name.0, &[name.1], what);
             return;
         }
         match self.found[told.index()] {
             Some(first) if first != is => {
                 let first = tar.display_path(told);
-                let what = format!("is not the same file as {first}, which it is in {TAR}");
+                let what = format!("is not the same file as {first}, unlike in {TAR}");
                 self.fault(name.0, &[name.1], what);
                 return;
             }
             Some(_) => return,
             None if self.taken[is.index()] => {
-                let what = format!("is the same file as another, which it is not in {TAR}");
+                let what = format!("is the same file as another, unlike in {TAR}");
                 self.fault(name.0, &[name.1], what);
             }
             None => {}

@@ -122,13 +122,13 @@ impl Unpack {
         let path = clean_name(&header.name);
         let trouble = |what: &str| format!("{}: {what}", shown_path(&path));
         if path.len() > MAX_PATH {
-            return Err("a path of its tar is longer than Linux takes".to_owned());
+            return Err("a path in its tar is longer than Linux allows".to_owned());
         }
         if path.is_empty() {
             // Docker leaves the branch's own directory unchanged.
             return match header.kind {
                 HeaderKind::Directory => Ok(()),
-                _ => Err(trouble("is no directory in the layer's tar")),
+                _ => Err(trouble("is not a directory in the layer's tar")),
             };
         }
         let (directory, name) = self.place(&path).map_err(trouble)?;
@@ -156,11 +156,11 @@ impl Unpack {
             HeaderKind::BlockDevice(number) => NodeKind::BlockDevice(*number),
             HeaderKind::Fifo => NodeKind::Fifo,
             HeaderKind::HardLink(_) => return Ok(None),
-            HeaderKind::Global => return Err("is no file".to_owned()),
+            HeaderKind::Global => return Err("is not a file".to_owned()),
             HeaderKind::Other(kind) => {
                 let kind = kind.escape_ascii();
                 return Err(format!(
-                    "is of the type '{kind}' in the layer's tar, which cannot be judged"
+                    "has the type '{kind}' in the layer's tar, which cannot be verified"
                 ));
             }
         }))
@@ -189,7 +189,7 @@ impl Unpack {
 
     fn add(&mut self, kind: NodeKind, unsure: Unsure) -> Result<u32, &'static str> {
         if self.nodes.len() > self.room {
-            return Err("by its tar, the layer has many times more entries than there are");
+            return Err("the layer's tar has many times more entries than the layer");
         }
         let node = u32::try_from(self.nodes.len()).map_err(|_| "is one of too many entries")?;
         self.nodes.push(Node {
@@ -205,7 +205,7 @@ impl Unpack {
         self.xattr_room = self
             .xattr_room
             .checked_sub(bytes_of(&header.xattrs))
-            .ok_or("by its tar, the layer has more extended attributes than can be")?;
+            .ok_or("the layer's tar has more extended attributes than is plausible")?;
         let mut unsure = Unsure::default();
         if !header.has_fraction {
             unsure |= Unsure::FRACTION;
@@ -233,12 +233,12 @@ impl Unpack {
     /// change of the owner.
     fn link(&mut self, header: &Header) -> Result<u32, String> {
         let HeaderKind::HardLink(target) = &header.kind else {
-            return Err("is no hard link".to_owned());
+            return Err("is not a hard link".to_owned());
         };
         let target = clean_name(target);
         let missing = || {
             let target = shown_path(&target);
-            format!("is a hard link to {target}, which is no file of the layer's tar before it")
+            format!("is a hard link to {target}, which is not an earlier file in the layer's tar")
         };
         if target.is_empty() || target.len() > MAX_PATH {
             return Err(missing());
@@ -278,7 +278,7 @@ impl Unpack {
             None => (&path[..0], path),
         };
         if name.len() > MAX_NAME {
-            return Err("has a name that is longer than Linux takes");
+            return Err("has a name that is longer than Linux allows");
         }
         let directory = match &self.last {
             Some((known, node)) if *known == above => *node,
@@ -306,7 +306,7 @@ impl Unpack {
                 continue;
             }
             if name.len() > MAX_NAME {
-                return Err("is in a directory whose name is longer than Linux takes");
+                return Err("is in a directory whose name is longer than Linux allows");
             }
             let here = *way.last().expect("the root stays");
             let key = (here, name.into_boxed_slice());
@@ -327,7 +327,7 @@ impl Unpack {
                     }
                     ahead.append(&mut components(target));
                 }
-                _ => return Err("is in what is no directory in the layer's tar"),
+                _ => return Err("is below a path that is not a directory in the layer's tar"),
             }
         }
         Ok(*way.last().expect("the root stays"))
@@ -348,7 +348,7 @@ fn joined(own: &Xattrs, more: &Xattrs) -> Result<Xattrs, &'static str> {
         return Ok(if own.is_empty() { more } else { own }.clone());
     }
     if bytes_of(own) + bytes_of(more) > MAX_XATTRS {
-        return Err("by its tar, has more extended attributes than a file can have");
+        return Err("has more extended attributes in the layer's tar than a file can have");
     }
     let all = own.iter().chain(more.iter());
     Ok(all

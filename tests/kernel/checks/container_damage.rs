@@ -46,7 +46,7 @@ pub(super) fn damage_to_a_container_is_not_taken_for_its_work(
     let text = of(&report, &used)?["contents"].to_string();
     let name = file.to_string_lossy();
     ensure!(
-        text.contains("nothing has written it since") && text.contains(&*name),
+        text.contains("nothing has written to it since") && text.contains(&*name),
         "{text}"
     );
     on_device(&root, &used, |device| rot(lab, device, &file))?;

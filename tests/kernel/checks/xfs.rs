@@ -89,7 +89,7 @@ pub(super) fn every_byte_of_an_xfs_root_is_verified_and_damage_named(
     for named in [
         "/etc/group: is missing",
         "/etc: mode is 0700",
-        "/added: is there, but not in aufs",
+        "/added: exists, but not in aufs",
     ] {
         ensure!(text.contains(named), "{named}: {text}");
     }

@@ -463,7 +463,7 @@ fn a_verdict_says_no_more_than_what_was_looked_at() {
     });
     let unread = read_by_device.count();
     let end = format!(
-        "nothing is wrong with the devices; the bytes that aufs has of {unread} layers were not read"
+        "nothing is wrong with the devices; the bytes of {unread} layers in aufs were not read"
     );
     assert!(full.to_string().ends_with(&end), "{full}");
     assert_eq!(full.coverage.counts.read, full.coverage.counts.layers);
@@ -490,7 +490,7 @@ fn a_verdict_says_no_more_than_what_was_looked_at() {
     fs::remove_dir_all(root.join("image/aufs")).unwrap();
     let text = verified(&root, Parts::DeviceMapper, Mode::Full).to_string();
     assert!(!text.contains("nothing is wrong"), "{text}");
-    let reason = "30 layers: names and attributes not compared: the aufs side is gone";
+    let reason = "30 layers: names and attributes not compared: there is no aufs side";
     assert_eq!(text.matches(reason).count(), 1, "{text}");
 }
 

@@ -99,7 +99,7 @@ fn links_on_the_way_are_followed_in_the_layer() {
     let found = listed(&[dir("usr/lib"), symlink("lib", "/usr/lib"), file("lib/f")]);
     assert_eq!(found, ["/", "/lib", "/usr/", "/usr/lib/", "/usr/lib/f"]);
     let tree = unpacked(NOBODY, &[symlink("a", "a"), file("a/f")]);
-    assert!(tree.unwrap_err().contains("no directory"));
+    assert!(tree.unwrap_err().contains("not a directory"));
 }
 
 #[test]
@@ -142,11 +142,11 @@ fn a_tar_that_docker_cannot_have_unpacked_is_not_judged() {
     for (headers, why) in [
         (vec![link("b", "a")], "hard link to /a"),
         (vec![dir("a"), link("b", "a")], "hard link to /a"),
-        (vec![file("a"), file("a/b")], "no directory"),
+        (vec![file("a"), file("a/b")], "not a directory"),
         (vec![header("s", HeaderKind::Other(b'S'))], "type 'S'"),
-        (vec![file(&deep)], "longer than Linux takes"),
-        (vec![file(&long)], "longer than Linux takes"),
-        (vec![file(".")], "no directory"),
+        (vec![file(&deep)], "longer than Linux allows"),
+        (vec![file(&long)], "longer than Linux allows"),
+        (vec![file(".")], "not a directory"),
     ] {
         let error = unpacked(NOBODY, &headers).unwrap_err();
         assert!(error.contains(why), "{error}");
