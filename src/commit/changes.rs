@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -22,8 +22,8 @@ use super::regular_files::{MAX_FILE_BYTES, names_in, open_regular, read_regular}
 use super::second_place;
 use super::store_files::IMAGE_NAMES;
 use super::whereabouts::Whereabouts;
-use crate::devicemapper::driver_files::{DEVICE_SET_FILE, TRANSACTION_FILE};
-use crate::docker::{self, CONFIG, config_with_driver};
+use crate::devicemapper::driver_files::{DEVICE_SET_FILE, DeviceRecord, TRANSACTION_FILE};
+use crate::docker::{self, CONFIG, CacheId, config_with_driver};
 use crate::shell::word;
 use crate::staging::STAGE_NAME;
 use crate::tree::{escape, shown};
@@ -250,24 +250,40 @@ impl FileDigests {
         Ok(damaged)
     }
 
-    /// Containers of which only the directory is gone: `docker rm` removes the record in the image store too.
+    /// Containers that were lost rather than removed, as one text each. `docker rm` removes a container's devices first,
+    /// then its record in the image store; when it removes the directory differs between releases. So a container of
+    /// which only the directory is gone, or of which only the devices are left, was not removed by Docker.
+    /// Source: moby v20.10 `layer/layer_store.go`, `ReleaseRWLayer`, and `daemon/delete.go`, `cleanupContainer`.
     pub(super) fn lost_containers(&self, root: &Path) -> Result<Vec<String>, Error> {
         let now = containers_in(root)?;
         let mounts = root.join("image/devicemapper/layerdb/mounts");
         let records = names_in(&mounts)?;
-        let gone = self.containers.difference(&now);
-        let lost = gone.filter(|id| records.contains(*id));
-        Ok(lost
-            .map(|id| {
-                let (directory, record) = (root.join("containers").join(id), mounts.join(id));
-                format!(
+        let mut lost = Vec::new();
+        for id in self.containers.difference(&now) {
+            let (directory, record) = (root.join("containers").join(id), mounts.join(id));
+            let left = devices_left(root, id)?;
+            let all = |first: Option<&PathBuf>| {
+                let paths = first.into_iter().chain(&left);
+                paths.map(|path| word(path)).collect::<Vec<_>>().join(" ")
+            };
+            if records.contains(id) {
+                lost.push(format!(
                     "{}: is missing, and the container is still in the image store; `docker rm` removes both: if that was interrupted, \
                      `rm -r {}`",
                     shown(&directory),
-                    word(&record)
-                )
-            })
-            .collect())
+                    all(Some(&record))
+                ));
+            } else if !left.is_empty() {
+                lost.push(format!(
+                    "{}: is missing, and so is {}, but the container's devices are still there, which `docker rm` removes first. \
+                     Next: restore both from a backup; or, if you removed them by hand, `rm {}`",
+                    shown(&directory),
+                    shown(&record),
+                    all(None)
+                ));
+            }
+        }
+        Ok(lost)
     }
 
     /// Whether it names only files that a conversion writes.
@@ -334,6 +350,26 @@ impl FileDigests {
         let edited = bytes.and_then(|bytes| config_with_driver(&bytes, DRIVER).ok().flatten());
         Ok(edited.is_some_and(|edited| self.is_config(path, &edited)))
     }
+}
+
+/// The driver's files of the devices that a container had at the conversion, as far as they are there and not marked as
+/// deleted. Empty once the aufs side is gone, which alone says what devices it had.
+fn devices_left(root: &Path, container: &str) -> Result<Vec<PathBuf>, Error> {
+    let record = root.join("image/aufs/layerdb/mounts").join(container);
+    let mut left = Vec::new();
+    for file in ["mount-id", "init-id"] {
+        let id = read_regular(&record.join(file))?.unwrap_or_default();
+        let Ok(layer) = CacheId::parse(id.trim_ascii()) else {
+            continue;
+        };
+        let note = root.join("devicemapper/metadata").join(layer.as_str());
+        let text = read_regular(&note)?;
+        let device = text.and_then(|text| DeviceRecord::parse(&text).ok());
+        if device.is_some_and(|device| !device.deleted) {
+            left.push(note);
+        }
+    }
+    Ok(left)
 }
 
 /// Whether a path is that of a container's config.

@@ -241,7 +241,7 @@ impl Conversion {
         Ok(damaged)
     }
 
-    /// Containers of a converted root of which only the directory is gone, as one text each: a rollback has no place
+    /// Containers of a converted root that were lost and not removed by Docker, as one text each: a rollback has no place
     /// for their configs, and the last copies would go with the staging directory.
     ///
     /// # Errors

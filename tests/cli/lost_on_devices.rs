@@ -485,6 +485,15 @@ fn what_keeps_docker_from_a_container_after_commit_is_told() {
     }
 }
 
+/// The driver's files of a container's devices.
+pub(crate) fn notes_of(ready: &Ready, container: &Path) -> Vec<PathBuf> {
+    let record = ready.path("image/aufs/layerdb/mounts").join(container);
+    let layer = |file: &str| fs::read_to_string(record.join(file)).unwrap();
+    ["mount-id", "init-id"]
+        .map(|file| ready.path("devicemapper/metadata").join(layer(file)))
+        .to_vec()
+}
+
 #[test]
 fn a_container_that_lost_its_directory_alone_keeps_the_last_copy_of_its_config() {
     for as_docker in [false, true] {
@@ -498,12 +507,44 @@ fn a_container_that_lost_its_directory_alone_keeps_the_last_copy_of_its_config()
         let kept = ready.path(".aufs2dm/originals/containers").join(id);
         assert!(kept.join("config.v2.json").exists());
         if as_docker {
+            for note in notes_of(&ready, id.as_ref()) {
+                fs::remove_file(note).unwrap();
+            }
             let record = ready.path("image/devicemapper/layerdb/mounts").join(id);
             fs::remove_dir_all(record).unwrap();
         } else {
             fs::rename(&elsewhere, &directory).unwrap();
         }
-        ready.run("rollback", &[]).expect(0, &[]);
+        ready
+            .run("rollback", &["--force"][..usize::from(as_docker)])
+            .expect(0, &[]);
         assert_eq!(directory.join("config.v2.json").exists(), !as_docker);
     }
+}
+
+#[test]
+fn a_container_of_which_only_its_devices_are_left_was_not_removed_by_docker() {
+    let ready = Ready::new();
+    let directory = only(&ready.path("containers"));
+    let id = directory.file_name().unwrap();
+    let record = ready.path("image/devicemapper/layerdb/mounts").join(id);
+    fs::remove_dir_all(&directory).unwrap();
+    fs::remove_dir_all(&record).unwrap();
+    let words = ["the container's devices are still there, which `docker rm` removes first"];
+    ready.run("verify", &["--full"]).expect(3, &[]);
+    ready.refused(1, &["verify --full"]);
+    ready.run("rollback", &[]).expect(1, &words);
+    let kept = ready.path(".aufs2dm/originals/containers").join(id);
+    assert!(kept.join("config.v2.json").exists());
+    // Docker removes the devices first, or marks them if they are in use.
+    let [rw, init] = notes_of(&ready, id.as_ref()).try_into().unwrap();
+    fs::remove_file(init).unwrap();
+    ready.run("rollback", &[]).expect(1, &words);
+    let marked = fs::read_to_string(&rw).unwrap();
+    let marked = marked.replace('}', ",\"deleted\":true}");
+    fs::write(&rw, marked).unwrap();
+    ready.run("verify", &["--full"]).expect(0, &[]);
+    ready
+        .run("commit", &["--yes"])
+        .expect(0, &["1 containers removed"]);
 }
