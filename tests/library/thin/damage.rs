@@ -219,11 +219,6 @@ fn space_maps_that_disagree_with_the_references_are_noticed() {
     let data_bitmap = usize::from(SAMPLE.1[index * 4096 + 32 + 8 * 168]);
     let metadata_index = root_in_superblock(208);
     let metadata_bitmap = usize::from(SAMPLE.1[metadata_index * 4096 + 16]);
-    let reached_twice = |at, kind| {
-        format!(
-            "metadata block {at} ({kind}): points to metadata block 1, which something else also points to"
-        )
-    };
     for (block, at, value, message) in [
         (
             0,
@@ -276,6 +271,13 @@ fn space_maps_that_disagree_with_the_references_are_noticed() {
         let error = read(&forged(block, at, &[value])).expect_err(&message);
         assert_eq!(error.to_string(), message);
     }
+}
+
+/// What is said of a block that points to a block in use.
+fn reached_twice(at: usize, kind: &str) -> String {
+    format!(
+        "metadata block {at} ({kind}): points to metadata block 1, which something else also points to"
+    )
 }
 
 /// A block number that the superblock holds.
