@@ -53,5 +53,6 @@ test: ## every test: in-file, library, command line, faults, and the lab (real k
 	@$(MAKE) --no-print-directory deps lab
 	$(CARGO) test --locked --features kernel-tests
 
-bench: deps ## the figures of docs/benchmarks.md
+bench: deps lab ## the figures of docs/benchmarks.md
 	$(CARGO) bench --locked
+	$(CARGO) bench --locked --features kernel-tests --test kernel -- --nocapture

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 
-use crate::checks::{self, Check};
+use crate::checks::{self, Check, When};
 
 /// What the command line asks for.
 #[allow(clippy::struct_excessive_bools)] // each is one flag of the command line
@@ -14,6 +14,8 @@ pub(crate) struct Arguments {
     /// Those that take too long for every run: they alone, or they too.
     ignored: bool,
     include_ignored: bool,
+    /// Those that are timed, and no others.
+    bench: bool,
     /// Only list the tests.
     pub(crate) list: bool,
     /// Show the guest's console while it runs.
@@ -32,6 +34,7 @@ impl Arguments {
         while let Some(word) = words.next() {
             match word.as_str() {
                 "--exact" => parsed.exact = true,
+                "--bench" => parsed.bench = true,
                 "--ignored" => parsed.ignored = true,
                 "--include-ignored" => parsed.include_ignored = true,
                 "--list" => parsed.list = true,
@@ -53,14 +56,23 @@ impl Arguments {
         checks::all()
             .iter()
             .filter(|check| self.wants(&check.name))
-            .filter(|check| self.include_ignored || check.ignored == self.ignored)
+            .filter(|check| match check.when {
+                When::Timed => self.bench,
+                When::Always => !self.bench && (self.include_ignored || !self.ignored),
+                When::Ignored => !self.bench && (self.include_ignored || self.ignored),
+            })
             .collect()
     }
 
     /// How many are left out because they take too long.
     pub(crate) fn nr_ignored(&self) -> usize {
         let left_out = |check: &&Check| {
-            check.ignored && !self.ignored && !self.include_ignored && self.wants(&check.name)
+            let is_out = match check.when {
+                When::Always => false,
+                When::Ignored => !self.ignored && !self.include_ignored,
+                When::Timed => !self.bench,
+            };
+            is_out && self.wants(&check.name)
         };
         checks::all().iter().filter(left_out).count()
     }

@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// How long dockerd may take to answer, and to end.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(300);
 /// Containers record this path for their logs and volumes, so every root is bound here while a daemon runs on it.
 const DATA_ROOT: &str = "/var/lib/docker";
 /// Lines of its log shown with a failure.

@@ -19,7 +19,7 @@ use nix::{
 use crate::lab::last_lines;
 
 /// How long any run may take that comes to an end by itself; a hanging one would take for ever.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A moment of a run, seen from outside.
 #[derive(Clone, Debug)]

@@ -63,7 +63,7 @@ impl Udevd {
         let began = Instant::now();
         while !Path::new(CONTROL).exists() {
             ensure!(
-                began.elapsed() < Duration::from_secs(20),
+                began.elapsed() < Duration::from_secs(120),
                 "udevd did not start"
             );
             sleep(Duration::from_millis(10));
@@ -73,7 +73,7 @@ impl Udevd {
 
     /// Waits until all events are handled, and ends it.
     pub(crate) fn close(mut self, lab: &Lab) -> Result<()> {
-        run(lab.command("udevadm").args(["settle", "--timeout=20"]))?;
+        run(lab.command("udevadm").args(["settle", "--timeout=120"]))?;
         self.end();
         Ok(())
     }

@@ -39,7 +39,7 @@ pub(super) const BLOCK: Bytes = Bytes(64 << 10);
 /// Size of the thin devices here.
 pub(super) const THIN: Bytes = Bytes::mib(64);
 /// What a full pool may take until it is named; the kernel's own patience is a minute.
-const SECONDS: Duration = Duration::from_secs(20);
+const SECONDS: Duration = Duration::from_secs(50);
 
 /// A Docker root in the making, with the files of its pool.
 pub(super) struct Home {

@@ -400,7 +400,7 @@ pub(super) fn lvm_pool_keeps_its_links_when_its_table_is_changed(
     lvm.run("lvcreate --type thin-pool -L 128M -n thinpool docker")?;
     for link in ["/dev/docker/thinpool", "/dev/mapper/docker-thinpool"] {
         let has_link = || -> Result<()> {
-            run(lab.command("udevadm").args(["settle", "--timeout=20"]))?;
+            run(lab.command("udevadm").args(["settle", "--timeout=120"]))?;
             let meta = fs::symlink_metadata(link).with_context(|| link.to_owned())?;
             ensure!(meta.is_symlink(), "{link} is no link");
             Ok(())

@@ -8,6 +8,8 @@ mod copied;
 mod devices;
 mod diff;
 mod faults;
+#[path = "../../../benches/lab/filling.rs"]
+mod filling;
 mod first_start;
 mod harness;
 mod images;
@@ -25,7 +27,6 @@ mod power;
 mod random;
 mod refusals;
 mod resumed;
-mod speed;
 mod used;
 mod xfs;
 
@@ -44,8 +45,8 @@ use crate::{
 pub(crate) struct Check {
     /// The claim, as a function name; with the way of converting that it is about.
     pub(crate) name: String,
-    /// Takes too long for every run; `--ignored` runs it.
-    pub(crate) ignored: bool,
+    /// When it is run.
+    pub(crate) when: When,
     run: Run,
 }
 
@@ -53,6 +54,17 @@ pub(crate) struct Check {
 type Plain = fn(&Lab, &Path) -> Result<()>;
 /// The same on a root converted in one way.
 type OnVariant = fn(&Lab, &Path, Variant) -> Result<()>;
+
+/// When a check is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum When {
+    /// With all others.
+    Always,
+    /// With `--ignored`: it takes too long for every run.
+    Ignored,
+    /// With `--bench`, as `cargo bench` says it: what else the machine does changes its outcome.
+    Timed,
+}
 
 #[derive(Debug)]
 enum Run {
@@ -206,6 +218,9 @@ const OF_ITS_PARTS: &[(&str, Plain)] = named![
 const OF_THE_FIRST_START: &[(&str, Plain)] =
     named![first_start::docker_starts_and_refuses_as_foreseen];
 
+/// Benchmarks that need a pool: in `benches/`, run by `cargo bench`.
+const TIMED: &[(&str, Plain)] = named![filling::filling_takes_no_longer_than_copying];
+
 /// Those of the kernel engine alone.
 const OF_THE_KERNEL_ENGINE: &[(&str, Plain)] = named![
     faults::a_data_device_that_fails_ends_the_run_cleanly,
@@ -222,7 +237,6 @@ const OF_THE_KERNEL_ENGINE: &[(&str, Plain)] = named![
     machine::chains_without_a_common_layer_are_filled_at_once,
     conformance::both_engines_make_the_same_of_the_fixture,
     conformance::both_engines_make_the_same_of_random_stacks,
-    speed::filling_takes_no_longer_than_copying,
     lvm::lvm_example_of_the_document_works,
     lvm::lvm_pool_with_volumes_of_its_own_is_refused,
     lvm::lvm_pool_with_default_options_is_converted_into_while_it_grows,
@@ -269,7 +283,7 @@ pub(crate) fn all() -> &'static [Check] {
     ALL.get_or_init(|| {
         let plain = |&(name, check): &(&str, Plain)| Check {
             name: name.to_owned(),
-            ignored: false,
+            when: When::Always,
             run: Run::Plain(check),
         };
         let longest = OF_FAULTS.iter().chain(OF_POWER_CUTS);
@@ -296,7 +310,11 @@ pub(crate) fn all() -> &'static [Check] {
         let whole = sharing().map(|variant| on(variant, &EVERY_IMAGE[0]));
         let ignored = OF_ALL_FAULTS.iter().map(plain).chain(whole);
         all.extend(ignored.map(|check| Check {
-            ignored: true,
+            when: When::Ignored,
+            ..check
+        }));
+        all.extend(TIMED.iter().map(plain).map(|check| Check {
+            when: When::Timed,
             ..check
         }));
         all
@@ -306,7 +324,7 @@ pub(crate) fn all() -> &'static [Check] {
 fn on(variant: Variant, &(name, check): &(&str, OnVariant)) -> Check {
     Check {
         name: format!("{name}::{variant}"),
-        ignored: false,
+        when: When::Always,
         run: Run::On(variant, check),
     }
 }
