@@ -35,7 +35,7 @@ pub enum DeviceFileFault {
         source: DecodeError,
     },
     /// Docker does not use such a name, but takes the file as a device's.
-    #[error("{}: no name of a layer", shown(path))]
+    #[error("{}: is not the name of a layer", shown(path))]
     Name {
         /// The file.
         path: PathBuf,

@@ -101,7 +101,7 @@ pub(crate) fn judge(option: &str, target: &Target, version: Option<Version>) -> 
     let Some(&(_, kind, since)) = OPTIONS.iter().find(|(name, ..)| *name == key) else {
         return refused(match key.split_once('.') {
             Some((driver, _)) if driver != "dm" => format!(
-                "is {driver}'s: devicemapper does not know it and does not start; remove it"
+                "belongs to {driver}: devicemapper does not know it and does not start; remove it"
             ),
             _ => "is unknown to devicemapper, which then does not start; remove it".to_owned(),
         });
@@ -113,7 +113,7 @@ pub(crate) fn judge(option: &str, target: &Target, version: Option<Version>) -> 
     }
     if let Err(wanted) = check_value(kind, value) {
         return refused(format!(
-            "is not {wanted}, so Docker does not start; mend or remove it"
+            "is not {wanted}, so Docker does not start; fix or remove it"
         ));
     }
     match &*key {
@@ -124,8 +124,8 @@ pub(crate) fn judge(option: &str, target: &Target, version: Option<Version>) -> 
         "dm.fs" => file_system(value, target),
         "dm.thinpooldev" | "dm.datadev" | "dm.metadatadev" => device(&key, value, target),
         _ if kind == Kind::DirectLvm => refused(
-            "makes Docker set up an LVM pool of its own, wiping the device that is named there; remove all of \
-             dm.directlvm_* and dm.thinp_*"
+            "makes Docker set up its own LVM pool and wipe the device that is named there; remove all dm.directlvm_* \
+             and dm.thinp_* options"
                 .to_owned(),
         ),
         _ => Verdict::Fits,
@@ -145,13 +145,13 @@ pub(crate) fn judge_all(options: &[&str], version: Option<Version>) -> Option<St
     let deletion = last("dm.use_deferred_deletion");
     match (removal, deletion) {
         (Some(false), None) if by_default => Some(
-            "dm.use_deferred_removal=false: deferred deletion is on by default and needs it, so Docker does not start; \
-             add dm.use_deferred_deletion=false"
+            "dm.use_deferred_removal=false: deferred deletion is on by default and needs deferred removal, so Docker \
+             does not start; add dm.use_deferred_deletion=false"
                 .to_owned(),
         ),
         (Some(false), Some(true)) => Some(
-            "dm.use_deferred_deletion=true: does not go with dm.use_deferred_removal=false, Docker does not start; make \
-             them agree"
+            "dm.use_deferred_deletion=true: conflicts with dm.use_deferred_removal=false, so Docker does not start; \
+             make them agree"
                 .to_owned(),
         ),
         (None, Some(true)) if !by_default => Some(
@@ -222,7 +222,7 @@ fn check_value(kind: Kind, value: &str) -> Result<(), &'static str> {
                 .and_then(|number| number.parse::<u32>().ok());
             match number {
                 Some(0..100) => Ok(()),
-                _ => Err("a percentage below 100 with its %, such as 10%"),
+                _ => Err("a percentage below 100 with a % sign, such as 10%"),
             }
         }
         _ => Ok(()),
@@ -287,8 +287,8 @@ fn base_size(value: &str, target: &Target) -> Verdict {
     }
     if given > ours {
         return Verdict::Odd(format!(
-            "is more than the {} bytes of this root's devices: Docker's first start enlarges the base device, which new \
-             images get, and no layer there is; remove it unless that is meant",
+            "is more than the {} bytes of this root's devices: Docker's first start enlarges the base device, which \
+             applies to new images but to no existing layer; remove it unless that is intended",
             ours.0
         ));
     }
@@ -306,7 +306,7 @@ fn block_size(value: &str, target: &Target) -> Verdict {
         return Verdict::Fits;
     }
     Verdict::Refused(format!(
-        "is not this pool's block of {} bytes, and the kernel refuses another one; remove it",
+        "is not this pool's block size of {} bytes, and the kernel refuses any other; remove it",
         target.data_block.0
     ))
 }
@@ -314,9 +314,9 @@ fn block_size(value: &str, target: &Target) -> Verdict {
 fn loop_size(value: &str, file: Option<Bytes>) -> Verdict {
     let given = size(value).unwrap_or_default();
     match file {
-        None => Verdict::Odd("has no effect, for the pool is not in loop files".to_owned()),
+        None => Verdict::Odd("has no effect, because the pool is not in loop files".to_owned()),
         Some(file) if given < file => Verdict::Odd(format!(
-            "is less than the file of {} bytes, which Docker leaves as it is with a warning",
+            "is less than the file's {} bytes; Docker leaves the file as it is and logs a warning",
             file.0
         )),
         Some(_) => Verdict::Fits,
@@ -333,7 +333,7 @@ fn file_system(value: &str, target: &Target) -> Verdict {
         return Verdict::Fits;
     }
     Verdict::Odd(format!(
-        "is not this root's {}, which Docker goes on using, with a warning",
+        "is not this root's {}, which Docker continues to use, with a warning",
         target.file_system
     ))
 }
@@ -352,7 +352,7 @@ fn device(key: &str, value: &str, target: &Target) -> Verdict {
         opts => opts.join(", "),
     };
     Verdict::Refused(format!(
-        "names another pool than this root's ({ours}): Docker does not find the base device there and does not start; \
+        "names a pool other than this root's ({ours}): Docker does not find the base device there and does not start; \
          remove it"
     ))
 }

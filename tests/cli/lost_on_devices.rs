@@ -256,7 +256,7 @@ fn a_file_of_devices_that_docker_would_take_over_is_wrong() {
     fs::write(&old, "{\"Devices\":{}}").unwrap();
     let verified = ready.run("verify", &["--full"]);
     verified.expect(3, &[]);
-    let words = "takes the devices of this old file";
+    let words = "takes the devices in this old file";
     assert!(verified.out.contains(words), "{}", verified.out);
     ready.refused(1, &["verify --full"]);
     fs::remove_file(&old).unwrap();

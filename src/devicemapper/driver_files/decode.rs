@@ -16,13 +16,13 @@ use crate::docker::{JsonError, Object};
 #[derive(Debug, Error)]
 pub enum DecodeError {
     /// The text is not JSON, or not in Docker's format.
-    #[error("is not as Docker writes it")]
+    #[error("is not in the form that Docker writes")]
     Form(#[from] JsonError),
     /// A device number that Docker does not accept.
     #[error(transparent)]
     DeviceId(#[from] DeviceIdError),
     /// Not a UUID.
-    #[error("BaseDeviceUUID: is no UUID")]
+    #[error("BaseDeviceUUID: is not a UUID")]
     BaseUuid(#[from] uuid::Error),
     /// A file system that this program does not know.
     #[error("BaseDeviceFilesystem: is neither ext4 nor xfs, but {0:?}")]
@@ -273,11 +273,14 @@ mod tests {
     #[test]
     fn what_is_not_as_docker_writes_it_is_named() {
         for (text, words) in [
-            ("", "is not as Docker writes it"),
-            ("[]]", "is not as Docker writes it"),
-            (r#"{"device_id":0}"#, "device id 0: not between"),
+            ("", "is not in the form that Docker writes"),
+            ("[]]", "is not in the form that Docker writes"),
+            (r#"{"device_id":0}"#, "device id 0: is not between"),
             (r#"{"device_id":16777216}"#, "device id 16777216"),
-            (r#"{"device_id":-1}"#, "is not as Docker writes it"),
+            (
+                r#"{"device_id":-1}"#,
+                "is not in the form that Docker writes",
+            ),
         ] {
             let error = Device::decode(text.as_bytes()).unwrap_err().to_string();
             assert!(error.contains(words), "{text}: {error}");
@@ -289,7 +292,7 @@ mod tests {
             DeviceSet::decode(text.as_bytes()).unwrap_err().to_string()
         };
         let uuid = Uuid::nil().to_string();
-        assert!(set("x", "ext4").contains("is no UUID"));
+        assert!(set("x", "ext4").contains("is not a UUID"));
         assert!(set(&uuid, "btrfs").contains("neither ext4 nor xfs"));
     }
 }

@@ -42,7 +42,7 @@ pub struct DeviceId(u32);
 
 /// The error for a number that is not a device id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("device id {0}: not between 1 and 16777215")]
+#[error("device id {0}: is not between 1 and 16777215")]
 pub struct DeviceIdError(pub u64);
 
 impl DeviceId {
@@ -287,11 +287,11 @@ impl fmt::Display for SetupHint<'_> {
         }
         writeln!(
             f,
-            "- Name the driver there or as a flag of the service, not in both: Docker then does not start."
+            "- Set the driver there or with a flag of the service, not both: with both, Docker does not start."
         )?;
         writeln!(
             f,
-            "- Remove storage-opts of other drivers: devicemapper refuses options it does not know."
+            "- Remove storage-opts of other drivers: devicemapper refuses options that it does not know."
         )?;
         write!(
             f,
@@ -301,13 +301,13 @@ impl fmt::Display for SetupHint<'_> {
         if self.base_size != DEFAULT_BASE_SIZE {
             write!(
                 f,
-                " (10G, the default of old guides, is not this root's size)"
+                " (10G, the default in old guides, is not this root's size)"
             )?;
         }
         writeln!(f, ".")?;
         writeln!(
             f,
-            "- Without udev synchronisation on this host, add \"dm.override_udev_sync_check=true\"."
+            "- Without udev synchronization on this host, add \"dm.override_udev_sync_check=true\"."
         )?;
         write!(f, "- Docker 25 and later have no devicemapper driver.")
     }
@@ -374,7 +374,7 @@ mod tests {
         let error = DeviceId::new(16_777_216).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "device id 16777216: not between 1 and 16777215"
+            "device id 16777216: is not between 1 and 16777215"
         );
     }
 

@@ -39,7 +39,7 @@ pub enum StartFault {
         path: PathBuf,
     },
     /// A file of the pool is smaller than the pool.
-    #[error("{}: has {size} bytes, and the pool needs {needed}", shown(path))]
+    #[error("{}: has {size} bytes, but the pool needs {needed}", shown(path))]
     FileTooSmall {
         /// The file.
         path: PathBuf,
@@ -50,7 +50,7 @@ pub enum StartFault {
     },
     /// A file in the format from before Docker 0.12, whose devices would replace the current ones.
     #[error(
-        "{}: Docker takes the devices of this old file for its own; move it away",
+        "{}: Docker takes the devices in this old file for its own; move it away",
         shown(path)
     )]
     OldDevices {
@@ -59,7 +59,7 @@ pub enum StartFault {
     },
     /// A file among the device files that is not a device's. With few exceptions, Docker takes every name as a device.
     #[error(
-        "{}: {}, and Docker takes every file there for a device's; move it away",
+        "{}: {}, and Docker takes every file there for a device file; move it away",
         shown(path),
         Chain(source)
     )]
@@ -121,7 +121,7 @@ pub enum StartFault {
         source: io::Error,
     },
     /// The base device's file system is not the recorded one: Docker considers the pool to be another one.
-    #[error("base device: has UUID {found}, and {} says {recorded}", shown(path))]
+    #[error("base device: has UUID {found}, but {} says {recorded}", shown(path))]
     BaseUuid {
         /// The file with the recorded UUID.
         path: PathBuf,
@@ -132,7 +132,7 @@ pub enum StartFault {
     },
     /// The base device's file system is of another kind than the recorded one.
     #[error(
-        "base device: is {found}, and {} says {recorded}: containers with a size of their own fail",
+        "base device: is {found}, but {} says {recorded}: containers with their own size fail",
         shown(path)
     )]
     BaseFileSystem {
@@ -145,7 +145,8 @@ pub enum StartFault {
     },
     /// The transaction is newer than the pool's: Docker considers it unfinished.
     #[error(
-        "{}: names transaction {open}, and the pool is at {pool}: Docker deletes device {device} and the file of {layer:?}",
+        "{}: names transaction {open}, but the pool is at {pool}: Docker deletes device {device} and the file of \
+         {layer:?}",
         shown(path)
     )]
     TransactionUnfinished {
@@ -162,7 +163,7 @@ pub enum StartFault {
     },
     /// The transaction is older than the pool's: Docker logs an error and continues.
     #[error(
-        "{}: names transaction {open}, and the pool is at {pool}; Docker goes on with an error in its log",
+        "{}: names transaction {open}, but the pool is at {pool}; Docker logs an error and continues",
         shown(path)
     )]
     TransactionOld {
@@ -174,7 +175,7 @@ pub enum StartFault {
         pool: u64,
     },
     /// A device that a file names is not in the pool: what uses it fails.
-    #[error("device {device} of {layer}: is not in the pool, so what uses it fails")]
+    #[error("device {device} of {layer}: is not in the pool, so whatever uses it fails")]
     NotInPool {
         /// The file's name.
         layer: String,
@@ -193,7 +194,7 @@ pub enum StartFault {
     },
     /// The pool has a device that no file names: its space is lost.
     #[error(
-        "device {device}: is in the pool, and no file in metadata/ names it, so its space is lost"
+        "device {device}: is in the pool, but no file in metadata/ names it, so its space is lost"
     )]
     WithoutFile {
         /// The device.
@@ -207,7 +208,7 @@ pub enum StartFault {
     },
     /// A layer of the image store has no device.
     #[error(
-        "layer {chain}: its device {cache} has no file in metadata/, so nothing can be made of its images"
+        "layer {chain}: its device {cache} has no file in metadata/, so its images cannot be used"
     )]
     LayerWithoutDevice {
         /// The layer.
@@ -291,10 +292,10 @@ pub enum DeviceFileError {
     #[error(transparent)]
     Json(#[from] JsonError),
     /// Its number is not a device id.
-    #[error("device id {0} is not from 0 to 16777215")]
+    #[error("device id {0}: is not between 0 and 16777215")]
     Id(i64),
     /// It contains directories that are nested too deep to follow.
-    #[error("is nested too deep")]
+    #[error("is nested too deeply")]
     TooDeep,
 }
 

@@ -371,19 +371,22 @@ fn options_that_suit_give_no_finding() {
 #[test]
 fn options_that_keep_docker_from_starting_are_named() {
     for (option, why) in [
-        ("overlay2.override_kernel_check=true", "overlay2's"),
-        ("zfs.fsname=x", "zfs's"),
+        ("overlay2.override_kernel_check=true", "belongs to overlay2"),
+        ("zfs.fsname=x", "belongs to zfs"),
         ("dm.base_size=10G", "unknown"),
         ("size=10G", "unknown"),
         ("dm.basesize", "key=value"),
         ("dm.basesize=9G", "less than the 10737418240 bytes"),
         ("dm.basesize=10", "less than the 10737418240 bytes"),
         ("dm.basesize=lots", "a size"),
-        ("dm.blocksize=512K", "block of 65536 bytes"),
+        ("dm.blocksize=512K", "block size of 65536 bytes"),
         ("dm.fs=btrfs", "neither ext4 nor xfs"),
-        ("dm.thinpooldev=/dev/mapper/x", "another pool"),
-        ("dm.datadev=/dev/sdb", "another pool"),
-        ("dm.metadatadev=/dev/sdc", "another pool"),
+        (
+            "dm.thinpooldev=/dev/mapper/x",
+            "a pool other than this root's",
+        ),
+        ("dm.datadev=/dev/sdb", "a pool other than this root's"),
+        ("dm.metadatadev=/dev/sdc", "a pool other than this root's"),
         ("dm.directlvm_device=/dev/sdb", "LVM"),
         ("dm.thinp_percent=95", "LVM"),
         ("dm.min_free_space=10", "percentage"),

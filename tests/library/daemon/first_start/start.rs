@@ -237,7 +237,7 @@ fn a_transaction_newer_than_the_pools_deletes_its_device() {
         &["transaction-metadata", "deletes device"],
     );
     converted.transaction_id += 2;
-    converted.expect(Severity::Remark, &["goes on"]);
+    converted.expect(Severity::Remark, &["logs an error and continues"]);
     // Docker ignores what it cannot read there, and takes zero.
     fs::write(converted.file("transaction-metadata"), "rubbish").unwrap();
     converted.expect(Severity::Remark, &["transaction 0"]);
