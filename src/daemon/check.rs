@@ -105,7 +105,7 @@ pub(super) fn locked(root: &DataDir) -> Result<Vec<Finding>, ReadError> {
                 path: dir.join(name),
             }),
             Err((_, errno)) => {
-                log::debug!("{}: cannot try its lock: {errno}", shown(&dir.join(name)));
+                log::debug!("{}: cannot test its lock: {errno}", shown(&dir.join(name)));
             }
             Ok(_) => {}
         }

@@ -54,7 +54,7 @@ fn list() -> Vec<State> {
     listed.unwrap_or_else(|error| {
         let is_absent = matches!(error, device_mapper::Error::Absent(_));
         if !is_absent {
-            log::warn!("{error}: whether Docker's devices are active is not known");
+            log::warn!("{error}: it is not known whether Docker's devices are active");
         }
         Vec::new()
     })

@@ -39,7 +39,7 @@ impl Default for Host {
 pub enum Finding {
     /// The process in the pid file is a running daemon.
     #[error(
-        "docker is running: process {pid} in {}: stop docker and docker.socket",
+        "docker is running: process {pid}, according to {}: stop docker and docker.socket",
         shown(pid_file)
     )]
     PidFile {
@@ -65,7 +65,7 @@ pub enum Finding {
     },
     /// A layer is mounted in some mount namespace.
     #[error(
-        "{}: is mounted, seen by process {pid}: stop docker and its containers, or unmount it",
+        "{}: is mounted in the mount namespace of process {pid}: stop docker and its containers, or unmount it",
         shown(mount_point)
     )]
     Mounted {
@@ -85,7 +85,8 @@ pub enum Finding {
     },
     /// A device of the devicemapper driver is active: a daemon is running unseen, or one was killed.
     #[error(
-        "device-mapper device {name}: is active: stop docker and its containers; if docker was killed and left it: {command}"
+        "device-mapper device {name}: is active: stop docker and its containers; if docker was killed and left it \
+         behind: {command}"
     )]
     Device {
         /// Its name.
@@ -95,7 +96,7 @@ pub enum Finding {
     },
     /// A file of the devicemapper driver's pool is attached to a loop device.
     #[error(
-        "{}: is attached as {}: stop what uses it, then: {command}",
+        "{}: is attached to {}: stop what uses it, then run: {command}",
         shown(file),
         shown(node)
     )]
@@ -108,7 +109,7 @@ pub enum Finding {
         command: String,
     },
     /// A container's process is running. With live-restore, it runs without the daemon.
-    #[error("container {}: still runs as process {pid}: stop it", NameOrId { id, name })]
+    #[error("container {}: is still running as process {pid}: stop it", NameOrId { id, name })]
     Container {
         /// The container.
         id: ContainerId,

@@ -26,8 +26,8 @@ use crate::tree::shown;
 pub enum LockError {
     /// A daemon holds it.
     #[error(
-        "{}: docker is running as process {pid}; stop it (`systemctl stop docker.socket docker`, `service docker stop`), then the same \
-         command again",
+        "{}: docker is running as process {pid}. Next: stop it (`systemctl stop docker.socket docker` or `service \
+         docker stop`), then run the same command again",
         shown(path)
     )]
     DockerRuns {
@@ -38,7 +38,7 @@ pub enum LockError {
     },
     /// Another run of this program holds it.
     #[error(
-        "{}: {holder}; when that has ended, the same command again",
+        "{}: {holder}. Next: wait until it has ended, then run the same command again",
         shown(path)
     )]
     Busy {
@@ -48,7 +48,7 @@ pub enum LockError {
         holder: AtWork,
     },
     /// Another process replaced the file or wrote to ours.
-    #[error("{}: is not what this run has put there: {}, so a docker may be starting", shown(path), Content(pid.as_ref()))]
+    #[error("{}: is not what this run put there: {}, so docker may be starting", shown(path), Content(pid.as_ref()))]
     Taken {
         /// The pid file.
         path: PathBuf,
@@ -152,7 +152,7 @@ impl PidFileLock {
     pub(super) fn is_there(&mut self) -> Result<bool, LockError> {
         match fs::symlink_metadata(&self.path) {
             Err(error) if is_absence(&error) => return Ok(false),
-            Err(error) => return Err(io_error("look at", &self.path)(error)),
+            Err(error) => return Err(io_error("stat", &self.path)(error)),
             Ok(_) => {}
         }
         let is_same = is_same(&self.path, &self.file);

@@ -72,13 +72,14 @@ impl PidFileEntry {
             .map_or_else(|| "no process".to_owned(), |pid| format!("process {pid}"));
         match self.whom {
             PidFileOwner::Docker => format!(
-                "Docker is running: {process}, by {path}; all commands but `status`, `inspect` and a dry run want it stopped"
+                "Docker is running: {process}, according to {path}; all commands except `status`, `inspect` and a dry \
+                 run need it stopped"
             ),
             PidFileOwner::Aufs2dm => format!(
-                "{path}: is held by another aufs2dm, {process}; one at a time works on a host"
+                "{path}: is held by another aufs2dm, {process}; only one can work on a host at a time"
             ),
             PidFileOwner::Other => format!(
-                "{path}: is left over, {process} is no Docker by now; where Docker does not start because of it: `rm {}`",
+                "{path}: is stale, because {process} is not Docker; if Docker does not start because of it: `rm {}`",
                 word(&self.path)
             ),
             PidFileOwner::Nobody => {
@@ -86,7 +87,9 @@ impl PidFileEntry {
                     Some(_) => format!("{process} has ended"),
                     None => format!("it names {process}"),
                 };
-                format!("{path}: is left over, {why}; whoever starts next replaces it")
+                format!(
+                    "{path}: is stale, because {why}; the next Docker or aufs2dm that uses it replaces it"
+                )
             }
         }
     }

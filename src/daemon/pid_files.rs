@@ -92,9 +92,9 @@ impl PidFiles {
             match PidFileLock::acquire(&path, host)? {
                 Hold::Held(lock) => self.held().push(lock),
                 Hold::NoDirectory { dir } => missing = missing.or(Some(dir)),
-                Hold::ReadOnly => log::debug!("{}: cannot be written by anybody", shown(&path)),
+                Hold::ReadOnly => log::debug!("{}: cannot be written by anyone", shown(&path)),
                 Hold::Other => notices.push(format!(
-                    "{}: is no pid file, so it stays as it is and keeps no Docker from starting",
+                    "{}: is not a pid file, so it is left as it is and does not keep Docker from starting",
                     shown(&path)
                 )),
             }
@@ -103,7 +103,7 @@ impl PidFiles {
         // named.
         if let Some(dir) = missing.filter(|_| self.held().is_empty()) {
             notices.push(format!(
-                "{}: does not exist, so nothing keeps a Docker from starting",
+                "{}: does not exist, so nothing keeps Docker from starting",
                 shown(&dir)
             ));
         }

@@ -67,7 +67,7 @@ fn a_root_that_docker_does_not_use_is_named_as_the_host_knows_it() {
     );
     let root = host.at("var/lib/docker");
     let ended = host.run("convert", &["--dry-run", "--root", root.to_str().unwrap()]);
-    ended.expect(0, &["Docker works on /srv/docker, not on /var/lib/docker:"]);
+    ended.expect(0, &["Docker uses /srv/docker, not /var/lib/docker:"]);
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn a_host_whose_docker_is_told_aufs_is_named_before_the_aufs_side_goes_and_after
     fs::write(&config, r#"{"storage-driver": "aufs"}"#).unwrap();
     tool.run("convert", &root, &[]).expect(0, &[]);
     tool.run("verify", &root, &["--full"]).expect(0, &[]);
-    let words = "line 1: storage-driver \"aufs\"; name devicemapper there";
+    let words = "line 1: storage-driver \"aufs\"; set devicemapper there";
     let named = |verb: &str, options: &[&str]| {
         let ended = tool.run(verb, &root, options);
         ended.expect(0, &[]);

@@ -239,7 +239,7 @@ fn all_pid_files_that_a_daemon_could_use_are_held_and_let_go() {
     });
     let closed = fs::read_dir(at("closed")).unwrap().count();
     umount(&at("closed")).unwrap();
-    ended.expect(0, &["srv/precious: is no pid file"]);
+    ended.expect(0, &["srv/precious: is not a pid file"]);
     assert_eq!(texts, vec![pid; held.len() + 1]);
     assert_eq!(closed, 0);
     for path in held {

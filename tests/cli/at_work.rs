@@ -227,19 +227,19 @@ fn docker_is_told_as_running_by_a_living_daemon_alone() {
             assert_eq!(json["docker_pid_files"][0]["whom"], whom, "{json}");
             fs::remove_file(tool.pid_file()).unwrap();
         };
-        let words = format!("Docker is running: process {daemon_pid}, by ");
+        let words = format!("Docker is running: process {daemon_pid}, according to ");
         told(&daemon_pid, &[&words, "docker.pid"], "docker");
         told(
             "1",
-            &["docker.pid: is left over", "process 1 is no Docker", "`rm "],
+            &["docker.pid: is stale", "process 1 is not Docker", "`rm "],
             "other",
         );
         told(
             "4194999",
-            &["docker.pid: is left over", "process 4194999"],
+            &["docker.pid: is stale", "process 4194999"],
             "nobody",
         );
-        told("", &["docker.pid: is left over", "no process"], "nobody");
+        told("", &["docker.pid: is stale", "no process"], "nobody");
         let (text, json) = status(&tool, &root.path());
         assert!(!text.contains("docker.pid: "), "{text}");
         assert_eq!(json["docker_pid_files"], Value::Array(Vec::new()));
@@ -258,7 +258,7 @@ fn the_pid_file_of_a_killed_run_is_a_side_remark() {
     child.wait().unwrap();
     let (text, _) = status(&tool, &root.path());
     let last = text.lines().last().unwrap();
-    assert!(last.starts_with("  ") && last.contains("docker.pid: is left over"));
+    assert!(last.starts_with("  ") && last.contains("docker.pid: is stale"));
     tool.run("resume", &root.path(), &[]).expect(0, &[]);
     let (text, _) = status(&tool, &root.path());
     assert!(!text.contains("docker.pid: "), "{text}");

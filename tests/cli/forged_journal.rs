@@ -230,7 +230,7 @@ fn no_other_driver_or_option_is_written_for_the_daemon() {
         let config =
             || fs::read_to_string(tool.host_root().join("etc/docker/daemon.json")).unwrap();
         let rollback = format!("`aufs2dm rollback --root {}", root.path().display());
-        let words = ["daemon.json: is to get", key, value, "by hand"];
+        let words = ["daemon.json: the journal asks for", key, value, "by hand"];
         let resumed = tool.run("resume", &root.path(), &[]);
         resumed.expect(1, &words);
         resumed.expect(1, &[&rollback]);

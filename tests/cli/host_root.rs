@@ -104,8 +104,8 @@ fn what_is_no_hosts_root_gets_no_daemon_json() {
 #[test]
 fn without_root_it_is_the_one_of_the_host_that_was_named() {
     for (daemon_json, data_root, why) in [
-        (None, "var/lib/docker", "sets no data-root"),
-        (Some("{}"), "var/lib/docker", "sets no data-root"),
+        (None, "var/lib/docker", "does not set data-root"),
+        (Some("{}"), "var/lib/docker", "does not set data-root"),
         (
             Some(r#"{"data-root": "/srv/docker"}"#),
             "srv/docker",

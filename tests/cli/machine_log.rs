@@ -121,7 +121,7 @@ fn what_stands_in_the_way_of_the_first_start_is_a_notice() {
     assert!(
         notices
             .iter()
-            .any(|one| one.as_str().unwrap().contains("overlay2's")),
+            .any(|one| one.as_str().unwrap().contains("belongs to overlay2")),
         "{notices:#?}"
     );
 }

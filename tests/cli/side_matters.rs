@@ -116,7 +116,7 @@ fn a_daemon_json_or_its_original_that_is_gone_does_not_keep_the_root_from_going_
     };
     let words = [
         "aufs2dm-original",
-        "is gone",
+        "is missing",
         "\"storage-driver\": \"aufs\" in ",
         CONFIG,
     ];
@@ -283,12 +283,7 @@ fn the_last_lines_name_what_is_left_to_do_in_dockers_settings_and_no_more() {
     );
     assert!(!converted.out.contains("put this in"), "{converted:?}");
     let back = host.run("rollback", &root.path(), &[]);
-    for words in [
-        "aufs again",
-        "daemon.json",
-        "name aufs instead",
-        "take it out",
-    ] {
+    for words in ["aufs again", "daemon.json", "set aufs instead", "remove it"] {
         assert!(back.out.contains(words), "{words}: {back:?}");
     }
     let unknown = Tool::new();
@@ -307,7 +302,7 @@ fn where_a_unit_names_another_driver_the_last_lines_name_the_unit() {
     );
     let converted = host.run("convert", &root.path(), &[]);
     converted.expect(0, &["10-machine.conf, line 3"]);
-    let wanted = "10-machine.conf, line 3: replace `--storage-driver aufs` by `--storage-driver devicemapper`";
+    let wanted = "10-machine.conf, line 3: replace `--storage-driver aufs` with `--storage-driver devicemapper`";
     assert!(converted.out.contains(wanted), "{converted:?}");
     assert!(!converted.out.contains("daemon.json"), "{converted:?}");
 }

@@ -44,7 +44,7 @@ pub enum ConfigError {
         line: usize,
     },
     /// A key that occurs more than once, so its meaning is ambiguous.
-    #[error("{key}: is there twice")]
+    #[error("{key}: occurs twice")]
     Twice {
         /// The key.
         key: &'static str,

@@ -45,10 +45,10 @@ pub fn data_root(host_root: &Path) -> DataRoot {
         why: match (told, &settings.config) {
             (Some(told), _) => told.to_string(),
             (None, Ok(_)) => format!(
-                "{} sets no data-root",
+                "{} does not set data-root",
                 shown(&files.place(&settings.config_path))
             ),
-            (None, Err(error)) => format!("{error}, so a data-root in it is not known"),
+            (None, Err(error)) => format!("{error}, so it is not known whether it sets data-root"),
         },
     }
 }

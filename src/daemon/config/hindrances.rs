@@ -19,7 +19,7 @@ pub fn hindrances(switch: &Switch) -> Vec<String> {
     let mut found = Vec::new();
     let directory = existing(path.parent().unwrap_or(Path::new("/")));
     if !directory.is_dir() {
-        found.push(format!("{}: is no directory", shown(&directory)));
+        found.push(format!("{}: is not a directory", shown(&directory)));
     } else if let Err(errno) = access(&directory, AccessFlags::W_OK)
         && frozen(&directory).is_none()
     {
@@ -28,7 +28,11 @@ pub fn hindrances(switch: &Switch) -> Vec<String> {
                 "{}: is on a read-only file system, so daemon.json cannot be changed there",
                 shown(&directory)
             ),
-            errno => format!("{}: cannot be written: {}", shown(&directory), errno.desc()),
+            errno => format!(
+                "{}: cannot be written to: {}",
+                shown(&directory),
+                errno.desc()
+            ),
         });
     }
     for place in [&directory, path] {
@@ -37,7 +41,7 @@ pub fn hindrances(switch: &Switch) -> Vec<String> {
     let original = beside(path, ORIGINAL);
     if edit.old.is_some() && original.symlink_metadata().is_ok() && !is_same_file(path, &original) {
         found.push(format!(
-            "{}: is there already, from an earlier conversion, and would be lost: move it away",
+            "{}: already exists, from an earlier conversion, and would be lost: move it away",
             shown(&original)
         ));
     }
@@ -57,7 +61,7 @@ fn is_frozen(path: &Path, how: Immutability) -> String {
         Immutability::AppendOnly => ("append-only", 'a'),
     };
     format!(
-        "{}: is {what}, and has to be changed: `chattr -{letter} {}`",
+        "{}: is {what}, but must be changed: `chattr -{letter} {}`",
         shown(path),
         crate::shell::word(path)
     )

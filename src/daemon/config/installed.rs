@@ -98,8 +98,8 @@ impl InstalledDocker {
     pub(in crate::daemon) fn findings(&self) -> Vec<Finding> {
         if let Some(version) = self.version.filter(|version| *version >= REMOVED) {
             let message = format!(
-                "Docker {version} is installed, which has no devicemapper driver: install one before 25.0 before Docker \
-                 is started"
+                "Docker {version} is installed and has no devicemapper driver: install a version older than 25.0 \
+                 before Docker is started"
             );
             return vec![Finding::refusal("driver-removed", message)];
         }
@@ -107,8 +107,8 @@ impl InstalledDocker {
         match (&self.program, self.has_driver) {
             (None, _) if self.version.is_none() => findings.push(Finding::remark(
                 "docker-unknown",
-                "no installed Docker was found, so it is not known whether it has the devicemapper driver, which 25.0 \
-                 removed",
+                "no installed Docker was found, so it is not known whether it has the devicemapper driver, which was \
+                 removed in 25.0",
             )),
             (Some(program), Some(false)) => findings.push(Finding::refusal(
                 "driver-left-out",
@@ -120,7 +120,8 @@ impl InstalledDocker {
             (Some(program), None) => findings.push(Finding::remark(
                 "driver-unknown",
                 format!(
-                    "{}: whether it has the devicemapper driver is not known: `docker info` lists it when it is used",
+                    "{}: it is not known whether it has the devicemapper driver: `docker info` lists the driver when \
+                     it is in use",
                     shown(program)
                 ),
             )),
@@ -128,7 +129,8 @@ impl InstalledDocker {
         }
         if let (Some(program), None) = (&self.program, self.version) {
             let message = format!(
-                "{}: its version is not known: 23.0 and later take devicemapper only where it is named, 25.0 removed it",
+                "{}: its version is not known: 23.0 and later use devicemapper only if it is set explicitly, and 25.0 \
+                 removed it",
                 shown(program)
             );
             findings.push(Finding::remark("version-unknown", message));

@@ -322,10 +322,7 @@ pub(super) fn read_variables(
 
 /// The finding for a file that cannot be read, so that its settings are unknown.
 pub(super) fn unreadable(error: &ReadError) -> Finding {
-    let message = format!(
-        "{}: what Docker is told there was not looked at",
-        Chain(error)
-    );
+    let message = format!("{}: Docker's settings there were not checked", Chain(error));
     Finding::warning("unreadable", message)
 }
 

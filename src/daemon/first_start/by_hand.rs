@@ -33,16 +33,16 @@ pub fn told_devicemapper(host: &Host) -> Vec<String> {
     let files = HostFiles::new(&host.root);
     let settings = Settings::read(&files);
     if let Err(error) = &settings.config {
-        return vec![format!("{error}: mend it")];
+        return vec![format!("{error}: fix it")];
     }
     let driver = settings.driver().filter(|told| told.value == DRIVER);
     let options = settings.options().into_iter();
     let options = options.filter(|told| told.value.starts_with("dm."));
     let mut lines: Vec<_> = driver
-        .map(|told| format!("{told}: name aufs instead"))
+        .map(|told| format!("{told}: set aufs instead"))
         .into_iter()
         .collect();
-    lines.extend(options.map(|told| format!("{told}: take it out")));
+    lines.extend(options.map(|told| format!("{told}: remove it")));
     let is_known = settings.service.path.is_some() || settings.driver().is_some();
     if lines.is_empty() && !is_known {
         lines.push("undo \"storage-driver\": \"devicemapper\" where it was set".to_owned());
@@ -55,7 +55,7 @@ pub fn told_aufs(host: &Host) -> Option<String> {
     let settings = Settings::read(&HostFiles::new(&host.root));
     let driver = settings.driver().filter(|told| told.value == "aufs")?;
     Some(format!(
-        "Docker would use aufs: {driver}; name devicemapper there before it starts"
+        "Docker would use aufs: {driver}; set devicemapper there before it starts"
     ))
 }
 
@@ -82,18 +82,18 @@ pub fn restore_by_hand(record: &Record) -> String {
     let is_kept = || present(&original).is_ok_and(|now| now == record.old);
     let edit = || {
         format!(
-            "Docker must be told aufs again before it starts: put \"storage-driver\": \"aufs\" in {}, and take devicemapper's \
-             storage-opts out",
+            "Docker must be set to aufs again before it starts: put \"storage-driver\": \"aufs\" in {}, and remove \
+             devicemapper's storage-opts",
             shown(path)
         )
     };
     match &record.old {
         None if is_ours => format!(
-            "Docker must not be told devicemapper when it starts: `rm {}`",
+            "Docker must not be set to devicemapper when it starts: `rm {}`",
             word(path)
         ),
         Some(_) if (is_ours || is_gone) && is_kept() => format!(
-            "Docker must be told aufs again before it starts: `mv {} {}`",
+            "Docker must be set to aufs again before it starts: `mv {} {}`",
             word(&original),
             word(path)
         ),

@@ -82,11 +82,11 @@ pub(super) fn without_a_name(directories: &Directories, version: Version) -> Opt
     match &prior[..] {
         [only] if *only == DRIVER && version < Version::new(23, 0) => None,
         [only] if *only == DRIVER => Some(format!(
-            "Docker {version} does not start with devicemapper unless it is named"
+            "Docker {version} does not start with devicemapper unless it is set explicitly"
         )),
         [] => Some(format!("Docker {version} has no devicemapper driver")),
         [first, ..] => Some(format!(
-            "Docker {version} finds {} side by side, tries {first} first and does not start",
+            "Docker {version} finds {} side by side, tries {first} first, and does not start",
             prior.join(", ")
         )),
     }
@@ -133,6 +133,6 @@ mod tests {
         // 24.0 no longer has the aufs driver.
         let both = directories(&[("aufs", false), (DRIVER, false)]);
         let text = without_a_name(&both, Version::new(24, 0)).unwrap();
-        assert!(text.contains("unless it is named"), "{text}");
+        assert!(text.contains("unless it is set explicitly"), "{text}");
     }
 }

@@ -40,15 +40,15 @@ pub(super) fn findings(root: &Root, model: &Model) -> Vec<Finding> {
     }
     if !started.is_empty() {
         let message = format!(
-            "Docker's first start starts by their restart policies: {}: `docker update --restart=no` before Docker is \
-             stopped keeps one from it",
+            "Docker's first start also starts these containers, because of their restart policies: {}: `docker update \
+             --restart=no` before Docker is stopped prevents that",
             listed(&started)
         );
         findings.push(Finding::remark("will-start", message));
     }
     if !removed.is_empty() {
         let message = format!(
-            "Docker's first start removes, for they were started with --rm: {}",
+            "Docker's first start removes these containers, because they were started with --rm: {}",
             listed(&removed)
         );
         findings.push(Finding::remark("will-be-removed", message));
@@ -72,7 +72,7 @@ fn why_not_loaded(model: &Model, id: &ContainerId, container: &Container) -> Opt
         .warnings
         .iter()
         .any(other_id)
-        .then(|| "has another id in its config".to_owned())
+        .then(|| "has a different id in its config".to_owned())
 }
 
 fn name(id: &ContainerId, container: &Container) -> String {

@@ -73,12 +73,13 @@ impl View<'_> {
         let settings = self.settings;
         let mut findings = settings.findings.clone();
         if let Err(error) = &settings.config {
-            let message = format!("{error}: Docker does not start with it; mend it");
+            let message = format!("{error}: Docker does not start with it; fix it");
             findings.push(Finding::refusal("config-unreadable", message));
         }
         for (key, line) in settings.config.iter().flat_map(|config| &config.misspelt) {
             let message = format!(
-                "{}, line {line}: key {key:?} is not in lower case, and Docker does not start with keys it does not know",
+                "{}, line {line}: key {key:?} is not in lower case, and Docker does not start with keys that it does \
+                 not know",
                 shown(&self.config_place())
             );
             findings.push(Finding::refusal("key-unknown", message));
@@ -88,14 +89,15 @@ impl View<'_> {
             .is_some_and(|version| version >= Version::new(23, 0));
         if settings.config.as_ref().is_ok_and(|config| config.is_empty) && !empty_is_fine {
             let message = format!(
-                "{}: is empty, with which Docker before 23.0 does not start; remove it or put {{}} in",
+                "{}: is empty, and Docker before 23.0 does not start with an empty file; remove it or put {{}} in it",
                 shown(&self.config_place())
             );
             findings.push(Finding::refusal("config-empty", message));
         }
         for (flag, file) in settings.told_twice() {
             let message = format!(
-                "{flag}: {} is in {} too, and Docker does not start when both name it, even alike; remove one",
+                "{flag}: {} is also set in {}, and Docker does not start when both set it, even to the same value; \
+                 remove one",
                 file.directive.key(),
                 file.origin
             );
@@ -112,7 +114,7 @@ impl View<'_> {
         for told in &settings.unread {
             let service = settings.service.path.as_deref().unwrap_or(Path::new(""));
             let message = format!(
-                "{told}: has no effect, for {} does not read it",
+                "{told}: has no effect, because {} does not read it",
                 shown(service)
             );
             findings.push(Finding::warning("not-read", message));
@@ -141,15 +143,15 @@ impl View<'_> {
     /// The driver that Docker will use.
     fn of_the_driver(&self, root: &Root) -> Vec<Finding> {
         let advice = format!(
-            "name devicemapper as \"storage-driver\" in {}",
+            "set \"storage-driver\" to devicemapper in {}",
             shown(&self.config_place())
         );
         match self.settings.driver() {
             Some(told) if told.value == DRIVER => Vec::new(),
             Some(told) => {
                 let message = format!(
-                    "{told}: with it Docker does not take the converted root, and shows none of its containers; \
-                     change it to devicemapper"
+                    "{told}: with it Docker does not use the converted root and shows none of its containers; change \
+                     it to devicemapper"
                 );
                 vec![Finding::refusal("other-driver", message)]
             }
@@ -161,12 +163,12 @@ impl View<'_> {
                     let refused = without_a_name(&directories, version).map(|why| {
                         Finding::refusal(
                             "driver-not-named",
-                            format!("no storage driver is named: {why}; {advice}"),
+                            format!("no storage driver is set: {why}; {advice}"),
                         )
                     });
                     let unnamed = || {
                         let message = format!(
-                            "no storage driver is named: Docker before 23.0 finds devicemapper by itself; {advice}"
+                            "no storage driver is set: Docker before 23.0 finds devicemapper by itself; {advice}"
                         );
                         Finding::remark("driver-not-named", message)
                     };
@@ -235,7 +237,7 @@ impl View<'_> {
         if !is_same_directory(&self.files.place(&told), used) {
             let by = directive(Directive::DataRoot).or_else(|| directive(Directive::Graph));
             let message = format!(
-                "{}: Docker works on {}, not on {}: is it this root that is meant?",
+                "{}: Docker uses {}, not {}: is this the root that is meant?",
                 by.unwrap_or_else(|| "data-root is not set".to_owned()),
                 shown(&told),
                 host_path(used)
@@ -247,14 +249,14 @@ impl View<'_> {
             (Some(told), false) => findings.push(Finding::warning(
                 "other-root",
                 format!(
-                    "{told}: Docker works on a root UID.GID in {}, not on that itself",
+                    "{told}: Docker uses a root UID.GID in {}, not that directory itself",
                     host_path(root.path())
                 ),
             )),
             (None, true) => findings.push(Finding::warning(
                 "other-root",
                 format!(
-                    "userns-remap is not set: Docker works on {}, not on {} in it",
+                    "userns-remap is not set: Docker uses {}, not {} in it",
                     host_path(used),
                     host_path(root.path())
                 ),

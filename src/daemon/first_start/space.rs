@@ -21,8 +21,8 @@ pub(super) fn findings(target: &Target, options: &[&str]) -> Vec<Finding> {
         let (free, wanted) = (all.0.saturating_sub(used.0), part(all, percent));
         if free < wanted {
             let message = format!(
-                "the pool will have {} of {what} free, and with dm.min_free_space={percent}% Docker makes no container \
-                 and no layer below {}: make the pool larger, or the percentage smaller",
+                "the pool will have {} of free {what} space, and with dm.min_free_space={percent}% Docker creates no \
+                 container and no layer below {}: make the pool larger or the percentage smaller",
                 Bytes(free),
                 Bytes(wanted)
             );
@@ -35,12 +35,12 @@ pub(super) fn findings(target: &Target, options: &[&str]) -> Vec<Finding> {
     let pool_free = Bytes(space.data.0.saturating_sub(space.data_used.0));
     let reserve = Bytes(part(space.data, percent));
     let text = format!(
-        "the pool's file is sparse: Docker will count {pool_free} as free, and the disk below has {disk_free}"
+        "the pool's file is sparse: Docker will count {pool_free} as free, but the disk below has {disk_free}"
     );
     if disk_free < reserve {
         let message = format!(
-            "{text}: when that is full, writes in containers fail, for dm.min_free_space={percent}% ({reserve}) looks at \
-             the pool alone: free space on the disk"
+            "{text}: when the disk is full, writes in containers fail, because dm.min_free_space={percent}% \
+             ({reserve}) considers only the pool: free up space on the disk"
         );
         findings.push(Finding::warning("disk-smaller-than-pool", message));
     } else if disk_free < pool_free {

@@ -90,14 +90,14 @@ pub enum SwitchError {
         source: io::Error,
     },
     /// The file was changed in the meantime.
-    #[error("{}: was changed meanwhile, so it is left as it is", shown(path))]
+    #[error("{}: was changed in the meantime, so it is left as it is", shown(path))]
     Changed {
         /// The file.
         path: PathBuf,
     },
     /// The name for the old file is already in use.
     #[error(
-        "{}: is there already and is not the present daemon.json: move it away",
+        "{}: already exists and is not the current daemon.json: move it away",
         shown(path)
     )]
     Occupied {
@@ -106,8 +106,8 @@ pub enum SwitchError {
     },
     /// A journal names a file that is not the daemon's.
     #[error(
-        "{}: is not the daemon.json of this host, which is {}, so it is left as it is; if the conversion was for another host's \
-         root, name that host's / with --host-root",
+        "{}: is not the daemon.json of this host, which is {}, so it is left as it is; if the conversion was for \
+         another host's root, pass that host's / with --host-root",
         shown(path),
         shown(expected)
     )]
@@ -119,7 +119,8 @@ pub enum SwitchError {
     },
     /// A journal requests changes beyond the storage driver and its options.
     #[error(
-        "{}: is to get more changes than the storage driver and its options, which aufs2dm never makes, so it is left as it is",
+        "{}: the journal asks for changes to more than the storage driver and its options, which aufs2dm never makes, \
+         so the file is left as it is",
         shown(path)
     )]
     OtherChange {
@@ -128,8 +129,8 @@ pub enum SwitchError {
     },
     /// A journal requests a value that no conversion of the root writes.
     #[error(
-        "{}: is to get {value} as {key}, which no conversion of this root writes, so it is left as it is: set storage-driver and \
-         storage-opts there by hand",
+        "{}: the journal asks for {value} as {key}, which no conversion of this root writes, so the file is left as it \
+         is: set storage-driver and storage-opts there by hand",
         shown(path)
     )]
     OtherValue {
@@ -141,7 +142,7 @@ pub enum SwitchError {
         value: serde_json::Value,
     },
     /// The old file is no longer beside the new one.
-    #[error("{}: is gone or was changed, so it cannot be put back", shown(path))]
+    #[error("{}: is missing or was changed, so it cannot be restored", shown(path))]
     OriginalGone {
         /// The name.
         path: PathBuf,
@@ -191,12 +192,12 @@ pub fn plan_switch(host: &Host, target: &Target) -> Switch {
         add: missing,
     };
     if let Err(error) = &settings.config {
-        lines.insert(0, format!("{error}: mend it"));
+        lines.insert(0, format!("{error}: fix it"));
         lines.extend(
             change
                 .members()
                 .into_iter()
-                .map(|member| format!("{}: put in {member}", shown(&place))),
+                .map(|member| format!("{}: add {member}", shown(&place))),
         );
     }
     if !lines.is_empty() {
@@ -215,17 +216,17 @@ fn unknown_start(files: &HostFiles, settings: &Settings) -> Option<String> {
     if settings.service.path.is_some() {
         return None;
     }
-    let advice = "name devicemapper as storage-driver where Docker is told its settings";
+    let advice = "set storage-driver to devicemapper where Docker's settings are";
     if let Some(unit) = other_unit(files) {
         return Some(format!(
-            "{}: starts a dockerd, and is not a unit that is known, so which settings it reads is not known: {advice}",
+            "{}: starts a dockerd but is not a known unit, so it is not known which settings it reads: {advice}",
             shown(&unit)
         ));
     }
     let place = files.place(&settings.config_path);
     place.symlink_metadata().is_err().then(|| {
         format!(
-            "{}: is not there, and nothing was found that starts Docker and would read it: {advice}",
+            "{}: does not exist, and nothing was found that starts Docker and would read it: {advice}",
             shown(&place)
         )
     })
@@ -239,7 +240,7 @@ fn planned_edit(files: &HostFiles, path: &Path, change: &Change, notes: Vec<Stri
                 change
                     .members()
                     .into_iter()
-                    .map(|member| format!("{}: put in {member}", shown(&place))),
+                    .map(|member| format!("{}: add {member}", shown(&place))),
             )
             .collect(),
     };
@@ -271,11 +272,11 @@ fn by_hand(settings: &Settings, unfit: &[(&Setting, String)], missing: &[String]
         match &told.way {
             Way::Flag(given) if told.value != DRIVER => {
                 let wanted = given.replacen(&told.value, DRIVER, 1);
-                lines.push(format!("{place}: replace `{given}` by `{wanted}`"));
+                lines.push(format!("{place}: replace `{given}` with `{wanted}`"));
             }
             Way::Environment if told.value != DRIVER => {
                 lines.push(format!(
-                    "{place}: replace `DOCKER_DRIVER={given}` by `DOCKER_DRIVER={DRIVER}`",
+                    "{place}: replace `DOCKER_DRIVER={given}` with `DOCKER_DRIVER={DRIVER}`",
                     given = told.value
                 ));
             }
@@ -285,7 +286,7 @@ fn by_hand(settings: &Settings, unfit: &[(&Setting, String)], missing: &[String]
     for (flag, file) in settings.told_twice() {
         let key = file.directive.key();
         lines.push(format!(
-            "{}: remove \"{key}\", which {flag} gives too",
+            "{}: remove \"{key}\", which is also set in {flag}",
             file.origin
         ));
     }
@@ -327,7 +328,7 @@ fn notes(change: &Change, unfit: &[(&Setting, String)]) -> Vec<String> {
     let added = change.add.iter().map(|one| format!("adds {one:?}"));
     let named = change
         .driver
-        .map(|driver| format!("names {driver} as storage-driver"));
+        .map(|driver| format!("sets storage-driver to {driver}"));
     named.into_iter().chain(dropped).chain(added).collect()
 }
 
@@ -425,7 +426,7 @@ fn write_new(new: &Path, edit: &ConfigEdit) -> Result<(), SwitchError> {
         fchown(&file, Some(old.uid()), Some(old.gid())).map_err(io_error("chown", new))?;
         let mode = fs::Permissions::from_mode(old.mode() & 0o7777);
         file.set_permissions(mode).map_err(io_error("chmod", new))?;
-        copy_attributes(&edit.path, &file).map_err(io_error("set attributes of", new))?;
+        copy_attributes(&edit.path, &file).map_err(io_error("set the attributes", new))?;
     }
     file.sync_all().map_err(io_error("sync", new))
 }

@@ -407,7 +407,7 @@ pub(super) fn what_a_killed_docker_left_is_named_and_nothing_is_changed(
         lab,
         root.path(),
         &["rollback", "--force"],
-        (1, &["still runs as process"]),
+        (1, &["is still running as process"]),
     )?;
     killed.end_containers(&[pid])?;
     let mut left = active()?;
@@ -461,7 +461,7 @@ fn refused(lab: &Lab, root: &Root, left: &[String]) -> Result<Vec<String>> {
 /// What follows the words of each line that names a device.
 fn commands(text: &str) -> Vec<String> {
     let marked = text.lines().filter_map(|line| {
-        let (_, command) = line.split_once("if docker was killed and left it: ")?;
+        let (_, command) = line.split_once("if docker was killed and left it behind: ")?;
         Some(command.trim().to_owned())
     });
     marked.collect()

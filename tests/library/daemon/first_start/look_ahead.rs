@@ -152,7 +152,7 @@ fn no_driver_named_is_judged_by_the_release() {
         &later,
         &[
             "driver-not-named",
-            "Docker 24.0 does not start with devicemapper unless it is named",
+            "Docker 24.0 does not start with devicemapper unless it is set explicitly",
         ],
     );
     assert!(later.outlook().is_refusal());
@@ -300,7 +300,7 @@ fn daemon_json_is_read_as_docker_reads_it() {
         ),
         (
             "{\"graph\": \"/x\",\n\"graph\": \"/y\"}",
-            ["config-unreadable", "line 2: graph: is there twice"],
+            ["config-unreadable", "line 2: graph: occurs twice"],
         ),
         (
             "{\"Storage-Driver\": \"devicemapper\"}",
@@ -488,7 +488,7 @@ fn a_pool_that_will_be_too_full_is_told() {
     none(&space(90, 9));
     one(
         &space(91, 9),
-        &["pool-too-full", "9.0 GiB of data free", "10.0 GiB"],
+        &["pool-too-full", "9.0 GiB of free data space", "10.0 GiB"],
     );
     let findings = space(91, 10).findings();
     assert_eq!(findings.len(), 2, "{findings:#?}");
@@ -520,7 +520,7 @@ fn a_disk_smaller_than_its_sparse_file_is_told() {
         &[
             "disk-smaller-than-pool",
             "9.0 GiB",
-            "free space on the disk",
+            "free up space on the disk",
         ],
     );
     let outlook = disk(79).outlook();

@@ -85,7 +85,7 @@ fn what_flags_say_is_changed_by_hand() {
     by_hand(
         &of("-s aufs"),
         &[
-            "docker.service, line 3: replace `-s aufs` by `-s devicemapper`",
+            "docker.service, line 3: replace `-s aufs` with `-s devicemapper`",
             "systemctl daemon-reload",
         ],
     );
@@ -104,7 +104,7 @@ fn what_flags_say_is_changed_by_hand() {
     by_hand(
         &Machine::new().with("/etc/default/docker", "\nDOCKER_DRIVER=aufs\n"),
         &[
-            "/etc/default/docker, line 2: replace `DOCKER_DRIVER=aufs` by `DOCKER_DRIVER=devicemapper`",
+            "/etc/default/docker, line 2: replace `DOCKER_DRIVER=aufs` with `DOCKER_DRIVER=devicemapper`",
         ],
     );
 }
@@ -118,8 +118,8 @@ fn a_file_that_is_no_json_is_changed_by_hand() {
         &machine,
         &[
             "/etc/docker/daemon.json, line 2",
-            "put in \"storage-driver\": \"devicemapper\"",
-            "put in \"storage-opts\": [\"dm.thinpooldev=/dev/mapper/p\"]",
+            "add \"storage-driver\": \"devicemapper\"",
+            "add \"storage-opts\": [\"dm.thinpooldev=/dev/mapper/p\"]",
         ],
     );
 }
