@@ -28,7 +28,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// An aufs root in a layout that only older versions of Docker used.
-    #[error("{}: {layout}, which is not supported", shown(path))]
+    #[error("{}: has the {layout}, which is not supported", shown(path))]
     UnsupportedLayout {
         /// The root.
         path: PathBuf,
@@ -36,7 +36,7 @@ pub enum Error {
         layout: OldLayout,
     },
     /// A directory without Docker's aufs state.
-    #[error("{}: not an aufs root: {}", shown(path), WhatIsThere { drivers, remapped })]
+    #[error("{}: is not an aufs root: {}", shown(path), WhatIsThere { drivers, remapped })]
     NotAufs {
         /// The root that was asked for.
         path: PathBuf,
@@ -46,13 +46,13 @@ pub enum Error {
         remapped: Vec<PathBuf>,
     },
     /// A part of an aufs root is missing.
-    #[error("{}: missing from an aufs root", shown(path))]
+    #[error("{}: is missing from the aufs root", shown(path))]
     MissingPart {
         /// The missing directory.
         path: PathBuf,
     },
     /// There is already something where the result belongs.
-    #[error("{}: there is a devicemapper root already", shown(path))]
+    #[error("{}: there is already a devicemapper root", shown(path))]
     TargetExists {
         /// What is in the way.
         path: PathBuf,
@@ -62,8 +62,8 @@ pub enum Error {
     Read(#[from] ReadError),
     /// A directory in which files are replaced is behind a symbolic link.
     #[error(
-        "{}: is a symbolic link, and what is behind it cannot be replaced safely: put the directory itself there: \
-         `cp -a {} {name}.copy && rm {name} && mv {name}.copy {name}`",
+        "{}: is a symbolic link, and its target cannot be replaced safely. Next: put the directory itself there: `cp \
+         -a {} {name}.copy && rm {name} && mv {name}.copy {name}`",
         shown(path),
         word(target),
         name = word(path)
@@ -110,7 +110,7 @@ struct WhatIsThere<'a> {
 impl fmt::Display for WhatIsThere<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.drivers.is_empty() {
-            f.write_str("no storage driver's directory there")?;
+            f.write_str("it has no storage driver's directory")?;
         } else {
             write!(f, "it has {}", self.drivers.join(", "))?;
         }

@@ -69,7 +69,7 @@ pub enum Fault {
         found: FileKind,
     },
     /// The name of a layer's directory is not the chain id that its `diff` and `parent` make.
-    #[error("{}: its diff and parent make {computed}", shown(path))]
+    #[error("{}: its diff and parent yield {computed}", shown(path))]
     ChainMismatch {
         /// The layer's directory.
         path: PathBuf,
@@ -121,7 +121,7 @@ pub enum Fault {
         parent: CacheId,
     },
     /// The parent of a layer in aufs is not the one that Docker's stores name.
-    #[error("{}: stands on {}, not on {}", shown(path), BranchName(found.as_ref()), BranchName(expected.as_ref()))]
+    #[error("{}: is based on {}, not on {}", shown(path), BranchName(found.as_ref()), BranchName(expected.as_ref()))]
     ParentDiffers {
         /// The parent list.
         path: PathBuf,

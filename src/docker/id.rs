@@ -17,19 +17,19 @@ pub enum IdError {
     #[error("is empty")]
     Empty,
     /// Longer than a file name can be.
-    #[error("is {len} bytes long, above the 255 of a file name")]
+    #[error("is {len} bytes long, more than the 255 of a file name")]
     TooLong {
         /// Its length in bytes.
         len: usize,
     },
     /// A byte that no id of a driver contains.
-    #[error("holds byte 0x{byte:02x}, which no layer id may hold")]
+    #[error("contains byte 0x{byte:02x}, which no layer id may contain")]
     BadByte {
         /// The first such byte.
         byte: u8,
     },
     /// A name that the driver gives another meaning in the directory of device files.
-    #[error("is a name that the devicemapper driver keeps for itself")]
+    #[error("is a name that the devicemapper driver reserves")]
     Reserved,
     /// Not `sha256:` and 64 lower-case hexadecimal digits.
     #[error("is not a sha256 digest")]

@@ -50,8 +50,8 @@ pub fn lost_images(
 
 fn told(image: ImageId, path: &Path, original: &Path) -> String {
     format!(
-        "{}: is missing, and the rest of image {image} is there, which Docker removes with it; if `docker rmi` was interrupted, `cp -a {} \
-         {}` brings it back, to be removed again",
+        "{}: is missing, but the rest of image {image}, which Docker removes with it, is there; if `docker rmi` was \
+         interrupted, `cp -a {} {}` brings it back, so that it can be removed again",
         shown(path),
         word(original),
         word(path)

@@ -50,8 +50,8 @@ impl fmt::Display for OrphanReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Removal => "its deletion did not finish",
-            Self::InitWithoutContainer => "its container is gone",
-            Self::NoBuildCache => "the build cache is gone",
+            Self::InitWithoutContainer => "its container is missing",
+            Self::NoBuildCache => "the build cache is missing",
             Self::Unreferenced => "no store names it",
         })
     }

@@ -249,32 +249,35 @@ mod tests {
         for (dirs, error) in [
             (
                 &[][..],
-                "R: not an aufs root: no storage driver's directory there",
+                "R: is not an aufs root: it has no storage driver's directory",
             ),
             (
                 &["overlay2", "zfs", "vfs"],
-                "R: not an aufs root: it has overlay2, zfs",
+                "R: is not an aufs root: it has overlay2, zfs",
             ),
             (
                 &["7.8/aufs", "x.y/aufs", "9.9/other"],
-                "R: not an aufs root: no storage driver's directory there; remapped roots below it: R/7.8",
+                "R: is not an aufs root: it has no storage driver's directory; remapped roots below it: R/7.8",
             ),
             (
                 &["aufs/diff"],
-                "R/image/aufs/layerdb: missing from an aufs root",
+                "R/image/aufs/layerdb: is missing from the aufs root",
             ),
-            (&["image/aufs/layerdb"], "R/aufs: missing from an aufs root"),
+            (
+                &["image/aufs/layerdb"],
+                "R/aufs: is missing from the aufs root",
+            ),
             (
                 &["image/aufs/layerdb", "aufs/layers"],
-                "R/aufs/diff: missing from an aufs root",
+                "R/aufs/diff: is missing from the aufs root",
             ),
             (
                 &["graph/x", "repositories-aufs", "aufs"],
-                "R: image store of Docker 0.7 to 1.9 (graph/ and repositories-aufs), which is not supported",
+                "R: has the image store of Docker 0.7 to 1.9 (graph/ and repositories-aufs), which is not supported",
             ),
             (
                 &["graph/x/layer"],
-                "R: image store of Docker before 0.7 (graph/*/layer), which is not supported",
+                "R: has the image store of Docker before 0.7 (graph/*/layer), which is not supported",
             ),
         ] {
             assert_eq!(error_of(dirs), error);

@@ -72,12 +72,12 @@ impl Hits {
 impl fmt::Display for Hits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.everything {
-            return f.write_str("hits the whole root");
+            return f.write_str("affects the whole root");
         }
         if self.named.is_empty() {
-            return f.write_str("no image or container uses it, --skip-orphans leaves it out");
+            return f.write_str("no image or container uses it, so --skip-orphans leaves it out");
         }
-        f.write_str("hits ")?;
+        f.write_str("affects ")?;
         for (index, user) in self.named.iter().enumerate() {
             let separator = if index == 0 { "" } else { ", " };
             write!(f, "{separator}{user}")?;
@@ -246,7 +246,7 @@ mod tests {
         users.needs(cache("a"), cache("b"));
         users.needs(Subject::Image(image("01")), cache("b"));
         let hits = users.hits(&cache("a"));
-        assert_eq!(hits.to_string(), format!("hits image {}", image("01")));
+        assert_eq!(hits.to_string(), format!("affects image {}", image("01")));
         assert!(users.hits(&cache("other")).is_empty());
     }
 
@@ -259,7 +259,7 @@ mod tests {
             });
             users.hits(&cache("z889rt0gumm9yu7x8couv1wlu"))
         };
-        assert_eq!(hits(true).to_string(), "hits BuildKit's build cache");
+        assert_eq!(hits(true).to_string(), "affects BuildKit's build cache");
         assert!(hits(false).is_empty());
     }
 
@@ -276,7 +276,7 @@ mod tests {
         users.needs(Subject::Image(image("ff")), cache("a"));
         let text = users.hits(&cache("a")).to_string();
         assert!(
-            text.starts_with(&format!("hits image lab/app:1 ({})", image("ff"))),
+            text.starts_with(&format!("affects image lab/app:1 ({})", image("ff"))),
             "{text}"
         );
         assert!(text.ends_with(" and 3 more"), "{text}");

@@ -150,10 +150,10 @@ pub enum Leftover {
 impl fmt::Display for Leftover {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Removal => "left by a deletion that did not finish",
-            Self::Write => "left by a write that did not finish",
-            Self::Branch => "a branch without a parent list",
-            Self::Unknown => "not something that Docker puts there",
+            Self::Removal => "was left by a deletion that did not finish",
+            Self::Write => "was left by a write that did not finish",
+            Self::Branch => "is a branch without a parent list",
+            Self::Unknown => "is not something that Docker puts there",
         })
     }
 }
@@ -203,7 +203,7 @@ impl fmt::Display for Warning {
                 )
             }
             Self::DanglingReference { reference, image } => {
-                write!(f, "{reference}: stands for image {image}, which is missing")
+                write!(f, "{reference}: refers to image {image}, which is missing")
             }
             Self::NoRepositories => {
                 f.write_str("repositories.json: is missing, so no image has a name")
@@ -214,16 +214,22 @@ impl fmt::Display for Warning {
                     "layer {chain}: has no tar-split.json.gz, so docker save and push fail for it"
                 )
             }
-            Self::Leftover { path, what } => write!(f, "{}: {what}, not converted", shown(path)),
+            Self::Leftover { path, what } => {
+                write!(f, "{}: {what}, so it is not converted", shown(path))
+            }
             Self::Interrupted { fault } => {
-                write!(f, "{}: nothing uses it, not converted", Chain(fault))
+                write!(
+                    f,
+                    "{}: nothing uses it, so it is not converted",
+                    Chain(fault)
+                )
             }
             Self::UnusedDamage { fault } => {
-                write!(f, "{}: nothing uses it, left out", Chain(fault))
+                write!(f, "{}: nothing uses it, so it is left out", Chain(fault))
             }
             Self::ParentOfBuildKit { layer, parent } => write!(
                 f,
-                "aufs layer {layer}: stands on BuildKit's {parent}, not on the same layer in the image store"
+                "aufs layer {layer}: is based on BuildKit's {parent}, not on the same layer in the image store"
             ),
             other => other.fmt_container(f),
         }
@@ -258,13 +264,13 @@ impl Warning {
             Self::ContainerImageGone { container, image } => {
                 write!(
                     f,
-                    "container {container}: its image {image} is gone, its layers are there"
+                    "container {container}: its image {image} is missing, but its layers are there"
                 )
             }
             Self::ContainerNotMigrated { container } => {
                 write!(
                     f,
-                    "container {container}: from before Docker 1.10 and never migrated"
+                    "container {container}: is from before Docker 1.10 and was never migrated"
                 )
             }
             other => other.fmt_first_start(f),
@@ -275,19 +281,19 @@ impl Warning {
         match self {
             Self::OtherDriver { container, driver } => write!(
                 f,
-                "container {container}: belongs to driver {driver:?}, stays invisible, \
-                 and docker volume prune takes its volumes for unused"
+                "container {container}: belongs to driver {driver:?}, so it stays invisible, and docker volume prune \
+                 treats its volumes as unused"
             ),
             Self::Revived { container } => {
                 write!(
                     f,
-                    "container {container}: says devicemapper already and comes back to life"
+                    "container {container}: its config already says devicemapper, so it becomes visible again"
                 )
             }
             Self::WillStart { container, policy } => {
                 write!(
                     f,
-                    "container {container}: starts with Docker's first start (restart policy {policy})"
+                    "container {container}: Docker's first start starts it (restart policy {policy})"
                 )
             }
             Self::WillBeRemoved { container } => {
@@ -299,7 +305,7 @@ impl Warning {
             Self::StoppedHard { container } => {
                 write!(
                     f,
-                    "container {container}: ran when Docker was killed, shows as exited (255)"
+                    "container {container}: was running when Docker was killed, so it shows as exited (255)"
                 )
             }
             Self::Checkpoints { container } => {

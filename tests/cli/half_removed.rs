@@ -115,5 +115,5 @@ fn the_half_removed_container_is_named() {
     remove(&root, "list");
     let id = container_id("half");
     let ended = tool.run("convert", &root.path(), &[]);
-    ended.expect(0, &[&id, "nothing uses it, not converted"]);
+    ended.expect(0, &[&id, "nothing uses it, so it is not converted"]);
 }

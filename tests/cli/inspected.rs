@@ -43,7 +43,7 @@ fn expect_true(text: &str) {
     for words in [
         "driver      aufs",
         "another driver",
-        "comes back to life",
+        "becomes visible again",
         "there already",
         "refuse a conversion",
         "not converted",

@@ -32,7 +32,7 @@ fn json_of(ended: &Ended) -> Value {
 
 #[track_caller]
 fn expect_told(root: &AufsRoot, text: &str) {
-    let told = |layer, words| format!("layer {}: {words} (hits ", id(root, layer));
+    let told = |layer, words| format!("layer {}: {words} (affects ", id(root, layer));
     let of_the_shell =
         ["/bin/sh: immutable", "/bin/ash: immutable"].map(|words| told("base", words));
     assert!(

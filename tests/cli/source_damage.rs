@@ -47,7 +47,7 @@ fn expect_told(text: &str, root: &Path, layer: &str) {
     for words in [
         "1 layer is not what Docker once unpacked; it was so before the conversion, and the converted root has the same",
         &format!("layer {layer}: /etc/passwd: its content is not what Docker recorded"),
-        "(hits image ",
+        "(affects image ",
         &format!("`aufs2dm verify --full --root {}", root.display()),
         "pull or build it anew",
     ] {
@@ -121,7 +121,7 @@ fn the_json_of_a_conversion_has_the_damaged_layers() {
         damaged[0]["hits"]
             .as_str()
             .unwrap()
-            .starts_with("hits image ")
+            .starts_with("affects image ")
     );
 }
 

@@ -44,7 +44,7 @@ fn a_zero_byte_file_of_a_layer_names_the_image() {
         root.write(&path, "");
         assert_one(
             &root.problems(),
-            &format!("{path}: is empty (hits "),
+            &format!("{path}: is empty (affects "),
             &app_1(),
         );
     }
@@ -61,7 +61,7 @@ fn a_missing_file_of_a_layer_names_the_image() {
         root.remove(&path);
         assert_one(
             &root.problems(),
-            &format!("{path}: is missing (hits "),
+            &format!("{path}: is missing (affects "),
             &app_1(),
         );
     }
@@ -73,7 +73,7 @@ fn damage_to_a_lower_layer_hits_all_above_it() {
     let chain = Layers::of(&root).grandparent.0;
     root.write(&format!("image/aufs/layerdb/sha256/{chain}/cache-id"), "");
     let problems = root.problems();
-    assert_one(&problems, "image/aufs/layerdb", "hits image lab/app:1");
+    assert_one(&problems, "image/aufs/layerdb", "affects image lab/app:1");
     assert!(
         problems[0].contains("lab/app:2") && problems[0].contains(" more)"),
         "{}",
@@ -86,20 +86,20 @@ fn hostile_ids_name_their_file() {
     for (text, shown) in [
         (
             "../../../etc",
-            r#""../../../etc": holds byte 0x2f, which no layer id may hold"#,
+            r#""../../../etc": contains byte 0x2f, which no layer id may contain"#,
         ),
-        ("a\0b", "holds byte 0x00"),
+        ("a\0b", "contains byte 0x00"),
         (
             ".",
-            r#""\.": is a name that the devicemapper driver keeps for itself"#,
+            r#""\.": is a name that the devicemapper driver reserves"#,
         ),
         (
             "base",
-            r#""base": is a name that the devicemapper driver keeps for itself"#,
+            r#""base": is a name that the devicemapper driver reserves"#,
         ),
         (
             &"x".repeat(256),
-            "is 256 bytes long, above the 255 of a file name",
+            "is 256 bytes long, more than the 255 of a file name",
         ),
     ] {
         let root = SmallRoot::new();
@@ -183,7 +183,10 @@ fn a_layer_with_another_layers_diff_is_found_out() {
     root.write(&format!("{store}/{}/diff", layers.top.0), diff);
     assert_one(
         &root.problems(),
-        &format!("{store}/{}: its diff and parent make sha256:", layers.top.0),
+        &format!(
+            "{store}/{}: its diff and parent yield sha256:",
+            layers.top.0
+        ),
         &app_1(),
     );
 }
@@ -302,7 +305,7 @@ fn a_container_on_another_image_than_the_store_says_is_refused() {
     let (rw, _) = web_mount(&root);
     root.write(&format!("aufs/layers/{rw}"), format!("{init}\n{rest}"));
     let start = format!(
-        "{path}: stands on {}, not on {top}",
+        "{path}: is based on {}, not on {top}",
         rest.lines().next().unwrap()
     );
     assert_one(&root.problems(), &start, "container shop_web_1");
@@ -324,14 +327,14 @@ fn parent_lists_of_odd_kinds_and_names_are_refused() {
     root.write("aufs/layers/with space", "");
     assert_one(
         &root.problems(),
-        "aufs/layers/with space: the name: holds byte 0x20",
+        "aufs/layers/with space: the name: contains byte 0x20",
         "no image or container uses it",
     );
     let root = SmallRoot::new();
     root.write(&path, "../../etc\n");
     let problems = root.problems();
     assert!(
-        problems[0].starts_with(&format!("{path}: \"../../etc\": holds byte 0x2f")),
+        problems[0].starts_with(&format!("{path}: \"../../etc\": contains byte 0x2f")),
         "{problems:#?}"
     );
 }
@@ -345,7 +348,7 @@ fn unreadable_json_names_its_file_and_victim() {
         (config.as_str(), "shop_web_1"),
         (&host_config, WEB),
         (&image, "lab/app:1"),
-        ("image/aufs/repositories.json", "hits the whole root"),
+        ("image/aufs/repositories.json", "affects the whole root"),
     ] {
         for damage in ["", "{", "{\"a\":1}}", "\0\0\0\0"] {
             let root = SmallRoot::new();
@@ -374,7 +377,7 @@ fn links_in_the_stores_are_not_followed() {
         assert_one(
             &root.problems(),
             &format!("{path}: is a symbolic link, not a regular file"),
-            "hits ",
+            "affects ",
         );
     }
     let root = SmallRoot::new();

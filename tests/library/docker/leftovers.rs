@@ -160,12 +160,12 @@ fn images_that_docker_does_not_show_are_warned_of() {
     assert!(
         warnings
             .iter()
-            .any(|warning| warning.starts_with("lab/app:1: stands for image sha256:bd31"))
+            .any(|warning| warning.starts_with("lab/app:1: refers to image sha256:bd31"))
     );
     assert!(
         warnings
             .iter()
-            .any(|warning| warning.contains("is gone, its layers are there"))
+            .any(|warning| warning.contains("is missing, but its layers are there"))
     );
     root.remove("image/aufs/repositories.json");
     assert!(
@@ -250,17 +250,17 @@ fn containers_that_change_by_themselves_are_warned_of() {
         &path,
         config.replace(r#""Driver":"aufs""#, r#""Driver":"overlay2""#),
     );
-    assert!(root.warnings()[0].contains("belongs to driver \"overlay2\", stays invisible"));
+    assert!(root.warnings()[0].contains("belongs to driver \"overlay2\", so it stays invisible"));
     root.write(
         &path,
         config.replace(r#""Driver":"aufs""#, r#""Driver":"devicemapper""#),
     );
-    assert!(root.warnings()[0].contains("comes back to life"));
+    assert!(root.warnings()[0].contains("becomes visible again"));
     root.write(
         &path,
         config.replace(r#""Running":false"#, r#""Running":true"#),
     );
-    assert!(root.warnings()[0].contains("ran when Docker was killed"));
+    assert!(root.warnings()[0].contains("was running when Docker was killed"));
     root.write(&path, &config);
 
     let host = format!("containers/{WEB}/hostconfig.json");
@@ -269,9 +269,7 @@ fn containers_that_change_by_themselves_are_warned_of() {
         &host,
         host_config.replace(r#""Name":"no""#, r#""Name":"always""#),
     );
-    assert!(
-        root.warnings()[0].contains("starts with Docker's first start (restart policy always)")
-    );
+    assert!(root.warnings()[0].contains("Docker's first start starts it (restart policy always)"));
     root.write(
         &host,
         host_config.replace(r#""AutoRemove":false"#, r#""AutoRemove":true"#),
@@ -296,7 +294,7 @@ fn layers_on_a_second_build_of_the_same_layer_are_kept_as_they_stand() {
     }
     assert_eq!(root.problems(), Vec::<String>::new());
     let expected = format!(
-        "aufs layer {}: stands on BuildKit's {SECOND}, not on the same layer in the image store",
+        "aufs layer {}: is based on BuildKit's {SECOND}, not on the same layer in the image store",
         layers.top.1
     );
     assert!(
@@ -361,7 +359,7 @@ fn what_old_versions_left_behind_counts_as_used() {
     root.remove(&format!("aufs/diff/{container}"));
     let problems = root.problems();
     assert!(
-        problems[0].contains(&format!("hits container old ({container})")),
+        problems[0].contains(&format!("affects container old ({container})")),
         "{problems:#?}"
     );
 }

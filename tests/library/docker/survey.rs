@@ -140,7 +140,7 @@ fn every_layer_of_the_real_root_is_in_use() {
     let web = &model.mounts[&ContainerId::parse(WEB.as_bytes()).unwrap()];
     assert_eq!(
         model.users_of(web.rw.cache_id()).to_string(),
-        format!("hits container shop_web_1 ({WEB})")
+        format!("affects container shop_web_1 ({WEB})")
     );
 }
 

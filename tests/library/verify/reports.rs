@@ -271,7 +271,7 @@ fn a_flipped_byte_of_a_file_is_found_in_its_layer_alone() {
         files.first,
         ["/etc/passwd: its content is not what Docker recorded"]
     );
-    assert!(report.to_string().contains("hits image"), "{report}");
+    assert!(report.to_string().contains("affects image"), "{report}");
     // Quick verification reads the contents of a sample only, but all else.
     let report = verified(&root, Parts::Both, Mode::Quick);
     let not_read =

@@ -293,7 +293,7 @@ fn damage_files(root: &Converted, effort: Effort, tally: &mut Tally) {
             });
             match kind.as_str() {
                 ".aufs2dm/journal" => words.push("was interrupted while it moved its result"),
-                "image/devicemapper/repositories.json" => words.push(": stands for image "),
+                "image/devicemapper/repositories.json" => words.push(": refers to image "),
                 _ => {}
             }
             for change in all {
