@@ -32,7 +32,8 @@ pub enum Purpose {
 pub enum Unprivileged {
     /// The process file system is missing.
     #[error(
-        "{}: cannot be read, so nothing tells what this process may see, nor whether a Docker runs: mount -t proc proc /proc",
+        "{}: cannot be read, so it is not known what this process can see or whether Docker is running (`mount -t proc \
+         proc /proc`)",
         path.display()
     )]
     NoProc {
@@ -43,7 +44,7 @@ pub enum Unprivileged {
     },
     /// Capabilities are missing.
     #[error(
-        "aufs2dm: runs without {}; run it as root of the host itself, outside of containers and of units that limit \
+        "aufs2dm: runs without {}. Next: run it as root on the host itself, outside containers and units that limit \
          capabilities (CapabilityBoundingSet=)",
         listed(missing)
     )]
@@ -53,8 +54,9 @@ pub enum Unprivileged {
     },
     /// Some users of the host do not exist for this process.
     #[error(
-        "{}: this process is in a user namespace, in which owners that are not mapped read as 65534 and trusted.* attributes \
-         are hidden; run it as root of the host itself (not in a rootless or unprivileged container, not under `unshare -r`)",
+        "{}: this process is in a user namespace, in which unmapped owners appear as 65534 and trusted.* attributes \
+         are hidden. Next: run it as root on the host itself (not in a rootless or unprivileged container, not under \
+         `unshare -r`)",
         path.display()
     )]
     UserNamespace {
@@ -63,7 +65,7 @@ pub enum Unprivileged {
     },
     /// A mount shows wrong owners, or fewer attributes than there are.
     #[error(
-        "{}: is mounted with `{option}`, which {effect}; {remedy}",
+        "{}: is mounted with `{option}`, which {effect}. Next: {remedy}",
         shown(point)
     )]
     Mount {
@@ -93,7 +95,7 @@ const READ: [Capability; 2] = [
     (
         2,
         "CAP_DAC_READ_SEARCH",
-        "files of other users cannot all be read",
+        "not all files of other users can be read",
     ),
 ];
 const WRITE: [Capability; 3] = [
@@ -102,17 +104,17 @@ const WRITE: [Capability; 3] = [
         "CAP_DAC_OVERRIDE",
         "directories of other users cannot be written to",
     ),
-    (0, "CAP_CHOWN", "owners cannot be kept"),
+    (0, "CAP_CHOWN", "owners cannot be preserved"),
     (
         3,
         "CAP_FOWNER",
-        "modes and times of other users' files cannot be kept",
+        "modes and times of other users' files cannot be preserved",
     ),
 ];
 const MAKE_ALL: [Capability; 3] = [
-    (27, "CAP_MKNOD", "device nodes cannot be made"),
-    (31, "CAP_SETFCAP", "file capabilities cannot be kept"),
-    (4, "CAP_FSETID", "set-group-id bits cannot be kept"),
+    (27, "CAP_MKNOD", "device nodes cannot be created"),
+    (31, "CAP_SETFCAP", "file capabilities cannot be preserved"),
+    (4, "CAP_FSETID", "set-group-id bits cannot be preserved"),
 ];
 
 impl Purpose {
@@ -151,7 +153,7 @@ fn expect_capabilities(own: &Path, purpose: Purpose) -> Result<(), Unprivileged>
     let status = read(path.clone())?;
     let effective = effective_capabilities(&status).ok_or_else(|| Unprivileged::NoProc {
         path,
-        source: io::Error::other("it has no line CapEff"),
+        source: io::Error::other("it has no CapEff line"),
     })?;
     let lacking = |one: &&Capability| effective & (1 << one.0) == 0;
     let missing: Vec<_> = purpose.capabilities().filter(lacking).collect();
@@ -196,7 +198,7 @@ fn maps_all(map: &[u8]) -> bool {
 
 /// Mount options and what they hide.
 const HIDING: [(&str, &str); 3] = [
-    ("idmapped", "shows other owners than the disk has"),
+    ("idmapped", "shows owners other than those on the disk"),
     ("nouser_xattr", "hides user.* attributes"),
     ("noacl", "hides access control lists"),
 ];
@@ -231,10 +233,10 @@ fn expect_plain_mounts(own: &Path, root: &Path) -> Result<(), Unprivileged> {
 fn remedy(option: &str, point: &Path) -> String {
     let point = crate::shell::quoted(point);
     match option {
-        "idmapped" => "name the root by a mount that is not id-mapped".to_owned(),
+        "idmapped" => "name the root through a mount that is not id-mapped".to_owned(),
         option => {
             let wanted = option.trim_start_matches("no");
-            format!("to see all of it: mount -o remount,{wanted} {point}")
+            format!("`mount -o remount,{wanted} {point}`, to see everything")
         }
     }
 }

@@ -57,7 +57,7 @@ fn without_a_capability_that_reading_needs_nothing_is_converted_or_proven() {
         let by: Vec<_> = by.iter().map(String::as_str).collect();
         for words in READING {
             let ended = run_by(&by, &tool, &root.path(), words);
-            ended.expect(1, &[name, "run it as root of the host"]);
+            ended.expect(1, &[name, "run it as root on the host"]);
             assert_eq!(ended.out, "");
         }
         run_by(&by, &tool, &root.path(), &["inspect"]).expect(0, &[name]);
@@ -81,7 +81,7 @@ fn user_0_of_a_user_namespace_is_not_root() {
     let before = contents(&root.path());
     for words in READING {
         let ended = run_by(&["unshare", "-U", "-r"], &tool, &root.path(), words);
-        ended.expect(1, &["user namespace", "run it as root of the host"]);
+        ended.expect(1, &["user namespace", "run it as root on the host"]);
         assert_eq!(ended.out, "");
     }
     assert_same(&before, &contents(&root.path()));
