@@ -124,7 +124,7 @@ impl fmt::Display for AtWork {
                 let (what, details) = (holder.what(), holder.details());
                 write!(f, "another aufs2dm is at work: {what}{details}")?;
                 match holder.pid.filter(|_| holder.is_stopped) {
-                    Some(pid) => write!(f, ", and `kill -CONT {pid}` lets it go on"),
+                    Some(pid) => write!(f, ", and `kill -CONT {pid}` lets it continue"),
                     None => Ok(()),
                 }
             }
