@@ -244,6 +244,7 @@ fn hints(error: &anyhow::Error) -> Vec<&'static str> {
 mod tests {
     use super::*;
     use crate::docker::CacheId;
+    use crate::path_error::PathError;
 
     #[test]
     fn a_full_file_system_is_told_by_which_it_is() {
@@ -254,11 +255,9 @@ mod tests {
             op: "write".into(),
             source: full(),
         });
-        let below = crate::engine::kernel::Error::Io {
-            path: "/r/.aufs2dm/mnt".into(),
-            op: "create",
-            source: full(),
-        };
+        let stage = Path::new("/r/.aufs2dm/mnt");
+        let below = PathError::on(stage, "create")(full());
+        let below = crate::engine::kernel::Error::from(below);
         for (error, word) in [(in_a_device, "--base-size"), (below, "Docker root")] {
             let hints = hints(&command::Error::from(error).into());
             assert!(hints.len() == 1 && hints[0].contains(word), "{hints:?}");

@@ -3,22 +3,19 @@
 //!
 //! It is stored beside the staging directory, which is removed. Docker ignores a file of that name.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self};
 use std::path::Path;
 
-use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
 
 use super::clock::now;
-use super::durable::sync_directory;
 use super::error::Error;
 use super::journal::JournalState;
 use super::regular_files::read_regular;
 use super::removal::StoreOfAufs;
 use super::verification::VerificationRecord;
 use crate::date;
+use crate::durable;
 use crate::shell::own;
 use crate::verify::LayerDamage;
 
@@ -101,20 +98,8 @@ impl CommitRecord {
     pub(super) fn write(&self, root: &Path, stage: &Path) -> Result<(), Error> {
         let text = serde_json::to_string_pretty(self).expect("records have text keys only");
         let (new, path) = (stage.join(NEW_FILE), root.join(FILE));
-        // Closed to others like everything in the staging directory; a file that was torn by a kill is rewritten.
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .custom_flags(OFlag::O_NOFOLLOW.bits())
-            .open(&new)
-            .map_err(Error::io(&new, "create"))?;
-        file.write_all((text + "\n").as_bytes())
-            .map_err(Error::io(&new, "write"))?;
-        file.sync_all().map_err(Error::io(&new, "sync"))?;
-        fs::rename(&new, &path).map_err(Error::io(&path, "write"))?;
-        sync_directory(root)
+        // Closed to others like everything in the staging directory.
+        Ok(durable::replace(&path, &new, (text + "\n").as_bytes())?)
     }
 
     /// The root's state in words, with the commands that are still possible.

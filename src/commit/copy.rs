@@ -115,6 +115,7 @@ fn walk_error(root: &Path, error: walkdir::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::path_error::PathError;
 
     #[test]
     fn a_copied_tree_has_the_same_bytes_modes_and_times() {
@@ -151,6 +152,8 @@ mod tests {
         let _socket =
             std::os::unix::net::UnixListener::bind(dir.path().join("from/socket")).unwrap();
         let error = copy_tree(&dir.path().join("from"), &dir.path().join("to")).unwrap_err();
-        assert!(matches!(error, Error::Io { path, .. } if path.ends_with("from/socket")));
+        assert!(
+            matches!(error, Error::Io(PathError { path, .. }) if path.ends_with("from/socket"))
+        );
     }
 }

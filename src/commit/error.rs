@@ -11,6 +11,7 @@ use crate::daemon::first_start::SwitchError;
 use crate::docker::ReadError;
 use crate::holder::AtWork;
 use crate::mount_table::{MountFound, told};
+use crate::path_error::PathError;
 use crate::removal::Remainder;
 use crate::shell::{SameCommand, own, word};
 use crate::tree::{escape, shown};
@@ -20,15 +21,8 @@ use crate::units::Bytes;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file or directory cannot be read or written.
-    #[error("{path}: cannot {op}")]
-    Io {
-        /// The file or directory.
-        path: PathBuf,
-        /// What was tried.
-        op: &'static str,
-        /// What the system said.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] PathError),
     /// The file system of the Docker root is too full.
     #[error(
         "{path}: the conversion writes {needed}, and {free} are free; free {}: start Docker and remove images that nobody needs (`docker images`, `docker rmi`), or \
@@ -468,10 +462,7 @@ fn set_aside(root: &Path, files: &[PathBuf]) -> String {
 
 impl Error {
     pub(super) fn io(path: &Path, op: &'static str) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io {
-            path: path.to_owned(),
-            op,
-            source,
-        }
+        let error = PathError::on(path, op);
+        move |source| error(source).into()
     }
 }

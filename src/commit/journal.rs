@@ -16,7 +16,6 @@ use nix::fcntl::OFlag;
 use serde_json::Value;
 
 use super::clock::now;
-use super::durable::sync_directory;
 use super::error::Error;
 use super::expected;
 use super::moves::Roots;
@@ -28,6 +27,7 @@ use super::times::Times;
 use super::verification::Verifications;
 use crate::chain::Chain;
 use crate::crc64::crc64;
+use crate::durable::sync_directory;
 use crate::path_kind::is_there;
 use crate::staging::JOURNAL;
 

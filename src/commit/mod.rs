@@ -17,7 +17,6 @@ mod content;
 mod conversion;
 mod copy;
 mod device_side;
-mod durable;
 mod error;
 mod expected;
 mod file_digests;

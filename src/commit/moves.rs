@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::durable::sync_directory;
 use super::error::Error;
 use super::originals::is_only_copy;
 use super::regular_files::look;
 use super::remainder::note_flag;
+use crate::durable::sync_directory;
 use crate::removal::Remainder;
 
 /// One step. Paths are relative: `from`, `stood` and `original` to the staging directory (for a file, to the staging
@@ -256,7 +256,7 @@ impl Move {
         let to = ground.root.join(self.to());
         // A container that was removed meanwhile took its directory along, and no name is left in it to sync.
         match look(parent(&to))? {
-            Some(_) => sync_directory(parent(&to)),
+            Some(_) => Ok(sync_directory(parent(&to))?),
             None => Ok(()),
         }
     }

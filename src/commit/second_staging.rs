@@ -14,7 +14,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
@@ -24,7 +24,6 @@ use nix::fcntl::OFlag;
 use nix::sys::statvfs::statvfs;
 use uuid::Uuid;
 
-use super::durable::sync_directory;
 use super::error::Error;
 use super::journal::{Journal, JournalState};
 use super::record::Record;
@@ -33,6 +32,7 @@ use super::second_place::{CONTAINERS, MARK, SecondPlace, place};
 use super::state::State;
 use super::times::Times;
 use crate::docker::Dir;
+use crate::durable::{sync_directory, write_new};
 use crate::removal::{Remainder, remove as remove_tree};
 use crate::sys::Identity;
 use crate::units::{BLOCK_BYTES, Bytes};
@@ -121,15 +121,7 @@ pub(super) fn create(root: &Path, journal: &Journal) -> Result<Option<SecondPlac
         .create(&path)
         .map_err(Error::io(&path, "create"))?;
     let mark = path.join(MARK);
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&mark)
-        .map_err(Error::io(&mark, "create"))?;
-    file.write_all(beside.id.as_bytes())
-        .and_then(|()| file.sync_all())
-        .map_err(Error::io(&mark, "write"))?;
+    write_new(&mark, beside.id.as_bytes())?;
     sync_directory(&path)?;
     sync_directory(&containers)?;
     journal.append(&Record::Beside(beside.clone()))?;

@@ -9,7 +9,6 @@ use super::aufs_side::Depth;
 use super::clock::precisely_now;
 use super::commit_record::CommitRecord;
 use super::conversion::Conversion;
-use super::durable::sync_directory;
 use super::error::Error;
 use super::journal::{Journal, JournalState, removal_has_begun};
 use super::pieces::{Pieces, written_after};
@@ -23,6 +22,7 @@ use super::store_files::IMAGE_NAMES;
 use super::sums::PARTS;
 use super::switch::{ExpectAlone, not_alone};
 use super::{second_staging, size};
+use crate::durable::sync_directory;
 use crate::path_kind::is_there;
 use crate::units::Bytes;
 use crate::{docker, tree};
@@ -314,7 +314,7 @@ impl Conversion {
             places.extend(around.map(Path::to_owned));
         }
         let mut there = places.iter().filter(|place| is_there(place));
-        there.try_for_each(|place| sync_directory(place))
+        Ok(there.try_for_each(|place| sync_directory(place))?)
     }
 
     /// Moves an aufs side that is on its way out back to its place, as long as nothing of it has been removed. It can

@@ -28,7 +28,6 @@ use walkdir::WalkDir;
 use super::aufs_side::{AufsSide, BranchesRead};
 use super::content::PoolData;
 use super::copy::{copy_tree, write_file};
-use super::durable::{open_new, sync_each_file, sync_file_system};
 use super::error::Error;
 use super::file_digests::{FileDigests, Parts};
 use super::journal::{Journal, JournalState};
@@ -43,6 +42,7 @@ use super::times::Times;
 use super::{others, second_place, second_staging};
 use crate::chain::Chain;
 use crate::daemon::first_start::Switch;
+use crate::durable::{create_new, sync_each_file, sync_file_system};
 use crate::engine::kernel::claim;
 use crate::holder::AtWork;
 use crate::lock;
@@ -293,7 +293,7 @@ impl Stage {
         create_dir(&directory, 0o700)?;
         for (name, content) in files {
             let path = directory.join(name);
-            let mut file = open_new(&path)?;
+            let mut file = create_new(&path)?;
             io::Write::write_all(&mut file, &content).map_err(Error::io(&path, "write"))?;
         }
         Ok(())

@@ -19,6 +19,7 @@ use super::finding::Host;
 use super::processes::{is_live_daemon, parse_pid};
 use crate::holder::AtWork;
 use crate::lock::exclusive;
+use crate::path_error::PathError;
 use crate::tree::shown;
 
 /// Why the pid file cannot be taken.
@@ -56,15 +57,8 @@ pub enum LockError {
         pid: Option<u32>,
     },
     /// The file cannot be read or written.
-    #[error("{}: cannot {op}", shown(path))]
-    Io {
-        /// The operation that failed.
-        op: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] PathError),
 }
 
 struct Content<'a>(Option<&'a u32>);
@@ -121,7 +115,7 @@ impl PidFileLock {
             return Ok(Hold::Other);
         }
         let ours = match Draft::write(&path) {
-            Err(LockError::Io { source, .. })
+            Err(LockError::Io(PathError { source, .. }))
                 if source.kind() == io::ErrorKind::ReadOnlyFilesystem =>
             {
                 return Ok(Hold::ReadOnly);
@@ -374,8 +368,8 @@ fn is_same(path: &Path, file: &File) -> bool {
 }
 
 fn io_error(op: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LockError {
-    let path = path.to_path_buf();
-    move |source| LockError::Io { op, path, source }
+    let error = PathError::on(path, op);
+    move |source| error(source).into()
 }
 
 #[cfg(test)]
@@ -505,7 +499,7 @@ mod tests {
         std::os::unix::fs::symlink("../victim", &host.pid_file).unwrap();
         assert!(matches!(
             PidFileLock::acquire(&host.pid_file, &host),
-            Err(LockError::Io { op: "open", .. })
+            Err(LockError::Io(PathError { op: "open", .. }))
         ));
         assert_eq!(fs::read_to_string(temp.path().join("victim")).unwrap(), "1");
     }

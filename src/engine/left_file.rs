@@ -1,25 +1,19 @@
 //! Reuses or removes a pool's files that an earlier run left.
 
-use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
 
+use crate::path_error::PathError;
+
 /// Why a file that an earlier run left cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The system refuses.
-    #[error("{}: cannot {op}", path.display())]
-    Io {
-        /// The file or directory.
-        path: PathBuf,
-        /// The operation that failed.
-        op: &'static str,
-        /// The cause.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] PathError),
     /// It is no longer the file that was left. It was not changed.
     #[error("{}: {what}; this is not the file that an earlier run left to resume from", path.display())]
     Strange {
@@ -28,16 +22,6 @@ pub enum Error {
         /// What is wrong with it.
         what: String,
     },
-}
-
-impl Error {
-    fn io(path: &Path, op: &'static str) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io {
-            path: path.to_owned(),
-            op,
-            source,
-        }
-    }
 }
 
 /// Opens the file for reading and writing, and checks that it can be the one that was left: no symbolic link led there,
@@ -50,8 +34,8 @@ pub(super) fn reopen(path: &Path, size: u64) -> Result<File, Error> {
         .write(true)
         .custom_flags(flags.bits())
         .open(path)
-        .map_err(Error::io(path, "open"))?;
-    let meta = file.metadata().map_err(Error::io(path, "stat"))?;
+        .map_err(PathError::on(path, "open"))?;
+    let meta = file.metadata().map_err(PathError::on(path, "stat"))?;
     let (user, owner) = (nix::unistd::geteuid().as_raw(), meta.uid());
     let what = if !meta.is_file() {
         "is not a regular file".to_owned()
@@ -66,25 +50,4 @@ pub(super) fn reopen(path: &Path, size: u64) -> Result<File, Error> {
         path: path.to_owned(),
         what,
     })
-}
-
-/// Removes a file whose content does not matter, if it exists.
-pub(super) fn remove(path: &Path) -> Result<(), Error> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(Error::io(path, "remove")(error))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Makes the names in a file's directory durable, including the file's own.
-pub(super) fn sync_directory_of(path: &Path) -> Result<(), Error> {
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    File::open(directory)
-        .and_then(|directory| directory.sync_all())
-        .map_err(Error::io(directory, "sync"))
 }

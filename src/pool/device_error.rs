@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::refusal::Refusal;
 use super::status::Problem;
+use crate::path_error::PathError;
 use crate::sys::device_mapper;
 use crate::thin::ThinId;
 
@@ -36,15 +37,8 @@ pub enum Error {
     #[error(transparent)]
     DeviceMapper(#[from] device_mapper::Error),
     /// An operation on a file, device, loop device or mount point failed.
-    #[error("{}: cannot {op}", path.display())]
-    Io {
-        /// The file or device.
-        path: PathBuf,
-        /// The operation that failed.
-        op: &'static str,
-        /// The cause.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] PathError),
     /// A required program cannot be started or does not do its work.
     #[error("{program}: {what}")]
     Program {
@@ -168,8 +162,8 @@ fn commands(stuck: &[BusyDevice]) -> String {
 
 impl Error {
     pub(crate) fn io(path: &Path, op: &'static str) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| Self::Io { path, op, source }
+        let error = PathError::on(path, op);
+        move |source| error(source).into()
     }
 
     pub(crate) fn refused(path: &Path, why: Refusal) -> Self {

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::path_error::PathError;
 use crate::pool::DeviceError;
 use crate::thin;
 use crate::tree::shown;
@@ -15,15 +16,8 @@ pub enum Error {
     #[error(transparent)]
     Active(#[from] DeviceError),
     /// A file or device cannot be used.
-    #[error("{}: cannot {op}", path.display())]
-    Io {
-        /// The path.
-        path: PathBuf,
-        /// What was tried.
-        op: &'static str,
-        /// What the system said.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] PathError),
     /// Something else is where a file should be.
     #[error("{}: is not a regular file", path.display())]
     Kind {
@@ -60,7 +54,7 @@ pub enum Error {
 
 impl Error {
     pub(super) fn io(path: &Path, op: &'static str) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| Self::Io { path, op, source }
+        let error = PathError::on(path, op);
+        move |source| error(source).into()
     }
 }

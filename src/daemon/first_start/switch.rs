@@ -24,6 +24,8 @@ use crate::daemon::finding::Host;
 use crate::devicemapper::storage_option::Verdict;
 use crate::devicemapper::{Target, storage_option};
 use crate::docker::MAX_FILE_BYTES;
+use crate::durable::{remove_if_any, sync_directory};
+use crate::path_error::PathError;
 use crate::tree::shown;
 
 /// The suffix of the old file's second name.
@@ -80,15 +82,8 @@ pub struct Record {
 #[derive(Debug, Error)]
 pub enum SwitchError {
     /// The operating system refuses.
-    #[error("{}: cannot {op}", shown(path))]
-    Io {
-        /// The operation that failed.
-        op: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] PathError),
     /// The file was changed in the meantime.
     #[error("{}: was changed in the meantime, so it is left as it is", shown(path))]
     Changed {
@@ -365,7 +360,7 @@ pub fn apply(switch: &Switch) -> Result<(), SwitchError> {
         let _ = fs::remove_file(&new);
         return Err(error);
     }
-    sync(dir)
+    Ok(sync_directory(dir)?)
 }
 
 /// Restores the old file, or removes the new one if there was no old file. Does nothing if nothing was written.
@@ -391,13 +386,13 @@ pub fn restore(record: &Record) -> Result<(), SwitchError> {
     }
     if record.old.is_none() {
         fs::remove_file(path).map_err(io_error("remove", path))?;
-        return sync(dir);
+        return Ok(sync_directory(dir)?);
     }
     if present(&original)? != record.old {
         return Err(SwitchError::OriginalGone { path: original });
     }
     fs::rename(&original, path).map_err(io_error("rename", &original))?;
-    sync(dir)
+    Ok(sync_directory(dir)?)
 }
 
 /// Gives the old file a second name. If the name already is a link to the same file, an interrupted run left it.
@@ -477,22 +472,11 @@ pub(in crate::daemon) fn beside(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn remove_if_any(path: &Path) -> Result<(), SwitchError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(io_error("remove", path)(error))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn sync(dir: &Path) -> Result<(), SwitchError> {
-    let synced = File::open(dir).and_then(|dir| dir.sync_all());
-    synced.map_err(io_error("sync", dir))
-}
-
 fn sync_if_any(dir: &Path) -> Result<(), SwitchError> {
-    if dir.exists() { sync(dir) } else { Ok(()) }
+    if dir.exists() {
+        sync_directory(dir)?;
+    }
+    Ok(())
 }
 
 pub(super) fn digest(bytes: &[u8]) -> String {
@@ -500,6 +484,6 @@ pub(super) fn digest(bytes: &[u8]) -> String {
 }
 
 fn io_error(op: &'static str, path: &Path) -> impl FnOnce(io::Error) -> SwitchError {
-    let path = path.to_path_buf();
-    move |source| SwitchError::Io { op, path, source }
+    let error = PathError::on(path, op);
+    move |source| error(source).into()
 }

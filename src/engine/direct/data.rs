@@ -24,6 +24,7 @@ use super::gather::{Gatherer, UnitContents};
 use super::unit::{CLUSTER, Unit};
 use super::{file, reflink};
 use crate::aligned_buffer::AlignedBuffer;
+use crate::durable::{remove_if_any, sync_directory_of};
 use crate::engine::checkpoint::{Checkpoints, Ledger};
 use crate::engine::left_file;
 use crate::engine::{Options, WrittenRun};
@@ -69,7 +70,7 @@ fn open(layout: &Layout, path: &Path, checkpoints: &Checkpoints<'_>) -> Result<F
         // `reopen` insists on. Once a device is durable, so are the size and the name: they were synced before it was
         // told.
         Some(done) if done.is_empty() => {
-            left_file::remove(path)?;
+            remove_if_any(path)?;
             file::create(path, size)
         }
         Some(_) => Ok(left_file::reopen(path, size)?),
@@ -268,7 +269,7 @@ impl<'a> WriteRun<'a> {
         self.file
             .sync_data()
             .map_err(|source| Error::target(self.path, "sync", source))?;
-        Ok(left_file::sync_directory_of(self.path)?)
+        Ok(sync_directory_of(self.path)?)
     }
 
     /// Completes the data file after all threads have ended.

@@ -1,10 +1,11 @@
 //! Why the direct engine stops.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::engine::checkpoint::CheckpointError;
 use crate::engine::left_file;
+use crate::path_error::PathError;
 use crate::source::branch_reader;
 use crate::thin;
 
@@ -15,15 +16,8 @@ pub enum Error {
     #[error(transparent)]
     Source(#[from] branch_reader::Error),
     /// A file of the pool cannot be written.
-    #[error("{path}: cannot {op}")]
-    Target {
-        /// The file.
-        path: PathBuf,
-        /// The operation that failed.
-        op: &'static str,
-        /// The cause.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Target(#[from] PathError),
     /// A file that an earlier run left cannot be used.
     #[error(transparent)]
     LeftFile(#[from] left_file::Error),
@@ -48,10 +42,6 @@ pub enum Error {
 
 impl Error {
     pub(super) fn target(path: &Path, op: &'static str, source: io::Error) -> Self {
-        Self::Target {
-            path: path.to_owned(),
-            op,
-            source,
-        }
+        PathError::on(path, op)(source).into()
     }
 }

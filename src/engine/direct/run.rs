@@ -9,7 +9,7 @@
 use super::error::Error;
 use super::target::Target;
 use super::{data, metadata};
-use crate::engine::left_file;
+use crate::durable::remove_if_any;
 use crate::engine::{Options, WrittenRun};
 use crate::plan::Layout;
 use crate::progress::{Phase, Progress};
@@ -40,7 +40,7 @@ pub fn write(
     progress.finish();
     progress.start(Phase::Metadata, 0);
     if options.checkpoints.done.is_some() {
-        left_file::remove(&target.metadata)?;
+        remove_if_any(&target.metadata)?;
     }
     metadata::write(layout, &target.metadata)?;
     progress.finish();

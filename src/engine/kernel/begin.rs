@@ -11,8 +11,8 @@ use super::place::{PoolPlace, RunPlace};
 use super::resume;
 use super::started_run::{StartedRun, claim_of};
 use crate::devicemapper::driver_files::DEFAULT_BLOCK_SIZE;
+use crate::durable::{remove_if_any, sync_directory_of};
 use crate::engine::checkpoint::Checkpoints;
-use crate::engine::left_file;
 use crate::plan::Plan;
 use crate::pool::target::Target;
 use crate::pool::{Names, Pool};
@@ -32,8 +32,8 @@ pub(super) fn begin(
     if let (PoolPlace::LoopFiles { data, metadata, .. }, true) =
         (place.pool, checkpoints.done.is_some())
     {
-        left_file::remove(data)?;
-        left_file::remove(metadata)?;
+        remove_if_any(data)?;
+        remove_if_any(metadata)?;
     }
     let claim = claim_of(plan, place.target)?;
     if let Some(claim) = &claim {
@@ -108,7 +108,7 @@ fn open_pool(place: &RunPlace<'_>) -> Result<Pool, Error> {
             create_file(data, sizes.data)?;
             create_file(metadata, sizes.metadata)?;
             // A file whose content is recorded as durable must not lose its name.
-            left_file::sync_directory_of(data)?;
+            sync_directory_of(data)?;
             Pool::create(names, data, metadata, DEFAULT_BLOCK_SIZE)?
         }
     })

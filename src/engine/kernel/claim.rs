@@ -4,8 +4,8 @@
 //! record, [`FILE`] in the staging directory, tells the next run what that is. It is durable before the first change,
 //! and is removed with the staging directory after the last.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -13,6 +13,8 @@ use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::durable;
+use crate::path_error::PathError;
 use crate::shell::word;
 use crate::sys::birth;
 use crate::tree::shown;
@@ -34,15 +36,8 @@ const MAX_THIN_ID: u32 = 0xff_ffff;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The system refuses.
-    #[error("{path}: cannot {op}")]
-    Io {
-        /// The file or directory.
-        path: PathBuf,
-        /// The operation that failed.
-        op: &'static str,
-        /// The cause.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] PathError),
     /// The record belongs to the original of this root, which is a copy.
     #[error(
         "{}: was written in a directory other than {}, so this root is a copy of the one that was converted. What the \
@@ -312,27 +307,12 @@ impl Claim {
     /// [`Error::Io`].
     pub fn write(&self, stage: &Path) -> Result<(), Error> {
         let (new, path) = (stage.join(NEW_FILE), stage.join(FILE));
-        match fs::remove_file(&new) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(io_error(&new, "remove")(error));
-            }
-            _ => {}
-        }
         let home = Home::of(stage).map_err(io_error(stage, "stat"))?;
         let mut record = serde_json::to_value(self).expect("texts and numbers only");
         record[HOME] = serde_json::to_value(home).expect("numbers only");
         let mut bytes = serde_json::to_vec_pretty(&record).expect("texts and numbers only");
         bytes.push(b'\n');
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&new)
-            .map_err(io_error(&new, "create"))?;
-        file.write_all(&bytes).map_err(io_error(&new, "write"))?;
-        file.sync_all().map_err(io_error(&new, "sync"))?;
-        fs::rename(&new, &path).map_err(io_error(&new, "rename"))?;
-        sync(stage)
+        Ok(durable::replace(&path, &new, &bytes)?)
     }
 
     /// Removes the record, if there is one: from then on, nothing outside the staging directory is ours. Durable on
@@ -347,7 +327,7 @@ impl Claim {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             removed => removed.map_err(io_error(&path, "remove"))?,
         }
-        sync(stage)
+        Ok(durable::sync_directory(stage)?)
     }
 
     /// Reads the record of an earlier run; `None` if that run changed nothing outside its staging directory.
@@ -438,18 +418,9 @@ impl Claim {
     }
 }
 
-fn sync(directory: &Path) -> Result<(), Error> {
-    File::open(directory)
-        .and_then(|open| open.sync_all())
-        .map_err(io_error(directory, "sync"))
-}
-
 fn io_error(path: &Path, op: &'static str) -> impl FnOnce(io::Error) -> Error {
-    move |source| Error::Io {
-        path: path.to_owned(),
-        op,
-        source,
-    }
+    let error = PathError::on(path, op);
+    move |source| error(source).into()
 }
 
 #[cfg(test)]
@@ -609,7 +580,7 @@ mod tests {
         symlink(elsewhere.path().join(FILE), &path).unwrap();
         assert!(matches!(
             Claim::read(stage.path()),
-            Err(Error::Io { op: "open", .. })
+            Err(Error::Io(PathError { op: "open", .. }))
         ));
         fs::remove_file(&path).unwrap();
         nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();

@@ -9,6 +9,7 @@ use super::{base, claim};
 use crate::chain::Chain;
 use crate::engine::checkpoint::CheckpointError;
 use crate::engine::left_file;
+use crate::path_error::PathError;
 use crate::pool::{device_error, leftovers};
 use crate::populate;
 use crate::shell::word;
@@ -115,15 +116,8 @@ pub enum Error {
         free: Bytes,
     },
     /// A file or directory of the staging directory cannot be used.
-    #[error("{}: cannot {op}", path.display())]
-    Io {
-        /// The file or directory.
-        path: PathBuf,
-        /// The operation that failed.
-        op: &'static str,
-        /// The cause.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] PathError),
     /// The copying threads cannot be started.
     #[error("cannot start {jobs} threads")]
     Threads {
@@ -155,8 +149,8 @@ pub enum Error {
 
 impl Error {
     pub(super) fn io(path: &Path, op: &'static str) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| Self::Io { path, op, source }
+        let error = PathError::on(path, op);
+        move |source| error(source).into()
     }
 
     /// Whether the disk below failed, as far as the failed system call shows.
@@ -164,7 +158,7 @@ impl Error {
         use device_error::Error as Device;
         let source = match self {
             Self::Device(Device::FileSystemFailed { .. }) => return true,
-            Self::Device(Device::Mount { source, .. } | Device::Io { source, .. })
+            Self::Device(Device::Mount { source, .. } | Device::Io(PathError { source, .. }))
             | Self::Populate(populate::Error::Target { source, .. }) => source,
             _ => return false,
         };

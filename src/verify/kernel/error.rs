@@ -1,9 +1,10 @@
 //! The kernel's objections, and the reasons why it cannot be asked.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::device::Device;
+use crate::path_error::PathError;
 use crate::pool::leftovers;
 use crate::pool::{BusyDevice, DeviceError};
 use crate::sys::device_mapper;
@@ -72,15 +73,8 @@ pub enum Error {
     #[error(transparent)]
     DeviceMapper(#[from] device_mapper::Error),
     /// A file, device, loop device or mount point is unusable.
-    #[error("{}: cannot {op}", path.display())]
-    Io {
-        /// The path.
-        path: PathBuf,
-        /// What was tried.
-        op: &'static str,
-        /// What the system said.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] PathError),
     /// Not everything could be taken down.
     #[error(transparent)]
     Stuck(DeviceError),
@@ -91,8 +85,8 @@ pub enum Error {
 
 impl Error {
     pub(super) fn io(path: &Path, op: &'static str) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| Self::Io { path, op, source }
+        let error = PathError::on(path, op);
+        move |source| error(source).into()
     }
 
     pub(super) fn stuck(what: String, command: String) -> Self {

@@ -169,7 +169,10 @@ fn an_existing_file_of_the_pool_is_not_overwritten() {
         let layout = lay_out(&made(dir.path()), &options()).unwrap();
         fs::write(dir.path().join(name), "mine").unwrap();
         let error = direct::write(&layout, &target(dir.path()), &with_jobs(1), &Quiet).unwrap_err();
-        assert!(matches!(&error, Error::Target { op: "create", path, .. } if path.ends_with(name)));
+        let Error::Target(error) = &error else {
+            panic!("{error:?}")
+        };
+        assert!(error.op == "create" && error.path.ends_with(name));
         assert_eq!(fs::read(dir.path().join(name)).unwrap(), b"mine");
     }
 }
@@ -182,11 +185,11 @@ fn a_disk_too_small_for_the_data_is_noticed_before_any_is_written() {
     let layout = lay_out(&chain(&[layer.finish()]), &options()).unwrap();
     let out = target(disk.path());
     let error = direct::write(&layout, &out, &with_jobs(2), &Quiet).unwrap_err();
-    let Error::Target { path, op, source } = &error else {
+    let Error::Target(error) = &error else {
         panic!("{error:?}")
     };
-    assert_eq!((path, *op), (&out.data, "allocate space"));
-    assert_eq!(source.kind(), std::io::ErrorKind::StorageFull);
+    assert_eq!((&error.path, error.op), (&out.data, "allocate space"));
+    assert_eq!(error.source.kind(), std::io::ErrorKind::StorageFull);
 }
 
 /// Where there is neither `O_DIRECT` nor `fallocate`.

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use super::*;
 use crate::content::pool::device::Place;
 use crate::ext4::read::ReadAt;
+use crate::path_error::PathError;
 use crate::thin::{Device, Mapping};
 use crate::units::{DataBlocks, MetaBlocks, Sectors};
 
@@ -192,5 +193,8 @@ fn data_that_ends_early_and_links_are_refused() {
     std::os::unix::fs::symlink(&moved, &metadata).unwrap();
     assert!(matches!(open(&home), Err(Error::Link { .. })));
     fs::remove_file(&metadata).unwrap();
-    assert!(matches!(open(&home), Err(Error::Io { op: "open", .. })));
+    assert!(matches!(
+        open(&home),
+        Err(Error::Io(PathError { op: "open", .. }))
+    ));
 }
