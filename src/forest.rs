@@ -1,5 +1,7 @@
 //! Items that stand on one another, and the orders in which a parent comes before its children.
 
+use std::collections::HashSet;
+
 /// Items from 0 on, each with at most one parent.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Forest {
@@ -73,6 +75,42 @@ impl Forest {
             .collect()
     }
 
+    /// These items and everything below them.
+    pub(crate) fn with_all_below(&self, items: impl IntoIterator<Item = usize>) -> HashSet<usize> {
+        let mut all = HashSet::new();
+        for item in items {
+            let mut at = Some(item);
+            // What was there already has everything below it there too, and a circle ends where it began.
+            while let Some(item) = at.filter(|&item| all.insert(item)) {
+                at = self.parents[item];
+            }
+        }
+        all
+    }
+
+    /// The items that are their own ancestors, circle by circle.
+    pub(crate) fn circles(&self) -> Vec<Vec<usize>> {
+        let mut circles = Vec::new();
+        let mut is_settled = vec![false; self.parents.len()];
+        for start in 0..self.parents.len() {
+            let mut walked = Vec::new();
+            let mut seen = HashSet::new();
+            let mut at = Some(start);
+            while let Some(item) = at.filter(|&item| !is_settled[item] && seen.insert(item)) {
+                walked.push(item);
+                at = self.parents[item];
+            }
+            for &item in &walked {
+                is_settled[item] = true;
+            }
+            // The walk stopped at one of its own items. From that item on, the walk is a circle.
+            if let Some(first) = at.and_then(|end| walked.iter().position(|&item| item == end)) {
+                circles.push(walked.split_off(first));
+            }
+        }
+        circles
+    }
+
     /// For each item, the length of the longest chain above it.
     pub(crate) fn chains_above(&self) -> Vec<usize> {
         let mut above = vec![0; self.parents.len()];
@@ -103,6 +141,9 @@ mod tests {
         assert_eq!(forest.by_level(), [2, 0, 3, 1]);
         assert_eq!(forest.by_chain(), [2, 0, 1, 3]);
         assert_eq!(forest.on_circles(), [4, 5, 6]);
+        assert_eq!(forest.circles(), [[4, 5]]);
+        assert_eq!(forest.with_all_below([1]), HashSet::from([1, 0, 2]));
+        assert_eq!(forest.with_all_below([6, 2]), HashSet::from([2, 4, 5, 6]));
         assert_eq!(forest.chains_above()[..4], [1, 0, 2, 0]);
         assert_eq!(
             (forest.roots(), forest.children(2)),

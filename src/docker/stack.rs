@@ -134,32 +134,13 @@ impl Stack {
         Ok(ancestors)
     }
 
-    /// Finds layers that are their own ancestors. Follows each chain of parents up to a layer that is already settled.
+    /// Finds layers that are their own ancestors.
     fn find_cycles(&mut self, notes: &mut Diagnostics) {
-        let mut settled = vec![false; self.layers.len()];
-        for start in 0..self.layers.len() {
-            let mut walked = Vec::new();
-            let mut seen = HashSet::new();
-            let mut at = Some(start);
-            while let Some(place) = at.filter(|place| !settled[*place] && seen.insert(*place)) {
-                walked.push(place);
-                at = self.layers[place].parent;
-            }
-            // The walk stopped at one of its own layers. From that layer on, the walk is a circle.
-            let circle = at.and_then(|end| walked.iter().position(|place| *place == end));
-            for &place in circle.map_or(&[][..], |first| &walked[first..]) {
-                self.layers[place].sound = false;
-                let id = self.layers[place].id.clone();
-                notes.fault(
-                    Subject::Cache(id.clone()),
-                    Fault::ParentCycle {
-                        path: self.list_of(&id),
-                    },
-                );
-            }
-            for place in walked {
-                settled[place] = true;
-            }
+        for place in self.forest().circles().into_iter().flatten() {
+            self.layers[place].sound = false;
+            let id = self.layers[place].id.clone();
+            let path = self.list_of(&id);
+            notes.fault(Subject::Cache(id), Fault::ParentCycle { path });
         }
     }
 

@@ -1,6 +1,5 @@
 //! A complete verification: reads the stores and the pool, then visits the devices, parents before children.
 
-use std::collections::HashSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
@@ -180,6 +179,7 @@ impl<'a> Verification<'a> {
         (store, targets): (&'a Store, &'a [Target]),
         (devices, reach): (Option<OpenDevices<'a>>, Option<&'a Reach>),
     ) -> Self {
+        let forest = forest(targets);
         let sample = sample(store, targets);
         let conversion = request.conversion.as_ref();
         let layers = conversion.into_iter().flat_map(|known| &known.plan.devices);
@@ -202,9 +202,9 @@ impl<'a> Verification<'a> {
             written: conversion
                 .and_then(|known| known.written)
                 .map(WriteChecksums::new),
-            below_sample: with_all_below(&sample, targets),
+            below_sample: forest.with_all_below(sample.iter().copied()),
             sample,
-            forest: forest(targets),
+            forest,
             done: targets.iter().map(|_| OnceLock::new()).collect(),
             known_damage: request.known_damage,
             damaged: Mutex::default(),
@@ -336,16 +336,4 @@ impl<'a> Verification<'a> {
         damaged.sort_by(|a, b| a.layer.cmp(&b.layer));
         damaged
     }
-}
-
-/// The targets of the sample and everything below them.
-fn with_all_below(sample: &HashSet<usize>, targets: &[Target]) -> HashSet<usize> {
-    let mut all = HashSet::new();
-    for &place in sample {
-        let mut at = Some(place);
-        while let Some(place) = at.filter(|&place| all.insert(place)) {
-            at = targets[place].parent;
-        }
-    }
-    all
 }
