@@ -111,7 +111,7 @@ impl fmt::Display for Obstacle {
             Cause::FlagAbove(flag) => write!(f, "is {}: chattr -i -a {word}", adjective(flag)),
             Cause::MountPoint => write!(f, "is a mount point: umount {word}"),
             Cause::Subvolume => write!(f, "is a subvolume: btrfs subvolume delete {word}"),
-            Cause::Moved => f.write_str("was moved while it was removed"),
+            Cause::Moved => f.write_str("was moved while it was being removed"),
             Cause::Errno(op, errno) => write!(f, "cannot {op}: {}", errno.desc()),
         }
     }

@@ -217,7 +217,7 @@ impl Walk {
         };
         match Level::new(dir, name.to_owned()) {
             Ok(level) => self.push(level),
-            Err(errno) => self.keep(Some(name), Cause::Errno("look at", errno)),
+            Err(errno) => self.keep(Some(name), Cause::Errno("stat", errno)),
         }
         Ok(())
     }
