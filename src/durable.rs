@@ -31,7 +31,7 @@ pub(crate) fn sync_directory_of(path: &Path) -> Result<(), PathError> {
 pub(crate) fn sync_file_system(path: &Path) -> Result<(), PathError> {
     let directory = File::open(path).map_err(PathError::on(path, "open"))?;
     nix::unistd::syncfs(&directory)
-        .map_err(|errno| PathError::on(path, "sync the file system of")(errno.into()))
+        .map_err(|errno| PathError::on(path, "sync its file system")(errno.into()))
 }
 
 /// Syncs each file: needed if the kernel does not report whether a file's data reached the disk unless that file itself

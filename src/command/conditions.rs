@@ -20,6 +20,7 @@ use crate::progress::{Cancel, Silent};
 use crate::shell::own;
 use crate::tree::{escape, shown};
 use crate::verify::{self, LayerReport, Mode, Report, Verdict};
+use crate::words::counted;
 
 /// Checks that the devicemapper side is whole and proven, and that the aufs side has nothing that it lacks.
 ///
@@ -53,7 +54,7 @@ fn expect_parts(path: &Path) -> Result<(), Error> {
         Some(part) => Err(Error::StillNeeded {
             path: path.to_owned(),
             why: vec![format!(
-                "{}: is missing, or no directory; bring it back (a backup), or `{}` goes back to aufs",
+                "{}: is missing or not a directory; restore it from a backup, or `{}` goes back to aufs",
                 part.display(),
                 own("rollback", path)
             )],
@@ -181,7 +182,8 @@ pub(super) fn expect_unchanged(
     why.extend(linked_aufs(path, may_lose));
     why.extend(shared_with_aufs(path).map(|shared| {
         format!(
-            "{shared}, so what stays would go: put there what the conversion made, or a copy of it"
+            "{shared}, so removing the aufs side would remove it too: put there what the conversion made, or a copy \
+             of it"
         )
     }));
     if why.is_empty() {
@@ -216,7 +218,7 @@ fn proof<'c>(
                 own("verify --full", &path),
                 own("rollback", &path),
                 unverified.map_or_else(String::new, |_| format!(
-                    ", or `{}` takes it for enough",
+                    ", or `{}` accepts it as it is",
                     own("commit --unverified", &path)
                 ))
             )],
@@ -250,7 +252,7 @@ pub(super) fn written_since(
     proof: &VerificationRecord,
 ) -> Result<Option<String>, Error> {
     let Some(seen) = &proof.seen else {
-        let untold = "the journal does not tell what the last full verification had before it";
+        let untold = "the journal does not record the state that the last full verification saw";
         return Ok(Some(untold.to_owned()));
     };
     // A pool in another place than where the conversion made it shows as a different superblock.
@@ -272,7 +274,7 @@ fn aufs_since(
 ) -> Result<Vec<String>, Error> {
     let Some(mut changes) = conversion.aufs_changes(Depth::Entries)? else {
         let unknown = format!(
-            "the journal does not tell what the aufs side was when it was converted: `{}` removes it all the same",
+            "the journal does not record what the aufs side was when it was converted: `{}` removes it anyway",
             own("commit --drop-aufs-changes", path)
         );
         return Ok((!may_lose.aufs_changes)
@@ -314,7 +316,7 @@ fn linked_aufs(path: &Path, may_lose: MayLose) -> Option<String> {
         mounted_elsewhere(&aufs)?
     };
     Some(format!(
-        "{} is {what}, which may be another root's too: `{}` removes what the driver has there",
+        "{} is {what}, which may also belong to another root: `{}` removes what the driver has there",
         shown(&aufs),
         own("commit --drop-linked-aufs", path)
     ))
@@ -336,7 +338,7 @@ fn mounted_elsewhere(aufs: &Path) -> Option<String> {
         format!(", in the mount namespace of process {pid}")
     });
     Some(format!(
-        "a mount of a file system that is mounted on {} as well{by}",
+        "a mount of a file system that is also mounted on {}{by}",
         shown(&other.point)
     ))
 }
@@ -344,7 +346,7 @@ fn mounted_elsewhere(aufs: &Path) -> Option<String> {
 /// The message that the aufs side differs from the devices, and the devices are right.
 fn aufs_changed(path: &Path, found_by: &str) -> String {
     format!(
-        "the aufs side is not what was converted, as {found_by} found: `{}` removes it all the same",
+        "the aufs side is not what was converted, as {found_by} found: `{}` removes it anyway",
         own("commit --drop-aufs-changes", path)
     )
 }
@@ -354,14 +356,15 @@ fn not_converted(path: &Path, changes: &AufsChanges, may_lose: MayLose) -> Vec<S
     let mut why = Vec::new();
     if !changes.is_same() && !may_lose.aufs_changes {
         why.push(format!(
-            "the aufs side is not what was converted, a Docker may have worked on it: {changes}; `{}` loses that",
+            "the aufs side is not what was converted, and Docker may have worked on it: {changes}; `{}` loses these \
+             changes",
             own("commit --drop-aufs-changes", path)
         ));
     }
     if !changes.left_out.is_empty() && !may_lose.left_out {
         why.push(format!(
-            "{} with data were left out of the conversion ({}): `{}` loses them",
-            changes.left_out.len(),
+            "the conversion left out {} with data ({}): `{}` loses that data",
+            counted(changes.left_out.len() as u64, "path"),
             changes.left_out.join(", "),
             own("commit --drop-left-out", path)
         ));

@@ -45,8 +45,8 @@ pub enum Error {
     },
     /// Part of the devicemapper side is missing, and the rest cannot be interpreted without it.
     #[error(
-        "{}: is missing, and without it nothing tells which device is what, so nothing was verified. Next: bring it back (a backup), then the \
-         same command again; or `{}` goes back to aufs",
+        "{}: is missing, and without it nothing shows which device is which, so nothing was verified. Next: restore \
+         it from a backup, then run the same command again; or `{}` goes back to aufs",
         shown(part),
         own("rollback", path)
     )]
@@ -58,8 +58,9 @@ pub enum Error {
     },
     /// The location of the root's pool is unknown.
     #[error(
-        "{}: has no pool in loop files, and nothing tells on which devices it is, so nothing was verified. Next: `{} --thin-pool \
-         /dev/mapper/NAME`, or `--data-device DEVICE --metadata-device DEVICE` in its place; Docker's storage options name them",
+        "{}: has no pool in loop files, and nothing shows on which devices the pool is, so nothing was verified. \
+         Next: `{} --thin-pool /dev/mapper/NAME`, or with `--data-device DEVICE --metadata-device DEVICE` instead; \
+         Docker's storage options name the devices",
         shown(&path.join("devicemapper")),
         own(words, path)
     )]
@@ -71,8 +72,8 @@ pub enum Error {
     },
     /// The root is not writable.
     #[error(
-        "{}: is on a file system that is mounted read-only, so nothing was touched: `mount -o remount,rw {}`, then the same \
-         command again",
+        "{}: is on a file system that is mounted read-only, so nothing was changed. Next: `mount -o remount,rw {}`, \
+         then run the same command again",
         shown(path),
         word(point)
     )]
@@ -106,8 +107,8 @@ pub enum Error {
     },
     /// Docker's settings cannot name a device.
     #[error(
-        "{}: its name is not UTF-8, so Docker's settings cannot name it; nothing was written; make a link of another name, and give that: \
-         `ln -s {} /dev/docker-pool-device`",
+        "{}: its name is not UTF-8, so Docker's settings cannot contain it; nothing was written. Next: create a link \
+         with another name, and pass that: `ln -s {} /dev/docker-pool-device`",
         shown(path),
         word(path)
     )]
@@ -117,7 +118,8 @@ pub enum Error {
     },
     /// What the journal records about `daemon.json` is not what a conversion writes.
     #[error(
-        "nothing was moved, for the journal is not as aufs2dm writes it; `{}` takes the conversion back and leaves that file as it is",
+        "nothing was moved, because the journal is not in the form that aufs2dm writes; `{}` undoes the conversion \
+         and leaves this file as it is",
         own("rollback", root)
     )]
     DaemonFile {
@@ -137,7 +139,7 @@ pub enum Error {
         source: aufs::Error,
     },
     /// A container's configuration cannot be edited.
-    #[error("{path}: not a container's configuration")]
+    #[error("{path}: is not a container's configuration")]
     Config {
         /// The file.
         path: PathBuf,
@@ -155,8 +157,8 @@ pub enum Error {
     Engine(#[from] engine::Error),
     /// The target does not suit a dry run, but a real run would clear it first.
     #[error(
-        "{left}: left by a run that was interrupted; only a run without --dry-run takes it down, and until then the target \
-         does not suit"
+        "{left}: left behind by an interrupted run; only a run without --dry-run removes it, and until then the \
+         target is not suitable"
     )]
     LeftoversFirst {
         /// What the earlier run left.
@@ -165,7 +167,7 @@ pub enum Error {
         source: Box<Error>,
     },
     /// The run failed, and what it had written to the pool cannot be removed from it.
-    #[error("{cause}; and what was written to the pool is still there", cause = Chain(&**.cause))]
+    #[error("{cause}; and what was written to the pool could not be removed", cause = Chain(&**.cause))]
     PoolNotTakenBack {
         /// Why it failed.
         cause: Box<Error>,
@@ -178,7 +180,7 @@ pub enum Error {
     Commit(#[from] commit::Error),
     /// The root is already converted.
     #[error(
-        "{path}: is converted already; `{}` tells more, `{}` goes back to aufs",
+        "{path}: is already converted; `{}` shows the details, `{}` goes back to aufs",
         own("status", path),
         own("rollback", path)
     )]
@@ -188,8 +190,8 @@ pub enum Error {
     },
     /// Layers of an interrupted conversion are present.
     #[error(
-        "{path}: {kept} layers are kept from a conversion that was interrupted; `{}` goes on with it, `{}` removes them, \
-         and `{}` removes them and begins anew",
+        "{path}: {kept} layers are kept from an interrupted conversion; `{}` resumes it, `{}` removes them, and `{}` \
+         removes them and starts over",
         own("resume", path),
         own("rollback", path),
         // A dry run removes nothing.
@@ -203,7 +205,7 @@ pub enum Error {
     },
     /// No conversion was interrupted.
     #[error(
-        "{path}: no conversion was interrupted there, so there is nothing to go on with; `{}` begins one",
+        "{path}: has no interrupted conversion, so there is nothing to resume; `{}` starts one",
         own("convert", path)
     )]
     NothingToResume {
@@ -222,7 +224,7 @@ pub enum Error {
     },
     /// There is no conversion whose aufs side could be removed.
     #[error(
-        "{path}: no finished conversion is there; `{}` tells where it stands",
+        "{path}: has no finished conversion; `{}` shows its state",
         own("status", path)
     )]
     NotConverted {
@@ -231,8 +233,8 @@ pub enum Error {
     },
     /// No full verification has passed since the conversion.
     #[error(
-        "{path}: no full verification has passed since the conversion; `{}`, then again: the aufs side is the \
-         only other copy",
+        "{path}: no full verification has passed since the conversion, and the aufs side is the only other copy. \
+         Next: `{}`, then run the same command again",
         own("verify --full", path)
     )]
     NotVerified {
@@ -241,7 +243,7 @@ pub enum Error {
     },
     /// The aufs side may still be needed.
     #[error(
-        "{path}: the aufs side stays, for it may still be needed: {}", why.join("; ")
+        "{path}: the aufs side is kept, because it may still be needed: {}", why.join("; ")
     )]
     StillNeeded {
         /// The Docker root.
@@ -251,8 +253,9 @@ pub enum Error {
     },
     /// The replacement of an aufs side that may be partly gone is no longer right, or was written to.
     #[error(
-        "{}: what is left of the aufs side stays, in {}, for it is not certain that the devicemapper side is right: {why}\nNext: mend what is \
-         wrong there, if anything is; then `{}` must pass; docs/operations.md says what can be taken from the rest of aufs by hand",
+        "{}: what is left of the aufs side is kept in {}, because it is not certain that the devicemapper side is \
+         right: {why}\nNext: fix what is wrong there, if anything is; then `{}` must pass; docs/operations.md says \
+         what can be taken from the rest of aufs by hand",
         shown(path),
         shown(rest),
         own("verify --full", path)
@@ -267,8 +270,9 @@ pub enum Error {
     },
     /// The aufs side was moved out of the root and is whole, so the root has nothing to be compared with.
     #[error(
-        "{}: the removal of the aufs side was interrupted before anything of it was gone, so it is not in its place, and nothing was \
-         verified. Next: `{}` puts it back and goes on if the full verification still holds; `{}` puts it back and removes the devicemapper side",
+        "{}: the removal of the aufs side was interrupted before any of it was removed; the aufs side is not in its \
+         place, so nothing was verified. Next: `{}` puts it back and continues if the full verification still holds; \
+         `{}` puts it back and removes the devicemapper side",
         shown(path),
         own("commit", path),
         own("rollback", path)
@@ -279,8 +283,9 @@ pub enum Error {
     },
     /// Configs that a rollback restores are missing or damaged.
     #[error(
-        "{path}: nothing was changed, for not all can go back: {}; restore these from a backup; `{}` goes back all the same: a config \
-         whose original is gone stays for devicemapper, a damaged one comes back as it is, and a container that lost its directory stays lost", damaged.join("; "),
+        "{path}: nothing was changed, because not everything can be restored: {}. Next: restore these from a backup; \
+         or `{}` goes back anyway: a config whose original is missing stays on devicemapper, a damaged one is \
+         restored as it is, and a container that lost its directory stays lost", damaged.join("; "),
         own("rollback --onto-damaged", path)
     )]
     OriginalsDamaged {
@@ -291,9 +296,9 @@ pub enum Error {
     },
     /// The aufs side that a rollback would restore is not whole.
     #[error(
-        "{path}: the aufs side is not what was converted: {broken}; the devicemapper side may be the only good copy, and \
-         going back removes it. Next: bring back what aufs lost (a mount, a backup), then the same command again; `{}` goes back to what aufs \
-         is now",
+        "{path}: the aufs side is not what was converted: {broken}; the devicemapper side may be the only good copy, \
+         and going back removes it. Next: restore what aufs lost (mount it, or use a backup), then run the same \
+         command again; or `{}` goes back to the aufs side as it is now",
         own("rollback --onto-damaged", path)
     )]
     WayBackBroken {
@@ -304,8 +309,9 @@ pub enum Error {
     },
     /// The aufs side lost something that an interrupted conversion has written and that is about to be removed.
     #[error(
-        "{}: {lost}; what the interrupted conversion has written may be the only good copy, and this removes it. Next: bring back what aufs lost, \
-         with its times (a mount, a backup), then the same command again; or, where aufs is right as it is, `{}`, then `{}`",
+        "{}: {lost}; what the interrupted conversion has written may be the only good copy, and this command would \
+         remove it. Next: restore what aufs lost, with its times (mount it, or use a backup), then run the same \
+         command again; or, if aufs is right as it is, `{}`, then `{}`",
         shown(path),
         own("rollback --onto-damaged", path),
         own("convert", path)
@@ -318,13 +324,13 @@ pub enum Error {
     },
     /// The aufs side that a rollback would restore was written to, and nothing has read it since.
     #[error(
-        "{}: the aufs side was written to, or replaced by a copy, after {since}, and nothing has read its bytes since; going back removes \
-         the devicemapper side. Next: {}; or, where aufs is right all the same, `{}`",
+        "{}: the aufs side was written to, or replaced by a copy, after {since}, and its bytes have not been read \
+         since; going back removes the devicemapper side. Next: {}; or, if aufs is right nevertheless, `{}`",
         shown(path),
         if *can_verify {
-            format!("`{}`, which reads them, then the same command again", own("verify --full", path))
+            format!("`{}`, which reads them, then run the same command again", own("verify --full", path))
         } else {
-            "look at the aufs side, for a root that is half moved cannot be verified".to_owned()
+            "check the aufs side by hand, because a root that is only half moved cannot be verified".to_owned()
         },
         own("rollback --onto-damaged", path)
     )]
@@ -338,8 +344,8 @@ pub enum Error {
     },
     /// It is undecided whether the aufs side that a rollback would restore is right.
     #[error(
-        "{}: a verification found this, and it counts still: {verified}. Going back removes the devicemapper side, which may be right. \
-         Next: look at the files that `{}` names; where aufs is right, `{}`",
+        "{}: has a verification that still counts: {verified}. Going back removes the devicemapper side, which may be \
+         right. Next: look at the files that `{}` names; if aufs is right, `{}`",
         shown(path),
         own("verify --full", path),
         own("rollback --onto-damaged", path)
@@ -352,9 +358,9 @@ pub enum Error {
     },
     /// The aufs side that a rollback would restore is gone.
     #[error(
-        "{path}: there is no way back: {} is missing, which was there when the root was converted; the devicemapper side \
-         stays. Next: bring it back (a mount, a backup), then the same command again; or, once `{}` finds the devices right, `{}` removes \
-         what is left of the aufs side",
+        "{path}: there is no way back: {} is missing, but existed when the root was converted; the devicemapper side \
+         is kept. Next: restore it (mount it, or use a backup), then run the same command again; or, once `{}` finds \
+         the devices right, `{}` removes what is left of the aufs side",
         shown(missing),
         own("verify --full", path),
         own("commit --drop-aufs-changes", path)
@@ -367,8 +373,8 @@ pub enum Error {
     },
     /// The aufs side that a rollback would restore is gone, and the devicemapper side is not in place yet.
     #[error(
-        "{path}: there is no way back: {} is missing, which was there when the conversion began; all that was converted is staged: `{}` \
-         moves it in place",
+        "{path}: there is no way back: {} is missing, but existed when the conversion began; everything that was \
+         converted is staged. Next: `{}` moves it into place",
         shown(missing),
         own("resume", path)
     )]
@@ -380,9 +386,9 @@ pub enum Error {
     },
     /// A rollback was interrupted, and the aufs side has gone missing since.
     #[error(
-        "{path}: a rollback was interrupted, and {} is missing since, so there is nothing to go back to; what is left of the devicemapper side \
-         stays, in {}. Next: put the aufs side back where it was, then `{}`; without one, docs/operations.md, \"When the aufs side is lost \
-         while rollback is interrupted\"",
+        "{path}: a rollback was interrupted, and {} has gone missing since then, so there is nothing to go back to; \
+         what is left of the devicemapper side is kept in {}. Next: put the aufs side back where it was, then `{}`; \
+         if there is none, see docs/operations.md, \"When the aufs side is lost while rollback is interrupted\"",
         shown(missing),
         shown(rest),
         own("rollback", path)
@@ -397,8 +403,9 @@ pub enum Error {
     },
     /// The aufs side has data that no device has.
     #[error(
-        "{}: the aufs side was written to after it was converted, and the devices do not have that: {changes}; nothing was moved. Next: `{}` \
-         goes back to the aufs side as it is now, to convert it again; or `{}` goes on without it, and leaves it in aufs",
+        "{}: the aufs side was written to after it was converted, and the devices do not have these changes: \
+         {changes}; nothing was moved. Next: `{}` goes back to the aufs side as it is now, so that it can be \
+         converted again; or `{}` continues without the changes, and leaves them in aufs",
         shown(path),
         own("rollback --onto-damaged", path),
         own("resume --leave-aufs-changes", path)
@@ -411,7 +418,7 @@ pub enum Error {
     },
     /// Containers still use aufs.
     #[error(
-        "{path}: containers of the aufs driver are there: {}",
+        "{path}: still has containers of the aufs driver: {}",
         escaped(containers)
     )]
     AufsInUse {
@@ -425,15 +432,15 @@ pub enum Error {
     Verify(#[from] verify::Error),
     /// The root has neither side.
     #[error(
-        "{path}: neither an aufs root nor a devicemapper root. Next: the same command with `--root DIRECTORY`, the data directory of Docker (by \
-         default /var/lib/docker)"
+        "{path}: is neither an aufs root nor a devicemapper root. Next: run the same command with `--root DIRECTORY`, \
+         Docker's data directory (by default /var/lib/docker)"
     )]
     NothingToVerify {
         /// The Docker root.
         path: PathBuf,
     },
     /// What was written is not what it should be.
-    #[error("what was written is not what it should be, so it was taken back:\n{report}")]
+    #[error("what was written is not what it should be, so it was removed:\n{report}")]
     Wrong {
         /// What was found.
         report: Box<verify::Report>,
@@ -448,7 +455,7 @@ pub enum Error {
     },
     /// The journal does not say which options were given.
     #[error(
-        "{path}: its journal does not tell how the conversion was begun; `{}` takes back what it did",
+        "{path}: its journal does not record how the conversion was started; `{}` undoes what it did",
         own("rollback", path)
     )]
     Order {
@@ -457,8 +464,8 @@ pub enum Error {
     },
     /// The source changed since the conversion began.
     #[error(
-        "{path}: {what} changed since the conversion was begun, so what it has written is of no use. Next: `{}` removes that, if aufs lost nothing \
-         of it; then `{}`",
+        "{path}: {what} has changed since the conversion was started, so what it has written cannot be used. Next: \
+         `{}` removes that, provided that aufs has lost none of it; then `{}`",
         own("rollback", path),
         own("convert", path)
     )]
@@ -470,8 +477,8 @@ pub enum Error {
     },
     /// A layer changed since it was read.
     #[error(
-        "layer {layer}: {path} {what} while the root was converted: {hits}; nothing was moved; find out what writes there, then \
-         convert again", path = .difference.path, what = .difference.what
+        "layer {layer}: {path} {what} while the root was being converted ({hits}); nothing was moved. Next: find out \
+         what writes there, then convert again", path = .difference.path, what = .difference.what
     )]
     LayerChanged {
         /// The layer.
@@ -483,7 +490,8 @@ pub enum Error {
     },
     /// One of Docker's own files changed since it was read.
     #[error(
-        "{}: {what} while the root was converted; nothing was moved; find out what writes there, then convert again",
+        "{}: {what} while the root was being converted; nothing was moved. Next: find out what writes there, then \
+         convert again",
         shown(path)
     )]
     StoreChanged {
@@ -494,7 +502,7 @@ pub enum Error {
     },
     /// The run failed or was stopped, and what it has written is kept.
     #[error(
-        "{done} of {all} layers are written and kept, and the root is as it was: `{}` goes on, `{}` removes them",
+        "{done} of {all} layers are written and kept, and the root is as it was: `{}` continues, `{}` removes them",
         own("resume", root),
         own("rollback", root)
     )]
@@ -510,7 +518,7 @@ pub enum Error {
         all: usize,
     },
     /// The reader threads cannot be started.
-    #[error("{jobs} threads")]
+    #[error("cannot start {jobs} threads")]
     Threads {
         /// How many.
         jobs: usize,
@@ -537,7 +545,8 @@ pub(crate) fn head_of_obstacles(path: &Path, kept: Option<usize>) -> String {
     match kept {
         None => format!("{path}: cannot be converted as it is, and nothing was written"),
         Some(kept) => format!(
-            "{path}: the conversion cannot go on as it is; what it has written ({}) is kept, and nothing was changed",
+            "{path}: the conversion cannot continue as things are; what it has written ({}) is kept, and nothing was \
+             changed",
             counted(kept as u64, "layer")
         ),
     }
@@ -548,7 +557,7 @@ pub(crate) fn end_of_obstacles(path: &Path, kept: Option<usize>) -> String {
     match kept {
         None => String::new(),
         Some(_) => format!(
-            ". Next, when that is done: `{}`; or `{}` removes what is kept",
+            ". Next: resolve that, then `{}`; or `{}` removes what is kept",
             SameCommand::new("resume", path),
             own("rollback", path)
         ),
@@ -560,17 +569,20 @@ fn has_run(path: &Path, state: State, changes: &commit::Changes) -> String {
     let (root, force) = (path.display(), own("rollback --force", path));
     match state {
         State::Switching => format!(
-            "{root}: Docker has worked on what an interrupted conversion had moved in place: {changes}; nothing was changed. Next: `{}` moves \
-             the rest in place and keeps that; or `{force}` goes back to aufs and loses it (volumes stay)",
+            "{root}: Docker has worked on what an interrupted conversion had moved into place: {changes}; nothing was \
+             changed. Next: `{}` moves the rest into place and keeps these changes; or `{force}` goes back to aufs \
+             and loses them (volumes stay)",
             own("resume", path)
         ),
         State::RollingBack => format!(
-            "{root}: Docker has worked on the devicemapper side, and the rollback that was interrupted would lose it: {changes}; nothing was \
-             changed. Next: save what is to stay from a Docker that shows it (`docker save`, `docker export`), and stop that; then \
-             `{force}` ends the rollback and loses the rest (volumes stay)"
+            "{root}: Docker has worked on the devicemapper side, and the interrupted rollback would lose these \
+             changes: {changes}; nothing was changed. Next: save what is to be kept, from a Docker that shows it \
+             (`docker save`, `docker export`), and stop that Docker; then `{force}` finishes the rollback and loses \
+             the rest (volumes stay)"
         ),
         _ => format!(
-            "{root}: Docker has worked on the converted root since: {changes}; going back loses that (volumes stay): `{force}` does it"
+            "{root}: Docker has worked on the root since it was converted: {changes}; going back loses these changes \
+             (volumes stay); `{force}` goes back anyway"
         ),
     }
 }

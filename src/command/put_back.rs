@@ -36,7 +36,7 @@ pub(super) fn put_aufs_side_back(
     if let Some(found) = Conversion::find(&root)?.filter(is_out_and_whole) {
         found.expect_unmounted()?;
         found.put_aufs_side_back(words, &|| held.expect_alone())?;
-        log::warn!("the aufs side, of which nothing was gone yet, is back in its place");
+        log::warn!("the aufs side, of which nothing had been removed yet, is back in its place");
     }
     held.release();
     Ok(())

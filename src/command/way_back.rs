@@ -20,7 +20,7 @@ impl fmt::Display for Flaw {
             Self::Broken(what) => write!(f, "it is not what was converted: {what}"),
             Self::Written(since) => write!(
                 f,
-                "it was written to, or replaced by a copy, after {since}, and nothing has read its bytes since"
+                "it was written to, or replaced by a copy, after {since}, and its bytes have not been read since"
             ),
         }
     }
@@ -35,8 +35,8 @@ impl Flaw {
         let found = latest.filter(|verified| verified.aufs_changed);
         // A quick verification that passes has read no bytes of aufs.
         let found = found.or(verified.aufs_changed.as_ref());
-        let as_found = found
-            .map(|verified| Self::Broken(format!("as the latest verification found ({verified})")));
+        let as_found =
+            found.map(|verified| Self::Broken(format!("a verification found this ({verified})")));
         Ok(match Self::find_in_place(conversion)? {
             Some(Self::Written(_)) if as_found.is_some() => as_found,
             None => as_found,
@@ -69,7 +69,7 @@ fn written_since(conversion: &Conversion) -> Option<String> {
         }
         (Some(seen), _) => (
             seen.aufs_times.as_deref()?,
-            format!("the verification {seen}"),
+            format!("the verification ({seen})"),
         ),
         (None, _) => (conversion.aufs_times_then()?, "the conversion".to_owned()),
     };

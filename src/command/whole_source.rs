@@ -119,9 +119,7 @@ impl View<'_> {
         let now = images_without_layers(self.root.path());
         let image = now.difference(&self.planned.images_without_layers).next();
         if let Some(image) = image {
-            return Some(format!(
-                "image {image}: is without its layers, which it had"
-            ));
+            return Some(format!("image {image}: no longer has its layers"));
         }
         let now = with_own_layer(self.model);
         let mut lost = self.planned.containers.difference(&now);
@@ -133,7 +131,7 @@ impl View<'_> {
         };
         let container = lost.find(is_there)?;
         Some(format!(
-            "container {container}: is without its own layer, which it had"
+            "container {container}: no longer has its own layer"
         ))
     }
 
@@ -156,9 +154,9 @@ impl View<'_> {
         let read = layer_of((self.root, self.model), layer, branch);
         let (now, tree) = (LayerMark::of(&read), read.tree);
         let what = if now.content != mark.content {
-            "is not what it was when it was written"
+            "differs from what was written to its device"
         } else if self.is_same_place && now.times != mark.times {
-            "was written to, or replaced by a copy, after it was written to a device"
+            "was written to, or replaced by a copy, after its device was written"
         } else {
             return Ok(None);
         };

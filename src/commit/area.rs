@@ -88,7 +88,7 @@ fn expect_no_mount(stage: &Dir, above: &Dir) -> Result<(), Error> {
         return Ok(());
     }
     let why = format!(
-        "is a mount point, and nothing is made in one or removed through it: `umount {}`",
+        "is a mount point, through which nothing is created or removed (`umount {}`)",
         word(stage.path())
     );
     Err(foreign(stage.path(), why))
@@ -225,7 +225,8 @@ fn expect_file_or_directory(parent: &Dir, name: &OsStr) -> Result<(), Error> {
 
 fn expect_directory(parent: &Dir, name: &OsStr) -> Result<Dir, Error> {
     let path = parent.join(name);
-    subdirectory(parent, name)?.ok_or_else(|| foreign(&path, "went away while it was looked at"))
+    subdirectory(parent, name)?
+        .ok_or_else(|| foreign(&path, "disappeared while it was being checked"))
 }
 
 /// Opens a directory without following a link.
@@ -244,7 +245,7 @@ fn expect_kind(parent: &Dir, name: &OsStr, format: SFlag) -> Result<FileStat, Er
     let path = parent.join(name);
     let stat = parent
         .stat_of(name)?
-        .ok_or_else(|| foreign(&path, "went away while it was looked at"))?;
+        .ok_or_else(|| foreign(&path, "disappeared while it was being checked"))?;
     if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == format {
         return Ok(stat);
     }
@@ -266,7 +267,7 @@ fn expect_mode(path: &Path, stat: &FileStat, forbidden: u32) -> Result<(), Error
     let mode = stat.st_mode & 0o7777;
     Err(foreign(
         path,
-        format!("is open to others: its mode is {mode:04o}"),
+        format!("is accessible to others: its mode is {mode:04o}"),
     ))
 }
 
@@ -275,7 +276,7 @@ fn expect_one_name(path: &Path, stat: &FileStat) -> Result<(), Error> {
         return Ok(());
     }
     let why = format!(
-        "has {} names, so it may be a file of something else",
+        "has {} names, so it may also belong to something else",
         stat.st_nlink
     );
     Err(foreign(path, why))

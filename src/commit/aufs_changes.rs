@@ -59,7 +59,7 @@ impl AufsChanges {
         lists(&[
             ("missing", &self.missing),
             ("not what was converted", &self.changed),
-            ("names of images gone", &self.names_gone),
+            ("image names missing", &self.names_gone),
         ])
     }
 }
@@ -84,11 +84,11 @@ fn lists(lists: &[(&str, &Vec<String>)]) -> String {
 impl fmt::Display for AufsChanges {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&lists(&[
-            ("new names of images", &self.names),
-            ("new or written since", &self.new),
+            ("new image names", &self.names),
+            ("new or written to since then", &self.new),
             ("missing", &self.missing),
             ("not what was converted", &self.changed),
-            ("names of images gone", &self.names_gone),
+            ("image names missing", &self.names_gone),
         ]))
     }
 }

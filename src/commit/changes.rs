@@ -111,11 +111,11 @@ impl fmt::Display for Changes {
             ("containers removed", &self.removed_containers),
             ("new layers", &self.new_devices),
             ("layers removed", &self.removed_devices),
-            ("new names of images", &self.images.new),
-            ("names of images that moved", &self.images.moved),
-            ("names of images removed", &self.images.removed),
+            ("new image names", &self.images.new),
+            ("image names moved", &self.images.moved),
+            ("image names removed", &self.images.removed),
             ("images removed", &self.removed_images),
-            ("new objects of the image store", &self.new_objects),
+            ("new objects in the image store", &self.new_objects),
         ];
         let mut parts: Vec<String> = lists
             .iter()
@@ -132,13 +132,13 @@ impl fmt::Display for Changes {
             })
             .collect();
         if self.image_names && self.images == ImageNames::default() {
-            parts.push("names of images changed".to_owned());
+            parts.push("image names changed".to_owned());
         }
         if self.pool_data {
             parts.push("the pool's data was written to".to_owned());
         }
         if parts.is_empty() && self.transactions {
-            parts.push("the driver's transactions went on".to_owned());
+            parts.push("the driver's transactions advanced".to_owned());
         }
         f.write_str(&parts.join("; "))
     }
@@ -231,7 +231,7 @@ impl FileDigests {
             match note(&at)? {
                 Some(found) if found.sha256 != was.sha256 && found.modified == was.modified => {
                     damaged.push(format!(
-                        "{}: has other bytes than the conversion wrote, and was not written since",
+                        "{}: differs from what the conversion wrote, although it was not written to since",
                         at.display()
                     ));
                 }
@@ -433,7 +433,7 @@ fn note(path: &Path) -> Result<Option<FileDigest>, Error> {
     let Some(file) = open_regular(path)? else {
         return Ok(None);
     };
-    let meta = file.metadata().map_err(Error::io(path, "look at"))?;
+    let meta = file.metadata().map_err(Error::io(path, "stat"))?;
     let mut hash = Sha256::new();
     io::copy(&mut file.take(MAX_FILE_BYTES), &mut hash).map_err(Error::io(path, "read"))?;
     Ok(Some(FileDigest {

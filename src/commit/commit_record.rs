@@ -105,7 +105,8 @@ impl CommitRecord {
     /// The root's state in words, with the commands that are still possible.
     pub fn meaning(&self, root: &Path) -> String {
         format!(
-            "was converted by aufs2dm {}, and committed on {}: the aufs side is gone, and there is no way back; Docker uses the devicemapper side, `{}` shows it, `{}` checks it",
+            "was converted by aufs2dm {}, and committed on {}: the aufs side was removed, and there is no way back; \
+             Docker uses the devicemapper side, `{}` shows it, `{}` checks it",
             self.tool.escape_debug(),
             date::utc(self.committed_at),
             own("inspect", root),

@@ -86,7 +86,8 @@ pub(super) fn doubt(root: &Path, inner: &str) -> Result<Option<String>, Error> {
     };
     let kept = kept(root, inner)?.map(|(path, _)| {
         format!(
-            "; the one of the conversion comes back by `sed 's/\"Driver\": *\"aufs\"/\"Driver\":\"devicemapper\"/' {} > {}`",
+            "; to restore the one that the conversion wrote: \
+             `sed 's/\"Driver\": *\"aufs\"/\"Driver\":\"devicemapper\"/' {} > {}`",
             word(&path),
             word(&at)
         )
@@ -113,7 +114,7 @@ fn name_taken(root: &Path, inner: &str, now: &Config) -> Result<Option<String>, 
         if other.is_some_and(|other| other.name == now.name && !other.is_going()) {
             let (name, id) = (escape(now.name.as_bytes()), escape(id.as_bytes()));
             return Ok(Some(format!(
-                "has the name {name}, and so has container {id}, so Docker loads one of them only"
+                "has the name {name}, which container {id} also has, so Docker loads only one of them"
             )));
         }
     }
@@ -142,7 +143,7 @@ impl Config {
 fn contradiction(root: &Path, inner: &str, now: &Config) -> Result<Option<String>, Error> {
     if let Some(name) = now.look_alike() {
         return Ok(Some(format!(
-            "has a member \"{}\", which Docker reads and never writes so",
+            "has a member \"{}\", which Docker reads but never writes in that form",
             escape(name.as_bytes())
         )));
     }
@@ -170,9 +171,7 @@ fn change(before: &Config, now: &Config) -> Option<String> {
     // A daemon that loads it makes up a name (moby v20.10 `daemon/names.go`, `registerName`), as for a container that
     // had none before.
     if now.name.is_empty() && !before.name.is_empty() {
-        return Some(
-            "has no name for the container, which it had when it was converted".to_owned(),
-        );
+        return Some("has no name for the container, but had one when it was converted".to_owned());
     }
     let fixed = FIXED
         .into_iter()
@@ -190,10 +189,17 @@ fn change(before: &Config, now: &Config) -> Option<String> {
     });
     let shown = |name: &str| escape(name.as_bytes());
     fixed
-        .map(|name| format!("has another {name} than when it was converted, which Docker never changes"))
-        .or_else(|| setting.map(|(name, _)| format!("has another setting {}, which Docker never changes", shown(name))))
+        .map(|name| format!("has a different {name} than when it was converted, and Docker never changes it"))
         .or_else(|| {
-            mount.map(|(place, _)| format!("has not the mount point {} of when it was converted, which Docker never changes", shown(place)))
+            setting.map(|(name, _)| format!("has a different setting {}, and Docker never changes it", shown(name)))
+        })
+        .or_else(|| {
+            mount.map(|(place, _)| {
+                format!(
+                    "does not have the mount point {} as it was when it was converted, and Docker never changes it",
+                    shown(place)
+                )
+            })
         })
 }
 

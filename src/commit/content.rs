@@ -41,7 +41,7 @@ impl PoolData {
         let path = home.join(DATA);
         let meta = match path.symlink_metadata() {
             Err(error) if is_absent(&error) => return Ok(None),
-            meta => meta.map_err(Error::io(&path, "look at"))?,
+            meta => meta.map_err(Error::io(&path, "stat"))?,
         };
         Ok(Some(Self {
             bytes: meta.len(),

@@ -284,7 +284,7 @@ impl Conversion {
             };
             if !edited.is_some_and(|edited| switching.written.is_config(to, &edited)) {
                 damaged.push(format!(
-                    "{}: is not the original of {to}, which rollback brings back",
+                    "{}: is not the original of {to}, which rollback restores",
                     path.display()
                 ));
             }
@@ -556,10 +556,10 @@ impl Conversion {
                 continue;
             }
             let what = match read_regular(&path)? {
-                None => "is missing, and was there when it was converted",
+                None => "is missing, but existed when the root was converted",
                 Some(bytes) if is_config_of_aufs(&bytes) => continue,
                 Some(_) => {
-                    "is not the config of a container of aufs any more, which it was when it was converted"
+                    "is no longer the config of an aufs container, as it was when the root was converted"
                 }
             };
             lost.push(format!("{}: {what}", path.display()));

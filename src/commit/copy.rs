@@ -37,10 +37,10 @@ pub(super) fn copy_tree(from: &Path, to: &Path) -> Result<(), Error> {
             let pointed = fs::read_link(entry.path()).map_err(Error::io(entry.path(), "read"))?;
             symlink(pointed, &target).map_err(Error::io(&target, "create"))?;
             lchown(&target, Some(meta.uid()), Some(meta.gid()))
-                .map_err(Error::io(&target, "set the owner of"))?;
+                .map_err(Error::io(&target, "set its owner"))?;
             set_times(&target, &meta)?;
         } else {
-            let source = io::Error::other("neither file, directory nor symlink");
+            let source = io::Error::other("it is not a file, directory or symbolic link");
             return Err(Error::io(entry.path(), "copy")(source));
         }
     }
@@ -81,11 +81,10 @@ fn create(path: &Path) -> Result<File, Error> {
 }
 
 fn own(file: &File, path: &Path, like: &fs::Metadata) -> Result<(), Error> {
-    fchown(file, Some(like.uid()), Some(like.gid()))
-        .map_err(Error::io(path, "set the owner of"))?;
+    fchown(file, Some(like.uid()), Some(like.gid())).map_err(Error::io(path, "set its owner"))?;
     // After the owner: changing the owner clears setuid and setgid.
     file.set_permissions(fs::Permissions::from_mode(like.mode() & 0o7777))
-        .map_err(Error::io(path, "set the mode of"))
+        .map_err(Error::io(path, "set its mode"))
 }
 
 fn set_directory(path: &Path, meta: &fs::Metadata) -> Result<(), Error> {
@@ -104,7 +103,7 @@ fn set_times(path: &Path, meta: &fs::Metadata) -> Result<(), Error> {
         &mtime,
         UtimensatFlags::NoFollowSymlink,
     )
-    .map_err(|errno| Error::io(path, "set the times of")(errno.into()))
+    .map_err(|errno| Error::io(path, "set its times")(errno.into()))
 }
 
 fn walk_error(root: &Path, error: walkdir::Error) -> Error {

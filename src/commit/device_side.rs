@@ -108,7 +108,7 @@ fn pool_file(directory: &Path, name: &str) -> Result<Option<PoolFile>, Error> {
     let path = directory.join(name);
     let meta = match path.symlink_metadata() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        meta => meta.map_err(Error::io(&path, "look at"))?,
+        meta => meta.map_err(Error::io(&path, "stat"))?,
     };
     Ok(Some(PoolFile {
         name: name.to_owned(),
@@ -137,7 +137,7 @@ fn of_bytes(top: &Path, wanted: impl Fn(&Path) -> bool) -> Result<String, Error>
 fn of_times(top: &Path) -> Result<String, Error> {
     let mut sum = Sha256::new();
     for path in files_in(top, usize::MAX)? {
-        let meta = fs::symlink_metadata(&path).map_err(Error::io(&path, "look at"))?;
+        let meta = fs::symlink_metadata(&path).map_err(Error::io(&path, "stat"))?;
         name(&mut sum, top, &path);
         for number in [meta.len().cast_signed(), meta.mtime(), meta.mtime_nsec()] {
             sum.update(number.to_le_bytes());

@@ -25,8 +25,9 @@ pub enum Error {
     Io(#[from] PathError),
     /// The file system of the Docker root is too full.
     #[error(
-        "{path}: the conversion writes {needed}, and {free} are free; free {}: start Docker and remove images that nobody needs (`docker images`, `docker rmi`), or \
-         leave out what nothing refers to: --skip-orphans, or write elsewhere: --thin-pool", Bytes(needed.0.saturating_sub(free.0))
+        "{path}: the conversion writes {needed}, but only {free} is free. Next: free up {}: start Docker and remove \
+         images that nobody needs (`docker images`, `docker rmi`), or leave out what nothing refers to \
+         (--skip-orphans), or write elsewhere (--thin-pool)", Bytes(needed.0.saturating_sub(free.0))
     )]
     Space {
         /// The Docker root.
@@ -38,7 +39,8 @@ pub enum Error {
     },
     /// The file system of the containers is too full.
     #[error(
-        "{}: the containers' configs are written anew there, which takes {needed}, and {free} are free: free {}, then again",
+        "{}: the containers' configs are rewritten there, which takes {needed}, but only {free} is free. Next: free \
+         up {}, then run the same command again",
         shown(path), Bytes(needed.0.saturating_sub(free.0))
     )]
     SpaceBeside {
@@ -51,8 +53,9 @@ pub enum Error {
     },
     /// The containers' file system is not mounted.
     #[error(
-        "{path}: its file system is not mounted: the conversion keeps the containers' configs in {place}, which is not there; nothing was \
-         done: mount its file system, then the same command again", path = shown(path), place = shown(&path.join(".aufs2dm"))
+        "{path}: its file system is not mounted: the conversion keeps the containers' configs in {place}, which is \
+         missing; nothing was done. Next: mount its file system, then run the same command again",
+        path = shown(path), place = shown(&path.join(".aufs2dm"))
     )]
     ContainersNotMounted {
         /// The containers' directory.
@@ -60,8 +63,9 @@ pub enum Error {
     },
     /// Another file system than the converted one is mounted at the containers' directory.
     #[error(
-        "{path}: is not the file system that was there when the root was converted: {place} is of another conversion; nothing was done: \
-         mount its own file system, then the same command again", path = shown(path), place = shown(&path.join(".aufs2dm"))
+        "{path}: is not the file system that was there when the root was converted: {place} belongs to another \
+         conversion; nothing was done. Next: mount its own file system, then run the same command again",
+        path = shown(path), place = shown(&path.join(".aufs2dm"))
     )]
     OtherContainers {
         /// The containers' directory.
@@ -69,8 +73,8 @@ pub enum Error {
     },
     /// A mount hides the containers that were converted.
     #[error(
-        "{}: is a mount point, and was none when the root was converted; nothing was done: unmount it, then the same command again: \
-         `umount {}`",
+        "{}: is a mount point, but was not one when the root was converted; nothing was done. Next: unmount it, then \
+         run the same command again: `umount {}`",
         shown(path),
         word(path)
     )]
@@ -88,8 +92,9 @@ pub enum Error {
     },
     /// A journal that no version of this tool has written.
     #[error(
-        "{path}: line {line}: {what}; it was written by another version of aufs2dm, or damaged: nothing was done, and Docker must \
-         not start; what to do by hand is in docs/operations.md, \"When the journal is lost\""
+        "{path}: line {line}: {what}; the journal was written by another version of aufs2dm, or is damaged; nothing \
+         was done, and Docker must not start. Next: what to do by hand is in docs/operations.md, \"When the journal \
+         is lost\""
     )]
     Journal {
         /// The file.
@@ -101,8 +106,8 @@ pub enum Error {
     },
     /// A journal is missing, empty or truncated, although a conversion exists.
     #[error(
-        "{path}: is missing or damaged: it does not know of {found}, which a conversion has made; nothing was done, and Docker \
-         must not start; what to do by hand is in docs/operations.md, \"When the journal is lost\"",
+        "{path}: is missing or damaged: it does not mention {found}, which a conversion created; nothing was done, \
+         and Docker must not start. Next: what to do by hand is in docs/operations.md, \"When the journal is lost\"",
         path = shown(path), found = shown(found)
     )]
     JournalLost {
@@ -113,7 +118,8 @@ pub enum Error {
     },
     /// Something in the staging directory does not have the form that this tool creates.
     #[error(
-        "{path}: {why}; aufs2dm makes nothing like it there, so nothing was done: find out what it is, and move it out of the way",
+        "{path}: {why}; aufs2dm creates nothing like this there, so nothing was done. Next: find out what it is, and \
+         move it out of the way",
         path = shown(path)
     )]
     Foreign {
@@ -124,7 +130,7 @@ pub enum Error {
     },
     /// Somebody else's files would be removed.
     #[error(
-        "{}: neither aufs2dm nor Docker makes these files, and they would be removed: {}; nothing was {}. Next: \
+        "{}: neither aufs2dm nor Docker creates these files, and they would be removed: {}; nothing was {}. Next: \
          `{}`, then `{}`",
         shown(root),
         listed(files),
@@ -147,7 +153,7 @@ pub enum Error {
     Read(#[from] ReadError),
     /// A staged file or directory is neither there nor in its place.
     #[error(
-        "{path}: is gone, and what it was made for is not in place either; `{}` goes back",
+        "{path}: is missing, and it is not in its final place either; `{}` goes back",
         own("rollback", root)
     )]
     Lost {
@@ -158,7 +164,7 @@ pub enum Error {
     },
     /// Somebody else was found at work right before something was to be moved or removed.
     #[error(
-        "{}; nothing was moved. When that is settled: `{}`",
+        "{}; nothing was moved. Next: resolve that, then `{}`",
         Chain(cause),
         own(words, root)
     )]
@@ -189,9 +195,9 @@ pub enum Error {
     },
     /// What waits for its removal differs from what was checked when the removal began.
     #[error(
-        "{}: the converted aufs side is being removed, and what is left of it is not what it was when that began: {}; it was written to, its \
-         attributes were changed (`chattr`, `chmod`), or it is a copy. It was not removed. Next: move what is needed out of the root, then `{}` \
-         removes the rest as it is",
+        "{}: the converted aufs side is being removed, but what is left of it is not what it was when the removal \
+         began: {}; it was written to, its attributes were changed (`chattr`, `chmod`), or it is a copy. It was not \
+         removed. Next: move what is needed out of the root, then `{}` removes the rest as it is",
         shown(root),
         few(changed),
         own("commit --drop-aufs-changes", root)
@@ -204,8 +210,8 @@ pub enum Error {
     },
     /// Something else is in the place of the record that outlasts a removal.
     #[error(
-        "{path}: is no record of aufs2dm, which `commit` writes there; nothing was removed. Next: `mv --backup=numbered -T {from} {to}`, \
-         then `{commit}`",
+        "{path}: is not an aufs2dm record, which `commit` writes there; nothing was removed. Next: `mv \
+         --backup=numbered -T {from} {to}`, then `{commit}`",
         path = shown(.path), from = word(.path), to = word(&.path.with_extension("json.kept")), commit = own("commit", root)
     )]
     RecordInTheWay {
@@ -226,7 +232,7 @@ pub enum Error {
     },
     /// Another run is working on the root.
     #[error(
-        "{}: {holder}; `{}` says how far that is; when it has ended, the same command again",
+        "{}: {holder}; `{}` shows how far that is. Next: wait until it has ended, then run the same command again",
         shown(path),
         own("status", path)
     )]
@@ -238,7 +244,8 @@ pub enum Error {
     },
     /// Somebody else wrote to a file that is about to be replaced.
     #[error(
-        "{}: changed while the root was converted; it stays as it is; find out what writes there, then convert again",
+        "{}: changed while the root was being converted, so it is left as it is. Next: find out what writes there, \
+         then convert again",
         shown(path)
     )]
     Changed {
@@ -247,8 +254,8 @@ pub enum Error {
     },
     /// The path to a file that is about to be moved has something other than a directory in it.
     #[error(
-        "{}: is not a directory, though files below it are to be moved; nothing below it was changed: find out what it is, and \
-         put the directory back",
+        "{}: is not a directory, although files below it are to be moved; nothing below it was changed. Next: find \
+         out what it is, and put the directory back",
         shown(path)
     )]
     NoDirectory {
@@ -257,9 +264,9 @@ pub enum Error {
     },
     /// The aufs side is about to be removed, and its replacement is missing.
     #[error(
-        "{}: is no directory or file of the devicemapper side, which is to replace the aufs side; nothing was removed, and aufs is in its \
-         place or in {}. Next: put the devicemapper side where it was, then the same command again; docs/operations.md says what else \
-         can be done",
+        "{}: is not the directory or file of the devicemapper side that is to replace the aufs side; nothing was \
+         removed, and aufs is in its place or in {}. Next: put the devicemapper side back where it was, then run the \
+         same command again; docs/operations.md says what else can be done",
         shown(path),
         shown(waiting)
     )]
@@ -271,9 +278,10 @@ pub enum Error {
     },
     /// What waits beside an `aufs` that stays is not visible.
     #[error(
-        "{}: was a mount point or a link when its removal began, and now it is neither or leads elsewhere, so what is left of the aufs side \
-         cannot be seen; nothing was removed. Next: mount it again or make the link again as it was, or, where nothing is left of the old one, take \
-         away what is there now (`rmdir {}` of an empty directory); then `{}`",
+        "{}: was a mount point or a link when its removal began, but now it is neither or leads elsewhere, so what is \
+         left of the aufs side cannot be seen; nothing was removed. Next: mount it again or recreate the link as it \
+         was; or, if nothing is left of the old one, remove what is there now (`rmdir {}` for an empty directory); \
+         then `{}`",
         shown(path),
         word(path),
         own("commit", root)
@@ -294,7 +302,7 @@ pub enum Error {
         mounts: Vec<MountFound>,
     },
     /// A directory cannot be moved, or no names can be removed from it.
-    #[error("{kept}, then the same command again; nothing was changed")]
+    #[error("{kept}, then run the same command again; nothing was changed")]
     Unchangeable {
         /// Which directories, and what to do about them.
         kept: Remainder,
@@ -312,8 +320,8 @@ pub enum Error {
     },
     /// One of the sides changed after the last check, once the aufs side was out of the root.
     #[error(
-        "{}: its {side} side was written to, or cannot be read, since `commit` looked at it; aufs is back in its place, and nothing was removed. \
-         Next: find what writes there, if anything does; then `{}`",
+        "{}: its {side} side was written to after `commit` checked it, or can no longer be read; aufs is back in its \
+         place, and nothing was removed. Next: find out what writes there, if anything does; then `{}`",
         shown(root),
         own("verify --full", root)
     )]
@@ -334,8 +342,8 @@ pub enum Error {
     },
     /// An original has content that is no longer in place.
     #[error(
-        "{path}: is not the config that the conversion found there, and {} is the only copy of that; it stays. Next: \
-         `cp -a {} {}`, then the same command again",
+        "{path}: is not the config that the conversion found there, and {} is the only copy of that config, so it is \
+         kept. Next: `cp -a {} {}`, then run the same command again",
         shown(kept), word(kept), word(.path), path = shown(.path)
     )]
     OnlyOriginal {
@@ -346,7 +354,7 @@ pub enum Error {
     },
     /// The first step failed.
     #[error(
-        "{cause}; nothing was moved or removed. When the cause is gone: `{again}`",
+        "{cause}; nothing was moved or removed. Next: fix the cause, then `{again}`",
         cause = Chain(&**.cause), again = own(words, root)
     )]
     NotBegun {
@@ -359,9 +367,10 @@ pub enum Error {
     },
     /// The aufs side was moved out of the root, wholly or partly, and cannot be removed.
     #[error(
-        "{cause}; the aufs side is on its way out, and whole; Docker may start with devicemapper. When the cause is gone, `{commit}` ends it; \
-         or `{rollback}` moves it back to its place and goes back to it", cause = Chain(&**.cause), commit = own("commit", root),
-        rollback = own("rollback", root)
+        "{cause}; the aufs side was moved out of the root, at least in part, but nothing of it was removed; Docker \
+         may start with devicemapper. Next: fix the cause, then `{commit}` finishes the removal, or `{rollback}` \
+         moves the aufs side back to its place and goes back to it",
+        cause = Chain(&**.cause), commit = own("commit", root), rollback = own("rollback", root)
     )]
     SettingOut {
         /// The Docker root.
@@ -371,8 +380,9 @@ pub enum Error {
     },
     /// Part of the aufs side is gone, and the rest cannot be removed.
     #[error(
-        "{cause}; a part of the aufs side is gone or on its way out, so there is no way back; Docker may start with devicemapper. When \
-         the cause is gone, `{commit}` ends it", cause = Chain(&**.cause), commit = own("commit", root)
+        "{cause}; part of the aufs side was removed or is being removed, so there is no way back; Docker may start \
+         with devicemapper. Next: fix the cause, then `{commit}` finishes the removal",
+        cause = Chain(&**.cause), commit = own("commit", root)
     )]
     Removing {
         /// The Docker root.
@@ -382,8 +392,9 @@ pub enum Error {
     },
     /// The conversion cannot be taken back.
     #[error(
-        "{shown}: could not be taken back: {cause}; Docker must not start until `{rollback}`, called again when the cause is \
-         gone, has ended it", shown = .root.display(), cause = Chain(&**.cause), rollback = own("rollback", root)
+        "{shown}: the conversion could not be undone: {cause}; Docker must not start before the rollback is finished. \
+         Next: fix the cause, then `{rollback}` finishes it",
+        shown = .root.display(), cause = Chain(&**.cause), rollback = own("rollback", root)
     )]
     TakingBack {
         /// The Docker root.
@@ -393,9 +404,10 @@ pub enum Error {
     },
     /// A step failed, and the steps before it stay done because Docker has worked there.
     #[error(
-        "{cause}; Docker has worked on what is in place already, so that stays, and Docker must not start; when the cause is gone, \
-         `{resume}` goes on and keeps what it did, `{rollback}` goes back and loses it", cause = Chain(&**.cause),
-        resume = own("resume", root), rollback = own("rollback --force", root)
+        "{cause}; Docker has worked on what is already in place, so that stays there, and Docker must not start. \
+         Next: fix the cause, then `{resume}` continues and keeps what Docker did, or `{rollback}` goes back and \
+         loses it",
+        cause = Chain(&**.cause), resume = own("resume", root), rollback = own("rollback --force", root)
     )]
     StuckHalfWay {
         /// The Docker root.
@@ -405,9 +417,9 @@ pub enum Error {
     },
     /// Docker created again what it did not find because an interrupted move had not put it there yet.
     #[error(
-        "{}: made by somebody else, most likely by Docker, while the conversion was only in part in place, and what is staged belongs there; \
-         nothing was moved. Next: `{}`, then `{}`: what lies there has no other copy, so save what is to stay before, from a Docker that \
-         shows it (`docker save`)",
+        "{}: created by something else, most likely by Docker, while the conversion was only partly in place, but \
+         what is staged belongs there; nothing was moved. Next: `{}`, then `{}`; what is there now has no other copy, \
+         so first save what is to be kept, from a Docker that shows it (`docker save`)",
         listed(found),
         set_aside(root, found),
         own("resume", root)
@@ -420,8 +432,8 @@ pub enum Error {
     },
     /// A step failed, and so did undoing the steps before it.
     #[error(
-        "{cause}; and it could not be taken back: {left}; the root is between aufs and devicemapper, Docker must not start; \
-         when the cause is gone, `{rollback}` goes back and `{resume}` goes on",
+        "{cause}; and the move could not be undone: {left}; the root is between aufs and devicemapper, so Docker must \
+         not start. Next: fix the cause, then `{rollback}` goes back or `{resume}` continues",
         cause = Chain(&**.cause), left = Chain(&**.left), rollback = own("rollback", root), resume = own("resume", root)
     )]
     HalfWay {

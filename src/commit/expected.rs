@@ -31,10 +31,10 @@ pub(super) fn check(switching: &SwitchPlan) -> Result<(), &'static str> {
         let Move::Replace { to, .. } = step else {
             return Err("it moves a directory that no conversion moves");
         };
-        let directory =
-            directory_of_config(to).ok_or("it replaces what is no container's config")?;
+        let directory = directory_of_config(to)
+            .ok_or("it replaces something that is not a container's config")?;
         if *step != replace(to) || !seen.insert(to) {
-            return Err("it replaces a container's config in another way than a conversion does");
+            return Err("it does not replace a container's config the way a conversion does");
         }
         directories.insert(directory);
     }

@@ -94,10 +94,10 @@ impl JournalState {
             // A rollback ends by setting these times on `root.join(path)`. Any path but the empty one would let a
             // forged journal reach another directory.
             Record::Begun(begun) if !begun.root.path.is_empty() => {
-                return Err(malformed(1, "it names another directory than the root"));
+                return Err(malformed(1, "it names a directory other than the root"));
             }
             Record::Begun(begun) if begun.version == VERSION => begun,
-            Record::Begun(_) => return Err(malformed(1, "it is of another version")),
+            Record::Begun(_) => return Err(malformed(1, "it has another version")),
             _ => return Err(malformed(1, "it does not begin a conversion")),
         };
         let mut story = Self::new(begun);
@@ -235,7 +235,7 @@ impl JournalState {
             | (Record::Removing, State::Committing) => Ok(()),
             (Record::Switched { .. }, _) => Err("it does not follow a move"),
             (Record::Committing(_) | Record::Removing, _) => {
-                Err("it removes the aufs side of what is not converted")
+                Err("it removes the aufs side of a root that is not converted")
             }
             _ => Ok(()),
         }
@@ -313,7 +313,7 @@ impl Journal {
         let whole = read_lines(&mut file, &path)?.len() as u64;
         file.set_len(whole)
             .and_then(|()| file.seek(SeekFrom::Start(whole)))
-            .map_err(Error::io(&path, "mend"))?;
+            .map_err(Error::io(&path, "repair"))?;
         Ok(Self {
             path,
             file: Mutex::new(Some(file)),
@@ -385,9 +385,9 @@ fn unsealed(line: &str) -> Result<Record, &'static str> {
     // The sum is of the text, for another version may print the same value differently. The closing brace is compared
     // too, so nothing can hide behind the sum.
     if found != format!("{:016x}\"}}", crc64(record.as_bytes())) {
-        return Err("its checksum is another");
+        return Err("its checksum does not match");
     }
-    serde_json::from_str(&record).map_err(|_| "it is no record of a conversion")
+    serde_json::from_str(&record).map_err(|_| "it is not a record of a conversion")
 }
 
 /// The complete lines.
@@ -401,7 +401,7 @@ fn read_lines(file: &mut File, path: &Path) -> Result<String, Error> {
         return Err(Error::Journal {
             path: path.to_owned(),
             line: 1,
-            what: "it is larger than any journal, 64 MiB",
+            what: "it is larger than 64 MiB, which no journal is",
         });
     }
     // Only the last line can be torn: nothing is appended before the line above it is durable or cut off. Nobody has
@@ -414,7 +414,7 @@ fn read_lines(file: &mut File, path: &Path) -> Result<String, Error> {
     String::from_utf8(bytes).map_err(|_| Error::Journal {
         path: path.to_owned(),
         line: 1,
-        what: "it is no text",
+        what: "it is not text",
     })
 }
 

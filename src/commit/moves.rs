@@ -105,7 +105,7 @@ impl Move {
         create_parent(&original)?;
         // A link, not a copy: it is whole from the start, takes no space, and brings back the very inode with its
         // owner, mode and times.
-        fs::hard_link(&to, &original).map_err(Error::io(&to, "keep"))
+        fs::hard_link(&to, &original).map_err(Error::io(&to, "keep the original"))
     }
 
     /// Does the step, or the rest of it.
@@ -133,7 +133,7 @@ impl Move {
             Self::Place { stood, .. } => set_aside(&to, &ground.stage.join(stood))?,
             Self::Replace { original, .. } => expect_same(&to, &ground.configs.join(original))?,
         }
-        fs::rename(&from, &to).map_err(Error::io(&to, "move the result to"))
+        fs::rename(&from, &to).map_err(Error::io(&to, "move the result into place"))
     }
 
     /// Undoes the step, as far as it was done.
@@ -151,7 +151,7 @@ impl Move {
                 // The result is in one of the two places. While it is staged, whatever lies at `to` is not ours.
                 if look(&from)?.is_none() && look(&to)?.is_some() {
                     create_parent(&from)?;
-                    fs::rename(&to, &from).map_err(Error::io(&to, "take back"))?;
+                    fs::rename(&to, &from).map_err(Error::io(&to, "move back"))?;
                 }
                 // Asked by itself: after a kill between the two renames this is the one that is left.
                 if look(&kept)?.is_some() {

@@ -49,7 +49,7 @@ pub(super) fn open_regular(path: &Path) -> Result<Option<File>, Error> {
         Err(error) if is_absent(&error) => return Ok(None),
         opened => opened.map_err(Error::io(path, "open"))?,
     };
-    let meta = file.metadata().map_err(Error::io(path, "look at"))?;
+    let meta = file.metadata().map_err(Error::io(path, "stat"))?;
     Ok(meta.is_file().then_some(file))
 }
 
@@ -72,6 +72,6 @@ pub(super) fn look(path: &Path) -> Result<Option<Metadata>, Error> {
         {
             Ok(None)
         }
-        Err(error) => Err(Error::io(path, "look at")(error)),
+        Err(error) => Err(Error::io(path, "stat")(error)),
     }
 }

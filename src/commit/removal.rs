@@ -73,9 +73,7 @@ impl Removal {
             id.is_some_and(|id| Uuid::parse_str(id).is_ok_and(|uuid| uuid.to_string() == id))
         };
         match &self.beside {
-            Some(name) if !is_drawn(name) => {
-                Err("it names no directory in which a removal lets something wait")
-            }
+            Some(name) if !is_drawn(name) => Err("it names a directory that no removal uses"),
             _ => Ok(()),
         }
     }

@@ -74,7 +74,7 @@ pub(super) fn is_own_mount(root: &Path, name: &str) -> Result<bool, Error> {
     let mount = |path: &Path, open: &File| {
         Identity::of(open.as_fd())
             .map(|(identity, _)| (identity.mount, identity.device))
-            .map_err(|errno| Error::io(path, "find the mount of")(errno.into()))
+            .map_err(|errno| Error::io(path, "find its mount")(errno.into()))
     };
     Ok(mount(root, &above)? != mount(&directory, &inner)?)
 }
@@ -93,7 +93,7 @@ pub fn check_space(root: &Path, sizes: impl Iterator<Item = usize>) -> Result<()
     let needed = Bytes(sizes.map(blocks).sum::<u64>() + 4 * BLOCK_BYTES);
     let path = root.join(CONTAINERS);
     let stat = statvfs(&path)
-        .map_err(|errno| Error::io(&path, "ask for the free space of")(errno.into()))?;
+        .map_err(|errno| Error::io(&path, "determine its free space")(errno.into()))?;
     let free = Bytes(stat.blocks_available() * stat.fragment_size());
     if free < needed {
         return Err(Error::SpaceBeside { path, needed, free });
@@ -114,7 +114,7 @@ pub(super) fn create(root: &Path, journal: &Journal) -> Result<Option<SecondPlac
     }
     let beside = SecondPlace {
         id: Uuid::new_v4().to_string(),
-        times: Times::of(root, CONTAINERS).map_err(Error::io(&containers, "look at"))?,
+        times: Times::of(root, CONTAINERS).map_err(Error::io(&containers, "stat"))?,
     };
     DirBuilder::new()
         .mode(0o700)
@@ -143,7 +143,7 @@ pub(super) fn check(root: &Path, story: &JournalState, found: Option<&Dir>) -> R
         }
         (None, Some(found)) if moved => Err(Error::Foreign {
             path: found.path().to_owned(),
-            why: "was not made by the conversion in the journal".to_owned(),
+            why: "was not created by the conversion in the journal".to_owned(),
         }),
         // What was converted is hidden below the mount.
         (None, None) if moved && has_own_mount(root)? => Err(Error::ContainersHidden {

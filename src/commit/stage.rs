@@ -150,7 +150,7 @@ impl Stage {
             }
         }
         let path = root.join(STAGE_NAME);
-        let times = Times::of(root, "").map_err(Error::io(root, "look at"))?;
+        let times = Times::of(root, "").map_err(Error::io(root, "stat"))?;
         create_dir(&path, 0o700)?;
         let journal = Journal::create(&path, times, order).inspect_err(|_| {
             // It contains nothing that anybody could continue from.
@@ -222,7 +222,7 @@ impl Stage {
     /// [`Error::Space`] if it has not.
     pub fn check_space(root: &Path, needed: Bytes) -> Result<(), Error> {
         let stat = statvfs(root)
-            .map_err(|errno| Error::io(root, "ask for the free space of")(errno.into()))?;
+            .map_err(|errno| Error::io(root, "determine its free space")(errno.into()))?;
         let free = Bytes(
             stat.blocks_available() * stat.fragment_size() + bytes_held_by(&root.join(STAGE_NAME)),
         );
@@ -318,7 +318,7 @@ impl Stage {
             let original = self.root.join(&config.path);
             let like = original
                 .symlink_metadata()
-                .map_err(Error::io(&original, "look at"))?;
+                .map_err(Error::io(&original, "stat"))?;
             let staged = self.configs.join(&config.path);
             let parent = staged
                 .parent()
@@ -402,7 +402,7 @@ impl Stage {
         let times = directories
             .iter()
             .map(|path| {
-                Times::of(&self.root, path).map_err(Error::io(&self.root.join(path), "look at"))
+                Times::of(&self.root, path).map_err(Error::io(&self.root.join(path), "stat"))
             })
             .collect::<Result<_, _>>()?;
         let parts = Parts {
@@ -454,7 +454,7 @@ impl Drop for Stage {
         }
         if self.path.join(claim::FILE).symlink_metadata().is_ok() {
             log::warn!(
-                "{}: stays, for it has the record of what the next run takes back",
+                "{}: is kept, because it contains the record of what the next run undoes",
                 self.path.display()
             );
         } else if let Err(error) = self.remove() {
@@ -488,7 +488,7 @@ fn ensure_owned_dir(path: &Path, (uid, gid): (u32, u32)) -> Result<(), Error> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         created => created.map_err(Error::io(path, "create"))?,
     }
-    chown(path, Some(uid), Some(gid)).map_err(Error::io(path, "set the owner of"))
+    chown(path, Some(uid), Some(gid)).map_err(Error::io(path, "set its owner"))
 }
 
 #[cfg(test)]

@@ -40,10 +40,12 @@ impl State {
             ["resume", "rollback", "commit"].map(|verb| own(verb, root));
         match self {
             Self::Writing => format!(
-                "a conversion was interrupted while it wrote layers: `{resume}` goes on, `{rollback}` takes it back"
+                "a conversion was interrupted while it was writing layers: `{resume}` continues it, `{rollback}` \
+                 undoes it"
             ),
             Self::Switching => format!(
-                "a conversion was interrupted while it moved its result in place: `{resume}` goes on, `{rollback}` goes back"
+                "a conversion was interrupted while it was moving its result into place: `{resume}` continues, \
+                 `{rollback}` goes back"
             ),
             Self::Converted => format!(
                 "is converted: `{rollback}` goes back to aufs, `{commit}` removes the aufs side"

@@ -104,7 +104,7 @@ fn tell_daemon(switching: &SwitchPlan, untold: OnDaemonFailure) -> Result<(), Er
     match first_start::apply(daemon) {
         Err(error) if untold == OnDaemonFailure::Stay => {
             log::warn!(
-                "{}; so it does not name devicemapper: change it by hand before Docker starts",
+                "{}; it does not set devicemapper: change it by hand before Docker starts",
                 Chain(&error)
             );
             Ok(())
@@ -186,7 +186,7 @@ pub(super) fn back(switching: &SwitchPlan, ground: Roots<'_>) -> Result<Vec<Stri
         match step.back(ground) {
             Ok(UndoOutcome::Done) => {}
             Ok(UndoOutcome::DirectoryGone) => gone.push(format!(
-                "{}: its container was removed, so it stays away",
+                "{}: its container was removed, so it is not restored",
                 step.to()
             )),
             Err(error) => {

@@ -38,7 +38,7 @@ impl Times {
             [self.accessed, self.modified].map(|(sec, nsec)| TimeSpec::new(sec, nsec));
         let flags = UtimensatFlags::NoFollowSymlink;
         if let Err(errno) = utimensat(AT_FDCWD, &path, &accessed, &modified, flags) {
-            log::debug!("{}: its times stay as they are: {errno}", path.display());
+            log::debug!("{}: cannot restore its times: {errno}", path.display());
         }
     }
 }

@@ -73,12 +73,12 @@ impl fmt::Display for VerificationRecord {
         let found = match self.verdict {
             Verdict::Sound if self.full => "nothing wrong with the devices",
             Verdict::Sound => "nothing wrong in what was read",
-            Verdict::SourceDamaged => "the devices hold what aufs had, which was damaged before",
+            Verdict::SourceDamaged => "the devices contain what aufs had, which was damaged before",
             Verdict::AufsChanged => {
                 "the devices are right, THE AUFS SIDE IS NOT WHAT WAS CONVERTED"
             }
-            Verdict::NotVerified => "NOT VERIFIED: layers could not be looked at",
-            Verdict::Undecided => "THE TWO SIDES DIFFER in files, and nothing tells which is right",
+            Verdict::NotVerified => "NOT VERIFIED: layers could not be checked",
+            Verdict::Undecided => "THE TWO SIDES DIFFER in files, and nothing shows which is right",
             Verdict::Wrong => "SOMETHING IS WRONG with the devices",
         };
         write!(f, "{how} on {}, {found}", date::utc(self.at))?;

@@ -116,7 +116,7 @@ fn json_of_a_converted_root_is_one_object_whatever_was_asked() {
     tool.run("convert", &root.path(), &[]).expect(0, &[]);
     for options in [&["--json"][..], &["--json", "--dry-run"]] {
         let ended = tool.run("convert", &root.path(), options);
-        ended.expect(0, &["is converted already"]);
+        ended.expect(0, &["is already converted"]);
         let value: Value = serde_json::from_str(&ended.out).unwrap();
         assert_eq!(value["state"], "converted", "{ended:?}");
     }

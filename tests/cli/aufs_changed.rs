@@ -146,13 +146,8 @@ fn an_attribute_that_changed_in_aufs_keeps_commit_and_rollback() {
     xattr::set(&passwd, "trusted.aufs2dm", b"x").unwrap();
     let report = root.verified(&["--full"], 3, &["attribute trusted.aufs2dm is missing"]);
     assert_eq!(report["verdict"], "aufs-changed", "{report}");
-    root.run("rollback", &[]).expect(
-        1,
-        &[
-            "as the latest verification found",
-            "rollback --onto-damaged",
-        ],
-    );
+    root.run("rollback", &[])
+        .expect(1, &["a verification found this", "rollback --onto-damaged"]);
     root.has_a_way_on();
 }
 
@@ -228,7 +223,7 @@ fn a_move_that_was_interrupted_does_not_pass_over_what_aufs_was_given_since() {
                 fs::create_dir(&layer).unwrap();
                 fs::write(layer.join("data"), "precious").unwrap();
             },
-            "new or written since (aufs/diff/aaaa",
+            "new or written to since then (aufs/diff/aaaa",
         ),
         (
             |root| {
@@ -238,7 +233,7 @@ fn a_move_that_was_interrupted_does_not_pass_over_what_aufs_was_given_since() {
                 let text = text.replacen('{', "", 1).replacen('{', &new, 1);
                 fs::write(&path, format!("{{{text}")).unwrap();
             },
-            "new or written since (image/aufs/repositories.json",
+            "new or written to since then (image/aufs/repositories.json",
         ),
         (
             |root| append(&root.root.join("image/aufs/repositories.json")),

@@ -189,11 +189,11 @@ fn dockers_own_files_that_change_are_noticed() {
     };
     noticed(
         append("image/aufs/repositories.json"),
-        &["repositories.json: changed while the root was converted"],
+        &["repositories.json: changed while the root was being converted"],
     );
     noticed(
         |root| fs::write(root.path().join("aufs/layers").join(root.id("app")), "").unwrap(),
-        &["aufs/layers/", "changed while the root was converted"],
+        &["aufs/layers/", "changed while the root was being converted"],
     );
     noticed(
         |root| fs::create_dir(root.path().join("image/aufs/layerdb/mounts/new")).unwrap(),
@@ -214,7 +214,7 @@ fn a_container_config_that_changed_is_never_overwritten_with_the_older_one() {
     };
     noticed(
         |root| fs::write(config(root), renamed(root)).unwrap(),
-        &["config.v2.json: changed while the root was converted"],
+        &["config.v2.json: changed while the root was being converted"],
     );
     noticed(
         |root| {
@@ -222,7 +222,7 @@ fn a_container_config_that_changed_is_never_overwritten_with_the_older_one() {
             fs::write(&new, renamed(root)).unwrap();
             fs::rename(&new, config(root)).unwrap();
         },
-        &["config.v2.json: changed while the root was converted"],
+        &["config.v2.json: changed while the root was being converted"],
     );
 }
 

@@ -176,7 +176,7 @@ fn an_aufs_side_that_is_out_and_whole_stays_where_the_devicemapper_side_was_lost
                 assert!(ended.code == Some(1) || verb == "resume", "{ended:?}");
                 assert!(ready.path("aufs/diff").exists(), "{ended:?}");
                 if verb == "commit" {
-                    ended.expect(1, &["the aufs side stays"]);
+                    ended.expect(1, &["the aufs side is kept"]);
                 }
             }
             // A store of images without its names looks as if Docker had removed them.
@@ -275,7 +275,7 @@ fn from_the_first_that_is_gone_the_rest_stays_while_what_replaces_it_is_wrong() 
         let options: &[&str] = if verb == "commit" { &["--yes"] } else { &[] };
         let refused = |words: &str| {
             let all = [
-                "what is left of the aufs side stays",
+                "what is left of the aufs side is kept",
                 "verify --full",
                 words,
             ];
@@ -316,7 +316,7 @@ fn while_the_branches_go_the_image_store_of_aufs_still_tells_what_the_devices_lo
             ready.note("removing");
             harm(&ready);
             let options: &[&str] = if verb == "commit" { &["--yes"] } else { &[] };
-            let all = ["what is left of the aufs side stays", words];
+            let all = ["what is left of the aufs side is kept", words];
             ready.run(verb, options).expect(1, &all);
             let removed = ready.path(".aufs2dm/removed");
             assert!(removed.join("aufs/diff").exists() && removed.join("image").exists());
@@ -336,7 +336,7 @@ fn what_is_written_to_the_pool_after_the_first_that_is_gone_keeps_the_rest() {
         let options: &[&str] = if verb == "commit" { &["--yes"] } else { &[] };
         let words = [
             "written to after the last full verification",
-            "what is left of the aufs side stays",
+            "what is left of the aufs side is kept",
         ];
         ready.run(verb, options).expect(1, &words);
         assert!(ready.path(".aufs2dm/removed/aufs/diff").exists());
@@ -592,7 +592,7 @@ fn what_is_in_the_place_of_the_record_is_named_before_anything_goes() {
                 record.display(),
                 kept.display()
             );
-            ended.expect(1, &[&next, "is no record of aufs2dm", "commit --root"]);
+            ended.expect(1, &[&next, "is not an aufs2dm record", "commit --root"]);
             assert_same(&before, &contents(&ready.root.path()));
             let done = Command::new("sh").args(["-c", &next]).status().unwrap();
             assert!(done.success(), "{next}");

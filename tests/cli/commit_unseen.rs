@@ -291,7 +291,7 @@ fn commit_names_what_aufs_alone_has_still() {
         &[
             "the aufs side has the last copy",
             "containers removed (",
-            "names of images removed (",
+            "image names removed (",
         ],
     );
 }
@@ -311,13 +311,17 @@ fn an_aufs_on_a_disk_that_is_mounted_elsewhere_too_goes_by_its_own_word_alone() 
     fs::create_dir(&aufs).unwrap();
     let mounted = Mounted::bind(&disk, &aufs);
     let ready = Ready::of(root);
-    let words = ["disk", "as well", "commit --drop-linked-aufs"];
+    let words = ["disk", "also mounted on", "commit --drop-linked-aufs"];
     ready.refused(1, &words);
     // Of its own namespace another process keeps it.
     let namespace = Namespace::with_bind(&ready.path("containers"), &ready.path("containers"));
     umount2(&disk, MntFlags::MNT_DETACH).unwrap();
     std::mem::forget(other);
-    let words = ["disk", "as well, in the mount namespace of process"];
+    let words = [
+        "disk",
+        "also mounted on",
+        ", in the mount namespace of process",
+    ];
     ready.refused(1, &words);
     drop(namespace);
     wait_until_nobody_sees(&disk);

@@ -240,7 +240,7 @@ fn without_their_file_system_no_command_does_anything() {
     let mark = place.join("conversion");
     fs::write(&mark, "00000000-0000-4000-8000-000000000000").unwrap();
     fs::set_permissions(&mark, fs::Permissions::from_mode(0o600)).unwrap();
-    split.refused(&["is of another conversion", "mount its own file system"]);
+    split.refused(&["belongs to another conversion", "mount its own file system"]);
     drop(mounted);
     split.mount();
     split.run("rollback", &[]).expect(0, &[]);
@@ -257,7 +257,7 @@ fn what_is_mounted_over_containers_later_is_told() {
         let _mounted = Mounted::bind(other.path(), &point);
         let way_on = format!("`umount {}`", point.display());
         for verb in ["status", "verify", "rollback", "resume"] {
-            let words = ["is a mount point, and was none", &way_on];
+            let words = ["is a mount point, but was not one", &way_on];
             tool.run(verb, &root.path(), &[]).expect(1, &words);
         }
     }
@@ -288,7 +288,7 @@ fn a_full_or_a_read_only_file_system_is_told_by_dry_run_and_run_alike() {
     let _full = fs::write(&filler, vec![1; 1 << 20]);
     let before = contents(&split.path());
     for options in [&["--dry-run"][..], &[]] {
-        let words = ["containers: the containers' configs are written anew there"];
+        let words = ["containers: the containers' configs are rewritten there"];
         split.run("convert", options).expect(1, &words);
         assert_same(&before, &contents(&split.path()));
     }
@@ -358,7 +358,7 @@ fn a_run_that_is_killed_at_any_moment_goes_on_or_back() {
             let ended = split.run(verb, &[]);
             if ended.code != Some(0) {
                 // The first line of the journal was not whole.
-                ended.expect(1, &["no conversion"]);
+                ended.expect(1, &["no interrupted conversion"]);
                 assert_eq!(moment, ".aufs2dm/journal", "{verb}: {ended:?}");
             } else if verb == "resume" {
                 split.is_converted();
@@ -457,7 +457,7 @@ fn what_is_beside_them_is_looked_at_like_the_staging_directory() {
         ("belongs to user 12", |place| {
             chown(place, Some(12), None).unwrap();
         }),
-        ("is open to others", |place| {
+        ("is accessible to others", |place| {
             fs::set_permissions(place, fs::Permissions::from_mode(0o755)).unwrap();
         }),
         ("is a symbolic link", |place| {

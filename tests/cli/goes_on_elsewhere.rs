@@ -124,7 +124,7 @@ fn what_comes_to_a_branch_that_is_in_parts_gone_is_named_and_stays() {
     file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
     removed.flags.clear();
     for (verb, options) in VERBS {
-        let words = ["is not what it was when that began", "/new"];
+        let words = ["is not what it was when the removal began", "/new"];
         removed.ready.run(verb, options).expect(1, &words);
         assert!(new.exists() && going.exists());
     }
@@ -199,7 +199,7 @@ fn what_is_written_where_the_rest_of_aufs_waits_is_named_and_stays() {
         write(&left);
         for (verb, options) in VERBS {
             let words = [
-                "is not what it was when that began",
+                "is not what it was when the removal began",
                 "removed/aufs/",
                 "move what is needed",
             ];

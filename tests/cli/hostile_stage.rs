@@ -38,7 +38,7 @@ const FORMS: [Form; 8] = [
         ensure(path);
         chown(path, Some(12), None).unwrap();
     }),
-    ("open to others", |path| {
+    ("accessible to others", |path| {
         ensure(path);
         fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
     }),

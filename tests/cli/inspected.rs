@@ -184,7 +184,7 @@ fn expect_way_on(ended: &Ended, code: i32, words: &[&str], verbs: &[&str]) {
     for wrong in [
         "hint:",
         "not an aufs root",
-        "begins one",
+        "starts one",
         "goes back to aufs",
         "--root names",
     ] {
@@ -207,7 +207,7 @@ fn expect_way_on(ended: &Ended, code: i32, words: &[&str], verbs: &[&str]) {
 const COMMITTED: [&str; 3] = [
     "was converted by aufs2dm",
     "committed on 20",
-    "the aufs side is gone, and there is no way back",
+    "the aufs side was removed, and there is no way back",
 ];
 
 const SHOW: [&str; 2] = ["inspect", "verify --full"];

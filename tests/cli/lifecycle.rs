@@ -75,7 +75,7 @@ fn where_nothing_was_begun_nothing_is_resumed_and_nothing_taken_back() {
     let (tool, root) = (Tool::new(), small_root());
     let before = trace_but_reads(&root.path());
     tool.run("resume", &root.path(), &[])
-        .expect(1, &["nothing to go on with", "aufs2dm convert"]);
+        .expect(1, &["nothing to resume", "aufs2dm convert"]);
     let ended = tool.run("rollback", &root.path(), &[]);
     ended.expect(0, &[]);
     assert!(ended.out.contains("nothing was done"), "{}", ended.out);
@@ -128,6 +128,6 @@ fn a_source_that_changed_is_not_gone_on_with() {
     kill_early(&tool, &root.path());
     fs::write(root.branch("base").join("new"), "x").unwrap();
     tool.run("resume", &root.path(), &[])
-        .expect(1, &["changed since the conversion was begun", "rollback"]);
+        .expect(1, &["changed since the conversion was started", "rollback"]);
     tool.run("rollback", &root.path(), &[]).expect(0, &[]);
 }

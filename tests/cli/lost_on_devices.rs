@@ -180,9 +180,9 @@ fn a_config_that_docker_cannot_have_written_is_wrong() {
         (without("Config", Value::Null), NOT_DOCKERS),
         (without("State", Value::Null), NOT_DOCKERS),
         (without("Name", json!("")), "has no name"),
-        (without("Image", json!("sha256:0")), "another Image"),
-        (without("Path", json!("/bin/other")), "another Path"),
-        (without("Config", json!({})), "another setting Cmd"),
+        (without("Image", json!("sha256:0")), "a different Image"),
+        (without("Path", json!("/bin/other")), "a different Path"),
+        (without("Config", json!({})), "a different setting Cmd"),
         (without("NetworkSettings", Value::Null), NOT_DOCKERS),
         (without("StreamConfig", json!([])), NOT_DOCKERS),
         (without("Driver", json!("")), "names the driver"),
@@ -241,7 +241,7 @@ fn a_container_that_got_the_name_of_another_is_wrong() {
     named("/web");
     let verified = ready.run("verify", &["--full"]);
     verified.expect(3, &[]);
-    let words = "has the name /web, and so has container";
+    let words = "has the name /web, which container";
     assert!(verified.out.contains(words), "{}", verified.out);
     ready.refused(1, &[]);
     named("/free");

@@ -236,7 +236,7 @@ fn what_docker_made_where_the_rest_belongs_is_named_and_nothing_is_taken_back() 
         ready.path("kept-files").display()
     );
     let words = [
-        "image/devicemapper: made by somebody else",
+        "image/devicemapper: created by something else",
         &next,
         "`aufs2dm resume",
     ];
@@ -260,7 +260,7 @@ fn a_resume_that_fails_leaves_in_place_what_docker_has_worked_on() {
     fs::write(&written, r#"{"Name":"/web","Driver":"aufs","New":1}"#).unwrap();
     fs::rename(&written, ready.path(&config)).unwrap();
     let words = [
-        "Docker has worked on what is in place",
+        "Docker has worked on what is already in place",
         "resume",
         "rollback --force",
     ];

@@ -92,7 +92,7 @@ fn a_second_conversion_says_that_it_is_done_and_changes_nothing() {
     let before = trace_but_reads(&root.path());
     for options in [&[][..], &["--dry-run"]] {
         let again = tool.run("convert", &root.path(), options);
-        again.expect(0, &["is converted already", "aufs2dm status"]);
+        again.expect(0, &["is already converted", "aufs2dm status"]);
         assert_eq!(again.out, "");
     }
     assert_same(&before, &trace_but_reads(&root.path()));

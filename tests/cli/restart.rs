@@ -53,7 +53,7 @@ fn layers_that_are_kept_are_named_with_the_three_ways_on_and_stay() {
         let refused = tool.run("convert", &root.path(), options);
         let place = root.path().display().to_string();
         let words = [
-            "layers are kept from a conversion that was interrupted",
+            "layers are kept from an interrupted conversion",
             &format!("aufs2dm resume --root {place}"),
             &format!("aufs2dm rollback --root {place}"),
             &format!("aufs2dm convert --restart --root {place}"),
@@ -117,7 +117,7 @@ fn a_restart_where_nothing_is_kept_is_a_conversion() {
     tool.run("convert", &root.path(), &["--restart"])
         .expect(0, &[]);
     let again = tool.run("convert", &root.path(), &["--restart"]);
-    again.expect(0, &["is converted already"]);
+    again.expect(0, &["is already converted"]);
     assert!(root.path().join("devicemapper/metadata/base").exists());
 }
 
@@ -189,7 +189,7 @@ fn layers_that_are_kept_stay_where_their_branches_lost_or_changed_anything() {
         ];
         for (verb, options) in commands {
             let words = [
-                "after it was written|when it was written",
+                "after its device was written|differs from what was written",
                 "rollback --onto-damaged",
             ];
             let refused = tool.run(verb, &root.path(), options);

@@ -232,11 +232,11 @@ fn where_nothing_was_noted_neither_side_is_called_right() {
         root.run("verify", &["--quick"]).expect(0, &[]);
         for options in [&["--yes"][..], &["--yes", "--drop-aufs-changes"]] {
             root.run("commit", options)
-                .expect(1, &["nothing tells which", "verify --full"]);
+                .expect(1, &["nothing shows which", "verify --full"]);
         }
         root.run("rollback", &[]).expect(
             1,
-            &["nothing tells which", "rollback --onto-damaged --root"],
+            &["nothing shows which", "rollback --onto-damaged --root"],
         );
         assert!(root.root.path().join("devicemapper/metadata/base").exists());
     }

@@ -319,7 +319,7 @@ fn a_root_on_a_read_only_mount_is_verified_and_changed_by_nothing() {
         tool.run("convert", &root, &[])
             .expect(1, &["read-only", "nothing was written", &command]);
         tool.run("rollback", &root, &[])
-            .expect(1, &["read-only", "nothing was touched", &command]);
+            .expect(1, &["read-only", "nothing was changed", &command]);
         assert_same(&before, &contents(&root));
     }
     tool.run("convert", &root, &[]).expect(0, &[]);
@@ -336,7 +336,7 @@ fn a_root_on_a_read_only_mount_is_verified_and_changed_by_nothing() {
         }
         for (verb, options) in [("rollback", &[][..]), ("commit", &["--yes"])] {
             tool.run(verb, &root, options)
-                .expect(1, &["read-only", "nothing was touched", &command]);
+                .expect(1, &["read-only", "nothing was changed", &command]);
         }
         assert_same(&before, &contents(&root));
     }
@@ -354,7 +354,7 @@ fn an_interrupted_conversion_on_a_read_only_mount_waits() {
         let _read_only = Mounted::read_only(&root);
         for verb in ["resume", "rollback"] {
             host.run(verb, &root, &[])
-                .expect(1, &["read-only", "nothing was touched", "remount,rw"]);
+                .expect(1, &["read-only", "nothing was changed", "remount,rw"]);
         }
     }
     assert_same(&before, &contents(&root));

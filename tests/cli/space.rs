@@ -58,7 +58,7 @@ fn too_little_space_is_refused_before_anything_is_written() {
     let disk = Disk::tmpfs("150m", &root.path());
     let before = contents(&disk.root());
     let ended = tool.run("convert", &disk.root(), &[]);
-    ended.expect(1, &["the conversion writes", "are free"]);
+    ended.expect(1, &["the conversion writes", "is free"]);
     assert!(!ended.err.contains("writing data"), "{}", ended.err);
     assert_same(&before, &contents(&disk.root()));
     tool.run("convert", &disk.root(), &["--dry-run"])

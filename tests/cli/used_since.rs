@@ -61,7 +61,7 @@ fn an_image_without_a_name_is_lost_only_by_force() {
     let name = format!("imagedb/content/sha256/{}", "5".repeat(64));
     let config = root.path().join("image/devicemapper").join(&name);
     fs::write(config, "{}").unwrap();
-    lost_by_force_alone(&tool, &root, &["1 new objects of the image store", &name]);
+    lost_by_force_alone(&tool, &root, &["1 new objects in the image store", &name]);
 }
 
 #[test]

@@ -163,7 +163,9 @@ impl Subject {
             return self.is_unharmed(before);
         }
         ensure!(
-            ended.stderr.contains("stays, for it has the record"),
+            ended
+                .stderr
+                .contains("is kept, because it contains the record"),
             "{} is left, and not a word of it:\n{}",
             stage.display(),
             ended.stderr

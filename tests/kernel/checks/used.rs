@@ -339,7 +339,7 @@ fn is_lost_by_force(lab: &Lab, root: &Root, variant: Variant) -> Result<()> {
     ensure!(
         ended
             .err
-            .contains("its container was removed, so it stays away"),
+            .contains("its container was removed, so it is not restored"),
         "of {REMOVED}: {ended:#?}"
     );
     for name in ["devicemapper", "image/devicemapper", ".aufs2dm"] {

@@ -292,7 +292,7 @@ fn damage_files(root: &Converted, effort: Effort, tally: &mut Tally) {
                 shown
             });
             match kind.as_str() {
-                ".aufs2dm/journal" => words.push("was interrupted while it moved its result"),
+                ".aufs2dm/journal" => words.push("was interrupted while it was moving its result"),
                 "image/devicemapper/repositories.json" => words.push(": refers to image "),
                 _ => {}
             }
