@@ -124,10 +124,10 @@ impl ActiveRun {
         let pid = self.pid?;
         if self.stopped {
             return Some(format!(
-                "it is stopped, and holds the root: `kill -CONT {pid}` lets it go on"
+                "it is stopped, and keeps the root locked: `kill -CONT {pid}` lets it continue"
             ));
         }
         matches!(self.command, Some("convert" | "resume" | "verify"))
-            .then(|| format!("`kill {pid}` ends it in order, as Ctrl-C does"))
+            .then(|| format!("`kill {pid}` ends it cleanly, as Ctrl-C does"))
     }
 }

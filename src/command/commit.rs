@@ -169,7 +169,8 @@ impl Commit {
         };
         if let Some(path) = self.conversion.out_of_sight() {
             done.notices.push(format!(
-                "{}: what waits there is not to be seen, so it stays where it is, on a disk or behind a link that is gone: remove that directory there",
+                "{}: cannot be seen, so what is left there is not removed; it is on a disk or behind a link that is \
+                 missing. Next: remove that directory there",
                 shown(&path)
             ));
         }

@@ -145,10 +145,13 @@ fn aufs_side(path: &Path) -> String {
             own("rollback", path)
         ),
         Err(docker::Error::MissingPart { path: missing }) => format!(
-            "the aufs side is not whole, {} is missing: `{}` says more",
+            "the aufs side is incomplete, {} is missing: `{}` shows the details",
             shown(&missing),
             own("status", path)
         ),
-        Err(_) => format!("the aufs side is gone: `{}` says more", own("status", path)),
+        Err(_) => format!(
+            "the aufs side is missing: `{}` shows the details",
+            own("status", path)
+        ),
     }
 }

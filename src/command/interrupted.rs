@@ -43,14 +43,14 @@ impl fmt::Display for Interruption {
         match &self.left {
             Remains::Nothing => write!(
                 f,
-                "is as it was, and nothing of this run is kept; `{again}`, with the same options, begins anew"
+                "is as it was, and nothing from this run is kept; `{again}`, with the same options, starts over"
             ),
             Remains::Layers(done, all) => {
                 let of = all.map_or_else(String::new, |all| format!(" of {all}"));
                 write!(
                     f,
-                    "is as it was, and {done}{of} layers are written and kept; `{}` goes on, `{}` removes them, and `{}`, with the \
-                     options of your choice, removes them and begins anew",
+                    "is as it was, and {done}{of} layers are written and kept; `{}` continues, `{}` removes them, and \
+                     `{}`, with the options of your choice, removes them and starts over",
                     own("resume", root),
                     own("rollback", root),
                     own("convert --restart", root)
@@ -58,10 +58,11 @@ impl fmt::Display for Interruption {
             }
             Remains::Converted => write!(
                 f,
-                "nothing was changed, it is converted and has its aufs side; `{again}`, with the same options, begins anew"
+                "nothing was changed; it is converted and has its aufs side; `{again}`, with the same options, starts \
+                 over"
             ),
             Remains::Unfinished(state) => f.write_str(&state.meaning(root)),
-            Remains::Unknown => write!(f, "`{}` says what is left", own("status", root)),
+            Remains::Unknown => write!(f, "`{}` shows what is left", own("status", root)),
         }
     }
 }

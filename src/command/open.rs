@@ -193,8 +193,7 @@ impl OpenRoot {
         } else if !untold.is_empty() {
             // The layers already written are worth more than a file that an operator can edit.
             daemon = None;
-            let by_hand =
-                "so the conversion goes on without it: change it by hand before Docker starts";
+            let by_hand = "the conversion continues without it: change the settings by hand before Docker starts";
             let told = untold.iter().map(|what| format!("{what}; {by_hand}"));
             self.notices.extend(told);
         }
@@ -280,19 +279,19 @@ fn deal_with_leftovers(
     let stage = leftover.stage();
     let left = left_by(root.path(), leftover)?;
     let (becomes, taken) = if dry_run {
-        ("would be replaced", "would be taken down")
+        ("would be replaced", "would be removed")
     } else {
-        ("is replaced", "is taken down")
+        ("is replaced", "is removed")
     };
     let names = left.describe();
     for what in &names {
         notices.push(format!(
-            "{what}: left by a run that was interrupted, {taken}"
+            "{what}: left behind by an interrupted run, {taken}"
         ));
     }
     if let Some(path) = stage {
         notices.push(format!(
-            "{}: left by a run that was interrupted, {becomes}",
+            "{}: left behind by an interrupted run, {becomes}",
             path.display()
         ));
     }

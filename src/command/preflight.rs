@@ -53,8 +53,8 @@ fn containers_of_another(root: &Path) -> Option<String> {
     };
     let other = others.into_iter().find(is_another)?;
     Some(format!(
-        "{}: is mounted from {}, which is in another Docker root: its containers would be converted here; `umount {}`, and give this root \
-         containers of its own",
+        "{}: is mounted from {}, which is in another Docker root, so that root's containers would be converted here: \
+         `umount {}`, and give this root its own containers",
         shown(&containers),
         shown(&other),
         word(&containers)
@@ -73,8 +73,8 @@ pub(super) fn of_the_containers(root: &Root, model: &Model) -> Option<String> {
         return None;
     }
     Some(format!(
-        "{}: is empty, but image/aufs/layerdb/mounts has records of {}: is its file system mounted? Mount it, then again; \
-         if these containers are gone for good, move their records away",
+        "{}: is empty, but image/aufs/layerdb/mounts has records of {}: is its file system mounted? If not, mount it, \
+         then run the same command again; if these containers were removed for good, move their records away",
         shown(&directory),
         counted(model.mounts.len() as u64, "container"),
     ))
@@ -91,7 +91,8 @@ pub(super) fn of_the_pool(root: &Path, job: &dyn Job) -> Vec<String> {
         && largest.0 > limit
     {
         found.push(format!(
-            "the process: may write files of {} at most, and the pool has one of {largest}: `ulimit -f unlimited`, then again",
+            "the process: may write files of at most {}, but the pool has one of {largest}: `ulimit -f unlimited`, \
+             then run the same command again",
             Bytes(limit)
         ));
     }
@@ -99,8 +100,8 @@ pub(super) fn of_the_pool(root: &Path, job: &dyn Job) -> Vec<String> {
         && largest.0 > limit
     {
         found.push(format!(
-            "{}: a file on {kind} has {} at most, and the pool has one of {largest}: --data-size makes it smaller, --thin-pool \
-             takes none",
+            "{}: a file on {kind} can have at most {}, but the pool has one of {largest}: --data-size makes it \
+             smaller, --thin-pool needs none",
             shown(root),
             Bytes(limit)
         ));
@@ -112,7 +113,7 @@ pub(super) fn of_the_pool(root: &Path, job: &dyn Job) -> Vec<String> {
 pub(super) fn untold(switch: Option<&Switch>) -> Vec<String> {
     match switch {
         Some(Switch::ByHand { lines }) => vec![format!(
-            "--switch-daemon cannot change this host's settings, so do it by hand: {}",
+            "--switch-daemon cannot change this host's settings, so change them by hand: {}",
             lines.join("; ")
         )],
         Some(switch @ Switch::Edit(_)) => crate::daemon::config::hindrances(switch)
@@ -157,8 +158,8 @@ pub(super) fn expect_none(
 /// the layers that it continues from must stay as they are.
 pub(super) fn of_the_space_to_go_on(path: &Path, needed: Bytes, free: Bytes) -> String {
     format!(
-        "{}: the conversion writes {needed} in all, and with what it has written there is room for {free}: free {} on that file \
-         system, but leave the Docker root as it is",
+        "{}: the conversion writes {needed} in all, but there is room for only {free}, including what it has already \
+         written: free up {} on that file system, but leave the Docker root as it is",
         shown(path),
         Bytes(needed.0.saturating_sub(free.0))
     )
@@ -169,14 +170,15 @@ fn mounted(mount: &MountPlace) -> String {
     let name = word(&mount.path);
     if mount.on_itself {
         return format!(
-            "{path}: is a mount point, to which nothing can be renamed: it is mounted on itself, so unmount it first: `umount {name}`"
+            "{path}: is mounted on itself, and nothing can be renamed to a mount point: unmount it first: `umount \
+             {name}`"
         );
     }
     let kept = word(&beside(&mount.path));
     format!(
-        "{path}: is a mount point, and no file can be renamed from one mount to another: copy what is in it to the root's own file \
-         system before you unmount it: `cp -a {name} {kept} && umount {name} && rmdir {name} && mv {kept} {name}`, and take its \
-         line out of /etc/fstab"
+        "{path}: is a mount point, and no file can be renamed from one mount to another: copy its contents to the \
+         root's own file system before you unmount it: `cp -a {name} {kept} && umount {name} && rmdir {name} && mv \
+         {kept} {name}`, and remove its line from /etc/fstab"
     )
 }
 
@@ -228,7 +230,7 @@ fn frozen_places(root: &Path) -> Vec<String> {
             sys::Immutability::AppendOnly => ("append-only", 'a'),
         };
         Some(format!(
-            "{}: is {what}, and has to be changed: `chattr -{letter} {}`",
+            "{}: is {what}, but must be changed: `chattr -{letter} {}`",
             shown(&path),
             word(&path)
         ))
@@ -243,10 +245,10 @@ fn largest_file(root: &Path) -> Option<(&'static str, u64)> {
     let block = statvfs(root).ok()?.block_size();
     let mount = crate::daemon::mount_of(root)?;
     match (&*mount, block) {
-        (b"ext2", 1024) => Some(("ext2 with blocks of 1 KiB", 16 * GIB)),
-        (b"ext3", 1024) => Some(("ext3 with blocks of 1 KiB", 16 * GIB)),
-        (b"ext2" | b"ext3", 2048) => Some(("ext2 and ext3 with blocks of 2 KiB", 256 * GIB)),
-        (b"ext2" | b"ext3", _) => Some(("ext2 and ext3", 2048 * GIB)),
+        (b"ext2", 1024) => Some(("ext2 with 1 KiB blocks", 16 * GIB)),
+        (b"ext3", 1024) => Some(("ext3 with 1 KiB blocks", 16 * GIB)),
+        (b"ext2" | b"ext3", 2048) => Some(("ext2 or ext3 with 2 KiB blocks", 256 * GIB)),
+        (b"ext2" | b"ext3", _) => Some(("ext2 or ext3", 2048 * GIB)),
         (b"vfat" | b"msdos", _) => Some(("vfat", (4 * GIB) - 1)),
         (b"ext4", _) => Some(("ext4", 16 * 1024 * GIB)),
         _ => None,

@@ -110,7 +110,7 @@ fn expect_all_converted(
     }
     if request.leave_aufs_changes {
         log::warn!(
-            "the devices do not have what the aufs side was given since it was converted: {changes}"
+            "the aufs side was written to after it was converted, and the devices do not have these changes: {changes}"
         );
         return Ok(());
     }

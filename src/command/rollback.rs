@@ -244,7 +244,7 @@ fn metadata_written(path: &Path, conversion: &Conversion) -> Option<String> {
     let now = device_side(path, conversion, None).ok()?;
     let is_written = seen.written_until(&now).contains(&"the pool's metadata");
     is_written.then(|| {
-        "the pool's metadata was written to after the latest verification, as by a start of Docker; nothing else that was done there shows"
+        "the pool's metadata was written to after the latest verification, as when Docker starts; no other change shows"
             .to_owned()
     })
 }

@@ -198,7 +198,8 @@ fn meaning(
                 undecided: Some(_), ..
             },
         ) => format!(
-            "is converted, but files are other on the devices than in aufs, and nothing tells which side is right: `{}` names them",
+            "is converted, but files differ between the devices and aufs, and nothing shows which side is right: `{}` \
+             names them",
             own("verify --full", path)
         ),
         (
@@ -207,7 +208,8 @@ fn meaning(
                 failed: Some(_), ..
             },
         ) if changes.loses_by_going_back() => format!(
-            "is converted, and a verification of it failed: `{}` goes back to aufs, without what was done since",
+            "is converted, and a verification of it failed: `{}` goes back to aufs, without what was done since the \
+             conversion",
             own("rollback --force", path)
         ),
         (
@@ -225,8 +227,8 @@ fn meaning(
             format!("is converted: `{rollback}` goes back to aufs")
         }
         (State::Committing, _) if story.aufs_is_whole => format!(
-            "the removal of the aufs side was interrupted before anything of it was gone: `{}` finishes it, `{rollback}` moves it back to its \
-             place and goes back to it",
+            "the removal of the aufs side was interrupted before any of it was removed: `{}` finishes it, \
+             `{rollback}` moves the aufs side back to its place and goes back to it",
             own("commit", path)
         ),
         (state, _) => state.meaning(path),
@@ -241,8 +243,8 @@ fn used_meaning(story: &JournalState, changes: &Changes, path: &Path) -> Option<
     let force = own("rollback --force", path);
     match story.state {
         State::Switching => Some(format!(
-            "a conversion was interrupted while it moved its result in place, and Docker has worked on that: `{}` goes on and keeps what it \
-             did, `{force}` goes back and loses it",
+            "a conversion was interrupted while it was moving its result into place, and Docker has worked on that: \
+             `{}` continues and keeps what Docker did, `{force}` goes back and loses it",
             own("resume", path)
         )),
         State::RollingBack => Some(format!(
@@ -257,10 +259,10 @@ fn none(path: PathBuf) -> Result<Status, Error> {
     let mut damaged = Vec::new();
     let meaning = match Root::open(&path) {
         Ok(root) if root.check_target_free().is_err() => {
-            "no conversion of aufs2dm; it has a devicemapper side beside the aufs side that aufs2dm did not make, or does not \
-             know any more".to_owned()
+            "no conversion by aufs2dm; beside the aufs side it has a devicemapper side that aufs2dm did not create, or \
+             no longer knows".to_owned()
         }
-        Ok(_) => format!("not converted: `{}` does that", own("convert", &path)),
+        Ok(_) => format!("not converted: `{}` converts it", own("convert", &path)),
         Err(docker::Error::NotAufs { .. }) if CommitRecord::read(&path).is_some() => {
             state = "committed";
             CommitRecord::read(&path).map_or_else(String::new, |record| {
@@ -271,7 +273,8 @@ fn none(path: PathBuf) -> Result<Status, Error> {
         }
         Err(docker::Error::NotAufs { .. }) if path.join("devicemapper").is_dir() => {
             format!(
-                "no conversion of aufs2dm in progress; it is a devicemapper root without an aufs side: `{}` shows it, `{}` checks it",
+                "no conversion by aufs2dm in progress; it is a devicemapper root without an aufs side: `{}` shows it, \
+                 `{}` checks it",
                 own("inspect", &path),
                 own("verify", &path)
             )

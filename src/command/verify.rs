@@ -96,7 +96,8 @@ pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<Report
             note(&path, &conversion, verified, &mut report)?;
         } else {
             report.remarks.push(
-                "the journal does not know of this verification: it read another pool than the one that was converted into"
+                "this verification is not recorded in the journal: it read a different pool from the one that was \
+                 converted into"
                     .to_owned(),
             );
         }
@@ -162,7 +163,7 @@ fn note(
     };
     match as_noted.and_then(|()| conversion.note_verified(verified)) {
         Err(error) if read_only(path).is_some() => report.remarks.push(format!(
-            "the journal does not know of this verification: {}",
+            "this verification is not recorded in the journal: {}",
             Chain(&error)
         )),
         noted => noted?,
@@ -262,9 +263,9 @@ fn recorded(path: &Path) -> Result<(Option<Conversion>, Option<String>), Error> 
         }
         Err(commit::Error::JournalLost { path, found }) => {
             let (path, found) = (shown(&path), shown(&found));
-            let what = "which a conversion has made";
+            let what = "which a conversion created";
             let lost =
-                format!("{path}: is missing or damaged: it does not know of {found}, {what}");
+                format!("{path}: is missing or damaged: it does not mention {found}, {what}");
             return Ok((None, Some(lost)));
         }
         found => found?,
@@ -278,9 +279,7 @@ fn recorded(path: &Path) -> Result<(Option<Conversion>, Option<String>), Error> 
     };
     let lost = (is_beside && !knows).then(|| {
         let stage = shown(&stage);
-        format!(
-            "{stage}: the journal in it knows nothing of the devicemapper side that is in place"
-        )
+        format!("{stage}: its journal does not mention the devicemapper side that is in place")
     });
     Ok((conversion, lost))
 }

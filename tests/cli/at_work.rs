@@ -67,7 +67,7 @@ fn a_run_that_lives_is_told_with_its_process_and_progress_and_one_that_was_kille
     ] {
         assert!(first.contains(word), "{word} is not in {text}");
     }
-    assert!(text.contains(&format!("`kill -CONT {pid}` lets it go on")));
+    assert!(text.contains(&format!("`kill -CONT {pid}` lets it continue")));
     for word in ["resume", "rollback", "interrupted"] {
         assert!(!text.contains(word), "{word} is in {text}");
     }

@@ -163,7 +163,7 @@ fn an_aufs_side_that_is_out_and_whole_stays_where_the_devicemapper_side_was_lost
             harm(&ready);
             let status = ready.run("status", &[]);
             assert!(
-                status.out.contains("moves it back to its place"),
+                status.out.contains("moves the aufs side back to its place"),
                 "{status:?}"
             );
             ready

@@ -144,7 +144,7 @@ fn a_verification_of_another_pool_is_no_proof_of_this_one() {
     let verified = ready.run("verify", &options);
     verified.expect(0, &[]);
     assert!(
-        verified.out.contains("it read another pool"),
+        verified.out.contains("it read a different pool"),
         "{verified:?}"
     );
     ready.refused(1, &["the pool's files"]);

@@ -106,9 +106,9 @@ fn a_container_that_docker_would_not_load_is_told_apart() {
 #[test]
 fn an_aufs_side_that_is_not_whole_any_more_is_no_reason_to_fail() {
     for (inner, words) in [
-        ("aufs", "the aufs side is not whole"),
-        ("aufs/diff", "the aufs side is not whole"),
-        ("image/aufs", "the aufs side is gone"),
+        ("aufs", "the aufs side is incomplete"),
+        ("aufs/diff", "the aufs side is incomplete"),
+        ("image/aufs", "the aufs side is missing"),
     ] {
         let (tool, root) = converted();
         let path = root.path().join(inner);

@@ -76,7 +76,7 @@ fn what_a_killed_run_left_is_reported_and_replaced() {
     let plan = tool.run("convert", &root.path(), &["--dry-run"]);
     plan.expect(0, &[".aufs2dm", "would be replaced"]);
     let again = tool.run("convert", &root.path(), &[]);
-    again.expect(0, &[".aufs2dm", "left by a run that was interrupted"]);
+    again.expect(0, &[".aufs2dm", "left behind by an interrupted run"]);
     assert!(!root.path().join(".aufs2dm/devicemapper").exists());
     assert!(root.path().join("devicemapper/metadata/base").exists());
     assert!(!tool.pid_file().exists());

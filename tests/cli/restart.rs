@@ -106,7 +106,7 @@ fn a_restart_removes_what_is_kept_and_converts_anew() {
     plan.expect(0, &["would be replaced"]);
     assert_same(&before, &contents(&root.path()));
     tool.run("convert", &root.path(), &["--restart"])
-        .expect(0, &["left by a run that was interrupted, is replaced"]);
+        .expect(0, &["left behind by an interrupted run, is replaced"]);
     assert!(!journal(&root.path()).contains(UNDONE));
     tool.run("verify", &root.path(), &["--full"]).expect(0, &[]);
 }
@@ -348,5 +348,5 @@ fn what_has_no_durable_layer_is_replaced_without_being_asked() {
     child.wait().unwrap();
     assert!(!journal(&root.path()).contains(DURABLE));
     tool.run("convert", &root.path(), &[])
-        .expect(0, &["left by a run that was interrupted, is replaced"]);
+        .expect(0, &["left behind by an interrupted run, is replaced"]);
 }

@@ -224,7 +224,7 @@ fn where_nothing_was_noted_neither_side_is_called_right() {
         assert!(!out.contains("IS WRONG"), "{out}");
         let status = root.run("status", &[]);
         assert!(
-            status.out.contains("nothing tells which side is right"),
+            status.out.contains("nothing shows which side is right"),
             "{status:?}"
         );
         assert!(!status.out.contains("goes back to aufs"), "{status:?}");

@@ -330,7 +330,7 @@ fn a_root_on_a_read_only_mount_is_verified_and_changed_by_nothing() {
             let verified = tool.run("verify", &root, options);
             verified.expect(0, &[]);
             assert!(
-                verified.out.contains("the journal does not know of this"),
+                verified.out.contains("is not recorded in the journal"),
                 "{verified:?}"
             );
         }

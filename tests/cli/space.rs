@@ -80,7 +80,7 @@ fn what_an_earlier_run_left_counts_as_free() {
     fs::write(&left, vec![1; 50 << 20]).unwrap();
     fs::set_permissions(&left, fs::Permissions::from_mode(0o600)).unwrap();
     tool.run("convert", &disk.root(), &[])
-        .expect(0, &["left by a run that was interrupted"]);
+        .expect(0, &["left behind by an interrupted run"]);
     assert!(!left.exists());
 }
 

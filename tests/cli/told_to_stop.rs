@@ -79,7 +79,7 @@ fn expect_last(ended: &Ended, code: i32, words: &[&str], verbs: &[&str]) {
     assert_eq!(found, verbs, "{last}");
 }
 
-const AS_IT_WAS: &str = "is as it was, and nothing of this run is kept";
+const AS_IT_WAS: &str = "is as it was, and nothing from this run is kept";
 
 #[test]
 fn a_conversion_that_is_stopped_while_it_reads_or_writes_says_that_the_root_is_as_it_was() {
@@ -194,7 +194,7 @@ fn what_is_stopped_on_a_converted_root_before_it_begins_says_that_nothing_was_ch
     ] {
         for signal in [Signal::SIGINT, Signal::SIGTERM] {
             let ended = stopped_at_once(&tool, words, &root.path(), signal);
-            let told = ["interrupted", "nothing was changed, it is converted"];
+            let told = ["interrupted", "nothing was changed; it is converted"];
             expect_last(&ended, 4, &told, &[again]);
             assert_same(&before, &contents(&root.path()));
         }

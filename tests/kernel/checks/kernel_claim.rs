@@ -308,8 +308,9 @@ pub(super) fn kernel_claim_is_dealt_with_by_whatever_run_comes_next(
         }
         Ok(())
     };
-    let named = "thin devices 1 to 2 in the pool aufs2dm-test-operator: left by a run";
-    tells(&["--dry-run"], 0, &[named, "would be taken down"])?;
+    let named =
+        "thin devices 1 to 2 in the pool aufs2dm-test-operator: left behind by an interrupted run";
+    tells(&["--dry-run"], 0, &[named, "would be removed"])?;
     let same_pool = ["--dry-run", "--thin-pool", pool.as_str()];
     tells(&same_pool, 1, &[named, "already contains thin devices (2"])?;
     for engine in ["direct", "kernel"] {
@@ -318,7 +319,7 @@ pub(super) fn kernel_claim_is_dealt_with_by_whatever_run_comes_next(
         ensure!(Claim::read(&stage)?.as_ref() == Some(&claim), "{engine}");
     }
     message(lab, "delete 7")?;
-    tells(&["--engine", "direct"], 0, &[named, "is taken down"])?;
+    tells(&["--engine", "direct"], 0, &[named, "is removed"])?;
     ensure!(Claim::read(&stage)?.is_none(), "the record stayed");
     Target::ThinPool { path: pool.into() }.check()?;
     operator.close()
