@@ -390,7 +390,8 @@ impl ConvertArgs {
         let direct = target == Target::LoopFiles && file_system == FileSystem::Ext4;
         match self.engine {
             Engine::Direct if !direct => Err(conflict(
-                "--engine direct writes ext4 in new loop files; --fs xfs, --data-device and --thin-pool take --engine kernel",
+                "--engine direct writes ext4 in new loop files; --fs xfs, --data-device and --thin-pool need --engine \
+                 kernel",
             )),
             Engine::Auto | Engine::Direct if direct => Ok(Writer::Direct),
             _ if self.metadata_csum => Err(conflict(

@@ -37,12 +37,12 @@ pub(super) fn run(args: &CommitArgs) -> anyhow::Result<()> {
         if let Some(told) = told_aufs(&place.host) {
             log::warn!("{told}");
         }
-        log::info!("{verified}{} are going to be removed", discard.bytes());
+        log::info!("{verified}{} will be removed", discard.bytes());
         if let Some(removed) = removed_since(&discard)? {
             log::warn!("{removed}");
         }
     } else if !confirmed(&discard, told_aufs(&place.host), &cancel)? {
-        bail!("not confirmed, nothing was removed");
+        bail!("not confirmed, so nothing was removed");
     }
     let what = what_goes(&discard);
     let done = discard.execute().map_err(told)?;
@@ -53,10 +53,7 @@ pub(super) fn run(args: &CommitArgs) -> anyhow::Result<()> {
         print_json(&done)
     } else {
         let root = done.root.display();
-        print(&format!(
-            "{root}: {what} are removed, {} freed\n",
-            done.freed
-        ))
+        print(&format!("{root}: removed {what}, {} freed\n", done.freed))
     }
 }
 
@@ -75,7 +72,7 @@ fn removed_since(discard: &Commit) -> anyhow::Result<Option<String>> {
         .map_err(|error| error.told(discard.root(), "commit"))?;
     Ok((!removed.is_empty()).then(|| {
         format!(
-            "no longer on the devicemapper side; the aufs side has the last copy, which is going to be removed: {removed}"
+            "no longer on the devicemapper side, so the aufs side has the last copy, which will be removed: {removed}"
         )
     }))
 }
@@ -83,7 +80,7 @@ fn removed_since(discard: &Commit) -> anyhow::Result<Option<String>> {
 fn confirmed(discard: &Commit, told_aufs: Option<String>, cancel: &Cancel) -> anyhow::Result<bool> {
     if !io::stdin().is_terminal() {
         bail!(
-            "stdin is no terminal to ask on, nothing was removed: `{}` removes without asking",
+            "stdin is not a terminal to ask on, so nothing was removed. Next: `{}` removes without asking",
             SameCommand::new("commit", discard.root()).with("--yes")
         );
     }
@@ -96,7 +93,7 @@ fn confirmed(discard: &Commit, told_aufs: Option<String>, cancel: &Cancel) -> an
     write_damage(&mut damage, discard.root(), discard.damaged()).context("damage")?;
     write!(
         stderr,
-        "{damage}{removed}{told}{verified}{}: {} will be removed for good, which frees {}. Type yes to go on: ",
+        "{damage}{removed}{told}{verified}{}: {} will be removed for good, which frees {}. Type yes to continue: ",
         discard.root().display(),
         what_goes(discard),
         discard.bytes()

@@ -95,10 +95,10 @@ pub(super) fn resume(args: &ResumeArgs) -> anyhow::Result<()> {
     let told = |error: command::Error| error.told(&path, "resume");
     let ended = match finish(&request).map_err(told)? {
         ResumeOutcome::Nothing => None,
-        ResumeOutcome::Converted => Some("is converted already; nothing was done"),
+        ResumeOutcome::Converted => Some("is already converted; nothing was done"),
         ResumeOutcome::Switched => Some("is converted: Docker's devicemapper root is in place"),
         ResumeOutcome::RolledBack => Some("is as it was before the conversion"),
-        ResumeOutcome::Committed => Some("has no aufs side any more"),
+        ResumeOutcome::Committed => Some("no longer has an aufs side"),
     };
     if let Some(words) = ended {
         return print_ended(&request, words, args.at.root.json);
@@ -232,10 +232,10 @@ fn write_next(text: &mut String, summary: &Summary) -> std::fmt::Result {
                 shown(&file.path),
                 shown(original)
             ),
-            None => writeln!(text, "made {}, which was not there", shown(&file.path)),
+            None => writeln!(text, "created {}, which did not exist", shown(&file.path)),
         },
         (None, []) if summary.is_told => {
-            writeln!(text, "Docker is told to use it already.")
+            writeln!(text, "Docker is already configured to use it.")
         }
         (None, []) => {
             let hint = SetupHint {
@@ -248,7 +248,7 @@ fn write_next(text: &mut String, summary: &Summary) -> std::fmt::Result {
         (None, lines) => {
             writeln!(
                 text,
-                "Docker is told otherwise by this host; before it starts:"
+                "This host configures Docker differently; before it starts:"
             )?;
             lines
                 .iter()

@@ -39,7 +39,7 @@ pub(super) struct FaultsFound;
 
 /// A verification could not look at what is there, and has said why.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("not verified: there are layers that could not be looked at")]
+#[error("not verified: some layers could not be checked")]
 pub(super) struct NotVerified;
 
 impl From<Exit> for ExitCode {
@@ -91,8 +91,8 @@ fn damaged(path: &Path, problems: &[Problem]) -> String {
     let next = if is_call_of("resume") {
         // What it has written is of the layers as they were.
         format!(
-            "\nnothing was changed. Next: bring back what is missing or damaged from a backup, then `{}`; or `{}` takes the \
-             conversion back",
+            "\nnothing was changed. Next: restore what is missing or damaged from a backup, then `{}`; or `{}` undoes \
+             the conversion",
             SameCommand::new("resume", path),
             own("rollback", path)
         )
@@ -103,8 +103,9 @@ fn damaged(path: &Path, problems: &[Problem]) -> String {
         )
     } else {
         format!(
-            "\nnothing was changed. Next: bring back what is missing or damaged from a backup; or start Docker on aufs, remove what this \
-             hits (`docker rm`, `docker rmi`), stop Docker, and `{}` again; `{}` says what else is damaged",
+            "\nnothing was changed. Next: restore what is missing or damaged from a backup; or start Docker on aufs, \
+             remove what this affects (`docker rm`, `docker rmi`), stop Docker, and run `{}` again; `{}` shows what \
+             else is damaged",
             SameCommand::new("convert", path),
             own("verify --full", path)
         )
@@ -125,14 +126,14 @@ fn without_aufs(error: &anyhow::Error) -> Option<String> {
         (Some(record), _) => record.meaning(root),
         // Whatever became of its aufs side, the journal knows more.
         (None, Some(State::Converted)) => format!(
-            "is converted, and its aufs side is gone or not whole: `{}` tells what leads on",
+            "is converted, but its aufs side is missing or incomplete: `{}` shows the next step",
             own("status", root)
         ),
         (None, Some(state)) => state.meaning(root),
         (None, None) if Inventory::is_devicemapper(root) && !root.join("image/aufs").exists() => {
             format!(
-                "is a devicemapper root without an aufs side, and of no conversion of aufs2dm that is known: nothing is there to convert, \
-             to go on with or to go back to; `{}` shows it, `{}` checks it",
+                "is a devicemapper root without an aufs side, and no conversion by aufs2dm is known: there is nothing \
+                 to convert, to resume or to go back to; `{}` shows it, `{}` checks it",
                 own("inspect", root),
                 own("verify", root)
             )
@@ -228,10 +229,10 @@ fn hints(error: &anyhow::Error) -> Vec<&'static str> {
                     hints.push("run as root");
                 }
                 io::ErrorKind::StorageFull if is_in_a_device(error) => {
-                    hints.push("the layers do not fit the devices' file system: --base-size makes it larger");
+                    hints.push("the layers do not fit in the devices' file system: --base-size makes it larger");
                 }
                 io::ErrorKind::StorageFull => {
-                    hints.push("free some space on the file system that holds the Docker root");
+                    hints.push("free up space on the file system that contains the Docker root");
                 }
                 _ => {}
             }

@@ -39,7 +39,7 @@ fn text(inspection: &Inspection) -> String {
     let stays = if inventory.nr_devices.is_some() {
         ", Docker does not load it: another driver, or no device"
     } else {
-        ", of another driver: stays as it is"
+        ", uses another driver: stays as it is"
     };
     section(&mut text, "containers", &inventory.containers, |one| {
         container(one, stays)
@@ -52,7 +52,7 @@ fn text(inspection: &Inspection) -> String {
     );
     section(
         &mut text,
-        "remapped roots, each to be converted by itself",
+        "remapped roots, each to be converted separately",
         &inventory.remapped_roots,
         |path| path.display().to_string(),
     );
@@ -63,7 +63,7 @@ fn text(inspection: &Inspection) -> String {
         &mut text,
         match inventory.nr_devices {
             Some(_) => "problems",
-            None => "problems that refuse a conversion",
+            None => "problems that prevent a conversion",
         },
         &inventory.problems,
         |problem| match inventory.nr_devices {
@@ -94,7 +94,7 @@ fn write_head(text: &mut String, inspection: &Inspection) -> std::fmt::Result {
         && inventory.nr_devices.is_none()
         && inspection.conversion.is_none()
     {
-        writeln!(text, "            a devicemapper root is there already")?;
+        writeln!(text, "            there is already a devicemapper root")?;
     }
     Ok(())
 }
@@ -129,7 +129,11 @@ fn section<T>(text: &mut String, title: &str, items: &[T], line: impl Fn(&T) -> 
         let _ = writeln!(text, "  {}", line(item));
     }
     if items.len() > SHOWN {
-        let _ = writeln!(text, "  and {} more (--json has all)", items.len() - SHOWN);
+        let _ = writeln!(
+            text,
+            "  and {} more (--json lists all)",
+            items.len() - SHOWN
+        );
     }
 }
 

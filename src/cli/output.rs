@@ -32,7 +32,8 @@ fn print_raw(text: &str) -> anyhow::Result<()> {
 
 /// Prints a value as JSON over several lines.
 pub(super) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
-    let mut text = serde_json::to_string_pretty(value).context("result as JSON")?;
+    let mut text =
+        serde_json::to_string_pretty(value).context("cannot write the result as JSON")?;
     text.push('\n');
     print_raw(&text)
 }

@@ -37,9 +37,9 @@ pub(super) enum PlaceError {
     },
     /// There is nothing below `--host-root` whose settings could be changed.
     #[error(
-        "{}: has no directory etc, so it is not a host's /, and --switch-daemon has no daemon.json to change there; \
-         nothing was written. --host-root names the directory where the host's / is mounted; or leave Docker's settings to you: \
-         `{next}`",
+        "{}: has no etc directory, so it is not a host's /, and --switch-daemon has no daemon.json to change there; \
+         nothing was written. Next: pass the directory where the host's / is mounted as --host-root; or change \
+         Docker's settings yourself: `{next}`",
         shown(path)
     )]
     NoSettings {
@@ -50,8 +50,8 @@ pub(super) enum PlaceError {
     },
     /// Another host root is given than the conversion was begun with, and nothing shows that it is the same host.
     #[error(
-        "{}: the conversion was begun for the host whose / was at {}, and {}: {what}; nothing was done. With the host root that it \
-         was begun with: `{}`. If {} is the same host's /, mounted elsewhere now: `{}`",
+        "{}: the conversion was started for the host whose / was at {}, but {} {what}; nothing was done. Next: with \
+         the original host root, `{}`; or, if {} is the same host's /, now mounted elsewhere, `{}`",
         shown(&.differs.root), shown(&.differs.begun), shown(&.differs.given), .differs.as_begun, shown(&.differs.given), .differs.moved
     )]
     OtherHost {
@@ -62,8 +62,8 @@ pub(super) enum PlaceError {
     },
     /// No host root is given, and the recorded one cannot be taken.
     #[error(
-        "{}: the conversion was begun for the host whose / was at {}, and that {what}; nothing was done. Mount that host's / and \
-         say where: `{next}`",
+        "{}: the conversion was started for the host whose / was at {}, but that {what}; nothing was done. Next: mount \
+         that host's /, and pass its location: `{next}`",
         shown(root),
         shown(begun)
     )]
@@ -79,8 +79,9 @@ pub(super) enum PlaceError {
     },
     /// Another pid file than the conversion was begun with.
     #[error(
-        "{}: the conversion was begun with the pid file {}, and now it would be {}, which does not keep out a Docker that uses the \
-         other; nothing was done. With the one that it was begun with: `{}`. If {} is right: `{}`",
+        "{}: the conversion was started with the pid file {}, but now it would be {}, which does not keep out a Docker \
+         that uses the original one; nothing was done. Next: with the original pid file, `{}`; or, if {} is right, \
+         `{}`",
         shown(&.0.root), shown(&.0.begun), shown(&.0.given), .0.as_begun, shown(&.0.given), .0.moved
     )]
     OtherPidFile(Box<PlaceMismatch>),
@@ -161,7 +162,7 @@ impl RootArgs {
             (None, Some(host_root)) => {
                 let told = data_root(host_root);
                 log::warn!(
-                    "{}: is the root, as no --root was given: {}",
+                    "{}: is used as the root, because no --root was passed: {}",
                     told.path.display(),
                     told.why
                 );
@@ -268,8 +269,8 @@ impl PlaceComparison<'_> {
         let what = match self.begun.compare_host(path) {
             Likeness::Same => return Ok(()),
             Likeness::Unknown if self.begun.is_host_root(path) => return Ok(()),
-            Likeness::Unknown => "nothing shows that this is the same host",
-            Likeness::Other => "this is another host, by its machine-id",
+            Likeness::Unknown => "is not known to be the same host's /",
+            Likeness::Other => "is another host's /, according to its machine-id",
         };
         let differs = Box::new(PlaceMismatch {
             root: self.root.to_owned(),
@@ -292,15 +293,15 @@ impl PlaceComparison<'_> {
         let path = &self.begun.host_root;
         let is_host = path.join("etc").is_dir();
         let (what, next) = match self.begun.compare_host(path) {
-            _ if !path.is_dir() => ("is no directory now", None),
+            _ if !path.is_dir() => ("is not a directory now", None),
             Likeness::Same if is_host => return Ok((path != Path::new("/")).then(|| path.clone())),
-            Likeness::Other => ("is another host's / now, by its machine-id", None),
+            Likeness::Other => ("is now another host's /, according to its machine-id", None),
             _ if !is_host => (
-                "has no directory etc, so nothing shows that it is a host's /",
+                "has no etc directory, so nothing shows that it is a host's /",
                 Some(path),
             ),
             _ => (
-                "may be another host's / now, for nothing shows that it is the same; if it is, name it",
+                "may now be another host's /, because nothing shows that it is the same; if it is the same, pass it",
                 Some(path),
             ),
         };
@@ -378,9 +379,9 @@ impl Place {
 fn expect_host(path: &Path) -> Result<(), PlaceError> {
     let what = match path.metadata() {
         Ok(meta) if meta.is_dir() => return Ok(()),
-        Ok(_) => "is no directory",
+        Ok(_) => "is not a directory",
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => "no such directory",
-        Err(_) => "cannot be looked at",
+        Err(_) => "cannot be accessed",
     };
     Err(PlaceError::NoHost {
         path: path.to_owned(),

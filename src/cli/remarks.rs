@@ -17,7 +17,7 @@ pub(super) fn write_flags(text: &mut String, root: &Path, lost: &LostFlags) -> f
         return line(
             text,
             &format!(
-                "  flags       not looked for, since this kernel or file system tells them of opened files only; what `chattr` set is not\n\
+                "  flags       not looked for, because this kernel or file system reports them only for open files; what `chattr` set is not\n\
                  \x20             carried over; next: list it with `{list}`"
             ),
         );
@@ -31,7 +31,7 @@ pub(super) fn write_flags(text: &mut String, root: &Path, lost: &LostFlags) -> f
     };
     line(
         text,
-        &format!("  flags       {files} of `chattr`, not carried over:"),
+        &format!("  flags       {files} set with `chattr`, not carried over:"),
     )?;
     for LostFlag {
         layer,
@@ -54,7 +54,7 @@ pub(super) fn write_flags(text: &mut String, root: &Path, lost: &LostFlags) -> f
     line(
         text,
         &format!(
-            "              next: list them all with `{list}`, and set again with `chattr` what containers need"
+            "              next: list them all with `{list}`, then use `chattr` to restore those that containers need"
         ),
     )
 }
@@ -74,7 +74,8 @@ pub(super) fn write_damage(text: &mut String, root: &Path, damaged: &[LayerDamag
     line(
         text,
         &format!(
-            "  damage      {layers} not what Docker once unpacked; it was so before the conversion, and the converted root has the same:"
+            "  damage      {layers} not what Docker once unpacked; the damage is older than the conversion, and the \
+             converted root has it too:"
         ),
     )?;
     for damage in damaged.iter().take(NAMED) {
@@ -95,8 +96,8 @@ pub(super) fn write_damage(text: &mut String, root: &Path, damaged: &[LayerDamag
     line(
         text,
         &format!(
-            "              next: `{}` names all of these layers, each with some of the images that have it; once Docker runs, remove those images (`docker rmi`) and \
-             pull or build it anew",
+            "              next: `{}` names all of these layers, each with some of the images that have it; once \
+             Docker runs, remove those images (`docker rmi`) and pull or build them again",
             own("verify --full", root)
         ),
     )

@@ -43,13 +43,13 @@ pub(super) fn run(args: &RollbackArgs) -> anyhow::Result<()> {
 fn text(done: &RollbackSummary, told: &[String]) -> String {
     let root = done.root.display();
     if !done.rolled_back {
-        return format!("{root}: no conversion is there; nothing was done\n");
+        return format!("{root}: has no conversion; nothing was done\n");
     }
     let mut daemon = String::new();
     if let Some(path) = &done.daemon_json {
         daemon = format!("{} is as it was, too.\n", shown(path));
     } else if done.may_be_told && !told.is_empty() {
-        daemon.push_str("Let Docker use aufs again before it starts:\n");
+        daemon.push_str("Before Docker starts, make it use aufs again:\n");
         daemon.extend(told.iter().map(|line| format!("  {}\n", printable(line))));
     }
     let freed = match done.freed {
@@ -59,7 +59,7 @@ fn text(done: &RollbackSummary, told: &[String]) -> String {
     match &done.aufs_differs {
         None => format!("{root} is as it was before the conversion{freed}\n{daemon}"),
         Some(differs) => format!(
-            "{root} is back on the aufs side as that is now{freed}; {}\n{daemon}",
+            "{root} is back on the aufs side as it is now{freed}; {}\n{daemon}",
             printable(differs)
         ),
     }

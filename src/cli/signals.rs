@@ -16,10 +16,13 @@ pub(super) fn cancel_by_signals() -> anyhow::Result<Cancel> {
         .into_iter()
         .collect::<SigSet>()
         .thread_swap_mask(SigmaskHow::SIG_BLOCK)
-        .context("signal mask")?;
+        .context("signal mask: cannot set")?;
     for signal in ending {
-        signal_hook::flag::register(signal as i32, cancel.flag()).context("signal handler")?;
+        signal_hook::flag::register(signal as i32, cancel.flag())
+            .context("signal handler: cannot install")?;
     }
-    before.thread_set_mask().context("signal mask")?;
+    before
+        .thread_set_mask()
+        .context("signal mask: cannot set")?;
     Ok(cancel)
 }

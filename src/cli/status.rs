@@ -29,13 +29,13 @@ fn text(status: &Status) -> String {
     }
     if status.state == "writing" && status.running.is_none() {
         let (layers, verbs) = match status.durable_devices {
-            1 => ("1 layer".to_owned(), ("is", "needs")),
-            durable => (format!("{durable} layers"), ("are", "need")),
+            1 => ("1 layer".to_owned(), ("is", "does")),
+            durable => (format!("{durable} layers"), ("are", "do")),
         };
         line(
             &mut text,
             &format!(
-                "{layers} {} durable and {} not be written again",
+                "{layers} {} durable and {} not need to be written again",
                 verbs.0, verbs.1
             ),
         );
@@ -81,7 +81,7 @@ fn write_converted(text: &mut String, status: &Status) {
                 "rollback"
             };
             format!(
-                "; next: `{verify}` says what; keep the aufs side, `{}` goes back to it, then convert again",
+                "; next: `{verify}` shows the details; keep the aufs side, `{}` goes back to it, then convert again",
                 own(way, &status.root)
             )
         }
@@ -124,6 +124,6 @@ fn write_changes(text: &mut String, status: &Status) {
     }
     line(
         text,
-        &format!("Docker has worked on it since: {changes}; a rollback would lose that"),
+        &format!("Docker has worked on it since: {changes}; a rollback would lose these changes"),
     );
 }

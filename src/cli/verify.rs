@@ -58,30 +58,32 @@ fn next(report: &Report, root: &Path) -> String {
             format!("next: `{}` reads everything\n", own("verify --full", root))
         }
         (Verdict::Undecided | Verdict::Wrong, _) if has_both && !has_way_back => {
-            "next: keep both sides; no conversion of aufs2dm is known here, so `rollback` does not go back\n".to_owned()
+            "next: keep both sides; no conversion by aufs2dm is known here, so `rollback` does not go back\n".to_owned()
         }
         (Verdict::AufsChanged, Mode::Quick) => format!(
-            "next: keep the devicemapper side, `rollback` would end on what aufs is now; `{}` reads everything\n",
+            "next: keep the devicemapper side, because `rollback` would go back to what aufs is now; `{}` reads \
+             everything\n",
             own("verify --full", root)
         ),
         (Verdict::AufsChanged, Mode::Full) => format!(
-            "next: keep the devicemapper side, `rollback` would end on what aufs is now. Bring back what aufs lost (a mount, a backup) and \
-             verify again; or `{}` removes what aufs is now\n",
+            "next: keep the devicemapper side, because `rollback` would go back to what aufs is now. Restore what aufs \
+             lost (mount it, or use a backup), then verify again; or `{}` removes the aufs side as it is now\n",
             own("commit --drop-aufs-changes", root)
         ),
         (Verdict::Undecided, _) => format!(
-            "next: look at each file that differs, in aufs and on the device. Where aufs is right, `{}` goes back to it, to convert it \
-             again; where the device is, give the file in aufs its bytes, with its times, then `{}`\n",
+            "next: look at each file that differs, in aufs and on the device. If aufs is right, `{}` goes back to it, \
+             so that it can be converted again; if the device is right, copy the file's bytes and times from the \
+             device to aufs, then `{}`\n",
             own("rollback --onto-damaged", root),
             own("verify --full", root)
         ),
         (Verdict::Wrong, _) => next_of_wrong(report, root, has_way_back),
         (Verdict::NotVerified, Mode::Full) => format!(
-            "next: remove the cause that is named above, then `{}`\n",
+            "next: fix the cause named above, then `{}`\n",
             own("verify --full", root)
         ),
         (Verdict::NotVerified, Mode::Quick) => format!(
-            "next: remove the cause that is named above, then `{}`\n",
+            "next: fix the cause named above, then `{}`\n",
             own("verify", root)
         ),
         _ => String::new(),
@@ -93,8 +95,8 @@ fn next_of_wrong(report: &Report, root: &Path, has_way_back: bool) -> String {
     match &report.lost_by_going_back {
         _ if !report.is_converted => String::new(),
         _ if !has_way_back => format!(
-            "next: there is no aufs side beside it, so save a copy of the devicemapper side first; then bring back from a backup what is named \
-             above, and `{}`; what is not hit still works\n",
+            "next: there is no aufs side beside it, so save a copy of the devicemapper side first; then restore what \
+             is named above from a backup, and run `{}`; what is not affected still works\n",
             own("verify --full", root)
         ),
         _ if report.has_aufs_changed() || report.is_undecided() => format!(
@@ -106,8 +108,8 @@ fn next_of_wrong(report: &Report, root: &Path, has_way_back: bool) -> String {
             own("rollback", root)
         ),
         Some(lost) => format!(
-            "next: keep the aufs side; save what is wanted of what was done on the devices since ({lost}); then `{}` goes back to aufs \
-             without that, to be converted again\n",
+            "next: keep the aufs side; save what you need of what was done on the devices since the conversion \
+             ({lost}); then `{}` goes back to aufs without it; after that, convert again\n",
             own("rollback --force", root)
         ),
     }

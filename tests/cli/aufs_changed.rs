@@ -363,7 +363,7 @@ fn damage_to_both_sides_is_told_of_each() {
     let back = root.run("rollback", &["--onto-damaged"]);
     back.expect(0, &[]);
     for words in [
-        "is back on the aufs side as that is now",
+        "is back on the aufs side as it is now",
         "not what was converted",
     ] {
         assert!(back.out.contains(words), "{back:?}");

@@ -68,7 +68,10 @@ fn a_host_root_that_is_no_directory_is_refused_by_every_command_before_anything_
     let (root, dir) = (small_root(), scratch());
     fs::write(dir.path().join("file"), "").unwrap();
     let before = contents(&root.path());
-    for (name, word) in [("typo", "no such directory"), ("file", "is no directory")] {
+    for (name, word) in [
+        ("typo", "no such directory"),
+        ("file", "is not a directory"),
+    ] {
         for (verb, options) in [
             ("inspect", &[][..]),
             ("convert", &["--dry-run"]),
@@ -94,7 +97,7 @@ fn what_is_no_hosts_root_gets_no_daemon_json() {
     let before = contents(&root.path());
     for options in [&["--switch-daemon"][..], &["--switch-daemon", "--dry-run"]] {
         run_there("convert", &root.path(), dir.path(), options)
-            .expect(1, &["no directory etc", "--switch-daemon"]);
+            .expect(1, &["no etc directory", "--switch-daemon"]);
     }
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     assert_same(&before, &contents(&root.path()));

@@ -44,8 +44,8 @@ fn expect_true(text: &str) {
         "driver      aufs",
         "another driver",
         "becomes visible again",
-        "there already",
-        "refuse a conversion",
+        "there is already",
+        "prevent a conversion",
         "not converted",
     ] {
         assert!(!text.contains(words), "{words:?} is in {text}");

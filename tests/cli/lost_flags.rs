@@ -40,7 +40,7 @@ fn expect_told(root: &AufsRoot, text: &str) {
         "{text}"
     );
     for words in [
-        "  flags       3 files have flags of `chattr`, not carried over:",
+        "  flags       3 files have flags set with `chattr`, not carried over:",
         &told("base", "/etc: append-only, no-dump"),
         &told("app", "/app/data: immutable"),
     ] {

@@ -187,7 +187,7 @@ fn no_rollback_is_advised_where_no_conversion_is_known() {
     let ended = tool.run("verify", &root.path(), &["--full"]);
     assert_eq!(ended.code, Some(3), "{ended:?}");
     assert!(
-        ended.out.contains("no conversion of aufs2dm is known"),
+        ended.out.contains("no conversion by aufs2dm is known"),
         "{ended:?}"
     );
     assert!(!ended.out.contains("aufs2dm rollback"), "{ended:?}");

@@ -249,7 +249,7 @@ fn the_same_host_mounted_elsewhere_is_known_again() {
             let before = contents(&rescue.root());
             rescue
                 .run(verb, &[])
-                .expect(1, &["host", "is no directory now", "--host-root DIR"]);
+                .expect(1, &["host", "is not a directory now", "--host-root DIR"]);
             assert_same(&before, &contents(&rescue.root()));
             let host = rescue.host.to_str().unwrap().to_owned();
             rescue.run(verb, &["--host-root", &host]).expect(0, &[]);
@@ -306,7 +306,7 @@ fn a_recorded_host_root_that_is_no_host_is_not_taken() {
     for verb in ["resume", "rollback"] {
         rescue
             .run(verb, &[])
-            .expect(1, &["no directory etc", "--host-root"]);
+            .expect(1, &["no etc directory", "--host-root"]);
     }
     assert_same(&before, &contents(&rescue.root()));
 }
@@ -325,5 +325,5 @@ fn status_tells_where_it_stands_with_commands_for_the_recorded_host() {
     let rescue = rescue.moved();
     rescue
         .run("status", &[])
-        .expect(0, &["is no directory now"]);
+        .expect(0, &["is not a directory now"]);
 }

@@ -260,7 +260,7 @@ fn the_last_lines_say_what_became_of_the_daemons_file() {
     assert!(
         converted
             .out
-            .contains(&format!("made {}", config.display())),
+            .contains(&format!("created {}", config.display())),
         "{converted:?}"
     );
     host.run("rollback", &root.path(), &[]).expect(0, &[]);
@@ -278,7 +278,7 @@ fn the_last_lines_name_what_is_left_to_do_in_dockers_settings_and_no_more() {
     let converted = host.run("convert", &root.path(), &[]);
     converted.expect(0, &[]);
     assert!(
-        converted.out.contains("is told to use it already"),
+        converted.out.contains("is already configured to use it"),
         "{converted:?}"
     );
     assert!(!converted.out.contains("put this in"), "{converted:?}");

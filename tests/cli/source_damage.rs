@@ -45,11 +45,11 @@ fn verdict(tool: &Tool, root: &Path, how: &str) -> Value {
 #[track_caller]
 fn expect_told(text: &str, root: &Path, layer: &str) {
     for words in [
-        "1 layer is not what Docker once unpacked; it was so before the conversion, and the converted root has the same",
+        "1 layer is not what Docker once unpacked; the damage is older than the conversion, and the converted root has it too",
         &format!("layer {layer}: /etc/passwd: its content is not what Docker recorded"),
         "(affects image ",
         &format!("`aufs2dm verify --full --root {}", root.display()),
-        "pull or build it anew",
+        "pull or build them again",
     ] {
         assert!(text.contains(words), "{words:?} is not in {text}");
     }

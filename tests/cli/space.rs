@@ -99,7 +99,7 @@ fn a_disk_that_fills_during_the_run_leaves_the_root_as_it_was() {
     let ended = Ended::new(&child.wait_with_output().unwrap());
     drop(file);
     fs::remove_file(&eater).unwrap();
-    ended.expect(1, &[".aufs2dm/", "No space left", "hint: free some space"]);
+    ended.expect(1, &[".aufs2dm/", "No space left", "hint: free up space"]);
     assert_same(&before, &contents(&disk.root()));
     tool.run("convert", &disk.root(), &[]).expect(0, &[]);
 }

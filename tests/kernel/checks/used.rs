@@ -287,7 +287,10 @@ fn is_named(
     });
     ensure!(changes == wanted, "named {changes:#}, want {wanted:#}");
     let told = expect(lab, root.path(), &["status"], (0, &said(before, now)))?;
-    ensure!(told.out.contains("a rollback would lose that"), "{told:?}");
+    ensure!(
+        told.out.contains("a rollback would lose these changes"),
+        "{told:?}"
+    );
     Ok(())
 }
 
@@ -308,7 +311,7 @@ fn commits(lab: &Lab, scratch: &Path, root: &Root) -> Result<()> {
     let words = ["verify --full"];
     expect(lab, &copy, &["commit", "--yes"], (1, &words)).context("a copy is not what was read")?;
     verified(lab, &copy)?;
-    expect(lab, &copy, &["commit", "--yes"], (0, &["are removed"]))?;
+    expect(lab, &copy, &["commit", "--yes"], (0, &[": removed "]))?;
     for name in AUFS_SIDE {
         ensure!(!copy.join(name).exists(), "{name} is there");
     }
