@@ -27,7 +27,7 @@ const KEPT_BYTES: usize = 4096;
 
 /// How a program ended by itself.
 #[derive(Debug)]
-pub(crate) struct Ended {
+pub(crate) struct ProgramEnd {
     pub(crate) status: ExitStatus,
     /// The end of what it printed, and of what it said on stderr.
     pub(crate) stdout: Vec<u8>,
@@ -76,7 +76,7 @@ pub(crate) fn run<S: AsRef<OsStr>>(
     program: &Path,
     arguments: impl IntoIterator<Item = S>,
     is_stopped: impl Fn() -> bool,
-) -> Result<Ended, RunError> {
+) -> Result<ProgramEnd, RunError> {
     let arguments: Vec<OsString> = arguments
         .into_iter()
         .map(|argument| argument.as_ref().to_owned())
@@ -98,7 +98,7 @@ pub(crate) fn run<S: AsRef<OsStr>>(
     ended
 }
 
-fn wait(child: &mut Child, is_stopped: impl Fn() -> bool) -> Result<Ended, RunError> {
+fn wait(child: &mut Child, is_stopped: impl Fn() -> bool) -> Result<ProgramEnd, RunError> {
     let mut stdout = Pipe::new(child.stdout.take()).map_err(RunError::Wait)?;
     let mut stderr = Pipe::new(child.stderr.take()).map_err(RunError::Wait)?;
     loop {
@@ -108,7 +108,7 @@ fn wait(child: &mut Child, is_stopped: impl Fn() -> bool) -> Result<Ended, RunEr
             drained.map_err(RunError::Wait)?;
         }
         if let Some(status) = status {
-            return Ok(Ended {
+            return Ok(ProgramEnd {
                 status,
                 stdout: stdout.kept,
                 stderr: stderr.kept,
@@ -174,7 +174,7 @@ fn kill(child: &mut Child, program: &Path) {
 mod tests {
     use super::*;
 
-    fn shell(script: &str, is_stopped: impl Fn() -> bool) -> Result<Ended, RunError> {
+    fn shell(script: &str, is_stopped: impl Fn() -> bool) -> Result<ProgramEnd, RunError> {
         run(Path::new("/bin/sh"), ["-c", script], is_stopped)
     }
 

@@ -24,7 +24,8 @@ pub use id::{ThinId, ThinIdError};
 pub use mapping::{DataPlace, Iter, MappedRun, Mapping, Runs};
 pub use pool::{Device, MAX_METADATA_BLOCKS, Pool};
 pub use read::{
-    Examined, ReadBlocks, begins_a_pool, devices_made, examine, read, read_steady, transaction_id,
+    PoolReading, ReadBlocks, begins_a_pool, devices_made, examine, read, read_steady,
+    transaction_id,
 };
 pub use remarks::Remarks;
 pub use write::{Estimate, device_size};

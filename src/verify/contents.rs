@@ -5,7 +5,7 @@ use std::io::Seek;
 
 use super::bytes::Bytes;
 use super::compare::EntryComparison;
-use super::conversion_notes::BytesThen;
+use super::conversion_notes::NotedBytes;
 use super::delta;
 use super::entries::Entries;
 use super::faults_by_side::FaultsBySide;
@@ -57,7 +57,7 @@ pub(super) struct Subject<'a> {
     /// The owner of container root, from the name of the root directory.
     pub(super) owner: Owner,
     /// The bytes of its files when both sides were the same.
-    pub(super) bytes_then: BytesThen<'a>,
+    pub(super) bytes_then: NotedBytes<'a>,
     /// Whether its container has used it since.
     pub(super) went_on: bool,
     /// Whether the branch is read even if the device is proven.
@@ -311,7 +311,7 @@ impl Subject<'_> {
     ) -> Result<ContentsVerdict, Halt> {
         // A container that was used since has changed its device legitimately, and then the digest no longer separates
         // right from wrong.
-        let (BytesThen::Noted(noted), Some(below), false) =
+        let (NotedBytes::Noted(noted), Some(below), false) =
             (self.bytes_then, self.below, self.went_on)
         else {
             let reason = if self.went_on { WENT_ON } else { without }.to_owned();
@@ -344,8 +344,8 @@ impl Subject<'_> {
         // Before the move aufs is the original, and a difference is the device's. After it only what was noted decides,
         // and without a note neither side is taken for right.
         let (noted, below) = match (self.bytes_then, self.below) {
-            (BytesThen::Noted(noted), Some(below)) => (Some(noted), below),
-            (BytesThen::Unknown, _) => {
+            (NotedBytes::Noted(noted), Some(below)) => (Some(noted), below),
+            (NotedBytes::Unknown, _) => {
                 let files = bytes.faults(layer, DEVICE);
                 return Ok(Contents::Undecided { files }.into());
             }

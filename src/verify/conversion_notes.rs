@@ -44,7 +44,7 @@ pub struct ConversionNotes<'a> {
 
 /// What is known about the bytes of a layer's files when both sides were the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum BytesThen<'a> {
+pub(super) enum NotedBytes<'a> {
     /// Aufs has them now: no conversion is in place yet.
     Aufs,
     /// Nothing is known.

@@ -4,14 +4,14 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::content::pool::ThinDevice;
-use crate::ext4::read::Checked;
+use crate::ext4::read::CheckedView;
 use crate::source::Layer;
 
 /// A device that was read: its children are derived from it.
 pub(super) struct OpenDevice<'a> {
     pub(super) device: ThinDevice<'a>,
     /// What can be read of its file system.
-    pub(super) checked: Option<Checked>,
+    pub(super) checked: Option<CheckedView>,
     /// The byte ranges in which it differs from its parent; `None` if no parent was read.
     pub(super) changed: Option<Vec<Range<u64>>>,
     /// Its branch and all branches below it, if the kernel has to mount the device.

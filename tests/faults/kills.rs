@@ -12,6 +12,8 @@ use super::sweep::in_parallel;
 
 /// How often.
 const NR_KILLS: u64 = 1000;
+/// Every so many of them are tried each time.
+const SHARE: usize = 3;
 const WORDS: &[&str] = &[
     "convert",
     "--jobs=4",
@@ -36,6 +38,17 @@ fn quietly(mut command: Command) -> Command {
 
 #[test]
 fn a_conversion_that_is_killed_at_any_time_can_be_finished_and_taken_back() {
+    killed_at_random(&(0..NR_KILLS).step_by(SHARE).collect::<Vec<_>>());
+}
+
+/// All of them, which takes minutes: see `docs/testing.md`.
+#[test]
+#[ignore = "takes minutes"]
+fn a_conversion_that_is_killed_at_a_thousand_times_can_be_finished_and_taken_back() {
+    killed_at_random(&(0..NR_KILLS).collect::<Vec<_>>());
+}
+
+fn killed_at_random(seeds: &[u64]) {
     let original = reduced().unwrap();
     let began = Instant::now();
     let took = {
@@ -45,9 +58,8 @@ fn a_conversion_that_is_killed_at_any_time_can_be_finished_and_taken_back() {
         assert!(quietly(place.command(WORDS)).status().unwrap().success());
         began.elapsed()
     };
-    let seeds: Vec<_> = (0..NR_KILLS).collect();
     let wrong = in_parallel(
-        &seeds,
+        seeds,
         |_| {},
         |place, &seed| {
             let delay = took.mul_f64(fraction(seed));
@@ -65,7 +77,8 @@ fn a_conversion_that_is_killed_at_any_time_can_be_finished_and_taken_back() {
         },
     );
     let (nr, elapsed) = (wrong.len(), began.elapsed().as_secs());
-    eprintln!("random kills: {NR_KILLS}, {nr} exceptions, {elapsed} s");
+    let all = seeds.len();
+    eprintln!("random kills: {all}, {nr} exceptions, {elapsed} s");
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 

@@ -18,7 +18,7 @@ use super::metadata::Metadata;
 use crate::pool::ActivePool;
 use crate::pool::target::Target;
 use crate::sys::block::{self, Kind};
-use crate::thin::{self, Examined, ReadBlocks, Remarks, ThinId};
+use crate::thin::{self, PoolReading, ReadBlocks, Remarks, ThinId};
 use crate::units::Bytes;
 
 /// The directory of the loop files in the driver's home. Source: moby v20.10
@@ -157,7 +157,7 @@ fn read_metadata(path: &Path) -> Result<(thin::Pool, Remarks), Error> {
     };
     let read = || open().map(|source| thin::examine(&source));
     let read = thin::read_steady(superblock, read).and_then(|read| read);
-    let Examined { pool, remarks } =
+    let PoolReading { pool, remarks } =
         read.map_err(Error::io(path, "read"))?
             .map_err(|source| Error::Metadata {
                 path: path.to_owned(),

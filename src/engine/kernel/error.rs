@@ -103,7 +103,7 @@ pub enum Error {
     },
     /// The pool has too little room.
     #[error(
-        "{target}: too small: up to {needed} of {what} are needed, and {free} are free; nothing was changed"
+        "{target}: too small: up to {needed} of {what} is needed, but only {free} is free; nothing was changed"
     )]
     PoolTooSmall {
         /// The pool.

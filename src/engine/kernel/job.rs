@@ -168,8 +168,8 @@ impl Job for KernelJob {
         let ample = Bytes(needs.data.0 + needs.data.0 / 9);
         Ok((ample > space.data).then(|| {
             format!(
-                "{}: {} of data are free, and the layers with a tenth to spare may take up to {ample}; if they do not fit, \
-                 the run stops and takes back what it wrote",
+                "{}: {} of data is free, and the layers with a tenth to spare may take up to {ample}; if they do not fit, \
+                 the run stops and removes what it wrote",
                 self.engine.name(),
                 space.data
             )

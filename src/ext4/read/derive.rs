@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::checked::Checked;
+use super::checked_view::CheckedView;
 use super::device::ReadAt;
 use super::error::Error;
 use super::inode::{Inode, Slot, Type};
@@ -39,7 +39,11 @@ impl View {
     /// # Errors
     ///
     /// As [`View::read`].
-    pub fn derive(&self, device: &dyn ReadAt, changed: &[Range<u64>]) -> Result<Checked, Error> {
+    pub fn derive(
+        &self,
+        device: &dyn ReadAt,
+        changed: &[Range<u64>],
+    ) -> Result<CheckedView, Error> {
         let mut view = self.clone();
         let heads = SUPER_OFFSET..SUPER_OFFSET + SUPER_BYTES as u64;
         if changed

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::checked::Checked;
+use super::checked_view::CheckedView;
 use super::error::Error;
 use super::fault::{Fault, GroupFault, SuperblockFault, XattrFault};
 use super::group::Group;
@@ -14,7 +14,7 @@ use crate::ext4::ino::Ino;
 
 impl Work<'_> {
     /// Judges what was touched, and hands over the view with all that is wrong.
-    pub(super) fn judge(mut self) -> Result<Checked, Error> {
+    pub(super) fn judge(mut self) -> Result<CheckedView, Error> {
         let whole = self.is_whole();
         let groups = std::mem::take(&mut self.groups);
         let all = if whole { 0..self.geometry.groups } else { 0..0 };
@@ -29,7 +29,7 @@ impl Work<'_> {
         self.judge_orphan_file()?;
         self.judge_superblock();
         let faults = self.view.all_faults();
-        Ok(Checked {
+        Ok(CheckedView {
             view: self.view,
             faults,
         })

@@ -9,7 +9,7 @@
 mod acl;
 mod bitmap;
 mod check_inode;
-mod checked;
+mod checked_view;
 mod derive;
 mod device;
 mod dir;
@@ -36,7 +36,7 @@ mod whole;
 mod work;
 mod xattr;
 
-pub use checked::Checked;
+pub use checked_view::CheckedView;
 pub use device::ReadAt;
 pub use error::Error;
 pub use extents::Run;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet, Vector};
 
-use super::checked::Checked;
+use super::checked_view::CheckedView;
 use super::device::ReadAt;
 use super::error::Error;
 use super::fault::{Fault, GroupFault};
@@ -27,7 +27,7 @@ impl View {
     /// # Errors
     ///
     /// [`Error`] if the device cannot be read, or its superblock is none that anything can be read by.
-    pub fn read(device: &dyn ReadAt) -> Result<Checked, Error> {
+    pub fn read(device: &dyn ReadAt) -> Result<CheckedView, Error> {
         let (geometry, superblock) = read_super(device)?;
         check_end(device, &geometry)?;
         let view = Self {

@@ -38,7 +38,7 @@ impl ReadBlocks for Vec<u8> {
 
 /// A pool that was read, and what is odd about it.
 #[derive(Debug)]
-pub struct Examined {
+pub struct PoolReading {
     /// The pool. Devices come by ascending id and share what they share on disk.
     pub pool: Pool,
     /// What the kernel puts up with, and leaves itself at times.
@@ -51,7 +51,7 @@ pub struct Examined {
 ///
 /// As [`examine`]; also with the first of its remarks.
 pub fn read(source: &dyn ReadBlocks) -> Result<Pool, Error> {
-    let Examined { pool, remarks } = examine(source)?;
+    let PoolReading { pool, remarks } = examine(source)?;
     remarks.into_result().map(|()| pool)
 }
 
@@ -65,7 +65,7 @@ pub fn read(source: &dyn ReadBlocks) -> Result<Pool, Error> {
 /// # Errors
 ///
 /// [`Error::Read`], and all that are about metadata read, but for those that the kernel puts up with: they are remarks.
-pub fn examine(source: &dyn ReadBlocks) -> Result<Examined, Error> {
+pub fn examine(source: &dyn ReadBlocks) -> Result<PoolReading, Error> {
     let mut remarks = Remarks::default();
     let block = read_block(source, BlockKind::Superblock, 0)?;
     let (superblock, held_root) = Superblock::examine(&block, &mut remarks)?;
@@ -95,7 +95,7 @@ pub fn examine(source: &dyn ReadBlocks) -> Result<Examined, Error> {
         time: superblock.time,
         devices,
     };
-    Ok(Examined {
+    Ok(PoolReading {
         pool,
         remarks: blocks.remarks,
     })

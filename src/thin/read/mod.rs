@@ -7,5 +7,5 @@ pub(super) mod space_map;
 
 pub use btree::ReadBlocks;
 pub use metadata::{
-    Examined, begins_a_pool, devices_made, examine, read, read_steady, transaction_id,
+    PoolReading, begins_a_pool, devices_made, examine, read, read_steady, transaction_id,
 };

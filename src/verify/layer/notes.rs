@@ -1,7 +1,7 @@
 //! What the conversion noted about the layer, and whether its container was used since.
 
 use crate::content::noted_at;
-use crate::verify::conversion_notes::BytesThen;
+use crate::verify::conversion_notes::NotedBytes;
 use crate::verify::delta;
 use crate::verify::layer_check::LayerCheck;
 use crate::verify::layer_report::{LayerReport, Role};
@@ -29,12 +29,12 @@ impl<'r, 'a> LayerCheck<'r, 'a> {
     }
 
     /// What is known about the bytes of its files when both sides were the same.
-    pub(super) fn bytes_then(&self) -> BytesThen<'r> {
+    pub(super) fn bytes_then(&self) -> NotedBytes<'r> {
         let Some(noted) = self.run.noted else {
-            return BytesThen::Aufs;
+            return NotedBytes::Aufs;
         };
         let digest = noted.bytes.get(self.id.as_str());
-        digest.map_or(BytesThen::Unknown, |digest| BytesThen::Noted(digest))
+        digest.map_or(NotedBytes::Unknown, |digest| NotedBytes::Noted(digest))
     }
 
     /// When the conversion recorded its device, in seconds since 1970.

@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use aufs2dm::thin::{Error, Examined, Fault, SpaceMap, examine};
+use aufs2dm::thin::{Error, Fault, PoolReading, SpaceMap, examine};
 
 use super::layers::{Layer, Plan};
 use super::pools::written;
@@ -219,7 +219,7 @@ impl Damage {
 fn found(bytes: &Vec<u8>) -> Vec<Error> {
     match examine(bytes) {
         Err(error) => vec![error],
-        Ok(Examined { remarks, .. }) => remarks.into_first(),
+        Ok(PoolReading { remarks, .. }) => remarks.into_first(),
     }
 }
 

@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use aufs2dm::ext4::Ino;
-use aufs2dm::ext4::read::{Checked, View};
+use aufs2dm::ext4::read::{CheckedView, View};
 use aufs2dm::ext4::write::Delta;
 
 use super::images::{Made, fill};
@@ -33,7 +33,7 @@ fn written(delta: &Delta) -> Vec<Range<u64>> {
 }
 
 /// Fails unless both views tell the same by every question that there is.
-fn assert_same(derived: &Checked, whole: &Checked) {
+fn assert_same(derived: &CheckedView, whole: &CheckedView) {
     assert_eq!(derived.faults, whole.faults);
     let changed: Vec<Ino> = derived.view.changed_since(&whole.view).collect();
     assert!(changed.is_empty(), "{changed:?}");

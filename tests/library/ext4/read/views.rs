@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 use std::fs::File;
 
 use aufs2dm::ext4::Ino;
-use aufs2dm::ext4::read::{Checked, Type, View};
+use aufs2dm::ext4::read::{CheckedView, Type, View};
 
 use crate::ext4::write::{BOTH, Chain, Model, ModelKind, Numbers, Taste, random_layer};
 
 /// Reads an image that must be clean.
 pub(crate) fn read_clean(path: &std::path::Path) -> View {
-    let Checked { view, faults } = View::read(&File::open(path).unwrap()).unwrap();
+    let CheckedView { view, faults } = View::read(&File::open(path).unwrap()).unwrap();
     assert!(faults.is_empty(), "{faults:#?}");
     view
 }

@@ -5,7 +5,7 @@ use super::view::View;
 
 /// A file system that was read, and what is wrong with it.
 #[derive(Clone, Debug)]
-pub struct Checked {
+pub struct CheckedView {
     /// All of it that can be read.
     pub view: View,
     /// Everything that is wrong, in the order of places; empty for a clean one. Derived views have what a whole read
