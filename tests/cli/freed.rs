@@ -34,7 +34,8 @@ fn commit_tells_what_it_freed_and_on_which_verification_it_stood() {
     assert!(told["verified"]["at"].as_u64().unwrap() > 0, "{told}");
     let (tool, root) = ready();
     let ended = tool.run("commit", &root.path(), &["--yes"]);
-    let told = ended.out.contains("removed, 1.") && ended.out.contains(" MiB freed");
+    let told =
+        ended.out.contains("removed aufs/ and image/aufs/, 1.") && ended.out.contains(" MiB freed");
     assert!(told, "{ended:?}");
 }
 

@@ -297,7 +297,7 @@ fn a_process_that_may_not_write_large_files_is_refused() {
         Ended::new(&shell.output().unwrap())
     };
     for options in [&["--dry-run"][..], &[]] {
-        limited(options).expect(1, &["4.0 MiB at most", "ulimit -f unlimited"]);
+        limited(options).expect(1, &["at most 4.0 MiB", "ulimit -f unlimited"]);
         assert!(!root.path().join(".aufs2dm").exists());
     }
 }
