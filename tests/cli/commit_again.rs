@@ -617,7 +617,10 @@ fn an_interrupted_rollback_tells_which_config_was_damaged_meanwhile() {
     fs::rename(original, &config).unwrap();
     let length = config.metadata().unwrap().len();
     fs::write(&config, vec![0; usize::try_from(length).unwrap()]).unwrap();
-    let words = format!("{}: is not the config", config.display());
+    let words = format!(
+        "{}: is no longer the config of an aufs container",
+        config.display()
+    );
     let ended = ready.run("rollback", &[]);
     let said = format!("{}{}", ended.out, ended.err);
     assert!(ended.code == Some(0) && said.contains(&words), "{ended:?}");

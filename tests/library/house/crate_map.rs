@@ -84,6 +84,15 @@ impl CrateMap {
         arrows.collect()
     }
 
+    /// The modules whose code names something of another crate by this path.
+    pub(super) fn users_of(&self, path: &[&str]) -> BTreeSet<&str> {
+        let users = self.modules.iter().filter(|(_, module)| {
+            let mut paths = module.paths.iter();
+            paths.any(|used| used.len() >= path.len() && used.iter().zip(path).all(|(a, b)| a == b))
+        });
+        users.map(|(name, _)| name.as_str()).collect()
+    }
+
     /// Modules whose file is a folder's `mod.rs`, with the names of what they define.
     pub(super) fn folders(&self) -> impl Iterator<Item = (&str, &BTreeSet<String>)> {
         let folders = self.modules.iter().filter(|(_, module)| module.is_folder);

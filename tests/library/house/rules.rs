@@ -143,6 +143,27 @@ fn the_model_of_docker_can_only_read() {
 }
 
 #[test]
+fn one_module_starts_programs() {
+    let house = house();
+    let users = house.users_of(&["std", "process", "Command"]);
+    assert_eq!(users, BTreeSet::from(["sys::program"]));
+}
+
+/// Whoever else imported an engine would have to be told of a third one.
+#[test]
+fn one_module_knows_which_engines_there_are() {
+    let house = house();
+    let arrows = house.arrows();
+    for engine in ["engine::direct", "engine::kernel::job"] {
+        let users = arrows.iter().filter(|(module, targets)| {
+            !is_within(module, "engine") && targets.iter().any(|to| is_within(to, engine))
+        });
+        let users: Vec<_> = users.map(|(module, _)| *module).collect();
+        assert_eq!(users, ["command::writer"], "{engine}");
+    }
+}
+
+#[test]
 fn a_folder_s_mod_file_defines_nothing() {
     let house = house();
     for (folder, items) in house.folders() {
