@@ -14,7 +14,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::config::{self, DRIVER};
-use super::config_paths::directory_of_config;
+use super::config_paths::{directory_of_config, is_container};
 use super::error::Error;
 use super::file_digests::{FileDigest, FileDigests, Parts};
 use super::image_names::ImageNames;
@@ -259,7 +259,9 @@ impl FileDigests {
         let mounts = root.join("image/devicemapper/layerdb/mounts");
         let records = names_in(&mounts)?;
         let mut lost = Vec::new();
-        for id in self.containers.difference(&now) {
+        let gone = self.containers.difference(&now);
+        // The journal may be forged: a name that is no id leads nowhere.
+        for id in gone.filter(|id| is_container(id)) {
             let (directory, record) = (root.join("containers").join(id), mounts.join(id));
             let left = devices_left(root, id)?;
             let all = |first: Option<&PathBuf>| {
@@ -358,8 +360,9 @@ fn devices_left(root: &Path, container: &str) -> Result<Vec<PathBuf>, Error> {
     let record = root.join("image/aufs/layerdb/mounts").join(container);
     let mut left = Vec::new();
     for file in ["mount-id", "init-id"] {
-        let id = read_regular(&record.join(file))?.unwrap_or_default();
-        let Ok(layer) = CacheId::parse(id.trim_ascii()) else {
+        // A record that cannot be read is damage to the aufs side, which is reported as that.
+        let id = read_regular(&record.join(file)).ok().flatten();
+        let Ok(layer) = CacheId::parse(id.unwrap_or_default().trim_ascii()) else {
             continue;
         };
         let note = root.join("devicemapper/metadata").join(layer.as_str());
@@ -466,4 +469,42 @@ fn name_in(top: &Path, id: &str) -> Option<String> {
 fn config_of(top: &Path, id: &str) -> Option<Vec<u8>> {
     let path = top.join("containers").join(id).join(CONFIG);
     read_regular(&path).ok().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_of_a_forged_journal_leads_out_of_no_root() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("docker");
+        let layer = "ab".repeat(32);
+        let put = |path: &str, text: &str| {
+            let path = root.join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        put("containers/other/x", "");
+        put(
+            &format!("devicemapper/metadata/{layer}"),
+            "{\"device_id\":2}",
+        );
+        put("image/devicemapper/layerdb/mounts/other/x", "");
+        let (id, forged) = ("cd".repeat(32), "../../../../../outside");
+        put(&format!("image/aufs/layerdb/mounts/{id}/mount-id"), &layer);
+        put(
+            &format!("image/aufs/layerdb/mounts/{forged}/mount-id"),
+            &layer,
+        );
+        let lost = |container: &str| {
+            let digests = FileDigests {
+                containers: BTreeSet::from([container.to_owned()]),
+                ..FileDigests::default()
+            };
+            digests.lost_containers(&root).unwrap()
+        };
+        assert!(lost(&id)[0].contains(&layer), "{:?}", lost(&id));
+        assert_eq!(lost(forged), [""; 0]);
+    }
 }
