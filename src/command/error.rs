@@ -344,7 +344,7 @@ pub enum Error {
     },
     /// It is undecided whether the aufs side that a rollback would restore is right.
     #[error(
-        "{}: has a verification that still counts: {verified}. Going back removes the devicemapper side, which may be \
+        "{}: an earlier verification still counts: {verified}. Going back removes the devicemapper side, which may be \
          right. Next: look at the files that `{}` names; if aufs is right, `{}`",
         shown(path),
         own("verify --full", path),
