@@ -19,7 +19,7 @@ use super::inode::{XattrSets, read_kind, read_meta};
 use super::names::{Name, PSEUDO_LINKS};
 use super::pseudo_link::PseudoLinks;
 use crate::sys::Stat;
-use crate::tree::{Kind, LayerTree, Listing, NodeId};
+use crate::tree::{Kind, LayerTree, Listing, Meta, NodeId};
 use crate::units::Bytes;
 
 /// The result of reading a branch.
@@ -33,6 +33,24 @@ pub struct Branch {
     pub flagged: FlaggedFiles,
     /// The amounts that it holds.
     pub counts: Counts,
+}
+
+impl Branch {
+    /// A layer that changes nothing but the attributes of the root directory, which get this owner (user id, group id).
+    pub fn empty((uid, gid): (u32, u32)) -> Self {
+        let meta = Meta {
+            mode: 0o755,
+            uid,
+            gid,
+            ..Meta::default()
+        };
+        Self {
+            tree: LayerTree::new(meta),
+            findings: Vec::new(),
+            flagged: FlaggedFiles::default(),
+            counts: Counts::default(),
+        }
+    }
 }
 
 /// The amounts that a branch holds, without aufs's own files.

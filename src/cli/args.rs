@@ -306,6 +306,12 @@ pub(super) struct ConvertArgs {
     /// Leave out layers that no image, container or build cache refers to.
     #[arg(long)]
     pub(super) skip_orphans: bool,
+    /// Leave out damaged images and containers, with everything that is built on them, instead of refusing.
+    #[arg(long)]
+    pub(super) skip_damaged: bool,
+    /// Do not rebuild damaged records from what other data of the root proves.
+    #[arg(long)]
+    pub(super) no_repair: bool,
     /// Which engine writes the pool: `direct` needs no device-mapper; `auto` means `direct` for ext4 in new loop files, else `kernel`.
     #[arg(long, value_name = "ENGINE", value_enum, default_value_t)]
     pub(super) engine: Engine,
@@ -349,6 +355,8 @@ impl ConvertArgs {
             } else {
                 Orphans::Convert
             },
+            repair: !self.no_repair,
+            skip_damaged: self.skip_damaged,
             writer: self.writer()?,
             switch_daemon: self.switch_daemon,
             verify: !self.no_verify,

@@ -96,11 +96,6 @@ fn damaged(path: &Path, problems: &[Problem]) -> String {
             SameCommand::new("resume", path),
             own("rollback", path)
         )
-    } else if problems.iter().all(|problem| problem.hits.is_empty()) {
-        format!(
-            "\nnothing was changed. Next: `{}` leaves out what nothing uses",
-            SameCommand::new("convert", path).with("--skip-orphans")
-        )
     } else {
         format!(
             "\nnothing was changed. Next: restore what is missing or damaged from a backup; or start Docker on aufs, \

@@ -363,8 +363,8 @@ fn not_converted(path: &Path, changes: &AufsChanges, may_lose: MayLose) -> Vec<S
     }
     if !changes.left_out.is_empty() && !may_lose.left_out {
         why.push(format!(
-            "the conversion left out {} with data ({}): `{}` loses that data",
-            counted(changes.left_out.len() as u64, "path"),
+            "the conversion left out {} ({}): `{}` loses what only aufs has of it",
+            counted(changes.left_out.len() as u64, "object"),
             changes.left_out.join(", "),
             own("commit --drop-left-out", path)
         ));

@@ -1,7 +1,9 @@
 //! The reasons why a command stops.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::damage::{Damage, write_refusal};
 use super::interruption::Interruption;
 use crate::chain::Chain;
 use crate::commit::{self, State};
@@ -127,6 +129,14 @@ pub enum Error {
         root: PathBuf,
         /// What is wrong with it.
         source: commit::Error,
+    },
+    /// Objects that Docker shows cannot be converted.
+    #[error("{}", Refusal { path, damage })]
+    Damaged {
+        /// The Docker root.
+        path: PathBuf,
+        /// All of them; at least one.
+        damage: Vec<Damage>,
     },
     /// A branch cannot be read.
     #[error("layer {layer}: {hits}")]
@@ -591,4 +601,15 @@ fn has_run(path: &Path, state: State, changes: &commit::Changes) -> String {
 fn escaped(names: &[String]) -> String {
     let names: Vec<_> = names.iter().map(|name| escape(name.as_bytes())).collect();
     names.join(", ")
+}
+
+struct Refusal<'a> {
+    path: &'a Path,
+    damage: &'a [Damage],
+}
+
+impl fmt::Display for Refusal<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_refusal(f, self.path, self.damage)
+    }
 }

@@ -5,10 +5,12 @@ use std::path::Path;
 use rayon::prelude::*;
 use uuid::Uuid;
 
+use super::damage::Damage;
 use super::dead_end::dead_end;
 use super::earlier_run::EarlierRun;
 use super::error::Error;
 use super::keep_out::keep_docker_out;
+use super::layer_proof::is_layer;
 use super::left::left_by;
 use super::mounted::expect_unmounted;
 use super::open_root::OpenRoot;
@@ -23,7 +25,7 @@ use crate::commit::{
     self, Journal, JournalState, Leftover, RootLock, State, expect_unmounted_stage,
 };
 use crate::daemon::NotAlone;
-use crate::docker::{Root, Survey};
+use crate::docker::{CacheId, Root, Survey};
 use crate::plan::{self, LayerMark};
 use crate::privileges;
 use crate::progress::{Phase, Progress};
@@ -75,7 +77,8 @@ impl OpenRoot {
         })?;
         notices.extend_from_slice(engine.notices());
         let stores = Stores::look(root.path());
-        let model = Survey::read(&root).into_model(request.choices.orphans)?;
+        let model = survey(&root, &request).into_model(request.choices.orphans)?;
+        let damage = model.problems.iter().map(Damage::of).collect();
         notices.extend(model.warnings.iter().map(ToString::to_string));
         obstacles.extend(preflight::of_the_containers(&root, &model));
         if !request.dry_run {
@@ -87,6 +90,7 @@ impl OpenRoot {
             model,
             stores,
             notices,
+            damage,
             obstacles,
             by_hand: Vec::new(),
             is_told: false,
@@ -120,8 +124,8 @@ impl OpenRoot {
         expect_unmounted_stage(root.path())?;
         expect_unmounted(root.path(), &request.host)?;
         // What it had staged is made anew.
-        if let Some(stage) = leftover.stage() {
-            expect_store_of((root.path(), stage))?;
+        if let Leftover::Conversion(stage, story) = &leftover {
+            expect_store_of((root.path(), stage), story)?;
         }
         let left = left_by(root.path(), &leftover)?;
         let engine = if resumed.done.is_empty() {
@@ -135,7 +139,8 @@ impl OpenRoot {
                 .check_left(resumed.order.options.transaction_before)?
         };
         let stores = Stores::look(root.path());
-        let model = Survey::read(&root).into_model(request.choices.orphans)?;
+        let model = survey(&root, &request).into_model(request.choices.orphans)?;
+        let damage = model.problems.iter().map(Damage::of).collect();
         notices.extend(model.warnings.iter().map(ToString::to_string));
         let obstacles: Vec<_> = preflight::of_the_containers(&root, &model)
             .into_iter()
@@ -147,6 +152,7 @@ impl OpenRoot {
             model,
             stores,
             notices,
+            damage,
             obstacles,
             by_hand: Vec::new(),
             is_told: false,
@@ -161,10 +167,12 @@ impl OpenRoot {
     ///
     /// # Errors
     ///
-    /// [`Error::Branch`], [`Error::Plan`], [`Error::Config`], [`Error::Interrupted`], or too little space.
+    /// [`Error::Damaged`], [`Error::Plan`], [`Error::Config`], [`Error::Interrupted`], or too little space.
     pub fn plan(mut self, progress: &dyn Progress) -> Result<PlannedConversion, Error> {
-        let layers = read_layers(&self, progress)?;
+        let layers = read_layers(&mut self, progress)?;
         self.notices.extend(layers.notices);
+        let edits = self.store_edits(&layers.layers);
+        let damage = self.damage_record(&edits);
         let configs = switch_configs(&self.root, &self.model)?;
         let options = match &self.resumed {
             Some(resumed) => resumed.order.options.clone(),
@@ -181,7 +189,7 @@ impl OpenRoot {
         if let Some(resumed) = &mut self.resumed {
             resumed.expect_same(&planned, self.root.path())?;
         }
-        order.planned = Some(planned);
+        order.planned = Some(planned.with_damage(&damage));
         order.devices = u32::try_from(job.plan().devices.len()).ok();
         self.notices.extend(job.check_room()?);
         let mut daemon = first_start::look(&mut self, &*job);
@@ -206,6 +214,8 @@ impl OpenRoot {
             configs,
             counts: layers.counts,
             lost_flags: layers.lost_flags,
+            edits,
+            damage,
             hidden: layers.hidden,
         };
         if !prepared.source.request.cancel.is_set() {
@@ -238,6 +248,17 @@ impl OpenRoot {
             hash_seed: [word(0), word(4), word(8), word(12)],
             created: now(),
         }
+    }
+}
+
+/// Reads Docker's stores, and makes good what may be.
+fn survey(root: &Root, request: &Request) -> Survey {
+    if request.choices.repair {
+        let proof =
+            |branch: &CacheId, chain, diff| is_layer(root, &request.cancel, (branch, chain, diff));
+        Survey::with_proof(root, &proof)
+    } else {
+        Survey::without_repairs(root)
     }
 }
 

@@ -1,5 +1,6 @@
 //! A root that was opened for conversion.
 
+use super::damage::Damage;
 use super::earlier_run::EarlierRun;
 use super::request::Request;
 use super::store_times::Stores;
@@ -18,6 +19,8 @@ pub struct OpenRoot {
     pub(super) stores: Stores,
     /// What the operator should know.
     pub(super) notices: Vec<String>,
+    /// What is damaged, and what becomes of it.
+    pub(super) damage: Vec<Damage>,
     /// The reasons why a run would refuse; empty for a real run.
     pub(super) obstacles: Vec<String>,
     /// What Docker must be told by hand because it is not in `daemon.json`.

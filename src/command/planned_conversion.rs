@@ -6,8 +6,9 @@ use super::lost_flags::LostFlags;
 use super::open_root::OpenRoot;
 use super::recorded_options::RecordedOptions;
 use crate::aufs::Counts;
-use crate::commit::EditedConfig;
+use crate::commit::{EditedConfig, StoreEdit};
 use crate::daemon::first_start::Switch;
+use crate::docker::DamageRecord;
 use crate::engine::Job;
 
 /// A root that was read, with its plan. Nothing has been written.
@@ -20,6 +21,10 @@ pub struct PlannedConversion {
     pub(super) daemon: Option<Switch>,
     pub(super) configs: Vec<EditedConfig>,
     pub(super) counts: Counts,
+    /// How the new image store differs from the original.
+    pub(super) edits: Vec<StoreEdit>,
+    /// What was damaged, as it is recorded.
+    pub(super) damage: DamageRecord,
     /// File flags that no device gets.
     pub(super) lost_flags: LostFlags,
     /// Names in the branches that whiteouts hide, as paths relative to the root.

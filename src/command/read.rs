@@ -1,18 +1,20 @@
 //! Reads the layers' branches, many in parallel, and the containers' configurations.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use super::damage::Damage;
 use super::error::Error;
 use super::lost_flags::LostFlags;
 use super::open_root::OpenRoot;
 use crate::aufs::{self, Branch, Counts, OpaqueDirs};
+use crate::chain::Chain;
 use crate::commit::EditedConfig;
-use crate::docker::{AufsLayer, Model, Root, Use, config_with_driver};
+use crate::docker::{AufsLayer, CacheId, Model, Root, Use, config_with_driver};
 use crate::progress::{Cancel, Phase, Progress};
 use crate::units::Bytes;
 
@@ -29,17 +31,46 @@ pub(super) struct LayersRead {
     pub(super) notices: Vec<String>,
 }
 
-/// Reads every layer's branch.
-pub(super) fn read_layers(source: &OpenRoot, progress: &dyn Progress) -> Result<LayersRead, Error> {
+/// Reads every layer's branch. Those that cannot be read are left out, if that is allowed.
+pub(super) fn read_layers(
+    source: &mut OpenRoot,
+    progress: &dyn Progress,
+) -> Result<LayersRead, Error> {
     let pool = threads(source.request.jobs)?;
     let layers = &source.model.aufs;
     progress.start(Phase::Read, layers.len() as u64);
-    let branches: Result<Vec<_>, _> = pool.install(|| {
-        let read = |layer| read_layer(source, layer).inspect(|_| progress.inc(1));
+    let read: Vec<(CacheId, Result<Branch, Error>)> = pool.install(|| {
+        let read = |layer: &AufsLayer| {
+            let branch = read_layer(source, layer);
+            progress.inc(1);
+            (layer.id.clone(), branch)
+        };
         layers.par_iter().map(read).collect()
     });
     progress.finish();
-    Ok(assemble(source, branches?))
+    let mut branches = HashMap::with_capacity(read.len());
+    let mut damage = Vec::new();
+    for (id, branch) in read {
+        match branch {
+            Ok(branch) => {
+                branches.insert(id, branch);
+            }
+            Err(Error::Branch {
+                layer,
+                hits,
+                source: error,
+            }) => {
+                let path = source.root.branch(&layer);
+                let cause = Chain(&error).to_string();
+                damage.push((id, Damage::of_layer(&layer, path, cause, hits)));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    source.settle_damage(damage)?;
+    let of_layer = |layer: &AufsLayer| branches.remove(&layer.id);
+    let branches = source.model.aufs.iter().filter_map(of_layer).collect();
+    Ok(assemble(source, branches))
 }
 
 /// A pool of threads for reading branches.
@@ -64,6 +95,10 @@ pub(super) fn read_branch(
 ) -> Result<Branch, Error> {
     log::info!("layer {}", layer.id);
     let branch = root.branch(&layer.id);
+    if layer.is_empty {
+        let owner = root.owner();
+        return Ok(Branch::empty((owner.uid, owner.gid)));
+    }
     let tar_split = layer.uses.iter().find_map(|used| match used {
         Use::ImageLayer(chain) => Some(root.tar_split(chain)),
         _ => None,
@@ -152,10 +187,11 @@ fn double_opaque(model: &Model, branches: &[Branch]) -> Vec<String> {
 /// The containers' configurations with the driver replaced, in memory.
 pub(super) fn switch_configs(root: &Root, model: &Model) -> Result<Vec<EditedConfig>, Error> {
     let mut edited = Vec::new();
+    let left_out = &model.left_out.containers;
     for (id, container) in model
         .containers
         .iter()
-        .filter(|(_, container)| container.is_aufs())
+        .filter(|(id, container)| container.is_aufs() && !left_out.contains(id))
     {
         for name in &container.configs {
             let path = PathBuf::from("containers").join(id.as_str()).join(name);

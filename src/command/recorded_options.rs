@@ -11,7 +11,7 @@ use super::conversion_origin::ConversionOrigin;
 use super::request::{Choices, Request};
 use super::writer::Writer;
 use crate::commit::{EditedConfig, JournalState};
-use crate::docker::{self, Model, Use};
+use crate::docker::{self, DamageRecord, Model, Use};
 use crate::engine::Job;
 use crate::engine::kernel::{RequestedTarget, storage_opts};
 use crate::plan::{self, Fingerprint, LayerMark, fingerprint_of};
@@ -55,6 +55,9 @@ pub(super) struct PlanRecord {
     pub(super) images_without_layers: BTreeSet<String>,
     #[serde(default)]
     pub(super) containers: BTreeSet<String>,
+    /// What was damaged, and what becomes of it. Earlier versions refused damage.
+    #[serde(default, skip_serializing_if = "DamageRecord::is_empty")]
+    pub(super) damage: DamageRecord,
     /// The directory of the branches. Earlier versions did not record it.
     #[serde(default)]
     branches: Option<Directory>,
@@ -128,7 +131,16 @@ impl PlanRecord {
             started: started.collect(),
             images_without_layers: images_without_layers(root),
             containers: with_own_layer(model),
+            damage: DamageRecord::default(),
             branches: Directory::of_branches(root),
+        }
+    }
+
+    /// The same record with what was damaged.
+    pub(super) fn with_damage(self, damage: &DamageRecord) -> Self {
+        Self {
+            damage: damage.clone(),
+            ..self
         }
     }
 

@@ -15,11 +15,32 @@ use crate::pool::target::Target;
 use crate::progress::Cancel;
 use crate::verify::Mode;
 
+fn yes() -> bool {
+    true
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // what serde calls
+fn is_yes(choice: &bool) -> bool {
+    *choice
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // what serde calls
+fn is_no(choice: &bool) -> bool {
+    !*choice
+}
+
 /// The operator's choices for the result. An interrupted conversion continues with those in its journal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(clippy::struct_excessive_bools)] // each is a word of its own
 pub struct Choices {
     /// What to do with layers that nothing refers to.
     pub orphans: Orphans,
+    /// Make good what other data of the root proves. Earlier versions did not know this choice.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub repair: bool,
+    /// Leave out what is damaged and cannot be made good, with everything that is built on it.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub skip_damaged: bool,
     /// What writes the pool, and where.
     pub writer: Writer,
     /// Make daemon.json name the driver and its options.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::damage::Damage;
 use super::lost_flags::LostFlags;
 use super::planned_conversion::PlannedConversion;
 use crate::commit::EditedConfig;
@@ -50,6 +51,12 @@ pub struct Summary {
     /// Layers that already differed from what Docker had unpacked before they were converted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub damaged: Vec<LayerDamage>,
+    /// Damaged objects, and what becomes of each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub damage: Vec<Damage>,
+    /// Images and containers that are left out, each with its names.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
     /// The engine that writes the pool.
     pub engine: &'static str,
     /// The devices' file system.
@@ -188,6 +195,8 @@ impl Summary {
             source_bytes: counts.bytes.0,
             flags: lost_flags.clone(),
             damaged: done.map_or_else(Vec::new, |done| done.damaged),
+            damage: source.damage.clone(),
+            left_out: prepared.damage.left_out.clone(),
             engine: job.engine(),
             file_system: plan.file_system,
             storage_opts: job.storage_opts(),

@@ -22,7 +22,7 @@ use crate::commit::{
     self, CommitRecord, Conversion, Depth, DeviceSide, Stage, State, StoreOfAufs,
     VerificationRecord, now,
 };
-use crate::docker::{self, CacheId, Root, StorePaths};
+use crate::docker::{self, CacheId, DamageRecord, Root, StorePaths};
 use crate::engine::WrittenRun;
 use crate::path_kind::is_directory;
 use crate::pool::target::Target;
@@ -341,6 +341,7 @@ pub(super) fn look(
     let none = Digests::new();
     let original = original_store(path, conversion);
     let store = store_of_aufs(path, conversion);
+    let before = damage_before(path, conversion);
     let is_copied = |inner: &Path| conversion.is_some_and(|conversion| conversion.is_copied(inner));
     let request = verify::Request {
         stores: StorePaths {
@@ -350,6 +351,7 @@ pub(super) fn look(
         },
         devices,
         original: original.as_deref(),
+        before: &before,
         images_without_layers: store.images_without_layers.as_deref(),
         has_names: store.has_names == Some(true),
         mode: request.mode,
@@ -415,6 +417,7 @@ pub(super) fn staged_report(
             target,
         }),
         original: Some(&root.join("image/aufs")),
+        before: &prepared.damage,
         images_without_layers: None,
         has_names: false,
         known_damage: &[],
@@ -443,6 +446,14 @@ fn store_of_aufs(path: &Path, conversion: Option<&Conversion>) -> StoreOfAufs {
     match conversion {
         Some(conversion) => conversion.story().removal.store.clone(),
         None => CommitRecord::read(path).map_or_else(StoreOfAufs::default, |one| one.store_of_aufs),
+    }
+}
+
+/// What was damaged before the conversion, according to the journal or the record that outlasts it.
+fn damage_before(path: &Path, conversion: Option<&Conversion>) -> DamageRecord {
+    match conversion {
+        Some(conversion) => conversion.damage_record().cloned().unwrap_or_default(),
+        None => CommitRecord::read(path).map_or_else(DamageRecord::default, |one| one.before),
     }
 }
 

@@ -14,8 +14,8 @@ use super::recorded_options::{
 use crate::chain::Chain;
 use crate::commit::{JournalState, Leftover, State};
 use crate::docker::{
-    self, AufsLayer, CONFIG, ContainerId, CopyFault, LEGACY_CONFIG, Model, Orphans, Root, Survey,
-    Use,
+    self, AufsLayer, CONFIG, Class, ContainerId, CopyFault, LEGACY_CONFIG, Model, Orphans, Problem,
+    Root, StoreEdits, Survey, Use,
 };
 use crate::plan::LayerMark;
 use crate::progress::Cancel;
@@ -50,7 +50,8 @@ pub(super) fn expect_all_of(
     story: &JournalState,
     cancel: &Cancel,
 ) -> Result<(), Error> {
-    expect_store_of((path, stage))?;
+    let planned = RecordedOptions::planned_in(story);
+    expect_store(path, stage, planned.as_ref())?;
     let lost_source = |lost| lost_source(path, lost);
     if story.durable.is_empty() {
         return Ok(());
@@ -58,9 +59,12 @@ pub(super) fn expect_all_of(
     let root = Root::open(path)?;
     let model = Survey::read(&root).into_model(Orphans::LeaveOut);
     let model = model.map_err(|error| lost_source(Chain(&error).to_string()))?;
-    let Some(planned) = RecordedOptions::planned_in(story) else {
+    let Some(planned) = planned else {
         return Ok(());
     };
+    if let Some(lost) = damaged_since(path, &model, &planned) {
+        return Err(lost_source(lost));
+    }
     let marks: BTreeMap<&str, &LayerMark> = planned
         .durable(story)
         .map(|mark| (mark.id.as_str(), mark))
@@ -90,8 +94,18 @@ pub(super) fn expect_all_of(
 /// # Errors
 ///
 /// [`Error::SourceLost`]; nothing has been changed.
-pub(super) fn expect_store_of((path, stage): (&Path, &Path)) -> Result<(), Error> {
-    match lost_of_store(path, stage) {
+pub(super) fn expect_store_of(
+    (path, stage): (&Path, &Path),
+    story: &JournalState,
+) -> Result<(), Error> {
+    let planned = RecordedOptions::planned_in(story);
+    expect_store(path, stage, planned.as_ref())
+}
+
+fn expect_store(path: &Path, stage: &Path, planned: Option<&PlanRecord>) -> Result<(), Error> {
+    let none = StoreEdits::default();
+    let edits = planned.map_or(&none, |planned| &planned.damage.edits);
+    match lost_of_store(path, stage, edits) {
         Some(lost) => Err(lost_source(path, lost)),
         None => Ok(()),
     }
@@ -102,6 +116,17 @@ fn lost_source(path: &Path, lost: String) -> Error {
         path: path.to_owned(),
         lost,
     }
+}
+
+/// The first damage that was not there when the conversion was planned.
+fn damaged_since(path: &Path, model: &Model, planned: &PlanRecord) -> Option<String> {
+    let is_new = |problem: &&Problem| {
+        let at = problem.fault.path();
+        let inner = at.strip_prefix(path).unwrap_or(at).to_string_lossy();
+        problem.class != Class::Kept && !planned.damage.paths.contains(&*inner)
+    };
+    let new = model.problems.iter().find(is_new)?;
+    Some(new.to_string())
 }
 
 /// The aufs side as it is now, and what was planned.
@@ -194,20 +219,26 @@ fn latest_change(tree: &LayerTree) -> String {
 }
 
 /// What the image store of aufs lost after it was copied to the staging directory.
-fn lost_of_store(path: &Path, stage: &Path) -> Option<String> {
+fn lost_of_store(path: &Path, stage: &Path, edits: &StoreEdits) -> Option<String> {
     let (copy, store) = (stage.join("image"), path.join("image/aufs"));
     if !copy.is_dir() {
         return None;
     }
     // The two stores have swapped roles: what was copied is what the other must have. The copy was not synced, so its
     // bytes prove nothing.
-    let faults = docker::copy_faults(&copy, &store).into_iter();
-    let mut missing = faults.filter(|fault| matches!(fault, CopyFault::Missing { .. }));
+    let faults = docker::copy_faults(&copy, &store, &StoreEdits::default()).into_iter();
+    // The original never had what was written again.
+    let is_rebuilt = |at: &Path| {
+        let inner = at.strip_prefix(&store).unwrap_or(at);
+        edits.touches(&inner.to_string_lossy())
+    };
+    let mut missing = faults
+        .filter(|fault| matches!(fault, CopyFault::Missing { path, .. } if !is_rebuilt(path)));
     if let Some(lost) = missing.next() {
         return Some(Chain(&lost).to_string());
     }
     let has_buildkit = path.join("buildkit").symlink_metadata().is_ok();
-    match docker::lost_images(&copy, &store, has_buildkit) {
+    match docker::lost_images(&copy, &store, &StoreEdits::default(), has_buildkit) {
         Ok(lost) => lost.into_iter().next(),
         Err(error) => Some(Chain(&error).to_string()),
     }

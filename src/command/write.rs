@@ -221,7 +221,7 @@ impl PlannedConversion {
     /// Writes Docker's own files for the pool.
     fn stage_files(&self, stage: &Stage, base_uuid: Uuid) -> Result<(), Error> {
         stage.write_device_files(self.job.driver_files(base_uuid))?;
-        stage.copy_image_store()?;
+        stage.copy_image_store(&self.edits)?;
         stage.write_configs(&self.configs)?;
         Ok(())
     }
@@ -273,6 +273,7 @@ impl PlannedConversion {
         let read = BranchesRead {
             hidden: self.hidden.clone(),
             is_written_since: resumed.is_some_and(|resumed| resumed.is_written_since),
+            damage: self.damage.clone(),
         };
         stage.switch(&self.configs, self.daemon.clone(), &read, &alone)?;
         progress.finish();

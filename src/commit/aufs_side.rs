@@ -18,6 +18,7 @@ use super::left_out::{PseudoLink, alone, has_data, hidden_below, hidden_in};
 use super::regular_files::{names_in, read_regular};
 use super::store_files::is_digest;
 use super::sums::{PARTS, changed_at, entry, object, objects, objects_in, sum_of, sums_of};
+use crate::docker::DamageRecord;
 use crate::tree::escape;
 use crate::verify::BranchNow;
 
@@ -38,6 +39,8 @@ pub struct BranchesRead {
     /// Whether branches were written to after the devices were written from them, without a change of modification
     /// times: no device has those changes.
     pub is_written_since: bool,
+    /// What was damaged, and what became of it.
+    pub damage: DamageRecord,
 }
 
 /// Stored instead of a digest of times if the branches were written to after they had been read for the conversion.
@@ -61,6 +64,13 @@ pub struct AufsSide {
     /// Images by name. Earlier versions did not record them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     names: Option<BTreeMap<String, String>>,
+    /// What was damaged, and what became of it.
+    #[serde(default, skip_serializing_if = "DamageRecord::is_empty")]
+    damage: DamageRecord,
+    /// Digests of those objects in the copy of the image store that differ from the original. The others have the digest
+    /// of the original.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    edited: BTreeMap<String, String>,
     /// The digest of [`times`](Self::times) at the conversion. Earlier versions did not record it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     times: Option<String>,
@@ -91,6 +101,13 @@ impl AufsSide {
             })
             .collect();
         let times = times_of(sums.values().map(|[_, times]| times.as_str()));
+        let edits = &read.damage.edits;
+        let (mut edited, mut copied) = (BTreeMap::new(), objects(store)?);
+        if !edits.is_empty() {
+            edited = copied;
+            edited.retain(|name, _| edits.touches(name));
+            copied = objects(&root.join("image/aufs"))?;
+        }
         let mut side = Self {
             branches: sums
                 .into_iter()
@@ -102,10 +119,12 @@ impl AufsSide {
                 times
             }),
             lists: lists(root)?,
-            store: objects(store)?,
+            store: copied,
+            edited,
+            damage: read.damage.clone(),
             others: BTreeSet::new(),
             hidden: read.hidden.clone(),
-            names: read_regular(&store.join(IMAGE_NAMES))?
+            names: read_regular(&root.join("image/aufs").join(IMAGE_NAMES))?
                 .and_then(|bytes| image_names::names(&bytes)),
         };
         side.others = side.with_data(root, Depth::Entries)?;
@@ -130,7 +149,15 @@ impl AufsSide {
                 changes.new.push(text);
             }
         }
+        changes
+            .left_out
+            .extend(self.damage.left_out.iter().cloned());
         Ok(changes)
+    }
+
+    /// What was damaged when the root was converted.
+    pub(super) fn damage(&self) -> &DamageRecord {
+        &self.damage
     }
 
     /// A digest of the change time of each entry in each branch; nobody can set that time. It reveals every write, even
@@ -221,7 +248,12 @@ impl AufsSide {
     pub(super) fn is_copied(&self, copy: &Path, inner: &Path) -> bool {
         let name = object(&inner.to_string_lossy());
         let now = objects_in(copy, Path::new(&name));
-        now.is_ok_and(|now| now.get(&name) == self.store.get(&name))
+        let copied = if self.damage.edits.touches(&name) {
+            self.edited.get(&name)
+        } else {
+            self.store.get(&name)
+        };
+        now.is_ok_and(|now| now.get(&name) == copied)
     }
 
     /// Everything else in `aufs` that has data: a file, or a directory with a file somewhere in it. Looks deep into the

@@ -15,6 +15,7 @@ use super::regular_files::read_regular;
 use super::removal::StoreOfAufs;
 use super::verification::VerificationRecord;
 use crate::date;
+use crate::docker::DamageRecord;
 use crate::durable;
 use crate::shell::own;
 use crate::verify::LayerDamage;
@@ -43,6 +44,9 @@ pub struct CommitRecord {
     /// Layers that already differed from what Docker had unpacked before they were converted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub damaged: Vec<LayerDamage>,
+    /// What was damaged on the aufs side when it was converted, and what became of it. Earlier versions left nothing out.
+    #[serde(default, skip_serializing_if = "DamageRecord::is_empty")]
+    pub before: DamageRecord,
     /// The image store of aufs at its removal.
     #[serde(flatten)]
     pub store_of_aufs: StoreOfAufs,
@@ -79,6 +83,8 @@ impl CommitRecord {
 
     pub(super) fn of(story: &JournalState) -> Self {
         let verified = story.verified.decisive().cloned();
+        let switching = story.switching.as_ref();
+        let before = switching.and_then(|one| Some(one.aufs.as_ref()?.damage()));
         Self {
             tool: story.begun.tool.clone(),
             begun_at: story.begun.at,
@@ -89,6 +95,7 @@ impl CommitRecord {
             }),
             order: story.begun.order.clone(),
             damaged: story.verified.damaged.clone(),
+            before: before.cloned().unwrap_or_default(),
             store_of_aufs: story.removal.store.clone(),
             committed_at: now(),
         }

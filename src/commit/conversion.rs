@@ -25,7 +25,7 @@ use super::{originals, others, second_place, size};
 use crate::chain::Chain;
 use crate::daemon::Host;
 use crate::daemon::first_start::check_recorded;
-use crate::docker::{CacheId, config_with_driver};
+use crate::docker::{CacheId, DamageRecord, config_with_driver};
 use crate::durable::sync_file_system;
 use crate::removal::Remainder;
 use crate::units::Bytes;
@@ -190,6 +190,12 @@ impl Conversion {
             Some(aufs) => aufs.branch(&self.root, id.as_str()),
             None => BranchNow::Unknown,
         }
+    }
+
+    /// What was damaged when the root was converted, and what became of it.
+    pub fn damage_record(&self) -> Option<&DamageRecord> {
+        let switching = self.story.switching.as_ref();
+        Some(switching?.aufs.as_ref()?.damage())
     }
 
     /// Whether a path in the image store beside the devices, relative to the store, has what was copied there.

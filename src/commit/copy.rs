@@ -53,9 +53,19 @@ pub(super) fn copy_tree(from: &Path, to: &Path) -> Result<(), Error> {
 
 /// Writes a new file with the owner and mode of `like`; durable on return.
 pub(super) fn write_file(path: &Path, content: &[u8], like: &fs::Metadata) -> Result<(), Error> {
+    write_new(path, content, (like.uid(), like.gid()), like.mode())
+}
+
+/// Writes a new file with this owner (user id, group id) and mode; durable on return.
+pub(super) fn write_new(
+    path: &Path,
+    content: &[u8],
+    owner: (u32, u32),
+    mode: u32,
+) -> Result<(), Error> {
     let mut file = create(path)?;
     io::Write::write_all(&mut file, content).map_err(Error::io(path, "write"))?;
-    own(&file, path, like)?;
+    own(&file, path, owner, mode)?;
     file.sync_all().map_err(Error::io(path, "sync"))
 }
 
@@ -67,7 +77,7 @@ fn copy_file(from: &Path, to: &Path, meta: &fs::Metadata) -> Result<(), Error> {
         .map_err(Error::io(from, "open"))?;
     let mut target = create(to)?;
     io::copy(&mut source, &mut target).map_err(Error::io(to, "copy"))?;
-    own(&target, to, meta)?;
+    own(&target, to, (meta.uid(), meta.gid()), meta.mode())?;
     set_times(to, meta)
 }
 
@@ -80,20 +90,20 @@ fn create(path: &Path) -> Result<File, Error> {
         .map_err(Error::io(path, "create"))
 }
 
-fn own(file: &File, path: &Path, like: &fs::Metadata) -> Result<(), Error> {
-    fchown(file, Some(like.uid()), Some(like.gid())).map_err(Error::io(path, "set its owner"))?;
+fn own(file: &File, path: &Path, (uid, gid): (u32, u32), mode: u32) -> Result<(), Error> {
+    fchown(file, Some(uid), Some(gid)).map_err(Error::io(path, "set its owner"))?;
     // After the owner: changing the owner clears setuid and setgid.
-    file.set_permissions(fs::Permissions::from_mode(like.mode() & 0o7777))
+    file.set_permissions(fs::Permissions::from_mode(mode & 0o7777))
         .map_err(Error::io(path, "set its mode"))
 }
 
 fn set_directory(path: &Path, meta: &fs::Metadata) -> Result<(), Error> {
     let directory = File::open(path).map_err(Error::io(path, "open"))?;
-    own(&directory, path, meta)?;
+    own(&directory, path, (meta.uid(), meta.gid()), meta.mode())?;
     set_times(path, meta)
 }
 
-fn set_times(path: &Path, meta: &fs::Metadata) -> Result<(), Error> {
+pub(super) fn set_times(path: &Path, meta: &fs::Metadata) -> Result<(), Error> {
     let atime = TimeSpec::new(meta.atime(), meta.atime_nsec());
     let mtime = TimeSpec::new(meta.mtime(), meta.mtime_nsec());
     utimensat(

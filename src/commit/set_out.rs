@@ -215,6 +215,12 @@ impl Conversion {
             .map_err(|cause| self.broken_off(cause))
     }
 
+    /// Whether the new image store has no names because the file of names was damaged.
+    fn left_names_out(&self) -> bool {
+        let damage = self.damage_record();
+        damage.is_some_and(|damage| damage.edits.is_left_out(Path::new(IMAGE_NAMES)))
+    }
+
     fn removal_of(&self, pieces: Pieces) -> Removal {
         let store = self.root.join("image/aufs");
         // A store that cannot be read gives no information.
@@ -226,7 +232,7 @@ impl Conversion {
             in_two_steps: true,
             store: StoreOfAufs {
                 images_without_layers: without.map(|images| images.into_keys().collect()),
-                has_names: Some(store.join(IMAGE_NAMES).is_file()),
+                has_names: Some(store.join(IMAGE_NAMES).is_file() && !self.left_names_out()),
             },
         }
     }

@@ -37,6 +37,7 @@ use super::record::{Record, SwitchPlan};
 use super::regular_files::names_in;
 use super::remove::{expect_unmounted_stage, remove_leftover, remove_part, remove_stage};
 use super::state::State;
+use super::store_edit::{StoreEdit, edit_store};
 use super::switch::{self, ExpectAlone, OnDaemonFailure};
 use super::times::Times;
 use super::{others, second_place, second_staging};
@@ -299,13 +300,15 @@ impl Stage {
         Ok(())
     }
 
-    /// Copies `image/aufs` unchanged; the copy becomes `image/devicemapper`.
+    /// Copies `image/aufs`; the copy becomes `image/devicemapper`. It differs from the original only by the edits.
     ///
     /// # Errors
     ///
     /// [`Error::Io`].
-    pub fn copy_image_store(&self) -> Result<(), Error> {
-        copy_tree(&self.root.join("image/aufs"), &self.path.join("image"))
+    pub fn copy_image_store(&self, edits: &[StoreEdit]) -> Result<(), Error> {
+        let copy = self.path.join("image");
+        copy_tree(&self.root.join("image/aufs"), &copy)?;
+        edit_store(&copy, edits)
     }
 
     /// Writes the containers' edited configurations, with the originals' owner and mode.

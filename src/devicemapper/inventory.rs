@@ -5,7 +5,7 @@ use std::path::Path;
 use super::device_files::DeviceFiles;
 use crate::docker::{
     ContainerId, ContainerSummary, Diagnostics, Dir, Error, Inventory, Owner, ProblemSummary,
-    StoreDirs, Stores, Users, Warning, WarningSummary, count_volumes, image_summaries,
+    Repairs, StoreDirs, Stores, Users, Warning, WarningSummary, count_volumes, image_summaries,
     is_of_either_driver, remapped_below, settle, sum,
 };
 
@@ -39,7 +39,7 @@ impl Inventory {
             image: &image,
             aufs: None,
         };
-        let stores = Stores::read(dirs, is_of_either_driver, &mut notes);
+        let stores = Stores::read(dirs, is_of_either_driver, Repairs::Off, &mut notes);
         stores.image.layers.check(&mut notes);
         stores.image.check_images(&mut notes);
         let users = stores.users();
@@ -99,7 +99,7 @@ fn is_of_images(warning: &Warning) -> bool {
 
 fn containers(stores: &Stores, devices: &DeviceFiles, users: &Users) -> Vec<ContainerSummary> {
     let has_device = |id: &ContainerId| {
-        let mount = stores.image.mounts.mounts.get(id);
+        let mount = stores.image.mounts.sound.get(id);
         mount.is_some_and(|mount| devices.layers.contains_key(mount.rw.cache_id()))
     };
     let mut containers: Vec<_> = stores

@@ -91,7 +91,7 @@ impl Stores {
     }
 
     fn check_mounts(&self, notes: &mut Diagnostics) {
-        for (id, mount) in &self.image.mounts.mounts {
+        for (id, mount) in &self.image.mounts.sound {
             self.check_mount(id, mount, notes);
             if !id.is_buildkit() && !self.containers.contains_key(id) {
                 notes.warn(Warning::MountWithoutContainer {
@@ -103,7 +103,7 @@ impl Stores {
 
     /// Checks that the image layers that containers name exist.
     pub(super) fn check_mount_parents(&self, notes: &mut Diagnostics) {
-        for (id, mount) in &self.image.mounts.mounts {
+        for (id, mount) in &self.image.mounts.sound {
             let missing = |parent: &ChainId| !self.image.layers.present.contains(parent);
             if let Some(parent) = mount.parent.filter(missing) {
                 let path = self.image.mounts.dir_of(id).join("parent");
@@ -155,7 +155,7 @@ impl Stores {
             .iter()
             .filter(|(_, container)| container.is_aufs())
         {
-            let mounted = self.image.mounts.mounts.contains_key(id)
+            let mounted = self.image.mounts.sound.contains_key(id)
                 || faulty.contains(&Subject::Mount(id.clone()));
             if !mounted && !container.is_legacy() {
                 notes.warn(Warning::ContainerWithoutMount {
@@ -185,7 +185,7 @@ impl Stores {
         for (&chain, layer) in &self.image.layers.sound {
             add(&layer.cache, Use::ImageLayer(chain));
         }
-        for (id, mount) in &self.image.mounts.mounts {
+        for (id, mount) in &self.image.mounts.sound {
             add(mount.rw.cache_id(), Use::Writable(id.clone()));
             if let Some(init) = &mount.init {
                 add(init.cache_id(), Use::Init(id.clone()));
@@ -215,8 +215,8 @@ impl Stores {
     /// The graph of which object needs which. It includes damaged objects.
     pub(crate) fn users(&self) -> Users {
         let mut users = Users::new(self.names());
-        for (&chain, &parent) in &self.image.images.chain_parents {
-            if let Some(parent) = parent {
+        for (&chain, step) in &self.image.images.chains {
+            if let Some(parent) = step.parent {
                 users.needs(Subject::Chain(chain), Subject::Chain(parent));
             }
         }
@@ -246,7 +246,7 @@ impl Stores {
 
     fn names(&self) -> Names {
         let mut references: BTreeMap<ImageId, Vec<Reference>> = BTreeMap::new();
-        for (reference, &image) in &self.image.references {
+        for (reference, &image) in &self.image.names.references {
             references.entry(image).or_default().push(reference.clone());
         }
         for names in references.values_mut() {
@@ -264,7 +264,7 @@ impl Stores {
     }
 
     fn add_mounts(&self, users: &mut Users) {
-        for (id, mount) in &self.image.mounts.mounts {
+        for (id, mount) in &self.image.mounts.sound {
             let subject = || Subject::Mount(id.clone());
             users.needs(subject(), Subject::Cache(mount.rw.cache_id().clone()));
             if let Some(init) = &mount.init {

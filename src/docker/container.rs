@@ -26,6 +26,8 @@ pub struct Container {
     pub name: String,
     /// The image it was created from, if the config names one.
     pub image: Option<ImageId>,
+    /// The name that it was created from, or its id; empty if the config has none.
+    pub image_name: String,
     /// The graph driver that its config names; empty means aufs.
     pub driver: String,
     /// Its state when Docker last wrote its config.
@@ -170,7 +172,7 @@ impl Config {
 }
 
 fn parse_config(text: &[u8]) -> Result<Config, JsonError> {
-    let config = Object::parse(text)?;
+    let config = Object::parse_first(text)?;
     let image = config.string("Image")?.unwrap_or_default();
     let state = config.object("State")?;
     let status = state.as_ref().map_or(Ok(Status::Created), status_of)?;
@@ -178,6 +180,7 @@ fn parse_config(text: &[u8]) -> Result<Config, JsonError> {
     let container = Container {
         name: name_in(&config)?.unwrap_or_default(),
         image: ImageId::parse(image.as_bytes()).ok(),
+        image_name: image_name_in(&config)?,
         driver: driver_in(&config)?,
         status,
         pid: number("Pid")?.unwrap_or(0),
@@ -200,6 +203,13 @@ fn parse_config(text: &[u8]) -> Result<Config, JsonError> {
         stopped_by_hand,
         failed,
     })
+}
+
+/// The name of the image that a container was created from.
+fn image_name_in(config: &Object<'_>) -> Result<String, JsonError> {
+    let settings = config.object("Config")?;
+    let name = settings.map_or(Ok(None), |settings| settings.string("Image"))?;
+    Ok(name.unwrap_or_default())
 }
 
 fn status_of(state: &Object<'_>) -> Result<Status, JsonError> {
@@ -230,7 +240,7 @@ struct HostConfig {
 }
 
 fn parse_host_config(text: &[u8]) -> Result<HostConfig, JsonError> {
-    let config = Object::parse(text)?;
+    let config = Object::parse_first(text)?;
     let policy = config.object("RestartPolicy")?;
     let name = policy.map_or(Ok(None), |policy| policy.string("Name"))?;
     let restart = match name.as_deref() {

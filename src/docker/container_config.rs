@@ -7,9 +7,9 @@ use super::json::{JsonError, Object};
 ///
 /// # Errors
 ///
-/// The text is not one JSON object, or its name is not a string.
+/// The text does not begin with a JSON object, or its name is not a string.
 pub fn name_of(config: &[u8]) -> Result<Option<String>, JsonError> {
-    name_in(&Object::parse(config)?)
+    name_in(&Object::parse_first(config)?)
 }
 
 /// [`name_of`] for a text that is already parsed.
@@ -22,9 +22,9 @@ pub(super) fn name_in(config: &Object<'_>) -> Result<Option<String>, JsonError> 
 ///
 /// # Errors
 ///
-/// The text is not one JSON object, or one of these members has another type.
+/// The text does not begin with a JSON object, or one of these members has another type.
 pub fn started_at(config: &[u8]) -> Result<Option<String>, JsonError> {
-    match Object::parse(config)?.object("State")? {
+    match Object::parse_first(config)?.object("State")? {
         Some(state) => state.string("StartedAt"),
         None => Ok(None),
     }
@@ -34,9 +34,9 @@ pub fn started_at(config: &[u8]) -> Result<Option<String>, JsonError> {
 ///
 /// # Errors
 ///
-/// The text is not one JSON object, or one of these members has another type.
+/// The text does not begin with a JSON object, or one of these members has another type.
 pub fn volumes_of(config: &[u8]) -> Result<Vec<String>, JsonError> {
-    let config = Object::parse(config)?;
+    let config = Object::parse_first(config)?;
     let Some(points) = config.object("MountPoints")? else {
         return Ok(Vec::new());
     };

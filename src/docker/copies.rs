@@ -15,8 +15,9 @@ use thiserror::Error;
 
 use super::files::{Dir, FileKind, ReadError};
 use super::id::{DiffId, ImageId};
-use super::image::parse_references;
+use super::image_names::bad_names;
 use super::json::Object;
+use super::store_edits::StoreEdits;
 use crate::tree::shown;
 
 /// The deepest level that is compared. The store has five levels.
@@ -65,6 +66,12 @@ pub enum CopyFault {
         /// The offset of the first byte that differs, from 0.
         at: u64,
     },
+    /// A file that was written again instead of being copied is missing or has other bytes.
+    #[error("{}: is not what the conversion wrote there", shown(path))]
+    NotAsWritten {
+        /// The file.
+        path: PathBuf,
+    },
     /// The copy was written since, but not by Docker.
     #[error("{}: is not what Docker writes there", shown(path))]
     Malformed {
@@ -81,17 +88,25 @@ impl CopyFault {
             Self::Missing { path, .. }
             | Self::Kind { path, .. }
             | Self::Differs { path, .. }
+            | Self::NotAsWritten { path }
             | Self::Malformed { path } => Some(path),
         }
     }
 }
 
 /// The faults of a copied image store, found by comparing it with its original. Docker may have used the copy since:
-/// what Docker added, changed or removed is not a fault.
-pub fn copy_faults(original: &Path, copy: &Path) -> Vec<CopyFault> {
-    let mut work = CopyComparison::default();
+/// what Docker added, changed or removed is not a fault. `edits` are the differences that the copy was made with.
+pub fn copy_faults(original: &Path, copy: &Path, edits: &StoreEdits) -> Vec<CopyFault> {
+    let mut work = CopyComparison {
+        edits,
+        faults: Vec::new(),
+        way: Vec::new(),
+    };
     match (Dir::open(original), Dir::open(copy)) {
-        (Ok(original), Ok(copy)) => work.keep(CopyComparison::directory, (&original, &copy)),
+        (Ok(original), Ok(store)) => {
+            work.keep(CopyComparison::directory, (&original, &store));
+            work.written(copy);
+        }
         (original, copy) => {
             let errors = [original.err(), copy.err()];
             work.faults
@@ -110,14 +125,14 @@ pub fn same_bytes(a: &Path, b: &Path) -> bool {
     matches!(first_difference(&mut a, &mut b), Ok(None))
 }
 
-#[derive(Default)]
-struct CopyComparison {
+struct CopyComparison<'a> {
+    edits: &'a StoreEdits,
     faults: Vec<CopyFault>,
     /// The names that lead from the store's directory to the current entry.
     way: Vec<OsString>,
 }
 
-impl CopyComparison {
+impl CopyComparison<'_> {
     fn keep<T>(&mut self, step: fn(&mut Self, T) -> Result<(), ReadError>, with: T) {
         if let Err(error) = step(self, with) {
             self.faults.push(error.into());
@@ -141,6 +156,10 @@ impl CopyComparison {
         (original, copy, expected): (&Dir, &Dir, FileKind),
     ) -> Result<(), ReadError> {
         let name = self.way.last().expect("an entry has a name").clone();
+        let inner: PathBuf = self.way.iter().collect();
+        if self.edits.is_left_out(&inner) || self.edits.is_written(&inner) {
+            return Ok(());
+        }
         let paths = || (copy.join(&name), original.join(&name));
         match (expected, copy.kind(&name)?) {
             (_, None) => {
@@ -169,6 +188,32 @@ impl CopyComparison {
         Ok(())
     }
 
+    /// Checks the files that were written again, in the copy.
+    fn written(&mut self, copy: &Path) {
+        for inner in self.edits.written() {
+            let path = copy.join(inner);
+            let way: Vec<OsString> = inner.iter().map(OsStr::to_owned).collect();
+            let now = match read_file(&path) {
+                Ok(now) => now,
+                Err(error) => {
+                    self.faults.push(error.into());
+                    continue;
+                }
+            };
+            let is_right = match now {
+                // Docker removes whole records.
+                None => is_fixed(&way) && !path.parent().is_some_and(Path::is_dir),
+                Some(now) => {
+                    self.edits.is_as_written(inner, &now) == Some(true)
+                        || !is_fixed(&way) && is_well_formed(&way, &now, b"")
+                }
+            };
+            if !is_right {
+                self.faults.push(CopyFault::NotAsWritten { path });
+            }
+        }
+    }
+
     fn file(&mut self, original: &Dir, copy: &Dir, name: &OsStr) -> Result<(), ReadError> {
         let read = |source| ReadError::Io {
             op: "read",
@@ -184,10 +229,22 @@ impl CopyComparison {
         if is_fixed(&self.way) || !is_written {
             let original = original.join(name);
             self.faults.push(CopyFault::Differs { path, original, at });
-        } else if !is_well_formed(&self.way, &copy.read(name)?) {
+        } else if !is_well_formed(&self.way, &copy.read(name)?, &original.read(name)?) {
             self.faults.push(CopyFault::Malformed { path });
         }
         Ok(())
+    }
+}
+
+/// A file's bytes; `None` if it does not exist.
+fn read_file(path: &Path) -> Result<Option<Vec<u8>>, ReadError> {
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+        return Ok(None);
+    };
+    match Dir::open(directory) {
+        Ok(directory) => directory.read_if_any(name),
+        Err(ReadError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -255,9 +312,10 @@ fn may_go(way: &[OsString]) -> bool {
 
 /// Whether a file that may change has the form that Docker writes. Nothing is known about files that only other
 /// versions have.
-fn is_well_formed(way: &[OsString], bytes: &[u8]) -> bool {
+fn is_well_formed(way: &[OsString], bytes: &[u8], original: &[u8]) -> bool {
     match texts(way)[..] {
-        [b"repositories.json"] => is_file_of_names(bytes),
+        // Docker writes again what it does not understand.
+        [b"repositories.json"] => is_file_of_names(bytes) || has_bad_names_of(bytes, original),
         [b"imagedb", b"metadata", _, _, b"parent"] => ImageId::parse(bytes).is_ok(),
         [b"imagedb", b"metadata", _, _, b"lastUpdated"] => is_time(bytes),
         [b"distribution", b"diffid-by-digest", _, _] => DiffId::parse(bytes).is_ok(),
@@ -271,8 +329,21 @@ fn is_well_formed(way: &[OsString], bytes: &[u8]) -> bool {
 /// Whether the text is a `repositories.json` as Docker writes it: it has the map, which may be empty. Source: moby
 /// v20.10 `reference/store.go`, `save`.
 pub fn is_file_of_names(bytes: &[u8]) -> bool {
-    let has_names = |object: Object<'_>| object.raw("Repositories").is_some();
-    parse_references(bytes).is_ok() && Object::parse(bytes).is_ok_and(has_names)
+    bad_names(bytes).is_ok_and(|bad| bad.is_empty()) && has_map(bytes)
+}
+
+/// Whether it is one but for names whose ids are not ids, and the original has these too.
+fn has_bad_names_of(bytes: &[u8], original: &[u8]) -> bool {
+    let (Ok(bad), Ok(known)) = (bad_names(bytes), bad_names(original)) else {
+        return false;
+    };
+    bad.iter()
+        .all(|(name, value)| known.get(name) == Some(value))
+        && has_map(bytes)
+}
+
+fn has_map(bytes: &[u8]) -> bool {
+    Object::parse(bytes).is_ok_and(|object| object.raw("Repositories").is_some())
 }
 
 /// Whether the text looks like `2006-01-02T15:04:05.999999999Z07:00`.
@@ -354,7 +425,7 @@ mod tests {
         }
 
         fn told(&self) -> Vec<String> {
-            let faults = copy_faults(&self.original, &self.copy);
+            let faults = copy_faults(&self.original, &self.copy, &StoreEdits::default());
             faults.iter().map(ToString::to_string).collect()
         }
     }

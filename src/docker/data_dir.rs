@@ -25,8 +25,10 @@ impl DataDir {
     /// # Errors
     /// [`Error::NotFound`], [`Error::NotADirectory`], or an error if it cannot be read.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let dir = open_top(path)?;
+        let opened = open_top(path)?;
         let path = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+        // By the path that everything else uses, so that paths in messages and records are the same.
+        let dir = Dir::open(&path).unwrap_or(opened);
         Ok(Self {
             owner: Owner::of_root(&path),
             path,

@@ -16,14 +16,22 @@ pub(crate) enum Subject {
     Cache(CacheId),
     Mount(ContainerId),
     Container(ContainerId),
-    /// Something that nothing can refer to, like a file in `aufs/layers` whose name is not an id.
-    Nothing,
+}
+
+/// A fault that other data of the root makes good.
+#[derive(Debug)]
+pub(crate) struct Repaired {
+    pub(crate) subject: Subject,
+    pub(crate) fault: Fault,
+    /// What the object is rebuilt from, in words.
+    pub(crate) source: &'static str,
 }
 
 /// Faults and warnings found so far.
 #[derive(Debug, Default)]
 pub(crate) struct Diagnostics {
     pub(crate) faults: Vec<(Subject, Fault)>,
+    pub(crate) repaired: Vec<Repaired>,
     pub(crate) warnings: Vec<Warning>,
 }
 
@@ -31,6 +39,26 @@ impl Diagnostics {
     /// Records a fault.
     pub(super) fn fault(&mut self, subject: Subject, fault: impl Into<Fault>) {
         self.faults.push((subject, fault.into()));
+    }
+
+    /// Records a fault that is made good.
+    pub(super) fn repaired(&mut self, subject: Subject, fault: Fault, source: &'static str) {
+        self.repaired.push(Repaired {
+            subject,
+            fault,
+            source,
+        });
+    }
+
+    /// Takes the faults of a subject so far as made good.
+    pub(super) fn repair(&mut self, of: &Subject, source: &'static str) {
+        let is_lost = |(subject, fault): &mut (Subject, Fault)| {
+            subject == of && !matches!(fault, Fault::BadReference { .. })
+        };
+        let made_good: Vec<_> = self.faults.extract_if(.., is_lost).collect();
+        for (subject, fault) in made_good {
+            self.repaired(subject, fault, source);
+        }
     }
 
     /// Records a warning.

@@ -11,9 +11,9 @@ const DRIVER: &str = "Driver";
 /// The graph driver that a container's config names; empty if it names none, which Docker reads as `aufs`.
 ///
 /// # Errors
-/// The text is not one JSON object, or its `Driver` is not a string.
+/// The text does not begin with a JSON object, or its `Driver` is not a string.
 pub fn driver_of(config: &[u8]) -> Result<String, JsonError> {
-    driver_in(&Object::parse(config)?)
+    driver_in(&Object::parse_first(config)?)
 }
 
 /// [`driver_of`] for a text that is already parsed.
@@ -36,7 +36,7 @@ pub fn is_aufs(driver: &str) -> bool {
 /// # Errors
 /// Same as [`driver_of`].
 pub fn config_with_driver(config: &[u8], driver: &str) -> Result<Option<Vec<u8>>, JsonError> {
-    let object = Object::parse(config)?;
+    let object = Object::parse_first(config)?;
     if !is_aufs(&driver_in(&object)?) {
         return Ok(None);
     }

@@ -5,10 +5,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use super::fault::Fault;
 use super::files::ReadError;
-use super::users::Hits;
-use crate::chain::Chain;
+use super::problem::Problem;
 use crate::shell::word;
 use crate::tree::shown;
 
@@ -141,21 +139,5 @@ impl fmt::Display for Listing<'_> {
             0 => Ok(()),
             more => write!(f, "; and {more} more"),
         }
-    }
-}
-
-/// One thing that is wrong in a root, and the images and containers that it affects.
-#[derive(Debug)]
-pub struct Problem {
-    /// What is wrong.
-    pub fault: Fault,
-    /// The images and containers that need the damaged part.
-    pub hits: Hits,
-}
-
-/// Writes the whole chain of causes on one line, because a list of problems has no single source to follow.
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", Chain(&self.fault), self.hits)
     }
 }

@@ -38,13 +38,24 @@ pub enum Fault {
         /// What is wrong with it.
         source: IdError,
     },
-    /// A file name that is not an id.
-    #[error("{}: the name", shown(path))]
-    BadName {
+    /// A layer has no `tar-split.json.gz`, or an empty one: the layer works, but its tar cannot be made again.
+    #[error("{}: is empty, so docker save and push fail for it", shown(path))]
+    NoTarSplit {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
-        source: IdError,
+    },
+    /// A name whose image id is not an id. Docker ignores the name.
+    #[error(
+        "{}: the name {name:?} refers to {value:?}, which is not an image id",
+        shown(path)
+    )]
+    BadReference {
+        /// The file of image names.
+        path: PathBuf,
+        /// The name.
+        name: String,
+        /// The text in the place of the id.
+        value: String,
     },
     /// A JSON file that Docker cannot read either.
     #[error("{}", shown(path))]
@@ -112,6 +123,16 @@ pub enum Fault {
         /// The parent list.
         path: PathBuf,
     },
+    /// A parent list lacks the last ancestors.
+    #[error("{}: is cut off after {lines} of {ancestors} lines", shown(path))]
+    ParentListCut {
+        /// The parent list.
+        path: PathBuf,
+        /// The number of its valid lines.
+        lines: usize,
+        /// The number of the layer's ancestors according to Docker's stores.
+        ancestors: usize,
+    },
     /// A parent list is not its parent followed by that parent's own list.
     #[error("{}: does not continue with the list of parent {parent}", shown(path))]
     ParentListMismatch {
@@ -140,7 +161,8 @@ impl Fault {
             Self::Empty { path }
             | Self::Missing { path }
             | Self::BadId { path, .. }
-            | Self::BadName { path, .. }
+            | Self::NoTarSplit { path }
+            | Self::BadReference { path, .. }
             | Self::BadJson { path, .. }
             | Self::BadNumber { path }
             | Self::WrongKind { path, .. }
@@ -150,6 +172,7 @@ impl Fault {
             | Self::BranchMissing { path }
             | Self::ParentMissing { path, .. }
             | Self::ParentCycle { path }
+            | Self::ParentListCut { path, .. }
             | Self::ParentListMismatch { path, .. }
             | Self::ParentDiffers { path, .. } => path,
         }

@@ -208,6 +208,11 @@ impl CacheId {
         is_base36(self.0.as_bytes())
     }
 
+    /// Whether it has one of the forms that Docker itself gives to layers.
+    pub(super) fn is_dockers(&self) -> bool {
+        self.is_buildkit() || self.is_init() || is_hex64(self.0.as_bytes())
+    }
+
     /// Whether it has the form of a container's init layer, `<hex64>-init`.
     pub fn is_init(&self) -> bool {
         self.0

@@ -8,7 +8,6 @@ use super::fault::Fault;
 use super::files::{Dir, FileKind};
 use super::id::{ChainId, DiffId, ImageId};
 use super::json::{JsonError, Object};
-use super::reference::Reference;
 use super::warning::{Leftover, Warning};
 
 /// An image that has a readable config.
@@ -25,13 +24,22 @@ pub struct Image {
 pub(crate) struct Images {
     /// Images with a readable config.
     pub(crate) by_id: BTreeMap<ImageId, Image>,
-    /// The parent of each chain id, derived from the diff ids in the configs.
-    pub(super) chain_parents: HashMap<ChainId, Option<ChainId>>,
+    /// The content and the parent of each chain id, derived from the diff ids in the configs.
+    pub(super) chains: HashMap<ChainId, Step>,
+}
+
+/// One layer on top of a chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Step {
+    /// The chain below it; `None` for a base layer.
+    pub(super) parent: Option<ChainId>,
+    /// The layer's content.
+    pub(super) diff: DiffId,
 }
 
 /// Chain ids that were already computed. Images share most of their layers, so each step is digested once, not once per
 /// image.
-type Steps = HashMap<(Option<ChainId>, DiffId), ChainId>;
+type Steps = HashMap<Step, ChainId>;
 
 impl Images {
     /// Reads every image config.
@@ -72,10 +80,9 @@ impl Images {
     fn add(&mut self, id: ImageId, diff_ids: &[DiffId], steps: &mut Steps) {
         let mut top = None;
         for &diff in diff_ids {
-            let chain = *steps
-                .entry((top, diff))
-                .or_insert_with(|| ChainId::on(top, diff));
-            self.chain_parents.entry(chain).or_insert(top);
+            let step = Step { parent: top, diff };
+            let chain = *steps.entry(step).or_insert_with(|| ChainId::on(top, diff));
+            self.chains.entry(chain).or_insert(step);
             top = Some(chain);
         }
         self.by_id.insert(
@@ -126,58 +133,6 @@ fn parse_diff_ids(config: &[u8]) -> Result<Vec<DiffId>, JsonError> {
     diff_ids.collect::<Result<_, _>>().map_err(|_| wrong)
 }
 
-/// Reads the names of images.
-pub(super) fn read_references(
-    image: &Dir,
-    notes: &mut Diagnostics,
-) -> BTreeMap<Reference, ImageId> {
-    const FILE: &str = "repositories.json";
-    let subject = Subject::References;
-    let Some(text) = notes.keep(&subject, image.read_if_any(FILE)) else {
-        return BTreeMap::new();
-    };
-    let Some(text) = text else {
-        notes.warn(Warning::NoRepositories);
-        return BTreeMap::new();
-    };
-    let references = parse_references(&text).map_err(|source| Fault::BadJson {
-        path: image.join(FILE),
-        source,
-    });
-    notes.keep(&subject, references).unwrap_or_default()
-}
-
-/// The image ids in `repositories.json`, as texts, by the images' names.
-///
-/// # Errors
-///
-/// A daemon cannot read the text either. Source: moby v20.10 `reference/store.go`, `reload`.
-pub fn image_names(text: &[u8]) -> Result<BTreeMap<String, String>, JsonError> {
-    type Repositories = BTreeMap<String, BTreeMap<String, String>>;
-    let object = Object::parse(text)?;
-    let repositories: Repositories = match object.raw("Repositories") {
-        None => return Ok(BTreeMap::new()),
-        Some(map) => serde_json::from_slice(map).map_err(|_| not_names())?,
-    };
-    Ok(repositories.into_values().flatten().collect())
-}
-
-/// The images by name.
-pub(super) fn parse_references(text: &[u8]) -> Result<BTreeMap<Reference, ImageId>, JsonError> {
-    let named = image_names(text)?.into_iter().map(|(name, image)| {
-        let image = ImageId::parse(image.as_bytes()).map_err(|_| not_names())?;
-        Ok((Reference(name.into()), image))
-    });
-    named.collect()
-}
-
-fn not_names() -> JsonError {
-    JsonError::WrongType {
-        key: "Repositories",
-        expected: "a map of names to image ids",
-    }
-}
-
 /// Whether an entry of a store is a directory. Anything else is recorded as something that Docker does not put there.
 pub(super) fn is_store_dir(
     dir: &Dir,
@@ -222,18 +177,5 @@ mod tests {
                 "{config}"
             );
         }
-    }
-
-    #[test]
-    fn names_are_read_and_bad_ids_refused() {
-        let id = format!("sha256:{}", "ab".repeat(32));
-        let text =
-            format!(r#"{{"Repositories":{{"a":{{"a:1":"{id}","a@{id}":"{id}"}},"b":{{}}}}}}"#);
-        let references = parse_references(text.as_bytes()).unwrap();
-        let digests: Vec<_> = references.keys().map(Reference::is_digest).collect();
-        assert_eq!(digests, [false, true]);
-        assert!(parse_references(br#"{"Repositories":{"a":{"a:1":"../x"}}}"#).is_err());
-        assert!(parse_references(b"{}").unwrap().is_empty());
-        assert!(parse_references(b"").is_err());
     }
 }

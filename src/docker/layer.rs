@@ -10,6 +10,7 @@ use super::fault::Fault;
 use super::files::Dir;
 use super::id::{CacheId, ChainId, DiffId, IdError};
 use super::image::is_store_dir;
+use super::json::Object;
 use super::warning::{Leftover, Warning};
 use crate::tree::escape;
 use crate::units::Bytes;
@@ -27,6 +28,43 @@ pub struct Layer {
     pub size: Bytes,
 }
 
+/// The chain below a layer; `None` at the bottom.
+pub(super) type Below = Option<ChainId>;
+
+/// A file of a layer's record that can be damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum RecordFile {
+    CacheId,
+    Diff,
+    Parent,
+    Size,
+    Descriptor,
+}
+
+impl RecordFile {
+    /// The file's name.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::CacheId => "cache-id",
+            Self::Diff => "diff",
+            Self::Parent => "parent",
+            Self::Size => "size",
+            Self::Descriptor => "descriptor.json",
+        }
+    }
+}
+
+/// A layer's record with damaged files: what the others say, and what is wrong.
+#[derive(Debug, Default)]
+pub(super) struct DamagedRecord {
+    pub(super) cache: Option<CacheId>,
+    pub(super) diff: Option<DiffId>,
+    pub(super) parent: Option<Below>,
+    pub(super) size: Option<Bytes>,
+    /// What is wrong; `None` for the record as a whole.
+    pub(super) faults: Vec<(Option<RecordFile>, Fault)>,
+}
+
 /// The layer store.
 #[derive(Debug, Default)]
 pub(crate) struct Layers {
@@ -34,6 +72,8 @@ pub(crate) struct Layers {
     pub(crate) sound: BTreeMap<ChainId, Layer>,
     /// Every layer with a directory, sound or not.
     pub(crate) present: BTreeSet<ChainId>,
+    /// Records with a damaged file.
+    pub(super) damaged: BTreeMap<ChainId, DamagedRecord>,
     /// Driver ids of layers whose deletion did not finish.
     pub(super) removing: BTreeSet<CacheId>,
     /// The store's directory, for messages.
@@ -72,10 +112,15 @@ impl Layers {
     fn read_entry(&mut self, store: &Dir, name: &OsStr, notes: &mut Diagnostics) {
         if let Some(chain) = ChainId::from_file_name(name.as_bytes()) {
             self.present.insert(chain);
-            let subject = Subject::Chain(chain);
-            if let Some(dir) = notes.keep(&subject, store.dir(name)) {
-                let layer = read_layer(&dir, chain, notes);
-                self.sound.extend(layer.map(|layer| (chain, layer)));
+            match store.dir(name) {
+                Ok(dir) => self.read_record(&dir, chain, notes),
+                Err(error) => {
+                    let record = DamagedRecord {
+                        faults: vec![(None, error.into())],
+                        ..DamagedRecord::default()
+                    };
+                    self.damaged.insert(chain, record);
+                }
             }
             return;
         }
@@ -91,6 +136,28 @@ impl Layers {
         });
         if is_removal && let Ok(text) = store.dir(name).and_then(|dir| dir.read("cache-id")) {
             self.removing.extend(CacheId::parse(text.trim_ascii()));
+        }
+    }
+
+    fn read_record(&mut self, dir: &Dir, chain: ChainId, notes: &mut Diagnostics) {
+        let mut record = DamagedRecord::read(dir);
+        record.look_at_copied(dir, chain, notes);
+        match record.sound() {
+            Some(layer) => {
+                self.sound.insert(chain, layer);
+            }
+            None => {
+                self.damaged.insert(chain, record);
+            }
+        }
+    }
+
+    /// Reports the damaged records.
+    pub(super) fn report(&mut self, notes: &mut Diagnostics) {
+        for (chain, record) in std::mem::take(&mut self.damaged) {
+            for (_, fault) in record.faults {
+                notes.fault(Subject::Chain(chain), fault);
+            }
         }
     }
 
@@ -121,40 +188,72 @@ impl Layers {
     }
 }
 
-/// Reads one layer's small files. Records all of its faults, not only the first.
-fn read_layer(dir: &Dir, chain: ChainId, notes: &mut Diagnostics) -> Option<Layer> {
-    let subject = Subject::Chain(chain);
-    let cache = notes.keep(&subject, read_id(dir, "cache-id", CacheId::parse));
-    let diff = notes.keep(&subject, read_id(dir, "diff", DiffId::parse));
-    let parent = notes.keep(&subject, read_id_if_any(dir, "parent", ChainId::parse));
-    let size = notes.keep(&subject, read_size(dir));
-    check_presence(dir, chain, notes);
-    Some(Layer {
-        diff: diff?,
-        parent: parent?,
-        cache: cache?,
-        size: size?,
-    })
-}
+impl DamagedRecord {
+    /// Reads one layer's small files. Records all of its faults, not only the first.
+    fn read(dir: &Dir) -> Self {
+        let mut record = Self::default();
+        record.cache = record.keep(
+            RecordFile::CacheId,
+            read_id(dir, "cache-id", CacheId::parse),
+        );
+        record.diff = record.keep(RecordFile::Diff, read_id(dir, "diff", DiffId::parse));
+        let parent = read_id_if_any(dir, "parent", ChainId::parse);
+        record.parent = record.keep(RecordFile::Parent, parent);
+        record.size = record.keep(RecordFile::Size, read_size(dir));
+        record
+    }
 
-/// Checks the files that are copied but not read: they may be absent, but an empty one is damage.
-fn check_presence(dir: &Dir, chain: ChainId, notes: &mut Diagnostics) {
-    for name in ["tar-split.json.gz", "descriptor.json"] {
-        let Some(stat) = notes.keep(&Subject::Chain(chain), dir.stat_of(name)) else {
-            continue;
+    fn keep<T>(&mut self, file: RecordFile, read: Result<T, Fault>) -> Option<T> {
+        match read {
+            Ok(value) => Some(value),
+            Err(fault) => {
+                self.faults.push((Some(file), fault));
+                None
+            }
+        }
+    }
+
+    /// Checks the files that are copied but not read. Docker does not load a layer whose `descriptor.json` is not JSON.
+    /// Source: moby v20.10 `layer/filestore.go`, `GetDescriptor`.
+    fn look_at_copied(&mut self, dir: &Dir, chain: ChainId, notes: &mut Diagnostics) {
+        match dir.read_if_any("descriptor.json") {
+            Ok(None) => {}
+            Ok(Some(text)) => {
+                if let Err(source) = Object::parse(&text) {
+                    let path = dir.join("descriptor.json");
+                    let fault = Fault::BadJson { path, source };
+                    self.faults.push((Some(RecordFile::Descriptor), fault));
+                }
+            }
+            Err(error) => self
+                .faults
+                .push((Some(RecordFile::Descriptor), error.into())),
+        }
+        let subject = Subject::Chain(chain);
+        let Some(stat) = notes.keep(&subject, dir.stat_of("tar-split.json.gz")) else {
+            return;
         };
         match stat {
             Some(stat) if stat.st_size == 0 => {
-                notes.fault(
-                    Subject::Chain(chain),
-                    Fault::Empty {
-                        path: dir.join(name),
-                    },
-                );
+                let path = dir.join("tar-split.json.gz");
+                notes.fault(subject, Fault::NoTarSplit { path });
             }
-            None if name == "tar-split.json.gz" => notes.warn(Warning::NoTarSplit { chain }),
-            _ => {}
+            None => notes.warn(Warning::NoTarSplit { chain }),
+            Some(_) => {}
         }
+    }
+
+    /// The layer, if the record has no faults.
+    fn sound(&self) -> Option<Layer> {
+        if !self.faults.is_empty() {
+            return None;
+        }
+        Some(Layer {
+            diff: self.diff?,
+            parent: self.parent?,
+            cache: self.cache.clone()?,
+            size: self.size?,
+        })
     }
 }
 

@@ -11,11 +11,13 @@ use super::files::{Dir, ReadError};
 use super::id::{ChainId, ImageId};
 use super::image::Image;
 use super::image_store::ImageStore;
+use super::store_edits::StoreEdits;
 use crate::shell::word;
 use crate::tree::shown;
 
 /// Losses in a copy of an image store that a removal by Docker does not explain, one text each: an image that lacks
-/// only its top layer, and one that lacks only its config. `has_buildkit`: the build cache may keep layers of removed
+/// only its top layer, and one that lacks only its config. `edits` are the differences that the copy was made with.
+/// `has_buildkit`: the build cache may keep layers of removed
 /// images.
 ///
 /// # Errors
@@ -24,6 +26,7 @@ use crate::tree::shown;
 pub fn lost_images(
     original: &Path,
     copy: &Path,
+    edits: &StoreEdits,
     has_buildkit: bool,
 ) -> Result<Vec<String>, ReadError> {
     let before = PlacedStore::read(original)?;
@@ -31,6 +34,9 @@ pub fn lost_images(
     let needed = now.needed();
     let mut lost = Vec::new();
     for (&image, config) in &before.store.images.by_id {
+        if edits.is_left_out(&content_of(Path::new(""), image)) {
+            continue;
+        }
         let had_layer = config
             .top
             .filter(|top| before.store.layers.present.contains(top));
@@ -83,9 +89,9 @@ impl<'a> PlacedStore<'a> {
 
     /// Layers that existing images, layers on top of them, or containers keep.
     fn needed(&self) -> HashSet<ChainId> {
-        let of_images = self.store.images.chain_parents.keys().copied();
+        let of_images = self.store.images.chains.keys().copied();
         let layers = self.store.layers.sound.values();
-        let mounts = self.store.mounts.mounts.values();
+        let mounts = self.store.mounts.sound.values();
         of_images
             .chain(layers.filter_map(|layer| layer.parent))
             .chain(mounts.filter_map(|mount| mount.parent))

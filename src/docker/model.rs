@@ -8,9 +8,13 @@ use serde::Serialize;
 use super::container::Container;
 use super::id::{CacheId, ChainId, ContainerId, ImageId};
 use super::image::Image;
+use super::image_names::ImageNames;
 use super::layer::Layer;
+use super::left_out::LeftOut;
 use super::mount::Mount;
+use super::problem::Problem;
 use super::reference::Reference;
+use super::repair::RecordChange;
 use super::users::{Hits, Users};
 use super::warning::Warning;
 
@@ -66,6 +70,8 @@ pub struct AufsLayer {
     pub parent: Option<usize>,
     /// Its direct users.
     pub uses: Vec<Use>,
+    /// Whether it has no branch because its digest says that it is empty.
+    pub is_empty: bool,
     /// Why it is an orphan; `None` if it or a layer on top of it is in use.
     pub orphan: Option<OrphanReason>,
 }
@@ -89,6 +95,13 @@ pub struct Model {
     pub buildkit: bool,
     /// What the operator should know.
     pub warnings: Vec<Warning>,
+    /// What is wrong, and what becomes of it.
+    pub problems: Vec<Problem>,
+    /// What is not converted because it is damaged.
+    pub left_out: LeftOut,
+    pub(super) names: ImageNames,
+    /// Files of the image store that repairs change.
+    pub(super) changes: Vec<RecordChange>,
     pub(super) users: Users,
     pub(super) index: HashMap<CacheId, usize>,
 }

@@ -5,10 +5,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use super::diagnostics::{Diagnostics, Subject};
+use super::fault::Fault;
 use super::files::Dir;
 use super::id::{ChainId, ContainerId, MountId};
 use super::image::is_store_dir;
-use super::layer::{read_id, read_id_if_any};
+use super::layer::{Below, read_id, read_id_if_any};
 use super::warning::{Leftover, Warning};
 
 /// The aufs layers of one container.
@@ -22,10 +23,44 @@ pub struct Mount {
     pub parent: Option<ChainId>,
 }
 
+/// A mount's init layer, if it has one.
+pub(super) type InitId = Option<MountId>;
+
+/// A file of a mount's record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum MountFile {
+    MountId,
+    InitId,
+    Parent,
+}
+
+impl MountFile {
+    /// The file's name.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::MountId => "mount-id",
+            Self::InitId => "init-id",
+            Self::Parent => "parent",
+        }
+    }
+}
+
+/// A mount's record with damaged files: what the others say, and what is wrong.
+#[derive(Debug, Default)]
+pub(super) struct DamagedMount {
+    pub(super) rw: Option<MountId>,
+    pub(super) init: Option<InitId>,
+    pub(super) parent: Option<Below>,
+    /// What is wrong; `None` for the record as a whole.
+    pub(super) faults: Vec<(Option<MountFile>, Fault)>,
+}
+
 /// The mount store.
 #[derive(Debug, Default)]
 pub(crate) struct Mounts {
-    pub(crate) mounts: BTreeMap<ContainerId, Mount>,
+    pub(crate) sound: BTreeMap<ContainerId, Mount>,
+    /// Records with a damaged file.
+    pub(super) damaged: BTreeMap<ContainerId, DamagedMount>,
     path: PathBuf,
 }
 
@@ -52,11 +87,32 @@ impl Mounts {
                 });
                 continue;
             };
-            let dir = notes.keep(&Subject::Mount(id.clone()), store.dir(&entry.name));
-            let mount = dir.and_then(|dir| read_mount(&dir, &id, notes));
-            mounts.mounts.extend(mount.map(|mount| (id, mount)));
+            let record = match store.dir(&entry.name) {
+                Ok(dir) => DamagedMount::read(&dir),
+                Err(error) => DamagedMount {
+                    faults: vec![(None, error.into())],
+                    ..DamagedMount::default()
+                },
+            };
+            match record.sound() {
+                Some(mount) => {
+                    mounts.sound.insert(id, mount);
+                }
+                None => {
+                    mounts.damaged.insert(id, record);
+                }
+            }
         }
         mounts
+    }
+
+    /// Reports the damaged records.
+    pub(super) fn report(&mut self, notes: &mut Diagnostics) {
+        for (id, record) in std::mem::take(&mut self.damaged) {
+            for (_, fault) in record.faults {
+                notes.fault(Subject::Mount(id.clone()), fault);
+            }
+        }
     }
 
     /// A mount's directory, for messages.
@@ -65,14 +121,37 @@ impl Mounts {
     }
 }
 
-fn read_mount(dir: &Dir, id: &ContainerId, notes: &mut Diagnostics) -> Option<Mount> {
-    let subject = Subject::Mount(id.clone());
-    let rw = notes.keep(&subject, read_id(dir, "mount-id", MountId::parse));
-    let init = notes.keep(&subject, read_id_if_any(dir, "init-id", MountId::parse));
-    let parent = notes.keep(&subject, read_id_if_any(dir, "parent", ChainId::parse));
-    Some(Mount {
-        rw: rw?,
-        init: init?,
-        parent: parent?,
-    })
+impl DamagedMount {
+    /// Reads one mount's files. Records all of its faults, not only the first.
+    fn read(dir: &Dir) -> Self {
+        let mut record = Self::default();
+        record.rw = record.keep(MountFile::MountId, read_id(dir, "mount-id", MountId::parse));
+        let init = read_id_if_any(dir, "init-id", MountId::parse);
+        record.init = record.keep(MountFile::InitId, init);
+        let parent = read_id_if_any(dir, "parent", ChainId::parse);
+        record.parent = record.keep(MountFile::Parent, parent);
+        record
+    }
+
+    fn keep<T>(&mut self, file: MountFile, read: Result<T, Fault>) -> Option<T> {
+        match read {
+            Ok(value) => Some(value),
+            Err(fault) => {
+                self.faults.push((Some(file), fault));
+                None
+            }
+        }
+    }
+
+    /// The mount, if the record has no faults.
+    fn sound(&self) -> Option<Mount> {
+        if !self.faults.is_empty() {
+            return None;
+        }
+        Some(Mount {
+            rw: self.rw.clone()?,
+            init: self.init.clone()?,
+            parent: self.parent?,
+        })
+    }
 }

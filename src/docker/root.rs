@@ -63,7 +63,7 @@ impl Root {
             other => other?,
         };
         for part in ["layers", "diff"] {
-            if !aufs.has_dir(part)? {
+            if aufs.dir_following_if_any(part)?.is_none() {
                 return Err(Error::MissingPart {
                     path: aufs.join(part),
                 });

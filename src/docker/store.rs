@@ -10,18 +10,19 @@ use std::path::{Path, PathBuf};
 
 use super::diagnostics::{Diagnostics, Subject};
 use super::driver::is_aufs;
-use super::error::Problem;
 use super::files::{Dir, ReadError};
 use super::id::{CacheId, ChainId};
 use super::image_store::ImageStore;
 use super::model::Use;
-use super::stores::{StoreDirs, Stores};
+use super::problem::Problem;
+use super::stores::{Repairs, StoreDirs, Stores};
 use super::survey::settle;
 use super::users::{Hits, Users};
 use super::warning::Warning;
 
 /// A layer of the driver.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools)] // facts that do not depend on each other
 pub struct KnownLayer {
     /// Its parent. `None`: it has none, or no store names it.
     pub parent: Option<CacheId>,
@@ -31,6 +32,8 @@ pub struct KnownLayer {
     pub uses: Vec<Use>,
     /// Whether aufs has this layer.
     pub in_aufs: bool,
+    /// Whether aufs has no branch of it because its digest says that it is empty.
+    pub is_empty: bool,
     /// Whether only a partly removed container names it: one that is marked dead or has no config. Docker works without
     /// its layers.
     pub of_removed: bool,
@@ -86,7 +89,7 @@ impl Store {
             image: &image,
             aufs: aufs.as_ref(),
         };
-        let stores = Stores::read(dirs, is_of_either_driver, &mut notes);
+        let stores = Stores::read(dirs, is_of_either_driver, Repairs::Lists, &mut notes);
         stores.image.layers.check(&mut notes);
         stores.check_mount_parents(&mut notes);
         let users = stores.users();
@@ -121,7 +124,7 @@ impl Store {
         layers.join(chain.file_name()).join("tar-split.json.gz")
     }
 
-    /// Opens a layer's `tar-split.json.gz`; `None` if it does not exist.
+    /// Opens a layer's `tar-split.json.gz`; `None` if it does not exist or is empty.
     ///
     /// # Errors
     ///
@@ -132,6 +135,8 @@ impl Store {
             return Ok(None);
         };
         match layer.file("tar-split.json.gz") {
+            // One that is empty says as much as none.
+            Ok(file) if file.metadata().is_ok_and(|meta| meta.len() == 0) => Ok(None),
             Ok(file) => Ok(Some(file)),
             Err(ReadError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 Ok(None)
@@ -207,7 +212,7 @@ fn known_layers(stores: &Stores) -> BTreeMap<CacheId, KnownLayer> {
         let parent = layer.parent.as_ref().and_then(cache_of);
         on(&layer.cache, parent, Use::ImageLayer(chain));
     }
-    for (id, mount) in &stores.image.mounts.mounts {
+    for (id, mount) in &stores.image.mounts.sound {
         let mut below = mount.parent.as_ref().and_then(cache_of);
         if let Some(init) = &mount.init {
             on(init.cache_id(), below, Use::Init(id.clone()));
@@ -218,7 +223,8 @@ fn known_layers(stores: &Stores) -> BTreeMap<CacheId, KnownLayer> {
     // If both name a parent, aufs is right: BuildKit may have built a parent twice.
     for (place, listed) in stores.stack.layers.iter().enumerate() {
         let layer = known.entry(listed.id.clone()).or_default();
-        layer.in_aufs = listed.sound;
+        layer.is_empty = listed.is_empty;
+        layer.in_aufs = listed.sound && !listed.is_empty;
         if listed.sound {
             layer.parent = stores.stack.parent_of(place).cloned();
             layer.parent_known = true;

@@ -9,14 +9,17 @@ use serde::{Deserialize, Serialize};
 use super::container::Container;
 use super::diagnostics::{Diagnostics, Subject};
 use super::driver::is_aufs;
-use super::error::{Error, Problem};
+use super::error::Error;
 use super::fault::Fault;
 use super::files::Dir;
 use super::id::{CacheId, ContainerId};
+use super::left_out::LeftOut;
 use super::model::{AufsLayer, Model, OrphanReason, Use};
+use super::problem::{Class, Problem};
+use super::repair::Proof;
 use super::root::Root;
 use super::stack::Stack;
-use super::stores::{StoreDirs, Stores};
+use super::stores::{Repairs, StoreDirs, Stores};
 use super::users::Users;
 use super::warning::{Leftover, Warning};
 
@@ -37,12 +40,26 @@ pub struct Survey {
     /// The sound parts. Only [`into_model`](Self::into_model) says whether they are complete.
     pub(super) model: Model,
     path: PathBuf,
-    problems: Vec<Problem>,
 }
 
 impl Survey {
-    /// Reads a root. What cannot be read is among the [`problems`](Self::problems).
+    /// Reads a root. What cannot be read is among the [`problems`](Self::problems). Nothing is proven by reading
+    /// branches.
     pub fn read(root: &Root) -> Self {
+        Self::with(root, Repairs::All(&|_, _, _| false))
+    }
+
+    /// [`read`](Self::read), without making anything good.
+    pub fn without_repairs(root: &Root) -> Self {
+        Self::with(root, Repairs::Off)
+    }
+
+    /// [`read`](Self::read), with a proof that a layer which no record names belongs to a damaged record.
+    pub fn with_proof(root: &Root, proof: Proof<'_>) -> Self {
+        Self::with(root, Repairs::All(proof))
+    }
+
+    fn with(root: &Root, repairs: Repairs<'_>) -> Self {
         let mut notes = Diagnostics::default();
         warn_of_unmounted(&root.aufs, &mut notes);
         let dirs = StoreDirs {
@@ -50,7 +67,7 @@ impl Survey {
             image: &root.image,
             aufs: Some(&root.aufs),
         };
-        let stores = Stores::read(dirs, is_aufs, &mut notes);
+        let stores = Stores::read(dirs, is_aufs, repairs, &mut notes);
         // The order is one of knowledge. Each store is read by itself first, so that the checks across them can tell a
         // name that leads nowhere from one that leads to something damaged, whose fault is named once, where it is.
         // Only when all faults are known, and who needs what, can damage be told from what an interruption left.
@@ -67,9 +84,13 @@ impl Survey {
             .collect();
         let model = Model {
             images: stores.image.images.by_id,
-            references: stores.image.references,
+            references: stores.image.names.references.clone(),
+            names: stores.image.names,
+            changes: stores.changes,
+            problems,
+            left_out: LeftOut::default(),
             layers: stores.image.layers.sound,
-            mounts: stores.image.mounts.mounts,
+            mounts: stores.image.mounts.sound,
             containers: stores.containers,
             aufs,
             buildkit: stores.buildkit,
@@ -80,13 +101,12 @@ impl Survey {
         Self {
             model,
             path: root.path().to_path_buf(),
-            problems,
         }
     }
 
     /// All problems.
     pub fn problems(&self) -> &[Problem] {
-        &self.problems
+        &self.model.problems
     }
 
     /// Further facts that the operator should know.
@@ -99,37 +119,43 @@ impl Survey {
         self.model.containers.iter()
     }
 
-    /// The model, if nothing stands in the way of converting it.
+    /// The model of what can be converted: without what is damaged and everything that is built on it. Whether that may
+    /// be left out is for the caller to decide, by the classes of the model's problems.
     ///
     /// # Errors
-    /// [`Error::Damaged`] with every problem; with [`Orphans::LeaveOut`], those that hit an image or container.
+    /// [`Error::Damaged`] with the problems that affect the root as a whole.
     pub fn into_model(self, orphans: Orphans) -> Result<Model, Error> {
-        let Self {
-            mut model,
-            path,
-            problems,
-        } = self;
-        if orphans == Orphans::Convert {
-            return if problems.is_empty() {
-                Ok(model)
-            } else {
-                Err(Error::Damaged { path, problems })
-            };
-        }
-        // Damage is waived by whom it hits, not by where it lies: a damaged layer that nothing names may carry one that
-        // an image needs.
-        let (unused, problems): (Vec<_>, Vec<_>) = problems
-            .into_iter()
-            .partition(|problem| problem.hits.is_empty());
-        if !problems.is_empty() {
+        let Self { mut model, path } = self;
+        if model
+            .problems
+            .iter()
+            .any(|problem| problem.class == Class::WholeRoot)
+        {
+            let is_of_all = |problem: &mut Problem| problem.class == Class::WholeRoot;
+            let problems = model.problems.extract_if(.., is_of_all).collect();
             return Err(Error::Damaged { path, problems });
         }
-        let warnings = unused.into_iter().map(|problem| Warning::UnusedDamage {
-            fault: problem.fault,
-        });
-        model.warnings.extend(warnings);
-        // The parent of a layer in use is in use itself, so no layer that stays loses its parent.
-        model.retain(|layer| layer.orphan.is_none());
+        let is_out =
+            |problem: &&Problem| matches!(problem.class, Class::Damaged | Class::PassedOver);
+        let out = model.problems.iter().filter(is_out);
+        let subjects: Vec<_> = out.map(|problem| problem.subject.clone()).collect();
+        model.leave_out(&subjects);
+        if orphans == Orphans::LeaveOut {
+            // Damage is waived by whom it hits, not by where it lies: a damaged layer that nothing names may carry one
+            // that an image needs.
+            let is_unused = |problem: &mut Problem| {
+                problem.class == Class::PassedOver
+                    && matches!(problem.subject, Subject::Cache(_))
+                    && problem.hits.is_empty()
+            };
+            let unused = model.problems.extract_if(.., is_unused);
+            let warnings = unused.map(|problem| Warning::UnusedDamage {
+                fault: problem.fault,
+            });
+            model.warnings.extend(warnings);
+            // The parent of a layer in use is in use itself, so no layer that stays loses its parent.
+            model.retain(|layer| layer.orphan.is_none());
+        }
         Ok(model)
     }
 }
@@ -159,6 +185,7 @@ pub(crate) fn settle(
 ) -> (Vec<Problem>, Vec<Warning>) {
     let Diagnostics {
         faults,
+        repaired,
         mut warnings,
     } = notes;
     let with_children: HashSet<_> = stack
@@ -175,15 +202,30 @@ pub(crate) fn settle(
             // A container is made and deleted in steps, its mount first and last.
             (Subject::Mount(_), _) => true,
             // A layer's branch and its parent list cannot go at the same moment.
-            (Subject::Cache(id), Fault::BranchMissing { .. }) => !with_children.contains(id),
+            (Subject::Cache(id), Fault::BranchMissing { .. } | Fault::Missing { .. }) => {
+                !with_children.contains(id)
+            }
             _ => false,
         };
         if interrupted && hits.is_empty() {
             warnings.push(Warning::Interrupted { fault });
         } else {
-            problems.push(Problem { fault, hits });
+            problems.push(Problem {
+                class: Class::of(&subject, &fault, &hits),
+                subject,
+                fault,
+                hits,
+                source: None,
+            });
         }
     }
+    problems.extend(repaired.into_iter().map(|made_good| Problem {
+        hits: users.hits(&made_good.subject),
+        subject: made_good.subject,
+        fault: made_good.fault,
+        class: Class::Rebuilt,
+        source: Some(made_good.source),
+    }));
     (problems, warnings)
 }
 
@@ -225,6 +267,7 @@ fn convertible(stores: &Stores) -> Vec<AufsLayer> {
             id: layer.id.clone(),
             parent,
             uses,
+            is_empty: layer.is_empty,
             orphan,
         });
     }

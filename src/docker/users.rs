@@ -1,6 +1,6 @@
 //! Which object needs which: leads from a damaged object to the images and containers that it affects.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
 use serde::{Serialize, Serializer};
@@ -75,7 +75,7 @@ impl fmt::Display for Hits {
             return f.write_str("affects the whole root");
         }
         if self.named.is_empty() {
-            return f.write_str("no image or container uses it, so --skip-orphans leaves it out");
+            return f.write_str("no image or container uses it");
         }
         f.write_str("affects ")?;
         for (index, user) in self.named.iter().enumerate() {
@@ -182,7 +182,7 @@ impl Users {
             match user {
                 User::Image { id, references } => *references = self.references_of(*id).to_vec(),
                 User::Container { id, name } => {
-                    *name = self.names.containers.get(id).cloned().unwrap_or_default();
+                    *name = self.name_of(id);
                 }
                 User::BuildKit => {}
             }
@@ -199,6 +199,12 @@ impl Users {
         self.names.references.get(&image).map_or(&[], Vec::as_slice)
     }
 
+    /// A container's name, without the slash; empty if it is not known.
+    pub(super) fn name_of(&self, container: &ContainerId) -> String {
+        let name = self.names.containers.get(container);
+        name.cloned().unwrap_or_default()
+    }
+
     /// The users of one aufs layer.
     pub(super) fn of_layer(&self, id: &CacheId) -> Hits {
         self.hits(&Subject::Cache(id.clone()))
@@ -206,11 +212,22 @@ impl Users {
 
     /// `subject` and everything that needs it, directly or through other objects.
     fn reach<'a>(&'a self, subject: &'a Subject) -> Vec<&'a Subject> {
-        let Some(&start) = self.nodes.get(subject) else {
+        if !self.nodes.contains_key(subject) {
             return vec![subject];
-        };
-        let mut seen = std::collections::HashSet::from([start]);
-        let mut reached = vec![start];
+        }
+        self.reach_all(std::slice::from_ref(subject))
+    }
+
+    /// Those of the subjects that are known, and everything that needs them, each once.
+    pub(super) fn reach_all(&self, subjects: &[Subject]) -> Vec<&Subject> {
+        let starts = subjects
+            .iter()
+            .filter_map(|subject| self.nodes.get(subject));
+        let mut seen: HashSet<u32> = HashSet::new();
+        let mut reached: Vec<u32> = starts
+            .copied()
+            .filter(|start| seen.insert(*start))
+            .collect();
         let mut next = 0;
         while next < reached.len() {
             for &user in &self.needed_by[reached[next] as usize] {

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::conversion_notes::ConversionNotes;
 use super::damage::LayerDamage;
 use super::report::Mode;
-use crate::docker::StorePaths;
+use crate::docker::{DamageRecord, StorePaths};
 use crate::engine::WrittenRun;
 use crate::plan::Plan;
 use crate::pool::target::Target;
@@ -49,6 +49,8 @@ pub struct Request<'a> {
     pub devices: Option<Devices<'a>>,
     /// The image store from which the one beside the devices was copied, as long as it exists.
     pub original: Option<&'a Path>,
+    /// What was damaged when the root was converted, and what became of it.
+    pub before: &'a DamageRecord,
     /// Images that had no layers when the original was removed; `None`: not known.
     pub images_without_layers: Option<&'a [String]>,
     /// Whether there was a file of image names at that time.

@@ -30,6 +30,9 @@ use crate::docker::{Owner, Problem, Store};
 use crate::progress::{Phase, Progress};
 use crate::schedule::block_signals;
 
+/// The image store that a conversion copies, relative to the root.
+const ORIGINAL: &str = "image/aufs";
+
 /// Verifies a root. Its faults are in the report.
 ///
 /// # Errors
@@ -104,11 +107,24 @@ fn problems(request: &Request<'_>, store: &Store) -> (Vec<String>, Vec<String>) 
     let texts = |problems: Vec<&Problem>| problems.iter().map(ToString::to_string).collect();
     // Anything that was already so at the conversion is no later change; `commit` lists what was left out.
     let noted = request.noted.as_ref();
+    let is_known = |problem: &&&Problem| {
+        let path = problem.fault.path();
+        let in_store = path.strip_prefix(request.stores.image);
+        // The original of a file in this store had that fault.
+        let inner = match in_store {
+            Ok(inner) => Ok(Path::new(ORIGINAL).join(inner)),
+            Err(_) => path
+                .strip_prefix(request.stores.root)
+                .map(Path::to_path_buf),
+        };
+        inner.is_ok_and(|inner| request.before.paths.contains(&*inner.to_string_lossy()))
+    };
     let is_new = |path: &Path| noted.is_none_or(|noted| !(noted.is_as_it_was)(path));
     let of_aufs = of_aufs
         .into_iter()
-        .filter(|problem| is_new(problem.fault.path()));
-    (texts(of_aufs.collect()), texts(others))
+        .filter(|problem| is_new(problem.fault.path()) && !is_known(&problem));
+    let others = others.into_iter().filter(|problem| !is_known(&problem));
+    (texts(of_aufs.collect()), texts(others.collect()))
 }
 
 /// A report without its layers.

@@ -62,6 +62,13 @@ pub(super) fn faults(
         StartFault::ContainerWithoutMount { container } => !had_no_mount(container),
         fault => is_wrong(fault, store),
     });
+    // That is how a container is left out.
+    let is_left_out = |fault: &StartFault| match fault {
+        StartFault::NotSwitched { container } => {
+            request.before.containers.contains(container.as_str())
+        }
+        _ => false,
+    };
     // The digest covers the config of a container that was converted.
     let is_remark = |fault: &&&StartFault| {
         fault.severity() == Severity::Warning
@@ -72,6 +79,7 @@ pub(super) fn faults(
         others
             .iter()
             .filter(is_remark)
+            .filter(|fault| !is_left_out(fault))
             .map(ToString::to_string)
             .collect(),
     )

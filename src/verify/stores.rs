@@ -43,7 +43,7 @@ impl StoreFaults {
                     .zip(inner)
                     .is_some_and(|(noted, inner)| (noted.is_copied)(inner))
             };
-            for fault in docker::copy_faults(original, image) {
+            for fault in docker::copy_faults(original, image, &request.before.edits) {
                 let text = Chain(&fault).to_string();
                 if is_of_aufs(&fault) {
                     found
@@ -57,6 +57,7 @@ impl StoreFaults {
             found.faults.extend(docker::lost_images(
                 original,
                 image,
+                &request.before.edits,
                 root.join("buildkit").symlink_metadata().is_ok(),
             )?);
         } else if let Some(known) = request.images_without_layers {

@@ -246,7 +246,7 @@ fn what_was_left_out_of_the_conversion_is_named_and_dropped_by_its_own_word_alon
     ready.refused(
         1,
         &[
-            "left out 1 path with data",
+            "left out 1 object",
             "1111-removing",
             "commit --drop-left-out",
         ],
@@ -298,7 +298,7 @@ fn of_what_was_left_out_only_what_aufs_itself_makes_is_no_data() {
         }
         let ready = Ready::of(root);
         if !name.is_empty() {
-            ready.refused(1, &["left out 1 path with data", "1111-removing"]);
+            ready.refused(1, &["left out 1 object", "1111-removing"]);
             fs::remove_file(left.join(name)).unwrap();
         }
         ready.committed(&[]);
@@ -418,7 +418,7 @@ fn data_that_only_a_hidden_name_leads_to_is_named_and_dropped_by_its_own_word_al
             &[
                 told,
                 "the conversion left out",
-                "with data (",
+                " object",
                 "commit --drop-left-out",
             ],
         );

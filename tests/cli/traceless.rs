@@ -28,12 +28,12 @@ fn inspect_and_dry_run_leave_no_trace_not_even_access_times() {
 #[test]
 fn a_refused_conversion_leaves_no_trace_either() {
     let (tool, root) = (Tool::new(), small_root());
-    std::fs::write(root.layerdb("app").join("diff"), "").unwrap();
+    std::fs::remove_dir_all(root.branch("app")).unwrap();
     age(&root.path());
     let before = trace(&root.path());
     age(&root.path());
     tool.run("convert", &root.path(), &[])
-        .expect(1, &["is empty"]);
+        .expect(1, &["is missing"]);
     assert_same(&before, &trace(&root.path()));
     assert!(!tool.pid_file().exists());
 }

@@ -7,8 +7,8 @@ use super::files::Devices;
 use super::subject::Home;
 use crate::chain::Chain;
 use crate::docker::{
-    CONFIG, CacheId, ContainerId, Diagnostics, Dir, ImageStore, LEGACY_CONFIG, ReadError, Status,
-    Subject, read_containers,
+    CONFIG, CacheId, ContainerId, Diagnostics, Dir, Fault, ImageStore, LEGACY_CONFIG, ReadError,
+    Status, Subject, read_containers,
 };
 use crate::tree::escape;
 
@@ -31,7 +31,7 @@ pub(super) fn check(
             faults.push(StartFault::LayerWithoutDevice { chain, cache });
         }
     }
-    for (container, mount) in &store.mounts.mounts {
+    for (container, mount) in &store.mounts.sound {
         let rw = Some(("writable", mount.rw.cache_id()));
         let init = mount.init.as_ref().map(|init| ("init", init.cache_id()));
         for (what, cache) in rw.into_iter().chain(init) {
@@ -45,16 +45,18 @@ pub(super) fn check(
         }
     }
     if let Some(root) = &home.root {
-        let has_mount = |container: &_| store.mounts.mounts.contains_key(container);
+        let has_mount = |container: &_| store.mounts.sound.contains_key(container);
         let root = Dir::open(root)?;
         check_containers(&root, has_mount, faults);
-        let with_mount = store.mounts.mounts.keys();
+        let with_mount = store.mounts.sound.keys();
         check_configs(&root, with_mount, faults);
     }
     faults.extend(notes.faults.iter().map(|(subject, fault)| {
         let message = Chain(fault).to_string();
-        match subject {
-            Subject::References => StartFault::References { message },
+        match (subject, fault) {
+            // Docker ignores that name.
+            (_, Fault::BadReference { .. }) => StartFault::Store { message },
+            (Subject::References, _) => StartFault::References { message },
             _ => StartFault::Store { message },
         }
     }));

@@ -27,6 +27,16 @@ impl<'a> Object<'a> {
         Ok(object)
     }
 
+    /// Reads the object that a text begins with, and ignores what follows it, as Go's `json.Decoder` does. Docker reads
+    /// containers' configs and the file of image names in this way. Source: moby v20.10 `container/container.go`,
+    /// `FromDisk` and `readHostConfig`, and `reference/store.go`, `reload`.
+    pub(crate) fn parse_first(text: &'a [u8]) -> Result<Self, JsonError> {
+        if text.is_empty() {
+            return Err(JsonError::Empty);
+        }
+        Scanner { text, at: 0 }.object()
+    }
+
     /// Its members in file order.
     pub(crate) fn members(&self) -> &[Member] {
         &self.members
@@ -164,6 +174,17 @@ mod tests {
             "{\"a\":\"\\u00",
         ] {
             assert!(Object::parse(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_follows_an_object_matters_only_where_go_looks_at_it() {
+        for text in ["{}x", "{\"a\":1}}", "{}\0\0", "{} {}"] {
+            assert!(Object::parse(text.as_bytes()).is_err(), "{text}");
+            assert!(Object::parse_first(text.as_bytes()).is_ok(), "{text}");
+        }
+        for text in ["", "x{}", "{\"a\":1", "\0\0"] {
+            assert!(Object::parse_first(text.as_bytes()).is_err(), "{text}");
         }
     }
 

@@ -60,6 +60,8 @@ impl<'r> LayerCheck<'r, '_> {
             "there is no aufs side"
         } else if self.branch_now() == BranchNow::Missing {
             "its branch is missing from the aufs side"
+        } else if self.target.known.is_empty {
+            "aufs has no branch of it, and its digest says that it is empty"
         } else {
             "it was created after the conversion"
         }

@@ -31,6 +31,8 @@ pub(crate) fn request(root: &Path, checksums: Checksums) -> Request {
         dry_run: false,
         restart: false,
         choices: Choices {
+            repair: true,
+            skip_damaged: false,
             orphans: Orphans::Convert,
             writer: Writer::Direct,
             switch_daemon: false,

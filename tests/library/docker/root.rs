@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use aufs2dm::docker::{Error, Layer, Orphans, Problem, Root, Survey};
+use aufs2dm::docker::{Class, Layer, Orphans, Problem, Root, Survey};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -69,15 +69,18 @@ impl SmallRoot {
         Survey::read(&self.open())
     }
 
-    /// The problems that refuse the conversion, paths shortened to begin at the root.
+    /// All problems, whatever becomes of the objects, paths shortened to begin at the root.
     pub(crate) fn problems(&self) -> Vec<String> {
-        match self.survey().into_model(Orphans::Convert) {
-            Ok(_) => Vec::new(),
-            Err(Error::Damaged { problems, .. }) => {
-                problems.iter().map(|problem| self.text(problem)).collect()
-            }
-            Err(error) => panic!("{error}"),
-        }
+        let survey = self.survey();
+        let problems = survey.problems().iter();
+        problems.map(|problem| self.text(problem)).collect()
+    }
+
+    /// What becomes of the object of each problem.
+    pub(crate) fn classes(&self) -> Vec<Class> {
+        let survey = self.survey();
+        let problems = survey.problems().iter();
+        problems.map(|problem| problem.class).collect()
     }
 
     fn text(&self, problem: &Problem) -> String {

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use aufs2dm::command::{OpenRoot, PlannedConversion};
 use aufs2dm::devicemapper::driver_files::{BASE_FILE, Device, DeviceId};
-use aufs2dm::docker::StorePaths;
+use aufs2dm::docker::{DamageRecord, StorePaths};
 use aufs2dm::engine::direct::{self, Target as Files};
 use aufs2dm::engine::{self, WrittenRun};
 use aufs2dm::ext4::Checksums;
@@ -57,7 +57,9 @@ fn verified(
     prepared: &PlannedConversion,
     written: &[WrittenRun],
 ) -> Report {
+    let before = DamageRecord::default();
     let request = Request {
+        before: &before,
         stores: StorePaths {
             root,
             image: &stage.join("image"),

@@ -10,7 +10,7 @@ use aufs2dm::command::OpenRoot;
 use aufs2dm::content::pool::Pool;
 use aufs2dm::devicemapper::DeviceFiles;
 use aufs2dm::devicemapper::driver_files::{BASE_FILE, DeviceId};
-use aufs2dm::docker::StorePaths;
+use aufs2dm::docker::{DamageRecord, StorePaths};
 use aufs2dm::ext4::Checksums;
 use aufs2dm::ext4::Ino;
 use aufs2dm::ext4::read::View;
@@ -57,7 +57,9 @@ pub(crate) fn verified(root: &Path, parts: Parts, mode: Mode) -> Report {
     };
     let image = root.join("image").join(driver);
     let original = root.join("image/aufs");
+    let before = DamageRecord::default();
     let request = Request {
+        before: &before,
         stores: StorePaths {
             root,
             image: &image,
