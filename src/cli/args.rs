@@ -24,7 +24,7 @@ use crate::units::Bytes;
     arg_required_else_help = true
 )]
 #[command(
-    after_help = "Exit codes:\n  0  done\n  1  failed: the root is unchanged, or the message says what is kept or left\n  2  wrong usage\n  3  verification found something wrong\n  4  \
+    after_help = "Exit codes:\n  0  done\n  1  failed: the root is unchanged, or the message says what is kept or left\n  2  wrong usage\n  3  verification found something wrong, or inspect --health found damage\n  4  \
                   interrupted: the last line says what remains and how to go on\n  5  stopped halfway through a move: the message says what finishes it"
 )]
 pub(super) struct Cli {
@@ -122,6 +122,9 @@ pub(super) struct InspectArgs {
     /// The root.
     #[command(flatten)]
     pub(super) root: RootArgs,
+    /// Show only what is damaged, and what a conversion does with it. Reads the names in all layers; exit code 3 if anything is damaged.
+    #[arg(long)]
+    pub(super) health: bool,
 }
 
 /// Arguments of `verify`.

@@ -24,7 +24,7 @@ pub(super) enum Exit {
     Failed = 1,
     /// The arguments make no sense.
     Usage = 2,
-    /// A verification found something wrong. After `convert` the root is as it was.
+    /// A verification found something wrong, or a root is damaged. After `convert` the root is as it was.
     Wrong = 3,
     /// It was told to stop, and has said what is left.
     Interrupted = 4,
@@ -36,6 +36,11 @@ pub(super) enum Exit {
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the verification found something wrong")]
 pub(super) struct FaultsFound;
+
+/// A root is damaged, and what is damaged has been said.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the root is damaged")]
+pub(super) struct DamageFound;
 
 /// A verification could not look at what is there, and has said why.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -161,7 +166,7 @@ fn listing(mut text: String, items: &[impl Display], all: &str) -> String {
 
 /// The parts' errors are transparent in [`command::Error`], so they are no causes of their own in the chain.
 fn exit_of(error: &anyhow::Error) -> Exit {
-    if error.is::<FaultsFound>() {
+    if error.is::<FaultsFound>() || error.is::<DamageFound>() {
         return Exit::Wrong;
     }
     match error.downcast_ref() {

@@ -3,13 +3,18 @@
 use std::fmt::Write as _;
 
 use super::args::InspectArgs;
+use super::exit::DamageFound;
 use super::output::{print, print_json};
+use super::place::Place;
+use super::printable::printable;
 use super::quiet::keep_access_times;
-use crate::command::{Inspection, inspect};
-use crate::docker::{ContainerSummary, ImageSummary, Inventory, Reference};
+use super::signals::cancel_by_signals;
+use crate::command::{Health, Inspection, health, inspect};
+use crate::docker::{ContainerSummary, Hits, ImageSummary, Inventory, Reference};
 use crate::privileges::{self, Purpose};
-use crate::tree::escape;
+use crate::tree::{escape, shown};
 use crate::units::Bytes;
+use crate::words::counted;
 
 /// Lists that are longer are cut in the text; `--json` has them whole.
 const SHOWN: usize = 20;
@@ -18,6 +23,9 @@ const SHOWN: usize = 20;
 pub(super) fn run(args: &InspectArgs) -> anyhow::Result<()> {
     let place = args.root.place_to_look()?;
     keep_access_times(&place.root);
+    if args.health {
+        return tell_health(args, &place);
+    }
     let inspection = inspect(&place.root)?;
     let root = &inspection.inventory.root;
     if let Err(error) = privileges::check(&place.host, root, Purpose::Read) {
@@ -28,6 +36,49 @@ pub(super) fn run(args: &InspectArgs) -> anyhow::Result<()> {
     } else {
         print(&text(&inspection))
     }
+}
+
+/// Says what is damaged in a root.
+fn tell_health(args: &InspectArgs, place: &Place) -> anyhow::Result<()> {
+    let cancel = cancel_by_signals()?;
+    let health = health(&place.root, &cancel)?;
+    if let Err(error) = privileges::check(&place.host, &health.root, Purpose::Read) {
+        log::warn!("{error}");
+    }
+    if args.root.json {
+        print_json(&health)?;
+    } else {
+        print(&health_text(&health))?;
+    }
+    if health.damage.is_empty() {
+        Ok(())
+    } else {
+        Err(DamageFound.into())
+    }
+}
+
+fn health_text(health: &Health) -> String {
+    let root = shown(&health.root);
+    if health.damage.is_empty() {
+        return format!("{root}: no damage found in {}\n", health.looked_at);
+    }
+    let nr = counted(health.damage.len() as u64, "fault");
+    let mut text = format!("{root}: {nr} found in {}\n", health.looked_at);
+    for damage in &health.damage {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "\n{}", printable(&damage.object));
+        let _ = writeln!(text, "  fault    {}", printable(&damage.cause));
+        let _ = writeln!(text, "  affects  {}", printable(&affected(&damage.hits)));
+        if !damage.consequence.is_empty() {
+            let _ = writeln!(text, "  convert  {}", printable(&damage.consequence));
+        }
+    }
+    text
+}
+
+fn affected(hits: &Hits) -> String {
+    let text = hits.to_string();
+    text.strip_prefix("affects ").unwrap_or(&text).to_owned()
 }
 
 fn text(inspection: &Inspection) -> String {
@@ -63,13 +114,12 @@ fn text(inspection: &Inspection) -> String {
         &mut text,
         match inventory.nr_devices {
             Some(_) => "problems",
-            None => "problems that prevent a conversion",
+            None => "damage, and what a conversion does with it",
         },
         &inventory.problems,
         |problem| match inventory.nr_devices {
-            // Whom it hits is told with the way to leave it out of a conversion.
-            Some(_) if problem.hits.is_empty() => problem.message.clone(),
-            _ => format!("{} ({})", problem.message, problem.hits),
+            Some(_) => problem.message.clone(),
+            None => format!("{}: {}", problem.message, problem.consequence),
         },
     );
     text

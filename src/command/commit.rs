@@ -14,7 +14,7 @@ use super::read_only::expect_writable;
 use super::request::MayLose;
 use crate::commit::{self, Changes, Conversion, State, VerificationRecord};
 use crate::daemon::Host;
-use crate::docker::DataDir;
+use crate::docker::{ContainerId, DataDir};
 use crate::privileges::{self, Purpose};
 use crate::progress::Cancel;
 use crate::tree::shown;
@@ -88,7 +88,7 @@ impl Commit {
             }
             State::Converted => {
                 privileges::check(host, &path, Purpose::Write)?;
-                expect_unneeded(&held)?;
+                expect_unneeded(&held, &conversion)?;
                 left_by_conversion(&path, Some(&conversion))?.expect_pool()?;
                 expect_whole_copy(host, (&path, &conversion), may_lose, cancel)?;
             }
@@ -111,7 +111,7 @@ impl Commit {
         }
         let path = self.held.path();
         self.conversion.expect_stage_is_own("commit")?;
-        expect_unneeded(&self.held)?;
+        expect_unneeded(&self.held, &self.conversion)?;
         expect_unchanged(path, &self.conversion, self.may_lose)
     }
 
@@ -213,10 +213,19 @@ fn mounts_first(root: &Path, error: Error) -> Error {
     }
 }
 
-fn expect_unneeded(held: &LockedRoot) -> Result<(), Error> {
+/// Checks that no container needs aufs, except for those that the conversion left out, which are dropped by their own
+/// option.
+fn expect_unneeded(held: &LockedRoot, conversion: &Conversion) -> Result<(), Error> {
     let path = held.path().to_owned();
+    let left_out = conversion.damage_record().map(|record| &record.containers);
+    let is_left_out =
+        |id: &ContainerId| left_out.is_some_and(|left_out| left_out.contains(id.as_str()));
     let containers = held.data_dir().map(DataDir::containers_of_aufs);
-    let containers = containers.unwrap_or_default();
+    let containers = containers.unwrap_or_default().into_iter();
+    let containers: Vec<_> = containers
+        .filter(|(id, _)| !is_left_out(id))
+        .map(|(_, name)| name)
+        .collect();
     if containers.is_empty() {
         Ok(())
     } else {

@@ -9,7 +9,7 @@ use super::error::Error;
 use crate::chain::Chain;
 use crate::commit::{CommitRecord, Conversion, JournalState, State};
 use crate::date;
-use crate::docker::{self, Inventory, Root, Survey};
+use crate::docker::{self, Inventory, Root, RootParts, Survey};
 use crate::shell::own;
 use crate::tree::shown;
 
@@ -77,7 +77,7 @@ pub fn inspect(root: &Path) -> Result<Inspection, Error> {
     })
 }
 
-fn inventory(path: &Path, is_in_place: bool) -> Result<Inventory, Error> {
+pub(super) fn inventory(path: &Path, is_in_place: bool) -> Result<Inventory, Error> {
     let has_devices = Inventory::is_devicemapper(path);
     if is_in_place && has_devices {
         return Ok(Inventory::of_devicemapper(path)?);
@@ -86,9 +86,14 @@ fn inventory(path: &Path, is_in_place: bool) -> Result<Inventory, Error> {
         Err(docker::Error::NotAufs { .. } | docker::Error::MissingPart { .. }) if has_devices => {
             Ok(Inventory::of_devicemapper(path)?)
         }
+        Err(docker::Error::MissingPart { .. } | docker::Error::LinkedPart { .. }) => {
+            let parts = RootParts::open(path)?;
+            let inventory = Inventory::new(parts.data_dir(), &Survey::of_parts(&parts));
+            Ok(inventory.map_err(docker::Error::from)?)
+        }
         opened => {
             let root = opened?;
-            let inventory = Inventory::new(&root, &Survey::read(&root));
+            let inventory = Inventory::new(root.data_dir(), &Survey::read(&root));
             Ok(inventory.map_err(docker::Error::from)?)
         }
     }

@@ -36,7 +36,7 @@ impl Inventory {
         let mut notes = Diagnostics::default();
         let dirs = StoreDirs {
             root: &root,
-            image: &image,
+            image: Some(&image),
             aufs: None,
         };
         let stores = Stores::read(dirs, is_of_either_driver, Repairs::Off, &mut notes);
@@ -53,6 +53,8 @@ impl Inventory {
         let faults = devices.faults.iter().map(|fault| ProblemSummary {
             message: fault.to_string(),
             hits: crate::docker::Hits::default(),
+            class: None,
+            consequence: String::new(),
         });
         Ok(Self {
             root: path.to_path_buf(),

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::container::{Container, read_containers};
+use super::container::read_containers;
 use super::diagnostics::Diagnostics;
 use super::error::Error;
 use super::files::{Dir, ReadError};
+use super::id::ContainerId;
 
 /// A data directory. Whether Docker is using it can be found out without reading the driver's part of it.
 #[derive(Debug)]
@@ -46,12 +47,14 @@ impl DataDir {
         self.owner
     }
 
-    /// The names of the containers whose configs say that they belong to the aufs driver. Damaged configs are reported
-    /// by the survey.
-    pub fn containers_of_aufs(&self) -> Vec<String> {
-        let containers = read_containers(&self.dir, &mut Diagnostics::default());
-        let of_aufs = containers.into_values().filter(Container::is_aufs);
-        of_aufs.map(|container| container.name).collect()
+    /// The ids and names of the containers whose configs say that they belong to the aufs driver. Damaged configs are
+    /// reported by the survey.
+    pub fn containers_of_aufs(&self) -> Vec<(ContainerId, String)> {
+        let containers = read_containers(&self.dir, &mut Diagnostics::default()).into_iter();
+        let of_aufs = containers.filter(|(_, container)| container.is_aufs());
+        of_aufs
+            .map(|(id, container)| (id, container.name))
+            .collect()
     }
 }
 

@@ -9,6 +9,7 @@ use super::files::ReadError;
 use super::problem::Problem;
 use crate::shell::word;
 use crate::tree::shown;
+use crate::words::counted;
 
 /// An error that keeps a root from being converted.
 #[derive(Debug, Error)]
@@ -50,10 +51,23 @@ pub enum Error {
         path: PathBuf,
     },
     /// There is already something where the result belongs.
-    #[error("{}: there is already a devicemapper root", shown(path))]
+    #[error(
+        "{}: there is already a devicemapper root, with {} and {}, which the conversion would have to merge. Next: if \
+         nothing in it is needed any more, move it away: `mkdir {old} && for one in devicemapper image/devicemapper; do \
+         [ ! -e {at}/$one ] || mv {at}/$one {old}/; done`",
+        shown(path),
+        counted(holds.0 as u64, "image"),
+        counted(holds.1 as u64, "container"),
+        at = word(root),
+        old = word(&root.join("devicemapper-old"))
+    )]
     TargetExists {
         /// What is in the way.
         path: PathBuf,
+        /// The root.
+        root: PathBuf,
+        /// How many images and containers are on devicemapper.
+        holds: (usize, usize),
     },
     /// The root's own directories cannot be read.
     #[error(transparent)]

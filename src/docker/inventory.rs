@@ -7,15 +7,15 @@ use serde::Serialize;
 
 use super::container::Container;
 use super::container_state::{RestartPolicy, Status};
-use super::data_dir::Owner;
+use super::data_dir::{DataDir, Owner};
 use super::files::{Dir, FileKind, ReadError};
 use super::id::{CacheId, ChainId, ContainerId, ImageId};
 use super::image::Image;
 use super::layer::Layer;
 use super::model::{Model, OrphanReason, Use};
-use super::problem::Problem;
+use super::problem::{Class, Problem};
 use super::reference::Reference;
-use super::root::Root;
+use super::root::remapped_below;
 use super::survey::Survey;
 use super::users::{Hits, Users};
 use super::warning::Warning;
@@ -58,7 +58,7 @@ pub struct Inventory {
     pub remapped_roots: Vec<PathBuf>,
     /// Whether there is already a devicemapper root.
     pub has_devicemapper: bool,
-    /// What keeps an aufs root from being converted; for a devicemapper root, damage to its stores.
+    /// What is damaged; on an aufs root, with what becomes of it in a conversion.
     pub problems: Vec<ProblemSummary>,
     /// Further facts that the operator should know.
     pub warnings: Vec<WarningSummary>,
@@ -115,6 +115,10 @@ pub struct ProblemSummary {
     pub message: String,
     /// The images and containers that it affects.
     pub hits: Hits,
+    /// What becomes of the object in a conversion; null for the devices of a devicemapper root.
+    pub class: Option<Class>,
+    /// The same in words; empty if there is nothing to say.
+    pub consequence: String,
 }
 
 /// A warning as text.
@@ -131,7 +135,7 @@ impl Inventory {
     ///
     /// # Errors
     /// The root's own directories cannot be listed.
-    pub fn new(root: &Root, survey: &Survey) -> Result<Self, ReadError> {
+    pub fn new(root: &DataDir, survey: &Survey) -> Result<Self, ReadError> {
         let model = &survey.model;
         let orphans = model.aufs.iter().filter_map(|layer| {
             layer.orphan.map(|reason| OrphanSummary {
@@ -157,14 +161,30 @@ impl Inventory {
                 .count(),
             buildkit: model.buildkit,
             image_layer_bytes: sum(model.layers.values().map(|layer| layer.size.0)),
-            nr_volumes: count_volumes(&root.data.dir)?,
+            nr_volumes: count_volumes(&root.dir)?,
             orphans: orphans.collect(),
-            remapped_roots: root.remapped_roots()?,
-            has_devicemapper: root.check_target_free().is_err(),
+            remapped_roots: remapped_below(&root.dir)?,
+            has_devicemapper: has_devicemapper(&root.dir)?,
             problems: survey.problems().iter().map(ProblemSummary::new).collect(),
             warnings: survey.warnings().iter().map(WarningSummary::new).collect(),
         })
     }
+}
+
+/// Whether there is anything of the devicemapper driver.
+fn has_devicemapper(root: &Dir) -> Result<bool, ReadError> {
+    let is_taken = |above: &Dir| {
+        Ok::<_, ReadError>(match above.kind("devicemapper")? {
+            None => false,
+            Some(FileKind::Directory) => !above.dir("devicemapper")?.list()?.is_empty(),
+            Some(_) => true,
+        })
+    };
+    let in_store = match root.dir_following_if_any("image")? {
+        Some(image) => is_taken(&image)?,
+        None => false,
+    };
+    Ok(in_store || is_taken(root)?)
 }
 
 /// The sum of sizes. They come from files, so it could overflow; it is at most `u64::MAX`.
@@ -261,6 +281,8 @@ impl ProblemSummary {
         Self {
             message: problem.to_string(),
             hits: problem.hits.clone(),
+            class: Some(problem.class),
+            consequence: problem.consequence(),
         }
     }
 }

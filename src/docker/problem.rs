@@ -54,7 +54,7 @@ impl Class {
     pub fn consequence(self) -> &'static str {
         match self {
             Self::WholeRoot => "nothing can be converted",
-            Self::Damaged => "cannot be converted",
+            Self::Damaged => "cannot be converted; restore it, or --skip-damaged leaves it out",
             Self::PassedOver => "left out; Docker does not show it either",
             Self::Rebuilt => "rebuilt",
             Self::Kept => "kept as it is",

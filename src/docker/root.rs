@@ -5,7 +5,9 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use super::container::{Container, read_containers};
 use super::data_dir::{DataDir, Owner};
+use super::diagnostics::Diagnostics;
 use super::error::{Error, OldLayout};
 use super::files::{Dir, FileKind, ReadError};
 use super::id::{CacheId, ChainId, ContainerId};
@@ -28,6 +30,53 @@ pub struct Root {
     pub(crate) data: DataDir,
     pub(super) aufs: Dir,
     pub(super) image: Dir,
+}
+
+/// As much as there is of an aufs root, for looking at it.
+#[derive(Debug)]
+pub struct RootParts {
+    pub(super) data: DataDir,
+    pub(super) aufs: Option<Dir>,
+    pub(super) image: Option<Dir>,
+    /// The directories that a conversion needs and that are missing.
+    pub(super) missing: Vec<PathBuf>,
+}
+
+impl RootParts {
+    /// Opens whatever there is, wherever symbolic links lead.
+    ///
+    /// # Errors
+    /// The root itself cannot be opened.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let data = DataDir::open(path)?;
+        let mut missing = Vec::new();
+        let mut part = |above: Option<&Dir>, name: &str| {
+            let above = above?;
+            let part = above.dir_following_if_any(name).ok().flatten();
+            if part.is_none() {
+                missing.push(above.join(name));
+            }
+            part
+        };
+        let stores = part(Some(&data.dir), "image");
+        let image = part(stores.as_ref(), "aufs");
+        part(image.as_ref(), "layerdb");
+        let aufs = part(Some(&data.dir), "aufs");
+        for name in ["layers", "diff"] {
+            part(aufs.as_ref(), name);
+        }
+        Ok(Self {
+            data,
+            aufs,
+            image,
+            missing,
+        })
+    }
+
+    /// The data directory.
+    pub fn data_dir(&self) -> &DataDir {
+        &self.data
+    }
 }
 
 impl Root {
@@ -126,28 +175,42 @@ impl Root {
         remapped_below(&self.data.dir)
     }
 
-    /// Checks that the places of the result are free: no `devicemapper`, and nothing in `image/devicemapper`.
+    /// Checks that the places of the result are free: nothing in `devicemapper`, and nothing in `image/devicemapper`.
+    /// A daemon that tried the driver leaves empty directories there, which count for nothing.
     ///
     /// # Errors
     /// [`Error::TargetExists`], or an error that keeps this from being checked.
     pub fn check_target_free(&self) -> Result<(), Error> {
-        if self.data.dir.kind("devicemapper")?.is_some() {
-            return Err(Error::TargetExists {
-                path: self.path().join("devicemapper"),
-            });
-        }
-        let image = self.data.dir.dir("image")?;
-        let taken = match image.kind("devicemapper")? {
-            None => false,
-            Some(FileKind::Directory) => !image.dir("devicemapper")?.list()?.is_empty(),
-            Some(_) => true,
-        };
-        if taken {
-            return Err(Error::TargetExists {
-                path: self.path().join("image/devicemapper"),
-            });
+        let root = &self.data.dir;
+        let image = root.dir("image")?;
+        for (above, name) in [(root, "devicemapper"), (&image, "image/devicemapper")] {
+            let is_taken = match above.kind("devicemapper")? {
+                None => false,
+                Some(FileKind::Directory) => !above.dir("devicemapper")?.list()?.is_empty(),
+                Some(_) => true,
+            };
+            if is_taken {
+                return Err(Error::TargetExists {
+                    path: self.path().join(name),
+                    root: self.path().to_owned(),
+                    holds: self.held_by_devicemapper(&image),
+                });
+            }
         }
         Ok(())
+    }
+
+    /// How many images and containers the root has on devicemapper, as far as that can be read.
+    fn held_by_devicemapper(&self, image: &Dir) -> (usize, usize) {
+        let contents = || {
+            let store = image.dir("devicemapper")?;
+            let contents = store.dir("imagedb")?.dir("content")?.dir("sha256")?;
+            Ok::<_, ReadError>(contents.list()?.len())
+        };
+        let containers = read_containers(&self.data.dir, &mut Diagnostics::default());
+        let is_its = |container: &&Container| container.driver == "devicemapper";
+        let containers = containers.values().filter(is_its).count();
+        (contents().unwrap_or(0), containers)
     }
 }
 
@@ -310,11 +373,16 @@ mod tests {
         assert!(root.check_target_free().is_ok());
         make("image/devicemapper/layerdb");
         assert!(
-            matches!(root.check_target_free(), Err(Error::TargetExists { path }) if path.ends_with("image/devicemapper"))
+            matches!(root.check_target_free(), Err(Error::TargetExists { path, .. }) if path.ends_with("image/devicemapper"))
         );
         make("devicemapper");
         assert!(
-            matches!(root.check_target_free(), Err(Error::TargetExists { path }) if path.ends_with("devicemapper"))
+            matches!(root.check_target_free(), Err(Error::TargetExists { path, .. }) if path.ends_with("image/devicemapper")),
+            "an empty directory is not in the way"
+        );
+        make("devicemapper/metadata");
+        assert!(
+            matches!(root.check_target_free(), Err(Error::TargetExists { path, .. }) if path == root.path().join("devicemapper"))
         );
     }
 }

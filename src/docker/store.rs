@@ -86,7 +86,7 @@ impl Store {
         let mut notes = Diagnostics::default();
         let dirs = StoreDirs {
             root: &root,
-            image: &image,
+            image: Some(&image),
             aufs: aufs.as_ref(),
         };
         let stores = Stores::read(dirs, is_of_either_driver, Repairs::Lists, &mut notes);

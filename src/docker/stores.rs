@@ -43,8 +43,8 @@ pub(crate) enum Repairs<'a> {
 pub(crate) struct StoreDirs<'a> {
     /// The root, in which `containers`, `buildkit` and `graph` are looked up.
     pub(crate) root: &'a Dir,
-    /// The image store.
-    pub(crate) image: &'a Dir,
+    /// The image store, if there is one.
+    pub(crate) image: Option<&'a Dir>,
     /// The aufs driver's directory, if there is one.
     pub(crate) aufs: Option<&'a Dir>,
 }
@@ -59,7 +59,9 @@ impl Stores {
     ) -> Self {
         let StoreDirs { root, image, aufs } = dirs;
         let mut stores = Self {
-            image: ImageStore::read_parts(image, notes),
+            image: image.map_or_else(ImageStore::default, |image| {
+                ImageStore::read_parts(image, notes)
+            }),
             containers: read_containers(root, notes),
             own,
             stack: Stack::default(),

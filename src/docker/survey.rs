@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -17,10 +17,10 @@ use super::left_out::LeftOut;
 use super::model::{AufsLayer, Model, OrphanReason, Use};
 use super::problem::{Class, Problem};
 use super::repair::Proof;
-use super::root::Root;
+use super::root::{Root, RootParts};
 use super::stack::Stack;
 use super::stores::{Repairs, StoreDirs, Stores};
-use super::users::Users;
+use super::users::{Hits, Users};
 use super::warning::{Leftover, Warning};
 
 /// What to do with layers that nothing refers to.
@@ -59,14 +59,43 @@ impl Survey {
         Self::with(root, Repairs::All(proof))
     }
 
+    /// Reads as much as there is of a root of which parts are missing or cannot be used.
+    pub fn of_parts(parts: &RootParts) -> Self {
+        let dirs = StoreDirs {
+            root: &parts.data.dir,
+            image: parts.image.as_ref(),
+            aufs: parts.aufs.as_ref(),
+        };
+        let proof = &|_: &CacheId, _, _| false;
+        let mut survey = Self::of_dirs(parts.data.path(), dirs, Repairs::All(proof));
+        let missing = parts.missing.iter().map(|path| Problem {
+            subject: Subject::Root,
+            fault: Fault::Missing { path: path.clone() },
+            hits: Hits {
+                everything: true,
+                ..Hits::default()
+            },
+            class: Class::WholeRoot,
+            source: None,
+        });
+        survey.model.problems.extend(missing);
+        survey
+    }
+
     fn with(root: &Root, repairs: Repairs<'_>) -> Self {
-        let mut notes = Diagnostics::default();
-        warn_of_unmounted(&root.aufs, &mut notes);
         let dirs = StoreDirs {
             root: &root.data.dir,
-            image: &root.image,
+            image: Some(&root.image),
             aufs: Some(&root.aufs),
         };
+        Self::of_dirs(root.path(), dirs, repairs)
+    }
+
+    fn of_dirs(path: &Path, dirs: StoreDirs<'_>, repairs: Repairs<'_>) -> Self {
+        let mut notes = Diagnostics::default();
+        if let Some(aufs) = dirs.aufs {
+            warn_of_unmounted(aufs, &mut notes);
+        }
         let stores = Stores::read(dirs, is_aufs, repairs, &mut notes);
         // The order is one of knowledge. Each store is read by itself first, so that the checks across them can tell a
         // name that leads nowhere from one that leads to something damaged, whose fault is named once, where it is.
@@ -100,7 +129,7 @@ impl Survey {
         };
         Self {
             model,
-            path: root.path().to_path_buf(),
+            path: path.to_path_buf(),
         }
     }
 

@@ -64,7 +64,7 @@ impl StoreFaults {
             found.faults.extend(without_layers(image, known)?);
         }
         if original(request).is_none() {
-            found.faults.extend(names_lost(image, request.has_names)?);
+            found.faults.extend(names_lost(image, request)?);
         }
         let unsound = docker::unsound_images(image)?;
         let new = unsound.into_iter().filter(|text| !before.contains(text));
@@ -82,11 +82,19 @@ fn without_layers(image: &Path, known: &[String]) -> Result<Vec<String>, ReadErr
 }
 
 /// The fault of the file of image names if there is no original: Docker rewrites it and never removes it.
-fn names_lost(image: &Path, had_names: bool) -> Result<Option<String>, ReadError> {
+fn names_lost(image: &Path, request: &Request<'_>) -> Result<Option<String>, ReadError> {
     let path = image.join(NAMES);
+    // Docker writes names again whose ids it does not understand.
+    let had_bad_names = request
+        .before
+        .paths
+        .contains("image/aufs/repositories.json");
+    let is_right = |bytes: &[u8]| {
+        docker::is_file_of_names(bytes) || had_bad_names && docker::image_names(bytes).is_ok()
+    };
     let what = match Dir::open(image)?.read_if_any(NAMES) {
-        Ok(None) if had_names => "is missing, so no image has a name",
-        Ok(Some(bytes)) if !docker::is_file_of_names(&bytes) => "is not what Docker writes there",
+        Ok(None) if request.has_names => "is missing, so no image has a name",
+        Ok(Some(bytes)) if !is_right(&bytes) => "is not what Docker writes there",
         // An unreadable file is reported as such.
         _ => return Ok(None),
     };

@@ -215,7 +215,7 @@ fn reading_changes_nothing_not_even_access_times() {
     let before = state();
     let opened = root.open();
     let survey = Survey::read(&opened);
-    Inventory::new(&opened, &survey).unwrap();
+    Inventory::new(opened.data_dir(), &survey).unwrap();
     let host = Host {
         pid_file: root.path.with_file_name("docker.pid"),
         root: root.path.with_file_name("host"),
@@ -229,7 +229,7 @@ fn reading_changes_nothing_not_even_access_times() {
 fn the_inventory_counts_what_docker_showed() {
     let root = SmallRoot::new();
     let opened = root.open();
-    let inventory = Inventory::new(&opened, &Survey::read(&opened)).unwrap();
+    let inventory = Inventory::new(opened.data_dir(), &Survey::read(&opened)).unwrap();
     assert_eq!(
         (inventory.images.len(), inventory.containers.len()),
         (30, 5)
@@ -292,7 +292,7 @@ fn the_inventory_counts_what_docker_showed() {
 fn the_inventorys_field_names_are_stable() {
     let root = SmallRoot::new();
     let opened = root.open();
-    let inventory = Inventory::new(&opened, &Survey::read(&opened)).unwrap();
+    let inventory = Inventory::new(opened.data_dir(), &Survey::read(&opened)).unwrap();
     let json = serde_json::to_value(&inventory).unwrap();
     let keys = |value: &Value| {
         value
