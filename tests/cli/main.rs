@@ -19,6 +19,7 @@ mod commit_unseen;
 mod containers_mounted;
 mod converted;
 mod damage;
+mod damage_matrix;
 mod device_missing;
 mod escapes;
 mod forged_claim;

@@ -11,6 +11,7 @@
 pub mod apply;
 pub mod compare;
 pub mod cpu;
+pub mod damages;
 pub mod fixture;
 pub mod layer;
 pub mod merge;
