@@ -4,8 +4,9 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 CARGO ?= cargo
 PREFIX ?= /usr/local
+SECONDS ?= 60
 
-.PHONY: help deps deps-build deps-test lab build install clean demo check test bench
+.PHONY: help deps deps-build deps-test lab build install clean demo check test fuzz bench
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -43,15 +44,20 @@ demo: ## convert the bundled root, start Docker on the result, compare before an
 
 check: deps ## formatting, lints, documentation, licences
 	$(CARGO) fmt --check
+	$(CARGO) fmt --check --manifest-path tests/fuzz/Cargo.toml
 	$(CARGO) clippy --locked --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 	@tests/lab/deny.sh
 
-test: ## every test: in-file, library, command line, faults, and the lab (real kernel, real Docker)
+test: ## every test: in-file, library, command line, faults, the lab (real kernel, real Docker), a little fuzzing
 	@tests/lab/machine.sh test
-	@echo "make test: the first time it takes about 20 minutes on two cores, fetches about 200 MB and needs 3 GB in target/ and .lab/"
+	@echo "make test: the first time it takes about 23 minutes on two cores, fetches about 200 MB and needs 4 GB in target/ and .lab/"
 	@$(MAKE) --no-print-directory deps lab
 	$(CARGO) test --locked --features kernel-tests
+	FUZZ_OPTIONS=-seed=1 tests/fuzz/run.sh 10
+
+fuzz: deps-build ## fuzz each target for SECONDS (60), two at a time
+	tests/fuzz/run.sh $(SECONDS) $(TARGETS)
 
 bench: deps lab ## the figures of docs/benchmarks.md
 	$(CARGO) bench --locked

@@ -12,6 +12,7 @@ mod daemon;
 mod docker;
 mod engine;
 mod ext4;
+mod fuzz;
 mod house;
 mod pool;
 mod populate;
