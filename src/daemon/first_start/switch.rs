@@ -12,6 +12,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
@@ -247,6 +248,15 @@ fn planned_edit(files: &HostFiles, path: &Path, change: &Change, notes: Vec<Stri
         Ok(content) => content,
         Err(error) => return failed(error.at(&place)),
     };
+    // The check of a recorded edit reads both texts with another parser. What that cannot read must not be edited, or no later
+    // command would accept the conversion.
+    if let Some(error) = text
+        .iter()
+        .chain([&content])
+        .find_map(|text| unreadable(text))
+    {
+        return failed(format!("{}: {error}", shown(&place)));
+    }
     match String::from_utf8(content) {
         Ok(content) => Switch::Edit(ConfigEdit {
             old: text.as_deref().map(digest),
@@ -257,6 +267,15 @@ fn planned_edit(files: &HostFiles, path: &Path, change: &Change, notes: Vec<Stri
         }),
         Err(_) => failed(format!("{}: is not UTF-8", shown(&place))),
     }
+}
+
+/// Why [`check_recorded`](super::recorded::check_recorded) could not read a text, although Docker can: half a surrogate pair or
+/// bytes that are not UTF-8 in some string, or nesting beyond all need.
+fn unreadable(text: &[u8]) -> Option<serde_json::Error> {
+    if text.trim_ascii().is_empty() {
+        return None;
+    }
+    serde_json::from_slice::<Map<String, Value>>(text).err()
 }
 
 /// What prevents a plain edit of `daemon.json`: the changes to make by hand, each with its line.

@@ -125,6 +125,20 @@ fn a_file_that_is_no_json_is_changed_by_hand() {
 }
 
 #[test]
+fn a_file_whose_edit_no_later_command_would_accept_is_changed_by_hand() {
+    let half = r#"{"data-root": "/srv", "label": "\ud800"}"#;
+    let machine = Machine::new().with(CONFIG, half);
+    by_hand(
+        &machine,
+        &[
+            "/etc/docker/daemon.json: ",
+            "line 1",
+            "add \"storage-driver\": \"devicemapper\"",
+        ],
+    );
+}
+
+#[test]
 fn the_new_file_is_like_the_old_one_and_the_old_one_comes_back() {
     let text = "{\"storage-driver\": \"aufs\"}";
     let machine = Machine::new().with(CONFIG, text);
