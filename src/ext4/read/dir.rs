@@ -11,6 +11,7 @@ use super::extents::Mapping;
 use super::fault::{Fault, IndexFault, InodeFault};
 use super::htree;
 use super::inode::{FLAG_INDEX, InodeFields};
+use super::sums::InodeSums;
 use super::work::Work;
 use crate::ext4::hash::HashKind;
 use crate::ext4::ino::Ino;
@@ -23,6 +24,8 @@ const MAX_BAD_BLOCKS: usize = 64;
 pub(super) struct Directory {
     pub(super) blocks: Vec<BlockAt>,
     hash: Option<HashKind>,
+    /// What the checksums of its blocks begin with; `None` if none was read.
+    sums: Option<InodeSums>,
     /// Where `..` points.
     pub(super) parent: Option<Ino>,
     /// Entries that say they are directories.
@@ -50,6 +53,7 @@ impl Directory {
             return Ok(directory);
         }
         let mut rules = Rules::new(&work.geometry, ino, own);
+        directory.sums = Some(rules.sums);
         let mut bad = 0;
         for run in &mapping.runs {
             for at in 0..run.blocks {
@@ -96,6 +100,10 @@ impl Directory {
         (logical, physical): (u32, u64),
         work: &Work<'_>,
     ) -> Option<Arc<DirBlock>> {
+        // The inode's generation is part of every block's checksum, so a block is wrong when that changes.
+        if self.sums != Some(rules.sums) {
+            return None;
+        }
         // Leaves were hashed by what the root said.
         if logical > 0 && self.hash != rules.hash {
             return None;

@@ -78,7 +78,7 @@ pub(super) struct DirBlock {
 pub(super) struct Rules<'a> {
     pub(super) geometry: &'a Geometry,
     ino: Ino,
-    sums: InodeSums,
+    pub(super) sums: InodeSums,
     pub(super) is_indexed: bool,
     /// Known once the root is read.
     pub(super) hash: Option<HashKind>,

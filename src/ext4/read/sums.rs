@@ -92,7 +92,7 @@ impl Sums {
 }
 
 /// The start of the checksums of what belongs to one inode.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct InodeSums(u32);
 
 impl InodeSums {

@@ -191,12 +191,10 @@ impl Work<'_> {
     pub(super) fn visible_inodes(&self, group: u32) -> u32 {
         let desc = &self.view.groups[group as usize].desc;
         let table = (desc.places.inode_table, FixedMetadata::InodeTable { group });
-        if self
-            .view
-            .fixed
-            .binary_search_by_key(&table.0, |(block, _)| *block)
-            .is_err()
-        {
+        let fixed = &self.view.fixed;
+        let at = fixed.binary_search_by_key(&table.0, |(block, _)| *block);
+        // Something else that begins there was there first.
+        if !at.is_ok_and(|at| fixed[at] == table) {
             return 0;
         }
         desc.visible_inodes(&self.geometry)
@@ -209,6 +207,10 @@ impl Work<'_> {
         range: std::ops::Range<u32>,
         mut take: impl FnMut(&mut Self, Ino, Slot) -> Result<(), Error>,
     ) -> Result<(), Error> {
+        // A group without a table has an empty range, and says nothing of where the table is.
+        if range.is_empty() {
+            return Ok(());
+        }
         let geometry = Arc::clone(&self.geometry);
         let each = geometry.inode_bytes as u64;
         let table = geometry.offset(self.view.groups[group as usize].desc.places.inode_table);

@@ -3,11 +3,13 @@
 #![allow(clippy::unwrap_used)] // a test reports by panicking
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt;
 
 use aufs2dm::ext4::Ino;
-use aufs2dm::ext4::read::{CheckedView, Type, View};
+use aufs2dm::ext4::read::{CheckedView, Fault, GroupFault, Type, View};
 
+use super::images::Made;
 use crate::ext4::write::{BOTH, Chain, Model, ModelKind, Numbers, Taste, random_layer};
 
 /// Reads an image that must be clean.
@@ -39,6 +41,24 @@ fn what_is_read_is_what_was_planned() {
             .inode(chain.model.root, root);
         }
     }
+}
+
+#[test]
+fn no_inodes_are_read_where_something_else_than_their_table_begins() {
+    const DESCRIPTOR: u64 = 2048;
+    let features = "^metadata_csum,^uninit_bg,^has_journal,^64bit";
+    let made = Made::new(4, &["-b", "1024", "-O", features]);
+    let device = OpenOptions::new().read(true).write(true).open(made.path());
+    let device = device.unwrap();
+    let mut bitmap = [0; 4];
+    device.read_exact_at(&mut bitmap, DESCRIPTOR).unwrap();
+    device.write_all_at(&bitmap, DESCRIPTOR + 8).unwrap();
+    let CheckedView { view, faults } = View::read(&device).unwrap();
+    let block = u32::from_le_bytes(bitmap).into();
+    let what = "inode table";
+    let fault = GroupFault::Overlap { what, block };
+    assert!(faults.contains(&Fault::Group { group: 0, fault }));
+    assert_eq!(view.inodes().count(), 0, "{faults:?}");
 }
 
 struct Compare<'a> {
