@@ -119,6 +119,17 @@ pub(crate) fn convert(
     variant: Variant,
     storage: &Storage,
 ) -> Result<Vec<String>> {
+    convert_with(lab, root, variant, storage, &[])
+}
+
+/// The same with further options.
+pub(crate) fn convert_with(
+    lab: &Lab,
+    root: &Path,
+    variant: Variant,
+    storage: &Storage,
+    further: &[&str],
+) -> Result<Vec<String>> {
     let printed = run(lab
         .tool()
         .arg("convert")
@@ -127,6 +138,7 @@ pub(crate) fn convert(
         .arg(root)
         .arg("--pidfile")
         .arg(lab.pid_file())
+        .args(further)
         .args(variant.all_arguments(storage)))?;
     let summary: Value = serde_json::from_str(&printed).with_context(|| printed.clone())?;
     let options = summary["storage_opts"].clone();

@@ -9,6 +9,7 @@
 #![allow(clippy::unwrap_used)]
 
 pub mod apply;
+pub mod chain;
 pub mod compare;
 pub mod cpu;
 pub mod damages;

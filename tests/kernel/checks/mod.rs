@@ -5,6 +5,7 @@ mod conformance;
 mod container_damage;
 mod containers;
 mod copied;
+mod damaged;
 mod devices;
 mod diff;
 mod faults;
@@ -132,6 +133,7 @@ fn sharing() -> impl Iterator<Item = Variant> {
 const AFTER_DOCKERS_WORK: &[(&str, OnVariant)] = named![
     used::what_docker_did_since_is_verified_named_and_lost_only_by_force,
     used::what_a_killed_docker_left_is_named_and_nothing_is_changed,
+    damaged::docker_shows_exactly_the_rest_of_a_damaged_root,
 ];
 
 /// Those that work on a device's ext4 by its blocks.
