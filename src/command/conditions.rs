@@ -17,10 +17,13 @@ use crate::devicemapper::driver_files::FileSystem;
 use crate::mount_table::{Table, directory_at};
 use crate::path_kind::is_directory;
 use crate::progress::{Cancel, Silent};
-use crate::shell::own;
+use crate::shell::{own, word};
 use crate::tree::{escape, shown};
 use crate::verify::{self, LayerReport, Mode, Report, Verdict};
 use crate::words::counted;
+
+/// The directories of the aufs driver.
+const PARTS: [&str; 3] = ["diff", "layers", "mnt"];
 
 /// Checks that the devicemapper side is whole and proven, and that the aufs side has nothing that it lacks.
 ///
@@ -180,6 +183,7 @@ pub(super) fn expect_unchanged(
     why.extend(written.map(|fact| format!("{fact}: `{}`", own("verify --full", path))));
     why.extend(aufs_since(path, conversion, proof, may_lose)?);
     why.extend(linked_aufs(path, may_lose));
+    why.extend(linked_parts(path));
     why.extend(shared_with_aufs(path).map(|shared| {
         format!(
             "{shared}, so removing the aufs side would remove it too: put there what the conversion made, or a copy \
@@ -320,6 +324,29 @@ fn linked_aufs(path: &Path, may_lose: MayLose) -> Option<String> {
         shown(&aufs),
         own("commit --drop-linked-aufs", path)
     ))
+}
+
+/// The directories in `aufs` that are symbolic links. Nothing is removed behind a link, and without the link nothing
+/// would show where the layers are.
+fn linked_parts(path: &Path) -> Vec<String> {
+    let parts = PARTS.map(|part| path.join("aufs").join(part));
+    let links = parts.into_iter().filter_map(|part| {
+        let target = fs::read_link(&part).ok()?;
+        let target = part.canonicalize().unwrap_or(target);
+        Some(format!(
+            "{} is a symbolic link to {}, and commit removes nothing behind it: on the same file system, `rm {at} && mv \
+             {to} {at}` puts the directory itself there; otherwise remove {} by hand once the devicemapper side is \
+             all that you need, then use `mkdir {at}`, `{}` and `{}`",
+            shown(&part),
+            shown(&target),
+            shown(&target),
+            own("verify --full", path),
+            own("commit --drop-aufs-changes", path),
+            at = word(&part),
+            to = word(&target)
+        ))
+    });
+    links.collect()
 }
 
 /// What is mounted on `aufs`, if it may also be reachable elsewhere.
