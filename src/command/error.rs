@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::beyond::{self, BeyondLimits};
 use super::damage::{Damage, write_refusal};
 use super::interruption::Interruption;
 use crate::chain::Chain;
@@ -159,6 +160,19 @@ pub enum Error {
     /// A file of the root cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// Layers hold entries that the devices' file system cannot.
+    #[error(
+        "{}: nothing was written, because the new file systems cannot hold everything: {}. Next: {}",
+        shown(path),
+        beyond::list(layers),
+        beyond::next(path, layers)
+    )]
+    Beyond {
+        /// The Docker root.
+        path: PathBuf,
+        /// All of them, with what is wrong.
+        layers: Vec<BeyondLimits>,
+    },
     /// No plan can be made.
     #[error(transparent)]
     Plan(#[from] plan::Error),

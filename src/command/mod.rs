@@ -5,6 +5,7 @@
 
 mod active_run;
 mod apart;
+mod beyond;
 mod commit;
 mod conditions;
 mod conversion_origin;
@@ -27,6 +28,7 @@ mod mounted;
 mod notes;
 mod open;
 mod open_root;
+mod plan_error;
 mod planned_conversion;
 mod pool_of;
 mod preflight;
@@ -50,6 +52,7 @@ mod write;
 mod writer;
 
 pub use active_run::ActiveRun;
+pub use beyond::BeyondLimits;
 pub use commit::{Commit, CommitSummary};
 pub use conversion_origin::ConversionOrigin;
 pub use damage::Damage;

@@ -20,7 +20,7 @@ use super::recorded_options::{PlanRecord, RecordedOptions};
 use super::request::{Request, ResumeRequest};
 use super::store_times::Stores;
 use super::whole_source::{expect_store_of, expect_whole_source};
-use super::{first_start, preflight};
+use super::{first_start, plan_error, preflight};
 use crate::commit::{
     self, Journal, JournalState, Leftover, RootLock, State, expect_unmounted_stage,
 };
@@ -167,7 +167,8 @@ impl OpenRoot {
     ///
     /// # Errors
     ///
-    /// [`Error::Damaged`], [`Error::Plan`], [`Error::Config`], [`Error::Interrupted`], or too little space.
+    /// [`Error::Damaged`], [`Error::Beyond`], [`Error::Plan`], [`Error::Config`], [`Error::Interrupted`], or too little
+    /// space.
     pub fn plan(mut self, progress: &dyn Progress) -> Result<PlannedConversion, Error> {
         let layers = read_layers(&mut self, progress)?;
         self.notices.extend(layers.notices);
@@ -184,7 +185,7 @@ impl OpenRoot {
         progress.start(Phase::Plan, 0);
         let job = self.engine.plan(layers.layers, &options);
         progress.finish();
-        let job = job?;
+        let job = job.map_err(|error| plan_error::told(error, self.root.path(), &self.model))?;
         let planned = PlanRecord::of((self.root.path(), &self.model), &*job, marks, &configs);
         if let Some(resumed) = &mut self.resumed {
             resumed.expect_same(&planned, self.root.path())?;

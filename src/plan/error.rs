@@ -1,6 +1,6 @@
 //! Why a plan cannot be made.
 
-use super::xfs_problem::XfsProblem;
+use super::limits::{LayerLimits, Listed};
 use crate::docker::CacheId;
 use crate::units::Bytes;
 use crate::{ext4, thin};
@@ -22,12 +22,12 @@ pub enum Error {
         /// A layer on the cycle or above it.
         layer: CacheId,
     },
-    /// A layer holds something that an ext4 file system cannot, or the file system is full.
+    /// The file system is full.
     #[error("layer {layer}")]
     Layer {
         /// The layer.
         layer: CacheId,
-        /// What is wrong, with the entry's path.
+        /// What it lacks.
         source: ext4::write::Error,
     },
     /// The empty file system that all layers start from cannot be made.
@@ -48,15 +48,11 @@ pub enum Error {
         /// Why it is not suitable, and which sizes are.
         reason: String,
     },
-    /// A layer holds something that xfs cannot.
-    #[error("layer {layer}: {path}: {problem}; ext4 has higher limits (--fs ext4)")]
-    Xfs {
-        /// The layer.
-        layer: CacheId,
-        /// The entry within the layer, escaped.
-        path: String,
-        /// What is wrong with it.
-        problem: XfsProblem,
+    /// Layers hold entries that the file system cannot. All of them are found in one go.
+    #[error("{}", Listed(layers))]
+    Limits {
+        /// The layers; at least one.
+        layers: Vec<LayerLimits>,
     },
     /// No base size up to the limit holds the merged layers.
     #[error(

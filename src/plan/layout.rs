@@ -6,13 +6,14 @@ use uuid::Uuid;
 use super::devices::{DeviceIndex, Options, Plan, PlannedDevice};
 use super::error::Error;
 use super::graph::{LayerGraph, LayerIndex};
+use super::limits::{EntryLimit, LayerLimits, LimitProblem};
 use super::outline::{graph_of, in_order_of, outline};
 use super::schedule::try_map_parents_first;
 use super::size::{self, BaseShape, Lack};
 use crate::devicemapper::driver_files::FileSystem;
 use crate::devicemapper::{ID_FILE, ROOTFS};
 use crate::ext4;
-use crate::ext4::write::{CLUSTER_BLOCKS, Delta, Image};
+use crate::ext4::write::{CLUSTER_BLOCKS, Delta, EntryProblem, Image, problems_of};
 use crate::source::Layer;
 use crate::thin::{self, Mapping};
 use crate::tree::Meta;
@@ -99,8 +100,8 @@ impl Layout {
 ///
 /// # Errors
 ///
-/// [`Error::MissingParent`] and [`Error::Cycle`] if the layers do not form a DAG; [`Error::Layer`] for an entry that
-/// ext4 cannot hold; [`Error::Size`] if a requested size is not suitable.
+/// [`Error::MissingParent`] and [`Error::Cycle`] if the layers do not form a DAG; [`Error::Limits`] for entries
+/// that ext4 cannot hold; [`Error::Layer`] if the file system is too small; [`Error::Size`] if a requested size is not suitable.
 pub fn lay_out(layers: Vec<Layer>, options: &Options) -> Result<Layout, Error> {
     let graph = graph_of(&layers)?;
     let layers = in_order_of(&graph, layers);
@@ -141,12 +142,7 @@ fn fit(
             Err(Misfit::Cramped { layer, lack }) => (layer, lack, None),
             Err(Misfit::Refused { layer, source }) => match lack_of(&source) {
                 Some(lack) => (layer, lack, Some(source)),
-                None => {
-                    return Err(Error::Layer {
-                        layer: layers[layer.0].id.clone(),
-                        source,
-                    });
-                }
+                None => return Err(refusal(layers, layer, source)),
             },
         };
         let layer = layers[at.0].id.clone();
@@ -178,6 +174,34 @@ enum Misfit {
         layer: LayerIndex,
         lack: Lack,
     },
+}
+
+/// The error for a layer that ext4 cannot hold. The others were not tried any more, so they are searched as well.
+fn refusal(layers: &[Layer], at: LayerIndex, source: ext4::write::Error) -> Error {
+    let limit = |path, problem| EntryLimit {
+        path,
+        problem: LimitProblem::Ext4(problem),
+    };
+    let limits = layers.iter().filter_map(|layer| {
+        let problems = problems_of(&layer.tree).into_iter();
+        let entries = problems.map(|EntryProblem { path, problem }| limit(path, problem));
+        LayerLimits::of(&layer.id, entries)
+    });
+    let found: Vec<_> = limits.collect();
+    let layer = &layers[at.0].id;
+    match source {
+        _ if !found.is_empty() => Error::Limits { layers: found },
+        // Nothing that an entry shows by itself.
+        ext4::write::Error::Entry { path, source } => Error::Limits {
+            layers: LayerLimits::of(layer, std::iter::once(limit(path, source)))
+                .into_iter()
+                .collect(),
+        },
+        source => Error::Layer {
+            layer: layer.clone(),
+            source,
+        },
+    }
 }
 
 fn lack_of(error: &ext4::write::Error) -> Option<Lack> {

@@ -16,7 +16,7 @@ use crate::thin::ThinId;
 ///
 /// # Errors
 ///
-/// [`Error::MissingParent`] and [`Error::Cycle`] if the layers do not form a DAG; [`Error::Xfs`] for an entry that xfs
+/// [`Error::MissingParent`] and [`Error::Cycle`] if the layers do not form a DAG; [`Error::Limits`] for entries that xfs
 /// cannot hold; [`Error::Size`] if a requested size is not suitable; [`Error::TooLarge`].
 pub fn outline_xfs(layers: Vec<Layer>, options: &Options) -> Result<Plan, Error> {
     xfs::expect_holdable(&layers)?;

@@ -2,23 +2,27 @@
 //! was built, so they are checked as they are written.
 
 use super::error::Error;
+use super::limits::{EntryLimit, LayerLimits, LimitProblem};
 use super::xfs_problem::{MAX_DEVICE, MAX_TARGET, XfsProblem};
 use crate::source::Layer;
 use crate::tree::{DeviceNumber, Kind};
 
 /// Checks every entry of the layers.
 pub(super) fn expect_holdable(layers: &[Layer]) -> Result<(), Error> {
-    layers.iter().try_for_each(|layer| {
-        let mut nodes = layer.tree.nodes();
-        let found = nodes.find_map(|(id, node)| Some((id, problem(&node.kind)?)));
-        found.map_or(Ok(()), |(id, problem)| {
-            Err(Error::Xfs {
-                layer: layer.id.clone(),
-                path: layer.tree.display_path(id),
-                problem,
-            })
-        })
-    })
+    let limits = layers.iter().filter_map(|layer| {
+        let nodes = layer.tree.nodes();
+        let found = nodes.filter_map(|(node, content)| {
+            let problem = LimitProblem::Xfs(problem(&content.kind)?);
+            let path = layer.tree.display_path(node);
+            Some(EntryLimit { path, problem })
+        });
+        LayerLimits::of(&layer.id, found)
+    });
+    let layers: Vec<_> = limits.collect();
+    if layers.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Limits { layers })
 }
 
 fn problem(kind: &Kind) -> Option<XfsProblem> {

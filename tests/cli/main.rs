@@ -33,6 +33,7 @@ mod hostile_stage;
 mod inspected;
 mod interrupted;
 mod lifecycle;
+mod limits;
 mod linked_parts;
 mod lost_flags;
 mod lost_journal;

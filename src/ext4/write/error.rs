@@ -57,6 +57,16 @@ pub enum Error {
     SecondLayer,
 }
 
+impl Problem {
+    /// Whether the limit is that of ext4, so that a file system with higher ones may hold the entry.
+    pub fn is_of_ext4(&self) -> bool {
+        matches!(
+            self,
+            Self::Links | Self::DirectoryFull | Self::FileSize { .. } | Self::XattrsTooLarge { .. }
+        )
+    }
+}
+
 /// What is wrong with one entry.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {

@@ -19,7 +19,7 @@ mod layout;
 mod superblock;
 mod xattr;
 
-pub use draft::{DataRun, Delta, Draft};
+pub use draft::{DataRun, Delta, Draft, EntryProblem, problems_of};
 pub use error::{Error, Problem};
 pub use extents::Extent;
 pub use image::{FileLayout, Image};

@@ -278,10 +278,8 @@ impl<'a> Merge<'a> {
     }
 
     fn symlink(&mut self, node: NodeId, ino: Ino, target: &[u8]) -> Result<Body, Error> {
+        self.checked(node, check_target(target))?;
         let bytes = target.len();
-        if bytes == 0 || bytes > MAX_TARGET || target.contains(&0) {
-            return Err(self.entry_error(node, Problem::Target { bytes }));
-        }
         // A target in the inode needs its NUL within the 60 bytes of `i_block`, so 59 bytes is the longest.
         let block = if bytes < FAST_SYMLINK {
             None
@@ -356,6 +354,15 @@ impl<'a> Merge<'a> {
             source,
         }
     }
+}
+
+/// Whether a symbolic link can hold a target.
+pub(super) fn check_target(target: &[u8]) -> Result<(), Problem> {
+    let bytes = target.len();
+    if bytes == 0 || bytes > MAX_TARGET || target.contains(&0) {
+        return Err(Problem::Target { bytes });
+    }
+    Ok(())
 }
 
 fn file_type(kind: &Kind) -> FileType {

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // a test reports by panicking
 
-use aufs2dm::ext4::write::{Error, Image, Problem};
+use aufs2dm::ext4::write::{Error, Image, Problem, problems_of};
 use aufs2dm::ext4::{Checksums, Params};
 use aufs2dm::tree::{
     DeviceNumber, Kind, LayerTree, Listing, Meta, Regular, Segment, Timestamp, Xattrs,
@@ -23,6 +23,9 @@ fn problem(name: &[u8], meta: Meta, kind: Kind) -> Problem {
     match image.draft().apply(b"rootfs", &layer) {
         Err(Error::Entry { path, source }) => {
             assert_eq!(path, layer.display_path(id));
+            let all = problems_of(&layer);
+            assert_eq!(all.len(), 1, "{all:?}");
+            assert_eq!((&all[0].path, &all[0].problem), (&path, &source));
             source
         }
         other => panic!("{other:?}"),
@@ -105,6 +108,40 @@ fn a_file_has_65_000_names_at_most() {
         panic!("{refused:?}")
     };
     assert_eq!(source, Problem::Links);
+}
+
+#[test]
+fn all_problems_of_a_layer_are_found_and_none_in_one_that_fits() {
+    let mut layer = LayerTree::new(plain_meta(0o755));
+    let linked = layer.add(plain_meta(0o644), file(5));
+    let huge = layer.add(plain_meta(0o644), file(17 << 40));
+    let mut entries: Vec<(Box<[u8]>, _)> = (0..65_000)
+        .map(|nth| (format!("link{nth:05}").into_bytes().into(), linked))
+        .collect();
+    entries.push((b"huge".as_slice().into(), huge));
+    let mut fits = layer.clone();
+    set(&mut fits, LayerTree::ROOT, entries[..65_000].to_vec());
+    assert!(
+        problems_of(&fits)
+            .iter()
+            .all(|found| found.path != "/link00000"),
+        "65000 names fit"
+    );
+    entries.push((b"one more".as_slice().into(), linked));
+    set(&mut layer, LayerTree::ROOT, entries);
+    let found = problems_of(&layer);
+    let found: Vec<_> = found
+        .iter()
+        .map(|found| (found.path.as_str(), &found.problem))
+        .collect();
+    let bytes = 17 << 40;
+    assert_eq!(
+        found,
+        [
+            ("/link00000", &Problem::Links),
+            ("/huge", &Problem::FileSize { bytes })
+        ]
+    );
 }
 
 #[test]
