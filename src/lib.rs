@@ -27,6 +27,7 @@ mod forest;
 mod holder;
 mod lock;
 pub mod mount_table;
+mod open_path;
 pub mod path_error;
 mod path_form;
 mod path_kind;

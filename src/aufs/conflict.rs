@@ -1,7 +1,9 @@
-//! Decides between a name and its whiteout in the same branch.
+//! Decides what only the order of a layer's tar can tell: whether a name or its whiteout in the same branch applies, and
+//! whether a directory with a whiteout's name is one.
 //!
 //! aufs hides the name. Docker's other drivers unpack the layer's tar entry by entry, so there the later of the two
-//! wins. The layer's tar-split still has that order.
+//! wins, and only an entry deletes: a directory that is made because an entry lies below it does not. The layer's
+//! tar-split still has the entries in order.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -12,30 +14,67 @@ use super::error::Error;
 use super::names::whiteout_path;
 use crate::tar_split;
 
-/// Paths within the branch, without a leading slash, that have a whiteout beside them.
-pub(super) type Conflicts = Vec<Box<[u8]>>;
-
-/// Whether each conflicting path is kept.
-pub(super) type Verdicts = HashMap<Box<[u8]>, bool>;
-
-/// Decides according to the layer's tar-split; without one, every name is hidden.
-pub(super) fn judge(conflicts: Conflicts, tar_split: Option<&Path>) -> Result<Verdicts, Error> {
-    let kept = match tar_split {
-        Some(path) => kept_names(&conflicts, path)?,
-        None => HashSet::new(),
-    };
-    let verdict = |path: Box<[u8]>| {
-        let keep = kept.contains(&path);
-        (path, keep)
-    };
-    Ok(conflicts.into_iter().map(verdict).collect())
+/// What a branch leaves open. Paths within the branch, without a leading slash.
+#[derive(Debug, Default)]
+pub(super) struct Questions {
+    /// Names that have a whiteout beside them.
+    pub(super) names: Vec<Box<[u8]>>,
+    /// Directories that have the name of a whiteout or of an opaque marker, and names in them.
+    pub(super) directories: Vec<Box<[u8]>>,
 }
 
-fn kept_names(conflicts: &[Box<[u8]>], tar_split: &Path) -> Result<HashSet<Box<[u8]>>, Error> {
+impl Questions {
+    pub(super) fn first(&self) -> Option<&[u8]> {
+        let mut all = self.names.iter().chain(&self.directories);
+        all.next().map(|path| &**path)
+    }
+}
+
+/// The answers.
+#[derive(Debug, Default)]
+pub(super) struct Verdicts {
+    /// Whether each name is kept.
+    pub(super) names: HashMap<Box<[u8]>, bool>,
+    /// Whether each directory deletes what its name says.
+    pub(super) directories: HashMap<Box<[u8]>, bool>,
+}
+
+/// Decides according to the layer's tar-split. Without one, every name is hidden and every directory deletes.
+pub(super) fn judge(questions: Questions, tar_split: Option<&Path>) -> Result<Verdicts, Error> {
+    let order = match tar_split {
+        Some(path) => read_order(&questions, path)?,
+        None => TarOrder::default(),
+    };
+    let mut verdicts = Verdicts::default();
+    for path in questions.directories {
+        let deletes = !order.only_below.contains(&path);
+        verdicts.directories.insert(path, deletes);
+    }
+    for path in questions.names {
+        let whiteout = whiteout_path(&path);
+        // What does not delete is not beside the name as a whiteout.
+        if verdicts.directories.get(&*whiteout) != Some(&false) {
+            let kept = order.kept.contains(&path);
+            verdicts.names.insert(path, kept);
+        }
+    }
+    Ok(verdicts)
+}
+
+/// What a tar's order says.
+#[derive(Debug, Default)]
+struct TarOrder {
+    /// The names that come after their whiteout.
+    kept: HashSet<Box<[u8]>>,
+    /// The directories that have no entry of their own, only entries below them.
+    only_below: HashSet<Box<[u8]>>,
+}
+
+fn read_order(questions: &Questions, tar_split: &Path) -> Result<TarOrder, Error> {
     let path = || tar_split.to_owned();
     let file = match File::open(tar_split) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(HashSet::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(TarOrder::default()),
         Err(source) => {
             return Err(Error::Io {
                 op: "open",
@@ -44,29 +83,32 @@ fn kept_names(conflicts: &[Box<[u8]>], tar_split: &Path) -> Result<HashSet<Box<[
             });
         }
     };
-    let conflicts = conflicts.iter().map(|conflict| &**conflict);
-    kept_by_tar_order(conflicts, tar_split::Names::new(file)).map_err(|source| Error::TarSplit {
+    order_of(questions, tar_split::Names::new(file)).map_err(|source| Error::TarSplit {
         path: path(),
         source,
     })
 }
 
-/// Those of `conflicts`, paths relative to the branch, that come after their whiteout in `names`, the layer's tar in
-/// order.
+/// The order in `names`, the layer's tar.
 ///
 /// An entry below a name also counts as an entry for the name. If the tar lacks the name or the whiteout, the name
 /// counts as hidden, as under aufs.
-fn kept_by_tar_order<'a>(
-    conflicts: impl Iterator<Item = &'a [u8]>,
+fn order_of(
+    questions: &Questions,
     names: impl Iterator<Item = Result<Vec<u8>, tar_split::Error>>,
-) -> Result<HashSet<Box<[u8]>>, tar_split::Error> {
-    let mut orders: Vec<Order<'a>> = Vec::new();
+) -> Result<TarOrder, tar_split::Error> {
+    let mut orders: Vec<Order<'_>> = Vec::new();
     let mut interesting = HashMap::new();
-    for path in conflicts {
+    for path in &questions.names {
         interesting.insert(whiteout_path(path), (orders.len(), Part::Whiteout));
         interesting.insert(path.to_vec(), (orders.len(), Part::Name));
         orders.push(Order::new(path));
     }
+    let mut directories: HashMap<&[u8], Entries> = questions
+        .directories
+        .iter()
+        .map(|path| (&**path, Entries::default()))
+        .collect();
     for (position, name) in names.enumerate() {
         let name = tar_split::clean_name(&name?);
         // Unpacking a name creates the directories on its path: some builders write no entries for those.
@@ -75,18 +117,31 @@ fn kept_by_tar_order<'a>(
             if let Some(&(at, Part::Name)) = interesting.get(directory) {
                 orders[at].name = Some(position);
             }
+            if let Some(entries) = directories.get_mut(directory) {
+                entries.below = true;
+            }
         }
         match interesting.get(&name) {
             Some(&(at, Part::Name)) => orders[at].name = Some(position),
             Some(&(at, Part::Whiteout)) => orders[at].whiteout = Some(position),
             None => {}
         }
+        if let Some(entries) = directories.get_mut(&*name) {
+            entries.own = true;
+        }
     }
-    Ok(orders
+    let kept = orders
         .iter()
         .filter(|order| order.whiteout.is_some() && order.name > order.whiteout)
-        .map(|order| order.path.into())
-        .collect())
+        .map(|order| order.path.into());
+    let only_below = directories
+        .iter()
+        .filter(|(_, entries)| entries.below && !entries.own)
+        .map(|(path, _)| (*path).into());
+    Ok(TarOrder {
+        kept: kept.collect(),
+        only_below: only_below.collect(),
+    })
 }
 
 #[derive(Clone, Copy)]
@@ -112,9 +167,29 @@ impl<'a> Order<'a> {
     }
 }
 
+/// Which entries a tar has for a directory.
+#[derive(Default)]
+struct Entries {
+    own: bool,
+    below: bool,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn order(names: &[&str], directories: &[&str], tar: &[&str]) -> TarOrder {
+        let paths = |all: &[&str]| all.iter().map(|path| path.as_bytes().into()).collect();
+        let questions = Questions {
+            names: paths(names),
+            directories: paths(directories),
+        };
+        order_of(
+            &questions,
+            tar.iter().map(|name| Ok(name.as_bytes().to_vec())),
+        )
+        .unwrap()
+    }
 
     #[test]
     fn the_later_of_a_name_and_its_whiteout_wins() {
@@ -132,9 +207,44 @@ mod tests {
             (&["etc/.wh.foo", "etc/foobar/new"], false),
             (&[], false),
         ] {
-            let names = tar.iter().map(|name| Ok(name.as_bytes().to_vec()));
-            let found = kept_by_tar_order([&b"etc/foo"[..]].into_iter(), names).unwrap();
+            let found = order(&["etc/foo"], &[], tar).kept;
             assert_eq!(found.contains(&b"etc/foo"[..]), kept, "{tar:?}");
         }
+    }
+
+    #[test]
+    fn a_directory_without_an_entry_of_its_own_deletes_nothing() {
+        for (tar, only_below) in [
+            (&["etc/.wh.foo/bar"][..], true),
+            (&["./etc/.wh.foo/bar/", "etc/.wh.foo/bar/baz"], true),
+            (&["etc/.wh.foo/", "etc/.wh.foo/bar"], false),
+            (&["etc/.wh.foo/bar", "etc/.wh.foo"], false),
+            (&["etc/.wh.foobar/x"], false),
+            (&[], false),
+        ] {
+            let found = order(&[], &["etc/.wh.foo"], tar).only_below;
+            assert_eq!(found.contains(&b"etc/.wh.foo"[..]), only_below, "{tar:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_beside_a_directory_that_deletes_nothing_needs_no_verdict() {
+        let dir = tempfile::tempdir().unwrap();
+        let questions = || Questions {
+            names: vec![b"foo".as_slice().into()],
+            directories: vec![b".wh.foo".as_slice().into()],
+        };
+        let without = judge(questions(), None).unwrap();
+        assert_eq!(without.names.get(&b"foo"[..]), Some(&false));
+        assert_eq!(without.directories.get(&b".wh.foo"[..]), Some(&true));
+        let path = dir.path().join("tar-split.json.gz");
+        let record = r#"{"type":1,"name":".wh.foo/bar","payload":null,"position":0}"#;
+        let file = File::create(&path).unwrap();
+        let mut gzip = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
+        io::Write::write_all(&mut gzip, format!("{record}\n").as_bytes()).unwrap();
+        gzip.finish().unwrap();
+        let with = judge(questions(), Some(&path)).unwrap();
+        assert!(with.names.is_empty());
+        assert_eq!(with.directories.get(&b".wh.foo"[..]), Some(&false));
     }
 }

@@ -1,7 +1,7 @@
 //! Why a branch cannot be read.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::tar_split;
 use crate::tree::shown;
@@ -35,12 +35,6 @@ pub enum Error {
     #[error("{}: another file system is mounted here", shown(path))]
     OtherFileSystem {
         /// The mount point.
-        path: PathBuf,
-    },
-    /// A whiteout or opaque marker that is not a regular file; aufs itself fails on it with EIO.
-    #[error("{}: whiteout is not a regular file", shown(path))]
-    BadWhiteout {
-        /// The whiteout.
         path: PathBuf,
     },
     /// A symbolic link whose target is empty or too long to be stored.
@@ -82,17 +76,6 @@ pub enum Error {
     },
 }
 
-impl Error {
-    /// The error for a file that existed a moment ago: that it is gone says more than ENOENT does.
-    pub(super) fn from_io(op: &'static str, path: &Path, source: io::Error) -> Self {
-        let path = path.to_owned();
-        match source.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Self::Changed { path },
-            _ => Self::Io { op, path, source },
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::ffi::OsStr;
@@ -108,13 +91,5 @@ mod tests {
             error.to_string(),
             "/diff/a/\\xff: symbolic link target is empty or too long (0 bytes)"
         );
-    }
-
-    #[test]
-    fn a_vanished_file_is_a_change_and_not_an_io_error() {
-        let error = Error::from_io("stat", Path::new("/a"), nix::errno::Errno::ENOENT.into());
-        assert!(matches!(error, Error::Changed { .. }));
-        let error = Error::from_io("stat", Path::new("/a"), nix::errno::Errno::EIO.into());
-        assert!(matches!(error, Error::Io { op: "stat", .. }));
     }
 }

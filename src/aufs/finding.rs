@@ -28,6 +28,17 @@ pub enum Finding {
         /// The whiteout's path.
         path: Box<[u8]>,
     },
+    /// A whiteout or opaque marker that is not a regular file. aufs answers EIO for the name it deletes; Docker's other
+    /// drivers take it for a whiteout whatever its type.
+    IrregularWhiteout {
+        /// Its path.
+        path: Box<[u8]>,
+        /// Whether it deletes what its name says. A directory does not if the layer's tar has entries below it but none
+        /// for itself.
+        deletes: bool,
+        /// Whether it is a directory with names in it, which is converted like any other.
+        is_kept: bool,
+    },
     /// A whiteout of an empty name, of `.` or of `..`, which deletes nothing.
     UnnamedWhiteout {
         /// The whiteout's path.
@@ -76,10 +87,34 @@ impl fmt::Display for Finding {
                 )
             }
             Self::FilledWhiteout { path } => write!(f, "{}: whiteout is not empty", shown(path)),
+            Self::IrregularWhiteout {
+                path,
+                deletes,
+                is_kept,
+            } => {
+                let what = irregular(*deletes, *is_kept);
+                write!(f, "{}: {what}", shown(path))
+            }
             Self::UnnamedWhiteout { path } => {
                 write!(f, "{}: whiteout deletes nothing", shown(path))
             }
         }
+    }
+}
+
+/// What became of a whiteout that is not a regular file.
+fn irregular(deletes: bool, is_kept: bool) -> &'static str {
+    match (is_kept, deletes) {
+        (true, true) => {
+            "is a directory with the name of a whiteout; it deletes like one, and is kept with what is in it"
+        }
+        (true, false) => {
+            "is a directory with the name of a whiteout; it deletes nothing, and is kept with what is in it"
+        }
+        (false, true) => {
+            "whiteout is not a regular file, but deletes like one; it is not kept itself"
+        }
+        (false, false) => "whiteout is not a regular file; it is not kept itself",
     }
 }
 

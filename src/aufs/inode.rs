@@ -1,19 +1,17 @@
 //! One file of a branch: attributes, xattrs, holes, link target. Follows no symbolic link in the last component.
 
 use std::collections::HashSet;
-use std::ffi::{OsStr, OsString};
-use std::fs::{File, OpenOptions};
-use std::io;
+use std::ffi::{CStr, OsStr, OsString};
+use std::fs::File;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
-use nix::sys::stat::{SFlag, major, minor};
+use nix::fcntl::{OFlag, openat, readlinkat};
+use nix::sys::stat::{Mode, SFlag, major, minor};
 use nix::unistd::{Whence, lseek};
 
-use super::error::Error;
+use super::failure::Failure;
+use crate::open_path::OpenDirectory;
 use crate::sys::Stat;
 use crate::tree::{DeviceNumber, Kind, Meta, Regular, Segment, Timestamp, Xattrs};
 
@@ -38,8 +36,17 @@ impl XattrSets {
     }
 }
 
-/// The mode, owner, times and xattrs of the file at `path`, whose `lstat` is `stat`.
-pub(super) fn read_meta(path: &Path, stat: &Stat, sets: &mut XattrSets) -> Result<Meta, Error> {
+/// A name in an open directory of a branch, and what the kernel reports about it.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub(super) directory: &'a OpenDirectory,
+    pub(super) name: &'a CStr,
+    pub(super) stat: &'a Stat,
+}
+
+/// The mode, owner, times and xattrs of a file.
+pub(super) fn read_meta(at: Place<'_>, sets: &mut XattrSets) -> Result<Meta, Failure> {
+    let stat = at.stat;
     Ok(Meta {
         mode: u16::try_from(stat.mode & 0o7777).expect("twelve bits fit"),
         uid: stat.uid,
@@ -47,7 +54,7 @@ pub(super) fn read_meta(path: &Path, stat: &Stat, sets: &mut XattrSets) -> Resul
         atime: timestamp(stat.atime),
         mtime: timestamp(stat.mtime),
         ctime: timestamp(stat.ctime),
-        xattrs: sets.shared(read_xattrs(path)?),
+        xattrs: sets.shared(read_xattrs(at)?),
     })
 }
 
@@ -56,22 +63,25 @@ fn timestamp((sec, nsec): (i64, u32)) -> Timestamp {
     Timestamp::new(sec, nsec.min(999_999_999))
 }
 
-fn read_xattrs(path: &Path) -> Result<Xattrs, Error> {
-    let names = match xattr::list(path) {
+/// The calls for xattrs take no directory and name, and opening a device or a pipe would have effects, so each file has a
+/// path below that of the open directory.
+fn read_xattrs(at: Place<'_>) -> Result<Xattrs, Failure> {
+    let path = at.directory.path_of(at.name);
+    let names = match xattr::list(&path) {
         Ok(names) => names,
         Err(error) if error.raw_os_error() == Some(Errno::ENOTSUP as i32) => {
             return Ok(Xattrs::default());
         }
-        Err(error) => return Err(Error::from_io("list its extended attributes", path, error)),
+        Err(error) => return Err(Failure::io("list its extended attributes", error)),
     };
     let names: Vec<_> = names.collect();
     names
         .iter()
         .filter(|name| !is_file_systems_own(name, &names))
-        .map(|name| match xattr::get(path, name) {
+        .map(|name| match xattr::get(&path, name) {
             Ok(Some(value)) => Ok((name.as_bytes().into(), value.into())),
-            Ok(None) => Err(changed(path)),
-            Err(error) => Err(Error::from_io("read an extended attribute", path, error)),
+            Ok(None) => Err(Failure::Changed),
+            Err(error) => Err(Failure::io("read an extended attribute", error)),
         })
         .collect()
 }
@@ -90,51 +100,42 @@ fn is_file_systems_own(name: &OsStr, all: &[OsString]) -> bool {
     all.iter().any(|other| other == twin)
 }
 
-/// The kind of the file at `path`. A directory is returned empty.
-pub(super) fn read_kind(path: &Path, stat: &Stat) -> Result<Kind, Error> {
+/// The kind of a file. A directory is returned empty.
+pub(super) fn read_kind(at: Place<'_>) -> Result<Kind, Failure> {
+    let stat = at.stat;
     let format = SFlag::from_bits_truncate(stat.mode) & SFlag::S_IFMT;
     Ok(match format {
         SFlag::S_IFDIR => Kind::Directory(Box::default()),
         SFlag::S_IFREG => Kind::Regular(Regular {
             size: stat.size,
-            segments: read_segments(path, stat)?.map(Box::new),
+            segments: read_segments(at)?.map(Box::new),
         }),
-        SFlag::S_IFLNK => Kind::Symlink(read_target(path)?),
-        SFlag::S_IFCHR => Kind::CharDevice(device_number(path, stat)?),
-        SFlag::S_IFBLK => Kind::BlockDevice(device_number(path, stat)?),
+        SFlag::S_IFLNK => Kind::Symlink(read_target(at)?),
+        SFlag::S_IFCHR => Kind::CharDevice(device_number(stat)?),
+        SFlag::S_IFBLK => Kind::BlockDevice(device_number(stat)?),
         SFlag::S_IFIFO => Kind::Fifo,
         SFlag::S_IFSOCK => Kind::Socket,
-        _ => return Err(bad_type(path, stat)),
+        _ => return Err(Failure::BadType { mode: stat.mode }),
     })
 }
 
-fn bad_type(path: &Path, stat: &Stat) -> Error {
-    Error::BadType {
-        path: path.to_owned(),
-        mode: stat.mode,
-    }
-}
-
-fn device_number(path: &Path, stat: &Stat) -> Result<DeviceNumber, Error> {
-    let half = |number| u32::try_from(number).map_err(|_| bad_type(path, stat));
+fn device_number(stat: &Stat) -> Result<DeviceNumber, Failure> {
+    let half = |number| u32::try_from(number).map_err(|_| Failure::BadType { mode: stat.mode });
     Ok(DeviceNumber {
         major: half(major(stat.node))?,
         minor: half(minor(stat.node))?,
     })
 }
 
-fn read_target(path: &Path) -> Result<Box<[u8]>, Error> {
-    let target = match path.read_link() {
-        Ok(target) => target.into_os_string().into_vec(),
-        // EINVAL: it is no longer a symbolic link.
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-            return Err(changed(path));
-        }
-        Err(error) => return Err(Error::from_io("read the symbolic link", path, error)),
+fn read_target(at: Place<'_>) -> Result<Box<[u8]>, Failure> {
+    let target = match readlinkat(at.directory, at.name) {
+        Ok(target) => target.into_vec(),
+        // It is no longer a symbolic link.
+        Err(Errno::EINVAL) => return Err(Failure::Changed),
+        Err(errno) => return Err(Failure::errno("read the symbolic link", errno)),
     };
     if target.is_empty() || target.len() > MAX_TARGET {
-        return Err(Error::BadTarget {
-            path: path.to_owned(),
+        return Err(Failure::BadTarget {
             length: target.len(),
         });
     }
@@ -142,14 +143,15 @@ fn read_target(path: &Path) -> Result<Box<[u8]>, Error> {
 }
 
 /// The runs of data of a file that has fewer blocks than its size needs; `None` for a file without holes.
-fn read_segments(path: &Path, stat: &Stat) -> Result<Option<Vec<Segment>>, Error> {
+fn read_segments(at: Place<'_>) -> Result<Option<Vec<Segment>>, Failure> {
+    let stat = at.stat;
     if stat.blocks.saturating_mul(512) >= stat.size {
         return Ok(None);
     }
-    let file = open_same(path, stat)?;
+    let file = open_same(at)?;
     let segments = map_data(&file, stat.size)
-        .map_err(|errno| Error::from_io("find its holes", path, errno.into()))?
-        .ok_or_else(|| changed(path))?;
+        .map_err(|errno| Failure::errno("find its holes", errno))?
+        .ok_or(Failure::Changed)?;
     let whole = [Segment {
         start: 0,
         end: stat.size,
@@ -158,24 +160,25 @@ fn read_segments(path: &Path, stat: &Stat) -> Result<Option<Vec<Segment>>, Error
 }
 
 /// Opens the regular file to which `stat` belongs, without changing its access time.
-fn open_same(path: &Path, stat: &Stat) -> Result<File, Error> {
+fn open_same(at: Place<'_>) -> Result<File, Failure> {
     // O_NONBLOCK: if a fifo has taken the file's place, opening it must not wait for a writer.
-    let flags = OFlag::O_NOFOLLOW | OFlag::O_NOATIME | OFlag::O_NONBLOCK;
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(flags.bits())
-        .open(path)
-        .map_err(|error| match error.raw_os_error() {
-            Some(errno) if errno == Errno::ELOOP as i32 => changed(path),
-            _ => Error::from_io("open", path, error),
-        })?;
+    let flags = OFlag::O_RDONLY
+        | OFlag::O_NOFOLLOW
+        | OFlag::O_NOATIME
+        | OFlag::O_NONBLOCK
+        | OFlag::O_CLOEXEC;
+    let file: File = match openat(at.directory, at.name, flags, Mode::empty()) {
+        Ok(file) => file.into(),
+        Err(Errno::ELOOP) => return Err(Failure::Changed),
+        Err(errno) => return Err(Failure::errno("open", errno)),
+    };
     let now = file
         .metadata()
         .map(|now| Stat::from(&now))
-        .map_err(|error| Error::from_io("stat", path, error))?;
+        .map_err(|error| Failure::io("stat", error))?;
     let identity = |of: &Stat| (of.device, of.inode, of.mode, of.size, of.mtime, of.ctime);
-    if identity(&now) != identity(stat) {
-        return Err(changed(path));
+    if identity(&now) != identity(at.stat) {
+        return Err(Failure::Changed);
     }
     Ok(file)
 }
@@ -209,12 +212,6 @@ fn map_data(file: &File, size: u64) -> nix::Result<Option<Vec<Segment>>> {
 
 fn unsigned(offset: i64) -> nix::Result<u64> {
     u64::try_from(offset).map_err(|_| Errno::EOVERFLOW)
-}
-
-fn changed(path: &Path) -> Error {
-    Error::Changed {
-        path: path.to_owned(),
-    }
 }
 
 #[cfg(test)]

@@ -7,15 +7,20 @@
 
 mod branch;
 mod conflict;
+mod counts;
 mod error;
+mod failure;
 mod finding;
 mod flagged_files;
 mod inode;
+mod listed;
 mod names;
 mod opaque;
+mod pass;
 mod pseudo_link;
 
-pub use branch::{Branch, Counts, read_branch, read_branch_unless};
+pub use branch::{Branch, read_branch, read_branch_unless};
+pub use counts::Counts;
 pub use error::Error;
 pub use finding::Finding;
 pub use flagged_files::{FlaggedFile, FlaggedFiles};

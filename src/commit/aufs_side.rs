@@ -167,8 +167,8 @@ impl AufsSide {
         let sums: Vec<String> = names
             .into_par_iter()
             .map(|name| {
-                sum_of(&root.join("aufs/diff").join(name), |sum, _, meta| {
-                    changed_at(sum, meta);
+                sum_of(&root.join("aufs/diff").join(name), |sum, entry| {
+                    changed_at(sum, entry.meta);
                 })
             })
             .collect();
@@ -382,8 +382,8 @@ fn entries_of(branch: &Path) -> String {
 
 /// Digests of the entries and of the change times of a branch, in one walk.
 fn entries_and_times_of(branch: &Path) -> [String; 2] {
-    sums_of(branch, |[entries, times], path, meta| {
-        entry(entries, path, meta);
-        changed_at(times, meta);
+    sums_of(branch, |[entries, times], found| {
+        entry(entries, found);
+        changed_at(times, found.meta);
     })
 }

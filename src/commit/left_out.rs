@@ -10,6 +10,7 @@ use walkdir::{DirEntry, WalkDir};
 
 use super::regular_files::names_in;
 use super::walk::walk;
+use crate::aufs::Name;
 
 /// Files without content that aufs creates in each branch. Its two directories there, `.wh..wh.plnk` and
 /// `.wh..wh.orph`, hold data if they hold anything. A file of another name with this prefix shows in no mount, but it
@@ -41,6 +42,9 @@ pub(super) fn hidden_in(branch: &Path) -> (Vec<String>, Vec<PseudoLink>) {
     let (mut found, mut links) = (Vec::new(), Vec::new());
     for name in hidden {
         let path = branch.join(&name);
+        if is_converted_directory(name.as_bytes(), &path) {
+            continue;
+        }
         if name != PSEUDO_LINKS {
             if has_data(&path) {
                 found.push(name);
@@ -90,8 +94,14 @@ pub(super) fn alone<T>(links: &[(T, PseudoLink)]) -> impl Iterator<Item = (&T, &
     all.filter(move |(_, link)| seen.get(&link.file).is_some_and(|seen| *seen >= link.names))
 }
 
+/// Whether it is a directory with the name of a whiteout or an opaque marker: what lies in it is converted.
+fn is_converted_directory(name: &[u8], path: &Path) -> bool {
+    !matches!(Name::parse(name), Name::Own | Name::Metadata) && !path.is_symlink() && path.is_dir()
+}
+
 /// Anything in a branch, at any depth, under a name that aufs takes for its own, that has bytes or is not a file: aufs
-/// creates whiteouts and markers without bytes, and shows nothing else with such a name. As paths in the branch. At the
+/// creates whiteouts and markers without bytes, and shows nothing else with such a name. Directories with a whiteout's
+/// name are converted, so only what lies in them counts. As paths in the branch. At the
 /// top, the names that aufs keeps to itself have rules of their own: [`hidden_in`].
 pub(super) fn hidden_below(branch: &Path) -> Vec<String> {
     let mut found = Vec::new();
@@ -101,7 +111,9 @@ pub(super) fn hidden_below(branch: &Path) -> Vec<String> {
         let Ok(entry) = entry else {
             continue;
         };
-        if !is_aufs_name(entry.file_name()) {
+        if !is_aufs_name(entry.file_name())
+            || is_converted_directory(entry.file_name().as_bytes(), entry.path())
+        {
             continue;
         }
         if entry.file_type().is_dir() {

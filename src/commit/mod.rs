@@ -17,6 +17,7 @@ mod content;
 mod conversion;
 mod copy;
 mod device_side;
+mod entries;
 mod error;
 mod expected;
 mod file_digests;

@@ -166,9 +166,10 @@ impl HardLinks {
 impl Piece {
     fn of(name: &str, path: &Path) -> Self {
         let mut names: HashMap<u64, (u64, u64)> = HashMap::new();
-        let [whole, below_top] = sums_of(path, |[whole, below_top], at, meta| {
+        let [whole, below_top] = sums_of(path, |[whole, below_top], entry| {
+            let meta = entry.meta;
             changed_at(whole, meta);
-            if at != path {
+            if !entry.inner.is_empty() {
                 changed_at(below_top, meta);
             }
             if !meta.is_dir() && meta.nlink() > 1 {
@@ -204,10 +205,11 @@ fn sum_of_rest(name: &str, path: &Path, shared: &HardLinks) -> String {
     if name == WHOLE || is_file {
         return bytes_of(path, is_file);
     }
-    sum_of(path, |sum, at, meta| {
+    sum_of(path, |sum, found| {
+        let meta = found.meta;
         if !meta.is_dir() && shared.has(meta.ino()) {
-            entry(sum, at, meta);
-        } else if at != path {
+            entry(sum, found);
+        } else if !found.inner.is_empty() {
             changed_at(sum, meta);
         }
     })

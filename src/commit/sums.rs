@@ -1,17 +1,16 @@
 //! Digests of trees and their attributes, used to recognize a side later.
 
 use std::collections::BTreeMap;
-use std::fs::{self, Metadata};
+use std::fs::Metadata;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
 use walkdir::WalkDir;
 
+use super::entries::{TreeEntry, for_each, target};
 use super::error::Error;
-use super::walk::walk;
 
 /// The directories that the driver keeps in its own directory.
 pub(super) const PARTS: [&str; 3] = ["diff", "layers", "mnt"];
@@ -54,47 +53,37 @@ pub(super) fn file_sum(path: &Path) -> Result<Vec<u8>, Error> {
     Ok(sum.finalize().to_vec())
 }
 
-pub(super) fn entry(sum: &mut Sha256, path: &Path, meta: &Metadata) {
-    attributes(sum, meta);
-    if meta.is_symlink()
-        && let Ok(target) = fs::read_link(path)
-    {
-        sum.update(target.as_os_str().as_bytes());
+pub(super) fn entry(sum: &mut Sha256, entry: &TreeEntry<'_>) {
+    attributes(sum, entry.meta);
+    if let Some(target) = target(entry) {
+        sum.update(target);
     }
 }
 
 /// A digest of the names in a branch and of what `add` takes from each entry. If something cannot be read, the digest
 /// is one that no branch has.
-pub(super) fn sum_of(branch: &Path, add: impl Fn(&mut Sha256, &Path, &Metadata)) -> String {
-    let [sum] = sums_of(branch, |[sum], path, meta| add(sum, path, meta));
+pub(super) fn sum_of(branch: &Path, add: impl Fn(&mut Sha256, &TreeEntry<'_>)) -> String {
+    let [sum] = sums_of(branch, |[sum], entry| add(sum, entry));
     sum
 }
 
 /// Several such digests from one walk.
 pub(super) fn sums_of<const N: usize>(
     branch: &Path,
-    mut add: impl FnMut(&mut [Sha256; N], &Path, &Metadata),
+    mut add: impl FnMut(&mut [Sha256; N], &TreeEntry<'_>),
 ) -> [String; N] {
     let mut sums = std::array::from_fn(|_| Sha256::new());
-    for entry in walk(branch).sort_by_file_name() {
-        let Ok((path, meta)) = entry.and_then(|entry| {
-            let meta = entry.metadata()?;
-            Ok((entry.into_path(), meta))
-        }) else {
-            return std::array::from_fn(|_| UNREADABLE.to_owned());
-        };
-        let inner = path
-            .strip_prefix(branch)
-            .unwrap_or(&path)
-            .as_os_str()
-            .as_bytes();
+    let walked = for_each(branch, |entry| {
         for sum in &mut sums {
-            sum.update((inner.len() as u64).to_le_bytes());
-            sum.update(inner);
+            sum.update((entry.inner.len() as u64).to_le_bytes());
+            sum.update(entry.inner);
         }
-        add(&mut sums, &path, &meta);
+        add(&mut sums, entry);
+    });
+    match walked {
+        Ok(()) => sums.map(|sum| format!("{:x}", sum.finalize())),
+        Err(_) => std::array::from_fn(|_| UNREADABLE.to_owned()),
     }
-    sums.map(|sum| format!("{:x}", sum.finalize()))
 }
 
 fn attributes(sum: &mut Sha256, meta: &Metadata) {

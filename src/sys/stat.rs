@@ -1,15 +1,17 @@
 //! What `lstat` returns for a file, and the flags that `chattr` sets, with a single call.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs::Metadata;
-use std::io;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
+use nix::fcntl::AtFlags;
 use nix::libc::{AT_FDCWD, S_IFDIR, S_IFMT, S_IFREG};
+use nix::sys::stat::{FileStat, fstatat};
 
 use super::statx::{
     STATX_ATTR_APPEND, STATX_ATTR_IMMUTABLE, STATX_ATTR_NODUMP, STATX_BASIC_STATS, STATX_BTIME,
@@ -76,22 +78,21 @@ pub fn birth(path: &Path) -> Option<(i64, u32)> {
 }
 
 impl Stat {
-    /// Examines the file at `path`; a symbolic link is not followed.
+    /// Examines a name in an open directory; a symbolic link is not followed.
     ///
     /// # Errors
     ///
-    /// The kernel's error, as for `lstat`.
-    pub fn of(path: &Path) -> io::Result<Self> {
+    /// The kernel's error, as for `fstatat`.
+    pub fn at(directory: impl AsFd, name: &CStr) -> Result<Self, Errno> {
         if !NO_STATX.load(Ordering::Relaxed) {
-            let name = CString::new(path.as_os_str().as_bytes())?;
-            match Statx::at(AT_FDCWD, &name, STATX_BASIC_STATS) {
+            match Statx::at(directory.as_fd().as_raw_fd(), name, STATX_BASIC_STATS) {
                 Ok(stat) => return Ok(Self::from_statx(&stat)),
                 // Before Linux 4.11, or if a filter refuses calls that it does not know.
                 Err(Errno::ENOSYS | Errno::EPERM) => NO_STATX.store(true, Ordering::Relaxed),
-                Err(errno) => return Err(errno.into()),
+                Err(errno) => return Err(errno),
             }
         }
-        path.symlink_metadata().map(|stat| Self::from(&stat))
+        fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW).map(|stat| Self::from(&stat))
     }
 
     fn from_statx(stat: &Statx) -> Self {
@@ -155,16 +156,54 @@ impl From<&Metadata> for Stat {
     }
 }
 
+impl From<&FileStat> for Stat {
+    /// Without flags.
+    #[allow(clippy::unnecessary_cast)] // the widths depend on the architecture
+    fn from(stat: &FileStat) -> Self {
+        let time = |sec, nsec| (sec, u32::try_from(nsec).unwrap_or(0));
+        let unsigned = |number: i64| u64::try_from(number).unwrap_or(0);
+        Self {
+            mode: stat.st_mode,
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            links: stat.st_nlink as u64,
+            size: unsigned(stat.st_size),
+            blocks: unsigned(stat.st_blocks),
+            node: stat.st_rdev,
+            atime: time(stat.st_atime, stat.st_atime_nsec),
+            mtime: time(stat.st_mtime, stat.st_mtime_nsec),
+            ctime: time(stat.st_ctime, stat.st_ctime_nsec),
+            attributes: 0,
+            flags_told: false,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::os::fd::BorrowedFd;
+
     use super::*;
+
+    const HERE: BorrowedFd<'_> = nix::fcntl::AT_FDCWD;
+
+    fn at(path: &Path) -> Result<Stat, Errno> {
+        Stat::at(HERE, &CString::new(path.as_os_str().as_bytes()).unwrap())
+    }
 
     #[test]
     fn it_tells_what_lstat_tells() {
         for path in ["/", "/proc/self/exe", "/dev/null", "/proc/self/status"] {
             let path = Path::new(path);
-            let told = Stat::of(path).unwrap();
+            let told = at(path).unwrap();
             let lstat = Stat::from(&path.symlink_metadata().unwrap());
+            let name = CString::new(path.as_os_str().as_bytes()).unwrap();
+            let fstatat = fstatat(HERE, &*name, AtFlags::AT_SYMLINK_NOFOLLOW).unwrap();
+            assert_eq!(Stat::from(&fstatat).node, lstat.node);
+            assert_eq!(Stat::from(&fstatat).links, lstat.links);
+            assert_eq!(Stat::from(&fstatat).mode, lstat.mode);
             let without = Stat {
                 attributes: 0,
                 flags_told: false,
@@ -180,11 +219,11 @@ mod tests {
             assert_eq!(without, times, "{}", path.display());
         }
         let file = tempfile::NamedTempFile::new().unwrap();
-        let told = Stat::of(file.path()).unwrap();
+        let told = at(file.path()).unwrap();
         let lstat = Stat::from(&file.path().symlink_metadata().unwrap());
         assert_eq!(told.mtime, lstat.mtime);
         assert_eq!(told.ctime, lstat.ctime);
         assert_eq!(told.atime, lstat.atime);
-        assert!(Stat::of(&file.path().join("x")).is_err());
+        assert!(at(&file.path().join("x")).is_err());
     }
 }

@@ -2,11 +2,16 @@
 //! numbers beyond what an inode holds. One such file costs nobody the host.
 
 use std::fs;
+use std::os::fd::AsRawFd;
+use std::path::Path;
 use std::process::Command;
 
+use nix::dir::Dir;
+use nix::fcntl::OFlag;
+use nix::sys::stat::{Mode, mkdirat};
 use tempfile::TempDir;
 
-use super::run::{Tool, small_root};
+use super::run::{Ended, Tool, small_root};
 use super::support::root::AufsRoot;
 
 /// The root copied to a tmpfs, which holds what ext4 does not.
@@ -33,6 +38,96 @@ impl OnTmpfs {
         self.path()
             .join(inner.strip_prefix(self.of.path()).unwrap())
     }
+}
+
+/// Converts, verifies everything and removes the aufs side.
+#[track_caller]
+fn goes_all_the_way(tool: &Tool, root: &Path) -> Ended {
+    let run = tool.run("convert", root, &[]);
+    run.expect(0, &[]);
+    tool.run("verify", root, &["--full"]).expect(0, &[]);
+    tool.run("commit", root, &["--yes"]).expect(0, &[]);
+    run
+}
+
+#[test]
+fn a_directory_in_the_place_of_a_whiteout_is_converted_and_named_with_its_image() {
+    let root = AufsRoot::new()
+        .recorded()
+        .layer("base", |l| {
+            l.file("usr/share/doc/f", "x").file("etc/a", "base")
+        })
+        .layer("app", |l| {
+            l.file(".wh.usr/share/doc", "kept")
+                .file("etc/.wh..wh..opq/b", "kept too")
+        })
+        .image("lab/app:1", "app");
+    let run = goes_all_the_way(&Tool::new(), &root.path());
+    let told = "is a directory with the name of a whiteout";
+    for path in ["/.wh.usr", "/etc/.wh..wh..opq"] {
+        let line = run
+            .err
+            .lines()
+            .find(|line| line.contains(&format!("{path}: {told}")));
+        let line = line.unwrap_or_else(|| panic!("{path}: {run:?}"));
+        assert!(line.contains("image lab/app:1"), "{line}");
+    }
+}
+
+#[test]
+fn a_whiteout_that_is_a_symbolic_link_is_converted_and_commit_names_it() {
+    let root = AufsRoot::new()
+        .recorded()
+        .layer("base", |l| l.file("a", "x"))
+        .layer("app", |l| l.symlink(".wh.a", "elsewhere"))
+        .image("lab/app:1", "app");
+    let (tool, path) = (Tool::new(), root.path());
+    tool.run("convert", &path, &[])
+        .expect(0, &["/.wh.a: whiteout is not a regular file", "lab/app:1"]);
+    tool.run("verify", &path, &["--full"]).expect(0, &[]);
+    tool.run("commit", &path, &["--yes"])
+        .expect(1, &["/.wh.a", "--drop-left-out"]);
+}
+
+/// Directories of long names, and a file, an xattr and a link at the end of them.
+fn deep(branch: &Path) {
+    let name = "n".repeat(250);
+    let mut at = Dir::open(branch, OFlag::O_DIRECTORY, Mode::empty()).unwrap();
+    for _ in 0..20 {
+        mkdirat(&at, name.as_str(), Mode::S_IRWXU).unwrap();
+        at = Dir::openat(&at, name.as_str(), OFlag::O_DIRECTORY, Mode::empty()).unwrap();
+    }
+    let inner = |name: &str| format!("/proc/self/fd/{}/{name}", at.as_raw_fd());
+    fs::write(inner("file"), [7; 9000]).unwrap();
+    xattr::set(inner("file"), "user.deep", b"value").unwrap();
+    std::os::unix::fs::symlink("file", inner("link")).unwrap();
+}
+
+#[test]
+fn a_path_longer_than_the_kernel_takes_is_converted_verified_and_removed() {
+    let root = small_root();
+    deep(&root.branch("web rw"));
+    goes_all_the_way(&Tool::new(), &root.path());
+    assert!(!root.path().join("aufs").exists());
+}
+
+#[test]
+fn a_change_in_a_deep_directory_keeps_commit_from_removing_it() {
+    let root = small_root();
+    let branch = root.branch("web rw");
+    deep(&branch);
+    let (tool, path) = (Tool::new(), root.path());
+    tool.run("convert", &path, &[]).expect(0, &[]);
+    tool.run("verify", &path, &["--full"]).expect(0, &[]);
+    let mut at = Dir::open(&branch, OFlag::O_DIRECTORY, Mode::empty()).unwrap();
+    for _ in 0..20 {
+        let name = "n".repeat(250);
+        at = Dir::openat(&at, name.as_str(), OFlag::O_DIRECTORY, Mode::empty()).unwrap();
+    }
+    fs::write(format!("/proc/self/fd/{}/new", at.as_raw_fd()), "new").unwrap();
+    let refused = tool.run("commit", &path, &["--yes"]);
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(path.join("aufs").exists());
 }
 
 #[test]

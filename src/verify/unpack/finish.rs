@@ -86,11 +86,13 @@ impl Finish {
             ..Listing::default()
         };
         let mut whiteouts: Vec<(&[u8], u64)> = Vec::new();
-        for (name, _, since) in &all {
+        for (name, child, since) in &all {
             match Name::parse(name) {
-                Name::Whiteout(hidden) => whiteouts.push((hidden, *since)),
-                Name::Opaque => listing.opaque = true,
-                Name::Own | Name::Unnamed | Name::Metadata => {}
+                Name::Whiteout(hidden) if tar.has_entry(*child) => {
+                    whiteouts.push((hidden, *since));
+                }
+                Name::Opaque if tar.has_entry(*child) => listing.opaque = true,
+                _ => {}
             }
         }
         whiteouts.sort_unstable();
@@ -100,8 +102,17 @@ impl Finish {
         };
         let mut kept = HashSet::new();
         for (name, child, since) in &all {
-            if Name::parse(name) != Name::Own {
-                continue;
+            match Name::parse(name) {
+                Name::Own => {}
+                Name::Metadata => continue,
+                Name::Whiteout(_) | Name::Opaque | Name::Unnamed => {
+                    // Only a directory has anything in it, and then it is like any other.
+                    if !self.children[*child as usize].is_empty() {
+                        let entry = self.place(tar, *child, false);
+                        listing.entries.push((name.clone(), entry));
+                    }
+                    continue;
+                }
             }
             let whiteout = whiteout_of(name);
             if whiteout.is_some() {

@@ -270,6 +270,11 @@ impl Unpack {
         matches!(self.nodes[node as usize].kind, NodeKind::Directory)
     }
 
+    /// Whether a node has an entry of its own: a directory may have been made only because of an entry below it.
+    pub(super) fn has_entry(&self, node: u32) -> bool {
+        !self.nodes[node as usize].unsure.has(Unsure::ALL)
+    }
+
     /// The directory that contains a path, and the path's last name. Missing directories are created.
     fn place<'p>(&mut self, path: &'p [u8]) -> Result<(u32, &'p [u8]), &'static str> {
         let cut = path.iter().rposition(|&byte| byte == b'/');

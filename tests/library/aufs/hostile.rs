@@ -1,49 +1,92 @@
-//! Branches that no aufs would leave: each is refused with the path at fault, or harmless.
+//! Branches that no aufs would leave: each is refused with the path at fault, or read as the rules say.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use aufs2dm::aufs::{Error, read_branch};
+use aufs2dm::aufs::{Error, Finding, read_branch};
 use aufs2dm::tree::{Kind, LayerTree};
 use nix::dir::Dir;
-use nix::errno::Errno;
-use nix::fcntl::OFlag;
+use nix::fcntl::{OFlag, openat};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::{Mode, mkdirat};
+use nix::unistd::symlinkat;
 use tempfile::TempDir;
+use xattr::FileExt;
 
+use super::branch::{Read, listing, read};
 use crate::support::layer::Layer;
 use crate::support::walk::os;
 
-fn refused(make: impl FnOnce(Layer) -> Layer) -> (Error, TempDir) {
-    let dir = TempDir::new().unwrap();
-    let branch = make(Layer::new(dir.path().join("branch"))).finish();
-    (read_branch(&branch, None).unwrap_err(), dir)
-}
+/// A branch, what its root then says, and what is reported: path, whether it deletes, whether it is kept.
+type Irregular = (
+    fn(Layer) -> Layer,
+    &'static [&'static str],
+    (&'static str, bool, bool),
+);
+
+const IRREGULAR: &[Irregular] = &[
+    (|l| l.fifo(".wh.x"), &["-x"], (".wh.x", true, false)),
+    (|l| l.dir(".wh.x"), &["-x"], (".wh.x", true, false)),
+    (
+        |l| l.symlink(".wh.x", "/etc/passwd"),
+        &["-x"],
+        (".wh.x", true, false),
+    ),
+    (
+        |l| l.char_device(".wh.x", 0, 0),
+        &["-x"],
+        (".wh.x", true, false),
+    ),
+    (|l| l.socket(".wh.x"), &["-x"], (".wh.x", true, false)),
+    (
+        |l| l.file(".wh.x/y/z", "kept"),
+        &["-x", "=.wh.x"],
+        (".wh.x", true, true),
+    ),
+    (
+        |l| l.whiteout(".wh.x/y").file("x", "hidden"),
+        &["-x", "=.wh.x"],
+        (".wh.x", true, true),
+    ),
+    (
+        |l| l.dir(".wh..wh..opq"),
+        &["*"],
+        (".wh..wh..opq", true, false),
+    ),
+    (
+        |l| l.symlink(".wh..wh..opq", "x"),
+        &["*"],
+        (".wh..wh..opq", true, false),
+    ),
+    (
+        |l| l.file(".wh..wh..opq/x", "kept").file("y", ""),
+        &["*", "=.wh..wh..opq", "=y"],
+        (".wh..wh..opq", true, true),
+    ),
+    (|l| l.dir(".wh."), &[], (".wh.", false, false)),
+    (
+        |l| l.file(".wh../x", "kept"),
+        &["=.wh.."],
+        (".wh..", false, true),
+    ),
+];
 
 #[test]
-fn a_whiteout_of_any_other_type_is_refused_by_name() {
-    type Make = fn(Layer) -> Layer;
-    let cases: &[(&str, Make)] = &[
-        (".wh.x", |l| l.fifo(".wh.x")),
-        (".wh.x", |l| l.dir(".wh.x")),
-        (".wh.x", |l| l.symlink(".wh.x", "/etc/passwd")),
-        (".wh.x", |l| l.char_device(".wh.x", 0, 0)),
-        ("d/.wh.x", |l| l.socket("d/.wh.x")),
-        ("d/.wh..wh..opq", |l| l.file("d/.wh..wh..opq/x", "")),
-        (".wh.", |l| l.dir(".wh.")),
-    ];
-    for (name, make) in cases {
-        let (error, dir) = refused(make);
-        let path = dir.path().join("branch").join(name);
-        assert!(
-            matches!(&error, Error::BadWhiteout { path: at } if *at == path),
-            "{error}"
-        );
-        let message = format!("{}: whiteout is not a regular file", path.display());
-        assert_eq!(error.to_string(), message);
+fn a_whiteout_of_any_other_type_deletes_and_what_lies_in_it_is_kept() {
+    for (make, expected, (path, deletes, is_kept)) in IRREGULAR {
+        let Read { branch, .. } = read(make);
+        assert_eq!(listing(&branch.tree, ""), *expected, "{path}");
+        let finding = Finding::IrregularWhiteout {
+            path: path.as_bytes().into(),
+            deletes: *deletes,
+            is_kept: *is_kept,
+        };
+        assert!(branch.findings.contains(&finding), "{:?}", branch.findings);
     }
+    let read = read(|l| l.file(".wh.x/y/z", "kept"));
+    assert_eq!(listing(&read.branch.tree, ".wh.x/y"), ["=z"]);
 }
 
 #[test]
@@ -151,20 +194,58 @@ fn a_deep_tree_is_read_to_its_end() {
 }
 
 #[test]
-fn a_path_too_long_for_the_kernel_is_refused_and_not_skipped() {
+fn a_path_longer_than_the_kernel_takes_is_read_to_its_end() {
     let dir = TempDir::new().unwrap();
     let branch = Layer::new(dir.path().join("branch")).finish();
     let name = "n".repeat(255);
     let mut at = Dir::open(&branch, OFlag::O_DIRECTORY, Mode::empty()).unwrap();
-    for _ in 0..20 {
+    for _ in 0..40 {
         mkdirat(&at, name.as_str(), Mode::S_IRWXU).unwrap();
         at = Dir::openat(&at, name.as_str(), OFlag::O_DIRECTORY, Mode::empty()).unwrap();
     }
-    let error = read_branch(&branch, None).unwrap_err();
-    let Error::Io { source, .. } = &error else {
-        panic!("{error}")
+    let flags = OFlag::O_CREAT | OFlag::O_WRONLY;
+    let file: File = openat(&at, "file", flags, Mode::S_IRWXU).unwrap().into();
+    file.set_len(1 << 20).unwrap();
+    file.set_xattr("trusted.t", b"value").unwrap();
+    symlinkat("target", &at, "link").unwrap();
+    let link = format!("/proc/self/fd/{}/link", at.as_raw_fd());
+    xattr::set(link, "trusted.l", b"of the link").unwrap();
+    openat(&at, ".wh.gone", flags, Mode::S_IRWXU).unwrap();
+    let tree = read_branch(&branch, None).unwrap().tree;
+    let deepest = (0..40).fold(LayerTree::ROOT, |node, _| {
+        let directory = tree.directory(node).unwrap();
+        directory.entry(name.as_bytes()).unwrap()
+    });
+    let directory = tree.directory(deepest).unwrap();
+    assert!(directory.removes(b"gone"));
+    let node = |name: &str| tree.node(directory.entry(name.as_bytes()).unwrap());
+    let xattrs = |name| node(name).meta.xattrs.iter().next().unwrap().1.to_vec();
+    assert_eq!(xattrs("file"), b"value");
+    assert_eq!(xattrs("link"), b"of the link");
+    assert_eq!(node("link").kind, Kind::Symlink(b"target"[..].into()));
+    let Kind::Regular(file) = &node("file").kind else {
+        panic!("{:?}", node("file"))
     };
-    assert_eq!(source.raw_os_error(), Some(Errno::ENAMETOOLONG as i32));
+    assert_eq!(
+        file.segments.as_deref(),
+        Some(&vec![]),
+        "all of it is a hole"
+    );
+}
+
+#[test]
+fn an_error_in_a_deep_directory_has_its_whole_path() {
+    let dir = TempDir::new().unwrap();
+    let branch = Layer::new(dir.path().join("branch"))
+        .dir("a/b/c/mounted")
+        .finish();
+    let _mounted = Mounted::tmpfs(&branch.join("a/b/c/mounted"));
+    let error = read_branch(&branch, None).unwrap_err();
+    let path = branch.join("a/b/c/mounted");
+    assert_eq!(
+        error.to_string(),
+        format!("{}: another file system is mounted here", path.display())
+    );
 }
 
 /// A mounted tmpfs, unmounted when dropped.

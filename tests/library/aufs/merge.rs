@@ -153,6 +153,49 @@ fn the_tar_decides_between_a_name_and_its_whiteout() {
 }
 
 #[test]
+fn a_directory_with_a_whiteouts_name_deletes_only_if_the_tar_has_an_entry_for_it() {
+    let dir = TempDir::new().unwrap();
+    let branch = Layer::new(dir.path().join("branch"))
+        .file(".wh.usr/share/doc", "")
+        .file("usr/new", "")
+        .file("d/.wh..wh..opq/x", "")
+        .finish();
+    let read_with =
+        |names: &[&str]| read_branch(&branch, Some(&tar_split(dir.path(), names))).unwrap();
+
+    let only_below = read_with(&[".wh.usr/share/doc", "usr/new", "d/", "d/.wh..wh..opq/x"]);
+    assert_eq!(listing(&only_below.tree, ""), ["=.wh.usr", "=d", "=usr"]);
+    assert_eq!(listing(&only_below.tree, "d"), ["=.wh..wh..opq"]);
+    let irregular = |path: &str, deletes| Finding::IrregularWhiteout {
+        path: path.as_bytes().into(),
+        deletes,
+        is_kept: true,
+    };
+    let found = &only_below.findings;
+    assert_eq!(
+        *found,
+        [
+            irregular(".wh.usr", false),
+            irregular("d/.wh..wh..opq", false)
+        ]
+    );
+
+    let own = read_with(&[
+        ".wh.usr/",
+        ".wh.usr/share/doc",
+        "usr/new",
+        "d/.wh..wh..opq/",
+    ]);
+    assert_eq!(listing(&own.tree, ""), ["=.wh.usr", "=d", "=usr"]);
+    assert_eq!(listing(&own.tree, "usr"), ["*", "=new"]);
+    assert_eq!(listing(&own.tree, "d"), ["*", "=.wh..wh..opq"]);
+    assert!(own.findings.contains(&irregular(".wh.usr", true)));
+
+    let without = read_branch(&branch, None).unwrap();
+    assert_eq!(listing(&without.tree, ""), ["-usr", "=.wh.usr", "=d"]);
+}
+
+#[test]
 fn a_damaged_tar_split_counts_only_where_it_is_needed() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("tar-split.json.gz");

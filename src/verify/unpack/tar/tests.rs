@@ -95,6 +95,17 @@ fn the_later_entry_of_a_name_wins() {
 }
 
 #[test]
+fn a_directory_with_a_whiteouts_name_keeps_its_names_and_deletes_if_it_has_an_entry() {
+    assert_eq!(
+        listed(&[dir(".wh.a"), file(".wh.a/f")]),
+        ["-/a", "/", "/.wh.a/", "/.wh.a/f"]
+    );
+    assert_eq!(listed(&[file(".wh.a/f")]), ["/", "/.wh.a/", "/.wh.a/f"]);
+    assert_eq!(listed(&[dir(".wh.a")]), ["-/a", "/"]);
+    assert_eq!(listed(&[symlink(".wh.a", "b")]), ["-/a", "/"]);
+}
+
+#[test]
 fn links_on_the_way_are_followed_in_the_layer() {
     let found = listed(&[dir("usr/lib"), symlink("lib", "/usr/lib"), file("lib/f")]);
     assert_eq!(found, ["/", "/lib", "/usr/", "/usr/lib/", "/usr/lib/f"]);
