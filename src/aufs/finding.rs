@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::tree::escape;
+use crate::words::counted;
 
 /// A peculiarity of a branch. Paths are relative to the branch, without a leading slash.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,6 +44,13 @@ pub enum Finding {
     UnnamedWhiteout {
         /// The whiteout's path.
         path: Box<[u8]>,
+    },
+    /// Files with a time before 1901 or after 2446. They get the nearest time that ext4 holds.
+    ClampedTimes {
+        /// The path of the first one; empty for the root.
+        first: Box<[u8]>,
+        /// Their number; hard links count once.
+        files: u64,
     },
 }
 
@@ -94,6 +102,17 @@ impl fmt::Display for Finding {
             } => {
                 let what = irregular(*deletes, *is_kept);
                 write!(f, "{}: {what}", shown(path))
+            }
+            Self::ClampedTimes { first, files } => {
+                let more = match files.saturating_sub(1) {
+                    0 => String::new(),
+                    more => format!(", like {},", counted(more, "other file")),
+                };
+                let first = shown(first);
+                write!(
+                    f,
+                    "{first}: has{more} a time that ext4 does not hold, and gets the nearest one from 1901 to 2446"
+                )
             }
             Self::UnnamedWhiteout { path } => {
                 write!(f, "{}: whiteout deletes nothing", shown(path))

@@ -59,8 +59,20 @@ pub(super) fn read_meta(at: Place<'_>, sets: &mut XattrSets) -> Result<Meta, Fai
 }
 
 fn timestamp((sec, nsec): (i64, u32)) -> Timestamp {
+    full_timestamp((sec, nsec)).clamped()
+}
+
+fn full_timestamp((sec, nsec): (i64, u32)) -> Timestamp {
     // The kernel keeps nanoseconds below one second; a file system that does not would only lose the fraction.
     Timestamp::new(sec, nsec.min(999_999_999))
+}
+
+/// Whether a time of a file becomes another one in the tree.
+pub(super) fn has_clamped_time(stat: &Stat) -> bool {
+    let times = [stat.atime, stat.mtime, stat.ctime];
+    times
+        .into_iter()
+        .any(|time| timestamp(time) != full_timestamp(time))
 }
 
 /// The calls for xattrs take no directory and name, and opening a device or a pipe would have effects, so each file has a

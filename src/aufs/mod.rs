@@ -6,6 +6,7 @@
 //! them: `docs/aufs.md`.
 
 mod branch;
+mod clamped_times;
 mod conflict;
 mod counts;
 mod error;

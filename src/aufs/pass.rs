@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
+use super::clamped_times::ClampedTimes;
 use super::conflict::{Questions, Verdicts};
 use super::counts::Counts;
 use super::error::Error;
@@ -45,6 +46,7 @@ pub(super) struct Pass<'a> {
     /// Files with more than one link, by inode number; all are on one device.
     links: HashMap<u64, NodeId>,
     pseudo_links: PseudoLinks,
+    clamped: ClampedTimes,
     xattr_sets: XattrSets,
     found: PassResult,
 }
@@ -72,6 +74,8 @@ impl<'a> Pass<'a> {
         let meta = read_meta(root, &mut xattr_sets).map_err(|failure| failure.of(at()))?;
         let mut flagged = FlagCounts::default();
         flagged.look(LayerTree::ROOT, &stat);
+        let mut clamped = ClampedTimes::default();
+        clamped.look(LayerTree::ROOT, &stat);
         Ok(Self {
             dir,
             device: stat.device,
@@ -79,6 +83,7 @@ impl<'a> Pass<'a> {
             path,
             links: HashMap::new(),
             pseudo_links: PseudoLinks::default(),
+            clamped,
             xattr_sets,
             found: PassResult {
                 tree: LayerTree::new(meta),
@@ -112,6 +117,7 @@ impl<'a> Pass<'a> {
         }
         let PassResult { tree, findings, .. } = &mut self.found;
         findings.extend(self.pseudo_links.findings(tree, &self.links));
+        findings.extend(self.clamped.finding(tree));
         findings.sort_unstable();
         tree.shrink_to_fit();
         Ok(self.found)
@@ -334,6 +340,7 @@ impl<'a> Pass<'a> {
         }
         let node = found.tree.add(meta, kind);
         found.flagged.look(node, stat);
+        self.clamped.look(node, stat);
         if linked {
             self.links.insert(stat.inode, node);
         }

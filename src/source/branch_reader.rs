@@ -232,7 +232,10 @@ impl SourceFile<'_> {
 
 impl PlannedFile {
     fn difference(self, stat: &FileStat) -> Option<&'static str> {
-        let time = |sec, nsec| Timestamp::new(sec, u32::try_from(nsec).unwrap_or(u32::MAX));
+        let time = |sec, nsec| {
+            let nsec = u32::try_from(nsec).unwrap_or(u32::MAX);
+            Timestamp::new(sec, nsec).clamped()
+        };
         if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
             Some("its type")
         } else if u64::try_from(stat.st_size) != Ok(self.size) {

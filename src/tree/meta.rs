@@ -1,6 +1,7 @@
 //! The attributes that every inode has, whatever its type: mode, owner, times, xattrs.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,23 @@ impl Timestamp {
             sec_high: (sec >> 32) as i32,
             sec_low: sec as u32,
             nsec,
+        }
+    }
+
+    /// The times that an inode of ext4 holds, 1901 to 2446, in seconds since 1970. Source: linux v6.6 `fs/ext4/ext4.h`,
+    /// `EXT4_TIMESTAMP_MIN` and `EXT4_EXTRA_TIMESTAMP_MAX`.
+    pub const KEPT: RangeInclusive<i64> = -(1 << 31)..=(1 << 34) - (1 << 31) - 1;
+
+    /// The nearest time that ext4 holds: what a file gets that is copied there. At both ends of the range the kernel
+    /// drops the nanoseconds. Source: linux v6.6 `fs/inode.c`, `timestamp_truncate`.
+    #[must_use]
+    pub fn clamped(self) -> Self {
+        let (first, last) = (*Self::KEPT.start(), *Self::KEPT.end());
+        let sec = self.sec().clamp(first, last);
+        if sec == first || sec == last {
+            Self::new(sec, 0)
+        } else {
+            self
         }
     }
 
@@ -110,7 +128,7 @@ pub struct Meta {
     pub uid: u32,
     /// Group.
     pub gid: u32,
-    /// Last access.
+    /// Last access. All times that are read are [clamped](Timestamp::clamped).
     pub atime: Timestamp,
     /// Last change of the content.
     pub mtime: Timestamp,
@@ -137,6 +155,25 @@ mod tests {
         ] {
             let time = Timestamp::new(sec, 999_999_999);
             assert_eq!((time.sec(), time.nsec()), (sec, 999_999_999));
+        }
+    }
+
+    #[test]
+    fn a_time_that_ext4_does_not_hold_becomes_the_nearest_one_that_it_does() {
+        let (first, last) = (-2_147_483_648, 15_032_385_535);
+        for ((sec, nsec), expected) in [
+            ((0, 5), (0, 5)),
+            ((first + 1, 5), (first + 1, 5)),
+            ((last - 1, 5), (last - 1, 5)),
+            ((first, 5), (first, 0)),
+            ((last, 5), (last, 0)),
+            ((-62_135_596_800, 5), (first, 0)),
+            ((16_725_225_600, 5), (last, 0)),
+            ((i64::MAX, 0), (last, 0)),
+            ((i64::MIN, 0), (first, 0)),
+        ] {
+            let clamped = Timestamp::new(sec, nsec).clamped();
+            assert_eq!((clamped.sec(), clamped.nsec()), expected, "{sec}.{nsec}");
         }
     }
 

@@ -7,8 +7,9 @@ use std::path::Path;
 use std::process::Command;
 
 use nix::dir::Dir;
-use nix::fcntl::OFlag;
-use nix::sys::stat::{Mode, mkdirat};
+use nix::fcntl::{AT_FDCWD, OFlag};
+use nix::sys::stat::{Mode, UtimensatFlags, mkdirat, utimensat};
+use nix::sys::time::TimeSpec;
 use tempfile::TempDir;
 
 use super::run::{Ended, Tool, small_root};
@@ -128,6 +129,39 @@ fn a_change_in_a_deep_directory_keeps_commit_from_removing_it() {
     let refused = tool.run("commit", &path, &["--yes"]);
     assert_eq!(refused.code, Some(1), "{refused:?}");
     assert!(path.join("aufs").exists());
+}
+
+/// A time of access and one of modification, in seconds since 1970.
+fn set_times(path: &Path, (atime, mtime): (i64, i64)) {
+    let times = (TimeSpec::new(atime, 5), TimeSpec::new(mtime, 5));
+    let flags = UtimensatFlags::NoFollowSymlink;
+    utimensat(AT_FDCWD, path, &times.0, &times.1, flags).unwrap();
+}
+
+const YEAR_1: i64 = -62_135_596_800;
+const YEAR_2500: i64 = 16_725_225_600;
+
+#[test]
+fn a_time_that_ext4_does_not_hold_becomes_the_nearest_one_and_is_told_once() {
+    let root = OnTmpfs::new(small_root());
+    let branch = root.branch("web rw");
+    for (name, times) in [
+        ("log", (0, YEAR_1)),
+        ("late", (0, YEAR_2500)),
+        ("read", (YEAR_1, 0)),
+    ] {
+        fs::write(branch.join(name), name).unwrap();
+        set_times(&branch.join(name), times);
+    }
+    let run = goes_all_the_way(&Tool::new(), &root.path());
+    let told: Vec<_> = run
+        .err
+        .lines()
+        .filter(|line| line.contains("a time that ext4 does not hold"))
+        .collect();
+    assert_eq!(told.len(), 1, "{run:?}");
+    assert!(told[0].contains("like 2 other files"), "{told:?}");
+    assert!(told[0].contains("container web"), "{told:?}");
 }
 
 #[test]
