@@ -20,6 +20,18 @@ pub(crate) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::
     }
 }
 
+/// [`serialize`] for a path that may not be known.
+#[expect(clippy::ref_option, reason = "serde calls it with the field")]
+pub(crate) fn serialize_known<S: Serializer>(
+    path: &Option<PathBuf>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match path {
+        Some(path) => serialize(path, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
 pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
     Ok(match Form::deserialize(deserializer)? {
         Form::Text(text) => text.into(),

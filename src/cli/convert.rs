@@ -238,8 +238,11 @@ fn write_next(text: &mut String, summary: &Summary) -> std::fmt::Result {
             writeln!(text, "Docker is already configured to use it.")
         }
         (None, []) => {
+            let Some(settings_file) = &summary.settings_file else {
+                return Ok(());
+            };
             let hint = SetupHint {
-                settings_file: &summary.settings_file,
+                settings_file,
                 base_size: Bytes(summary.base_size),
                 storage_opts: &summary.storage_opts,
             };
@@ -287,12 +290,15 @@ fn write_pool(text: &mut String, summary: &Summary) -> std::fmt::Result {
             summary.engine
         )?,
     }
-    if !summary.converted && !summary.storage_opts.is_empty() {
+    if !summary.converted
+        && !summary.storage_opts.is_empty()
+        && let Some(file) = &summary.settings_file
+    {
         writeln!(
             text,
             "  daemon.json {}, in {}",
             daemon_settings(&summary.storage_opts),
-            shown(&summary.settings_file)
+            shown(file)
         )?;
     }
     Ok(())

@@ -91,9 +91,12 @@ pub struct Summary {
     pub peak_memory_kib: u64,
     /// What the operator should know.
     pub notices: Vec<String>,
-    /// The file that holds Docker's settings on this host.
-    #[serde(with = "crate::path_form")]
-    pub settings_file: std::path::PathBuf,
+    /// The file that holds Docker's settings on this host; absent if nothing shows which one it is.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "crate::path_form::serialize_known"
+    )]
+    pub settings_file: Option<std::path::PathBuf>,
     /// The daemon's file, if it was changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub daemon_json: Option<DaemonFile>,

@@ -126,6 +126,7 @@ fn json_of_a_converted_root_is_one_object_whatever_was_asked() {
 fn a_refused_switch_of_the_daemon_names_the_same_run_without_it() {
     let (tool, root) = (Tool::new(), small_root());
     let begins = |root: &Path| format!("aufs2dm convert --jobs 3 --root {}", root.display());
+    fs::remove_dir_all(tool.host_root().join("etc")).unwrap();
     for has_etc in [false, true] {
         if has_etc {
             fs::create_dir(tool.host_root().join("etc")).unwrap();

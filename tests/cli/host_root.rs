@@ -6,7 +6,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use super::run::{BINARY, Ended, small_root};
+use super::run::{BINARY, Ended, Tool, small_root};
 use super::support::root::AufsRoot;
 use super::support::trace::{assert_same, contents};
 use crate::support::scratch::scratch;
@@ -22,6 +22,9 @@ impl RescuedHost {
         let host = Self { dir: scratch() };
         fs::create_dir_all(host.at("etc/docker")).unwrap();
         fs::create_dir_all(host.at("run")).unwrap();
+        let unit = host.at(Tool::UNIT);
+        fs::create_dir_all(unit.parent().unwrap()).unwrap();
+        fs::write(unit, "[Service]\nExecStart=/usr/bin/dockerd\n").unwrap();
         if let Some(text) = daemon_json {
             fs::write(host.config(), text).unwrap();
         }

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 use super::interrupted::wait_for;
-use super::run::{BINARY, Ended, large_root, small_root};
+use super::run::{BINARY, Ended, Tool, large_root, small_root};
 use super::support::root::AufsRoot;
 use super::support::trace::{assert_same, contents};
 use crate::support::scratch::scratch;
@@ -24,10 +24,12 @@ impl Rescue {
     fn new(root: &AufsRoot) -> Self {
         let dir = scratch();
         let host = dir.path().join("host");
-        for inner in ["etc/docker", "run", "var/lib"] {
+        for inner in ["etc/docker", "etc/systemd/system", "run", "var/lib"] {
             fs::create_dir_all(host.join(inner)).unwrap();
         }
         fs::write(host.join("etc/docker/daemon.json"), OLD).unwrap();
+        let unit = "[Service]\nExecStart=/usr/bin/dockerd\n";
+        fs::write(host.join(Tool::UNIT), unit).unwrap();
         let rescue = Self { dir, host };
         rescue.number(1);
         let copied = Command::new("cp")

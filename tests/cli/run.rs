@@ -1,5 +1,6 @@
 //! Runs the binary on a root.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -16,15 +17,22 @@ pub(crate) struct Tool {
 }
 
 impl Tool {
+    /// What starts Docker on the host.
+    pub(crate) const UNIT: &str = "etc/systemd/system/docker.service";
+
     pub(crate) fn new() -> Self {
-        Self { run: scratch() }
+        let tool = Self { run: scratch() };
+        let unit = tool.host_root().join(Self::UNIT);
+        fs::create_dir_all(unit.parent().unwrap()).unwrap();
+        fs::write(unit, "[Service]\nExecStart=/usr/bin/dockerd\n").unwrap();
+        tool
     }
 
     pub(crate) fn pid_file(&self) -> PathBuf {
         self.run.path().join("docker.pid")
     }
 
-    /// The host's `/`: without a Docker, unless a test puts one there.
+    /// The host's `/`: with a unit for Docker, and no more unless a test puts it there.
     pub(crate) fn host_root(&self) -> &Path {
         self.run.path()
     }

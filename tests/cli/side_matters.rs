@@ -286,8 +286,15 @@ fn the_last_lines_name_what_is_left_to_do_in_dockers_settings_and_no_more() {
     for words in ["aufs again", "daemon.json", "set aufs instead", "remove it"] {
         assert!(back.out.contains(words), "{words}: {back:?}");
     }
+    // Where nothing shows what starts Docker, no file is named.
     let unknown = Tool::new();
-    unknown.run("convert", &root.path(), &[]).expect(0, &[]);
+    fs::remove_file(unknown.host_root().join(Tool::UNIT)).unwrap();
+    let converted = unknown.run("convert", &root.path(), &[]);
+    converted.expect(0, &["nothing on this host shows what starts Docker"]);
+    assert!(!converted.out.contains("daemon.json"), "{converted:?}");
+    assert!(!converted.err.contains("daemon.json"), "{converted:?}");
+    let wanted = "it needs `--storage-driver devicemapper`";
+    assert!(converted.out.contains(wanted), "{converted:?}");
     let back = unknown.run("rollback", &root.path(), &[]);
     assert!(back.out.contains("undo \"storage-driver\""), "{back:?}");
 }

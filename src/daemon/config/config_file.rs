@@ -8,9 +8,14 @@ use std::path::Path;
 
 use thiserror::Error;
 
+use super::daemon_options::{KeyMeaning, is_object, key_meaning};
 use super::setting::{Directive, Origin, Setting, Way};
+use crate::devicemapper::Version;
 use crate::docker::{JsonError, Member, Object, decode_string};
 use crate::tree::shown;
+
+/// UTF-8's byte-order mark, which editors on Windows write.
+const MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The directives that are read.
 const DIRECTIVES: [Directive; 6] = [
@@ -67,8 +72,10 @@ impl ConfigError {
 pub(in crate::daemon) struct Config {
     /// Each value with its line.
     values: Vec<(Directive, String, usize)>,
-    /// Keys that differ from one of ours only in case: the daemon does not know them.
-    pub(in crate::daemon) misspelt: Vec<(String, usize)>,
+    /// All that the daemon takes for a key, each with its line.
+    keys: Vec<(String, usize)>,
+    /// Whether the text begins with a byte-order mark.
+    pub(in crate::daemon) has_mark: bool,
     /// Whether the file has nothing but white space.
     pub(in crate::daemon) is_empty: bool,
 }
@@ -77,23 +84,19 @@ impl Config {
     /// Reads a file's text; an empty text has no settings.
     pub(super) fn parse(text: &[u8]) -> Result<Self, ConfigError> {
         let mut config = Self::default();
+        let without_mark = text.strip_prefix(MARK);
+        config.has_mark = without_mark.is_some();
+        let text = without_mark.unwrap_or(text);
         if text.iter().all(u8::is_ascii_whitespace) {
             config.is_empty = true;
             return Ok(config);
         }
         let object = parse_object(text)?;
         let lines = Lines::of(text);
+        config.keys = keys(text, &object, &lines);
         for directive in DIRECTIVES {
-            let similar = object
-                .members()
-                .iter()
-                .filter(|one| one.is(directive.key()));
-            let (exact, misspelt): (Vec<_>, Vec<_>) =
-                similar.partition(|one| one.key == directive.key());
-            let misspelt = misspelt
-                .iter()
-                .map(|one| (one.key.clone(), lines.line_of(one.key_at)));
-            config.misspelt.extend(misspelt);
+            let members = object.members().iter();
+            let exact: Vec<_> = members.filter(|one| one.key == directive.key()).collect();
             if let [_, second, ..] = exact[..] {
                 let line = lines.line_of(second.key_at);
                 let key = directive.key();
@@ -112,6 +115,18 @@ impl Config {
         Ok(config)
     }
 
+    /// The keys that are no options of this release, each with its line and what Docker makes of it.
+    pub(in crate::daemon) fn odd_keys(
+        &self,
+        version: Option<Version>,
+    ) -> Vec<(&str, usize, KeyMeaning)> {
+        let keys = self.keys.iter();
+        let meanings = keys.map(|(key, line)| (&**key, *line, key_meaning(key, version)));
+        meanings
+            .filter(|(.., meaning)| *meaning != KeyMeaning::Option)
+            .collect()
+    }
+
     /// The settings in it.
     pub(super) fn told(&self, place: &Path) -> impl Iterator<Item = Setting> {
         self.values.iter().map(|(directive, value, line)| Setting {
@@ -124,6 +139,25 @@ impl Config {
             },
         })
     }
+}
+
+/// All that the daemon takes for a key: the members of an object that is no option of its own count, not its name.
+fn keys(text: &[u8], object: &Object<'_>, lines: &Lines) -> Vec<(String, usize)> {
+    let mut keys = Vec::new();
+    for member in object.members() {
+        let value = &text[member.value.clone()];
+        let inner = (value.first() == Some(&b'{') && !is_object(&member.key))
+            .then(|| Object::parse(value).ok())
+            .flatten();
+        match inner {
+            Some(inner) => {
+                let at = |one: &Member| lines.line_of(member.value.start + one.key_at);
+                keys.extend(inner.members().iter().map(|one| (one.key.clone(), at(one))));
+            }
+            None => keys.push((member.key.clone(), lines.line_of(member.key_at))),
+        }
+    }
+    keys
 }
 
 /// The string tokens of a directive's value.
@@ -224,7 +258,7 @@ impl Change {
 ///
 /// # Errors
 ///
-/// The text is not JSON as the daemon reads it.
+/// The text is not JSON as the daemon reads it. That includes a text with a byte-order mark.
 pub fn edit(text: &[u8], change: &Change) -> Result<Vec<u8>, ConfigError> {
     if text.iter().all(u8::is_ascii_whitespace) {
         let members = change.members();

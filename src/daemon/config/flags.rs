@@ -1,5 +1,6 @@
 //! The storage settings on the daemon's command line.
 
+use super::daemon_options::takes_value;
 use super::setting::{Directive, Origin, Setting, Way};
 
 /// A word of a command line and the place where it is written.
@@ -42,6 +43,10 @@ pub(super) fn read(arguments: &[Argument]) -> Vec<Setting> {
                 None => continue, // dockerd prints its usage
             },
         };
+        // Only a running shell knows what a command prints.
+        if value.contains("$(") || value.contains('`') {
+            continue;
+        }
         told.push(Setting {
             directive,
             value,
@@ -50,6 +55,28 @@ pub(super) fn read(arguments: &[Argument]) -> Vec<Setting> {
         });
     }
     told
+}
+
+/// The first word that is neither a flag nor a flag's value: the daemon takes no arguments and does not start. `None`
+/// also if a flag is not known, because the next word may be its value.
+pub(super) fn stray(arguments: &[Argument]) -> Option<&Argument> {
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        let text = &*argument.text;
+        if text == "--" {
+            return rest.next();
+        }
+        if !text.starts_with('-') || text == "-" {
+            return Some(argument);
+        }
+        if text.contains('=') {
+            continue;
+        }
+        if takes_value(text)? {
+            rest.next();
+        }
+    }
+    None
 }
 
 /// The directive of an argument, and its value if it is in the same word.
@@ -104,6 +131,27 @@ mod tests {
                 (Directive::Graph, "/y".to_owned()),
             ]
         );
+    }
+
+    #[test]
+    fn a_word_that_is_no_flag_is_found_among_flags_with_values() {
+        let stray_of = |line: &str| {
+            let words = line.split(' ').map(|text| Argument {
+                text: text.to_owned(),
+                origin: Origin::default(),
+            });
+            stray(&words.collect::<Vec<_>>()).map(|one| one.text.clone())
+        };
+        for (line, word) in [
+            ("-H fd:// -D --log-level warn", None),
+            ("-DH fd:// --icc=false -s aufs", None),
+            ("-D ${OPTIONS} --storage-opt a=b", Some("${OPTIONS}")),
+            ("--debug true", Some("true")),
+            ("-D -- x", Some("x")),
+            ("--of-a-fork x", None),
+        ] {
+            assert_eq!(stray_of(line).as_deref(), word, "{line}");
+        }
     }
 
     #[test]

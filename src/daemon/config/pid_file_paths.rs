@@ -10,13 +10,16 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use super::appliance::settings_files;
 use super::config_file::Config;
 use super::env_file::{self, Reader};
 use super::flags;
 use super::host_files::HostFiles;
-use super::service::{Service, arguments};
+use super::scripts::other_scripts;
+use super::service::arguments;
 use super::setting::{Directive, Origin, Setting, Way};
 use super::settings::CONFIG_FILE;
+use super::systemd::every_unit;
 
 /// The default path.
 const DEFAULT: &str = "/var/run/docker.pid";
@@ -25,11 +28,12 @@ const DEFAULT: &str = "/var/run/docker.pid";
 const NAME: &str = "docker.pid";
 
 /// Files that hold the flags of daemons in shell variables.
-const SETTINGS: [&str; 4] = [
+const SETTINGS: [&str; 5] = [
     "/etc/default/docker",
     "/etc/sysconfig/docker",
     "/etc/sysconfig/docker-storage",
     "/etc/conf.d/docker",
+    "/var/lib/boot2docker/profile",
 ];
 
 /// Scripts that start a daemon where there is no systemd.
@@ -53,9 +57,14 @@ pub fn pid_files(host_root: &Path) -> Vec<PathBuf> {
     let files = &HostFiles::new(host_root);
     let mut named = PidFilePaths {
         pid_files: vec![DEFAULT.into()],
-        configs: vec![CONFIG_FILE.into()],
+        configs: std::iter::once(CONFIG_FILE.into())
+            .chain(settings_files())
+            .collect(),
     };
-    for service in Service::every_unit(files) {
+    for service in every_unit(files) {
+        named.add(flags::read(&service.arguments));
+    }
+    for service in other_scripts(files, true) {
         named.add(flags::read(&service.arguments));
     }
     for path in SETTINGS.iter().chain(&SCRIPTS).map(Path::new) {

@@ -4,12 +4,14 @@ use std::path::{Path, PathBuf};
 
 use super::config_file::Config;
 use super::env_file::Reader;
-use super::flags;
+use super::flags::{self, Argument};
 use super::host_files::HostFiles;
+use super::host_service::service;
 use super::service::{Service, arguments, read_variables};
 use super::setting::{Directive, Setting, Way};
 use crate::chain::Chain;
 use crate::daemon::first_start::Finding;
+use crate::tree::{escape, shown};
 
 /// The path of `daemon.json` unless a flag names another.
 pub(super) const CONFIG_FILE: &str = "/etc/docker/daemon.json";
@@ -36,7 +38,7 @@ pub(in crate::daemon) struct Settings {
 impl Settings {
     /// Reads the host's settings.
     pub(in crate::daemon) fn read(files: &HostFiles) -> Self {
-        let mut service = Service::read(files);
+        let mut service = service(files);
         let mut findings = std::mem::take(&mut service.findings);
         let mut told = flags::read(&service.arguments);
         if let Some((value, origin)) = service.environment.get("DOCKER_DRIVER") {
@@ -64,6 +66,7 @@ impl Settings {
             told.extend(config.told(&place));
         }
         let unread = unread(files, &service, &mut findings);
+        findings.extend(flags::stray(&service.arguments).map(no_flag));
         Self {
             service,
             config_path,
@@ -98,6 +101,17 @@ impl Settings {
         self.of(Directive::Options).collect()
     }
 
+    /// Where a setting belongs on this host, in the words of a sentence about it.
+    pub(in crate::daemon) fn place(&self, files: &HostFiles) -> String {
+        match &self.service.flags_place {
+            _ if !self.service.is_known() => {
+                "where this host's Docker gets its settings".to_owned()
+            }
+            Some(place) => format!("as a flag in {place}"),
+            None => format!("in {}", shown(&files.place(&self.config_path))),
+        }
+    }
+
     /// The root directory in force, as a path on the host.
     pub(in crate::daemon) fn data_root(&self) -> PathBuf {
         let told = [Directive::DataRoot, Directive::Graph]
@@ -124,10 +138,26 @@ impl Settings {
     }
 }
 
+/// The finding for a word of the command line that is no flag.
+fn no_flag(argument: &Argument) -> Finding {
+    let Argument { text, origin } = argument;
+    let why = if text.contains('$') {
+        "; systemd expands no variables in a file that EnvironmentFile= names"
+    } else {
+        ""
+    };
+    let message = format!(
+        "{origin}: {} is not a flag, and dockerd takes no arguments, so it does not start; remove it{why}",
+        escape(text.as_bytes())
+    );
+    Finding::refusal("no-flag", message)
+}
+
 /// Flags in files that the services of other hosts read but this host's does not.
 fn unread(files: &HostFiles, service: &Service, findings: &mut Vec<Finding>) -> Vec<Setting> {
-    const OTHERS: [&str; 3] = [
+    const OTHERS: [&str; 4] = [
         "/etc/default/docker",
+        "/etc/conf.d/docker",
         "/etc/sysconfig/docker",
         "/etc/sysconfig/docker-storage",
     ];
@@ -138,7 +168,7 @@ fn unread(files: &HostFiles, service: &Service, findings: &mut Vec<Finding>) -> 
         "DOCKER_STORAGE_OPTIONS",
     ];
     let mut told = Vec::new();
-    if service.path.is_none() {
+    if !service.is_known() {
         return told;
     }
     for path in OTHERS.map(Path::new) {

@@ -4,28 +4,29 @@ use std::path::PathBuf;
 
 use super::choice::DRIVER;
 use super::switch::{ConfigEdit, ORIGINAL, Record, Switch, beside, plan_switch, present};
-use crate::daemon::config::{HostFiles, Settings, other_unit};
+use crate::daemon::config::{HostFiles, Settings};
 use crate::daemon::finding::Host;
 use crate::devicemapper::Target;
 use crate::shell::word;
 use crate::tree::shown;
 
 /// What the operator must change by hand so that the daemon uses the converted root, because a unit, a script or a
-/// variable of this host names something else. Empty if an edit of `daemon.json` is enough or nothing is known about
-/// how Docker is started.
+/// variable of this host names something else, or because nothing shows what starts Docker. Empty if an edit of
+/// `daemon.json` is enough.
 pub fn lines_by_hand(host: &Host, target: &Target) -> Vec<String> {
-    let files = HostFiles::new(&host.root);
-    let is_known = Settings::read(&files).service.path.is_some() || other_unit(&files).is_some();
     match plan_switch(host, target) {
-        Switch::ByHand { lines } if is_known => lines,
+        Switch::ByHand { lines } => lines,
         _ => Vec::new(),
     }
 }
 
-/// The file that holds Docker's settings on this host.
-pub fn settings_file(host: &Host) -> PathBuf {
+/// The file that holds Docker's settings on this host; `None` if nothing shows which one it is, or if this host keeps
+/// them as flags.
+pub fn settings_file(host: &Host) -> Option<PathBuf> {
     let files = HostFiles::new(&host.root);
-    files.place(&Settings::read(&files).config_path)
+    let settings = Settings::read(&files);
+    let is_place = settings.service.is_known() && settings.service.flags_place.is_none();
+    is_place.then(|| files.place(&settings.config_path))
 }
 
 /// The settings that keep the daemon of this host from using aufs, as far as they are known; empty if there are none.
@@ -43,7 +44,7 @@ pub fn told_devicemapper(host: &Host) -> Vec<String> {
         .into_iter()
         .collect();
     lines.extend(options.map(|told| format!("{told}: remove it")));
-    let is_known = settings.service.path.is_some() || settings.driver().is_some();
+    let is_known = settings.service.is_known() || settings.driver().is_some();
     if lines.is_empty() && !is_known {
         lines.push("undo \"storage-driver\": \"devicemapper\" where it was set".to_owned());
     }

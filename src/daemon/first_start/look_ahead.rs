@@ -5,8 +5,8 @@ use std::path::Path;
 
 use super::choice::{DRIVER, Directories, without_a_name};
 use super::outlook::{Finding, Outlook};
-use super::switch::Switch;
-use super::{containers, space};
+use super::switch::{LOOK, Switch};
+use super::{containers, keys, space};
 use crate::chain::Chain;
 use crate::daemon::config::{Directive, HostFiles, InstalledDocker, Setting, Settings};
 use crate::daemon::finding::Host;
@@ -76,23 +76,8 @@ impl View<'_> {
             let message = format!("{error}: Docker does not start with it; fix it");
             findings.push(Finding::refusal("config-unreadable", message));
         }
-        for (key, line) in settings.config.iter().flat_map(|config| &config.misspelt) {
-            let message = format!(
-                "{}, line {line}: key {key:?} is not in lower case, and Docker does not start with keys that it does \
-                 not know",
-                shown(&self.config_place())
-            );
-            findings.push(Finding::refusal("key-unknown", message));
-        }
-        let empty_is_fine = self
-            .version
-            .is_some_and(|version| version >= Version::new(23, 0));
-        if settings.config.as_ref().is_ok_and(|config| config.is_empty) && !empty_is_fine {
-            let message = format!(
-                "{}: is empty, and Docker before 23.0 does not start with an empty file; remove it or put {{}} in it",
-                shown(&self.config_place())
-            );
-            findings.push(Finding::refusal("config-empty", message));
+        if let Ok(config) = &settings.config {
+            findings.extend(keys::findings(config, &self.config_place(), self.version));
         }
         for (flag, file) in settings.told_twice() {
             let message = format!(
@@ -127,11 +112,9 @@ impl View<'_> {
             );
             findings.push(Finding::remark("masked", message));
         }
-        if settings.service.path.is_none() {
-            findings.push(Finding::remark(
-                "service-unknown",
-                "nothing was found that starts Docker, so the flags that it is given are not known",
-            ));
+        if let Some(why) = &settings.service.unknown {
+            let message = format!("{why}: {LOOK}");
+            findings.push(Finding::warning("service-unknown", message));
         }
         findings
     }
@@ -143,8 +126,8 @@ impl View<'_> {
     /// The driver that Docker will use.
     fn of_the_driver(&self, root: &Root) -> Vec<Finding> {
         let advice = format!(
-            "set \"storage-driver\" to devicemapper in {}",
-            shown(&self.config_place())
+            "set \"storage-driver\" to devicemapper {}",
+            self.settings.place(self.files)
         );
         match self.settings.driver() {
             Some(told) if told.value == DRIVER => Vec::new(),
@@ -201,9 +184,9 @@ impl View<'_> {
         if !missing.is_empty() {
             let message = format!(
                 "storage-opts: {} is missing: without it Docker looks for loop files, makes new ones and does not start; \
-                 add it where the options are, or to {}",
+                 add it where the options are, or {}",
                 missing.join(", "),
-                shown(&self.config_place())
+                self.settings.place(self.files)
             );
             findings.push(Finding::refusal("option-missing", message));
         }
@@ -213,8 +196,8 @@ impl View<'_> {
                 "no-udev",
                 format!(
                     "no udev was found on the host: without it devicemapper says `driver not supported`; add storage option \
-                     dm.override_udev_sync_check=true where the options are, or to storage-opts in {}",
-                    shown(&self.config_place())
+                     dm.override_udev_sync_check=true where the options are, or to storage-opts {}",
+                    self.settings.place(self.files)
                 ),
             ));
         }

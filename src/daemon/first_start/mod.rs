@@ -11,6 +11,7 @@
 mod by_hand;
 mod choice;
 mod containers;
+mod keys;
 mod look_ahead;
 mod outlook;
 mod recorded;

@@ -17,11 +17,13 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use super::choice::DRIVER;
+use super::keys;
 use crate::chain::Chain;
 use crate::daemon::config::{
-    Change, Config, Directive, HostFiles, InstalledDocker, Setting, Settings, Way, edit, other_unit,
+    Change, Directive, HostFiles, InstalledDocker, Setting, Settings, Way, edit,
 };
 use crate::daemon::finding::Host;
+use crate::devicemapper::driver_files::daemon_settings;
 use crate::devicemapper::storage_option::Verdict;
 use crate::devicemapper::{Target, storage_option};
 use crate::docker::MAX_FILE_BYTES;
@@ -34,6 +36,10 @@ pub(in crate::daemon) const ORIGINAL: &str = "aufs2dm-original";
 
 /// The suffix of the new file's name until it is complete.
 const NEW: &str = "aufs2dm-new";
+
+/// How an operator finds out what starts Docker.
+pub(super) const LOOK: &str = "look at the command line of dockerd (`ps -o args= -C dockerd` while it runs) and at what \
+                               starts it, and set the storage driver to devicemapper there or in the file that it reads";
 
 /// What must be done so that the daemon uses the converted root.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -163,8 +169,10 @@ impl Switch {
 pub fn plan_switch(host: &Host, target: &Target) -> Switch {
     let files = HostFiles::new(&host.root);
     let settings = Settings::read(&files);
-    if let Some(line) = unknown_start(&files, &settings) {
-        return Switch::ByHand { lines: vec![line] };
+    if let Some(why) = &settings.service.unknown {
+        return Switch::ByHand {
+            lines: by_hand_in_unknown_place(why, target),
+        };
     }
     let version = InstalledDocker::find(&files, settings.service.program.as_deref()).version;
     let place = files.place(&settings.config_path);
@@ -181,6 +189,9 @@ pub fn plan_switch(host: &Host, target: &Target) -> Switch {
     let values: Vec<_> = options.iter().map(|told| &*told.value).collect();
     let missing = storage_option::missing(&values, target);
     let mut lines = by_hand(&settings, &unfit, &missing);
+    if let Ok(config) = &settings.config {
+        lines.extend(keys::by_hand(config, &place, version));
+    }
     let named = settings.driver().filter(|told| told.value == DRIVER);
     let change = Change {
         driver: named.is_none().then_some(DRIVER),
@@ -196,6 +207,16 @@ pub fn plan_switch(host: &Host, target: &Target) -> Switch {
                 .map(|member| format!("{}: add {member}", shown(&place))),
         );
     }
+    if let Some(place) = &settings.service.flags_place {
+        let is_flag = |told: &&Setting| told.is_flag();
+        if settings.driver().is_none() {
+            lines.push(format!("{place}: add `--storage-driver {DRIVER}`"));
+        }
+        if !settings.of(Directive::Options).any(|told| is_flag(&told)) {
+            let missing = change.add.iter();
+            lines.extend(missing.map(|one| format!("{place}: add `--storage-opt {one}`")));
+        }
+    }
     if !lines.is_empty() {
         return Switch::ByHand { lines };
     }
@@ -206,26 +227,18 @@ pub fn plan_switch(host: &Host, target: &Target) -> Switch {
     planned_edit(&files, &settings.config_path, &change, notes)
 }
 
-/// Why an edit may have no effect: if it is unknown how Docker is started and there is no file that it reads, nothing
-/// may read a new one.
-fn unknown_start(files: &HostFiles, settings: &Settings) -> Option<String> {
-    if settings.service.path.is_some() {
-        return None;
-    }
-    let advice = "set storage-driver to devicemapper where Docker's settings are";
-    if let Some(unit) = other_unit(files) {
-        return Some(format!(
-            "{}: starts a dockerd but is not a known unit, so it is not known which settings it reads: {advice}",
-            shown(&unit)
-        ));
-    }
-    let place = files.place(&settings.config_path);
-    place.symlink_metadata().is_err().then(|| {
+/// What to do if it is not known what starts Docker: a new file may be one that nothing reads.
+fn by_hand_in_unknown_place(why: &str, target: &Target) -> Vec<String> {
+    let options = target.storage_opts.iter();
+    let flags: Vec<_> = options.map(|one| format!(" --storage-opt {one}")).collect();
+    vec![
+        format!("{why}: {LOOK}"),
         format!(
-            "{}: does not exist, and nothing was found that starts Docker and would read it: {advice}",
-            shown(&place)
-        )
-    })
+            "it needs `--storage-driver {DRIVER}{}`, or {} in the file that it reads",
+            flags.concat(),
+            daemon_settings(&target.storage_opts)
+        ),
+    ]
 }
 
 fn planned_edit(files: &HostFiles, path: &Path, change: &Change, notes: Vec<String>) -> Switch {
@@ -319,17 +332,7 @@ fn by_hand(settings: &Settings, unfit: &[(&Setting, String)], missing: &[String]
             .map(|one| format!("{}: add `--storage-opt {one}`", flag.origin));
         lines.extend(all);
     }
-    let place = settings
-        .config
-        .iter()
-        .flat_map(|config: &Config| &config.misspelt);
-    lines.extend(place.map(|(key, line)| {
-        format!(
-            "{}, line {line}: remove {key:?} or write it in lower case",
-            shown(&settings.config_path)
-        )
-    }));
-    if settings.service.is_unit && lines.iter().any(|line| line.contains("docker.service")) {
+    if settings.service.is_unit && lines.iter().any(|line| line.contains(".service")) {
         lines.push("then `systemctl daemon-reload`".to_owned());
     }
     lines

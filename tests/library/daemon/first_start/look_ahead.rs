@@ -605,3 +605,87 @@ fn units_of_debian_and_upstream_differ_in_what_they_read() {
         .with("/etc/default/docker", flags);
     one(&upstream, &["not-read"]);
 }
+
+#[test]
+fn keys_that_docker_does_not_know_keep_it_from_starting() {
+    let with = |member: &str| {
+        let text = format!("{{\"storage-driver\":\"devicemapper\",\n{member}}}");
+        Machine::new().with(CONFIG, &text)
+    };
+    for (member, words) in [
+        (
+            "\"storage-drivers\":\"aufs\"",
+            "line 2: key \"storage-drivers\" is unknown",
+        ),
+        ("\"storage_driver\":\"aufs\"", "write \"storage-driver\""),
+        ("\"Storage-Opts\":[]", "write \"storage-opts\""),
+        ("\"note\":\"of 2016\"", "key \"note\" is unknown"),
+        // Of an object that is no option, Docker takes the members.
+        (
+            "\"storage\":{\"driver\":\"aufs\"}",
+            "key \"driver\" is unknown",
+        ),
+    ] {
+        let machine = with(member);
+        one(&machine, &["key-unknown", "daemon.json", words]);
+        assert!(machine.outlook().is_refusal(), "{member}");
+        let switch = plan_switch(&machine.host(), &machine.target);
+        assert!(matches!(switch, Switch::ByHand { .. }), "{switch:?}");
+    }
+    for member in [
+        "\"log-opts\":{\"max-size\":\"10m\"},\"registry-mirrors\":[],\"features\":{\"x\":true}",
+        "\"runtimes\":{\"nvidia\":{\"path\":\"x\"}},\"live-restore\":true,\"bip\":\"10.0.0.1/24\"",
+    ] {
+        none(&with(member));
+    }
+    // By release.
+    let data_root = "\"data-root\":\"/docker\"";
+    none(&with(data_root));
+    let old = with(data_root).with(STATUS, &package("docker-engine", "1.13.1-0~xenial"));
+    one(&old, &["key-unknown", "unknown to Docker 1.13"]);
+}
+
+#[test]
+fn a_key_that_is_a_flags_name_is_ignored() {
+    let machine = Machine::new().with(
+        CONFIG,
+        "{\"storage-driver\":\"devicemapper\",\"storage-opt\":[\"dm.basesize=50G\"]}",
+    );
+    one(
+        &machine,
+        &["key-ignored", "storage-opt", "\"storage-opts\""],
+    );
+    assert!(!machine.outlook().is_refusal());
+}
+
+#[test]
+fn a_byte_order_mark_stops_releases_before_23() {
+    let text = format!("\u{feff}{GOOD_CONFIG}");
+    let machine = Machine::new().with(CONFIG, &text);
+    one(&machine, &["config-mark", "byte-order mark", "sed -i"]);
+    let switch = plan_switch(&machine.host(), &machine.target);
+    assert!(matches!(switch, Switch::ByHand { .. }), "{switch:?}");
+    none(&machine.with(STATUS, &package("docker-ce", "5:23.0.1-1")));
+}
+
+#[test]
+fn a_word_that_is_no_flag_keeps_docker_from_starting() {
+    let machine = Machine::new()
+        .with(
+            UNIT,
+            "[Service]\nEnvironmentFile=/etc/sysconfig/docker\nExecStart=/usr/bin/dockerd $OPTIONS\n",
+        )
+        .with(
+            "/etc/sysconfig/docker",
+            "OPTIONS=\"--debug\"\nOPTIONS=\"${OPTIONS} --storage-opt dm.basesize=10G\"\n",
+        );
+    one_of(
+        &machine,
+        &[
+            "no-flag",
+            "/etc/sysconfig/docker, line 2: ${OPTIONS} is not a flag",
+            "systemd expands no variables",
+        ],
+    );
+    assert!(machine.outlook().is_refusal());
+}

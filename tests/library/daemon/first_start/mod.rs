@@ -4,6 +4,7 @@ mod config;
 mod look_ahead;
 mod start;
 mod switch;
+mod what_starts_docker;
 
 use std::fs;
 use std::os::unix::fs::symlink;
