@@ -4,6 +4,7 @@
 
 mod device_files;
 pub mod driver_files;
+mod file_system_options;
 mod inventory;
 mod layout;
 mod start;

@@ -3,8 +3,10 @@
 //! Source: moby v20.10 `daemon/graphdriver/devmapper/deviceset.go`, `NewDeviceSet`. The releases are the first tags in
 //! which the options appear.
 
+use super::file_system_options::{is_mkfs_option, is_mount_option};
 use super::target::Target;
 use super::version::Version;
+use crate::tree::escape;
 use crate::units::Bytes;
 
 /// An option's kind of value.
@@ -122,6 +124,8 @@ pub(crate) fn judge(option: &str, target: &Target, version: Option<Version>) -> 
         "dm.loopdatasize" => loop_size(value, target.files.map(|files| files.data)),
         "dm.loopmetadatasize" => loop_size(value, target.files.map(|files| files.metadata)),
         "dm.fs" => file_system(value, target),
+        "dm.mountopt" => mount_options(value, target),
+        "dm.mkfsarg" => mkfs_argument(value, target),
         "dm.thinpooldev" | "dm.datadev" | "dm.metadatadev" => device(&key, value, target),
         _ if kind == Kind::DirectLvm => refused(
             "makes Docker set up its own LVM pool and wipe the device that is named there; remove all dm.directlvm_* \
@@ -130,6 +134,13 @@ pub(crate) fn judge(option: &str, target: &Target, version: Option<Version>) -> 
         ),
         _ => Verdict::Fits,
     }
+}
+
+/// The device that an option names as part of a pool; `None` for any other option.
+pub(crate) fn device_of(option: &str) -> Option<&str> {
+    let (key, value) = parse(option)?;
+    let names_device = ["dm.thinpooldev", "dm.datadev", "dm.metadatadev"].contains(&&*key);
+    names_device.then_some(value)
 }
 
 /// What is wrong with the combination of all options.
@@ -320,6 +331,33 @@ fn loop_size(value: &str, file: Option<Bytes>) -> Verdict {
             file.0
         )),
         Some(_) => Verdict::Fits,
+    }
+}
+
+/// Docker gives these options to each mount of a layer.
+fn mount_options(value: &str, target: &Target) -> Verdict {
+    let mut options = value.split(',').filter(|option| !option.is_empty());
+    match options.find(|option| !is_mount_option(option, target.file_system)) {
+        None => Verdict::Fits,
+        Some(option) => Verdict::Odd(format!(
+            "{} is no mount option of {}: Docker starts, but can mount no layer, so no container starts; remove it",
+            escape(option.as_bytes()),
+            target.file_system
+        )),
+    }
+}
+
+/// Docker gives these arguments to mkfs when it makes a base device.
+fn mkfs_argument(value: &str, target: &Target) -> Verdict {
+    let mut words = value.split_whitespace();
+    match words.find(|word| !is_mkfs_option(word, target.file_system)) {
+        None => Verdict::Fits,
+        Some(option) => Verdict::Odd(format!(
+            "{} is no option of mkfs.{}: it has no effect on this root, whose base device exists, but Docker could make \
+             no other one; remove it",
+            escape(option.as_bytes()),
+            target.file_system
+        )),
     }
 }
 

@@ -8,9 +8,14 @@ use nix::sys::utsname::uname;
 /// commit 735e4ae5ba28 "vfs: track per-sb writeback errors and report them to syncfs".
 const SYNCFS_TELLS_ERRORS: (u32, u32) = (5, 8);
 
+/// The running kernel's release, such as `5.10.0-28-amd64`.
+pub fn release() -> OsString {
+    uname().map_or_else(|_| OsString::new(), |names| names.release().to_owned())
+}
+
 /// The major and minor number; `None` for a release that does not begin with two numbers, some unusual new one.
 pub fn kernel_version() -> Option<(u32, u32)> {
-    parse(&uname().map_or_else(|_| OsString::new(), |names| names.release().to_owned()))
+    parse(&release())
 }
 
 /// Whether `syncfs` reports file data that could not be written.

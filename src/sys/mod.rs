@@ -20,6 +20,6 @@ pub use clone::{CloneRange, clone_range};
 pub use extents::extents_of;
 pub use identity::{Identity, frozen_name};
 pub use inode_flags::{Immutability, frozen};
-pub use kernel::{kernel_version, syncfs_tells_errors};
+pub use kernel::{kernel_version, release as kernel_release, syncfs_tells_errors};
 pub use open_files::raise_open_files;
 pub use stat::{InodeFlag, Stat, birth};

@@ -51,12 +51,12 @@ impl HostFiles {
     }
 
     /// Whether these are the files of the system that runs this process.
-    pub(super) fn is_running_system(&self) -> bool {
+    pub(in crate::daemon) fn is_running_system(&self) -> bool {
         self.root == Path::new("/")
     }
 
     /// The host's path without symbolic links. What does not exist stays as it is.
-    pub(super) fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
+    pub(in crate::daemon) fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
         match (path.parent(), path.file_name()) {
             (Some(dir), Some(name)) => {
                 self.follow(self.directory(dir)?, VecDeque::from([name.to_owned()]))
@@ -177,7 +177,7 @@ impl HostFiles {
     }
 
     /// The names in a directory, sorted; none if it does not exist.
-    pub(super) fn names(&self, path: &Path) -> Vec<OsString> {
+    pub(in crate::daemon) fn names(&self, path: &Path) -> Vec<OsString> {
         let entries = fs::read_dir(self.place(path)).into_iter().flatten();
         let mut names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
         names.sort_unstable();

@@ -6,7 +6,9 @@ use std::path::Path;
 use super::choice::{DRIVER, Directories, without_a_name};
 use super::outlook::{Finding, Outlook};
 use super::switch::{LOOK, Switch};
-use super::{containers, keys, space};
+use super::{
+    containers, device_names, kernel_modules, keys, space, storage_setup, swarm, thin_check,
+};
 use crate::chain::Chain;
 use crate::daemon::config::{Directive, HostFiles, InstalledDocker, Setting, Settings};
 use crate::daemon::finding::Host;
@@ -54,6 +56,11 @@ pub fn look_ahead(
     findings.extend(view.of_the_options());
     findings.extend(view.of_the_root(root));
     let options: Vec<_> = settings.options().iter().map(|one| &*one.value).collect();
+    findings.extend(kernel_modules::findings(&files, target));
+    findings.extend(device_names::findings(target));
+    findings.extend(thin_check::findings(&files, target));
+    findings.extend(storage_setup::findings(&files));
+    findings.extend(swarm::findings(&files, root, model));
     findings.extend(space::findings(target, &options));
     findings.extend(containers::findings(root, model));
     Outlook::new(findings)

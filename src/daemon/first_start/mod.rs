@@ -11,12 +11,17 @@
 mod by_hand;
 mod choice;
 mod containers;
+mod device_names;
+mod kernel_modules;
 mod keys;
 mod look_ahead;
 mod outlook;
 mod recorded;
 mod space;
+mod storage_setup;
+mod swarm;
 mod switch;
+mod thin_check;
 
 pub use by_hand::{
     is_applied, lines_by_hand, restore_by_hand, settings_file, told_aufs, told_devicemapper,
@@ -24,5 +29,6 @@ pub use by_hand::{
 pub use look_ahead::look_ahead;
 pub use outlook::{Finding, Outlook};
 pub use recorded::check_recorded;
+pub use space::min_free;
 pub use switch::{ConfigEdit, Record, Switch, SwitchError, apply, plan_switch, restore};
 pub(super) use switch::{ORIGINAL, beside, is_same_file};

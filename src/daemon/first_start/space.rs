@@ -1,6 +1,8 @@
 //! Whether there is room for new layers after the conversion.
 
 use super::outlook::Finding;
+use crate::daemon::config::{HostFiles, Settings};
+use crate::daemon::finding::Host;
 use crate::devicemapper::Target;
 use crate::devicemapper::storage_option::min_free_percent;
 use crate::units::Bytes;
@@ -40,13 +42,21 @@ pub(super) fn findings(target: &Target, options: &[&str]) -> Vec<Finding> {
     if disk_free < reserve {
         let message = format!(
             "{text}: when the disk is full, writes in containers fail, because dm.min_free_space={percent}% \
-             ({reserve}) considers only the pool: free up space on the disk"
+             ({reserve}) considers only the pool: free up space on the disk, or \
+             give the pool a smaller file with --data-size"
         );
         findings.push(Finding::warning("disk-smaller-than-pool", message));
     } else if disk_free < pool_free {
         findings.push(Finding::remark("disk-smaller-than-pool", text));
     }
     findings
+}
+
+/// The free space of a pool of this size below which the Docker of this host creates no container and no layer.
+pub fn min_free(host: &Host, data: Bytes) -> Bytes {
+    let settings = Settings::read(&HostFiles::new(&host.root));
+    let options: Vec<_> = settings.options().iter().map(|one| &*one.value).collect();
+    Bytes(part(data, min_free_percent(&options)))
 }
 
 /// A percentage of a size.

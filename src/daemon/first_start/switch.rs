@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use super::choice::DRIVER;
-use super::keys;
+use super::{keys, storage_setup};
 use crate::chain::Chain;
 use crate::daemon::config::{
     Change, Directive, HostFiles, InstalledDocker, Setting, Settings, Way, edit,
@@ -207,15 +207,13 @@ pub fn plan_switch(host: &Host, target: &Target) -> Switch {
                 .map(|member| format!("{}: add {member}", shown(&place))),
         );
     }
-    if let Some(place) = &settings.service.flags_place {
-        let is_flag = |told: &&Setting| told.is_flag();
-        if settings.driver().is_none() {
-            lines.push(format!("{place}: add `--storage-driver {DRIVER}`"));
-        }
-        if !settings.of(Directive::Options).any(|told| is_flag(&told)) {
-            let missing = change.add.iter();
-            lines.extend(missing.map(|one| format!("{place}: add `--storage-opt {one}`")));
-        }
+    lines.extend(as_flags(&settings, &change.add));
+    let written = shown(&files.place(Path::new(storage_setup::WRITTEN)));
+    if lines.iter().any(|line| line.starts_with(&written)) && storage_setup::is_in_use(&files) {
+        lines.insert(
+            0,
+            format!("first `{}`, which writes {written}", storage_setup::MASK),
+        );
     }
     if !lines.is_empty() {
         return Switch::ByHand { lines };
@@ -239,6 +237,22 @@ fn by_hand_in_unknown_place(why: &str, target: &Target) -> Vec<String> {
             daemon_settings(&target.storage_opts)
         ),
     ]
+}
+
+/// The flags to add on a host that keeps its settings as flags.
+fn as_flags(settings: &Settings, missing: &[String]) -> Vec<String> {
+    let Some(place) = &settings.service.flags_place else {
+        return Vec::new();
+    };
+    let driver = settings
+        .driver()
+        .is_none()
+        .then(|| format!("{place}: add `--storage-driver {DRIVER}`"));
+    // Where there are options already, the line that has the last one is named.
+    let has_options = settings.of(Directive::Options).any(Setting::is_flag);
+    let missing = missing.iter().filter(|_| !has_options);
+    let options = missing.map(|one| format!("{place}: add `--storage-opt {one}`"));
+    driver.into_iter().chain(options).collect()
 }
 
 fn planned_edit(files: &HostFiles, path: &Path, change: &Change, notes: Vec<String>) -> Switch {

@@ -689,3 +689,153 @@ fn a_word_that_is_no_flag_keeps_docker_from_starting() {
     );
     assert!(machine.outlook().is_refusal());
 }
+
+#[test]
+fn options_that_the_file_system_does_not_know_are_odd() {
+    for (option, why) in [
+        ("dm.mountopt=nouuid", "nouuid is no mount option of ext4"),
+        (
+            "dm.mountopt=noatime,nodiscrd",
+            "nodiscrd is no mount option",
+        ),
+        ("dm.mkfsarg=-k", "-k is no option of mkfs.ext4"),
+        ("dm.mkfsarg=--nodiscard", "--nodiscard is no option"),
+    ] {
+        one(&with_option(option), &["option-odd", why]);
+    }
+    for option in [
+        "dm.mountopt=noatime,barrier=0,data=writeback",
+        "dm.mountopt=rw",
+        "dm.mkfsarg=-O ^has_journal",
+    ] {
+        none(&with_option(option));
+    }
+}
+
+#[test]
+fn kernels_without_thin_pools_or_loop_devices_are_named() {
+    let thin = "kernel/drivers/md/dm-thin-pool.ko.xz: kernel/drivers/md/dm-mod.ko.xz\n";
+    let dep = |kernel: &str| format!("/lib/modules/{kernel}/modules.dep");
+    let builtin = |kernel: &str| format!("/lib/modules/{kernel}/modules.builtin");
+    let all = || {
+        Machine::new()
+            .with(&dep("3.16"), thin)
+            .with(&builtin("3.16"), "kernel/drivers/block/loop.ko\n")
+    };
+    none(&all());
+    let other = all().with(&dep("4.4"), "kernel/drivers/md/dm-thin-pools.ko:\n");
+    one(
+        &other,
+        &["no-thin-pool", "/lib/modules/4.4", "boot another"],
+    );
+    assert!(!other.outlook().is_refusal());
+    let lone = Machine::new().with(&dep("4.4"), "");
+    one(&lone, &["no-thin-pool", "/lib/modules/4.4", "dm-thin-pool"]);
+    assert!(lone.outlook().is_refusal());
+    // Loop devices matter only if the pool is in files.
+    let mut in_files = Machine::new().with(&dep("4.4"), thin);
+    none(&in_files);
+    in_files.target.files = Some(LoopFiles {
+        data: Bytes::gib(100),
+        metadata: Bytes::gib(2),
+        disk_free: None,
+    });
+    one(&in_files, &["no-loop", "/lib/modules/4.4"]);
+}
+
+#[test]
+fn device_names_that_do_not_last_are_named() {
+    let with = |option: &str| {
+        let pool = [option, "dm.metadatadev=/dev/disk/by-id/b"];
+        let config = serde_json::json!({"storage-driver": "devicemapper", "storage-opts": pool});
+        Machine::new()
+            .with(CONFIG, &config.to_string())
+            .wants(&pool)
+    };
+    for device in ["/dev/sdb", "/dev/loop7", "/dev/nvme0n1p1", "/dev/dm-3"] {
+        one(
+            &with(&format!("dm.datadev={device}")),
+            &["device-name", device, "/dev/disk/by-id"],
+        );
+    }
+    for device in ["/dev/mapper/vg-data", "/dev/vg/data", "/dev/disk/by-uuid/x"] {
+        none(&with(&format!("dm.datadev={device}")));
+    }
+}
+
+#[test]
+fn a_pool_of_lvm_needs_the_check_that_its_configuration_names() {
+    let pool = "dm.thinpooldev=/dev/mapper/docker-thinpool";
+    let with = |text: &str| {
+        with_option(pool)
+            .wants(&[pool])
+            .with("/etc/lvm/lvm.conf", text)
+    };
+    let named = "global {\n\tthin_check_executable = \"/opt/thin_check\"\n}\n";
+    one(
+        &with(named),
+        &["no-thin-check", "lvm.conf, line 2", "/opt/thin_check"],
+    );
+    none(&with(named).with("/opt/thin_check", ""));
+    none(&with("global {\n\tthin_check_executable = \"\"\n}\n"));
+    let unnamed = "global {\n\t# thin_check_executable = \"/opt/x\"\n}\n";
+    one(&with(unnamed), &["no-thin-check", "/usr/sbin/thin_check"]);
+    none(&with(unnamed).with("/sbin/thin_check", ""));
+    // A pool in files is no business of LVM.
+    none(&Machine::new().with("/etc/lvm/lvm.conf", named));
+}
+
+#[test]
+fn a_node_of_a_swarm_is_drained_first() {
+    let machine = Machine::new()
+        .with("/docker/swarm/docker-state.json", "{}")
+        .with("/etc/hostname", "worker 3\n");
+    one(
+        &machine,
+        &[
+            "swarm-node",
+            "docker node update --availability drain 'worker 3'",
+        ],
+    );
+    fs::remove_file(machine.at("/docker/swarm/docker-state.json")).unwrap();
+    none(&machine);
+}
+
+#[test]
+fn what_docker_storage_setup_writes_is_not_the_place_for_a_setting() {
+    let machine = || {
+        Machine::new().without(CONFIG).with(UNIT, CENTOS_UNIT).with(
+            "/etc/sysconfig/docker-storage",
+            "DOCKER_STORAGE_OPTIONS=\"--storage-driver devicemapper\"\n",
+        )
+    };
+    none(&machine());
+    let setup = machine().with("/etc/sysconfig/docker-storage-setup", "VG=docker\n");
+    one(
+        &setup,
+        &[
+            "storage-setup",
+            "/etc/sysconfig/docker-storage-setup",
+            "systemctl mask docker-storage-setup.service",
+        ],
+    );
+    let aufs = setup.with(
+        "/etc/sysconfig/docker-storage",
+        "DOCKER_STORAGE_OPTIONS=\"--storage-driver aufs\"\n",
+    );
+    let Switch::ByHand { lines } = plan_switch(&aufs.host(), &aufs.target) else {
+        panic!("nothing by hand");
+    };
+    assert!(
+        lines[0].contains("systemctl mask docker-storage-setup.service"),
+        "{lines:#?}"
+    );
+    // Once it is masked it does nothing.
+    fs::create_dir_all(aufs.at("/etc/systemd/system")).unwrap();
+    std::os::unix::fs::symlink(
+        "/dev/null",
+        aufs.at("/etc/systemd/system/docker-storage-setup.service"),
+    )
+    .unwrap();
+    one(&aufs, &["other-driver"]);
+}
