@@ -21,7 +21,7 @@ use crate::command::{
 use crate::devicemapper::driver_files::{SetupHint, daemon_settings};
 use crate::progress::Cancel;
 use crate::shell::own;
-use crate::tree::shown;
+use crate::tree::{escape, shown};
 use crate::units::{BLOCK_BYTES, Bytes};
 
 /// Converts a root, or prints the plan for it.
@@ -193,6 +193,7 @@ fn write_text(text: &mut String, summary: &Summary) -> std::fmt::Result {
         summary.entries,
         Bytes(summary.source_bytes)
     )?;
+    write_room(text, summary)?;
     write_pool(text, summary)?;
     write_flags(text, &summary.root, &summary.flags)?;
     write_damage(text, &summary.root, &summary.damaged)?;
@@ -210,6 +211,13 @@ fn write_text(text: &mut String, summary: &Summary) -> std::fmt::Result {
             text,
             "aufs/ and image/aufs/ are as they were. What containers write from now on is in the new root only."
         )?;
+        if let Some(data) = summary.data_size {
+            writeln!(
+                text,
+                "Backups: devicemapper/devicemapper/data is a sparse file of {}: use `tar -S` or `rsync -S`, or leave it out.",
+                Bytes(data)
+            )?;
+        }
         writeln!(
             text,
             "Next: start Docker and look at `docker images` and `docker ps -a`. `{}` goes back to aufs; once all is well, `{}`, then `{}` \
@@ -260,6 +268,41 @@ fn write_next(text: &mut String, summary: &Summary) -> std::fmt::Result {
     }
 }
 
+/// The limit that devicemapper sets for each container.
+fn write_room(text: &mut String, summary: &Summary) -> std::fmt::Result {
+    let limit = Bytes(summary.base_size);
+    write!(
+        text,
+        "  limit       each container's file system has {limit} in all"
+    )?;
+    let names: Vec<_> = summary
+        .fullest
+        .iter()
+        .map(|room| format!("{} {} %", escape(room.name.as_bytes()), room.percent))
+        .collect();
+    if !names.is_empty() {
+        write!(text, "; fullest: {}", names.join(", "))?;
+    }
+    writeln!(text, "; --base-size sets it")
+}
+
+/// The space that is left, and how Docker counts it.
+fn write_space(text: &mut String, summary: &Summary) -> std::fmt::Result {
+    let (Some(data), Some(min_free)) = (summary.data_size, summary.min_free) else {
+        return Ok(());
+    };
+    write!(
+        text,
+        "  room        {} free in the pool, and below {} Docker creates no container and no layer",
+        Bytes(data.saturating_sub(summary.data_bytes)),
+        Bytes(min_free)
+    )?;
+    match summary.disk_free {
+        Some(free) => writeln!(text, "; {} free on the disk below it", Bytes(free)),
+        None => writeln!(text),
+    }
+}
+
 fn write_pool(text: &mut String, summary: &Summary) -> std::fmt::Result {
     let metadata = Bytes(summary.metadata_blocks * BLOCK_BYTES);
     let data = Bytes(summary.data_bytes);
@@ -290,6 +333,7 @@ fn write_pool(text: &mut String, summary: &Summary) -> std::fmt::Result {
             summary.engine
         )?,
     }
+    write_space(text, summary)?;
     if !summary.converted
         && !summary.storage_opts.is_empty()
         && let Some(file) = &summary.settings_file

@@ -2,6 +2,7 @@
 
 use nix::sys::statvfs::statvfs;
 
+use super::container_room;
 use super::open_root::OpenRoot;
 use crate::daemon::first_start::{Switch, lines_by_hand, look_ahead, plan_switch};
 use crate::devicemapper::{LoopFiles, Severity, Space, Target};
@@ -40,6 +41,7 @@ pub(super) fn look(source: &mut OpenRoot, job: &dyn Job) -> Option<Switch> {
         Some(Switch::ByHand { .. } | Switch::Nothing) | None => Vec::new(),
     };
     source.notices.extend(changes);
+    source.notices.extend(container_room::notice(source, job));
     switch
 }
 

@@ -8,6 +8,7 @@ mod apart;
 mod beyond;
 mod commit;
 mod conditions;
+mod container_room;
 mod conversion_origin;
 mod damage;
 mod dead_end;

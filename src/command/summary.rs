@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::container_room::{ContainerRoom, fullest};
 use super::damage::Damage;
+use super::first_start::target;
 use super::lost_flags::LostFlags;
 use super::planned_conversion::PlannedConversion;
 use crate::commit::EditedConfig;
-use crate::daemon::first_start::{Switch, is_applied, settings_file};
+use crate::daemon::first_start::{Switch, is_applied, min_free, settings_file};
 use crate::devicemapper::driver_files::FileSystem;
 use crate::docker::Status;
 use crate::engine::{Job, WrittenPool};
@@ -73,6 +75,16 @@ pub struct Summary {
     pub metadata_blocks: u64,
     /// Virtual size of each device, bytes.
     pub base_size: u64,
+    /// The containers whose file systems are fullest, the fullest first; absent if the engine does not decide that.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fullest: Vec<ContainerRoom>,
+    /// Free space of the pool in loop files, bytes, below which Docker creates no container and no layer
+    /// (`dm.min_free_space`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_free: Option<u64>,
+    /// Free space on the disk that holds the pool's sparse files, bytes; in a plan, what will be left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk_free: Option<u64>,
     /// Size of the sparse data file, bytes; absent if the pool is on given devices.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_size: Option<u64>,
@@ -207,6 +219,11 @@ impl Summary {
             changed_blocks: job.layout().map(changed_blocks),
             metadata_blocks: pool.metadata_blocks,
             base_size: plan.base_size.0,
+            fullest: fullest(&source.model, &**job),
+            min_free: job
+                .pool_sizes()
+                .map(|sizes| min_free(&source.request.host, sizes.data).0),
+            disk_free: disk_free(prepared, is_done),
             data_size: job.pool_sizes().map(|sizes| sizes.data.0),
             metadata_size: job.pool_sizes().map(|sizes| sizes.metadata.0),
             uuid: pool.uuid,
@@ -222,6 +239,15 @@ impl Summary {
             devices: devices(&**job),
         }
     }
+}
+
+/// The free space on the disk below the pool's files.
+fn disk_free(prepared: &PlannedConversion, is_done: bool) -> Option<u64> {
+    let job = &*prepared.job;
+    let left = target(&prepared.source, job).files?.disk_free?;
+    // What is planned is already written then.
+    let written = if is_done { job.bytes_needed().0 } else { 0 };
+    Some(left.0.saturating_add(written))
 }
 
 /// What is known about the pool before or after it is written.

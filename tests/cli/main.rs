@@ -16,6 +16,7 @@ mod commands_complete;
 mod commit_again;
 mod commit_conditions;
 mod commit_unseen;
+mod container_room;
 mod containers_mounted;
 mod converted;
 mod damage;
