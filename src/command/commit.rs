@@ -217,9 +217,11 @@ fn mounts_first(root: &Path, error: Error) -> Error {
 /// option.
 fn expect_unneeded(held: &LockedRoot, conversion: &Conversion) -> Result<(), Error> {
     let path = held.path().to_owned();
-    let left_out = conversion.damage_record().map(|record| &record.containers);
+    // What is listed there is dropped by its own option only.
+    let record = conversion.damage_record();
+    let record = record.filter(|record| !record.left_out.is_empty());
     let is_left_out =
-        |id: &ContainerId| left_out.is_some_and(|left_out| left_out.contains(id.as_str()));
+        |id: &ContainerId| record.is_some_and(|record| record.containers.contains(id.as_str()));
     let containers = held.data_dir().map(DataDir::containers_of_aufs);
     let containers = containers.unwrap_or_default().into_iter();
     let containers: Vec<_> = containers

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Component, Path};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -45,10 +45,15 @@ impl StoreEdits {
         matches!(self.get(inner), Some(Some(_)))
     }
 
-    /// The files that were written again.
+    /// The files that were written again. A path that leads out of the store, which only a forged record has, is not
+    /// among them.
     pub fn written(&self) -> impl Iterator<Item = &Path> {
         let written = self.0.iter().filter(|(_, digest)| digest.is_some());
-        written.map(|(path, _)| Path::new(path))
+        let is_inside = |path: &&Path| {
+            let mut parts = path.components();
+            parts.all(|part| matches!(part, Component::Normal(_)))
+        };
+        written.map(|(path, _)| Path::new(path)).filter(is_inside)
     }
 
     /// Whether anything in a directory, or the file at this path, differs from the original.
@@ -74,6 +79,17 @@ fn digest_of(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_that_leads_out_of_the_store_is_not_looked_at() {
+        let edits = StoreEdits::of([
+            (Path::new("../../../etc/shadow"), Some(&b""[..])),
+            (Path::new("/etc/shadow"), Some(&b""[..])),
+            (Path::new("layerdb/sha256/bb/size"), Some(&b"5"[..])),
+        ]);
+        let written: Vec<_> = edits.written().collect();
+        assert_eq!(written, [Path::new("layerdb/sha256/bb/size")]);
+    }
 
     #[test]
     fn what_was_left_out_goes_with_everything_below_it() {
