@@ -11,7 +11,7 @@ use super::place::Place;
 use super::printable::printable;
 use super::progress::for_stderr;
 use super::quiet::keep_access_times;
-use super::remarks::{write_damage, write_flags};
+use super::remarks::{write_damage, write_flags, write_left_out};
 use super::signals::cancel_by_signals;
 use crate::command;
 use crate::command::{
@@ -196,6 +196,7 @@ fn write_text(text: &mut String, summary: &Summary) -> std::fmt::Result {
     write_room(text, summary)?;
     write_pool(text, summary)?;
     write_flags(text, &summary.root, &summary.flags)?;
+    write_left_out(text, &summary.root, (&summary.damage, &summary.left_out))?;
     write_damage(text, &summary.root, &summary.damaged)?;
     if let Some(elapsed) = summary.elapsed_ms {
         let rate = Bytes(summary.data_bytes * 1000 / elapsed.max(1));

@@ -4,9 +4,11 @@ use std::fmt;
 use std::path::Path;
 
 use super::printable::printable;
-use crate::command::{LostFlag, LostFlags};
+use crate::command::{Damage, LostFlag, LostFlags};
+use crate::docker::Class;
 use crate::shell::{own, word};
 use crate::verify::LayerDamage;
+use crate::words::counted;
 
 /// Where the flags that `chattr` set are lost.
 pub(super) fn write_flags(text: &mut String, root: &Path, lost: &LostFlags) -> fmt::Result {
@@ -57,6 +59,46 @@ pub(super) fn write_flags(text: &mut String, root: &Path, lost: &LostFlags) -> f
             "              next: list them all with `{list}`, then use `chattr` to restore those that containers need"
         ),
     )
+}
+
+/// What was rebuilt and what is left out because of damage in Docker's stores.
+pub(super) fn write_left_out(
+    text: &mut String,
+    root: &Path,
+    (damage, left_out): (&[Damage], &[String]),
+) -> fmt::Result {
+    let rebuilt = damage.iter().filter(|row| row.class == Class::Rebuilt);
+    let rebuilt = rebuilt.count() as u64;
+    if rebuilt > 0 {
+        let faults = counted(rebuilt, "damaged record");
+        line(
+            text,
+            &format!("  rebuilt     {faults}, from what proves them"),
+        )?;
+    }
+    if !left_out.is_empty() {
+        let all = match left_out.len() {
+            1 => "1 image or container".to_owned(),
+            more => format!("{more} images and containers"),
+        };
+        line(text, &format!("  left out    {all} because of damage:"))?;
+        for one in left_out.iter().take(NAMED) {
+            line(text, &format!("              {one}"))?;
+        }
+        if let Some(more @ 1..) = left_out.len().checked_sub(NAMED) {
+            line(text, &format!("              and {more} more"))?;
+        }
+    }
+    if rebuilt > 0 || !left_out.is_empty() {
+        line(
+            text,
+            &format!(
+                "              next: the warnings above name each fault, as `{}` does on the aufs side, which is unchanged",
+                own("inspect --health", root)
+            ),
+        )?;
+    }
+    Ok(())
 }
 
 /// How many damaged layers are named.
