@@ -1,8 +1,7 @@
 //! The options that the devices' file systems know, for `dm.mountopt` and `dm.mkfsarg`.
 //!
-//! Source: linux v6.6 `fs/ext4/super.c`, `ext4_param_specs`, and `fs/xfs/xfs_super.c`, `xfs_fs_parameters`, with those
-//! of older kernels since 3.10; moby v20.10 `pkg/mount/flags_linux.go`, for what Docker itself takes for flags;
-//! mke2fs(8), mkfs.xfs(8).
+//! The names are those of ext4(5), xfs(5), mke2fs(8) and mkfs.xfs(8) and of `ext4_param_specs` in linux `fs/ext4/super.c`.
+//! Options that only single releases have may be missing here.
 
 use super::driver_files::FileSystem;
 

@@ -1,8 +1,7 @@
 //! Systems that start Docker in a way of their own: boot2docker, `RancherOS`, and packages of storage boxes.
 //!
-//! Source: boot2docker v1.10 to v19.03 `rootfs/rootfs/usr/local/etc/init.d/docker`; rancher/os v1.5 `config/types.go`,
-//! `EngineOpts`, and its documentation, "Built-in System Services"; Synology DSM 6 and 7, packages Docker and
-//! `ContainerManager`.
+//! Source: boot2docker `rootfs/rootfs/usr/local/etc/init.d/docker`. `RancherOS` and Synology's packages are known from
+//! their documentation only; whatever differs there is reported as not known.
 
 use std::path::{Path, PathBuf};
 

@@ -1,7 +1,7 @@
 //! Units of systemd that start a daemon.
 //!
-//! Source: `systemd.unit(5)`, "Unit File Load Path", and `systemd.service(5)`, "Command lines"; canonical/docker-snap
-//! `bin/dockerd-wrapper`, for the flags that a snap gives its daemon.
+//! Source: `systemd.unit(5)`, "Unit File Load Path", and `systemd.service(5)`, "Command lines". The flags that a
+//! snap gives its daemon are those of its `bin/dockerd-wrapper`, and were not compared with every release of it.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};

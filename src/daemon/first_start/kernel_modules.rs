@@ -1,6 +1,6 @@
 //! Whether the host's kernels have what the driver needs: thin pools, and loop devices if the pool is in files.
 //!
-//! Source: depmod(8), `modules.dep` and `modules.builtin`; linux v6.6 `drivers/md/Kconfig`, `DM_THIN_PROVISIONING`.
+//! The files are described in depmod(8).
 
 use std::path::{Path, PathBuf};
 

@@ -1,7 +1,7 @@
 //! Settings that docker-storage-setup writes.
 //!
-//! Source: projectatomic/container-storage-setup `container-storage-setup.sh` and `docker-storage-setup.service`, which
-//! runs before `docker.service` and writes `DOCKER_STORAGE_OPTIONS`.
+//! `docker-storage-setup.service` runs before `docker.service` and writes `DOCKER_STORAGE_OPTIONS`, as its manual page
+//! says.
 
 use std::path::Path;
 

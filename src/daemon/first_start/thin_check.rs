@@ -1,6 +1,6 @@
 //! Whether LVM finds `thin_check`, with which it checks a thin pool each time it activates it.
 //!
-//! Source: lvm2 v2.03 `config/config_settings.h`, `global/thin_check_executable`; lvmthin(7), "Metadata check and repair".
+//! The setting is described in lvm.conf(5) and lvmthin(7), "Metadata check and repair".
 
 use std::path::{Path, PathBuf};
 
