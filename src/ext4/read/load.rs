@@ -224,7 +224,12 @@ impl Work<'_> {
             self.view.names.remove(&name.key);
             self.count_link(ino, (name.ino, name.file_type), false);
         }
-        for name in come.iter().filter(|name| gone.binary_search(name).is_err()) {
+        for (at, name) in come.iter().enumerate() {
+            // When several blocks are read again, a name may come from two of them. Only one of these was there before.
+            let is_second = at > 0 && come[at - 1] == *name;
+            if !is_second && gone.binary_search(name).is_ok() {
+                continue;
+            }
             let named = NameTarget {
                 ino: name.ino,
                 file_type: name.file_type,
