@@ -37,7 +37,7 @@ fi
 case $purpose in
 build) megabytes=700 ;;
 demo) megabytes=1200 ;;
-*) megabytes=3000 ;;
+*) megabytes=4000 ;;
 esac
 free=$(df --output=avail -m . | tail -n 1)
 [ -e target ] || [ "$free" -ge "$megabytes" ] || lack "$((free)) MB are free here, about $megabytes MB are needed"
