@@ -13,7 +13,8 @@ use super::read::read_branch;
 use crate::chain::Chain;
 use crate::commit::{Conversion, State};
 use crate::docker::{
-    self, AufsLayer, CacheId, Inventory, Model, Orphans, ProblemSummary, Root, RootParts, Survey,
+    self, AufsLayer, CacheId, Class, Hits, Inventory, Model, Orphans, ProblemSummary, Root,
+    RootParts, Survey,
 };
 use crate::progress::Cancel;
 
@@ -49,16 +50,33 @@ pub fn health(root: &Path, cancel: &Cancel) -> Result<Health, Error> {
         {
             of_devices(&path)
         }
-        Err(docker::Error::MissingPart { .. } | docker::Error::LinkedPart { .. }) => {
-            let survey = Survey::of_parts(&RootParts::open(&path)?);
-            Ok(Health {
-                root: path,
-                looked_at: "what there is of Docker's stores",
-                damage: survey.problems().iter().map(Damage::of).collect(),
-            })
+        Err(error @ (docker::Error::MissingPart { .. } | docker::Error::LinkedPart { .. })) => {
+            of_parts(path, &error)
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// What there is of a root that cannot be opened, with the reason.
+fn of_parts(path: PathBuf, why: &docker::Error) -> Result<Health, Error> {
+    let survey = Survey::of_parts(&RootParts::open(&path)?);
+    let whole = Damage {
+        class: Class::WholeRoot,
+        object: "Docker root".to_owned(),
+        hits: Hits {
+            everything: true,
+            ..Hits::default()
+        },
+        path: path.clone(),
+        cause: why.to_string(),
+        consequence: Class::WholeRoot.consequence().to_owned(),
+    };
+    let others = survey.problems().iter().map(Damage::of);
+    Ok(Health {
+        root: path,
+        looked_at: "what there is of Docker's stores",
+        damage: std::iter::once(whole).chain(others).collect(),
+    })
 }
 
 fn of_devices(path: &Path) -> Result<Health, Error> {
@@ -73,7 +91,7 @@ fn of_devices(path: &Path) -> Result<Health, Error> {
 
 fn of_problem(path: &Path, problem: ProblemSummary) -> Damage {
     Damage {
-        class: problem.class.unwrap_or(docker::Class::Damaged),
+        class: problem.class.unwrap_or(Class::Damaged),
         object: "devicemapper side".to_owned(),
         hits: problem.hits,
         path: path.join("image/devicemapper"),

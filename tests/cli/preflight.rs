@@ -277,7 +277,13 @@ fn what_is_replaced_behind_a_link_is_refused_by_all_alike_with_a_way_on() {
         fs::rename(&link, &target).unwrap();
         symlink("../elsewhere", &link).unwrap();
         let words = [name, "symbolic link", "cp -a"];
-        tool.run("inspect", &root.path(), &[]).expect(1, &words);
+        tool.run("inspect", &root.path(), &[]).expect(0, &[]);
+        let health = tool.run("inspect", &root.path(), &["--health"]);
+        health.expect(3, &[]);
+        assert!(
+            words.iter().all(|word| health.out.contains(word)),
+            "{health:?}"
+        );
         let refused = expect_refused(&tool, &root.path(), &[], &words);
         let way_on = refused.err.split('`').nth(1).unwrap();
         assert!(

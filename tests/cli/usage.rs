@@ -133,7 +133,7 @@ fn another_user_than_root_is_told_to_be_root() {
 }
 
 /// What `convert --json` has, done or planned.
-const PLANNED: [&str; 25] = [
+const PLANNED: [&str; 28] = [
     "root",
     "converted",
     "images",
@@ -148,13 +148,16 @@ const PLANNED: [&str; 25] = [
     "base_size",
     "data_size",
     "metadata_size",
+    "min_free",
     "uuid",
     "transaction_id",
     "peak_memory_kib",
     "notices",
     "obstacles",
     "devices",
+    "disk_free",
     "flags",
+    "fullest",
     "settings_file",
     "engine",
     "file_system",
