@@ -247,15 +247,7 @@ fn write_next(text: &mut String, summary: &Summary) -> std::fmt::Result {
             writeln!(text, "Docker is already configured to use it.")
         }
         (None, []) => {
-            let Some(settings_file) = &summary.settings_file else {
-                return Ok(());
-            };
-            let hint = SetupHint {
-                settings_file,
-                base_size: Bytes(summary.base_size),
-                storage_opts: &summary.storage_opts,
-            };
-            writeln!(text, "{hint}")
+            writeln!(text, "{}", setup_hint(summary))
         }
         (None, lines) => {
             writeln!(
@@ -264,8 +256,20 @@ fn write_next(text: &mut String, summary: &Summary) -> std::fmt::Result {
             )?;
             lines
                 .iter()
-                .try_for_each(|line| writeln!(text, "  {}", printable(line)))
+                .try_for_each(|line| writeln!(text, "  {}", printable(line)))?;
+            if summary.settings_file.is_none() {
+                writeln!(text, "{}", setup_hint(summary))?;
+            }
+            Ok(())
         }
+    }
+}
+
+fn setup_hint(summary: &Summary) -> SetupHint<'_> {
+    SetupHint {
+        settings_file: summary.settings_file.as_deref(),
+        base_size: Bytes(summary.base_size),
+        storage_opts: &summary.storage_opts,
     }
 }
 

@@ -263,8 +263,8 @@ pub fn daemon_settings(storage_opts: &[String]) -> String {
 /// Instructions for the operator about Docker's settings after the conversion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SetupHint<'a> {
-    /// The file that holds Docker's settings.
-    pub settings_file: &'a Path,
+    /// The file that holds Docker's settings; `None`: not known.
+    pub settings_file: Option<&'a Path>,
     /// The size of the devices that the conversion made.
     pub base_size: Bytes,
     /// The options that name the pool, such as `dm.thinpooldev=/dev/mapper/pool`; empty for loop files.
@@ -273,11 +273,17 @@ pub struct SetupHint<'a> {
 
 impl fmt::Display for SetupHint<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "Docker 1.10 and later: put this in {} (older: -s devicemapper):",
-            shown(self.settings_file)
-        )?;
+        match self.settings_file {
+            Some(file) => writeln!(
+                f,
+                "Docker 1.10 and later: put this in {} (older: -s devicemapper):",
+                shown(file)
+            )?,
+            None => writeln!(
+                f,
+                "Docker needs these settings where it is started, in the file or as flags (before 1.10: -s devicemapper):"
+            )?,
+        }
         writeln!(f, "  {}", daemon_settings(self.storage_opts))?;
         if !self.storage_opts.is_empty() {
             writeln!(
@@ -391,7 +397,7 @@ mod tests {
     #[test]
     fn the_hint_names_the_setting_and_what_stops_docker() {
         let text = SetupHint {
-            settings_file: Path::new("/mnt/etc/docker/daemon.json"),
+            settings_file: Some(Path::new("/mnt/etc/docker/daemon.json")),
             base_size: Bytes::gib(20),
             storage_opts: &[],
         }
@@ -405,7 +411,7 @@ mod tests {
         }
         assert!(
             !SetupHint {
-                settings_file: Path::new("/mnt/etc/docker/daemon.json"),
+                settings_file: Some(Path::new("/mnt/etc/docker/daemon.json")),
                 base_size: DEFAULT_BASE_SIZE,
                 storage_opts: &[],
             }
@@ -418,7 +424,7 @@ mod tests {
     fn the_hint_names_the_pool() {
         let storage_opts = ["dm.thinpooldev=/dev/mapper/a-pool".to_owned()];
         let hint = SetupHint {
-            settings_file: Path::new("/mnt/etc/docker/daemon.json"),
+            settings_file: Some(Path::new("/mnt/etc/docker/daemon.json")),
             base_size: DEFAULT_BASE_SIZE,
             storage_opts: &storage_opts,
         };
