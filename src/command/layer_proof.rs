@@ -1,7 +1,5 @@
 //! Proves that a branch is the layer that a damaged record describes.
 
-use std::fs::File;
-
 use sha2::{Digest as _, Sha256};
 
 use crate::chain::Chain;
@@ -34,7 +32,7 @@ fn digest_of(
     (id, chain): (&CacheId, ChainId),
 ) -> Result<Option<[u8; 32]>, Halt> {
     let record = root.tar_split(&chain);
-    let Ok(tar_split) = File::open(&record) else {
+    let Ok(tar_split) = root.open_tar_split(&chain) else {
         return Ok(None);
     };
     let job = ReadJob::new(cancel, &Silent);

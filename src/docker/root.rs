@@ -1,6 +1,7 @@
 //! A Docker root directory: its layout and its owner.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -152,6 +153,15 @@ impl Root {
             .join("layerdb/sha256")
             .join(chain.file_name())
             .join("tar-split.json.gz")
+    }
+
+    /// Opens that file; a link, a pipe or anything else in its place is not followed or waited for.
+    ///
+    /// # Errors
+    /// It does not exist, or is not a regular file.
+    pub fn open_tar_split(&self, chain: &ChainId) -> Result<File, ReadError> {
+        let layers = self.image.dir("layerdb")?.dir("sha256")?;
+        layers.dir(chain.file_name())?.file("tar-split.json.gz")
     }
 
     /// The unchanged bytes of a container's config file: one of

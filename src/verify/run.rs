@@ -26,7 +26,7 @@ use crate::content::pool::Pool;
 use crate::content::{Halt, ReadJob, WriteChecksums};
 use crate::devicemapper::DeviceFiles;
 use crate::devicemapper::driver_files::FileSystem;
-use crate::docker::{Owner, Problem, Store};
+use crate::docker::{Fault, Owner, Problem, Store};
 use crate::progress::{Phase, Progress};
 use crate::schedule::block_signals;
 
@@ -107,11 +107,16 @@ fn problems(request: &Request<'_>, store: &Store) -> (Vec<String>, Vec<String>) 
     let texts = |problems: Vec<&Problem>| problems.iter().map(ToString::to_string).collect();
     // Anything that was already so at the conversion is no later change; `commit` lists what was left out.
     let noted = request.noted.as_ref();
+    let is_kept_name = |problem: &Problem| matches!(problem.fault, Fault::BadReference { .. });
     let is_known = |problem: &&&Problem| {
         let path = problem.fault.path();
         let in_store = path.strip_prefix(request.stores.image);
         // The original of a file in this store had that fault.
         let inner = match in_store {
+            // What was written again was right then, but for names that Docker ignores, which are kept.
+            Ok(inner) if request.before.edits.is_written(inner) && !is_kept_name(problem) => {
+                return false;
+            }
             Ok(inner) => Ok(Path::new(ORIGINAL).join(inner)),
             Err(_) => path
                 .strip_prefix(request.stores.root)

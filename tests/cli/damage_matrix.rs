@@ -257,3 +257,50 @@ fn every_class_at_once_is_told_in_one_table_and_the_rest_converts() {
     assert_eq!(images, ["lab/app:1", "lab/base:1", "lab/empty:1", "old:1"]);
     assert_eq!(containers, ["db"]);
 }
+
+#[test]
+fn damage_to_a_rebuilt_record_is_found_with_aufs_and_without() {
+    let (tool, root) = (Tool::new(), damageable_root());
+    for name in ["record-size-garbage", "mount-parent-empty"] {
+        let kind = kinds().into_iter().find(|kind| kind.name == name).unwrap();
+        (kind.make)(&root);
+    }
+    let run = |verb: &str, code: i32, options: &[&str]| {
+        tool.run(verb, &root.path(), options).expect(code, &[]);
+    };
+    let store = root.path().join("image/devicemapper/layerdb");
+    let size = root.layerdb("app");
+    let size = store
+        .join("sha256")
+        .join(size.file_name().unwrap())
+        .join("size");
+    let parent = store
+        .join("mounts")
+        .join(container_id("web"))
+        .join("parent");
+    let damaged_and_back = || {
+        for file in [&size, &parent] {
+            let right = fs::read(file).unwrap();
+            fs::write(file, "").unwrap();
+            run("verify", 3, &["--full"]);
+            fs::write(file, right).unwrap();
+        }
+        run("verify", 0, &["--full"]);
+    };
+    run("convert", 0, &[]);
+    damaged_and_back();
+    run("commit", 0, &["--yes"]);
+    damaged_and_back();
+}
+
+#[test]
+fn a_pipe_in_the_place_of_a_layers_tar_record_is_not_waited_for() {
+    let (tool, root) = (Tool::new(), damageable_root());
+    fs::write(root.layerdb("leaf").join("cache-id"), "").unwrap();
+    let record = root.layerdb("leaf").join("tar-split.json.gz");
+    fs::remove_file(&record).unwrap();
+    nix::unistd::mkfifo(&record, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let ended = tool.run("inspect", &root.path(), &["--health"]);
+    ended.expect(3, &[]);
+    assert!(ended.out.contains("cache-id: is empty"), "{ended:?}");
+}

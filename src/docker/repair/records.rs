@@ -192,7 +192,7 @@ impl Work<'_> {
         let step = self.step(chain, record)?;
         let (cache, source) = match &record.cache {
             Some(cache) => (cache.clone(), CONFIGS),
-            None => (self.cache(chain, step)?, FROM_LISTS),
+            None => (self.cache(chain, step, record)?, FROM_LISTS),
         };
         // With a missing record, nothing may be built on something that is missing itself.
         if let Some(parent) = step.parent
@@ -226,11 +226,15 @@ impl Work<'_> {
     }
 
     /// The layer of aufs that belongs to a chain.
-    fn cache(&self, chain: ChainId, step: Step) -> Option<CacheId> {
+    fn cache(&self, chain: ChainId, step: Step, record: &DamagedRecord) -> Option<CacheId> {
         if let Some(named) = self.found.below.get(&chain) {
             let cache = named.as_ref()?;
             let is_free = !self.found.named.contains(cache);
             return (is_free && self.stack.index.contains_key(cache)).then(|| cache.clone());
+        }
+        // Without a record, there is no record of a tar either, so nothing could be proven.
+        if record.faults.is_empty() {
+            return None;
         }
         let below = match step.parent {
             Some(parent) => Some(&self.store.layers.sound.get(&parent)?.cache),
