@@ -312,7 +312,7 @@ pub(super) struct ConvertArgs {
     /// Leave out damaged images and containers, with everything that is built on them, instead of refusing.
     #[arg(long)]
     pub(super) skip_damaged: bool,
-    /// Do not rebuild damaged records from what other data of the root proves.
+    /// Do not rebuild damaged records from other data of the root.
     #[arg(long)]
     pub(super) no_repair: bool,
     /// Which engine writes the pool: `direct` needs no device-mapper; `auto` means `direct` for ext4 in new loop files, else `kernel`.

@@ -73,7 +73,7 @@ pub(super) fn write_left_out(
         let faults = counted(rebuilt, "damaged record");
         line(
             text,
-            &format!("  rebuilt     {faults}, from what proves them"),
+            &format!("  rebuilt     {faults}, from other data of the root"),
         )?;
     }
     if !left_out.is_empty() {
